@@ -1,0 +1,601 @@
+//! The nouns of a decision: names, kinds, messages, answers, and what is recorded of them.
+
+use std::fmt;
+
+/// A tenant's, subject's, session's or node's name: opaque, compared byte by byte (A1).
+pub type Name = compact_str::CompactString;
+
+/// Longest subject and session id, in bytes (A1, API 2).
+pub const ID_BYTES_MAX: usize = 128;
+/// Longest tenant id, in bytes (API 2).
+pub const TENANT_BYTES_MAX: usize = 64;
+/// Longest node and group name, in bytes.
+pub const NODE_BYTES_MAX: usize = 64;
+/// Longest dialled number that is looked at, in bytes.
+pub const DIALLED_BYTES_MAX: usize = 64;
+/// Longest life of a claim without renewal, in seconds (E3).
+pub const TTL_SECONDS_MAX: u32 = 86_400;
+
+/// The instant at which a message is decided, taken once at the edge (H1, H2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Monotonic milliseconds since an arbitrary start: leases, graces, time-outs.
+    pub uptime_ms: u64,
+    /// Wall clock, milliseconds since 1970 UTC: contracts, and what people are shown.
+    pub utc_ms: i64,
+}
+
+/// A closed vocabulary whose words are the same on the wire, in metrics and in logs.
+macro_rules! vocabulary {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            /// Every word, in the order of the definition.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The word on the wire, in metrics and in logs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+
+            /// The value of a word, compared byte by byte.
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some($name::$variant),)+ _ => None }
+            }
+
+            /// The value at a position of [`Self::ALL`].
+            pub fn from_index(index: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(index)).copied()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.as_str()) }
+        }
+    };
+}
+pub(crate) use vocabulary;
+
+vocabulary! {
+    /// What a session is (API 2).
+    Kind {
+        /// An open desktop client (B1).
+        Desktop = "desktop",
+        /// A paired mobile (B2).
+        Mobile = "mobile",
+        /// A registered phone; never counts (B4).
+        Phone = "phone",
+        /// A machine that speaks for people (B7).
+        Connector = "connector",
+        /// An external browser guest (B6).
+        Guest = "guest",
+        /// One call leg (C).
+        Call = "call",
+    }
+}
+
+vocabulary! {
+    /// Which way a call goes, seen from its subject (C1, C2, C4).
+    Direction {
+        /// To the public network.
+        Outbound = "outbound",
+        /// To somebody of the same phone system.
+        Internal = "internal",
+        /// From outside, or the called side of an internal call.
+        Inbound = "inbound",
+    }
+}
+
+vocabulary! {
+    /// Why a call leg exists (C5, C9, C12, C13).
+    Leg {
+        /// A subject wants to reach somebody new.
+        Originate = "originate",
+        /// It delivers a call that exists already: forward, fork, transfer, pick-up, unpark, queue.
+        Deliver = "deliver",
+        /// A feature code or service of the phone system.
+        Service = "service",
+        /// Placed by the phone system itself.
+        System = "system",
+    }
+}
+
+vocabulary! {
+    /// Which hardware, for lists and metrics only.
+    Device {
+        /// A desk phone.
+        Desk = "desk",
+        /// A cordless phone.
+        Dect = "dect",
+        /// A generic SIP device.
+        Sip = "sip",
+        /// The desktop client's softphone.
+        Desktop = "desktop",
+        /// The mobile app.
+        Mobile = "mobile",
+        /// A function extension.
+        Function = "function",
+    }
+}
+
+vocabulary! {
+    /// Function extension class; `never_deny` is matched on it (C18).
+    Class {
+        /// Fax machine or server.
+        Fax = "fax",
+        /// Lift alarm.
+        Lift = "lift",
+        /// Door intercom.
+        Door = "door",
+        /// Conference room.
+        Conference = "conference",
+        /// Hotel room.
+        Room = "room",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+vocabulary! {
+    /// The closed set of answers (rule book 1.2).
+    Code {
+        /// Allowed, no seat involved.
+        AllowFree = "allow.free",
+        /// A seat was taken.
+        AllowNew = "allow.new",
+        /// The subject was seated already; a claim was added.
+        AllowHeld = "allow.held",
+        /// The claim was known already: a renewal.
+        AllowSame = "allow.same",
+        /// Admitted above the quota (F3).
+        AllowOver = "allow.over",
+        /// No seat free; the detail names what was full.
+        DenyFull = "deny.full",
+        /// Subscription ended, suspended or stale.
+        DenyInactive = "deny.inactive",
+        /// Tenant not configured, and no default tenant.
+        DenyUnknownTenant = "deny.unknown_tenant",
+        /// The claim id belongs to another subject (G4).
+        DenyConflict = "deny.conflict",
+        /// An older message arrived late; nothing changed (G5).
+        IgnoreStale = "ignore.stale",
+        /// The last claim ended and the seat is free (E1).
+        ReleasedLast = "released.last",
+        /// A claim ended, the seat is kept.
+        ReleasedMore = "released.more",
+        /// There was nothing to release (E4).
+        ReleasedNone = "released.none",
+    }
+}
+
+impl Code {
+    /// Whether the caller may go on; an ignored message is not a refusal (V3).
+    pub const fn allows(self) -> bool {
+        !self.denies()
+    }
+
+    /// Whether this is one of the `deny.*` codes.
+    pub const fn denies(self) -> bool {
+        matches!(self, Code::DenyFull | Code::DenyInactive | Code::DenyUnknownTenant | Code::DenyConflict)
+    }
+}
+
+vocabulary! {
+    /// The one word that goes with a code: why it was free, or what was full.
+    Detail {
+        /// The code says it all.
+        None = "",
+        /// Free: an inbound call, or a leg that delivers one (C1, C5).
+        Inbound = "inbound",
+        /// Free: internal calls do not count here (C4).
+        Internal = "internal",
+        /// Free: a service of the phone system, or an idle phone (B4, C12).
+        Service = "service",
+        /// Free: placed by the phone system (C13).
+        System = "system",
+        /// Free: an emergency number (C14).
+        Emergency = "emergency",
+        /// Free: a lifeline while the subscription is inactive (C18).
+        Lifeline = "lifeline",
+        /// Free: a connector (B7).
+        Connector = "connector",
+        /// Free: guests do not count here (B6).
+        Guest = "guest",
+        /// Full: the tenant's quota (D3).
+        Tenant = "tenant",
+        /// Full: the provider pool (F7).
+        Pool = "pool",
+        /// Full: what is left is reserved for other groups (F6).
+        Reservation = "reservation",
+        /// Full: the trunk lines (L3).
+        Channels = "channels",
+        /// Full: a limit of the daemon on live sessions, not of the licence.
+        Limit = "limit",
+        /// Inactive: the subscription ended (J6).
+        Ended = "ended",
+        /// Inactive: suspended (J5).
+        Suspended = "suspended",
+        /// Inactive: not confirmed for too long (J7).
+        Stale = "stale",
+        /// Kept: the seat lingers for its subject (E2), or the transferred call still counts (C7).
+        Linger = "linger",
+    }
+}
+
+vocabulary! {
+    /// Why a session left the table.
+    Reason {
+        /// The node said so.
+        Node = "node",
+        /// Not renewed within its `ttl_s` (E3), or a mobile not seen for too long (B2).
+        Ttl = "ttl",
+        /// Its node was lost for longer than the grace (G6).
+        Grace = "grace",
+        /// Its node started anew (G8).
+        Epoch = "epoch",
+        /// Missing in its node's inventory (G9).
+        Inventory = "inventory",
+        /// The subscription ended (J6).
+        Ended = "ended",
+        /// An admin ended it.
+        Admin = "admin",
+    }
+}
+
+vocabulary! {
+    /// What a tenant's subscription lets its people do; the engine needs no more of it.
+    Standing {
+        /// Seats are given.
+        Active = "active",
+        /// J5: new claims are denied, existing ones run out.
+        Suspended = "suspended",
+        /// J7: as suspended.
+        Stale = "stale",
+        /// J6: as suspended, pairings leave at once, clients within the drain time.
+        Ended = "ended",
+    }
+}
+
+/// The position of a message among those of its node: compared epoch first, then seq (G5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Boot number of the node.
+    pub epoch: u64,
+    /// Number of the message within the epoch.
+    pub seq: u64,
+}
+
+/// "May this happen?": a checked request of API 2. Build it at the border, then [`Acquire::check`] it.
+#[derive(Clone, Debug)]
+pub struct Acquire<'a> {
+    /// The customer phone system.
+    pub tenant: &'a str,
+    /// Who would hold the seat; not needed where nobody can.
+    pub subject: Option<&'a str>,
+    /// The node's id of the thing; not needed for an emergency call.
+    pub session: Option<&'a str>,
+    /// What it is.
+    pub kind: Kind,
+    /// Needed for a call (C20).
+    pub direction: Option<Direction>,
+    /// Why the leg exists.
+    pub leg: Leg,
+    /// Which hardware.
+    pub device: Option<Device>,
+    /// Function extension class.
+    pub class: Option<Class>,
+    /// Dialled digits.
+    pub to: Option<&'a str>,
+    /// The node's own judgement that this is an emergency call.
+    pub emergency: bool,
+    /// Uses a trunk line; `None` follows the direction (L3).
+    pub external: Option<bool>,
+    /// Reservation group (F6).
+    pub group: Option<&'a str>,
+    /// The asking node.
+    pub node: Option<&'a str>,
+    /// Boot number of the node.
+    pub epoch: Option<u64>,
+    /// Message number; needs an epoch.
+    pub seq: Option<u64>,
+    /// Life without renewal, seconds, 1..=86,400 (E3).
+    pub ttl_s: Option<u32>,
+    /// Already running: adopt (G7).
+    pub existing: bool,
+}
+
+impl<'a> Acquire<'a> {
+    /// A request with every optional field absent.
+    pub fn new(tenant: &'a str, subject: &'a str, session: &'a str, kind: Kind) -> Self {
+        Acquire {
+            tenant,
+            subject: Some(subject),
+            session: Some(session),
+            kind,
+            direction: None,
+            leg: Leg::Originate,
+            device: None,
+            class: None,
+            to: None,
+            emergency: false,
+            external: None,
+            group: None,
+            node: None,
+            epoch: None,
+            seq: None,
+            ttl_s: None,
+            existing: false,
+        }
+    }
+
+    /// Whether the leg uses a trunk line (L3).
+    pub fn is_external(&self) -> bool {
+        self.kind == Kind::Call
+            && self.external.unwrap_or(matches!(self.direction, Some(Direction::Outbound | Direction::Inbound)))
+    }
+
+    /// Its place in the order of its node's messages, where it has one.
+    pub fn stamp(&self) -> Option<Stamp> {
+        Some(Stamp { epoch: self.epoch?, seq: self.seq? })
+    }
+
+    /// Checks every rule on the shape of a request that needs no state.
+    ///
+    /// # Errors
+    /// Every fault, not only the first. An emergency call is not checked at all (C14): call this after
+    /// the emergency was recognised.
+    pub fn check(&self) -> Result<(), Vec<Fault>> {
+        let mut faults = Vec::new();
+        check_tenant(self.tenant, &mut faults);
+        let nobody = matches!(self.leg, Leg::Service | Leg::System)
+            || (self.kind == Kind::Call && self.direction == Some(Direction::Inbound));
+        match self.subject {
+            Some(subject) => check_subject(subject, &mut faults),
+            None if nobody => {}
+            None => faults.push(Fault::new("subject", "is needed: who would hold the seat")),
+        }
+        match self.session {
+            Some(session) => check_session(session, &mut faults),
+            None => faults.push(Fault::new("session", "is needed: the node's id of this thing, 1-128 bytes of printable ASCII")),
+        }
+        if self.kind == Kind::Call && self.direction.is_none() {
+            faults.push(Fault::new("direction", "is needed for a call: outbound, internal or inbound"));
+        }
+        if let Some(to) = self.to
+            && to.len() > DIALLED_BYTES_MAX
+        {
+            faults.push(Fault::new("to", "is longer than 64 bytes"));
+        }
+        if let Some(group) = self.group {
+            check_word("group", group, &mut faults);
+        }
+        check_node(self.node, self.epoch, self.seq, &mut faults);
+        if let Some(ttl_s) = self.ttl_s
+            && !(1..=TTL_SECONDS_MAX).contains(&ttl_s)
+        {
+            faults.push(Fault::new("ttl_s", "must be 1 to 86400 seconds"));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+}
+
+/// "This ended": a checked request of API 2.
+#[derive(Clone, Debug)]
+pub struct Release<'a> {
+    /// The customer phone system.
+    pub tenant: &'a str,
+    /// The node's id of the thing that ended.
+    pub session: &'a str,
+    /// The asking node.
+    pub node: Option<&'a str>,
+    /// Boot number of the node.
+    pub epoch: Option<u64>,
+    /// Message number; needs an epoch.
+    pub seq: Option<u64>,
+    /// `why = "transfer"`: an attended transfer to outside was completed, the parties stay bridged (C7).
+    pub transferred: bool,
+}
+
+impl<'a> Release<'a> {
+    /// A release with every optional field absent.
+    pub fn new(tenant: &'a str, session: &'a str) -> Self {
+        Release { tenant, session, node: None, epoch: None, seq: None, transferred: false }
+    }
+
+    /// Its place in the order of its node's messages, where it has one.
+    pub fn stamp(&self) -> Option<Stamp> {
+        Some(Stamp { epoch: self.epoch?, seq: self.seq? })
+    }
+
+    /// Checks every rule on the shape of a release.
+    ///
+    /// # Errors
+    /// Every fault, not only the first.
+    pub fn check(&self) -> Result<(), Vec<Fault>> {
+        let mut faults = Vec::new();
+        check_tenant(self.tenant, &mut faults);
+        check_session(self.session, &mut faults);
+        check_node(self.node, self.epoch, self.seq, &mut faults);
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+}
+
+/// What was wrong with one field of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The field, as on the wire.
+    pub field: &'static str,
+    /// What was wrong, and what is allowed.
+    pub what: &'static str,
+}
+
+impl Fault {
+    /// A fault of one field.
+    pub const fn new(field: &'static str, what: &'static str) -> Self {
+        Fault { field, what }
+    }
+}
+
+/// Checks a tenant id: 1-64 of `a-z 0-9 . _ -`.
+pub fn check_tenant(tenant: &str, faults: &mut Vec<Fault>) {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
+    if tenant.is_empty() || tenant.len() > TENANT_BYTES_MAX || !tenant.bytes().all(allowed) {
+        faults.push(Fault::new("tenant", "must be 1-64 of a-z 0-9 . _ -"));
+    }
+}
+
+/// Checks a subject id: 1-128 bytes of UTF-8 without control characters (A1).
+pub fn check_subject(subject: &str, faults: &mut Vec<Fault>) {
+    let plain = if subject.is_ascii() {
+        subject.bytes().all(|b| b >= b' ' && b != 0x7f)
+    } else {
+        !subject.chars().any(char::is_control)
+    };
+    if subject.is_empty() || subject.len() > ID_BYTES_MAX || !plain {
+        faults.push(Fault::new("subject", "must be 1-128 bytes of UTF-8 without control characters"));
+    }
+}
+
+/// Checks a session id: 1-128 bytes of printable ASCII.
+pub fn check_session(session: &str, faults: &mut Vec<Fault>) {
+    if session.is_empty() || session.len() > ID_BYTES_MAX || !session.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        faults.push(Fault::new("session", "must be 1-128 bytes of printable ASCII"));
+    }
+}
+
+/// Checks a node or group name: 1-64 bytes of printable ASCII without blanks.
+pub fn check_word(field: &'static str, word: &str, faults: &mut Vec<Fault>) {
+    if word.is_empty() || word.len() > NODE_BYTES_MAX || !word.bytes().all(|b| b.is_ascii_graphic()) {
+        faults.push(Fault::new(field, "must be 1-64 bytes of printable ASCII without blanks"));
+    }
+}
+
+fn check_node(node: Option<&str>, epoch: Option<u64>, seq: Option<u64>, faults: &mut Vec<Fault>) {
+    if let Some(node) = node {
+        check_word("node", node, faults);
+    }
+    if seq.is_some() && epoch.is_none() {
+        faults.push(Fault::new("epoch", "is needed where seq is given: a seq counts within one epoch"));
+    }
+    if epoch.is_some() && node.is_none() {
+        faults.push(Fault::new("node", "is needed where epoch is given: an epoch is a boot number of a node"));
+    }
+}
+
+/// What the engine answers to one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The verdict.
+    pub code: Code,
+    /// Why it was free, or what was full.
+    pub detail: Detail,
+    /// On `allow.same`: the code of the first answer.
+    pub first: Option<Code>,
+    /// Seats held after the decision.
+    pub held: u32,
+    /// The quota; `None` is unlimited.
+    pub quota: Option<u32>,
+    /// Milliseconds until the session ends unless renewed; `None` where nothing ends it.
+    pub ttl_ms: Option<u64>,
+    /// On a denial: when to ask again, seconds.
+    pub retry_after_s: u32,
+    /// On a denial: the SIP code to answer with (U3).
+    pub sip_code: u16,
+}
+
+impl Decision {
+    /// Seats held above the quota.
+    pub fn over(&self) -> u32 {
+        self.quota.map_or(0, |quota| self.held.saturating_sub(quota))
+    }
+}
+
+/// Everything that is recorded of a live session, borrowed from the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRecord<'a> {
+    /// The tenant whose seats it uses.
+    pub tenant: &'a str,
+    /// Its id, unique per tenant.
+    pub session: &'a str,
+    /// Who holds the seat; empty where nobody can.
+    pub subject: &'a str,
+    /// What it is.
+    pub kind: Kind,
+    /// Of a call.
+    pub direction: Option<Direction>,
+    /// Of a call.
+    pub leg: Leg,
+    /// Which hardware.
+    pub device: Option<Device>,
+    /// Function extension class.
+    pub class: Option<Class>,
+    /// Whether it needs its subject to hold a seat: a claim.
+    pub counts: bool,
+    /// Whether it uses a trunk line (L3).
+    pub external: bool,
+    /// Reservation group of its subject (F6); empty where none.
+    pub group: &'a str,
+    /// Its node; empty where none.
+    pub node: &'a str,
+    /// Boot number of the node at its last message.
+    pub epoch: Option<u64>,
+    /// Number of its last message.
+    pub seq: Option<u64>,
+    /// Its life without renewal, seconds.
+    pub ttl_s: Option<u32>,
+    /// The code of the first answer.
+    pub first: Code,
+    /// Wall clock of its start, milliseconds since 1970 UTC.
+    pub started_utc_ms: i64,
+    /// Grows with every change of this session, also across its end and return.
+    pub version: u64,
+}
+
+/// That a session left the table, borrowed from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoneRecord<'a> {
+    /// The tenant.
+    pub tenant: &'a str,
+    /// Its id.
+    pub session: &'a str,
+    /// Who held the seat; empty for a tombstone of something never seen.
+    pub subject: &'a str,
+    /// What it was.
+    pub kind: Kind,
+    /// Whether it counted.
+    pub counts: bool,
+    /// Why it left.
+    pub reason: Reason,
+    /// Whether its seat became free by this.
+    pub freed: bool,
+    /// Whether it was live before: `false` where only a tombstone is recorded.
+    pub was_live: bool,
+    /// The tombstone it leaves, and its node; `None` where it leaves none (G5).
+    pub tombstone: Option<(&'a str, Stamp)>,
+    /// As in [`SessionRecord::version`].
+    pub version: u64,
+}
+
+/// Takes what the engine changed, to record and to tell it.
+///
+/// The engine calls these inside the critical section of the session that changed, so that two changes of
+/// one session arrive in their order. An implementation encodes or copies; it must not wait.
+pub trait Changes {
+    /// A session is live from now on, or a live one changed.
+    fn put(&mut self, session: &SessionRecord<'_>, fresh: bool);
+    /// A session left, or a tombstone was laid for one that was never seen.
+    fn gone(&mut self, gone: &GoneRecord<'_>);
+    /// A node is known by this epoch from now on.
+    fn node(&mut self, node: &str, epoch: u64);
+}
+
+/// Records nothing.
+impl Changes for () {
+    fn put(&mut self, _: &SessionRecord<'_>, _: bool) {}
+    fn gone(&mut self, _: &GoneRecord<'_>) {}
+    fn node(&mut self, _: &str, _: u64) {}
+}

@@ -1,0 +1,2 @@
+//! usherd: decides in real time who may take a concurrent-user licence.
+pub mod engine;
