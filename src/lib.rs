@@ -1,2 +1,3 @@
 //! usherd: decides in real time who may take a concurrent-user licence.
 pub mod engine;
+pub mod subscription;

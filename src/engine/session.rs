@@ -58,7 +58,7 @@ macro_rules! vocabulary {
         }
     };
 }
-pub(crate) use vocabulary;
+
 
 vocabulary! {
     /// What a session is (API 2).

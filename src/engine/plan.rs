@@ -1,0 +1,166 @@
+//! What the configuration tells the engine: policies, quotas, pools, timers and limits.
+
+use std::sync::Arc;
+
+use super::session::{Class, Name, Standing};
+
+/// Whether something needs a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Billing {
+    /// It counts: its subject needs a seat.
+    Count,
+    /// It never needs one.
+    Free,
+}
+
+/// The keys of a tenant that decide its requests (rule book 11, `[sessions]`, `[inclusive]`, `[deny]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// C4.
+    pub internal_calls: Billing,
+    /// C12.
+    pub service_calls: Billing,
+    /// B6.
+    pub guests: Billing,
+    /// B7.
+    pub connectors: Billing,
+    /// C7: the claim of a completed transfer to outside stays until its own end.
+    pub transfer_out_until_end: bool,
+    /// C8: whoever takes over an originated call gets the claim.
+    pub transferred_outbound_follows: bool,
+    /// C18: classes that are always admitted.
+    pub never_deny: Vec<Class>,
+    /// C14.
+    pub emergency_numbers: Vec<Name>,
+    /// C14: removed from the dialled number before an emergency match.
+    pub trunk_prefix: Name,
+    /// B2: a mobile not seen for so long loses its claim, milliseconds; 0 = never.
+    pub mobile_offline_ms: u64,
+    /// E2: how long an empty seat stays with its subject, milliseconds; 0 = not at all.
+    pub seat_linger_ms: u64,
+    /// L3.
+    pub channels_per_seat: u32,
+    /// L3: whether the limit on trunk lines denies.
+    pub channels_enforce: bool,
+    /// J6: how long clients stay after the end, milliseconds.
+    pub end_drain_ms: u64,
+    /// U3.
+    pub sip_code: u16,
+    /// U4, seconds.
+    pub retry_after_s: u32,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            internal_calls: Billing::Count,
+            service_calls: Billing::Free,
+            guests: Billing::Count,
+            connectors: Billing::Free,
+            transfer_out_until_end: false,
+            transferred_outbound_follows: false,
+            never_deny: vec![Class::Lift],
+            emergency_numbers: vec![Name::const_new("110"), Name::const_new("112")],
+            trunk_prefix: Name::const_new(""),
+            mobile_offline_ms: 0,
+            seat_linger_ms: 0,
+            channels_per_seat: 5,
+            channels_enforce: false,
+            end_drain_ms: 900_000,
+            sip_code: 403,
+            retry_after_s: 60,
+        }
+    }
+}
+
+/// What a tenant may use from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entitled {
+    /// Whether seats are given at all.
+    pub standing: Standing,
+    /// Q; `None` is unlimited (F5).
+    pub seats: Option<u32>,
+}
+
+/// One tenant of a plan.
+#[derive(Clone, Debug)]
+pub struct TenantPlan {
+    /// Its id.
+    pub id: Name,
+    /// Standing and quota at the instant of installation.
+    pub entitled: Entitled,
+    /// Tenants of the same policy share one.
+    pub policy: Arc<Policy>,
+    /// F6, in file order: group and seats set aside.
+    pub reserve: Vec<(Name, u32)>,
+    /// F7: the provider pool it draws from.
+    pub pool: Option<Name>,
+}
+
+/// A provider pool (F7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolPlan {
+    /// Its id.
+    pub id: Name,
+    /// Its capacity.
+    pub seats: u32,
+}
+
+/// Everything that a configuration tells the engine, swapped in at once.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// All tenants.
+    pub tenants: Vec<TenantPlan>,
+    /// All provider pools.
+    pub pools: Vec<PoolPlan>,
+    /// D4: the tenant that unknown ones draw from.
+    pub default_tenant: Option<Name>,
+    /// What applies where no tenant does: the global emergency numbers, texts and codes.
+    pub unknown: Arc<Policy>,
+    /// Timers of nodes and tombstones.
+    pub timers: Timers,
+}
+
+/// `[nodes]` of the rule book 11, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// How long a node may be silent before it is lost (G6).
+    pub lease_ms: u64,
+    /// How long an orphan keeps its seat (G6).
+    pub grace_ms: u64,
+    /// How long a tombstone stands (G5).
+    pub tombstone_ms: u64,
+    /// The grace after a restart (G10).
+    pub learning_ms: u64,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers { lease_ms: 15_000, grace_ms: 30_000, tombstone_ms: 300_000, learning_ms: 60_000 }
+    }
+}
+
+/// How much the table holds at most; what is over a limit is answered `deny.full limit`, and a call that
+/// needs no seat passes unrecorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Live sessions in all.
+    pub sessions_max: u32,
+    /// Live sessions of one tenant.
+    pub sessions_per_tenant_max: u32,
+    /// Tombstones of one tenant; beyond it the oldest go.
+    pub tombstones_per_tenant_max: u32,
+    /// Known nodes.
+    pub nodes_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            sessions_max: 4_000_000,
+            sessions_per_tenant_max: 1_000_000,
+            tombstones_per_tenant_max: 1_000_000,
+            nodes_max: 10_000,
+        }
+    }
+}
