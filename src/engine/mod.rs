@@ -1,4 +1,280 @@
 //! The engine decides: who may take a seat, who keeps one, when it is free again.
+//!
+//! Synchronous and deterministic for one caller at a time; many threads may call it at once, and decisions
+//! of one tenant are linearizable (D6). It reads no clock, does no I/O and logs nothing: time comes in as
+//! [`Now`], and what changed goes out through [`Changes`].
 
+mod decide;
+mod explain;
+mod gate;
+mod install;
+mod lease;
+mod node;
 pub mod plan;
+mod roster;
+mod rules;
+mod seats;
 pub mod session;
+mod sync;
+mod table;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use explain::{Explanation, Step};
+pub use install::{RestoredSession, RestoredTombstone};
+pub use plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan, Timers};
+pub use roster::{EndOutcome, InventoryReport, NodeFault, NodeReport};
+pub use rules::is_emergency_number;
+pub use session::*;
+pub use view::{NodeView, PoolView, SessionFilter, SessionView, SubjectView, TenantView};
+
+use decide::{Ask, Stored};
+use gate::Pool;
+use node::Nodes;
+use rules::Need;
+use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use table::{NEVER, Shared, Tally, Tenant};
+
+/// Who decides. One per process; share it by reference.
+#[derive(Debug)]
+pub struct Engine {
+    world: ArcSwap<World>,
+    nodes: Nodes,
+    shared: Arc<Shared>,
+    /// Plans and entitlements are installed one after the other.
+    installing: Mutex<()>,
+    /// When tombstones are looked through next, uptime milliseconds.
+    sweep_at: AtomicU64,
+}
+
+/// Everything that a plan brings, swapped at once.
+#[derive(Debug)]
+struct World {
+    tenants: HashMap<Name, Slot, foldhash::fast::RandomState>,
+    pools: Vec<Arc<Pool>>,
+    default_tenant: Option<Name>,
+    unknown: Arc<Policy>,
+    timers: Timers,
+}
+
+/// A tenant under its present policy.
+#[derive(Clone, Debug)]
+struct Slot {
+    tenant: Arc<Tenant>,
+    policy: Arc<Policy>,
+    /// Whether the plan names it; otherwise it only keeps its sessions until they end.
+    configured: bool,
+}
+
+impl Engine {
+    /// An engine without tenants.
+    pub fn new(limits: Limits) -> Self {
+        let limits = Limits {
+            sessions_per_tenant_max: limits.sessions_per_tenant_max.min(seats::SEATS_MAX),
+            ..limits
+        };
+        Engine {
+            world: ArcSwap::from_pointee(World {
+                tenants: HashMap::default(),
+                pools: Vec::new(),
+                default_tenant: None,
+                unknown: Arc::new(Policy::default()),
+                timers: Timers::default(),
+            }),
+            nodes: Nodes::default(),
+            shared: Arc::new(Shared {
+                hasher: foldhash::fast::RandomState::default(),
+                limits,
+                tally: Tally::default(),
+                due: AtomicU64::new(NEVER),
+                sessions: AtomicU32::new(0),
+                version_floor: AtomicU64::new(0),
+                limited: AtomicU64::new(0),
+            }),
+            installing: Mutex::new(()),
+            sweep_at: AtomicU64::new(0),
+        }
+    }
+
+    /// May this happen? D5, in its order; the message was checked by [`Acquire::check`].
+    ///
+    /// # Errors
+    /// `ttl_s` is missing where nothing else would end the claim (E3); nothing changed.
+    pub fn acquire(&self, now: Now, message: &Acquire<'_>, changes: &mut impl Changes) -> Result<Decision, Fault> {
+        self.acquire_as(now, message, message.stamp(), changes).map(|(decision, _)| decision)
+    }
+
+    /// The same, with the stamp that counts: an inventory stands in for its sessions (G9).
+    fn acquire_as(
+        &self,
+        now: Now,
+        message: &Acquire<'_>,
+        stamp: Option<Stamp>,
+        changes: &mut impl Changes,
+    ) -> Result<(Decision, Stored), Fault> {
+        let world = self.world.load();
+        let slot = world.tenants.get(message.tenant);
+        let policy = slot.map_or(&world.unknown, |slot| &slot.policy);
+        let need = rules::need(message, policy);
+        if let (Need::Emergency, None) = (need, slot) {
+            return Ok((nobody(policy, Code::AllowFree, Detail::Emergency), Stored::No));
+        }
+        let node = message.node.and_then(|name| self.nodes.find_or_add(name, self.shared.limits.nodes_max));
+        if let Some(node) = &node {
+            node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
+        }
+        let directory = self.nodes.directory();
+        let subject = message.subject.unwrap_or("");
+        let session = message.session.unwrap_or("");
+        let ask = |slot: &'_ Slot, subject: &'_ str, session: &'_ str, changes: &mut _| {
+            let ask = Ask {
+                now,
+                tenant: &slot.tenant,
+                policy: &slot.policy,
+                timers: &world.timers,
+                node: node.as_ref(),
+                directory: &directory,
+                session,
+                subject,
+                message,
+                stamp,
+            };
+            decide::acquire(&ask, need, changes)
+        };
+        match (slot, need) {
+            (Some(slot), _) => ask(slot, subject, session, changes),
+            (None, Need::Free(detail)) => Ok((nobody(policy, Code::AllowFree, detail), Stored::No)),
+            (None, _) => match world.default_slot() {
+                Some(slot) => {
+                    let subject = borrowed_id(message.tenant, subject);
+                    let session = borrowed_id(message.tenant, session);
+                    ask(slot, &subject, &session, changes)
+                }
+                None => Ok((nobody(policy, Code::DenyUnknownTenant, Detail::None), Stored::No)),
+            },
+        }
+    }
+
+    /// This ended. Never fails (E4).
+    pub fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
+        let world = self.world.load();
+        let known = world.tenants.get(message.tenant);
+        let node = message.node.and_then(|name| self.nodes.find_or_add(name, self.shared.limits.nodes_max));
+        if let Some(node) = &node {
+            node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
+        }
+        let Some(slot) = known.or(world.default_slot()) else {
+            return nobody(&world.unknown, Code::ReleasedNone, Detail::None);
+        };
+        let borrowed = known.is_none().then(|| borrowed_id(message.tenant, message.session));
+        let nothing = Acquire::new(message.tenant, "", message.session, Kind::Call);
+        let directory = self.nodes.directory();
+        let ask = Ask {
+            now,
+            tenant: &slot.tenant,
+            policy: &slot.policy,
+            timers: &world.timers,
+            node: node.as_ref(),
+            directory: &directory,
+            session: borrowed.as_deref().unwrap_or(message.session),
+            subject: "",
+            message: &nothing,
+            stamp: message.stamp(),
+        };
+        decide::release(&ask, message, changes)
+    }
+
+    /// Lower bound of the next instant at which something is due, uptime milliseconds; `None` where nothing is.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let due = self.shared.due.load(Ordering::Acquire);
+        (due != NEVER).then_some(due)
+    }
+
+    /// Whether a dialled number is an emergency number of a tenant, or of the global list (C14).
+    pub fn is_emergency(&self, tenant: &str, dialled: &str) -> bool {
+        let world = self.world.load();
+        let policy = world.tenants.get(tenant).map_or(&world.unknown, |slot| &slot.policy);
+        is_emergency_number(dialled, policy)
+    }
+}
+
+impl World {
+    fn default_slot(&self) -> Option<&Slot> {
+        self.tenants.get(self.default_tenant.as_ref()?)
+    }
+}
+
+/// The decision where no tenant is concerned.
+fn nobody(policy: &Policy, code: Code, detail: Detail) -> Decision {
+    Decision {
+        code,
+        detail,
+        first: None,
+        held: 0,
+        quota: Some(0),
+        ttl_ms: None,
+        retry_after_s: policy.retry_after_s,
+        sip_code: policy.sip_code,
+    }
+}
+
+/// A name of an unknown tenant in the default tenant's table: never the same as another tenant's (A5, D4).
+fn borrowed_id(tenant: &str, id: &str) -> String {
+    if id.is_empty() { String::new() } else { format!("{tenant}/{id}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now { uptime_ms: 1_000_000 + seconds * 1_000, utc_ms: 1_700_000_000_000 }
+    }
+
+    fn engine(seats: u32) -> Engine {
+        let engine = Engine::new(Limits::default());
+        let tenant = TenantPlan {
+            id: "acme".into(),
+            entitled: Entitled { standing: Standing::Active, seats: Some(seats) },
+            policy: Arc::default(),
+            reserve: Vec::new(),
+            pool: None,
+        };
+        engine.install(at(0), Plan { tenants: vec![tenant], ..Plan::default() }, &mut ());
+        engine
+    }
+
+    fn desktop<'a>(subject: &'a str, session: &'a str) -> Acquire<'a> {
+        Acquire { ttl_s: Some(60), ..Acquire::new("acme", subject, session, Kind::Desktop) }
+    }
+
+    #[test]
+    fn a_released_seat_is_free_at_once() {
+        let engine = engine(1);
+        let code = |decision: Result<Decision, Fault>| decision.unwrap().code;
+        assert_eq!(code(engine.acquire(at(0), &desktop("anna", "d1"), &mut ())), Code::AllowNew);
+        assert_eq!(code(engine.acquire(at(0), &desktop("bob", "d2"), &mut ())), Code::DenyFull);
+        assert_eq!(engine.release(at(0), &Release::new("acme", "d1"), &mut ()).code, Code::ReleasedLast);
+        assert_eq!(code(engine.acquire(at(0), &desktop("bob", "d2"), &mut ())), Code::AllowNew);
+    }
+
+    #[test]
+    fn a_claim_that_is_not_renewed_ends_at_its_instant() {
+        let engine = engine(1);
+        engine.acquire(at(0), &desktop("anna", "d1"), &mut ()).unwrap();
+        engine.expire(at(59), &mut ());
+        assert_eq!(engine.tenant(at(59), "acme").unwrap().held, 1);
+        assert_eq!(engine.next_deadline(), Some(at(60).uptime_ms));
+        engine.expire(at(60), &mut ());
+        assert_eq!(engine.tenant(at(60), "acme").unwrap().held, 0);
+    }
+
+    #[test]
+    fn what_every_message_touches_stays_small() {
+        assert!(size_of::<table::Session>() <= 88, "{}", size_of::<table::Session>());
+    }
+}

@@ -1,0 +1,646 @@
+//! One message against one tenant: the order of checks D5, and what the answer changes.
+
+use std::sync::Arc;
+
+use super::node::{Directory, Node};
+use super::plan::{Policy, Timers};
+use super::rules::Need;
+use super::seats::Word;
+use super::session::{
+    Acquire, Changes, Code, Decision, Detail, Direction, Fault, GoneRecord, Kind, Name, Now, Reason, Release,
+    SessionRecord, Stamp, TTL_SECONDS_MAX,
+};
+use super::sync::Ordering;
+use super::table::{
+    Claim, ClaimTerms, Claimed, Ended, Flags, Life, NEVER, NO_NODE, Session, Stripe, SubjectRef, Tenant,
+};
+
+/// A message with everything that is looked up once: what it asks, of whom, under which keys.
+pub(crate) struct Ask<'a> {
+    pub(crate) now: Now,
+    pub(crate) tenant: &'a Tenant,
+    pub(crate) policy: &'a Policy,
+    pub(crate) timers: &'a Timers,
+    pub(crate) node: Option<&'a Arc<Node>>,
+    pub(crate) directory: &'a Directory,
+    /// Its id in this tenant's table.
+    pub(crate) session: &'a str,
+    /// Its subject in this tenant's table; empty for nobody.
+    pub(crate) subject: &'a str,
+    pub(crate) message: &'a Acquire<'a>,
+    /// Its place in its node's order; an inventory stands in for its sessions (G9).
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// What became of a message beside its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Nothing is stored of it.
+    No,
+    /// It is a session from now on.
+    Fresh,
+    /// It was one before.
+    Known,
+}
+
+impl Ask<'_> {
+    fn node_index(&self) -> u32 {
+        self.node.map_or(NO_NODE, |node| node.index)
+    }
+
+    /// The decision with the seats of `word`.
+    pub(crate) fn answer(&self, code: Code, detail: Detail, word: Word) -> Decision {
+        answer(self.policy, code, detail, word)
+    }
+
+    /// D5 for a request that needs no seat: always allowed, recorded where there is room.
+    pub(crate) fn free(&self, detail: Detail, changes: &mut impl Changes) -> (Decision, Stored) {
+        let mut decision = self.answer(Code::AllowFree, detail, self.tenant.seats.read());
+        if self.session.is_empty() {
+            return (decision, Stored::No);
+        }
+        let hash = self.tenant.hash(self.session);
+        let mut stripe = self.tenant.stripe(hash).lock();
+        self.mark_node();
+        if self.node.is_some_and(|node| node.is_past(self.message.epoch)) {
+            return (decision, Stored::No);
+        }
+        let node = self.node_index();
+        let now_ms = self.now.uptime_ms;
+        match stripe.find(hash, self.session) {
+            Some(entry) if entry.is_live() && entry.counts() => return (decision, Stored::Known),
+            Some(entry) if entry.is_live() => {
+                if !entry.is_newer_than(node, self.stamp) {
+                    self.renew(hash, &mut stripe, changes);
+                }
+                decision.ttl_ms = self.life_ms(&mut stripe, hash);
+                return (decision, Stored::Known);
+            }
+            Some(tombstone) if tombstone.blocks(node, self.stamp, now_ms) => return (decision, Stored::No),
+            _ => {}
+        }
+        if !self.tenant.reserve_session() {
+            return (decision, Stored::No);
+        }
+        let subject = self.tenant.refer(self.subject);
+        if let Some(channel) = self.channel() {
+            self.tenant.hot.channels[channel].fetch_add(1, Ordering::Relaxed);
+        }
+        self.insert(&mut stripe, hash, Code::AllowFree, subject, "", changes);
+        decision.ttl_ms = self.life_ms(&mut stripe, hash);
+        (decision, Stored::Fresh)
+    }
+
+    /// D5 from "claim id known" on, for a request that needs a seat.
+    ///
+    /// # Errors
+    /// `ttl_s` is missing: the node has no lease that would end the claim (E3).
+    pub(crate) fn seat(&self, never_deny: bool, lifeline: bool, changes: &mut impl Changes) -> Result<(Decision, Stored), Fault> {
+        self.check_life()?;
+        let hash = self.tenant.hash(self.session);
+        let mut stripe = self.tenant.stripe(hash).lock();
+        self.mark_node();
+        if let Some(known) = self.known(&mut stripe, hash, changes) {
+            return Ok(known);
+        }
+        let word = self.tenant.seats.read();
+        if word.standing() != 0 && !self.message.existing {
+            drop(stripe);
+            if lifeline {
+                return Ok(self.free(Detail::Lifeline, changes));
+            }
+            return Ok((self.denied(Code::DenyInactive, inactive_detail(word), word), Stored::No));
+        }
+        let replaces = stripe.find(hash, self.session).is_some_and(|entry| entry.is_live());
+        if !replaces && !self.tenant.reserve_session() {
+            if never_deny || self.message.existing {
+                return Ok((self.answer(Code::AllowOver, Detail::Limit, word), Stored::No));
+            }
+            return Ok((self.denied(Code::DenyFull, Detail::Limit, word), Stored::No));
+        }
+        let claim = self.tenant.claim(self.now.uptime_ms, &self.claim_terms(never_deny));
+        let code = match claim.claimed {
+            Claimed::New => Code::AllowNew,
+            Claimed::Held => Code::AllowHeld,
+            Claimed::Over => Code::AllowOver,
+            Claimed::Full(_) | Claimed::Inactive => {
+                if !replaces {
+                    self.tenant.unreserve_session();
+                }
+                return Ok((self.refused(&claim, lifeline), Stored::No));
+            }
+        };
+        if replaces {
+            self.displace(&mut stripe, hash);
+        }
+        let group = self.tenant.group_name(claim.group);
+        self.insert(&mut stripe, hash, code, claim.subject, &group, changes);
+        let mut decision = self.answer(code, Detail::None, claim.word);
+        decision.ttl_ms = self.life_ms(&mut stripe, hash);
+        Ok((decision, Stored::Fresh))
+    }
+
+    /// A known claim, a late message, or a tombstone: everything that is answered from the entry alone.
+    fn known(&self, stripe: &mut Stripe, hash: u64, changes: &mut impl Changes) -> Option<(Decision, Stored)> {
+        let past = self.node.is_some_and(|node| node.is_past(self.message.epoch));
+        let node = self.node_index();
+        let entry = stripe.find(hash, self.session);
+        let word = self.tenant.seats.read();
+        let stale = || Some((self.answer(Code::IgnoreStale, Detail::None, word), Stored::No));
+        match entry {
+            Some(entry) if entry.is_live() && entry.counts() => {
+                if !self.tenant.is_subject(entry.subject, self.subject) {
+                    return Some((self.denied(Code::DenyConflict, Detail::None, word), Stored::No));
+                }
+                if past || entry.is_newer_than(node, self.stamp) {
+                    return stale();
+                }
+                let first = entry.first;
+                self.renew(hash, stripe, changes);
+                let mut decision = self.answer(Code::AllowSame, Detail::None, word);
+                decision.first = Some(first);
+                decision.ttl_ms = self.life_ms(stripe, hash);
+                Some((decision, Stored::Known))
+            }
+            Some(entry) if !entry.is_live() && entry.blocks(node, self.stamp, self.now.uptime_ms) => stale(),
+            _ if past => stale(),
+            _ => None,
+        }
+    }
+
+    /// A denial; want of a seat is counted for the tenant.
+    fn denied(&self, code: Code, detail: Detail, word: Word) -> Decision {
+        if code != Code::DenyConflict {
+            self.tenant.hot.denials.fetch_add(1, Ordering::Relaxed);
+        }
+        self.answer(code, detail, word)
+    }
+
+    fn refused(&self, claim: &Claim, lifeline: bool) -> Decision {
+        match claim.claimed {
+            Claimed::Full(detail) => self.denied(Code::DenyFull, detail, claim.word),
+            // The standing changed between two looks at it: a lifeline is free then (C18).
+            _ if lifeline => self.answer(Code::AllowFree, Detail::Lifeline, claim.word),
+            _ => self.denied(Code::DenyInactive, inactive_detail(claim.word), claim.word),
+        }
+    }
+
+    /// E3: something must end the claim if nobody does.
+    fn check_life(&self) -> Result<(), Fault> {
+        let lives = self.message.kind == Kind::Mobile
+            || self.message.ttl_s.is_some()
+            || self.node.is_some_and(|node| node.is_leased());
+        if lives { Ok(()) } else { Err(TTL_NEEDED) }
+    }
+
+    fn claim_terms(&self, never_deny: bool) -> ClaimTerms<'_> {
+        let message = self.message;
+        let over = never_deny || message.existing;
+        let enforced = self.policy.channels_enforce && message.is_external() && !over;
+        ClaimTerms {
+            subject: self.subject,
+            group: message.group,
+            over,
+            inactive: message.existing,
+            channels_per_seat: enforced.then_some(self.policy.channels_per_seat),
+            channel: self.channel(),
+        }
+    }
+
+    /// The trunk line that the session uses: 0 inbound, 1 outbound (L3).
+    fn channel(&self) -> Option<usize> {
+        let inbound = self.message.direction == Some(Direction::Inbound);
+        self.message.is_external().then_some(usize::from(!inbound))
+    }
+
+    /// Remembers that this node has sessions here, before its epoch is looked at: a sweep that begins a new
+    /// epoch either finds this tenant or is seen here.
+    fn mark_node(&self) {
+        let Some(node) = self.node else { return };
+        let bit = 1u64 << (node.index % 64);
+        if self.tenant.hot.nodes.load(Ordering::SeqCst) & bit == 0 {
+            self.tenant.hot.nodes.fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    /// The instant at which the session ends by itself, apart from its node's lease.
+    fn deadline(&self, ttl_s: u32) -> u64 {
+        let now_ms = self.now.uptime_ms;
+        match self.message.kind {
+            Kind::Mobile if self.policy.mobile_offline_ms > 0 => now_ms.saturating_add(self.policy.mobile_offline_ms),
+            Kind::Mobile => NEVER,
+            _ if ttl_s > 0 => now_ms + u64::from(ttl_s) * 1_000,
+            _ => NEVER,
+        }
+    }
+
+    /// The life that a session is stored with: what it asks, or the longest where nothing else would end it.
+    fn ttl_s(&self) -> u32 {
+        let message = self.message;
+        if message.kind == Kind::Mobile {
+            return 0;
+        }
+        let leased = self.node.is_some_and(|node| node.is_leased());
+        message.ttl_s.unwrap_or(if leased { 0 } else { TTL_SECONDS_MAX })
+    }
+
+    fn insert(&self, stripe: &mut Stripe, hash: u64, first: Code, subject: SubjectRef, group: &str, changes: &mut impl Changes) {
+        let message = self.message;
+        let counts = !matches!(first, Code::AllowFree);
+        let ttl_s = self.ttl_s();
+        let version = stripe.next_version();
+        let mut session = Session {
+            name: Name::from(self.session),
+            subject,
+            epoch: 0,
+            seq: 0,
+            deadline: self.deadline(ttl_s),
+            version,
+            started_utc_ms: self.now.utc_ms,
+            node: self.node_index(),
+            ttl_s,
+            kind: message.kind,
+            direction: message.direction,
+            leg: message.leg,
+            device: message.device,
+            class: message.class,
+            first,
+            life: Life::Live,
+            flags: Flags::new(counts, message.is_external()),
+        };
+        let (epoch, seq) = self.order();
+        session.set_order(epoch, seq);
+        self.tenant.tally(hash, message.kind, counts, true);
+        let node = self.directory.name(session.node);
+        let node = if node.is_empty() { message.node.filter(|_| self.node.is_some()).unwrap_or("") } else { node };
+        changes.put(&record(&self.tenant.id, &session, self.subject, group, node), true);
+        put(self.tenant, stripe, hash, session);
+    }
+
+    fn order(&self) -> (Option<u64>, Option<u64>) {
+        match self.stamp {
+            Some(stamp) => (Some(stamp.epoch), Some(stamp.seq)),
+            None => (self.message.epoch, None),
+        }
+    }
+
+    /// A known session was heard of again (G1, G6).
+    fn renew(&self, hash: u64, stripe: &mut Stripe, changes: &mut impl Changes) {
+        let node = self.node_index();
+        let Some(entry) = stripe.find(hash, self.session) else { return };
+        let moved = entry.node != node;
+        let recorded = (entry.ttl_s, entry.node);
+        entry.life = Life::Live;
+        entry.node = node;
+        if moved || self.stamp.is_some() {
+            let (epoch, seq) = self.order();
+            entry.set_order(epoch, seq);
+        }
+        if let (Some(ttl_s), true) = (self.message.ttl_s, entry.kind != Kind::Mobile) {
+            entry.ttl_s = ttl_s;
+        } else if entry.ttl_s == 0 {
+            entry.ttl_s = self.ttl_s();
+        }
+        entry.deadline = self.deadline(entry.ttl_s);
+        let (deadline, subject, ttl_s) = (entry.deadline, entry.subject, entry.ttl_s);
+        if recorded != (ttl_s, node) {
+            let version = stripe.next_version();
+            let (subject, group) = self.tenant.subject_and_group(subject);
+            let group = self.tenant.group_name(group);
+            if let Some(entry) = stripe.find(hash, self.session) {
+                entry.version = version;
+                let node = self.node.map_or("", |node| &node.name);
+                changes.put(&record(&self.tenant.id, entry, &subject, &group, node), false);
+            }
+        }
+        watch(self.tenant, stripe, deadline);
+    }
+
+    /// Takes a session that did not count out of the way of a claim of the same id.
+    fn displace(&self, stripe: &mut Stripe, hash: u64) {
+        let Some(entry) = stripe.find(hash, self.session) else { return };
+        let (kind, counts, subject) = (entry.kind, entry.counts(), entry.subject);
+        if entry.external() {
+            let inbound = entry.direction == Some(Direction::Inbound);
+            self.tenant.hot.channels[usize::from(!inbound)].fetch_sub(1, Ordering::Relaxed);
+        }
+        self.tenant.unrefer(subject);
+        self.tenant.tally(hash, kind, counts, false);
+    }
+
+    /// Milliseconds until a stored session ends unless renewed.
+    fn life_ms(&self, stripe: &mut Stripe, hash: u64) -> Option<u64> {
+        let entry = stripe.find(hash, self.session)?;
+        let now_ms = self.now.uptime_ms;
+        let mut ends = entry.deadline;
+        if entry.kind != Kind::Mobile && self.node.is_some_and(|node| node.is_leased()) {
+            ends = ends.min(now_ms + self.timers.lease_ms);
+        }
+        if matches!(entry.kind, Kind::Desktop | Kind::Guest) && entry.counts() {
+            ends = ends.min(self.tenant.hot.drain_at.load(Ordering::Acquire));
+        }
+        (ends != NEVER).then(|| ends.saturating_sub(now_ms))
+    }
+}
+
+/// What a request of this need comes to in a known tenant.
+pub(crate) fn acquire(ask: &Ask<'_>, need: Need, changes: &mut impl Changes) -> Result<(Decision, Stored), Fault> {
+    match need {
+        Need::Emergency => Ok((ask.answer(Code::AllowFree, Detail::Emergency, ask.tenant.seats.read()), Stored::No)),
+        Need::Free(detail) => Ok(ask.free(detail, changes)),
+        Need::Seat { never_deny, lifeline } => ask.seat(never_deny, lifeline, changes),
+    }
+}
+
+/// E1, E2, E4, G5: the end of a session by its node.
+pub(crate) fn release(ask: &Ask<'_>, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
+    let hash = ask.tenant.hash(ask.session);
+    let mut guard = ask.tenant.stripe(hash).lock();
+    let stripe = &mut *guard;
+    let node = ask.node_index();
+    let stamp = message.stamp();
+    let word = ask.tenant.seats.read();
+    let none = ask.answer(Code::ReleasedNone, Detail::None, word);
+    let live = stripe.find(hash, ask.session).filter(|entry| entry.is_live());
+    let Some(entry) = live else {
+        lay_tombstone(ask, stripe, hash, stamp, changes);
+        return none;
+    };
+    let foreign = message.node.is_some() && entry.node != node;
+    let past = ask.node.is_some_and(|node| node.is_past(message.epoch));
+    if foreign || past || entry.is_newer_than(node, stamp) {
+        return ask.answer(Code::IgnoreStale, Detail::None, word);
+    }
+    let outbound = entry.kind == Kind::Call && entry.direction == Some(Direction::Outbound);
+    if message.transferred && ask.policy.transfer_out_until_end && entry.counts() && outbound {
+        if let Some(stamp) = stamp {
+            entry.set_order(Some(stamp.epoch), Some(stamp.seq));
+        }
+        return ask.answer(Code::ReleasedMore, Detail::Linger, word);
+    }
+    let linger = ask.policy.seat_linger_ms;
+    let end = End {
+        now_ms: ask.now.uptime_ms,
+        reason: Reason::Node,
+        tombstone: stamp,
+        tombstone_until: ask.now.uptime_ms + ask.timers.tombstone_ms,
+        linger_until: (linger > 0).then(|| ask.now.uptime_ms + linger),
+    };
+    let (ended, word) = end_entry(ask.tenant, ask.directory, stripe, hash, ask.session, &end, changes);
+    match ended {
+        None => ask.answer(Code::ReleasedNone, Detail::None, word),
+        Some(Ended::Last) => ask.answer(Code::ReleasedLast, Detail::None, word),
+        Some(Ended::More) => ask.answer(Code::ReleasedMore, Detail::None, word),
+        Some(Ended::Lingers) => ask.answer(Code::ReleasedMore, Detail::Linger, word),
+    }
+}
+
+/// A release of something that is not there keeps its late acquire out (G5).
+fn lay_tombstone(ask: &Ask<'_>, stripe: &mut Stripe, hash: u64, stamp: Option<Stamp>, changes: &mut impl Changes) {
+    let Some(stamp) = stamp else { return };
+    let node = ask.node_index();
+    let now_ms = ask.now.uptime_ms;
+    let until = now_ms + ask.timers.tombstone_ms;
+    let version = stripe.next_version();
+    let newest = match stripe.find(hash, ask.session) {
+        Some(tombstone) => {
+            let newest = match tombstone.stamp() {
+                Some(own) if tombstone.node == node && tombstone.deadline > now_ms => own.max(stamp),
+                _ => stamp,
+            };
+            tombstone.node = node;
+            tombstone.deadline = until;
+            tombstone.version = version;
+            tombstone.set_order(Some(newest.epoch), Some(newest.seq));
+            newest
+        }
+        None => {
+            let mut tombstone = Session {
+                name: Name::from(ask.session),
+                subject: SubjectRef::NONE,
+                epoch: 0,
+                seq: 0,
+                deadline: until,
+                version,
+                started_utc_ms: ask.now.utc_ms,
+                node,
+                ttl_s: 0,
+                kind: Kind::Call,
+                direction: None,
+                leg: super::session::Leg::Originate,
+                device: None,
+                class: None,
+                first: Code::ReleasedNone,
+                life: Life::Tombstone,
+                flags: Flags::default(),
+            };
+            tombstone.set_order(Some(stamp.epoch), Some(stamp.seq));
+            put(ask.tenant, stripe, hash, tombstone);
+            stamp
+        }
+    };
+    changes.gone(&GoneRecord {
+        tenant: &ask.tenant.id,
+        session: ask.session,
+        subject: "",
+        kind: Kind::Call,
+        counts: false,
+        reason: Reason::Node,
+        freed: false,
+        was_live: false,
+        tombstone: Some((ask.node.map_or("", |node| &node.name), newest)),
+        version,
+    });
+}
+
+/// How a session ends.
+pub(crate) struct End {
+    pub(crate) now_ms: u64,
+    pub(crate) reason: Reason,
+    /// What keeps its late messages out, if anything does (G5).
+    pub(crate) tombstone: Option<Stamp>,
+    pub(crate) tombstone_until: u64,
+    pub(crate) linger_until: Option<u64>,
+}
+
+/// Ends a live session by its name; the outcome is `None` where it held no seat.
+pub(crate) fn end_entry(
+    tenant: &Tenant,
+    directory: &Directory,
+    stripe: &mut Stripe,
+    hash: u64,
+    session: &str,
+    end: &End,
+    changes: &mut impl Changes,
+) -> (Option<Ended>, Word) {
+    let Stripe { entries, version, tombstones, .. } = stripe;
+    let Ok(mut slot) = entries.find_entry(hash, |entry| entry.name == session) else {
+        return (None, tenant.seats.read());
+    };
+    let outcome = end_session(tenant, directory, slot.get_mut(), version, end, changes);
+    if slot.get().is_live() {
+        slot.remove();
+    } else {
+        *tombstones += 1;
+        tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
+        evict_tombstones(tenant, stripe);
+    }
+    outcome
+}
+
+/// Ends a live session where it stands. It is a tombstone afterwards, or still live: then its entry must go.
+pub(crate) fn end_session(
+    tenant: &Tenant,
+    directory: &Directory,
+    entry: &mut Session,
+    version: &mut u64,
+    end: &End,
+    changes: &mut impl Changes,
+) -> (Option<Ended>, Word) {
+    if entry.external() {
+        let inbound = entry.direction == Some(Direction::Inbound);
+        tenant.hot.channels[usize::from(!inbound)].fetch_sub(1, Ordering::Relaxed);
+    }
+    let (ended, word, subject) = if entry.counts() {
+        let (ended, word, name) = tenant.unclaim(end.now_ms, entry.subject, end.linger_until);
+        (Some(ended), word, name)
+    } else {
+        (None, tenant.seats.read(), tenant.unrefer(entry.subject))
+    };
+    tenant.unreserve_session();
+    tenant.tally(entry.version, entry.kind, entry.counts(), false);
+    *version += 1;
+    entry.version = *version;
+    changes.gone(&GoneRecord {
+        tenant: &tenant.id,
+        session: &entry.name,
+        subject: &subject,
+        kind: entry.kind,
+        counts: entry.counts(),
+        reason: end.reason,
+        freed: ended == Some(Ended::Last),
+        was_live: true,
+        tombstone: end.tombstone.map(|stamp| (directory.name(entry.node), stamp)),
+        version: *version,
+    });
+    entry.subject = SubjectRef::NONE;
+    if let Some(stamp) = end.tombstone {
+        entry.life = Life::Tombstone;
+        entry.deadline = end.tombstone_until;
+        entry.set_order(Some(stamp.epoch), Some(stamp.seq));
+    }
+    (ended, word)
+}
+
+/// Puts an entry into its stripe, over a tombstone or a displaced session of the same name.
+pub(crate) fn put(tenant: &Tenant, stripe: &mut Stripe, hash: u64, session: Session) {
+    let deadline = if session.is_live() { session.deadline } else { NEVER };
+    let fresh_tombstone = !session.is_live();
+    if let Some(entry) = stripe.find(hash, &session.name) {
+        let was_tombstone = !entry.is_live();
+        *entry = session;
+        if was_tombstone {
+            stripe.tombstones -= 1;
+            tenant.hot.tombstones.fetch_sub(1, Ordering::Relaxed);
+        }
+    } else {
+        stripe.entries.insert_unique(hash, Box::new(session), |entry| tenant.hash(&entry.name));
+    }
+    if fresh_tombstone {
+        stripe.tombstones += 1;
+        tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
+        evict_tombstones(tenant, stripe);
+    }
+    watch(tenant, stripe, deadline);
+}
+
+/// Keeps the tombstones of a stripe within their limit: beyond it the older half goes.
+fn evict_tombstones(tenant: &Tenant, stripe: &mut Stripe) {
+    let stripes = tenant.stripes.len() as u32;
+    let most = (tenant.shared.limits.tombstones_per_tenant_max / stripes).max(1);
+    if stripe.tombstones <= most {
+        return;
+    }
+    let standing = stripe.entries.iter().filter(|entry| !entry.is_live());
+    let mut deadlines: Vec<u64> = standing.map(|entry| entry.deadline).collect();
+    let middle = deadlines.len() / 2;
+    let (_, median, _) = deadlines.select_nth_unstable(middle);
+    let oldest_kept = *median;
+    sweep_tombstones(tenant, stripe, oldest_kept.saturating_sub(1));
+    if stripe.tombstones > most {
+        // All of one instant: none is older than another.
+        sweep_tombstones(tenant, stripe, oldest_kept);
+    }
+}
+
+/// Drops the tombstones of a stripe whose time ended at or before an instant.
+pub(crate) fn sweep_tombstones(tenant: &Tenant, stripe: &mut Stripe, until_ms: u64) {
+    let before = stripe.entries.len();
+    stripe.entries.retain(|entry| entry.is_live() || entry.deadline > until_ms);
+    let swept = (before - stripe.entries.len()) as u32;
+    stripe.tombstones -= swept;
+    tenant.hot.tombstones.fetch_sub(swept, Ordering::Relaxed);
+    if stripe.entries.capacity() > 64 && stripe.entries.len() * 4 < stripe.entries.capacity() {
+        stripe.entries.shrink_to_fit(|entry| tenant.hash(&entry.name));
+    }
+}
+
+/// Makes sure that the reaper looks at a stripe at an instant.
+pub(crate) fn watch(tenant: &Tenant, stripe: &mut Stripe, deadline: u64) {
+    if deadline < stripe.due {
+        stripe.due = deadline;
+        tenant.due_at(deadline);
+    }
+}
+
+/// Everything that is recorded of a session.
+pub(crate) fn record<'a>(tenant: &'a str, session: &'a Session, subject: &'a str, group: &'a str, node: &'a str) -> SessionRecord<'a> {
+    SessionRecord {
+        tenant,
+        session: &session.name,
+        subject,
+        kind: session.kind,
+        direction: session.direction,
+        leg: session.leg,
+        device: session.device,
+        class: session.class,
+        counts: session.counts(),
+        external: session.external(),
+        group,
+        node,
+        epoch: session.epoch(),
+        seq: session.stamp().map(|stamp| stamp.seq),
+        ttl_s: (session.ttl_s > 0).then_some(session.ttl_s),
+        first: session.first,
+        started_utc_ms: session.started_utc_ms,
+        version: session.version,
+    }
+}
+
+/// The decision of a policy with the seats of a word.
+pub(crate) fn answer(policy: &Policy, code: Code, detail: Detail, word: Word) -> Decision {
+    Decision {
+        code,
+        detail,
+        first: None,
+        held: word.held(),
+        quota: word.quota(),
+        ttl_ms: None,
+        retry_after_s: policy.retry_after_s,
+        sip_code: policy.sip_code,
+    }
+}
+
+fn inactive_detail(word: Word) -> Detail {
+    match word.standing() {
+        1 => Detail::Suspended,
+        2 => Detail::Stale,
+        _ => Detail::Ended,
+    }
+}
+
+/// E3, as the caller sees it.
+pub(crate) const TTL_NEEDED: Fault = Fault::new(
+    "ttl_s",
+    "is needed: 1 to 86400 seconds. This node never said hello and so has no lease that would end the session",
+);

@@ -1,0 +1,380 @@
+//! Quotas and policies are installed, sessions restored after a restart (F1, F4, G10, J5, J6).
+
+use std::sync::Arc;
+
+use super::decide::{End, end_session, put};
+use super::gate::{Pool, PoolState};
+use super::plan::{Entitled, Plan, TenantPlan};
+use super::session::{
+    Changes, Class, Code, Device, Direction, Kind, Leg, Name, Now, Reason, Stamp, Standing,
+};
+use super::sync::{Mutex, Ordering};
+use super::table::{ClaimTerms, Flags, Life, NEVER, NO_NODE, Session, Stripe, SubjectRef, Tenant, lower};
+use super::{Engine, Slot, World};
+
+/// A session as the journal remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are those of SessionRecord, owned")]
+pub struct RestoredSession {
+    pub tenant: Name,
+    pub session: Name,
+    pub subject: Name,
+    pub kind: Kind,
+    pub direction: Option<Direction>,
+    pub leg: Leg,
+    pub device: Option<Device>,
+    pub class: Option<Class>,
+    pub counts: bool,
+    pub external: bool,
+    pub group: Name,
+    pub node: Name,
+    pub epoch: Option<u64>,
+    pub seq: Option<u64>,
+    pub ttl_s: Option<u32>,
+    pub first: Code,
+    pub started_utc_ms: i64,
+    pub version: u64,
+}
+
+/// A tombstone as the journal remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredTombstone {
+    /// The tenant.
+    pub tenant: Name,
+    /// Its id.
+    pub session: Name,
+    /// The node whose messages it keeps out; empty for none.
+    pub node: Name,
+    /// The newest of them.
+    pub stamp: Stamp,
+    /// As in the journal.
+    pub version: u64,
+    /// How much longer it stands, milliseconds.
+    pub left_ms: u64,
+}
+
+impl Engine {
+    /// Swaps the whole configuration in. Ends no claim but pairings of tenants that are ended by it (F1, J6).
+    pub fn install(&self, now: Now, plan: Plan, changes: &mut impl Changes) {
+        let _one_at_a_time = self.installing.lock();
+        let old = self.world.load_full();
+        let pools = self.pools_of(&plan, &old);
+        let mut tenants = std::collections::HashMap::with_capacity_and_hasher(plan.tenants.len(), Default::default());
+        for tenant_plan in &plan.tenants {
+            let tenant = match old.tenants.get(&tenant_plan.id) {
+                Some(slot) => Arc::clone(&slot.tenant),
+                None => Arc::new(self.new_tenant(tenant_plan.id.clone(), tenant_plan.entitled.seats, now)),
+            };
+            let policy = Arc::clone(&tenant_plan.policy);
+            tenants.insert(tenant_plan.id.clone(), Slot { tenant, policy, configured: true });
+        }
+        for (id, slot) in &old.tenants {
+            // A tenant that is gone from the plan keeps its sessions until they end (rule book 11).
+            if tenants.contains_key(id) {
+                continue;
+            }
+            if slot.tenant.hot.sessions.load(Ordering::Acquire) > 0 {
+                tenants.insert(id.clone(), Slot { configured: false, ..slot.clone() });
+            } else {
+                // Should it come back, its records must still be newer than those of today.
+                self.shared.version_floor.fetch_max(slot.tenant.highest_version(), Ordering::AcqRel);
+            }
+        }
+        let world = Arc::new(World {
+            tenants,
+            pools,
+            default_tenant: plan.default_tenant.clone(),
+            unknown: Arc::clone(&plan.unknown),
+            timers: plan.timers,
+        });
+        self.world.store(Arc::clone(&world));
+        for tenant_plan in &plan.tenants {
+            if let Some(slot) = world.tenants.get(&tenant_plan.id) {
+                let pool = tenant_plan.pool.as_ref().and_then(|id| world.pools.iter().find(|pool| pool.id == *id));
+                self.apply(now, slot, tenant_plan, pool, &world, changes);
+            }
+        }
+        let removed = Entitled { standing: Standing::Ended, seats: Some(0) };
+        for (id, slot) in world.tenants.iter().filter(|(_, slot)| !slot.configured) {
+            let plan = TenantPlan {
+                id: id.clone(),
+                entitled: removed,
+                policy: Arc::clone(&slot.policy),
+                reserve: Vec::new(),
+                pool: None,
+            };
+            self.apply(now, slot, &plan, None, &world, changes);
+        }
+        // Leases and graces may have become shorter: look at everything once.
+        lower(&self.shared.due, now.uptime_ms);
+    }
+
+    /// Sets one tenant's standing and quota, as its schedule says; `false` for an unknown tenant.
+    pub fn entitle(&self, now: Now, tenant: &str, entitled: Entitled, changes: &mut impl Changes) -> bool {
+        let _one_at_a_time = self.installing.lock();
+        let world = self.world.load();
+        let Some(slot) = world.tenants.get(tenant).filter(|slot| slot.configured) else { return false };
+        let gate = slot.tenant.gate.lock();
+        let gated = gate.is_needed();
+        let (before, _) =
+            slot.tenant.seats.set(now.uptime_ms, entitled.seats, entitled.standing as u8, gated);
+        drop(gate);
+        self.follow_standing(now, slot, before.standing(), entitled.standing, &world, changes);
+        true
+    }
+
+    /// Puts the sessions of a journal back: mobiles live, everything else as orphans until its node, or
+    /// another, confirms it or the learning time is over (G10). Nothing is denied here.
+    ///
+    /// Call it after the plan was installed, before any request. The learning time is spread over a quarter
+    /// more, so that not all expire at once (I15). Every later record gets a version above `version_floor`, the
+    /// highest in the journal. Answers how many sessions could not be held.
+    pub fn restore(
+        &self,
+        now: Now,
+        sessions: &[RestoredSession],
+        tombstones: &[RestoredTombstone],
+        nodes: &[(Name, u64)],
+        version_floor: u64,
+    ) -> u32 {
+        let world = self.world.load_full();
+        self.shared.version_floor.fetch_max(version_floor, Ordering::AcqRel);
+        for slot in world.tenants.values() {
+            slot.tenant.raise_versions(version_floor);
+        }
+        for (name, epoch) in nodes {
+            if let Some(node) = self.nodes.find_or_add(name, self.shared.limits.nodes_max) {
+                node.begin(now.uptime_ms, *epoch, false, world.timers.lease_ms, &self.shared);
+            }
+        }
+        let mut unknown = std::collections::HashMap::new();
+        let mut lost = 0;
+        // Whoever named a reservation group took the seat: it must come first.
+        let (grouped, others): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| !session.group.is_empty());
+        for session in grouped.into_iter().chain(others) {
+            let slot = self.slot_to_restore(&world, &session.tenant, &mut unknown, now);
+            lost += u32::from(!self.restore_session(now, &slot, session, &world));
+        }
+        for tombstone in tombstones {
+            let slot = self.slot_to_restore(&world, &tombstone.tenant, &mut unknown, now);
+            self.restore_tombstone(now, &slot.tenant, tombstone);
+        }
+        if !unknown.is_empty() {
+            let mut tenants = world.tenants.clone();
+            tenants.extend(unknown);
+            self.world.store(Arc::new(World {
+                tenants,
+                pools: world.pools.clone(),
+                default_tenant: world.default_tenant.clone(),
+                unknown: Arc::clone(&world.unknown),
+                timers: world.timers,
+            }));
+        }
+        lower(&self.shared.due, now.uptime_ms);
+        lost
+    }
+
+    fn new_tenant(&self, id: Name, seats: Option<u32>, now: Now) -> Tenant {
+        Tenant::new(id, Arc::clone(&self.shared), seats, now.uptime_ms)
+    }
+
+    fn pools_of(&self, plan: &Plan, old: &World) -> Vec<Arc<Pool>> {
+        let mut pools = Vec::with_capacity(plan.pools.len());
+        for pool_plan in &plan.pools {
+            let known = old.pools.iter().find(|pool| pool.id == pool_plan.id).cloned();
+            let pool = known.unwrap_or_else(|| {
+                Arc::new(Pool { id: pool_plan.id.clone(), state: Mutex::new(PoolState::default()) })
+            });
+            pool.state.lock().seats = pool_plan.seats;
+            pools.push(pool);
+        }
+        pools
+    }
+
+    fn apply(
+        &self,
+        now: Now,
+        slot: &Slot,
+        plan: &TenantPlan,
+        pool: Option<&Arc<Pool>>,
+        world: &World,
+        changes: &mut impl Changes,
+    ) {
+        let tenant = &slot.tenant;
+        let mut gate = tenant.gate.lock();
+        gate.reserve(&plan.reserve);
+        let gated = gate.is_needed() || pool.is_some();
+        let standing = plan.entitled.standing;
+        let (before, after) = tenant.seats.set(now.uptime_ms, plan.entitled.seats, standing as u8, gated);
+        // From here on no seat changes hands without this gate, so that `held` is what the pool must count.
+        gate.draw_from(pool.cloned(), after.held());
+        if !gate.is_needed() && gated {
+            tenant.seats.set(now.uptime_ms, plan.entitled.seats, standing as u8, false);
+        }
+        drop(gate);
+        self.follow_standing(now, slot, before.standing(), standing, world, changes);
+    }
+
+    /// J6: what a change of standing does to live sessions.
+    fn follow_standing(&self, now: Now, slot: &Slot, before: u8, standing: Standing, world: &World, changes: &mut impl Changes) {
+        let tenant = &slot.tenant;
+        if standing != Standing::Ended {
+            tenant.hot.drain_at.store(NEVER, Ordering::Release);
+            return;
+        }
+        if before == Standing::Ended as u8 {
+            return;
+        }
+        let drain_at = now.uptime_ms + slot.policy.end_drain_ms;
+        tenant.hot.drain_at.store(drain_at, Ordering::Release);
+        tenant.due_at(drain_at);
+        let directory = self.nodes.directory();
+        for stripe in &tenant.stripes {
+            let mut guard = stripe.lock();
+            let Stripe { entries, version, .. } = &mut *guard;
+            entries.retain(|entry| {
+                if !entry.is_live() || entry.kind != Kind::Mobile || !entry.counts() {
+                    return true;
+                }
+                let end = End {
+                    now_ms: now.uptime_ms,
+                    reason: Reason::Ended,
+                    tombstone: None,
+                    tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
+                    linger_until: None,
+                };
+                end_session(tenant, &directory, entry, version, &end, changes);
+                false
+            });
+        }
+    }
+
+    fn slot_to_restore(
+        &self,
+        world: &World,
+        tenant: &Name,
+        unknown: &mut std::collections::HashMap<Name, Slot>,
+        now: Now,
+    ) -> Slot {
+        if let Some(slot) = world.tenants.get(tenant) {
+            return slot.clone();
+        }
+        let slot = unknown.entry(tenant.clone()).or_insert_with(|| {
+            let tenant = Arc::new(self.new_tenant(tenant.clone(), Some(0), now));
+            tenant.seats.set(now.uptime_ms, Some(0), Standing::Ended as u8, false);
+            Slot { tenant, policy: Arc::clone(&world.unknown), configured: false }
+        });
+        slot.clone()
+    }
+
+    fn restore_session(&self, now: Now, slot: &Slot, from: &RestoredSession, world: &World) -> bool {
+        let tenant = &slot.tenant;
+        let hash = tenant.hash(&from.session);
+        let mut stripe = tenant.stripe(hash).lock();
+        stripe.version = stripe.version.max(from.version);
+        if !tenant.reserve_session() {
+            return false;
+        }
+        let channel = from.external.then_some(usize::from(from.direction != Some(Direction::Inbound)));
+        let subject = if from.counts {
+            let group = (!from.group.is_empty()).then_some(from.group.as_str());
+            let terms = ClaimTerms {
+                subject: &from.subject,
+                group,
+                over: true,
+                inactive: true,
+                channels_per_seat: None,
+                channel,
+            };
+            tenant.claim(now.uptime_ms, &terms).subject
+        } else {
+            if let Some(channel) = channel {
+                tenant.hot.channels[channel].fetch_add(1, Ordering::Relaxed);
+            }
+            tenant.refer(&from.subject)
+        };
+        if from.counts && subject.is_none() {
+            tenant.unreserve_session();
+            return false;
+        }
+        tenant.tally(hash, from.kind, from.counts, true);
+        let session = self.restored(now, slot, from, world, subject, hash);
+        put(tenant, &mut stripe, hash, session);
+        true
+    }
+
+    fn restored(&self, now: Now, slot: &Slot, from: &RestoredSession, world: &World, subject: SubjectRef, hash: u64) -> Session {
+        let learning = world.timers.learning_ms;
+        let spread = hash % (learning / 4 + 1);
+        let (life, deadline) = match from.kind {
+            Kind::Mobile if slot.policy.mobile_offline_ms > 0 => {
+                (Life::Live, now.uptime_ms.saturating_add(slot.policy.mobile_offline_ms))
+            }
+            Kind::Mobile => (Life::Live, NEVER),
+            _ => (Life::Orphan, now.uptime_ms + learning + spread),
+        };
+        let node = match from.node.as_str() {
+            "" => NO_NODE,
+            name => self.nodes.find_or_add(name, self.shared.limits.nodes_max).map_or(NO_NODE, |node| {
+                slot.tenant.hot.nodes.fetch_or(1 << (node.index % 64), Ordering::SeqCst);
+                node.index
+            }),
+        };
+        let mut session = Session {
+            name: from.session.clone(),
+            subject,
+            epoch: 0,
+            seq: 0,
+            deadline,
+            version: from.version,
+            started_utc_ms: from.started_utc_ms,
+            node,
+            ttl_s: from.ttl_s.unwrap_or(0),
+            kind: from.kind,
+            direction: from.direction,
+            leg: from.leg,
+            device: from.device,
+            class: from.class,
+            first: from.first,
+            life,
+            flags: Flags::new(from.counts, from.external),
+        };
+        session.set_order(from.epoch, from.seq);
+        session
+    }
+
+    fn restore_tombstone(&self, now: Now, tenant: &Tenant, from: &RestoredTombstone) {
+        let hash = tenant.hash(&from.session);
+        let mut stripe = tenant.stripe(hash).lock();
+        stripe.version = stripe.version.max(from.version);
+        if stripe.find(hash, &from.session).is_some() {
+            return;
+        }
+        let node = match from.node.as_str() {
+            "" => NO_NODE,
+            name => self.nodes.find_or_add(name, self.shared.limits.nodes_max).map_or(NO_NODE, |node| node.index),
+        };
+        let mut session = Session {
+            name: from.session.clone(),
+            subject: SubjectRef::NONE,
+            epoch: 0,
+            seq: 0,
+            deadline: now.uptime_ms + from.left_ms,
+            version: from.version,
+            started_utc_ms: now.utc_ms,
+            node,
+            ttl_s: 0,
+            kind: Kind::Call,
+            direction: None,
+            leg: Leg::Originate,
+            device: None,
+            class: None,
+            first: Code::ReleasedNone,
+            life: Life::Tombstone,
+            flags: Flags::default(),
+        };
+        session.set_order(Some(from.stamp.epoch), Some(from.stamp.seq));
+        put(tenant, &mut stripe, hash, session);
+    }
+}
+

@@ -1,0 +1,134 @@
+//! Deadlines: leases, graces, times to live, lingering seats, drains, tombstones.
+//!
+//! Every tenant and every stripe keeps a lower bound of its deadlines, so that the reaper looks only where
+//! something may be due; a renewal stores its own deadline and touches no queue.
+
+use super::decide::{End, end_session, sweep_tombstones};
+use super::plan::Timers;
+use super::session::{Changes, Kind, Now, Reason};
+use super::sync::Ordering;
+use super::table::{Life, NEVER, Session, Stripe, Tenant, lower};
+use super::{Engine, Slot, World};
+
+impl Engine {
+    /// Ends everything that is due: lost nodes, graces, times to live, lingering seats, drains (G6, E2, E3, J6).
+    ///
+    /// Pass the present time, not the deadline: after a pause of the process nodes get a full grace.
+    pub fn expire(&self, now: Now, changes: &mut impl Changes) {
+        let now_ms = now.uptime_ms;
+        if self.next_deadline().is_none_or(|due| due > now_ms) {
+            return;
+        }
+        self.shared.due.store(NEVER, Ordering::Release);
+        let world = self.world.load();
+        let mut next = self.lose_silent_nodes(&world, now, changes);
+        let sweep_tombstones = self.sweep_at.load(Ordering::Relaxed) <= now_ms;
+        if sweep_tombstones {
+            self.sweep_at.store(now_ms + world.timers.tombstone_ms / 4, Ordering::Relaxed);
+        }
+        for slot in world.tenants.values() {
+            if slot.tenant.hot.due.load(Ordering::Acquire) <= now_ms {
+                self.expire_tenant(slot, now, &world.timers, changes);
+            }
+            next = next.min(slot.tenant.hot.due.load(Ordering::Acquire));
+            if slot.tenant.hot.tombstones.load(Ordering::Relaxed) > 0 {
+                if sweep_tombstones {
+                    self.forget_tombstones(&slot.tenant, now_ms);
+                }
+                next = next.min(self.sweep_at.load(Ordering::Relaxed));
+            }
+        }
+        lower(&self.shared.due, next);
+    }
+
+    /// Orphans the sessions of nodes whose lease is over; answers when the next lease ends.
+    fn lose_silent_nodes(&self, world: &World, now: Now, changes: &mut impl Changes) -> u64 {
+        let lease_ms = world.timers.lease_ms;
+        let mut next = NEVER;
+        for node in self.nodes.directory().iter() {
+            let Some(ends) = node.lease_ends(lease_ms) else { continue };
+            if ends > now.uptime_ms {
+                next = next.min(ends);
+                continue;
+            }
+            let _work = node.work();
+            if node.is_lost(now.uptime_ms, lease_ms) {
+                node.mark_swept();
+                self.orphan_all(world, now, node, changes);
+            }
+        }
+        next
+    }
+
+    fn expire_tenant(&self, slot: &Slot, now: Now, timers: &Timers, changes: &mut impl Changes) {
+        let tenant = &slot.tenant;
+        let now_ms = now.uptime_ms;
+        tenant.hot.due.store(NEVER, Ordering::Release);
+        let drain_at = tenant.hot.drain_at.load(Ordering::Acquire);
+        let drained = drain_at <= now_ms;
+        if drained {
+            tenant.hot.drain_at.store(NEVER, Ordering::Release);
+        } else {
+            lower(&tenant.hot.due, drain_at);
+        }
+        for stripe in &tenant.stripes {
+            let mut stripe = stripe.lock();
+            if stripe.due <= now_ms || drained {
+                self.expire_stripe(tenant, &mut stripe, now, timers, drained, changes);
+            }
+            lower(&tenant.hot.due, stripe.due);
+        }
+        lower(&tenant.hot.due, tenant.end_lingering(now_ms));
+    }
+
+    fn expire_stripe(&self, tenant: &Tenant, stripe: &mut Stripe, now: Now, timers: &Timers, drained: bool, changes: &mut impl Changes) {
+        let directory = self.nodes.directory();
+        let now_ms = now.uptime_ms;
+        let Stripe { entries, due, version, tombstones } = stripe;
+        let mut next = NEVER;
+        entries.retain(|entry| {
+            if !entry.is_live() {
+                return true;
+            }
+            let Some(reason) = due_reason(entry, now_ms, drained) else {
+                next = next.min(entry.deadline);
+                return true;
+            };
+            let end = End {
+                now_ms,
+                reason,
+                tombstone: entry.stamp().filter(|_| reason == Reason::Ttl),
+                tombstone_until: now_ms + timers.tombstone_ms,
+                linger_until: None,
+            };
+            end_session(tenant, &directory, entry, version, &end, changes);
+            if entry.is_live() {
+                return false;
+            }
+            *tombstones += 1;
+            tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        *due = next;
+    }
+
+    fn forget_tombstones(&self, tenant: &Tenant, now_ms: u64) {
+        for stripe in &tenant.stripes {
+            let mut stripe = stripe.lock();
+            if stripe.tombstones > 0 {
+                sweep_tombstones(tenant, &mut stripe, now_ms);
+            }
+        }
+    }
+}
+
+/// Why a live session ends at an instant, if it does.
+fn due_reason(entry: &Session, now_ms: u64, drained: bool) -> Option<Reason> {
+    if drained && entry.counts() && matches!(entry.kind, Kind::Desktop | Kind::Guest) {
+        return Some(Reason::Ended);
+    }
+    if entry.deadline > now_ms {
+        return None;
+    }
+    Some(if entry.life == Life::Orphan { Reason::Grace } else { Reason::Ttl })
+}

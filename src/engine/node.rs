@@ -1,0 +1,171 @@
+//! The nodes that ask: their epochs, leases, and what happens to their sessions when they are gone (G6, G8, G9).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::session::Name;
+use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+use super::table::{NEVER, Shared, lower};
+
+const LEASED: u32 = 1;
+const GREETED: u32 = 2;
+
+/// One PBX server.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) index: u32,
+    pub(crate) name: Name,
+    epoch: AtomicU64,
+    flags: AtomicU32,
+    /// Uptime milliseconds of its last message; its lease counts from here.
+    last_seen: AtomicU64,
+    /// The `last_seen` for which its sessions were orphaned; [`NEVER`] while its lease holds.
+    swept_for: AtomicU64,
+    /// Hello, goodbye, inventory and loss of one node come one after the other (I19).
+    work: Mutex<()>,
+}
+
+impl Node {
+    /// Whether it said hello or sent a heartbeat: then its lease keeps its sessions.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & LEASED != 0
+    }
+
+    /// Whether it said hello, or sent an inventory, since it was last lost.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & GREETED != 0
+    }
+
+    /// Its current epoch, where it has one.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.is_leased().then(|| self.epoch.load(Ordering::SeqCst))
+    }
+
+    /// Whether a message of this epoch comes from before its last start (I18).
+    pub(crate) fn is_past(&self, epoch: Option<u64>) -> bool {
+        matches!((epoch, self.epoch()), (Some(message), Some(current)) if message < current)
+    }
+
+    /// A message came: the lease begins anew.
+    pub(crate) fn touch(&self, now_ms: u64, epoch: Option<u64>, lease_ms: u64, shared: &Shared) {
+        if !self.is_leased() || self.is_past(epoch) {
+            return;
+        }
+        if self.last_seen.load(Ordering::Relaxed) < now_ms {
+            self.last_seen.fetch_max(now_ms, Ordering::AcqRel);
+        }
+        if self.swept_for.load(Ordering::Acquire) != NEVER {
+            self.swept_for.store(NEVER, Ordering::Release);
+            lower(&shared.due, now_ms + lease_ms);
+        }
+    }
+
+    /// Begins an epoch, with a lease from now on.
+    pub(crate) fn begin(&self, now_ms: u64, epoch: u64, greeted: bool, lease_ms: u64, shared: &Shared) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+        self.last_seen.fetch_max(now_ms, Ordering::AcqRel);
+        self.swept_for.store(NEVER, Ordering::Release);
+        self.flags.store(LEASED | if greeted { GREETED } else { 0 }, Ordering::SeqCst);
+        lower(&shared.due, now_ms + lease_ms);
+    }
+
+    pub(crate) fn greet(&self, greeted: bool) {
+        if greeted {
+            self.flags.fetch_or(GREETED, Ordering::AcqRel);
+        } else {
+            self.flags.fetch_and(!GREETED, Ordering::AcqRel);
+        }
+    }
+
+    /// When its lease ends, if that is still to come and matters.
+    pub(crate) fn lease_ends(&self, lease_ms: u64) -> Option<u64> {
+        let seen = self.last_seen.load(Ordering::Acquire);
+        (self.is_leased() && self.swept_for.load(Ordering::Acquire) != seen).then(|| seen + lease_ms)
+    }
+
+    /// Marks its present silence as dealt with. Before its sessions are swept: a message that comes
+    /// meanwhile takes the mark back.
+    pub(crate) fn mark_swept(&self) {
+        self.swept_for.store(self.last_seen.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    pub(crate) fn is_lost(&self, now_ms: u64, lease_ms: u64) -> bool {
+        self.last_seen.load(Ordering::Acquire) + lease_ms <= now_ms
+    }
+
+    pub(crate) fn last_seen(&self) -> u64 {
+        self.last_seen.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn work(&self) -> MutexGuard<'_, ()> {
+        self.work.lock()
+    }
+}
+
+/// All nodes; reading waits for nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes {
+    known: ArcSwap<Directory>,
+    grow: Mutex<()>,
+}
+
+/// Nodes by name and by index.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Directory {
+    by_name: HashMap<Name, u32, foldhash::fast::RandomState>,
+    list: Vec<Arc<Node>>,
+}
+
+impl Directory {
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Node>> {
+        self.list.get(*self.by_name.get(name)? as usize)
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Arc<Node>> {
+        self.list.get(index as usize)
+    }
+
+    /// A node's name by its index; empty for none.
+    pub(crate) fn name(&self, index: u32) -> &str {
+        self.get(index).map_or("", |node| &node.name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.list.iter()
+    }
+}
+
+impl Nodes {
+    pub(crate) fn directory(&self) -> arc_swap::Guard<Arc<Directory>> {
+        self.known.load()
+    }
+
+    /// The node of this name, made known if need be; `None` where the limit on nodes is reached.
+    pub(crate) fn find_or_add(&self, name: &str, nodes_max: u32) -> Option<Arc<Node>> {
+        if let Some(node) = self.known.load().find(name) {
+            return Some(Arc::clone(node));
+        }
+        let _one_at_a_time = self.grow.lock();
+        let known = self.known.load();
+        if let Some(node) = known.find(name) {
+            return Some(Arc::clone(node));
+        }
+        let index = u32::try_from(known.list.len()).ok().filter(|index| *index < nodes_max)?;
+        let node = Arc::new(Node {
+            index,
+            name: Name::from(name),
+            epoch: AtomicU64::new(0),
+            flags: AtomicU32::new(0),
+            last_seen: AtomicU64::new(0),
+            swept_for: AtomicU64::new(NEVER),
+            work: Mutex::new(()),
+        });
+        let mut grown = Directory::clone(&known);
+        grown.by_name.insert(node.name.clone(), index);
+        grown.list.push(Arc::clone(&node));
+        self.known.store(Arc::new(grown));
+        Some(node)
+    }
+}

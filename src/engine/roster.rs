@@ -1,0 +1,390 @@
+//! What nodes say of themselves: hello, heartbeat, goodbye, inventory; and what admins end by hand.
+
+use std::collections::HashSet;
+
+use super::decide::{self, End, Stored, end_session};
+use super::node::Node;
+use super::session::{Acquire, Changes, Kind, Now, Reason, Stamp};
+use super::sync::Ordering;
+use super::table::{Life, NEVER, Session, Stripe, Tenant};
+use super::{Engine, Name, World};
+
+/// What a hello or a goodbye came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// Calls of older epochs that ended (G8).
+    pub dropped: u32,
+    /// Sessions that wait for their node, or another, to confirm them.
+    pub orphaned: u32,
+}
+
+/// What an inventory came to (G9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InventoryReport {
+    /// Listed and known.
+    pub kept: u32,
+    /// Listed and stored by this.
+    pub adopted: u32,
+    /// Known, not listed, and so ended.
+    pub removed: u32,
+    /// Listed but released since, another subject's, or over a limit.
+    pub ignored: u32,
+}
+
+/// Why a node's message cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeFault {
+    /// Say hello and send an inventory.
+    UnknownEpoch {
+        /// The epoch that the daemon knows, if any.
+        known: Option<u64>,
+    },
+    /// The epoch is older than the node's current one (I18).
+    StaleEpoch {
+        /// The current one.
+        known: u64,
+    },
+    /// The limit on nodes is reached.
+    Limit,
+}
+
+/// What ending by hand came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOutcome {
+    /// There is no such session or subject.
+    NotFound,
+    /// A live call is concerned: it needs `force`. Nothing changed.
+    NeedsForce,
+    /// So many sessions ended.
+    Done {
+        /// Sessions that ended.
+        count: u32,
+    },
+}
+
+/// What a sweep does with a session.
+enum Fate {
+    Stays,
+    Ends(Reason, Option<Stamp>),
+    Orphaned,
+}
+
+impl Engine {
+    /// G8: a node starts, or comes back.
+    ///
+    /// # Errors
+    /// [`NodeFault::StaleEpoch`] for an epoch before the current one, [`NodeFault::Limit`].
+    pub fn hello(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<NodeReport, NodeFault> {
+        let world = self.world.load();
+        let node = self.nodes.find_or_add(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let _work = node.work();
+        let lease_ms = world.timers.lease_ms;
+        match node.epoch() {
+            Some(current) if epoch < current => return Err(NodeFault::StaleEpoch { known: current }),
+            Some(current) if epoch == current => {
+                node.touch(now.uptime_ms, Some(epoch), lease_ms, &self.shared);
+                node.greet(true);
+                return Ok(NodeReport::default());
+            }
+            _ => node.begin(now.uptime_ms, epoch, true, lease_ms, &self.shared),
+        }
+        changes.node(&node.name, epoch);
+        let mut report = NodeReport::default();
+        self.sweep(&world, now, &node, changes, |session| {
+            if session.epoch().is_some_and(|own| own >= epoch) || session.kind == Kind::Mobile {
+                Fate::Stays
+            } else if session.kind == Kind::Call {
+                report.dropped += 1;
+                Fate::Ends(Reason::Epoch, None)
+            } else if session.is_orphan() {
+                Fate::Stays
+            } else {
+                report.orphaned += 1;
+                Fate::Orphaned
+            }
+        });
+        Ok(report)
+    }
+
+    /// The node lives. Touches one word, not its sessions.
+    ///
+    /// # Errors
+    /// [`NodeFault::UnknownEpoch`]: it must say hello and send an inventory; [`NodeFault::Limit`].
+    pub fn heartbeat(&self, now: Now, node: &str, epoch: u64) -> Result<(), NodeFault> {
+        let world = self.world.load();
+        let node = self.nodes.find_or_add(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let lease_ms = world.timers.lease_ms;
+        match node.epoch() {
+            None => {
+                let _work = node.work();
+                if !node.is_leased() {
+                    node.begin(now.uptime_ms, epoch, false, lease_ms, &self.shared);
+                }
+                Err(NodeFault::UnknownEpoch { known: None })
+            }
+            Some(current) if current != epoch => Err(NodeFault::UnknownEpoch { known: Some(current) }),
+            Some(current) => {
+                node.touch(now.uptime_ms, Some(epoch), lease_ms, &self.shared);
+                if node.is_greeted() { Ok(()) } else { Err(NodeFault::UnknownEpoch { known: Some(current) }) }
+            }
+        }
+    }
+
+    /// A planned shutdown: as a lost node, and the grace starts now.
+    ///
+    /// # Errors
+    /// [`NodeFault::UnknownEpoch`] for another epoch than the current one.
+    pub fn goodbye(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<NodeReport, NodeFault> {
+        let world = self.world.load();
+        let directory = self.nodes.directory();
+        let node = directory.find(node).ok_or(NodeFault::UnknownEpoch { known: None })?;
+        if node.epoch() != Some(epoch) {
+            return Err(NodeFault::UnknownEpoch { known: node.epoch() });
+        }
+        let _work = node.work();
+        Ok(self.orphan_all(&world, now, node, changes))
+    }
+
+    /// All of a node's sessions wait for their node, or another, to confirm them (G6).
+    pub(super) fn orphan_all(&self, world: &World, now: Now, node: &Node, changes: &mut impl Changes) -> NodeReport {
+        node.greet(false);
+        let mut report = NodeReport::default();
+        self.sweep(world, now, node, changes, |session| {
+            if session.kind == Kind::Mobile || session.is_orphan() {
+                return Fate::Stays;
+            }
+            report.orphaned += 1;
+            Fate::Orphaned
+        });
+        report
+    }
+
+    /// G9: everything that is live on a node at its message `seq`; what is missing ended.
+    ///
+    /// The caller checked every listed session. Each is decided in its tenant, then what is missing goes.
+    ///
+    /// # Errors
+    /// [`NodeFault::UnknownEpoch`] for another epoch than the current one; nothing changed.
+    pub fn inventory(
+        &self,
+        now: Now,
+        node: &str,
+        epoch: u64,
+        seq: u64,
+        sessions: &[Acquire<'_>],
+        changes: &mut impl Changes,
+    ) -> Result<InventoryReport, NodeFault> {
+        let world = self.world.load();
+        let directory = self.nodes.directory();
+        let node = directory.find(node).ok_or(NodeFault::UnknownEpoch { known: None })?;
+        let _work = node.work();
+        if node.epoch() != Some(epoch) {
+            return Err(NodeFault::UnknownEpoch { known: node.epoch() });
+        }
+        node.touch(now.uptime_ms, Some(epoch), world.timers.lease_ms, &self.shared);
+        node.greet(true);
+        let taken = Stamp { epoch, seq };
+        let mut report = InventoryReport::default();
+        let mut listed: HashSet<(&str, Name), foldhash::fast::RandomState> = HashSet::default();
+        for message in sessions {
+            let listed_here = Acquire { node: Some(&node.name), epoch: Some(epoch), existing: true, ..message.clone() };
+            match self.confirm(&world, now, node, taken, &listed_here, changes) {
+                Stored::Known => report.kept += 1,
+                Stored::Fresh => report.adopted += 1,
+                Stored::No => report.ignored += 1,
+            }
+            if let (Some(session), Some((tenant, borrowed))) = (message.session, world.home(message.tenant)) {
+                let name = if borrowed { Name::from(super::borrowed_id(message.tenant, session)) } else { Name::from(session) };
+                listed.insert((tenant, name));
+            }
+        }
+        let sweep = |tenant: &str, session: &Session| {
+            let missing = session.epoch().is_none_or(|own| own == epoch)
+                && session.kind != Kind::Mobile
+                && session.stamp().is_none_or(|own| own <= taken)
+                && !listed.contains(&(tenant, session.name.clone()));
+            if missing { Fate::Ends(Reason::Inventory, Some(taken)) } else { Fate::Stays }
+        };
+        for slot in world.tenants.values().filter(|slot| has_node(&slot.tenant, node)) {
+            let fate = |session: &Session| {
+                let fate = sweep(&slot.tenant.id, session);
+                report.removed += u32::from(matches!(fate, Fate::Ends(..)));
+                fate
+            };
+            self.sweep_tenant(&world, now, &slot.tenant, node, changes, fate);
+        }
+        Ok(report)
+    }
+
+    /// One listed session of an inventory.
+    fn confirm(
+        &self,
+        world: &World,
+        now: Now,
+        node: &Node,
+        taken: Stamp,
+        message: &Acquire<'_>,
+        changes: &mut impl Changes,
+    ) -> Stored {
+        let stamp = message.seq.map_or(taken, |seq| Stamp { epoch: taken.epoch, seq });
+        let (Some(session), Some((tenant, borrowed))) = (message.session, world.home(message.tenant)) else {
+            return Stored::No;
+        };
+        let Some(slot) = world.tenants.get(tenant) else { return Stored::No };
+        let session = if borrowed { super::borrowed_id(message.tenant, session) } else { session.to_owned() };
+        let tenant = &slot.tenant;
+        let hash = tenant.hash(&session);
+        let mut stamp_to_store = stamp;
+        {
+            let mut stripe = tenant.stripe(hash).lock();
+            match stripe.find(hash, &session) {
+                // What the table knows is newer than the list's own entry: it stays, and is confirmed.
+                Some(entry) if entry.is_live() => {
+                    if let (true, Some(own)) = (entry.node == node.index, entry.stamp()) {
+                        stamp_to_store = stamp.max(own);
+                    }
+                }
+                // The list was taken later than the release: it lives, whatever its own entry's number is.
+                Some(entry) if entry.deadline > now.uptime_ms && entry.node == node.index => {
+                    if entry.stamp().is_some_and(|own| own > taken) {
+                        return Stored::No;
+                    }
+                    let version = stripe.next_version();
+                    if let Some(entry) = stripe.find(hash, &session) {
+                        entry.deadline = 0;
+                        entry.version = version;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let message = Acquire { seq: Some(stamp_to_store.seq), ..message.clone() };
+        self.acquire_as(now, &message, Some(stamp_to_store), changes).map_or(Stored::No, |(_, stored)| stored)
+    }
+
+    /// Ends one session by hand; a live call only with `force`.
+    pub fn end_session(&self, now: Now, tenant: &str, session: &str, force: bool, changes: &mut impl Changes) -> EndOutcome {
+        let world = self.world.load();
+        let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
+        let directory = self.nodes.directory();
+        let hash = slot.tenant.hash(session);
+        let mut guard = slot.tenant.stripe(hash).lock();
+        let stripe = &mut *guard;
+        let Some(entry) = stripe.find(hash, session).filter(|entry| entry.is_live()) else {
+            return EndOutcome::NotFound;
+        };
+        if entry.kind == Kind::Call && !force {
+            return EndOutcome::NeedsForce;
+        }
+        let end = End {
+            now_ms: now.uptime_ms,
+            reason: Reason::Admin,
+            tombstone: entry.stamp(),
+            tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
+            linger_until: None,
+        };
+        decide::end_entry(&slot.tenant, &directory, stripe, hash, session, &end, changes);
+        EndOutcome::Done { count: 1 }
+    }
+
+    /// Ends all sessions of a subject by hand; live calls only with `force`.
+    pub fn end_subject(&self, now: Now, tenant: &str, subject: &str, force: bool, changes: &mut impl Changes) -> EndOutcome {
+        let world = self.world.load();
+        let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
+        let mut names = Vec::new();
+        let mut calls = false;
+        for stripe in &slot.tenant.stripes {
+            for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live()) {
+                if slot.tenant.is_subject(entry.subject, subject) {
+                    calls |= entry.kind == Kind::Call;
+                    names.push(entry.name.clone());
+                }
+            }
+        }
+        if names.is_empty() {
+            return EndOutcome::NotFound;
+        }
+        if calls && !force {
+            return EndOutcome::NeedsForce;
+        }
+        let mut count = 0;
+        for name in names {
+            if matches!(self.end_session(now, tenant, &name, true, changes), EndOutcome::Done { .. }) {
+                count += 1;
+            }
+        }
+        EndOutcome::Done { count }
+    }
+
+    /// Looks at every session of a node.
+    fn sweep(&self, world: &World, now: Now, node: &Node, changes: &mut impl Changes, mut fate: impl FnMut(&Session) -> Fate) {
+        for slot in world.tenants.values().filter(|slot| has_node(&slot.tenant, node)) {
+            self.sweep_tenant(world, now, &slot.tenant, node, changes, &mut fate);
+        }
+    }
+
+    fn sweep_tenant(
+        &self,
+        world: &World,
+        now: Now,
+        tenant: &Tenant,
+        node: &Node,
+        changes: &mut impl Changes,
+        mut fate: impl FnMut(&Session) -> Fate,
+    ) {
+        let directory = self.nodes.directory();
+        let grace_until = now.uptime_ms + world.timers.grace_ms;
+        for stripe in &tenant.stripes {
+            let mut guard = stripe.lock();
+            let Stripe { entries, version, tombstones, due } = &mut *guard;
+            let mut earliest = NEVER;
+            entries.retain(|entry| {
+                if !entry.is_live() || entry.node != node.index {
+                    return true;
+                }
+                match fate(entry) {
+                    Fate::Stays => {}
+                    Fate::Orphaned => {
+                        entry.life = if entry.deadline < grace_until { Life::OrphanTtl } else { Life::Orphan };
+                        entry.deadline = entry.deadline.min(grace_until);
+                        earliest = earliest.min(entry.deadline);
+                    }
+                    Fate::Ends(reason, tombstone) => {
+                        let end = End {
+                            now_ms: now.uptime_ms,
+                            reason,
+                            tombstone,
+                            tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
+                            linger_until: None,
+                        };
+                        end_session(tenant, &directory, entry, version, &end, changes);
+                        if entry.is_live() {
+                            return false;
+                        }
+                        *tombstones += 1;
+                        tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                true
+            });
+            if earliest < *due {
+                *due = earliest;
+                tenant.due_at(earliest);
+            }
+        }
+    }
+}
+
+impl World {
+    /// The tenant in whose table an id stands, and whether it is borrowed there (D4).
+    fn home<'a>(&'a self, tenant: &'a str) -> Option<(&'a str, bool)> {
+        if let Some((id, _)) = self.tenants.get_key_value(tenant) {
+            return Some((id, false));
+        }
+        self.default_tenant.as_deref().map(|id| (id, true))
+    }
+}
+
+fn has_node(tenant: &Tenant, node: &Node) -> bool {
+    tenant.hot.nodes.load(Ordering::SeqCst) & (1 << (node.index % 64)) != 0
+}

@@ -1,0 +1,693 @@
+//! The concurrent table of one tenant: sessions, subjects and their seats.
+//!
+//! A session is changed under the lock of its stripe, and inside that its subject under the lock of its
+//! own stripe, and inside that the seat word (and, for who has one, the gate). Locks are taken in that order
+//! only. The seat changes *before* the subject's entry appears or goes (RELIABILITY, the trap), all of it
+//! inside the subject's critical section, so that a released seat is grantable as soon as anybody can see it.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::gate::{Gate, GroupId, NO_GROUP};
+use super::plan::Limits;
+use super::seats::{Seats, Taken, Terms, Word};
+use super::session::{Class, Code, Detail, Device, Direction, Kind, Leg, Name, Stamp};
+use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+
+/// No deadline.
+pub(crate) const NEVER: u64 = u64::MAX;
+/// No node.
+pub(crate) const NO_NODE: u32 = u32::MAX;
+const NO_SUBJECT: u32 = u32::MAX;
+
+/// What all tenants share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) hasher: RandomState,
+    pub(crate) limits: Limits,
+    pub(crate) tally: Tally,
+    /// Lower bound of every deadline in the engine, uptime milliseconds.
+    pub(crate) due: AtomicU64,
+    /// Live sessions in all.
+    pub(crate) sessions: AtomicU32,
+    /// No version at or below it is given: the journal may hold such records of any session.
+    pub(crate) version_floor: AtomicU64,
+    /// Requests that met a limit of the daemon.
+    pub(crate) limited: AtomicU64,
+}
+
+/// Live sessions by kind and by whether they count, in cells that threads seldom share.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    cells: [TallyCell; 16],
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct TallyCell([AtomicU32; 12]);
+
+impl Tally {
+    fn add(&self, hash: u64, kind: Kind, counts: bool, step: u32) {
+        let cell = &self.cells[(hash >> 40) as usize & 15].0[kind as usize * 2 + usize::from(counts)];
+        cell.fetch_add(step, Ordering::Relaxed);
+    }
+
+    /// Live sessions of a kind that count, or that do not.
+    pub(crate) fn sum(&self, kind: Kind, counts: bool) -> u32 {
+        let at = kind as usize * 2 + usize::from(counts);
+        self.cells.iter().fold(0u32, |sum, cell| sum.wrapping_add(cell.0[at].load(Ordering::Relaxed)))
+    }
+}
+
+/// In which part of its life an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Live,
+    /// Its node is lost; the deadline is the end of the grace (G6).
+    Orphan,
+    /// Its node is lost, and its own time runs out before the grace does.
+    OrphanTtl,
+    /// Only its last stamp is remembered (G5).
+    Tombstone,
+}
+
+/// One entry of the table.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) name: Name,
+    pub(crate) subject: SubjectRef,
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+    /// Uptime milliseconds at which it ends by itself; [`NEVER`] where its node's lease is all it has.
+    pub(crate) deadline: u64,
+    pub(crate) version: u64,
+    pub(crate) started_utc_ms: i64,
+    pub(crate) node: u32,
+    /// 0 is none.
+    pub(crate) ttl_s: u32,
+    pub(crate) kind: Kind,
+    pub(crate) direction: Option<Direction>,
+    pub(crate) leg: Leg,
+    pub(crate) device: Option<Device>,
+    pub(crate) class: Option<Class>,
+    pub(crate) first: Code,
+    pub(crate) life: Life,
+    pub(crate) flags: Flags,
+}
+
+/// The yes-or-no facts of a session in one byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    const COUNTS: u8 = 1;
+    const EXTERNAL: u8 = 2;
+    const EPOCH: u8 = 4;
+    const SEQ: u8 = 8;
+
+    pub(crate) fn new(counts: bool, external: bool) -> Self {
+        Flags((u8::from(counts) * Self::COUNTS) | (u8::from(external) * Self::EXTERNAL))
+    }
+}
+
+impl Session {
+    pub(crate) fn counts(&self) -> bool {
+        self.flags.0 & Flags::COUNTS != 0
+    }
+
+    pub(crate) fn external(&self) -> bool {
+        self.flags.0 & Flags::EXTERNAL != 0
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.life != Life::Tombstone
+    }
+
+    pub(crate) fn is_orphan(&self) -> bool {
+        matches!(self.life, Life::Orphan | Life::OrphanTtl)
+    }
+
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        (self.flags.0 & Flags::EPOCH != 0).then_some(self.epoch)
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        (self.flags.0 & Flags::SEQ != 0).then_some(Stamp { epoch: self.epoch, seq: self.seq })
+    }
+
+    pub(crate) fn set_order(&mut self, epoch: Option<u64>, seq: Option<u64>) {
+        self.flags.0 &= !(Flags::EPOCH | Flags::SEQ);
+        if let Some(epoch) = epoch {
+            self.flags.0 |= Flags::EPOCH;
+            self.epoch = epoch;
+            if let Some(seq) = seq {
+                self.flags.0 |= Flags::SEQ;
+                self.seq = seq;
+            }
+        }
+    }
+
+    /// Whether a message of this node and stamp is older than what the entry has seen (G5).
+    pub(crate) fn is_newer_than(&self, node: u32, stamp: Option<Stamp>) -> bool {
+        self.node == node && matches!((stamp, self.stamp()), (Some(message), Some(own)) if message < own)
+    }
+
+    /// Whether this entry, a tombstone, blocks an acquire of this node and stamp (G5).
+    pub(crate) fn blocks(&self, node: u32, stamp: Option<Stamp>, now_ms: u64) -> bool {
+        self.deadline > now_ms
+            && self.node == node
+            && matches!((stamp, self.stamp()), (Some(message), Some(own)) if message <= own)
+    }
+}
+
+/// Sessions of one stripe.
+#[derive(Debug, Default)]
+pub(crate) struct Stripe {
+    pub(crate) entries: HashTable<Box<Session>>,
+    /// Lower bound of the deadlines of its live entries.
+    pub(crate) due: u64,
+    /// Last version given; grows with every recorded change.
+    pub(crate) version: u64,
+    pub(crate) tombstones: u32,
+}
+
+impl Stripe {
+    pub(crate) fn find(&mut self, hash: u64, name: &str) -> Option<&mut Session> {
+        self.entries.find_mut(hash, |entry| entry.name == name).map(|entry| &mut **entry)
+    }
+
+    pub(crate) fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+}
+
+/// Where a session's subject stands; valid while the session is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubjectRef {
+    stripe: u32,
+    slot: u32,
+}
+
+impl SubjectRef {
+    /// Nobody.
+    pub(crate) const NONE: SubjectRef = SubjectRef { stripe: 0, slot: NO_SUBJECT };
+
+    pub(crate) fn is_none(self) -> bool {
+        self.slot == NO_SUBJECT
+    }
+}
+
+#[derive(Debug)]
+struct Subject {
+    name: Name,
+    /// Sessions that count; a vacant slot keeps the next vacant one here.
+    claims: u32,
+    /// Sessions in all, counting or not.
+    sessions: u32,
+    group: GroupId,
+    /// Holds a seat: has claims, or lingers (E2).
+    seated: bool,
+}
+
+/// Subjects of one stripe, in slots that sessions point to.
+#[derive(Debug)]
+pub(crate) struct Subjects {
+    index: HashTable<u32>,
+    slots: Vec<Subject>,
+    vacant: u32,
+    /// Seats without a claim, and until when their subjects keep them (E2).
+    lingering: Vec<(u64, u32)>,
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        Subjects { index: HashTable::new(), slots: Vec::new(), vacant: NO_SUBJECT, lingering: Vec::new() }
+    }
+}
+
+impl Subjects {
+    fn find(&self, hash: u64, name: &str) -> Option<u32> {
+        self.index.find(hash, |slot| self.slots[*slot as usize].name == name).copied()
+    }
+
+    fn insert(&mut self, hasher: &RandomState, hash: u64, name: &str) -> u32 {
+        let subject = Subject { name: Name::from(name), claims: 0, sessions: 0, group: NO_GROUP, seated: false };
+        let slot = if self.vacant == NO_SUBJECT {
+            self.slots.push(subject);
+            (self.slots.len() - 1) as u32
+        } else {
+            let slot = self.vacant;
+            self.vacant = self.slots[slot as usize].claims;
+            self.slots[slot as usize] = subject;
+            slot
+        };
+        let slots = &self.slots;
+        self.index.insert_unique(hash, slot, |slot| hash_of(hasher, &slots[*slot as usize].name));
+        slot
+    }
+
+    /// Gives the slot back once nothing refers to it.
+    fn forget_if_unused(&mut self, hasher: &RandomState, slot: u32) {
+        let subject = &mut self.slots[slot as usize];
+        if subject.sessions > 0 || subject.seated {
+            return;
+        }
+        let hash = hash_of(hasher, &subject.name);
+        subject.name = Name::default();
+        subject.claims = self.vacant;
+        self.vacant = slot;
+        if let Ok(entry) = self.index.find_entry(hash, |candidate| *candidate == slot) {
+            entry.remove();
+        }
+        if self.index.is_empty() && self.slots.len() > 32 {
+            *self = Subjects::default();
+        }
+    }
+}
+
+/// What a claim came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Claimed {
+    /// A seat was taken.
+    New,
+    /// The subject was seated already.
+    Held,
+    /// A seat was taken above a limit (F3).
+    Over,
+    /// Denied: this was full.
+    Full(Detail),
+    /// Denied: the subscription is not active.
+    Inactive,
+}
+
+/// A claim that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) claimed: Claimed,
+    /// The seats at the instant of the answer.
+    pub(crate) word: Word,
+    pub(crate) subject: SubjectRef,
+    /// The reservation group that the subject's seat counts for.
+    pub(crate) group: GroupId,
+}
+
+impl Claim {
+    fn denied(claimed: Claimed, word: Word) -> Self {
+        Claim { claimed, word, subject: SubjectRef::NONE, group: NO_GROUP }
+    }
+}
+
+/// How a claim is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClaimTerms<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) group: Option<&'a str>,
+    /// Admitted also when nothing is free: lifelines, adoptions (F3).
+    pub(crate) over: bool,
+    /// Goes on in an inactive state: adoptions (D5).
+    pub(crate) inactive: bool,
+    /// L3: the limit on trunk lines per seat, where it denies this request.
+    pub(crate) channels_per_seat: Option<u32>,
+    /// The trunk line that the session will use, by direction.
+    pub(crate) channel: Option<usize>,
+}
+
+/// The table of one tenant.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) seats: Seats,
+    pub(crate) hot: Hot,
+    pub(crate) id: Name,
+    pub(crate) stripes: Box<[Mutex<Stripe>]>,
+    subjects: Box<[Mutex<Subjects>]>,
+    pub(crate) gate: Mutex<Gate>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Counters beside the seat word.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Hot {
+    /// Live sessions.
+    pub(crate) sessions: AtomicU32,
+    /// Denials for want of a seat.
+    pub(crate) denials: AtomicU64,
+    /// Trunk lines in use: inbound, outbound (L3).
+    pub(crate) channels: [AtomicU32; 2],
+    /// Bit `node % 64` is set once a session of that node was stored.
+    pub(crate) nodes: AtomicU64,
+    /// Lower bound of the deadlines of its sessions.
+    pub(crate) due: AtomicU64,
+    /// When its clients are closed after the end (J6).
+    pub(crate) drain_at: AtomicU64,
+    /// Tombstones that stand.
+    pub(crate) tombstones: AtomicU32,
+}
+
+impl Tenant {
+    pub(crate) fn new(id: Name, shared: Arc<Shared>, seats: Option<u32>, now_ms: u64) -> Self {
+        let stripes = stripes_for(seats);
+        let version = shared.version_floor.load(Ordering::Acquire);
+        let stripe = || Mutex::new(Stripe { due: NEVER, version, ..Stripe::default() });
+        Tenant {
+            seats: Seats::new(now_ms),
+            hot: Hot {
+                sessions: AtomicU32::new(0),
+                denials: AtomicU64::new(0),
+                channels: [AtomicU32::new(0), AtomicU32::new(0)],
+                nodes: AtomicU64::new(0),
+                due: AtomicU64::new(NEVER),
+                drain_at: AtomicU64::new(NEVER),
+                tombstones: AtomicU32::new(0),
+            },
+            id,
+            stripes: (0..stripes).map(|_| stripe()).collect(),
+            subjects: (0..stripes).map(|_| Mutex::new(Subjects::default())).collect(),
+            gate: Mutex::new(Gate::default()),
+            shared,
+        }
+    }
+
+    pub(crate) fn hash(&self, name: &str) -> u64 {
+        hash_of(&self.shared.hasher, name)
+    }
+
+    pub(crate) fn stripe(&self, hash: u64) -> &Mutex<Stripe> {
+        &self.stripes[stripe_of(hash, self.stripes.len())]
+    }
+
+    /// The name of a session's subject; empty for nobody.
+    pub(crate) fn subject_name(&self, at: SubjectRef) -> Name {
+        if at.is_none() {
+            return Name::default();
+        }
+        self.subjects[at.stripe as usize].lock().slots[at.slot as usize].name.clone()
+    }
+
+    /// Whether a session's subject has this name.
+    pub(crate) fn is_subject(&self, at: SubjectRef, name: &str) -> bool {
+        !at.is_none() && self.subjects[at.stripe as usize].lock().slots[at.slot as usize].name == name
+    }
+
+    /// Name and reservation group of a session's subject.
+    pub(crate) fn subject_and_group(&self, at: SubjectRef) -> (Name, GroupId) {
+        if at.is_none() {
+            return (Name::default(), NO_GROUP);
+        }
+        let subjects = self.subjects[at.stripe as usize].lock();
+        let subject = &subjects.slots[at.slot as usize];
+        (subject.name.clone(), subject.group)
+    }
+
+    /// The name of a reservation group; empty for none.
+    pub(crate) fn group_name(&self, group: GroupId) -> Name {
+        if group == NO_GROUP {
+            return Name::default();
+        }
+        self.gate.lock().groups.get(usize::from(group)).map(|group| group.name.clone()).unwrap_or_default()
+    }
+
+    /// Whether a subject holds a seat.
+    pub(crate) fn is_seated(&self, subject: &str) -> bool {
+        let hash = self.hash(subject);
+        let subjects = self.subjects[stripe_of(hash, self.subjects.len())].lock();
+        subjects.find(hash, subject).is_some_and(|slot| subjects.slots[slot as usize].seated)
+    }
+
+    /// Refers to a subject without a claim: for sessions that do not count.
+    pub(crate) fn refer(&self, subject: &str) -> SubjectRef {
+        if subject.is_empty() {
+            return SubjectRef::NONE;
+        }
+        let hash = self.hash(subject);
+        let stripe = stripe_of(hash, self.subjects.len());
+        let mut subjects = self.subjects[stripe].lock();
+        let slot = match subjects.find(hash, subject) {
+            Some(slot) => slot,
+            None => subjects.insert(&self.shared.hasher, hash, subject),
+        };
+        subjects.slots[slot as usize].sessions += 1;
+        SubjectRef { stripe: stripe as u32, slot }
+    }
+
+    /// One more claim of a subject: D1 to D3 and F6, F7, L3, in one critical section.
+    pub(crate) fn claim(&self, now_ms: u64, terms: &ClaimTerms<'_>) -> Claim {
+        let hash = self.hash(terms.subject);
+        let stripe = stripe_of(hash, self.subjects.len());
+        let mut subjects = self.subjects[stripe].lock();
+        let found = subjects.find(hash, terms.subject);
+        let word = self.seats.read();
+        if word.standing() != 0 && !terms.inactive {
+            return Claim::denied(Claimed::Inactive, word);
+        }
+        let seated = found.filter(|slot| subjects.slots[*slot as usize].seated);
+        let mut gate = terms.channels_per_seat.map(|_| self.gate.lock());
+        if self.channels_full(word, terms) {
+            return Claim::denied(Claimed::Full(Detail::Channels), word);
+        }
+        let (claimed, word, group) = match seated {
+            Some(_) => (Claimed::Held, word, NO_GROUP),
+            None => self.take_seat(now_ms, terms, &mut gate),
+        };
+        if matches!(claimed, Claimed::Full(_) | Claimed::Inactive) {
+            return Claim::denied(claimed, word);
+        }
+        if let Some(direction) = terms.channel {
+            self.hot.channels[direction].fetch_add(1, Ordering::Relaxed);
+        }
+        drop(gate);
+        let slot = match found {
+            Some(slot) => slot,
+            None => subjects.insert(&self.shared.hasher, hash, terms.subject),
+        };
+        let subject = &mut subjects.slots[slot as usize];
+        let lingered = subject.seated && subject.claims == 0;
+        if !subject.seated {
+            subject.group = group;
+        }
+        subject.seated = true;
+        subject.claims += 1;
+        subject.sessions += 1;
+        let group = subject.group;
+        if lingered {
+            subjects.lingering.retain(|(_, lingering)| *lingering != slot);
+        }
+        Claim { claimed, word, subject: SubjectRef { stripe: stripe as u32, slot }, group }
+    }
+
+    pub(crate) fn channels_full(&self, word: Word, terms: &ClaimTerms<'_>) -> bool {
+        let (Some(per_seat), Some(quota)) = (terms.channels_per_seat, word.quota()) else { return false };
+        let in_use: u32 = self.hot.channels.iter().map(|lines| lines.load(Ordering::Relaxed)).sum();
+        u64::from(in_use) >= u64::from(quota) * u64::from(per_seat)
+    }
+
+    /// Takes a seat for a subject that has none; under the gate where the tenant has one.
+    fn take_seat<'t>(
+        &'t self,
+        now_ms: u64,
+        terms: &ClaimTerms<'_>,
+        gate: &mut Option<MutexGuard<'t, Gate>>,
+    ) -> (Claimed, Word, GroupId) {
+        let seat_terms = Terms { over: terms.over, inactive: terms.inactive, gate_held: gate.is_some() };
+        if gate.is_none() {
+            match self.seats.take(now_ms, seat_terms) {
+                Taken::Seat { word, over } => return (claimed(over), word, NO_GROUP),
+                Taken::Full(word) => return (Claimed::Full(Detail::Tenant), word, NO_GROUP),
+                Taken::Inactive(word) => return (Claimed::Inactive, word, NO_GROUP),
+                Taken::Gated => *gate = Some(self.gate.lock()),
+            }
+        }
+        let Some(gate) = gate.as_mut() else { return (Claimed::Full(Detail::Tenant), self.seats.read(), NO_GROUP) };
+        let group = gate.group(terms.group);
+        let word = self.seats.read();
+        // The pool stays locked until the seat is counted: two tenants never take its last seat together.
+        let pool = gate.pool.clone();
+        let mut pool = pool.as_ref().map(|pool| pool.state.lock());
+        let full = gate.full(word, group, pool.as_ref());
+        if let Some(detail) = full
+            && !terms.over
+        {
+            return (Claimed::Full(detail), word, NO_GROUP);
+        }
+        match self.seats.take(now_ms, Terms { gate_held: true, ..seat_terms }) {
+            Taken::Seat { word, over } => {
+                if let Some(pool) = pool.as_mut() {
+                    pool.in_use += 1;
+                }
+                gate.count(group);
+                (claimed(over || full.is_some()), word, group)
+            }
+            Taken::Inactive(word) => (Claimed::Inactive, word, NO_GROUP),
+            Taken::Full(word) => (Claimed::Full(Detail::Tenant), word, NO_GROUP),
+            Taken::Gated => (Claimed::Full(Detail::Tenant), word, NO_GROUP),
+        }
+    }
+
+    /// One session less of a subject that did not count.
+    pub(crate) fn unrefer(&self, at: SubjectRef) -> Name {
+        if at.is_none() {
+            return Name::default();
+        }
+        let mut subjects = self.subjects[at.stripe as usize].lock();
+        let subject = &mut subjects.slots[at.slot as usize];
+        let name = subject.name.clone();
+        subject.sessions -= 1;
+        subjects.forget_if_unused(&self.shared.hasher, at.slot);
+        name
+    }
+
+    /// One claim less; frees the seat with the last one (E1), unless it lingers until `linger_until` (E2).
+    pub(crate) fn unclaim(&self, now_ms: u64, at: SubjectRef, linger_until: Option<u64>) -> (Ended, Word, Name) {
+        let mut subjects = self.subjects[at.stripe as usize].lock();
+        let subject = &mut subjects.slots[at.slot as usize];
+        let name = subject.name.clone();
+        subject.sessions -= 1;
+        subject.claims -= 1;
+        if subject.claims > 0 {
+            return (Ended::More, self.seats.read(), name);
+        }
+        if let Some(until) = linger_until {
+            subjects.lingering.push((until, at.slot));
+            self.due_at(until);
+            return (Ended::Lingers, self.seats.read(), name);
+        }
+        let group = subject.group;
+        subject.seated = false;
+        if cfg!(feature = "canary-release-order") {
+            // The known bug: the entry goes first, so that somebody can see the seat gone and be refused it.
+            subjects.forget_if_unused(&self.shared.hasher, at.slot);
+            drop(subjects);
+            std::thread::yield_now();
+            return (Ended::Last, self.free_seat(now_ms, group), name);
+        }
+        let word = self.free_seat(now_ms, group);
+        subjects.forget_if_unused(&self.shared.hasher, at.slot);
+        (Ended::Last, word, name)
+    }
+
+    fn free_seat(&self, now_ms: u64, group: GroupId) -> Word {
+        if let Some(word) = self.seats.free(now_ms, false) {
+            return word;
+        }
+        let mut gate = self.gate.lock();
+        gate.discount(group);
+        self.seats.free(now_ms, true).unwrap_or_else(|| self.seats.read())
+    }
+
+    /// Frees the seats whose linger time is over; answers when the next one is.
+    pub(crate) fn end_lingering(&self, now_ms: u64) -> u64 {
+        let mut next = NEVER;
+        for stripe in &self.subjects {
+            let mut subjects = stripe.lock();
+            if subjects.lingering.is_empty() {
+                continue;
+            }
+            let (over, left): (Vec<_>, Vec<_>) = subjects.lingering.drain(..).partition(|(until, _)| *until <= now_ms);
+            subjects.lingering = left;
+            next = subjects.lingering.iter().fold(next, |next, (until, _)| next.min(*until));
+            for (_, slot) in over {
+                let subject = &mut subjects.slots[slot as usize];
+                subject.seated = false;
+                let group = subject.group;
+                self.free_seat(now_ms, group);
+                subjects.forget_if_unused(&self.shared.hasher, slot);
+            }
+        }
+        next
+    }
+
+    /// Every subject, under one stripe's lock at a time: name, claims, sessions, whether seated.
+    pub(crate) fn each_subject(&self, mut see: impl FnMut(&str, u32, u32, bool)) {
+        for stripe in &self.subjects {
+            let subjects = stripe.lock();
+            for slot in &subjects.index {
+                let subject = &subjects.slots[*slot as usize];
+                see(&subject.name, subject.claims, subject.sessions, subject.seated);
+            }
+        }
+    }
+
+    /// Gives only versions above `floor` from now on.
+    pub(crate) fn raise_versions(&self, floor: u64) {
+        for stripe in &self.stripes {
+            let mut stripe = stripe.lock();
+            stripe.version = stripe.version.max(floor);
+        }
+    }
+
+    /// The highest version that was given here.
+    pub(crate) fn highest_version(&self) -> u64 {
+        self.stripes.iter().map(|stripe| stripe.lock().version).max().unwrap_or(0)
+    }
+
+    /// Room for one more live session; `false` where a limit of the daemon is reached.
+    pub(crate) fn reserve_session(&self) -> bool {
+        let limits = &self.shared.limits;
+        if self.hot.sessions.fetch_add(1, Ordering::Relaxed) >= limits.sessions_per_tenant_max {
+            self.hot.sessions.fetch_sub(1, Ordering::Relaxed);
+        } else if self.shared.sessions.fetch_add(1, Ordering::Relaxed) >= limits.sessions_max {
+            self.unreserve_session();
+        } else {
+            return true;
+        }
+        self.shared.limited.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Gives the room of a session back.
+    pub(crate) fn unreserve_session(&self) {
+        self.hot.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a session by kind.
+    pub(crate) fn tally(&self, hash: u64, kind: Kind, counts: bool, live: bool) {
+        self.shared.tally.add(hash, kind, counts, if live { 1 } else { u32::MAX });
+    }
+
+    /// Makes sure that the reaper looks at this tenant at an instant.
+    pub(crate) fn due_at(&self, deadline: u64) {
+        lower(&self.hot.due, deadline);
+        lower(&self.shared.due, deadline);
+    }
+}
+
+/// What the end of a claim came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The seat is free.
+    Last,
+    /// Its subject has further claims.
+    More,
+    /// Its subject keeps the seat for a moment (E2).
+    Lingers,
+}
+
+/// Lowers an atomic bound, without a write where it is low enough.
+pub(crate) fn lower(bound: &AtomicU64, value: u64) {
+    if bound.load(Ordering::Acquire) > value {
+        bound.fetch_min(value, Ordering::AcqRel);
+    }
+}
+
+fn claimed(over: bool) -> Claimed {
+    if over { Claimed::Over } else { Claimed::New }
+}
+
+fn hash_of(hasher: &RandomState, name: &str) -> u64 {
+    hasher.hash_one(name)
+}
+
+fn stripe_of(hash: u64, stripes: usize) -> usize {
+    (hash >> 32) as usize & (stripes - 1)
+}
+
+/// Few stripes for a small office, many for who may be hot; a power of two.
+fn stripes_for(seats: Option<u32>) -> usize {
+    let seats = seats.unwrap_or(1 << 12) as usize;
+    (seats / 16).next_power_of_two().clamp(4, 256)
+}
