@@ -113,10 +113,7 @@ impl Ask<'_> {
         }
         let replaces = stripe.find(hash, self.session).is_some_and(|entry| entry.is_live());
         if !replaces && !self.tenant.reserve_session() {
-            if never_deny || self.message.existing {
-                return Ok((self.answer(Code::AllowOver, Detail::Limit, word), Stored::No));
-            }
-            return Ok((self.denied(Code::DenyFull, Detail::Limit, word), Stored::No));
+            return Ok((self.limited(never_deny, lifeline, word), Stored::No));
         }
         let claim = self.tenant.claim(self.now.uptime_ms, &self.claim_terms(never_deny));
         let code = match claim.claimed {
@@ -138,6 +135,20 @@ impl Ask<'_> {
         let mut decision = self.answer(code, Detail::None, claim.word);
         decision.ttl_ms = self.life_ms(&mut stripe, hash);
         Ok((decision, Stored::Fresh))
+    }
+
+    /// The daemon's limit on sessions is reached: what runs already and lifelines go on unrecorded, others
+    /// are denied, for want of a seat if that is so.
+    fn limited(&self, never_deny: bool, lifeline: bool, word: Word) -> Decision {
+        if lifeline || self.message.existing {
+            return self.answer(Code::AllowOver, Detail::Limit, word);
+        }
+        let claim = self.tenant.claim(self.now.uptime_ms, &ClaimTerms { channel: None, ..self.claim_terms(never_deny) });
+        if claim.subject.is_none() {
+            return self.refused(&claim, lifeline);
+        }
+        let (_, word, _) = self.tenant.unclaim(self.now.uptime_ms, claim.subject, None);
+        self.denied(Code::DenyFull, Detail::Limit, word)
     }
 
     /// A known claim, a late message, or a tombstone: everything that is answered from the entry alone.
@@ -187,6 +198,9 @@ impl Ask<'_> {
 
     /// E3: something must end the claim if nobody does.
     fn check_life(&self) -> Result<(), Fault> {
+        if self.subject.is_empty() {
+            return Err(Fault::new("subject", "is needed: this counts, and somebody must hold the seat"));
+        }
         let lives = self.message.kind == Kind::Mobile
             || self.message.ttl_s.is_some()
             || self.node.is_some_and(|node| node.is_leased());
@@ -224,9 +238,9 @@ impl Ask<'_> {
     }
 
     /// The instant at which the session ends by itself, apart from its node's lease.
-    fn deadline(&self, ttl_s: u32) -> u64 {
+    fn deadline(&self, kind: Kind, ttl_s: u32) -> u64 {
         let now_ms = self.now.uptime_ms;
-        match self.message.kind {
+        match kind {
             Kind::Mobile if self.policy.mobile_offline_ms > 0 => now_ms.saturating_add(self.policy.mobile_offline_ms),
             Kind::Mobile => NEVER,
             _ if ttl_s > 0 => now_ms + u64::from(ttl_s) * 1_000,
@@ -235,26 +249,25 @@ impl Ask<'_> {
     }
 
     /// The life that a session is stored with: what it asks, or the longest where nothing else would end it.
-    fn ttl_s(&self) -> u32 {
-        let message = self.message;
-        if message.kind == Kind::Mobile {
+    fn ttl_s(&self, kind: Kind) -> u32 {
+        if kind == Kind::Mobile {
             return 0;
         }
         let leased = self.node.is_some_and(|node| node.is_leased());
-        message.ttl_s.unwrap_or(if leased { 0 } else { TTL_SECONDS_MAX })
+        self.message.ttl_s.unwrap_or(if leased { 0 } else { TTL_SECONDS_MAX })
     }
 
     fn insert(&self, stripe: &mut Stripe, hash: u64, first: Code, subject: SubjectRef, group: &str, changes: &mut impl Changes) {
         let message = self.message;
         let counts = !matches!(first, Code::AllowFree);
-        let ttl_s = self.ttl_s();
+        let ttl_s = self.ttl_s(message.kind);
         let version = stripe.next_version();
         let mut session = Session {
             name: Name::from(self.session),
             subject,
             epoch: 0,
             seq: 0,
-            deadline: self.deadline(ttl_s),
+            deadline: self.deadline(message.kind, ttl_s),
             version,
             started_utc_ms: self.now.utc_ms,
             node: self.node_index(),
@@ -299,19 +312,12 @@ impl Ask<'_> {
         if let (Some(ttl_s), true) = (self.message.ttl_s, entry.kind != Kind::Mobile) {
             entry.ttl_s = ttl_s;
         } else if entry.ttl_s == 0 {
-            entry.ttl_s = self.ttl_s();
+            entry.ttl_s = self.ttl_s(entry.kind);
         }
-        entry.deadline = self.deadline(entry.ttl_s);
-        let (deadline, subject, ttl_s) = (entry.deadline, entry.subject, entry.ttl_s);
+        entry.deadline = self.deadline(entry.kind, entry.ttl_s);
+        let (deadline, ttl_s) = (entry.deadline, entry.ttl_s);
         if recorded != (ttl_s, node) {
-            let version = stripe.next_version();
-            let (subject, group) = self.tenant.subject_and_group(subject);
-            let group = self.tenant.group_name(group);
-            if let Some(entry) = stripe.find(hash, self.session) {
-                entry.version = version;
-                let node = self.node.map_or("", |node| &node.name);
-                changes.put(&record(&self.tenant.id, entry, &subject, &group, node), false);
-            }
+            rerecord(self, stripe, hash, changes);
         }
         watch(self.tenant, stripe, deadline);
     }
@@ -335,9 +341,6 @@ impl Ask<'_> {
         let mut ends = entry.deadline;
         if entry.kind != Kind::Mobile && self.node.is_some_and(|node| node.is_leased()) {
             ends = ends.min(now_ms + self.timers.lease_ms);
-        }
-        if matches!(entry.kind, Kind::Desktop | Kind::Guest) && entry.counts() {
-            ends = ends.min(self.tenant.hot.drain_at.load(Ordering::Acquire));
         }
         (ends != NEVER).then(|| ends.saturating_sub(now_ms))
     }
@@ -375,6 +378,7 @@ pub(crate) fn release(ask: &Ask<'_>, message: &Release<'_>, changes: &mut impl C
     if message.transferred && ask.policy.transfer_out_until_end && entry.counts() && outbound {
         if let Some(stamp) = stamp {
             entry.set_order(Some(stamp.epoch), Some(stamp.seq));
+            rerecord(ask, stripe, hash, changes);
         }
         return ask.answer(Code::ReleasedMore, Detail::Linger, word);
     }
@@ -393,6 +397,17 @@ pub(crate) fn release(ask: &Ask<'_>, message: &Release<'_>, changes: &mut impl C
         Some(Ended::More) => ask.answer(Code::ReleasedMore, Detail::None, word),
         Some(Ended::Lingers) => ask.answer(Code::ReleasedMore, Detail::Linger, word),
     }
+}
+
+/// Records a session again: something of it changed that must outlive a restart.
+fn rerecord(ask: &Ask<'_>, stripe: &mut Stripe, hash: u64, changes: &mut impl Changes) {
+    let version = stripe.next_version();
+    let Some(entry) = stripe.find(hash, ask.session) else { return };
+    let (subject, group) = ask.tenant.subject_and_group(entry.subject);
+    let group = ask.tenant.group_name(group);
+    entry.version = version;
+    let node = ask.node.map_or("", |node| &node.name);
+    changes.put(&record(&ask.tenant.id, entry, &subject, &group, node), false);
 }
 
 /// A release of something that is not there keeps its late acquire out (G5).

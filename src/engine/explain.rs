@@ -165,13 +165,7 @@ impl Engine {
             return (Code::DenyInactive, detail);
         }
         trace.step("J5 J6 J7", format!("subscription {standing}, existing {}", message.existing), "goes on");
-        let sessions = tenant.hot.sessions.load(Ordering::Relaxed);
         let over = never_deny || message.existing;
-        let limits = &self.shared.limits;
-        if sessions >= limits.sessions_per_tenant_max || self.session_total() >= limits.sessions_max {
-            trace.step("limits", format!("{sessions} live sessions"), "the daemon's limit is reached");
-            return if over { (Code::AllowOver, Detail::Limit) } else { (Code::DenyFull, Detail::Limit) };
-        }
         let enforced = slot.policy.channels_enforce && message.is_external() && !over;
         let terms = ClaimTerms {
             subject,
@@ -181,7 +175,18 @@ impl Engine {
             channels_per_seat: enforced.then_some(slot.policy.channels_per_seat),
             channel: None,
         };
-        outlook(tenant, &terms, trace)
+        let outlook = outlook(tenant, &terms, trace);
+        let sessions = tenant.hot.sessions.load(Ordering::Relaxed);
+        let limits = &self.shared.limits;
+        if sessions < limits.sessions_per_tenant_max && self.session_total() < limits.sessions_max {
+            return outlook;
+        }
+        trace.step("limits", format!("{sessions} live sessions"), "the daemon's limit is reached");
+        match outlook {
+            _ if lifeline || message.existing => (Code::AllowOver, Detail::Limit),
+            (code, _) if code.denies() => outlook,
+            _ => (Code::DenyFull, Detail::Limit),
+        }
     }
 }
 

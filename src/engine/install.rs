@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::decide::{End, end_session, put};
+use super::decide::{End, end_session, put, watch};
 use super::gate::{Pool, PoolState};
-use super::plan::{Entitled, Plan, TenantPlan};
+use super::plan::{Entitled, Plan};
 use super::session::{
     Changes, Class, Code, Device, Direction, Kind, Leg, Name, Now, Reason, Stamp, Standing,
 };
@@ -53,6 +53,14 @@ pub struct RestoredTombstone {
     pub left_ms: u64,
 }
 
+/// What a plan gives one tenant.
+struct Share<'a> {
+    entitled: Entitled,
+    /// `None` leaves the reservations as they are.
+    reserve: Option<&'a [(Name, u32)]>,
+    pool: Option<&'a Arc<Pool>>,
+}
+
 impl Engine {
     /// Swaps the whole configuration in. Ends no claim but pairings of tenants that are ended by it (F1, J6).
     pub fn install(&self, now: Now, plan: Plan, changes: &mut impl Changes) {
@@ -76,6 +84,7 @@ impl Engine {
             if slot.tenant.hot.sessions.load(Ordering::Acquire) > 0 {
                 tenants.insert(id.clone(), Slot { configured: false, ..slot.clone() });
             } else {
+                slot.tenant.gate.lock().draw_from(None, slot.tenant.seats.read().held());
                 // Should it come back, its records must still be newer than those of today.
                 self.shared.version_floor.fetch_max(slot.tenant.highest_version(), Ordering::AcqRel);
             }
@@ -91,19 +100,19 @@ impl Engine {
         for tenant_plan in &plan.tenants {
             if let Some(slot) = world.tenants.get(&tenant_plan.id) {
                 let pool = tenant_plan.pool.as_ref().and_then(|id| world.pools.iter().find(|pool| pool.id == *id));
-                self.apply(now, slot, tenant_plan, pool, &world, changes);
+                let share = Share { entitled: tenant_plan.entitled, reserve: Some(&tenant_plan.reserve), pool };
+                self.apply(now, slot, &share, &world, changes);
+                let offline_before = old.tenants.get(&tenant_plan.id).map(|slot| slot.policy.mobile_offline_ms);
+                if offline_before.is_some_and(|before| before != slot.policy.mobile_offline_ms) {
+                    restart_mobiles(now, slot);
+                }
             }
         }
         let removed = Entitled { standing: Standing::Ended, seats: Some(0) };
-        for (id, slot) in world.tenants.iter().filter(|(_, slot)| !slot.configured) {
-            let plan = TenantPlan {
-                id: id.clone(),
-                entitled: removed,
-                policy: Arc::clone(&slot.policy),
-                reserve: Vec::new(),
-                pool: None,
-            };
-            self.apply(now, slot, &plan, None, &world, changes);
+        for slot in world.tenants.values().filter(|slot| !slot.configured) {
+            let own = slot.tenant.gate.lock().pool.as_ref().map(|pool| pool.id.clone());
+            let pool = own.and_then(|id| world.pools.iter().find(|pool| pool.id == id));
+            self.apply(now, slot, &Share { entitled: removed, reserve: None, pool }, &world, changes);
         }
         // Leases and graces may have become shorter: look at everything once.
         lower(&self.shared.due, now.uptime_ms);
@@ -191,25 +200,19 @@ impl Engine {
         pools
     }
 
-    fn apply(
-        &self,
-        now: Now,
-        slot: &Slot,
-        plan: &TenantPlan,
-        pool: Option<&Arc<Pool>>,
-        world: &World,
-        changes: &mut impl Changes,
-    ) {
+    fn apply(&self, now: Now, slot: &Slot, share: &Share<'_>, world: &World, changes: &mut impl Changes) {
         let tenant = &slot.tenant;
         let mut gate = tenant.gate.lock();
-        gate.reserve(&plan.reserve);
-        let gated = gate.is_needed() || pool.is_some();
-        let standing = plan.entitled.standing;
-        let (before, after) = tenant.seats.set(now.uptime_ms, plan.entitled.seats, standing as u8, gated);
+        if let Some(reserve) = share.reserve {
+            gate.reserve(reserve);
+        }
+        let gated = gate.is_needed() || share.pool.is_some();
+        let Entitled { standing, seats } = share.entitled;
+        let (before, after) = tenant.seats.set(now.uptime_ms, seats, standing as u8, gated);
         // From here on no seat changes hands without this gate, so that `held` is what the pool must count.
-        gate.draw_from(pool.cloned(), after.held());
+        gate.draw_from(share.pool.cloned(), after.held());
         if !gate.is_needed() && gated {
-            tenant.seats.set(now.uptime_ms, plan.entitled.seats, standing as u8, false);
+            tenant.seats.set(now.uptime_ms, seats, standing as u8, false);
         }
         drop(gate);
         self.follow_standing(now, slot, before.standing(), standing, world, changes);
@@ -218,16 +221,17 @@ impl Engine {
     /// J6: what a change of standing does to live sessions.
     fn follow_standing(&self, now: Now, slot: &Slot, before: u8, standing: Standing, world: &World, changes: &mut impl Changes) {
         let tenant = &slot.tenant;
-        if standing != Standing::Ended {
+        if standing == Standing::Active {
             tenant.hot.drain_at.store(NEVER, Ordering::Release);
+        }
+        if standing != Standing::Ended || before == Standing::Ended as u8 {
             return;
         }
-        if before == Standing::Ended as u8 {
-            return;
+        if tenant.hot.drain_at.load(Ordering::Acquire) == NEVER {
+            let drain_at = now.uptime_ms + slot.policy.end_drain_ms;
+            tenant.hot.drain_at.store(drain_at, Ordering::Release);
+            tenant.due_at(drain_at);
         }
-        let drain_at = now.uptime_ms + slot.policy.end_drain_ms;
-        tenant.hot.drain_at.store(drain_at, Ordering::Release);
-        tenant.due_at(drain_at);
         let directory = self.nodes.directory();
         for stripe in &tenant.stripes {
             let mut guard = stripe.lock();
@@ -378,3 +382,17 @@ impl Engine {
     }
 }
 
+
+/// The time after which an unseen mobile loses its claim was changed: it begins anew for all of them (B2).
+fn restart_mobiles(now: Now, slot: &Slot) {
+    let offline_ms = slot.policy.mobile_offline_ms;
+    let deadline = if offline_ms > 0 { now.uptime_ms.saturating_add(offline_ms) } else { NEVER };
+    for stripe in &slot.tenant.stripes {
+        let mut stripe = stripe.lock();
+        let mobiles = stripe.entries.iter_mut().filter(|entry| entry.is_live() && entry.kind == Kind::Mobile);
+        for entry in mobiles {
+            entry.deadline = deadline;
+        }
+        watch(&slot.tenant, &mut stripe, deadline);
+    }
+}

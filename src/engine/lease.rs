@@ -65,23 +65,31 @@ impl Engine {
         let now_ms = now.uptime_ms;
         tenant.hot.due.store(NEVER, Ordering::Release);
         let drain_at = tenant.hot.drain_at.load(Ordering::Acquire);
-        let drained = drain_at <= now_ms;
-        if drained {
+        let drained_at = (drain_at <= now_ms).then_some(drain_at);
+        if drained_at.is_some() {
             tenant.hot.drain_at.store(NEVER, Ordering::Release);
         } else {
             lower(&tenant.hot.due, drain_at);
         }
         for stripe in &tenant.stripes {
             let mut stripe = stripe.lock();
-            if stripe.due <= now_ms || drained {
-                self.expire_stripe(tenant, &mut stripe, now, timers, drained, changes);
+            if stripe.due <= now_ms || drained_at.is_some() {
+                self.expire_stripe(tenant, &mut stripe, now, timers, drained_at, changes);
             }
             lower(&tenant.hot.due, stripe.due);
         }
         lower(&tenant.hot.due, tenant.end_lingering(now_ms));
     }
 
-    fn expire_stripe(&self, tenant: &Tenant, stripe: &mut Stripe, now: Now, timers: &Timers, drained: bool, changes: &mut impl Changes) {
+    fn expire_stripe(
+        &self,
+        tenant: &Tenant,
+        stripe: &mut Stripe,
+        now: Now,
+        timers: &Timers,
+        drained_at: Option<u64>,
+        changes: &mut impl Changes,
+    ) {
         let directory = self.nodes.directory();
         let now_ms = now.uptime_ms;
         let Stripe { entries, due, version, tombstones } = stripe;
@@ -90,7 +98,7 @@ impl Engine {
             if !entry.is_live() {
                 return true;
             }
-            let Some(reason) = due_reason(entry, now_ms, drained) else {
+            let Some(reason) = due_reason(entry, now_ms, drained_at) else {
                 next = next.min(entry.deadline);
                 return true;
             };
@@ -122,10 +130,15 @@ impl Engine {
     }
 }
 
-/// Why a live session ends at an instant, if it does.
-fn due_reason(entry: &Session, now_ms: u64, drained: bool) -> Option<Reason> {
-    if drained && entry.counts() && matches!(entry.kind, Kind::Desktop | Kind::Guest) {
-        return Some(Reason::Ended);
+/// Why a live session ends at an instant, if it does: whatever came first.
+fn due_reason(entry: &Session, now_ms: u64, drained_at: Option<u64>) -> Option<Reason> {
+    let drains = entry.counts() && matches!(entry.kind, Kind::Desktop | Kind::Guest);
+    if let (Some(drained_at), true) = (drained_at, drains) {
+        let earlier = entry.deadline < drained_at;
+        let at_once_by_ttl = entry.deadline == drained_at && entry.life != Life::Orphan;
+        if !earlier && !at_once_by_ttl {
+            return Some(Reason::Ended);
+        }
     }
     if entry.deadline > now_ms {
         return None;

@@ -120,9 +120,6 @@ impl Engine {
         let slot = world.tenants.get(message.tenant);
         let policy = slot.map_or(&world.unknown, |slot| &slot.policy);
         let need = rules::need(message, policy);
-        if let (Need::Emergency, None) = (need, slot) {
-            return Ok((nobody(policy, Code::AllowFree, Detail::Emergency), Stored::No));
-        }
         let node = message.node.and_then(|name| self.nodes.find_or_add(name, self.shared.limits.nodes_max));
         if let Some(node) = &node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -147,6 +144,7 @@ impl Engine {
         };
         match (slot, need) {
             (Some(slot), _) => ask(slot, subject, session, changes),
+            (None, Need::Emergency) => Ok((nobody(policy, Code::AllowFree, Detail::Emergency), Stored::No)),
             (None, Need::Free(detail)) => Ok((nobody(policy, Code::AllowFree, detail), Stored::No)),
             (None, _) => match world.default_slot() {
                 Some(slot) => {

@@ -345,7 +345,7 @@ impl Engine {
                 match fate(entry) {
                     Fate::Stays => {}
                     Fate::Orphaned => {
-                        entry.life = if entry.deadline < grace_until { Life::OrphanTtl } else { Life::Orphan };
+                        entry.life = if entry.deadline <= grace_until { Life::OrphanTtl } else { Life::Orphan };
                         entry.deadline = entry.deadline.min(grace_until);
                         earliest = earliest.min(entry.deadline);
                     }

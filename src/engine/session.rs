@@ -351,8 +351,8 @@ impl<'a> Acquire<'a> {
     pub fn check(&self) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
         check_tenant(self.tenant, &mut faults);
-        let nobody = matches!(self.leg, Leg::Service | Leg::System)
-            || (self.kind == Kind::Call && self.direction == Some(Direction::Inbound));
+        let nobody = self.kind == Kind::Call
+            && (self.direction == Some(Direction::Inbound) || matches!(self.leg, Leg::Service | Leg::System));
         match self.subject {
             Some(subject) => check_subject(subject, &mut faults),
             None if nobody => {}
