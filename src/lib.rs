@@ -1,3 +1,4 @@
 //! usherd: decides in real time who may take a concurrent-user licence.
+pub mod daemon;
 pub mod engine;
 pub mod subscription;

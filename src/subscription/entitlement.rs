@@ -92,7 +92,8 @@ pub fn seats_peak(record: &Record) -> Option<u32> {
 
 /// Every instant at which the record may say something else, in no order.
 pub fn instants(record: &Record) -> impl Iterator<Item = DateTime<Utc>> {
-    let addons = record.addons.iter().flat_map(|addon| addon.changes.iter().map(|c| c.effective_at).chain(addon.cancel_at));
+    let addons =
+        record.addons.iter().flat_map(|addon| addon.changes.iter().map(|c| c.effective_at).chain(addon.cancel_at));
     record.changes.iter().map(|change| change.effective_at).chain(record.cancel_at).chain(addons)
 }
 
@@ -275,10 +276,7 @@ mod tests {
     #[test]
     fn states_have_their_words_and_three_give_no_seats() {
         let words: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
-        assert_eq!(
-            words,
-            ["trial", "active", "pending_change", "pending_cancel", "suspended", "stale", "ended"]
-        );
+        assert_eq!(words, ["trial", "active", "pending_change", "pending_cancel", "suspended", "stale", "ended"]);
         assert_eq!(State::ALL.iter().filter(|state| !state.gives_seats()).count(), 3);
     }
 }

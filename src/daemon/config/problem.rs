@@ -1,0 +1,220 @@
+//! What is wrong with a configuration, where, and how to mend it: for people and for machines.
+
+use std::ops::Range;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde::Serialize;
+
+use super::source::Source;
+
+/// Most problems that one attempt reports; the last then says that there are more.
+pub const PROBLEMS_MAX: usize = 200;
+/// Longest line that is shown of a file, in bytes; a longer one is cut around the fault.
+const LINE_BYTES_MAX: usize = 200;
+
+/// One fault of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The file, as it was opened.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// The key, as in `policy.downgrade` or `change[0].seats`; empty where no key is at fault.
+    pub key_path: String,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub help: Option<String>,
+    /// Where the other half of a contradiction stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub related: Option<Related>,
+    #[serde(skip)]
+    excerpt: Option<Excerpt>,
+}
+
+/// The other half of a contradiction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// The file.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// What stands there.
+    pub what: String,
+}
+
+/// The line at fault, and the bytes of it that are marked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Excerpt {
+    text: String,
+    marked: Range<usize>,
+    label: String,
+}
+
+impl Problem {
+    /// A fault of a stretch of a file; `span` is in bytes.
+    pub(crate) fn at(source: &Source, span: &Range<usize>, key_path: &str, message: impl Into<String>) -> Self {
+        let place = source.place(span.start);
+        Problem {
+            file: source.name().to_owned(),
+            line: place.line,
+            column: place.column,
+            key_path: key_path.to_owned(),
+            message: message.into(),
+            help: None,
+            related: None,
+            excerpt: Some(excerpt(source, &place.line_span, span)),
+        }
+    }
+
+    /// A fault of a file as a whole: it is missing, unreadable, too large, wrongly named.
+    pub(crate) fn of_file(file: impl Into<String>, message: impl Into<String>) -> Self {
+        Problem {
+            file: file.into(),
+            line: 1,
+            column: 1,
+            key_path: String::new(),
+            message: message.into(),
+            help: None,
+            related: None,
+            excerpt: None,
+        }
+    }
+
+    /// Adds how to mend it.
+    #[must_use]
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds the few words that stand beside the marked place.
+    #[must_use]
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
+        if let Some(excerpt) = &mut self.excerpt {
+            excerpt.label = label.into();
+        }
+        self
+    }
+
+    /// Adds where the other half of a contradiction stands.
+    #[must_use]
+    pub(crate) fn related(mut self, file: &str, line: usize, what: impl Into<String>) -> Self {
+        self.related = Some(Related { file: file.to_owned(), line, what: what.into() });
+        self
+    }
+
+    /// The fault as a compiler would show it, without a newline at the end.
+    pub fn render(&self, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let title = Level::ERROR.primary_title(self.message.as_str());
+        let mut groups = vec![match &self.excerpt {
+            Some(excerpt) => title.element(
+                Snippet::source(excerpt.text.as_str())
+                    .line_start(self.line)
+                    .path(self.file.as_str())
+                    .annotation(AnnotationKind::Primary.span(excerpt.marked.clone()).label(excerpt.label.as_str())),
+            ),
+            None => Group::with_title(title)
+                .element(annotate_snippets::Origin::path(self.file.as_str()).line(self.line).char_column(self.column)),
+        }];
+        let related = self.related.as_ref().map(|r| format!("{}, see {}:{}", r.what, r.file, r.line));
+        if let Some(related) = &related {
+            groups.push(Group::with_title(Level::NOTE.secondary_title(related.as_str())));
+        }
+        if let Some(help) = &self.help {
+            groups.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
+        }
+        renderer.decor_style(DecorStyle::Ascii).render(&groups)
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)
+    }
+}
+
+/// All faults as a compiler would show them, with their number at the end.
+pub fn render(problems: &[Problem], colour: bool) -> String {
+    let mut text = String::new();
+    for problem in problems {
+        text.push_str(&problem.render(colour));
+        text.push_str("\n\n");
+    }
+    let count = problems.len();
+    text.push_str(&format!("{count} {} found, nothing was changed\n", if count == 1 { "error" } else { "errors" }));
+    text
+}
+
+/// The line around a fault, cut where it is very long, without what a terminal would obey.
+fn excerpt(source: &Source, line: &Range<usize>, span: &Range<usize>) -> Excerpt {
+    let text = source.text();
+    let start = span.start.clamp(line.start, line.end);
+    let end = span.end.clamp(start, line.end);
+    let mut from = line.start;
+    let mut to = line.end;
+    if to - from > LINE_BYTES_MAX {
+        from = source.boundary(start.saturating_sub(LINE_BYTES_MAX / 2).max(line.start));
+        to = source.boundary((start + LINE_BYTES_MAX / 2).min(line.end));
+    }
+    let shown: String = text.get(from..to).unwrap_or_default().to_owned();
+    let marked = (start - from).min(shown.len())..(end.max(start).min(to) - from).min(shown.len());
+    if shown.contains(|c: char| c.is_control() && c != '\t') {
+        let shown: String = shown.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect();
+        let marked = marked.start.min(shown.len())..marked.end.min(shown.len());
+        return Excerpt { marked: on_boundaries(&shown, marked), text: shown, label: String::new() };
+    }
+    Excerpt { text: shown, marked, label: String::new() }
+}
+
+fn on_boundaries(text: &str, mut marked: Range<usize>) -> Range<usize> {
+    while !text.is_char_boundary(marked.start) {
+        marked.start -= 1;
+    }
+    while !text.is_char_boundary(marked.end) {
+        marked.end += 1;
+    }
+    marked
+}
+
+/// Problems as they are found, up to [`PROBLEMS_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    found: Vec<Problem>,
+    more: usize,
+}
+
+impl Problems {
+    pub(crate) fn push(&mut self, problem: Problem) {
+        if self.found.len() + 1 < PROBLEMS_MAX {
+            self.found.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.found.len() + self.more
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All of them by file and line; a last one counts what was left out.
+    pub(crate) fn into_vec(self) -> Vec<Problem> {
+        let mut found = self.found;
+        found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        if self.more > 0
+            && let Some(last) = found.last().cloned()
+        {
+            let message = format!("{} more errors are not shown", self.more);
+            found.push(Problem::of_file(last.file, message).help("mend those above and check again"));
+        }
+        found
+    }
+}

@@ -1,0 +1,189 @@
+//! Where configuration texts come from: the disk, or memory in tests; and lines and columns in them.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+/// Largest `usherd.toml`, in bytes.
+pub const MAIN_BYTES_MAX: usize = 4 << 20;
+/// Largest tenant file, in bytes.
+pub const TENANT_FILE_BYTES_MAX: usize = 256 << 10;
+/// Most directory entries that are looked at.
+const ENTRIES_MAX: usize = 1_000_000;
+
+/// What a configuration is read from.
+pub trait Files {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// A sentence part that says why not ("does not exist", "is larger than 256 KiB").
+    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String>;
+
+    /// The tenant files of a directory, sorted: regular `*.toml` files or links to such, no dot files
+    /// (so none of the `..data` entries of a mounted ConfigMap either), no subfolders.
+    ///
+    /// # Errors
+    /// A sentence part that says why not.
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String>;
+}
+
+/// The file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+        let file = std::fs::metadata(path)
+            .and_then(|meta| if meta.is_file() { std::fs::File::open(path) } else { Err(not_a_file()) })
+            .map_err(|e| why(&e))?;
+        let mut bytes = Vec::new();
+        file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(|e| why(&e))?;
+        if bytes.len() > bytes_max {
+            return Err(format!("is larger than {} KiB", bytes_max >> 10));
+        }
+        Ok(bytes)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
+        let mut found = Vec::new();
+        for (seen, entry) in std::fs::read_dir(dir).map_err(|e| why(&e))?.enumerate() {
+            if seen >= ENTRIES_MAX {
+                return Err(format!("has more than {ENTRIES_MAX} entries"));
+            }
+            let path = entry.map_err(|e| why(&e))?.path();
+            if is_tenant_file(&path) && !path.is_dir() {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Files in memory, for tests and for the last good configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Memory(pub BTreeMap<PathBuf, Arc<[u8]>>);
+
+impl Memory {
+    /// Adds or replaces a file.
+    pub fn put(&mut self, path: impl Into<PathBuf>, bytes: impl AsRef<[u8]>) {
+        self.0.insert(path.into(), Arc::from(bytes.as_ref()));
+    }
+}
+
+impl Files for Memory {
+    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+        match self.0.get(path) {
+            Some(bytes) if bytes.len() > bytes_max => Err(format!("is larger than {} KiB", bytes_max >> 10)),
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err("does not exist".to_owned()),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
+        Ok(self.0.keys().filter(|path| path.parent() == Some(dir) && is_tenant_file(path)).cloned().collect())
+    }
+}
+
+/// Whether a directory entry is named like a tenant file.
+pub(crate) fn is_tenant_file(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_none_or(|name| !name.starts_with('.'))
+        && path.extension().is_some_and(|extension| extension == "toml")
+}
+
+fn not_a_file() -> std::io::Error {
+    std::io::Error::other("it is not a regular file")
+}
+
+fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// All bytes of a configuration, as they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// `usherd.toml`.
+    pub main: PathBuf,
+    /// Every file that belongs to it, `usherd.toml` included.
+    pub files: BTreeMap<PathBuf, Arc<[u8]>>,
+}
+
+impl Contents {
+    /// SHA-256 over names and contents of all files, in hexadecimal. Names count relative to the folder of
+    /// `usherd.toml`, so that the same configuration in another place has the same hash.
+    pub fn hash(&self) -> String {
+        let base = self.main.parent().unwrap_or(Path::new(""));
+        let mut hasher = Sha256::new();
+        for (path, bytes) in &self.files {
+            let name = path.strip_prefix(base).unwrap_or(path).as_os_str().as_encoded_bytes();
+            hasher.update((name.len() as u64).to_le_bytes());
+            hasher.update(name);
+            hasher.update((bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        }
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A text and its lines.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    name: String,
+    text: String,
+}
+
+/// A place in a text.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// From 1.
+    pub(crate) line: usize,
+    /// In characters, from 1.
+    pub(crate) column: usize,
+    /// The bytes of the line, without its end.
+    pub(crate) line_span: Range<usize>,
+}
+
+impl Source {
+    pub(crate) fn new(path: &Path, text: String) -> Self {
+        Source { name: path.display().to_string(), text }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The largest character boundary up to a byte.
+    pub(crate) fn boundary(&self, mut byte: usize) -> usize {
+        byte = byte.min(self.text.len());
+        while !self.text.is_char_boundary(byte) {
+            byte -= 1;
+        }
+        byte
+    }
+
+    /// Line and column of a byte.
+    pub(crate) fn place(&self, byte: usize) -> Place {
+        let byte = self.boundary(byte);
+        let before = &self.text[..byte];
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let end = self.text[byte..].find('\n').map_or(self.text.len(), |at| byte + at);
+        let end = if end > byte && self.text[..end].ends_with('\r') { end - 1 } else { end };
+        Place {
+            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
+            column: self.text[start..byte].chars().count() + 1,
+            line_span: start..end,
+        }
+    }
+}

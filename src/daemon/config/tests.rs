@@ -1,0 +1,544 @@
+//! Every bad input of the reload rules, each by what its message says; and the shipped files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::*;
+use crate::engine::session::Standing;
+
+pub(super) const SHIPPED: &str = include_str!("../../../config/usherd.toml");
+
+pub(super) fn now() -> DateTime<Utc> {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+/// A configuration in memory: `usherd.toml`, and tenant files by name.
+pub(super) fn files(main: &str, tenants: &[(&str, &str)]) -> Memory {
+    let mut files = Memory::default();
+    files.put("/etc/usherd/usherd.toml", main);
+    for (name, text) in tenants {
+        files.put(format!("/etc/usherd/tenants.d/{name}"), text);
+    }
+    files
+}
+
+pub(super) fn load_texts(main: &str, tenants: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+    load_from(&files(main, tenants), Path::new("/etc/usherd/usherd.toml"), now())
+}
+
+#[track_caller]
+pub(super) fn good(main: &str, tenants: &[(&str, &str)]) -> Config {
+    load_texts(main, tenants).unwrap_or_else(|problems| panic!("{}", render_problems(&problems, false)))
+}
+
+/// A bad configuration: one problem, at this `file:line:column` and key, whose text contains all fragments.
+#[track_caller]
+fn bad(main: &str, tenants: &[(&str, &str)], place: &str, key: &str, fragments: &[&str]) {
+    let problems = load_texts(main, tenants).expect_err("must be rejected");
+    assert_eq!(problems.len(), 1, "{}", render_problems(&problems, false));
+    let problem = &problems[0];
+    let at = format!("{}:{}:{}", problem.file.trim_start_matches("/etc/usherd/"), problem.line, problem.column);
+    assert_eq!((at.as_str(), problem.key_path.as_str()), (place, key), "{}", problem.render(false));
+    let text = problem.render(false);
+    for fragment in fragments {
+        assert!(text.contains(fragment), "{fragment:?} is missing in\n{text}");
+    }
+}
+
+/// A bad line in the tenant file of `a`, which is line 3 of it.
+#[track_caller]
+fn bad_tenant(line: &str, column: usize, key: &str, fragments: &[&str]) {
+    let text = format!("kind = \"paid\"\nseats = 10\n{line}\n");
+    bad("", &[("a.toml", &text)], &format!("tenants.d/a.toml:3:{column}"), key, fragments);
+}
+
+const PAID: &str = "kind = \"paid\"\nseats = 10\n";
+
+#[test]
+fn the_shipped_file_is_the_default_and_names_every_key() {
+    let config = good(SHIPPED, &[]);
+    assert_eq!(config.settings, Settings::default());
+    let unwritten: Vec<&str> =
+        config.effective.iter().filter(|e| e.origin == Origin::Default).map(|e| e.key.as_str()).collect();
+    assert_eq!(unwritten, [""; 0], "not in config/usherd.toml");
+    assert!(config.effective.len() > 80, "{}", config.effective.len());
+    let empty = good("", &[]);
+    assert_eq!(empty.settings, Settings::default());
+    let values = |config: &Config| -> Vec<(String, String)> {
+        config.effective.iter().map(|e| (e.key.clone(), e.value.clone())).collect()
+    };
+    assert_eq!(values(&config), values(&empty));
+}
+
+/// The shipped file with its examples switched on.
+fn with_examples() -> String {
+    let example = |line: &str| line.starts_with('#') && line[1..].starts_with(|c: char| c == '[' || c.is_alphabetic());
+    SHIPPED.lines().map(|line| if example(line) { &line[1..] } else { line }).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
+    let text = with_examples();
+    let config = good(&text, &[]);
+    assert_eq!(config.settings.listeners.len(), 3);
+    assert_eq!(config.settings.auth.tokens.len(), 1);
+    assert_eq!(config.settings.pools.len(), 1);
+    assert_eq!(config.tenants.len(), 1);
+    for key in ["protocol", "roles", "cert_file", "key_file", "client_ca_file", "oversubscribe", "sha256", "tenants"] {
+        assert!(text.contains(&format!("{key} =")), "{key}");
+    }
+}
+
+#[test]
+fn restart_keys_are_marked_in_the_shipped_file() {
+    let keys: Vec<String> = good(SHIPPED, &[]).effective.into_iter().map(|e| e.key).collect();
+    for restart in RESTART_ONLY {
+        assert!(*restart == "listener" || keys.iter().any(|key| key == restart), "{restart} is no key");
+        let name = restart.rsplit('.').next().unwrap();
+        let at = SHIPPED.find(&format!("\n{name} =")).or_else(|| SHIPPED.find(&format!("[[{name}]]"))).unwrap();
+        let around = &SHIPPED[at.saturating_sub(600)..(at + 200).min(SHIPPED.len())];
+        assert!(around.contains("(restart)"), "{restart} is not marked");
+    }
+}
+
+#[test]
+fn the_shipped_tenants_are_good_for_years() {
+    let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/usherd.toml");
+    for at in ["2026-11-22T12:00:00Z", "2034-01-01T00:00:00Z"] {
+        let at: DateTime<Utc> = at.parse().unwrap();
+        let config = load(&main, at).unwrap_or_else(|problems| panic!("{}", render_problems(&problems, false)));
+        assert_eq!(config.tenants.len(), 4);
+        assert!(config.tenants.values().all(|tenant| tenant.entitlement(at).state.gives_seats()));
+        assert_eq!(config.tenants["gatehouse-inbound"].entitlement(at).seats, Some(0));
+        assert_eq!(config.tenants["trial-nordlicht"].entitlement(at).seats, Some(10));
+        let plan = config.plan(at);
+        assert_eq!(plan.tenants.len(), 4);
+        assert!(plan.tenants.iter().all(|tenant| tenant.entitled.standing == Standing::Active));
+    }
+}
+
+#[test]
+fn bad_seats() {
+    let of = |line: &str| format!("kind = \"paid\"\n{line}\n");
+    let cases: &[(&str, &[&str])] = &[
+        ("seats = -1", &["`seats` must not be negative, it is -1", "a whole number from 0 to 1000000"]),
+        ("seats = 1.5", &["`seats` must be a whole number from 0 to 1000000, not a fraction"]),
+        ("seats = \"16\"", &["not a text", "leave out the quotes: 16"]),
+        ("seats = 1000001", &["must be at most 1000000, it is 1000001"]),
+        ("seats = 99999999999999999999999999999999999999999999", &["must be at most 1000000"]),
+        ("seats = true", &["not true or false"]),
+    ];
+    for (line, fragments) in cases {
+        bad("", &[("a.toml", &of(line))], "tenants.d/a.toml:2:9", "seats", fragments);
+    }
+    bad(
+        "",
+        &[("a.toml", "kind = \"paid\"")],
+        "tenants.d/a.toml:1:1",
+        "seats",
+        &["`seats` is missing", "unlimited = true"],
+    );
+    bad_tenant("unlimited = true", 13, "unlimited", &["stands beside `seats`"]);
+    let sum = format!("{PAID}addon = [{{ id = \"x\", seats = 1000000 }}]\n");
+    bad("", &[("a.toml", &sum)], "tenants.d/a.toml:2:9", "seats", &["together reach 1000010 seats", "at most 1000000"]);
+}
+
+#[test]
+fn unknown_keys_and_words_suggest_what_was_meant() {
+    bad_tenant(
+        "suspendet = true",
+        1,
+        "suspendet",
+        &["unknown key `suspendet`", "did you mean `suspended`?", "`cancel_at`"],
+    );
+    let guest = format!("{PAID}[sessions]\nguest = \"free\"\n");
+    bad(
+        "",
+        &[("a.toml", &guest)],
+        "tenants.d/a.toml:4:1",
+        "sessions.guest",
+        &["did you mean `guests`?", "allowed in [sessions]"],
+    );
+    bad("[polcy]\n", &[], "usherd.toml:1:2", "polcy", &["did you mean `policy`?", "`time_zone`"]);
+    bad(
+        "[policy]\ndowngrade = \"schedulled\"\n",
+        &[],
+        "usherd.toml:2:13",
+        "policy.downgrade",
+        &["did you mean `scheduled`?", "allowed: `scheduled`, `after_term_recreate` or `recreate_now`"],
+    );
+    bad(
+        "[sessions]\nnever_deny = [\"lifts\"]\n",
+        &[],
+        "usherd.toml:2:15",
+        "sessions.never_deny[0]",
+        &["`lift`", "`door`"],
+    );
+    bad("[sessions]\nnever_deny = \"lift\"\n", &[], "usherd.toml:2:14", "sessions.never_deny", &["[\"lift\"]"]);
+    bad("[server]\ninsecure = \"true\"\n", &[], "usherd.toml:2:12", "server.insecure", &["leave out the quotes: true"]);
+}
+
+#[test]
+fn a_time_zone_must_exist() {
+    bad(
+        "time_zone = \"Europe/Berlim\"\n",
+        &[],
+        "usherd.toml:1:13",
+        "time_zone",
+        &["did you mean `Europe/Berlin`?", "IANA"],
+    );
+}
+
+#[test]
+fn ids_and_file_names() {
+    bad(
+        "",
+        &[("a.toml", &format!("id = \"b\"\n{PAID}"))],
+        "tenants.d/a.toml:1:6",
+        "id",
+        &["\"a.toml\"", "rename the file to \"b.toml\""],
+    );
+    bad("", &[("A b.toml", PAID)], "tenants.d/A b.toml:1:1", "id", &["file name is not a tenant id", "a-z 0-9 . _ -"]);
+    bad("", &[("a.toml", &format!("id = \"A C\"\n{PAID}"))], "tenants.d/a.toml:1:6", "id", &["did you mean `a-c`?"]);
+    bad(
+        "[[tenant]]\nkind = \"paid\"\nseats = 1\n",
+        &[],
+        "usherd.toml:1:1",
+        "tenant[0].id",
+        &["`tenant[0].id` is missing"],
+    );
+    let twice = "[[tenant]]\nid = \"a\"\nkind = \"paid\"\nseats = 1\n";
+    bad(&format!("{twice}{twice}"), &[], "usherd.toml:5:1", "tenant[1].id", &["two tenants `a`", "usherd.toml:1"]);
+    bad(twice, &[("a.toml", PAID)], "tenants.d/a.toml:1:1", "id", &["two tenants `a`", "usherd.toml:1"]);
+}
+
+#[test]
+fn default_tenant_and_pool_must_exist() {
+    bad(
+        "default_tenant = \"acmee\"\n",
+        &[("acme.toml", PAID)],
+        "usherd.toml:1:18",
+        "default_tenant",
+        &["did you mean `acme`?"],
+    );
+    bad_tenant("pool = \"p\"", 8, "pool", &["no [[pool]]"]);
+    let pool = "[[pool]]\nid = \"provider\"\nseats = 10\n";
+    bad(
+        pool,
+        &[("a.toml", &format!("{PAID}pool = \"provder\""))],
+        "tenants.d/a.toml:3:8",
+        "pool",
+        &["did you mean `provider`?"],
+    );
+    bad(&format!("{pool}{pool}"), &[], "usherd.toml:5:6", "pool[1].id", &["two pools `provider`"]);
+    bad("[[pool]]\nid = \"p\"\n", &[], "usherd.toml:1:1", "pool[0].seats", &["`pool[0].seats` is missing"]);
+}
+
+#[test]
+fn a_pool_holds_its_tenants_now_and_later_f7() {
+    let tenant = format!("{PAID}pool = \"p\"\n");
+    let pool = |seats: u32| format!("[[pool]]\nid = \"p\"\nseats = {seats}\n");
+    let two = [("a.toml", tenant.as_str()), ("b.toml", tenant.as_str())];
+    bad(&pool(19), &two, "usherd.toml:3:9", "pool[0].seats", &["has 19 seats, its tenants 20", "oversubscribe = true"]);
+    good(&pool(20), &two);
+    good(&format!("{}oversubscribe = true\n", pool(19)), &two);
+    let suspended = format!("{tenant}suspended = true\n");
+    good(&pool(10), &[("a.toml", &tenant), ("b.toml", &suspended)]);
+    let ended = format!("{tenant}cancel_at = \"2026-01-01\"\n");
+    good(&pool(10), &[("a.toml", &tenant), ("b.toml", &ended)]);
+    let grows = format!("{tenant}change = [{{ effective_at = \"2027-01-01T00:00:00Z\", seats = 11 }}]\n");
+    bad(
+        &pool(20),
+        &[("a.toml", &tenant), ("b.toml", &grows)],
+        "usherd.toml:3:9",
+        "pool[0].seats",
+        &["from 2027-01-01T00:00:00Z on"],
+    );
+    let unlimited = "kind = \"paid\"\nunlimited = true\npool = \"p\"\n";
+    bad(&pool(1_000_000), &[("a.toml", unlimited)], "usherd.toml:3:9", "pool[0].seats", &["an unlimited number"]);
+}
+
+#[test]
+fn schedules_ascend() {
+    let change = |at: &str| format!("[[change]]\neffective_at = \"{at}\"\nseats = 5\n");
+    let two = |a: &str, b: &str| format!("{PAID}{}{}", change(a), change(b));
+    let place = "tenants.d/a.toml:7:16";
+    let key = "change[1].effective_at";
+    bad(
+        "",
+        &[("a.toml", &two("2027-06-16", "2027-06-15"))],
+        place,
+        key,
+        &["earlier than the change before it", "order the changes"],
+    );
+    bad(
+        "",
+        &[("a.toml", &two("2027-06-16", "2027-06-15T22:00:00Z"))],
+        place,
+        key,
+        &["is the instant of the change before it", "one change per instant"],
+    );
+    good("", &[("a.toml", &two("2027-06-15T22:00:00Z", "2027-06-17"))]);
+    let addon = format!(
+        "{PAID}[[addon]]\nid = \"x\"\nseats = 1\nchange = [{{ effective_at = 2027-02-01, seats = 2 }}, {{ effective_at = 2027-01-01, seats = 2 }}]\n"
+    );
+    bad("", &[("a.toml", &addon)], "tenants.d/a.toml:6:70", "addon[0].change[1].effective_at", &["earlier"]);
+}
+
+#[test]
+fn dates_must_exist() {
+    bad_tenant(
+        "cancel_at = \"2027-02-30\"",
+        13,
+        "cancel_at",
+        &["names a date or time that does not exist", "2027-06-15T22:00:00Z"],
+    );
+    bad_tenant("cancel_at = \"soon\"", 13, "cancel_at", &["is not a date"]);
+    bad_tenant("start = \"2026-06-16T10:00:00Z\"", 9, "start", &["leave out the offset"]);
+    bad_tenant("start = \"2026-13-01\"", 9, "start", &["does not exist"]);
+    bad_tenant("start = 7", 9, "start", &["a date or an instant"]);
+    bad_tenant("cancel_at = \"9999-01-01\"", 13, "cancel_at", &["1970 to 2999"]);
+    let problems = load_texts("", &[("a.toml", &format!("{PAID}cancel_at = 2027-02-30\n"))]).unwrap_err();
+    assert!(problems[0].message.starts_with("not TOML"), "{}", problems[0]);
+    bad(
+        "",
+        &[("a.toml", "kind = \"trial\"")],
+        "tenants.d/a.toml:1:1",
+        "start",
+        &["`start` is missing", "a trial ends"],
+    );
+}
+
+#[test]
+fn civil_dates_are_midnights_of_the_zone() {
+    let text = format!("{PAID}start = 2026-06-16\ncancel_at = \"2027-06-16\"\n");
+    let config = good("", &[("a.toml", &text)]);
+    let record = &config.tenants["a"].record;
+    assert_eq!(record.cancel_at, Some("2027-06-15T22:00:00Z".parse().unwrap()));
+    assert_eq!(record.start, Some("2026-06-16T00:00:00".parse().unwrap()));
+    let config = good("time_zone = \"UTC\"\n", &[("a.toml", &text)]);
+    assert_eq!(config.tenants["a"].record.cancel_at, Some("2027-06-16T00:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn reservations_fit_the_seats_f6() {
+    bad_tenant("reserve = { b = 4, a = 7 }", 24, "reserve.a", &["reserves more than there is: 11 of 10 seats"]);
+    bad_tenant("reserve = { b = -1 }", 17, "reserve.b", &["must not be negative"]);
+    let config = good("", &[("a.toml", &format!("{PAID}[reserve]\nz = 3\na = 2\n"))]);
+    let reserve: Vec<(&str, u32)> = config.tenants["a"].reserve.iter().map(|(g, n)| (g.as_str(), *n)).collect();
+    assert_eq!(reserve, [("z", 3), ("a", 2)], "file order");
+    let reduced = format!("{PAID}change = [{{ effective_at = 2026-01-01, seats = 1 }}]\nreserve = {{ a = 10 }}\n");
+    good("", &[("a.toml", &reduced)]);
+}
+
+#[test]
+fn listening_to_the_network_needs_tls_and_credentials() {
+    let sha = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let token = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{sha}\"\n");
+    let tls = "tls = { cert_file = \"c\", key_file = \"k\" }\n";
+    let open = "[[listener]]\nlisten = \"0.0.0.0:7743\"\n";
+    let key = "listener[0].listen";
+    bad(
+        "[server]\nlisten = \"0.0.0.0:7788\"\n",
+        &[],
+        "usherd.toml:2:10",
+        "server.listen",
+        &["without TLS and credentials", "insecure = true"],
+    );
+    bad(
+        "[server]\nlisten = \"localhost:7788\"\n",
+        &[],
+        "usherd.toml:2:10",
+        "server.listen",
+        &["not an address and port"],
+    );
+    bad(open, &[], "usherd.toml:2:10", key, &["without TLS and credentials"]);
+    bad(&format!("{open}{tls}"), &[], "usherd.toml:2:10", key, &["without credentials: 0.0.0.0:7743"]);
+    bad(&format!("{open}{token}"), &[], "usherd.toml:2:10", key, &["without TLS: 0.0.0.0:7743"]);
+    good(&format!("{open}{tls}{token}"), &[]);
+    good(&format!("[server]\ninsecure = true\n{open}"), &[]);
+    good("[server]\nlisten = \"[::1]:7788\"\n", &[]);
+    bad(
+        &format!("{open}{tls}protocol = \"h2c\"\n{token}"),
+        &[],
+        "usherd.toml:1:1",
+        "listener[0].protocol",
+        &["h2c is HTTP/2 without TLS"],
+    );
+    bad("[[listener]]\nroles = [\"node\"]\n", &[], "usherd.toml:1:1", key, &["is missing"]);
+    bad("[[listener]]\nlisten = \"127.0.0.1:7788\"\n", &[], "usherd.toml:1:1", key, &["is taken"]);
+    bad(
+        "[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"12\"\n",
+        &[],
+        "usherd.toml:4:10",
+        "auth.tokens[0].sha256",
+        &["not a SHA-256", "sha256sum"],
+    );
+    bad(&format!("{token}{token}"), &[], "usherd.toml:6:6", "auth.tokens[1].id", &["given to two tokens"]);
+}
+
+#[test]
+fn keys_that_contradict_each_other() {
+    bad(
+        "[nodes]\nlease_s = 5\n",
+        &[],
+        "usherd.toml:2:11",
+        "nodes.lease_s",
+        &["not longer than `nodes.heartbeat_s` (5)"],
+    );
+    bad("[server]\nconnections_max = 1000\n", &[], "usherd.toml:2:19", "server.connections_max", &["leaves nothing"]);
+    bad("[log]\nfilter = \"info,=x=\"\n", &[], "usherd.toml:2:10", "log.filter", &["is not a filter"]);
+}
+
+#[test]
+fn syntax_errors_and_other_bytes_have_a_place() {
+    bad("[server\n", &[], "usherd.toml:1:8", "", &["not TOML"]);
+    bad("a b\n", &[], "usherd.toml:1:3", "", &["not TOML", "expected `=`"]);
+    let mut files = files("", &[]);
+    files.put("/etc/usherd/tenants.d/a.toml", b"kind = \"paid\"\nname = \"\xff\"\n");
+    let problems = load_from(&files, Path::new("/etc/usherd/usherd.toml"), now()).unwrap_err();
+    assert_eq!((problems[0].line, problems[0].column), (2, 9), "{}", problems[0].render(false));
+    assert!(problems[0].message.contains("UTF-8"));
+    let deep = format!("a = {}", "[".repeat(100_000));
+    assert!(load_texts(&deep, &[]).is_err());
+    let missing = load_from(&Memory::default(), Path::new("/no/usherd.toml"), now()).unwrap_err();
+    assert_eq!(missing[0].to_string(), "/no/usherd.toml:1:1: the file does not exist");
+    let large = "#".repeat(TENANT_FILE_BYTES_MAX + 1);
+    assert!(load_texts("", &[("a.toml", &large)]).unwrap_err()[0].message.contains("larger than 256 KiB"));
+}
+
+#[test]
+fn all_errors_come_at_once_by_file_and_line() {
+    let main = "time_zone = \"x\"\ndefault_tenant = \"gone\"\n[trial]\ndays = 0\n";
+    let problems = load_texts(main, &[("a.toml", "kind = \"payd\"\nseats = -1\n"), ("b.toml", "= 5")]).unwrap_err();
+    let places: Vec<String> =
+        problems.iter().map(|p| format!("{}:{}", Path::new(&p.file).file_name().unwrap().display(), p.line)).collect();
+    assert_eq!(places, ["a.toml:1", "a.toml:2", "b.toml:1", "usherd.toml:1", "usherd.toml:2", "usherd.toml:4"]);
+    let many: String = (0..500).map(|n| format!("k{n} = 1\n")).collect();
+    let problems = load_texts(&many, &[]).unwrap_err();
+    assert_eq!(problems.len(), PROBLEMS_MAX);
+    assert_eq!(problems.last().unwrap().message, "301 more errors are not shown");
+}
+
+#[test]
+fn an_error_is_shown_like_a_compiler_shows_it() {
+    let problems = load_texts("", &[("a.toml", "kind = \"paid\"\nseat = 16\nseats = 16\n")]).unwrap_err();
+    let expected = "\
+error: unknown key `seat`
+ --> /etc/usherd/tenants.d/a.toml:2:1
+  |
+2 | seat = 16
+  | ^^^^ not a key of usherd
+  |
+help: did you mean `seats`? allowed here: `addon`, `cancel_at`, `change`, `deny`, `endpoints`, `id`, `inclusive`, `kind`, `name`, `numbers`, `policy`, `pool`, `reserve`, `seats`, `sessions`, `start`, `suspended`, `synced_at`, `term_months` or `unlimited`
+
+1 error found, nothing was changed
+";
+    assert_eq!(render_problems(&problems, false), expected);
+    let json = serde_json::to_value(&problems[0]).unwrap();
+    assert_eq!(json["line"], 2);
+    assert_eq!(json["key_path"], "seat");
+    assert!(json["help"].as_str().unwrap().starts_with("did you mean"));
+    assert!(problems[0].render(true).contains('\u{1b}'));
+}
+
+#[test]
+fn profiles_preset_and_single_keys_win() {
+    let config = good(
+        "[policy]\nprofile = \"storefront\"\nrefund = \"days\"\n",
+        &[("a.toml", &format!("{PAID}[policy]\nprofile = \"pascom-2019\"\ncancel_immediate = false\n"))],
+    );
+    let policy = &config.settings.rules.policy;
+    assert_eq!(
+        (policy.pending_conflict, policy.cancel_after_term),
+        (PendingConflict::Reject, CancelAfterTerm::PeriodEnd)
+    );
+    assert_eq!((policy.refund, policy.cancel_immediate), (Refund::Days, true));
+    let tenant = &config.tenants["a"].rules.policy;
+    assert_eq!((tenant.downgrade, tenant.cancel_immediate), (Downgrade::RecreateNow, false));
+    let origin = |key: &str| config.effective.iter().find(|e| e.key == key).unwrap().origin.to_string();
+    assert_eq!(origin("policy.pending_conflict"), "profile storefront");
+    assert_eq!(origin("policy.refund"), "/etc/usherd/usherd.toml:3");
+    assert_eq!(origin("policy.billing"), "default");
+}
+
+#[test]
+fn tenants_may_set_rules_of_their_own_and_share_what_is_the_same() {
+    let own = format!("{PAID}[sessions]\nnever_deny = [\"lift\", \"door\"]\n[deny]\nsip_code = 480\n");
+    let main = "[sessions]\nguests = \"free\"\n[[tenant]]\nid = \"in\"\nkind = \"nfr\"\nseats = 1\ndeny = { sip_code = 486 }\n";
+    let config = good(main, &[("a.toml", PAID), ("b.toml", PAID), ("c.toml", &own), ("d.toml", &own)]);
+    let policy = |id: &str| &config.tenants[id].policy;
+    assert!(Arc::ptr_eq(policy("a"), policy("b")) && Arc::ptr_eq(policy("c"), policy("d")));
+    assert_eq!(policy("a").sip_code, 403);
+    assert_eq!(policy("c").sip_code, 480);
+    assert_eq!(policy("c").never_deny.len(), 2);
+    assert_eq!(policy("c").guests, crate::engine::plan::Billing::Free);
+    let of = |id: &str, key: &str| {
+        let all = config.effective_for(id).unwrap();
+        let entry = all.into_iter().find(|e| e.key == key).unwrap();
+        format!("{} {}", entry.value, entry.origin)
+    };
+    assert_eq!(of("c", "deny.sip_code"), "480 tenant /etc/usherd/tenants.d/c.toml:6");
+    assert_eq!(of("c", "sessions.guests"), "\"free\" /etc/usherd/usherd.toml:2");
+    assert_eq!(of("c", "deny.retry_after_s"), "60 default");
+    assert_eq!(of("c", "seats"), "10 tenant /etc/usherd/tenants.d/c.toml:2");
+    assert_eq!(of("in", "deny.sip_code"), "486 tenant /etc/usherd/usherd.toml:7");
+    assert!(config.effective_for("nobody").is_none());
+    assert!(render_effective(&config.effective).contains("sessions.guests"));
+}
+
+#[test]
+fn a_plan_changes_at_the_booked_instant() {
+    let text = format!("{PAID}change = [{{ effective_at = 2027-01-01T00:00:00Z, seats = 4 }}]\n");
+    let config = good("default_tenant = \"a\"\n", &[("a.toml", &text), ("b.toml", PAID)]);
+    let next: DateTime<Utc> = "2027-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!(config.next_change_at(now()), Some(next));
+    assert_eq!(config.plan(now()).tenants[0].entitled.seats, Some(10));
+    assert_eq!(config.plan(next).tenants[0].entitled.seats, Some(4));
+    assert_eq!(config.next_change_at(next), None);
+    assert_eq!(config.plan(next).default_tenant.as_deref(), Some("a"));
+}
+
+#[test]
+fn the_hash_follows_every_byte_and_name() {
+    let hash = |main: &str, tenants: &[(&str, &str)]| good(main, tenants).hash;
+    let first = hash("", &[("a.toml", PAID)]);
+    assert_eq!(first.len(), 64);
+    assert_eq!(first, hash("", &[("a.toml", PAID)]));
+    assert_ne!(first, hash(" ", &[("a.toml", PAID)]));
+    assert_ne!(first, hash("", &[("b.toml", PAID)]));
+}
+
+#[test]
+fn only_regular_toml_files_of_the_folder_are_tenants() {
+    let dir = tempfile::tempdir().unwrap();
+    let tenants = dir.path().join("tenants.d");
+    std::fs::create_dir_all(tenants.join("..2026")).unwrap();
+    std::fs::create_dir_all(tenants.join("sub.toml")).unwrap();
+    std::fs::write(dir.path().join("usherd.toml"), "").unwrap();
+    std::fs::write(tenants.join("..2026/a.toml"), PAID).unwrap();
+    std::os::unix::fs::symlink("..2026", tenants.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/a.toml", tenants.join("a.toml")).unwrap();
+    for ignored in [".hidden.toml", "README.md", "b.toml~"] {
+        std::fs::write(tenants.join(ignored), "nonsense").unwrap();
+    }
+    let config = load(&dir.path().join("usherd.toml"), now()).unwrap();
+    assert_eq!(config.tenants.keys().collect::<Vec<_>>(), ["a"]);
+    std::os::unix::fs::symlink("nowhere", tenants.join("c.toml")).unwrap();
+    let problems = load(&dir.path().join("usherd.toml"), now()).unwrap_err();
+    assert!(problems[0].message.contains("does not exist"), "{}", problems[0]);
+    std::fs::remove_dir_all(&tenants).unwrap();
+    let problems = load(&dir.path().join("usherd.toml"), now()).unwrap_err();
+    assert!(problems[0].help.as_deref().unwrap().contains("tenants_dir = \"\""), "{}", problems[0]);
+}
+
+#[test]
+fn the_state_folder_follows_file_systemd_and_place() {
+    let main = Path::new("/etc/usherd/usherd.toml");
+    assert_eq!(state_dir("", None, main), PathBuf::from("/etc/usherd/state"));
+    assert_eq!(state_dir("", Some("/var/lib/usherd:/x"), main), PathBuf::from("/var/lib/usherd"));
+    assert_eq!(state_dir("data", Some("/var/lib/usherd"), main), PathBuf::from("/etc/usherd/data"));
+    assert_eq!(state_dir("/data", None, main), PathBuf::from("/data"));
+}

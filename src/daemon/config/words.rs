@@ -1,0 +1,247 @@
+//! The closed vocabularies of the configuration.
+
+use crate::engine::plan::Billing;
+use crate::engine::session::Class;
+use crate::subscription::record::{Actor, ContractKind};
+
+/// A closed set of words that a key may be set to.
+pub trait Word: Copy + PartialEq + 'static {
+    /// All of them, in the order in which they are listed to people.
+    const ALL: &'static [Self];
+    /// The word in the file.
+    fn as_str(self) -> &'static str;
+}
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        words!(for $name { $($variant = $word),+ });
+    };
+    (for $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl Word for $name {
+            const ALL: &'static [Self] = &[$($name::$variant),+];
+
+            fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+words!(for Billing { Count = "count", Free = "free" });
+words!(for ContractKind { Trial = "trial", Paid = "paid", Nfr = "nfr" });
+words!(for Actor { Customer = "customer", Operator = "operator" });
+
+impl Word for Class {
+    const ALL: &'static [Self] = Class::ALL;
+
+    fn as_str(self) -> &'static str {
+        Class::as_str(self)
+    }
+}
+
+words! {
+    /// Presets of `[policy]` (rule book 10).
+    Profile {
+        /// The vendor's present documentation.
+        Pascom = "pascom",
+        /// The vendor's how-to of 2019-2021.
+        Pascom2019 = "pascom-2019",
+        /// The interworks storefront.
+        Storefront = "storefront",
+    }
+}
+
+words! {
+    /// J10.
+    Downgrade {
+        /// Any time, in force at the end of the term or of the month.
+        Scheduled = "scheduled",
+        /// Not within the term; afterwards by a new subscription.
+        AfterTermRecreate = "after_term_recreate",
+        /// Any time, by a new subscription at once.
+        RecreateNow = "recreate_now",
+    }
+}
+
+words! {
+    /// J11.
+    PendingConflict {
+        /// Later additions are allowed, the booked target stays.
+        Keep = "keep",
+        /// The last one wins.
+        Replace = "replace",
+        /// Any other change is refused until the booked one is revoked.
+        Reject = "reject",
+    }
+}
+
+words! {
+    /// J12: when a cancellation after the term takes effect.
+    CancelAfterTerm {
+        /// At the start of the next civil month.
+        MonthEnd = "month_end",
+        /// At the end of the running term.
+        TermEnd = "term_end",
+        /// At the end of the billing period.
+        PeriodEnd = "period_end",
+    }
+}
+
+words! {
+    /// N11.
+    Refund {
+        /// Nothing is paid back.
+        None = "none",
+        /// By days.
+        Days = "days",
+        /// By hours.
+        Hours = "hours",
+    }
+}
+
+words! {
+    /// X2.
+    BillingPeriod {
+        /// The civil month.
+        Month = "month",
+        /// The year; the calculator knows months only.
+        Year = "year",
+    }
+}
+
+words! {
+    /// J6.
+    AfterEnd {
+        /// Inbound and emergency calls go on.
+        InboundOnly = "inbound_only",
+        /// The same, and the platform is told to switch off.
+        Off = "off",
+    }
+}
+
+words! {
+    /// K2.
+    PriceMode {
+        /// All seats at the price of the tier reached.
+        Volume = "volume",
+        /// Every seat at the price of its own tier.
+        Graduated = "graduated",
+    }
+}
+
+words! {
+    /// C7.
+    TransferOut {
+        /// The claim ends with the completed transfer.
+        Free = "free",
+        /// It stays until the bridged call ends.
+        ChargeUntilEnd = "charge_until_end",
+    }
+}
+
+words! {
+    /// C8.
+    TransferredOutbound {
+        /// Whoever takes an originated call over needs no seat.
+        Free = "free",
+        /// The claim goes with the call.
+        Follow = "follow",
+    }
+}
+
+words! {
+    /// What a node does when nobody answers in time (G7).
+    OnUnreachable {
+        /// The call goes on.
+        Allow = "allow",
+        /// It does not.
+        Deny = "deny",
+    }
+}
+
+words! {
+    /// What a listener speaks (API 1).
+    Protocol {
+        /// HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/2 with prior knowledge, without TLS.
+        H2c = "h2c",
+    }
+}
+
+words! {
+    /// Who may do what (RELIABILITY 5).
+    Role {
+        /// Asks and gives back.
+        Node = "node",
+        /// Reads the metrics.
+        Scrape = "scrape",
+        /// Reads.
+        Viewer = "viewer",
+        /// Reads and changes.
+        Admin = "admin",
+        /// Delivers subscription records.
+        Sync = "sync",
+    }
+}
+
+words! {
+    /// When an answer counts as recorded (DESIGN 4).
+    Durability {
+        /// Survives the end of the process.
+        Written = "written",
+        /// Survives a power cut too.
+        Synced = "synced",
+        /// For tests.
+        None = "none",
+    }
+}
+
+words! {
+    /// Which tenants have series of their own (METRICS).
+    TenantSeries {
+        /// The fullest, and everybody who is full, over or was refused.
+        Top = "top",
+        /// All.
+        All = "all",
+        /// Those named in `watch`.
+        Watch = "watch",
+        /// None.
+        None = "none",
+    }
+}
+
+words! {
+    /// How log lines look.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// For machines.
+        Json = "json",
+    }
+}
+
+/// The nearest of some words, if one is near enough to be meant.
+pub(crate) fn nearest<'a>(word: &str, among: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.get(..64).unwrap_or(word);
+    among
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().max(word.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Words for people: `a`, `b` or `c`.
+pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => "nothing".to_owned(),
+    }
+}

@@ -1,0 +1,3 @@
+//! Acts: everything that waits, reads, writes or tells the time.
+
+pub mod config;
