@@ -1,0 +1,406 @@
+//! How a turn's decisions become bytes: one group record with a chained header, and the entries in it.
+
+use sha2::{Digest, Sha256};
+
+use crate::engine::session::{Changes, Code, Detail, GoneRecord, SessionRecord};
+
+/// The format that this release writes; it reads this one and older ones, and refuses newer ones (I16).
+pub const FORMAT: u8 = 1;
+/// Length of a record's header, in bytes; the same in every format, so that a newer one is known as such.
+pub const HEADER_BYTES: usize = 40;
+/// Longest payload of one record, in bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
+/// Longest name or text of an entry, in bytes; what is longer is cut at a character.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// What every record begins with. No name can contain it: the header that follows holds zeros.
+pub(super) const MAGIC: [u8; 4] = [0xb5, b'u', b'j', b'r'];
+const CRC_AT: usize = HEADER_BYTES - 4;
+const HASHED: usize = 20;
+
+/// A link of the chain: the first half of SHA-256 over the previous link, the header and the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hash(pub [u8; 16]);
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// What one or more turns decided.
+    Group = 1,
+    /// The first record of a segment; it names the record before it.
+    SegmentHead = 2,
+    /// The first record of a snapshot; it names where replay goes on.
+    SnapshotHead = 3,
+    /// Live state.
+    SnapshotChunk = 4,
+    /// The last record of a snapshot.
+    SnapshotEnd = 5,
+}
+
+impl RecordKind {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => RecordKind::Group,
+            2 => RecordKind::SegmentHead,
+            3 => RecordKind::SnapshotHead,
+            4 => RecordKind::SnapshotChunk,
+            5 => RecordKind::SnapshotEnd,
+            _ => return None,
+        })
+    }
+}
+
+pub(super) mod tag {
+    pub(in super::super) const TIME: u8 = 1;
+    pub(in super::super) const PUT: u8 = 2;
+    pub(in super::super) const GONE: u8 = 3;
+    pub(in super::super) const NODE: u8 = 4;
+    pub(in super::super) const AUDIT: u8 = 5;
+    pub(in super::super) const MARK: u8 = 6;
+}
+
+pub(super) mod flag {
+    pub(in super::super) const COUNTS: u8 = 1;
+    pub(in super::super) const EXTERNAL: u8 = 2;
+    pub(in super::super) const FRESH: u8 = 4;
+    pub(in super::super) const EPOCH: u8 = 8;
+    pub(in super::super) const SEQ: u8 = 16;
+    pub(in super::super) const TTL: u8 = 32;
+    pub(in super::super) const FREED: u8 = 2;
+    pub(in super::super) const WAS_LIVE: u8 = 4;
+    pub(in super::super) const TOMBSTONE: u8 = 8;
+}
+
+/// Stands for "absent" where a word of a vocabulary is optional.
+pub(super) const ABSENT: u8 = u8::MAX;
+
+/// What an audit entry tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum AuditKind {
+    /// A decision that changed nothing, above all a denial.
+    Decision = 0,
+    /// How many decisions of this tenant and code were left out since the last one recorded.
+    Suppressed = 1,
+    /// An admin did something.
+    Admin = 2,
+    /// The configuration was reloaded or refused.
+    Reload = 3,
+    /// A subscription request was accepted or refused.
+    Request = 4,
+    /// The daemon itself: start, stop, degraded, healed.
+    System = 5,
+}
+
+impl AuditKind {
+    /// The word in exports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuditKind::Decision => "decision",
+            AuditKind::Suppressed => "suppressed",
+            AuditKind::Admin => "admin",
+            AuditKind::Reload => "reload",
+            AuditKind::Request => "request",
+            AuditKind::System => "system",
+        }
+    }
+
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => AuditKind::Decision,
+            1 => AuditKind::Suppressed,
+            2 => AuditKind::Admin,
+            3 => AuditKind::Reload,
+            4 => AuditKind::Request,
+            5 => AuditKind::System,
+            _ => return None,
+        })
+    }
+}
+
+/// Something worth keeping that changes no session; empty texts are left out of exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit<'a> {
+    /// What it tells of.
+    pub kind: AuditKind,
+    /// The decision's code, where it was one.
+    pub code: Option<Code>,
+    /// The decision's detail, where it was one.
+    pub detail: Option<Detail>,
+    /// Number of decisions it stands for; 1 but for [`AuditKind::Suppressed`].
+    pub count: u64,
+    /// The tenant.
+    pub tenant: &'a str,
+    /// Who asked for a seat.
+    pub subject: &'a str,
+    /// The session asked for.
+    pub session: &'a str,
+    /// The asking node.
+    pub node: &'a str,
+    /// Who did it: the accessor id of a credential, never the secret.
+    pub actor: &'a str,
+    /// Anything else, for people.
+    pub text: &'a str,
+}
+
+impl<'a> Audit<'a> {
+    /// An entry of this kind with every other field empty.
+    pub const fn new(kind: AuditKind) -> Self {
+        Audit {
+            kind,
+            code: None,
+            detail: None,
+            count: 1,
+            tenant: "",
+            subject: "",
+            session: "",
+            node: "",
+            actor: "",
+            text: "",
+        }
+    }
+}
+
+/// The buffer of one record: the engine and the daemon write entries into it, the journal seals it.
+///
+/// It is the [`Changes`] that the engine is given, so that a change is encoded in the critical section of
+/// its session and nowhere else. Encoding allocates nothing but the buffer, which is used again.
+#[derive(Debug)]
+pub struct Group {
+    bytes: Vec<u8>,
+    entries: u32,
+    version_max: u64,
+    utc_ms: i64,
+    written_utc_ms: Option<i64>,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Group {
+    /// An empty group.
+    pub fn new() -> Self {
+        Group { bytes: vec![0; HEADER_BYTES], entries: 0, version_max: 0, utc_ms: 0, written_utc_ms: None }
+    }
+
+    /// The wall clock of the entries that follow, milliseconds since 1970 UTC. For the tombstones of a
+    /// snapshot it is the instant at which they were laid.
+    pub fn at(&mut self, utc_ms: i64) {
+        self.utc_ms = utc_ms;
+    }
+
+    /// Something that changes no session, for the audit trail.
+    pub fn audit(&mut self, audit: &Audit<'_>) {
+        self.begin(tag::AUDIT);
+        self.bytes.extend_from_slice(&[
+            audit.kind as u8,
+            audit.code.map_or(ABSENT, |code| code as u8),
+            audit.detail.map_or(ABSENT, |detail| detail as u8),
+        ]);
+        self.varint(audit.count);
+        for text in [audit.tenant, audit.subject, audit.session, audit.node, audit.actor, audit.text] {
+            self.text(text);
+        }
+    }
+
+    /// A number that only grows and must be remembered, such as the highest serial seen of a key (I23).
+    pub fn mark(&mut self, key: &str, value: u64) {
+        self.begin(tag::MARK);
+        self.text(key);
+        self.varint(value);
+    }
+
+    /// Number of entries.
+    pub const fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Whether there is nothing to commit.
+    pub const fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Length of the payload, in bytes.
+    pub fn payload_bytes(&self) -> usize {
+        self.bytes.len() - HEADER_BYTES
+    }
+
+    /// The highest session version among the entries, 0 where none has one.
+    pub const fn version_max(&self) -> u64 {
+        self.version_max
+    }
+
+    /// The wall clock of the last entry, milliseconds since 1970 UTC.
+    pub const fn utc_ms(&self) -> i64 {
+        self.utc_ms
+    }
+
+    /// Empties it and keeps the memory, up to `bytes_max` of it.
+    pub fn clear(&mut self, bytes_max: usize) {
+        self.bytes.truncate(HEADER_BYTES);
+        self.bytes.shrink_to(bytes_max);
+        self.entries = 0;
+        self.version_max = 0;
+        self.written_utc_ms = None;
+    }
+
+    /// Appends everything of another group: two turns become one record.
+    pub fn absorb(&mut self, other: &Group) {
+        if other.is_empty() {
+            return;
+        }
+        self.bytes.extend_from_slice(&other.bytes[HEADER_BYTES..]);
+        self.entries = self.entries.saturating_add(other.entries);
+        self.version_max = self.version_max.max(other.version_max);
+        self.utc_ms = other.utc_ms;
+        self.written_utc_ms = other.written_utc_ms;
+    }
+
+    /// Writes the header: place and link in the chain, checksum. Returns the new link.
+    pub(super) fn seal(&mut self, kind: RecordKind, seq: u64, previous: Hash) -> Hash {
+        let length = (self.bytes.len() - HEADER_BYTES) as u32;
+        self.bytes[0..4].copy_from_slice(&MAGIC);
+        self.bytes[4..8].copy_from_slice(&[FORMAT, kind as u8, 0, 0]);
+        self.bytes[8..12].copy_from_slice(&length.to_le_bytes());
+        self.bytes[12..20].copy_from_slice(&seq.to_le_bytes());
+        let hash = link(previous, &self.bytes[..HASHED], &self.bytes[HEADER_BYTES..]);
+        self.bytes[20..36].copy_from_slice(&hash.0);
+        let crc = checksum(&self.bytes[..CRC_AT], &self.bytes[HEADER_BYTES..]);
+        self.bytes[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+        hash
+    }
+
+    /// The whole record; meaningful only after sealing.
+    pub(super) fn sealed(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Begins a record that holds one fixed structure instead of entries.
+    pub(super) fn raw(&mut self) -> &mut Self {
+        self.clear(usize::MAX);
+        self.entries = 1;
+        self
+    }
+
+    pub(super) fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    pub(super) fn signed(&mut self, value: i64) {
+        self.varint(((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        let mut end = text.len().min(TEXT_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.varint(end as u64);
+        self.bytes.extend_from_slice(&text.as_bytes()[..end]);
+    }
+
+    pub(super) fn hash(&mut self, hash: Hash) {
+        self.bytes.extend_from_slice(&hash.0);
+    }
+
+    fn begin(&mut self, tag: u8) {
+        if self.written_utc_ms != Some(self.utc_ms) {
+            self.bytes.push(tag::TIME);
+            self.signed(self.utc_ms);
+            self.written_utc_ms = Some(self.utc_ms);
+        }
+        self.bytes.push(tag);
+        self.entries = self.entries.saturating_add(1);
+    }
+
+    fn optional(&mut self, value: Option<u64>) {
+        if let Some(value) = value {
+            self.varint(value);
+        }
+    }
+}
+
+const fn bit(flag: u8, set: bool) -> u8 {
+    if set { flag } else { 0 }
+}
+
+impl Changes for Group {
+    fn put(&mut self, session: &SessionRecord<'_>, fresh: bool) {
+        self.begin(tag::PUT);
+        self.bytes.extend_from_slice(&[
+            session.kind as u8,
+            session.direction.map_or(ABSENT, |direction| direction as u8),
+            session.leg as u8,
+            session.device.map_or(ABSENT, |device| device as u8),
+            session.class.map_or(ABSENT, |class| class as u8),
+            session.first as u8,
+            bit(flag::COUNTS, session.counts)
+                | bit(flag::EXTERNAL, session.external)
+                | bit(flag::FRESH, fresh)
+                | bit(flag::EPOCH, session.epoch.is_some())
+                | bit(flag::SEQ, session.seq.is_some())
+                | bit(flag::TTL, session.ttl_s.is_some()),
+        ]);
+        self.optional(session.epoch);
+        self.optional(session.seq);
+        self.optional(session.ttl_s.map(u64::from));
+        self.signed(session.started_utc_ms.wrapping_sub(self.utc_ms));
+        self.varint(session.version);
+        for text in [session.tenant, session.session, session.subject, session.group, session.node] {
+            self.text(text);
+        }
+        self.version_max = self.version_max.max(session.version);
+    }
+
+    fn gone(&mut self, gone: &GoneRecord<'_>) {
+        self.begin(tag::GONE);
+        self.bytes.extend_from_slice(&[
+            gone.kind as u8,
+            gone.reason as u8,
+            bit(flag::COUNTS, gone.counts)
+                | bit(flag::FREED, gone.freed)
+                | bit(flag::WAS_LIVE, gone.was_live)
+                | bit(flag::TOMBSTONE, gone.tombstone.is_some()),
+        ]);
+        self.varint(gone.version);
+        for text in [gone.tenant, gone.session, gone.subject] {
+            self.text(text);
+        }
+        if let Some((node, stamp)) = gone.tombstone {
+            self.text(node);
+            self.varint(stamp.epoch);
+            self.varint(stamp.seq);
+        }
+        self.version_max = self.version_max.max(gone.version);
+    }
+
+    fn node(&mut self, node: &str, epoch: u64) {
+        self.begin(tag::NODE);
+        self.text(node);
+        self.varint(epoch);
+    }
+}
+
+/// CRC32C over the header without its checksum, and the payload.
+pub(super) fn checksum(header: &[u8], payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(header), payload)
+}
+
+/// The link that follows `previous` with this header and payload.
+pub(super) fn link(previous: Hash, header: &[u8], payload: &[u8]) -> Hash {
+    let mut digest = Sha256::new();
+    digest.update(previous.0);
+    digest.update(&header[..HASHED]);
+    digest.update(payload);
+    let mut hash = Hash::default();
+    hash.0.copy_from_slice(&digest.finalize()[..16]);
+    hash
+}
