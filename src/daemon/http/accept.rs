@@ -1,0 +1,222 @@
+//! The accept loop: lets connections in one by one, and never ends because of one.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use rustix::io::Errno;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use super::body::ReplyBody;
+use super::connection;
+use super::gate::Gate;
+use super::limits::Limits;
+use super::listener::{Listener, Protocol, TlsAcceptorDebug};
+use super::peer::{Peer, PeerAddress};
+use super::stats::{Deadline, EdgeStats, Refusal};
+use super::stream::Socket;
+use super::tls;
+
+/// Rest after running out of descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Answers requests. One per core; it is never moved to another.
+pub trait Handler: 'static {
+    /// Answers one request. What it waits for must have a limit; a panic becomes a 503.
+    fn handle(&self, request: Request<Incoming>, peer: &Peer) -> impl Future<Output = Response<ReplyBody>>;
+}
+
+/// What all listeners on all cores share.
+#[derive(Debug)]
+pub struct Edge {
+    limits: Arc<Limits>,
+    gate: Arc<Gate>,
+}
+
+impl Edge {
+    /// An edge with these limits.
+    pub fn new(limits: Limits) -> Self {
+        let gate = Arc::new(Gate::new(&limits));
+        Edge { limits: Arc::new(limits), gate }
+    }
+
+    /// The connection counts of all listeners.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// What the tasks of one listener need of it.
+struct Shared<H> {
+    handler: Rc<H>,
+    limits: Arc<Limits>,
+    stats: Arc<EdgeStats>,
+    name: Rc<str>,
+    protocol: Protocol,
+    tls: Option<TlsAcceptorDebug>,
+    shutdown: watch::Receiver<bool>,
+    live: Live,
+}
+
+/// How many connection tasks of this listener on this core are alive.
+#[derive(Default)]
+struct Live {
+    count: Cell<usize>,
+    none: Notify,
+}
+
+struct Alive<H>(Rc<Shared<H>>);
+
+impl<H> Alive<H> {
+    fn new(shared: &Rc<Shared<H>>) -> Self {
+        shared.live.count.set(shared.live.count.get() + 1);
+        shared.stats.count_accepted();
+        Alive(Rc::clone(shared))
+    }
+}
+
+impl<H> Drop for Alive<H> {
+    fn drop(&mut self) {
+        self.0.stats.count_closed();
+        let left = self.0.live.count.get().saturating_sub(1);
+        self.0.live.count.set(left);
+        if left == 0 {
+            self.0.live.none.notify_waiters();
+        }
+    }
+}
+
+/// Serves a listener until `shutdown` turns true (or its sender is gone), then drains: no new connection,
+/// idle ones close, answers in progress have `drain_deadline`. Needs a current-thread runtime inside a
+/// `LocalSet` (or a `LocalRuntime`); connections stay on it.
+pub async fn serve<H: Handler>(
+    listener: Listener,
+    handler: Rc<H>,
+    edge: Arc<Edge>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let shared = Rc::new(Shared {
+        handler,
+        limits: Arc::clone(&edge.limits),
+        stats: Arc::clone(&listener.stats),
+        name: Rc::clone(&listener.name),
+        protocol: listener.protocol,
+        tls: listener.tls.clone(),
+        shutdown: shutdown.clone(),
+        live: Live::default(),
+    });
+    let mut spare = Spare::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = shutdown.wait_for(|on| *on) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, address)) => admit(&shared, &edge.gate, socket, address),
+            Err(error) if is_exhausted(&error) => {
+                shared.stats.count_refused(Refusal::Exhausted);
+                spare.shed(&listener).await;
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+            Err(_) => {
+                shared.stats.count_accept_error();
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    drop(listener);
+    // Each connection ends itself within the drain deadline; the second is for a busy core.
+    let _ = timeout(edge.limits.drain_deadline + Duration::from_secs(1), all_gone(&shared.live)).await;
+}
+
+async fn all_gone(live: &Live) {
+    loop {
+        let none = live.none.notified();
+        if live.count.get() == 0 {
+            return;
+        }
+        none.await;
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+/// A descriptor to give up when there are no others, so that a waiting client is turned away instead of
+/// left hanging.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Spare(File::open("/dev/null").ok())
+    }
+
+    async fn shed(&mut self, listener: &Listener) {
+        if self.0.take().is_some() {
+            let _ = timeout(Duration::from_millis(1), listener.accept()).await;
+        }
+        self.0 = File::open("/dev/null").ok();
+    }
+}
+
+fn admit<H: Handler>(shared: &Rc<Shared<H>>, gate: &Arc<Gate>, socket: Socket, address: PeerAddress) {
+    let ip = match address {
+        PeerAddress::Ip(ip) => Some(ip),
+        PeerAddress::Unix { .. } => None,
+    };
+    let pass = match gate.admit(ip) {
+        Ok(pass) => pass,
+        Err(refusal) => return shared.stats.count_refused(refusal),
+    };
+    let alive = Alive::new(shared);
+    let peer = Peer {
+        address,
+        listener: Rc::clone(&shared.name),
+        names: Vec::new(),
+        encrypted: shared.tls.is_some(),
+        pass,
+        limits: Arc::clone(&shared.limits),
+        stats: Arc::clone(&shared.stats),
+    };
+    tokio::task::spawn_local(async move { greet(&alive.0, socket, peer).await });
+}
+
+/// Waits for the first byte, which costs a silent client nothing but a descriptor, then serves.
+async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Peer) {
+    let limits = &shared.limits;
+    let mut shutdown = shared.shutdown.clone();
+    tokio::select! {
+        _ = shutdown.wait_for(|on| *on) => return,
+        first = timeout(limits.first_byte_deadline, socket.readable()) => match first {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return shared.stats.count_broken(),
+            Err(_) => return shared.stats.count_deadline(Deadline::FirstByte),
+        },
+    }
+    drop(shutdown);
+    let (handler, shutdown) = (Rc::clone(&shared.handler), shared.shutdown.clone());
+    let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
+        return Box::pin(connection::serve(socket, shared.protocol, handler, Rc::new(peer), shutdown)).await;
+    };
+    match timeout(limits.head_deadline, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => {
+            peer.names = tls::certificate_names(stream.get_ref().1);
+            Box::pin(connection::serve(stream, shared.protocol, handler, Rc::new(peer), shutdown)).await;
+        }
+        Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),
+        Err(_) => shared.stats.count_deadline(Deadline::Head),
+    }
+}

@@ -1,0 +1,300 @@
+//! One connection: hyper in its armour of deadlines, and each request's handler behind a wall.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::accept::Handler;
+use super::body::ReplyBody;
+use super::limits::Limits;
+use super::listener::Protocol;
+use super::peer::Peer;
+use super::problem::Problem;
+use super::stats::Deadline;
+use super::stream::{Guarded, InProgress, Phase, Vitals};
+
+/// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
+const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;
+
+/// Serves one connection until it ends, is cut by a deadline, or has drained.
+pub(super) async fn serve<S, H>(
+    stream: S,
+    protocol: Protocol,
+    handler: Rc<H>,
+    peer: Rc<Peer>,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: Handler,
+{
+    let vitals = Rc::new(Vitals::new(protocol == Protocol::Http1));
+    let io = TokioIo::new(Guarded::new(stream, Rc::clone(&vitals)));
+    let service = {
+        let (peer, vitals) = (Rc::clone(&peer), Rc::clone(&vitals));
+        service_fn(move |request| {
+            let progress = InProgress::begin(&vitals);
+            answer(Rc::clone(&handler), Rc::clone(&peer), progress, request)
+        })
+    };
+    let ended = match protocol {
+        Protocol::Http1 => {
+            let connection = http1(&peer.limits).serve_connection(io, service);
+            drive(connection, |c| c.graceful_shutdown(), &vitals, &peer, shutdown).await
+        }
+        Protocol::H2c => {
+            let connection = http2(&peer.limits).serve_connection(io, service);
+            drive(connection, |c| c.graceful_shutdown(), &vitals, &peer, shutdown).await
+        }
+    };
+    match ended {
+        Ended::Well => {}
+        Ended::Broken => peer.stats.count_broken(),
+        Ended::Cut(deadline) => peer.stats.count_deadline(deadline),
+    }
+}
+
+/// HTTP/1. Its own header timeout is off, because it is the idle timeout too; ours tell the two apart.
+fn http1(limits: &Limits) -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(limits.buf_bytes_max.max(Limits::BUF_BYTES_MIN))
+        .pipeline_flush(true)
+        .half_close(true);
+    if limits.headers_max != Limits::HEADERS_ON_STACK {
+        builder.max_headers(limits.headers_max);
+    }
+    builder
+}
+
+fn http2(limits: &Limits) -> hyper::server::conn::http2::Builder<OnThisCore> {
+    let mut builder = hyper::server::conn::http2::Builder::new(OnThisCore);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(limits.h2_header_list_bytes_max)
+        .max_send_buf_size(limits.h2_send_buf_bytes_max)
+        .max_pending_accept_reset_streams(limits.h2_resets_max)
+        .max_local_error_reset_streams(limits.h2_resets_max)
+        .keep_alive_interval(limits.h2_ping_interval)
+        .keep_alive_timeout(limits.h2_ping_deadline);
+    builder
+}
+
+/// Runs the streams of an HTTP/2 connection on the core of the connection.
+#[derive(Clone, Copy, Debug)]
+struct OnThisCore;
+
+impl<F: Future + 'static> Executor<F> for OnThisCore {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// Runs a request's handler: a panic or a stuck one touches this request alone and is a 503, which a
+/// node takes for "nobody answered" and allows (I10).
+async fn answer<H: Handler>(
+    handler: Rc<H>,
+    peer: Rc<Peer>,
+    mut progress: InProgress,
+    request: Request<Incoming>,
+) -> Result<Response<Tracked>, Infallible> {
+    peer.stats.count_request();
+    let mut deadline = None;
+    let response = {
+        let mut handling = std::pin::pin!(handler.handle(request, &peer));
+        std::future::poll_fn(|cx| {
+            match std::panic::catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
+                Ok(Poll::Ready(response)) => return Poll::Ready(response),
+                Ok(Poll::Pending) => {}
+                Err(_) => {
+                    peer.stats.count_panic();
+                    return Poll::Ready(failed("an internal error"));
+                }
+            }
+            let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(peer.limits.answer_deadline)));
+            deadline.as_mut().poll(cx).map(|()| {
+                peer.stats.count_deadline(Deadline::Answer);
+                failed("no answer in time")
+            })
+        })
+        .await
+    };
+    progress.set_waiting(true);
+    Ok(response.map(|body| Tracked { body, progress }))
+}
+
+fn failed(what: &'static str) -> Response<ReplyBody> {
+    Problem::unavailable(RETRY_AFTER_FAILURE_SECONDS, what).into_response()
+}
+
+/// A reply's body that knows when its request is over, and whether the client or we are behind.
+#[derive(Debug)]
+struct Tracked {
+    body: ReplyBody,
+    progress: InProgress,
+}
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        this.progress.set_waiting(frame.is_ready());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+enum Ended {
+    Well,
+    Broken,
+    Cut(Deadline),
+}
+
+/// The instants at which a connection must have got on; one timer serves them all, and it is touched only
+/// when a deadline comes nearer, so that a quick request costs no timer.
+struct Deadlines<'a> {
+    vitals: &'a Vitals,
+    peer: &'a Peer,
+    phase_at: Option<Instant>,
+    write_at: Option<Instant>,
+    age_at: Option<Instant>,
+    cut_at: Option<(Instant, Deadline)>,
+}
+
+impl<'a> Deadlines<'a> {
+    fn new(vitals: &'a Vitals, peer: &'a Peer, age: Duration) -> Self {
+        let age_at = Some(Instant::now() + age);
+        Deadlines { vitals, peer, phase_at: None, write_at: None, age_at, cut_at: None }
+    }
+
+    /// Takes over what moved since the last time.
+    fn update(&mut self) {
+        let phase_moved = self.vitals.take_phase_moved();
+        let write_moved = self.vitals.take_write_moved();
+        if !phase_moved && !write_moved {
+            return;
+        }
+        let now = Instant::now();
+        let limits = &self.peer.limits;
+        if phase_moved {
+            self.phase_at = match self.vitals.phase() {
+                Phase::Head => Some(now + limits.head_deadline),
+                Phase::Busy => None,
+                Phase::Idle => Some(now + self.peer.idle_deadline()),
+                Phase::Closing => Some(now + limits.linger_deadline),
+            };
+        }
+        if write_moved {
+            self.write_at = self.vitals.is_writing().then_some(now + limits.write_deadline);
+        }
+    }
+
+    fn next(&self) -> Option<(Instant, Deadline)> {
+        let phase = match self.vitals.phase() {
+            Phase::Head => Deadline::Head,
+            Phase::Busy | Phase::Idle => Deadline::Idle,
+            Phase::Closing => Deadline::Linger,
+        };
+        [
+            self.phase_at.map(|at| (at, phase)),
+            self.write_at.map(|at| (at, Deadline::Write)),
+            self.age_at.map(|at| (at, Deadline::Age)),
+            self.cut_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    /// The connection was asked to close: from now on it has the drain deadline.
+    fn close_by(&mut self, why: Deadline) {
+        self.age_at = None;
+        self.cut_at = Some((Instant::now() + self.peer.limits.drain_deadline, why));
+    }
+}
+
+/// Polls a connection and holds it to its deadlines.
+async fn drive<C, E>(
+    connection: C,
+    ask_to_close: impl Fn(Pin<&mut C>),
+    vitals: &Vitals,
+    peer: &Peer,
+    mut shutdown: watch::Receiver<bool>,
+) -> Ended
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let mut connection = Box::pin(connection);
+    let age = peer.limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
+    let mut deadlines = Deadlines::new(vitals, peer, age);
+    let mut timer: Pin<Box<Sleep>> = Box::pin(sleep_until(Instant::now() + peer.limits.head_deadline));
+    let mut draining = false;
+    let mut drain = std::pin::pin!(async move {
+        let _ = shutdown.wait_for(|on| *on).await;
+    });
+    std::future::poll_fn(move |cx| {
+        if !draining && drain.as_mut().poll(cx).is_ready() {
+            draining = true;
+            ask_to_close(connection.as_mut());
+            deadlines.close_by(Deadline::Drain);
+        }
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(if result.is_ok() { Ended::Well } else { Ended::Broken });
+            }
+            deadlines.update();
+            match wait(&mut timer, &deadlines, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Deadline::Age) if deadlines.age_at.is_some() => {
+                    ask_to_close(connection.as_mut());
+                    deadlines.close_by(Deadline::Age);
+                }
+                Poll::Ready(deadline) => return Poll::Ready(Ended::Cut(deadline)),
+            }
+        }
+    })
+    .await
+}
+
+/// Waits for the nearest deadline.
+fn wait(timer: &mut Pin<Box<Sleep>>, deadlines: &Deadlines<'_>, cx: &mut Context<'_>) -> Poll<Deadline> {
+    let Some((at, which)) = deadlines.next() else { return Poll::Pending };
+    if at < timer.deadline() {
+        timer.as_mut().reset(at);
+    }
+    while timer.as_mut().poll(cx).is_ready() {
+        if Instant::now() >= at {
+            return Poll::Ready(which);
+        }
+        timer.as_mut().reset(at);
+    }
+    Poll::Pending
+}

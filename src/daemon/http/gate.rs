@@ -1,0 +1,217 @@
+//! Who may open a connection: caps in all and per address, with a share kept for nodes.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::limits::Limits;
+use super::stats::Refusal;
+
+/// Counts the open connections of all listeners and cores, and knows the addresses of nodes.
+#[derive(Debug)]
+pub struct Gate {
+    counts: Mutex<Counts>,
+    strangers_max: u32,
+    all_max: u32,
+    per_address_max: u32,
+    per_node_max: u32,
+    nodes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: u32,
+    strangers: u32,
+    by_address: HashMap<IpAddr, u32>,
+    /// Node addresses, with a number that grows each time one is heard from anew.
+    nodes: HashMap<IpAddr, u64>,
+    heard: u64,
+}
+
+impl Gate {
+    /// A gate with the caps of these limits.
+    pub fn new(limits: &Limits) -> Self {
+        Gate {
+            counts: Mutex::default(),
+            strangers_max: limits.connections_max.saturating_sub(limits.connections_reserved_for_nodes),
+            all_max: limits.connections_max,
+            per_address_max: limits.connections_per_address_max,
+            per_node_max: limits.connections_per_node_max,
+            nodes_max: limits.node_addresses_max.max(1),
+        }
+    }
+
+    /// Lets a connection in until its pass is dropped. `None` is a peer on the Unix socket, which is
+    /// trusted as a node.
+    ///
+    /// # Errors
+    /// What was full.
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Pass, Refusal> {
+        let key = address.map(address_key);
+        let mut counts = self.counts.lock();
+        let node = key.is_none_or(|key| counts.nodes.contains_key(&key));
+        if counts.all >= self.all_max || (!node && counts.strangers >= self.strangers_max) {
+            return Err(Refusal::Full);
+        }
+        if let Some(key) = key {
+            let open = counts.by_address.entry(key).or_insert(0);
+            let most = if node { self.per_node_max } else { self.per_address_max };
+            if *open >= most {
+                if *open == 0 {
+                    counts.by_address.remove(&key);
+                }
+                return Err(Refusal::Address);
+            }
+            *open += 1;
+        }
+        counts.all += 1;
+        counts.strangers += u32::from(!node);
+        drop(counts);
+        Ok(Pass { gate: Arc::clone(self), key, node: Cell::new(node) })
+    }
+
+    /// Open connections in all.
+    pub fn open(&self) -> u32 {
+        self.counts.lock().all
+    }
+
+    /// Whether a node was heard from at this address.
+    pub fn knows_node(&self, address: IpAddr) -> bool {
+        self.counts.lock().nodes.contains_key(&address_key(address))
+    }
+
+    fn remember(&self, pass: &Pass) {
+        let mut counts = self.counts.lock();
+        counts.strangers = counts.strangers.saturating_sub(1);
+        let Some(key) = pass.key else { return };
+        counts.heard += 1;
+        let heard = counts.heard;
+        if counts.nodes.len() >= self.nodes_max && !counts.nodes.contains_key(&key) {
+            let oldest = counts.nodes.iter().min_by_key(|(_, heard)| **heard).map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                counts.nodes.remove(&oldest);
+            }
+        }
+        counts.nodes.insert(key, heard);
+    }
+
+    fn leave(&self, pass: &Pass) {
+        let mut counts = self.counts.lock();
+        counts.all = counts.all.saturating_sub(1);
+        if !pass.node.get() {
+            counts.strangers = counts.strangers.saturating_sub(1);
+        }
+        let Some(key) = pass.key else { return };
+        if let Some(open) = counts.by_address.get_mut(&key) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                counts.by_address.remove(&key);
+            }
+        }
+    }
+}
+
+/// The right to one open connection.
+#[derive(Debug)]
+pub struct Pass {
+    gate: Arc<Gate>,
+    key: Option<IpAddr>,
+    node: Cell<bool>,
+}
+
+impl Pass {
+    /// Whether the connection counts as a node's.
+    pub fn is_node(&self) -> bool {
+        self.node.get()
+    }
+
+    /// A node was heard from: its address may use the reserved share from now on.
+    pub fn mark_node(&self) {
+        if !self.node.replace(true) {
+            self.gate.remember(self);
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.gate.leave(self);
+    }
+}
+
+/// What counts as one address: an IPv4 address, or an IPv6 /64, of which one host may own all.
+pub(super) fn address_key(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(all: u32, reserved: u32, per_address: u32) -> Arc<Gate> {
+        Arc::new(Gate::new(&Limits {
+            connections_max: all,
+            connections_reserved_for_nodes: reserved,
+            connections_per_address_max: per_address,
+            connections_per_node_max: all,
+            node_addresses_max: 2,
+            ..Limits::default()
+        }))
+    }
+
+    fn ip(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 0, 0, last]))
+    }
+
+    #[test]
+    fn strangers_leave_the_reserved_share_to_nodes() {
+        let gate = gate(4, 2, 9);
+        let node = gate.admit(ip(1)).unwrap();
+        node.mark_node();
+        let strangers = [gate.admit(ip(2)).unwrap(), gate.admit(ip(3)).unwrap()];
+        assert_eq!(gate.admit(ip(4)).unwrap_err(), Refusal::Full);
+        let again = gate.admit(ip(1)).unwrap();
+        assert!(again.is_node());
+        assert_eq!(gate.admit(None).unwrap_err(), Refusal::Full);
+        drop(strangers);
+        assert_eq!(gate.open(), 2);
+        drop((node, again));
+        assert_eq!(gate.open(), 0);
+        assert!(gate.counts.lock().by_address.is_empty());
+        assert_eq!(gate.counts.lock().strangers, 0);
+    }
+
+    #[test]
+    fn one_address_cannot_take_all() {
+        let gate = gate(10, 0, 2);
+        let _two = [gate.admit(ip(1)).unwrap(), gate.admit(ip(1)).unwrap()];
+        assert_eq!(gate.admit(ip(1)).unwrap_err(), Refusal::Address);
+        assert!(gate.admit(ip(2)).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address_and_a_mapped_one_is_ipv4() {
+        assert_eq!(address_key("2001:db8::1".parse().unwrap()), address_key("2001:db8::ffff:2".parse().unwrap()));
+        assert_ne!(address_key("2001:db8::1".parse().unwrap()), address_key("2001:db8:0:1::1".parse().unwrap()));
+        assert_eq!(address_key("::ffff:10.0.0.1".parse().unwrap()), ip(1).unwrap());
+    }
+
+    #[test]
+    fn the_node_not_heard_from_for_longest_is_forgotten() {
+        let gate = gate(10, 0, 9);
+        for last in 1..=3 {
+            gate.admit(ip(last)).unwrap().mark_node();
+        }
+        assert!(!gate.knows_node(ip(1).unwrap()));
+        assert!(gate.knows_node(ip(2).unwrap()) && gate.knows_node(ip(3).unwrap()));
+    }
+}

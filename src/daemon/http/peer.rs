@@ -1,0 +1,74 @@
+//! Who is at the other end of a connection, as far as the transport can tell.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::gate::Pass;
+use super::limits::Limits;
+use super::stats::EdgeStats;
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// Over TCP; an IPv4 address mapped into IPv6 is shown as IPv4.
+    Ip(IpAddr),
+    /// Over the Unix socket, with the user the kernel vouches for.
+    Unix {
+        /// User id.
+        uid: u32,
+    },
+}
+
+/// The other end of one connection.
+#[derive(Debug)]
+pub struct Peer {
+    pub(super) address: PeerAddress,
+    pub(super) listener: Rc<str>,
+    pub(super) names: Vec<String>,
+    pub(super) encrypted: bool,
+    pub(super) pass: Pass,
+    pub(super) limits: Arc<Limits>,
+    pub(super) stats: Arc<EdgeStats>,
+}
+
+impl Peer {
+    /// Where it comes from.
+    pub fn address(&self) -> PeerAddress {
+        self.address
+    }
+
+    /// The listener that it came in by.
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    /// The subject alternative names (DNS and URI) of its verified client certificate; empty without one.
+    pub fn certificate_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether the connection is TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    /// Whether it comes from this host: loopback or the Unix socket.
+    pub fn is_local(&self) -> bool {
+        match self.address {
+            PeerAddress::Ip(address) => address.is_loopback(),
+            PeerAddress::Unix { .. } => true,
+        }
+    }
+
+    /// Tell it after every successful message of a node: from then on its address may use the reserved
+    /// share of connections and keep idle ones for long. Cheap when told before.
+    pub fn mark_node(&self) {
+        self.pass.mark_node();
+    }
+
+    pub(super) fn idle_deadline(&self) -> Duration {
+        if self.pass.is_node() { self.limits.idle_deadline } else { self.limits.idle_stranger_deadline }
+    }
+}

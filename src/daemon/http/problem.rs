@@ -1,0 +1,266 @@
+//! Answers that are not decisions: RFC 9457 problem objects, with every wrong field.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use super::body::ReplyBody;
+use crate::engine::session::Fault;
+
+/// Most faults that one answer names.
+pub const ERRORS_MAX: usize = 32;
+
+/// What kind of problem; each has one status, one type and one title for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// 400: a field or the whole body is wrong.
+    Malformed,
+    /// 401: no valid credential, or it may not do this. Never 403, which is a decision.
+    NotPermitted,
+    /// 404.
+    NotFound,
+    /// 405, with `Allow`.
+    MethodNotAllowed,
+    /// 408: the body did not come in time.
+    Timeout,
+    /// 409: the state of the object forbids it.
+    Conflict,
+    /// 409: the node is not known by this epoch; say hello and send an inventory.
+    UnknownEpoch,
+    /// 413.
+    TooLarge,
+    /// 415.
+    UnsupportedType,
+    /// 422: understood and refused, as a configuration with errors.
+    Rejected,
+    /// 429, with `Retry-After`.
+    TooMany,
+    /// 431.
+    HeadTooLarge,
+    /// 503, with `Retry-After`: nobody answered, as far as a caller is concerned (I10).
+    Unavailable,
+}
+
+impl ProblemKind {
+    /// Status, type and title.
+    pub const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            ProblemKind::Malformed => (StatusCode::BAD_REQUEST, "/problems/malformed", "The request is malformed"),
+            ProblemKind::NotPermitted => (StatusCode::UNAUTHORIZED, "/problems/not-permitted", "Not permitted"),
+            ProblemKind::NotFound => (StatusCode::NOT_FOUND, "/problems/not-found", "There is no such thing"),
+            ProblemKind::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "/problems/method", "The method does not fit the route")
+            }
+            ProblemKind::Timeout => (StatusCode::REQUEST_TIMEOUT, "/problems/timeout", "The request came too slowly"),
+            ProblemKind::Conflict => (StatusCode::CONFLICT, "/problems/conflict", "The present state forbids it"),
+            ProblemKind::UnknownEpoch => {
+                (StatusCode::CONFLICT, "/problems/unknown-epoch", "Say hello and send an inventory")
+            }
+            ProblemKind::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "/problems/too-large", "The request is too large")
+            }
+            ProblemKind::UnsupportedType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "/problems/media-type", "The content type is not understood")
+            }
+            ProblemKind::Rejected => (StatusCode::UNPROCESSABLE_ENTITY, "/problems/rejected", "Understood and rejected"),
+            ProblemKind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "/problems/rate", "Too many requests"),
+            ProblemKind::HeadTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "/problems/head-too-large",
+                "The head of the request is too large",
+            ),
+            ProblemKind::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "/problems/unavailable", "Not able to answer now")
+            }
+        }
+    }
+}
+
+/// One wrong field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// JSON pointer, also for form and query fields.
+    pub pointer: String,
+    /// What was wrong, and what is allowed.
+    pub detail: Cow<'static, str>,
+}
+
+/// A problem object to answer with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    kind: ProblemKind,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    retry_after_s: Option<u32>,
+    allow: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    #[serde(rename = "type")]
+    type_uri: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A problem with one sentence on this occurrence.
+    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem { kind, detail: detail.into(), errors: Vec::new(), retry_after_s: None, allow: None }
+    }
+
+    /// 400.
+    pub fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem::new(ProblemKind::Malformed, detail)
+    }
+
+    /// 400 with these faults; the detail counts them.
+    pub fn faulty(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => Cow::Owned(format!("{} {}", one.pointer, one.detail)),
+            many => Cow::Owned(format!("{} fields are wrong, see errors", many.len())),
+        };
+        let mut problem = Problem::malformed(detail);
+        problem.errors = errors;
+        problem.errors.truncate(ERRORS_MAX);
+        problem
+    }
+
+    /// 400 with the faults that the engine's own check found.
+    pub fn from_faults(faults: &[Fault]) -> Self {
+        Problem::faulty(
+            faults.iter().map(|f| FieldError { pointer: format!("/{}", f.field), detail: f.what.into() }).collect(),
+        )
+    }
+
+    /// 405; `allow` is the list of methods as in the header.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let mut problem = Problem::new(ProblemKind::MethodNotAllowed, format!("allowed here: {allow}"));
+        problem.allow = Some(allow);
+        problem
+    }
+
+    /// 429.
+    pub fn too_many(retry_after_s: u32, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem::new(ProblemKind::TooMany, detail).retry_after(retry_after_s)
+    }
+
+    /// 503.
+    pub fn unavailable(retry_after_s: u32, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem::new(ProblemKind::Unavailable, detail).retry_after(retry_after_s)
+    }
+
+    /// Adds when to try again, seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Adds a wrong field; beyond [`ERRORS_MAX`] it is left out.
+    #[must_use]
+    pub fn error(mut self, pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        if self.errors.len() < ERRORS_MAX {
+            self.errors.push(FieldError { pointer: pointer.into(), detail: detail.into() });
+        }
+        self
+    }
+
+    /// The same problem of a part: every pointer gets this prefix, as `/ops/3`.
+    #[must_use]
+    pub fn within(mut self, prefix: &str) -> Self {
+        if self.errors.is_empty() {
+            let detail = self.detail.clone();
+            return self.error(prefix, detail);
+        }
+        for error in &mut self.errors {
+            error.pointer.insert_str(0, prefix);
+        }
+        self
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+
+    /// Its HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.kind.parts().0
+    }
+
+    /// Its sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The wrong fields.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
+    /// The wrong fields, to be gathered into another problem.
+    pub fn into_errors(self) -> Vec<FieldError> {
+        self.errors
+    }
+
+    /// The JSON object, also for its place in a batch.
+    pub fn to_json(&self) -> Vec<u8> {
+        let (status, type_uri, title) = self.kind.parts();
+        let wire = Wire {
+            type_uri,
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+            retry_after_s: self.retry_after_s,
+        };
+        serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    /// The whole answer.
+    pub fn into_response(self) -> Response<ReplyBody> {
+        let mut response = Response::new(ReplyBody::full(Bytes::from(self.to_json())));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.kind == ProblemKind::NotPermitted {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_its_fields_and_headers() {
+        let problem = Problem::from_faults(&[Fault::new("kind", "is needed")]).within("/ops/3");
+        let json: serde_json::Value = serde_json::from_slice(&problem.to_json()).unwrap();
+        assert_eq!(json["type"], "/problems/malformed");
+        assert_eq!(json["status"], 400);
+        assert_eq!(json["errors"][0]["pointer"], "/ops/3/kind");
+        let response = Problem::unavailable(3, "starting").into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[RETRY_AFTER], "3");
+        let response = Problem::method_not_allowed("GET, HEAD").into_response();
+        assert_eq!(response.headers()[ALLOW], "GET, HEAD");
+    }
+}

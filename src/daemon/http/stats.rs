@@ -1,0 +1,163 @@
+//! What the edge counts: accepted, refused and why, cut and by which deadline, open now.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A closed list of label words with one counter each.
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            /// Every word, in the order of the definition.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The word in metrics and logs.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+labels! {
+    /// Why a connection was not let in.
+    Refusal {
+        /// All connections that its kind of peer may use are open.
+        Full = "full",
+        /// Its address has too many open.
+        Address = "address",
+        /// No file descriptor or memory for it.
+        Exhausted = "exhausted",
+        /// The TLS handshake failed.
+        Handshake = "handshake",
+    }
+}
+
+labels! {
+    /// Which deadline ended a connection or a request.
+    Deadline {
+        /// Nothing came after connecting.
+        FirstByte = "first_byte",
+        /// The head of a request, or a handshake, was not complete in time.
+        Head = "head",
+        /// The body of a request was not complete in time; answered 408.
+        Body = "body",
+        /// The handler did not answer in time; answered 503.
+        Answer = "answer",
+        /// The client did not take its answer in time.
+        Write = "write",
+        /// Nothing came between two requests.
+        Idle = "idle",
+        /// It was asked to close for its age and answers were still in progress.
+        Age = "age",
+        /// It was asked to close for shutdown and answers were still in progress.
+        Drain = "drain",
+        /// The client did not close after our last byte.
+        Linger = "linger",
+    }
+}
+
+/// Counters of one listener; relaxed, each true by itself.
+#[derive(Debug, Default)]
+pub struct EdgeStats {
+    accepted: AtomicU64,
+    closed: AtomicU64,
+    accept_errors: AtomicU64,
+    requests: AtomicU64,
+    panics: AtomicU64,
+    bodies_too_large: AtomicU64,
+    broken: AtomicU64,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    deadlines: [AtomicU64; Deadline::ALL.len()],
+}
+
+impl EdgeStats {
+    /// Connections let in since the start.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections open now; never below zero (I28).
+    pub fn open(&self) -> u64 {
+        let closed = self.closed.load(Ordering::Acquire);
+        self.accepted.load(Ordering::Relaxed).saturating_sub(closed)
+    }
+
+    /// Errors of accept that lost one connection and nothing else.
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_errors.load(Ordering::Relaxed)
+    }
+
+    /// Requests handed to the handler.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Panics of handlers, each answered 503.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    /// Request bodies over their route's limit.
+    pub fn bodies_too_large(&self) -> u64 {
+        self.bodies_too_large.load(Ordering::Relaxed)
+    }
+
+    /// Connections that ended in an error of protocol or transport.
+    pub fn broken(&self) -> u64 {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Connections refused for a reason.
+    pub fn refused(&self, why: Refusal) -> u64 {
+        self.refused.get(why as usize).map_or(0, |n| n.load(Ordering::Relaxed))
+    }
+
+    /// What a deadline ended.
+    pub fn ended_by(&self, deadline: Deadline) -> u64 {
+        self.deadlines.get(deadline as usize).map_or(0, |n| n.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn count_accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_closed(&self) {
+        self.closed.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn count_accept_error(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_too_large(&self) {
+        self.bodies_too_large.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_broken(&self) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self, why: Refusal) {
+        if let Some(n) = self.refused.get(why as usize) {
+            n.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn count_deadline(&self, deadline: Deadline) {
+        if let Some(n) = self.deadlines.get(deadline as usize) {
+            n.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The stream under hyper: it notes what the client does, so that the connection can hold it to deadlines.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::limits::Limits;
+
+/// An accepted socket, before any protocol.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Completes when there is something to read, or nothing will ever come.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(tcp) => tcp.readable().await,
+            Socket::Unix(unix) => unix.readable().await,
+        }
+    }
+}
+
+macro_rules! either {
+    ($socket:expr, $inner:ident => $call:expr) => {
+        match $socket.get_mut() {
+            Socket::Tcp($inner) => $call,
+            Socket::Unix($inner) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, inner => Pin::new(inner).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, inner => Pin::new(inner).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, inner => Pin::new(inner).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, inner => Pin::new(inner).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, inner => Pin::new(inner).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+/// What a connection is doing; each wait has its own deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Bytes of a head came, the head is not complete.
+    Head,
+    /// Requests are being answered.
+    Busy,
+    /// Between two requests.
+    Idle,
+    /// Our last byte is sent.
+    Closing,
+}
+
+/// What the stream, the requests and the connection tell each other.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    phase: Cell<Phase>,
+    phase_moved: Cell<bool>,
+    requests: Cell<u32>,
+    /// The socket took less than it was given.
+    blocked: Cell<bool>,
+    /// Replies that have bytes which were not asked for yet.
+    waiting: Cell<u32>,
+    write_moved: Cell<bool>,
+    written_bytes: Cell<usize>,
+    /// Any byte of the client begins a head: true for HTTP/1 alone.
+    bytes_begin_head: bool,
+}
+
+impl Vitals {
+    pub(super) fn new(bytes_begin_head: bool) -> Self {
+        Vitals {
+            phase: Cell::new(Phase::Head),
+            phase_moved: Cell::new(true),
+            requests: Cell::new(0),
+            blocked: Cell::new(false),
+            waiting: Cell::new(0),
+            write_moved: Cell::new(false),
+            written_bytes: Cell::new(0),
+            bytes_begin_head,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Whether the phase began anew since this was last asked.
+    pub(super) fn take_phase_moved(&self) -> bool {
+        self.phase_moved.take()
+    }
+
+    /// Whether the wait of the client's side began, ended or got on since this was last asked.
+    pub(super) fn take_write_moved(&self) -> bool {
+        self.write_moved.take()
+    }
+
+    /// Whether we wait for the client to take something.
+    pub(super) fn is_writing(&self) -> bool {
+        self.blocked.get() || self.waiting.get() > 0
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.set(phase);
+        self.phase_moved.set(true);
+    }
+
+    fn saw_bytes(&self) {
+        if self.bytes_begin_head && self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+        }
+    }
+
+    fn wrote(&self, taken: usize, offered: usize) {
+        if !self.blocked.get() {
+            return;
+        }
+        let written = self.written_bytes.get() + taken;
+        if taken == offered {
+            self.blocked.set(false);
+            self.write_moved.set(true);
+        } else if written >= Limits::WRITE_STEP_BYTES {
+            self.written_bytes.set(0);
+            self.write_moved.set(true);
+        } else {
+            self.written_bytes.set(written);
+        }
+    }
+
+    fn could_not_write(&self) {
+        if !self.blocked.replace(true) {
+            self.written_bytes.set(0);
+            self.write_moved.set(true);
+        }
+    }
+}
+
+/// One request in progress, from its head to the last byte of its reply.
+#[derive(Debug)]
+pub(super) struct InProgress {
+    vitals: Rc<Vitals>,
+    waiting: bool,
+}
+
+impl InProgress {
+    pub(super) fn begin(vitals: &Rc<Vitals>) -> Self {
+        vitals.requests.set(vitals.requests.get() + 1);
+        vitals.enter(Phase::Busy);
+        InProgress { vitals: Rc::clone(vitals), waiting: false }
+    }
+
+    /// There are bytes of the reply that the client should take, or there are none for now.
+    pub(super) fn set_waiting(&mut self, waiting: bool) {
+        let vitals = &self.vitals;
+        match (self.waiting, waiting) {
+            (false, true) => vitals.waiting.set(vitals.waiting.get() + 1),
+            (true, false) => vitals.waiting.set(vitals.waiting.get().saturating_sub(1)),
+            (false, false) => return,
+            (true, true) => {}
+        }
+        self.waiting = waiting;
+        vitals.write_moved.set(true);
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.set_waiting(false);
+        let left = self.vitals.requests.get().saturating_sub(1);
+        self.vitals.requests.set(left);
+        if left == 0 {
+            self.vitals.enter(Phase::Idle);
+        }
+    }
+}
+
+/// A stream that keeps the vitals.
+#[derive(Debug)]
+pub(super) struct Guarded<S> {
+    inner: S,
+    vitals: Rc<Vitals>,
+    at_end: bool,
+    is_shut: bool,
+    linger_bytes_left: usize,
+}
+
+impl<S> Guarded<S> {
+    pub(super) fn new(inner: S, vitals: Rc<Vitals>) -> Self {
+        Guarded { inner, vitals, at_end: false, is_shut: false, linger_bytes_left: Limits::LINGER_BYTES_MAX }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut this.inner).poll_read(cx, buf));
+        if result.is_err() || buf.filled().len() == before {
+            this.at_end = true;
+        } else {
+            this.vitals.saw_bytes();
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.note(&result, buf.len());
+        result
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.note(&result, bufs.iter().map(|buf| buf.len()).sum());
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.inner).poll_flush(cx);
+        if result.is_pending() {
+            this.vitals.could_not_write();
+        }
+        result
+    }
+
+    /// Ends our side, then reads what the client still sends, so that the end of our answer is not lost
+    /// in a reset.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_shut {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            this.is_shut = true;
+            this.vitals.enter(Phase::Closing);
+        }
+        let mut scratch = [0_u8; 2048];
+        while !this.at_end && this.linger_bytes_left > 0 {
+            let mut buf = ReadBuf::new(&mut scratch);
+            let result = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut buf));
+            let n = buf.filled().len();
+            this.at_end = result.is_err() || n == 0;
+            this.linger_bytes_left = this.linger_bytes_left.saturating_sub(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Guarded<S> {
+    fn note(&self, result: &Poll<io::Result<usize>>, offered: usize) {
+        match result {
+            Poll::Ready(Ok(taken)) => self.vitals.wrote(*taken, offered),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.vitals.could_not_write(),
+        }
+    }
+}
