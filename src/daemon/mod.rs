@@ -1,9 +1,8 @@
-//! Acts: everything that waits, reads, writes or tells the time.
+//! The daemon acts: everything that waits, reads, writes or tells the time.
 
+pub mod clock;
 pub mod config;
-//! The daemon acts: everything that waits, reads, writes or tells the time.
-
-pub mod journal;
-//! The daemon acts: everything that waits, reads, writes or tells the time.
-
+pub mod events;
 pub mod http;
+pub mod journal;
+pub mod text;

@@ -5,36 +5,10 @@ use std::sync::Arc;
 use super::decide::{End, end_session, put, watch};
 use super::gate::{Pool, PoolState};
 use super::plan::{Entitled, Plan};
-use super::session::{
-    Changes, Class, Code, Device, Direction, Kind, Leg, Name, Now, Reason, Stamp, Standing,
-};
+use super::session::{Changes, Code, Direction, Kind, Leg, Name, Now, Reason, SessionRecord, Stamp, Standing};
 use super::sync::{Mutex, Ordering};
 use super::table::{ClaimTerms, Flags, Life, NEVER, NO_NODE, Session, Stripe, SubjectRef, Tenant, lower};
 use super::{Engine, Slot, World};
-
-/// A session as the journal remembers it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields are those of SessionRecord, owned")]
-pub struct RestoredSession {
-    pub tenant: Name,
-    pub session: Name,
-    pub subject: Name,
-    pub kind: Kind,
-    pub direction: Option<Direction>,
-    pub leg: Leg,
-    pub device: Option<Device>,
-    pub class: Option<Class>,
-    pub counts: bool,
-    pub external: bool,
-    pub group: Name,
-    pub node: Name,
-    pub epoch: Option<u64>,
-    pub seq: Option<u64>,
-    pub ttl_s: Option<u32>,
-    pub first: Code,
-    pub started_utc_ms: i64,
-    pub version: u64,
-}
 
 /// A tombstone as the journal remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,10 +112,10 @@ impl Engine {
     /// Call it after the plan was installed, before any request. The learning time is spread over a quarter
     /// more, so that not all expire at once (I15). Every later record gets a version above `version_floor`, the
     /// highest in the journal. Answers how many sessions could not be held.
-    pub fn restore(
+    pub fn restore<'a>(
         &self,
         now: Now,
-        sessions: &[RestoredSession],
+        sessions: impl Iterator<Item = SessionRecord<'a>> + Clone,
         tombstones: &[RestoredTombstone],
         nodes: &[(Name, u64)],
         version_floor: u64,
@@ -159,10 +133,10 @@ impl Engine {
         let mut unknown = std::collections::HashMap::new();
         let mut lost = 0;
         // Whoever named a reservation group took the seat: it must come first.
-        let (grouped, others): (Vec<_>, Vec<_>) = sessions.iter().partition(|session| !session.group.is_empty());
-        for session in grouped.into_iter().chain(others) {
-            let slot = self.slot_to_restore(&world, &session.tenant, &mut unknown, now);
-            lost += u32::from(!self.restore_session(now, &slot, session, &world));
+        let grouped = sessions.clone().filter(|session| !session.group.is_empty());
+        for session in grouped.chain(sessions.filter(|session| session.group.is_empty())) {
+            let slot = self.slot_to_restore(&world, session.tenant, &mut unknown, now);
+            lost += u32::from(!self.restore_session(now, &slot, &session, &world));
         }
         for tombstone in tombstones {
             let slot = self.slot_to_restore(&world, &tombstone.tenant, &mut unknown, now);
@@ -256,24 +230,24 @@ impl Engine {
     fn slot_to_restore(
         &self,
         world: &World,
-        tenant: &Name,
+        tenant: &str,
         unknown: &mut std::collections::HashMap<Name, Slot>,
         now: Now,
     ) -> Slot {
         if let Some(slot) = world.tenants.get(tenant) {
             return slot.clone();
         }
-        let slot = unknown.entry(tenant.clone()).or_insert_with(|| {
-            let tenant = Arc::new(self.new_tenant(tenant.clone(), Some(0), now));
+        let slot = unknown.entry(Name::from(tenant)).or_insert_with(|| {
+            let tenant = Arc::new(self.new_tenant(Name::from(tenant), Some(0), now));
             tenant.seats.set(now.uptime_ms, Some(0), Standing::Ended as u8, false);
             Slot { tenant, policy: Arc::clone(&world.unknown), configured: false }
         });
         slot.clone()
     }
 
-    fn restore_session(&self, now: Now, slot: &Slot, from: &RestoredSession, world: &World) -> bool {
+    fn restore_session(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World) -> bool {
         let tenant = &slot.tenant;
-        let hash = tenant.hash(&from.session);
+        let hash = tenant.hash(from.session);
         let mut stripe = tenant.stripe(hash).lock();
         stripe.version = stripe.version.max(from.version);
         if !tenant.reserve_session() {
@@ -281,9 +255,9 @@ impl Engine {
         }
         let channel = from.external.then_some(usize::from(from.direction != Some(Direction::Inbound)));
         let subject = if from.counts {
-            let group = (!from.group.is_empty()).then_some(from.group.as_str());
+            let group = (!from.group.is_empty()).then_some(from.group);
             let terms = ClaimTerms {
-                subject: &from.subject,
+                subject: from.subject,
                 group,
                 over: true,
                 inactive: true,
@@ -295,7 +269,7 @@ impl Engine {
             if let Some(channel) = channel {
                 tenant.hot.channels[channel].fetch_add(1, Ordering::Relaxed);
             }
-            tenant.refer(&from.subject)
+            tenant.refer(from.subject)
         };
         if from.counts && subject.is_none() {
             tenant.unreserve_session();
@@ -307,7 +281,7 @@ impl Engine {
         true
     }
 
-    fn restored(&self, now: Now, slot: &Slot, from: &RestoredSession, world: &World, subject: SubjectRef, hash: u64) -> Session {
+    fn restored(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World, subject: SubjectRef, hash: u64) -> Session {
         let learning = world.timers.learning_ms;
         let spread = hash % (learning / 4 + 1);
         let (life, deadline) = match from.kind {
@@ -317,7 +291,7 @@ impl Engine {
             Kind::Mobile => (Life::Live, NEVER),
             _ => (Life::Orphan, now.uptime_ms + learning + spread),
         };
-        let node = match from.node.as_str() {
+        let node = match from.node {
             "" => NO_NODE,
             name => self.nodes.find_or_add(name, self.shared.limits.nodes_max).map_or(NO_NODE, |node| {
                 slot.tenant.hot.nodes.fetch_or(1 << (node.index % 64), Ordering::SeqCst);
@@ -325,7 +299,7 @@ impl Engine {
             }),
         };
         let mut session = Session {
-            name: from.session.clone(),
+            name: Name::from(from.session),
             subject,
             epoch: 0,
             seq: 0,

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use explain::{Explanation, Step};
-pub use install::{RestoredSession, RestoredTombstone};
+pub use install::RestoredTombstone;
 pub use plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan, Timers};
 pub use roster::{EndOutcome, InventoryReport, NodeFault, NodeReport};
 pub use rules::is_emergency_number;

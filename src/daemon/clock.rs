@@ -1,0 +1,70 @@
+//! The only file that reads the OS clocks: everything else is told the time.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::engine::Now;
+
+/// Tells the time, once per request, at the edge.
+pub trait Clock: Send + Sync + 'static {
+    /// The present instant: monotonic for leases (H1), wall clock for contracts (H2).
+    fn now(&self) -> Now;
+}
+
+/// The clocks of the machine.
+#[derive(Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// Uptime counts from here.
+    #[allow(clippy::disallowed_methods, reason = "this is the place")]
+    pub fn start() -> Self {
+        SystemClock { started: Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the place")]
+    fn now(&self) -> Now {
+        // A second of head start, so that no instant of the process is 0.
+        let uptime_ms = self.started.elapsed().as_millis() as u64 + 1_000;
+        let utc_ms = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => since.as_millis() as i64,
+            Err(before) => -(before.duration().as_millis() as i64),
+        };
+        Now { uptime_ms, utc_ms }
+    }
+}
+
+/// A clock that stands until it is moved: for tests and simulations.
+#[derive(Debug)]
+pub struct ManualClock {
+    uptime_ms: AtomicU64,
+    utc_ms: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock that stands at an instant.
+    pub fn new(now: Now) -> Self {
+        ManualClock { uptime_ms: AtomicU64::new(now.uptime_ms), utc_ms: AtomicI64::new(now.utc_ms) }
+    }
+
+    /// Lets time pass, milliseconds.
+    pub fn advance(&self, by_ms: u64) {
+        self.uptime_ms.fetch_add(by_ms, Ordering::SeqCst);
+        self.utc_ms.fetch_add(by_ms as i64, Ordering::SeqCst);
+    }
+
+    /// Moves the wall clock alone, milliseconds.
+    pub fn step_wall(&self, by_ms: i64) {
+        self.utc_ms.fetch_add(by_ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        Now { uptime_ms: self.uptime_ms.load(Ordering::SeqCst), utc_ms: self.utc_ms.load(Ordering::SeqCst) }
+    }
+}
