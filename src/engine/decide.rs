@@ -70,7 +70,7 @@ impl Ask<'_> {
         match stripe.find(hash, self.session) {
             Some(entry) if entry.is_live() && entry.counts() => return (decision, Stored::Known),
             Some(entry) if entry.is_live() => {
-                if !entry.is_newer_than(node, self.stamp) {
+                if !entry.is_newer_than(node, self.order()) {
                     self.renew(hash, &mut stripe, changes);
                 }
                 decision.ttl_ms = self.life_ms(&mut stripe, hash);
@@ -163,7 +163,7 @@ impl Ask<'_> {
                 if !self.tenant.is_subject(entry.subject, self.subject) {
                     return Some((self.denied(Code::DenyConflict, Detail::None, word), Stored::No));
                 }
-                if past || entry.is_newer_than(node, self.stamp) {
+                if past || entry.is_newer_than(node, self.order()) {
                     return stale();
                 }
                 let first = entry.first;
@@ -229,7 +229,7 @@ impl Ask<'_> {
 
     /// Remembers that this node has sessions here, before its epoch is looked at: a sweep that begins a new
     /// epoch either finds this tenant or is seen here.
-    fn mark_node(&self) {
+    pub(crate) fn mark_node(&self) {
         let Some(node) = self.node else { return };
         let bit = 1u64 << (node.index % 64);
         if self.tenant.hot.nodes.load(Ordering::SeqCst) & bit == 0 {
@@ -290,7 +290,7 @@ impl Ask<'_> {
         put(self.tenant, stripe, hash, session);
     }
 
-    fn order(&self) -> (Option<u64>, Option<u64>) {
+    pub(crate) fn order(&self) -> (Option<u64>, Option<u64>) {
         match self.stamp {
             Some(stamp) => (Some(stamp.epoch), Some(stamp.seq)),
             None => (self.message.epoch, None),
@@ -298,7 +298,7 @@ impl Ask<'_> {
     }
 
     /// A known session was heard of again (G1, G6).
-    fn renew(&self, hash: u64, stripe: &mut Stripe, changes: &mut impl Changes) {
+    pub(crate) fn renew(&self, hash: u64, stripe: &mut Stripe, changes: &mut impl Changes) {
         let node = self.node_index();
         let Some(entry) = stripe.find(hash, self.session) else { return };
         let moved = entry.node != node;
@@ -370,8 +370,7 @@ pub(crate) fn release(ask: &Ask<'_>, message: &Release<'_>, changes: &mut impl C
         return none;
     };
     let foreign = message.node.is_some() && entry.node != node;
-    let past = ask.node.is_some_and(|node| node.is_past(message.epoch));
-    if foreign || past || entry.is_newer_than(node, stamp) {
+    if foreign || entry.is_newer_than(node, (message.epoch, message.seq)) {
         return ask.answer(Code::IgnoreStale, Detail::None, word);
     }
     let outbound = entry.kind == Kind::Call && entry.direction == Some(Direction::Outbound);

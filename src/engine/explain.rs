@@ -106,7 +106,9 @@ impl Engine {
         if let Some(known) = self.known(now, home, message, &subject, &session, trace) {
             return known;
         }
-        self.seat_outlook(home, message, &subject, (never_deny, lifeline), trace)
+        let hash = home.tenant.hash(&session);
+        let has_room = home.tenant.stripe(hash).lock().find(hash, &session).is_some_and(|entry| entry.is_live());
+        self.seat_outlook(home, message, &subject, (never_deny, lifeline, has_room), trace)
     }
 
     /// Claim id, epoch and tombstone.
@@ -123,7 +125,7 @@ impl Engine {
             Some(entry) if entry.is_live() && entry.counts() => {
                 let verdict = if !tenant.is_subject(entry.subject, subject) {
                     (Code::DenyConflict, Detail::None)
-                } else if past || entry.is_newer_than(index, stamp) {
+                } else if past || entry.is_newer_than(index, (message.epoch, message.seq)) {
                     (Code::IgnoreStale, Detail::None)
                 } else {
                     (Code::AllowSame, Detail::None)
@@ -149,7 +151,7 @@ impl Engine {
         slot: &Slot,
         message: &Acquire<'_>,
         subject: &str,
-        (never_deny, lifeline): (bool, bool),
+        (never_deny, lifeline, has_room): (bool, bool, bool),
         trace: &mut Trace,
     ) -> (Code, Detail) {
         let tenant = &slot.tenant;
@@ -178,7 +180,7 @@ impl Engine {
         let outlook = outlook(tenant, &terms, trace);
         let sessions = tenant.hot.sessions.load(Ordering::Relaxed);
         let limits = &self.shared.limits;
-        if sessions < limits.sessions_per_tenant_max && self.session_total() < limits.sessions_max {
+        if has_room || (sessions < limits.sessions_per_tenant_max && self.session_total() < limits.sessions_max) {
             return outlook;
         }
         trace.step("limits", format!("{sessions} live sessions"), "the daemon's limit is reached");

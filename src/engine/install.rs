@@ -240,6 +240,9 @@ impl Engine {
         let slot = unknown.entry(Name::from(tenant)).or_insert_with(|| {
             let tenant = Arc::new(self.new_tenant(Name::from(tenant), Some(0), now));
             tenant.seats.set(now.uptime_ms, Some(0), Standing::Ended as u8, false);
+            let drain_at = now.uptime_ms + world.unknown.end_drain_ms;
+            tenant.hot.drain_at.store(drain_at, Ordering::Release);
+            tenant.due_at(drain_at);
             Slot { tenant, policy: Arc::clone(&world.unknown), configured: false }
         });
         slot.clone()

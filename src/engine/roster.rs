@@ -1,8 +1,9 @@
 //! What nodes say of themselves: hello, heartbeat, goodbye, inventory; and what admins end by hand.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use super::decide::{self, End, Stored, end_session};
+use super::decide::{self, Ask, End, Stored, end_session};
 use super::node::Node;
 use super::session::{Acquire, Changes, Kind, Now, Reason, Stamp};
 use super::sync::Ordering;
@@ -216,50 +217,61 @@ impl Engine {
         Ok(report)
     }
 
-    /// One listed session of an inventory.
+    /// One listed session of an inventory: what is known is confirmed as it is, what is not is adopted.
     fn confirm(
         &self,
         world: &World,
         now: Now,
-        node: &Node,
+        node: &Arc<Node>,
         taken: Stamp,
         message: &Acquire<'_>,
         changes: &mut impl Changes,
     ) -> Stored {
-        let stamp = message.seq.map_or(taken, |seq| Stamp { epoch: taken.epoch, seq });
         let (Some(session), Some((tenant, borrowed))) = (message.session, world.home(message.tenant)) else {
             return Stored::No;
         };
         let Some(slot) = world.tenants.get(tenant) else { return Stored::No };
-        let session = if borrowed { super::borrowed_id(message.tenant, session) } else { session.to_owned() };
-        let tenant = &slot.tenant;
-        let hash = tenant.hash(&session);
-        let mut stamp_to_store = stamp;
-        {
-            let mut stripe = tenant.stripe(hash).lock();
-            match stripe.find(hash, &session) {
-                // What the table knows is newer than the list's own entry: it stays, and is confirmed.
-                Some(entry) if entry.is_live() => {
-                    if let (true, Some(own)) = (entry.node == node.index, entry.stamp()) {
-                        stamp_to_store = stamp.max(own);
-                    }
+        let own_name = |id: &str| if borrowed { super::borrowed_id(message.tenant, id) } else { id.to_owned() };
+        let (session, subject) = (own_name(session), own_name(message.subject.unwrap_or("")));
+        let stamp = message.seq.map_or(taken, |seq| Stamp { epoch: taken.epoch, seq });
+        let hash = slot.tenant.hash(&session);
+        let mut stripe = slot.tenant.stripe(hash).lock();
+        match stripe.find(hash, &session) {
+            Some(entry) if entry.is_live() => {
+                if entry.counts() && !slot.tenant.is_subject(entry.subject, &subject) {
+                    return Stored::No;
+                }
+                // What the table knows may be newer than the list's own entry: then it keeps its number.
+                let newer = entry.is_newer_than(node.index, (Some(stamp.epoch), Some(stamp.seq)));
+                let stamp = entry.stamp().filter(|_| newer).unwrap_or(stamp);
+                let ask = Ask {
+                    now,
+                    tenant: &slot.tenant,
+                    policy: &slot.policy,
+                    timers: &world.timers,
+                    node: Some(node),
+                    directory: &self.nodes.directory(),
+                    session: &session,
+                    subject: &subject,
+                    message,
+                    stamp: Some(stamp),
+                };
+                ask.mark_node();
+                ask.renew(hash, &mut stripe, changes);
+                return Stored::Known;
+            }
+            Some(entry) if entry.deadline > now.uptime_ms && entry.node == node.index => {
+                if entry.stamp().is_some_and(|own| own > taken) {
+                    return Stored::No;
                 }
                 // The list was taken later than the release: it lives, whatever its own entry's number is.
-                Some(entry) if entry.deadline > now.uptime_ms && entry.node == node.index => {
-                    if entry.stamp().is_some_and(|own| own > taken) {
-                        return Stored::No;
-                    }
-                    let version = stripe.next_version();
-                    if let Some(entry) = stripe.find(hash, &session) {
-                        entry.deadline = 0;
-                        entry.version = version;
-                    }
-                }
-                _ => {}
+                entry.deadline = 0;
             }
+            _ => {}
         }
-        let message = Acquire { seq: Some(stamp_to_store.seq), ..message.clone() };
-        self.acquire_as(now, &message, Some(stamp_to_store), changes).map_or(Stored::No, |(_, stored)| stored)
+        drop(stripe);
+        let message = Acquire { seq: Some(stamp.seq), ..message.clone() };
+        self.acquire_as(now, &message, Some(stamp), changes).map_or(Stored::No, |(_, stored)| stored)
     }
 
     /// Ends one session by hand; a live call only with `force`.

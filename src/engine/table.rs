@@ -150,9 +150,11 @@ impl Session {
         }
     }
 
-    /// Whether a message of this node and stamp is older than what the entry has seen (G5).
-    pub(crate) fn is_newer_than(&self, node: u32, stamp: Option<Stamp>) -> bool {
-        self.node == node && matches!((stamp, self.stamp()), (Some(message), Some(own)) if message < own)
+    /// Whether a message of this node, epoch and seq is older than what the entry has seen (G5).
+    pub(crate) fn is_newer_than(&self, node: u32, (epoch, seq): (Option<u64>, Option<u64>)) -> bool {
+        let (Some(epoch), Some(own)) = (epoch, self.epoch()) else { return false };
+        let seqs = (seq, self.stamp().map(|stamp| stamp.seq));
+        self.node == node && (epoch < own || (epoch == own && matches!(seqs, (Some(seq), Some(own)) if seq < own)))
     }
 
     /// Whether this entry, a tombstone, blocks an acquire of this node and stamp (G5).
