@@ -10,11 +10,12 @@ use toml::de::DeTable;
 
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
-use super::reader::{Cx, Table, quoted, rfc3339};
+use super::reader::Table;
 use super::sections;
 use super::settings::{Pool, Settings, state_dir};
 use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Source, TENANT_FILE_BYTES_MAX};
 use super::tenant::{self, Base, Shared, Tenant};
+use super::value::{Cx, quoted, rfc3339};
 use super::words::nearest;
 use crate::engine::plan::{Plan, PoolPlan};
 use crate::engine::session::Name;

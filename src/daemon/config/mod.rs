@@ -1,8 +1,9 @@
 //! TOML files become settings and tenants: read, validated, compared, watched, and the last good ones kept.
 //!
-//! Reading order: `settings` and `rules` say what there is, `reader` how one value is read and complained
-//! about, `sections` and `tenant` how all are, `load` how a whole configuration is or is not good.
+//! Reading order: `settings` and `rules` say what there is, `value` and `reader` how they are read and
+//! complained about, `sections` and `tenant` how all are, `load` how a whole configuration is or is not good.
 
+mod diff;
 mod load;
 mod origin;
 mod problem;
@@ -12,8 +13,10 @@ mod sections;
 mod settings;
 mod source;
 mod tenant;
+mod value;
 mod words;
 
+pub use diff::{Diff, Quota, SettingDiff, Shrink, TenantDiff, diff, shrink};
 pub use load::{Config, load, load_from};
 pub use origin::{Effective, Origin, render as render_effective};
 pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};

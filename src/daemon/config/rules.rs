@@ -2,8 +2,9 @@
 
 use super::origin::Effective;
 use super::problem::Problems;
-use super::reader::{Cx, Table, quoted};
+use super::reader::Table;
 use super::source::Source;
+use super::value::{Cx, quoted};
 use super::words::{
     AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PriceMode, Profile, Refund, TransferOut,
     TransferredOutbound,

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use super::reader::{Cx, Item, Table, quoted};
+use super::reader::Table;
 use super::settings::{
     Address, Auth, Events, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
     Settings, TOKENS_MAX, Tls, Token, Trial,
 };
+use super::value::{Cx, Item, quoted};
 use super::words::{Protocol, Role, nearest};
 use crate::engine::session::{Name, check_tenant};
 
@@ -310,6 +311,7 @@ fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {
             for (byte, pair) in sha256.iter_mut().zip(digits.chunks_exact(2)) {
                 *byte = (pair[0] << 4) | pair[1];
             }
+            entry.noted(cx, "sha256", || quoted(&format!("{}...", text[..8].to_lowercase())));
             Some(sha256)
         }
         None => {
@@ -392,8 +394,9 @@ fn read_events(cx: &mut Cx<'_>, mut table: Table<'_, '_>, events: &mut Events) {
 }
 
 fn read_pool(cx: &mut Cx<'_>, mut table: Table<'_, '_>, pools: &mut Vec<Pool>) {
-    let id = match table.item("id") {
-        Some(item) => item.text(cx).and_then(|id| Some((tenant_id(cx, &item, &id)?, item))),
+    let id = match table.text_opt(cx, "id") {
+        Some((id, item)) => tenant_id(cx, &item, &id).map(|id| (id, item)),
+        None if table.has("id") => None,
         None => {
             table.missing(cx, "id", "write the name that tenants use as `pool`");
             None

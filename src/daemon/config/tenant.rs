@@ -5,10 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use super::reader::{Cx, Item, Table, quoted, rfc3339};
+use super::reader::Table;
 use super::rules::Rules;
 use super::sections::tenant_id;
 use super::settings::{SEATS_MAX, Settings};
+use super::value::{Cx, Item, quoted, rfc3339};
 use super::words::{nearest, one_of};
 use crate::engine::plan::{Entitled, Policy, TenantPlan};
 use crate::engine::session::{Name, Standing, check_word};
@@ -144,7 +145,8 @@ pub(crate) fn read(
 }
 
 fn read_id(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, stem: Option<&str>) -> Option<Name> {
-    let Some(item) = table.item("id") else {
+    if !table.has("id") {
+        table.item("id");
         let Some(stem) = stem else {
             table.missing(cx, "id", "write the id that nodes ask with: 1 to 64 of a-z 0-9 . _ -");
             return None;
@@ -157,8 +159,8 @@ fn read_id(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, stem: Option<&str>) -> Op
         let problem = cx.fault(&(0..0), "id", format!("the file name is not a tenant id: {}", quoted(stem)));
         cx.problems.push(problem.help("rename the file: an id is 1 to 64 of a-z 0-9 . _ -"));
         return None;
-    };
-    let text = item.text(cx)?;
+    }
+    let (text, item) = table.text_opt(cx, "id")?;
     let id = tenant_id(cx, &item, &text)?;
     if let Some(stem) = stem
         && stem != id
