@@ -4,27 +4,36 @@
 //! complained about, `sections` and `tenant` how all are, `load` how a whole configuration is or is not good.
 
 mod diff;
+mod last_good;
 mod load;
 mod origin;
 mod problem;
 mod reader;
+mod reload;
 mod rules;
 mod sections;
 mod settings;
 mod source;
 mod tenant;
 mod value;
+mod watch;
 mod words;
 
 pub use diff::{Diff, Quota, SettingDiff, Shrink, TenantDiff, diff, shrink};
+pub use last_good::{Boot, FOLDER as LAST_GOOD_FOLDER, load_for_boot, recall, store};
 pub use load::{Config, load, load_from};
 pub use origin::{Effective, Origin, render as render_effective};
 pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};
+pub use reload::{Rejection, Reload, Running};
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
 pub use source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory, TENANT_FILE_BYTES_MAX};
 pub use tenant::{ADDONS_MAX, CHANGES_MAX, GROUPS_MAX, Tenant, standing};
+pub use watch::{SETTLE, Watch};
 pub use words::*;
+
+/// What `usherd config init` writes: every key with its default and its reason.
+pub const INIT: &str = include_str!("../../../config/usherd.toml");
 
 #[cfg(test)]
 mod tests;

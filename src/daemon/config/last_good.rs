@@ -1,0 +1,237 @@
+//! Keeps the files of the last good configuration, and starts with them when the present ones are bad (I21).
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use toml::de::{DeTable, DeValue};
+
+use super::load::{Config, load_from};
+use super::problem::Problem;
+use super::settings::state_dir;
+use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory};
+
+/// The folder in the state directory.
+pub const FOLDER: &str = "last-good";
+/// The file in that folder: all texts in one, so that one rename replaces all of them at once.
+const FILE: &str = "config.json";
+const FORMAT: u32 = 1;
+/// Largest file that is read back, in bytes.
+const BYTES_MAX: usize = 1 << 30;
+
+/// A configuration to start with.
+#[derive(Debug)]
+pub struct Boot {
+    /// It.
+    pub config: Config,
+    /// Why it is not the one that the files say but the last good one; empty where it is.
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    format: u32,
+    hash: String,
+    main: String,
+    files: BTreeMap<String, String>,
+}
+
+/// Stores the files of a good configuration in the state directory, all or nothing: a temporary file is
+/// written, synced and renamed over the one before. Does nothing where the same is stored already.
+///
+/// # Errors
+/// What the file system says; the one stored before is then still there. Paths that are not UTF-8 are refused.
+pub fn store(state: &Path, config: &Config) -> std::io::Result<()> {
+    if read_back(state).is_ok_and(|stored| stored.hash() == config.hash) {
+        return Ok(());
+    }
+    let base = config.main().parent().unwrap_or(Path::new(""));
+    let name = |path: &Path| {
+        let name = path.strip_prefix(base).unwrap_or(path).to_str().map(str::to_owned);
+        name.ok_or_else(|| std::io::Error::other(format!("{} is not UTF-8", path.display())))
+    };
+    let mut files = BTreeMap::new();
+    for (path, bytes) in &config.contents.files {
+        files.insert(name(path)?, String::from_utf8_lossy(bytes).into_owned());
+    }
+    let stored = Stored { format: FORMAT, hash: config.hash.clone(), main: name(config.main())?, files };
+    let folder = state.join(FOLDER);
+    let bytes = serde_json::to_vec(&stored)?;
+    std::fs::create_dir_all(&folder)?;
+    let temporary = folder.join(format!("{FILE}.{}.tmp", std::process::id()));
+    let written = write_synced(&temporary, &bytes).and_then(|()| std::fs::rename(&temporary, folder.join(FILE)));
+    if written.is_err() {
+        // The half-written file is of no use to anybody; that it stays is no harm either.
+        let _ = std::fs::remove_file(&temporary);
+        return written;
+    }
+    std::fs::File::open(&folder)?.sync_all()
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The last good configuration, as if its files stood where `main` is.
+///
+/// # Errors
+/// Why there is none: nothing stored, damaged, of another format, or no longer good by today's rules.
+pub fn recall(state: &Path, main: &Path, now: DateTime<Utc>) -> Result<Config, Vec<Problem>> {
+    let stored = read_back(state).map_err(|problem| vec![*problem])?;
+    let base = main.parent().unwrap_or(Path::new(""));
+    let place = |path: PathBuf| if path == stored.main { main.to_owned() } else { base.join(path) };
+    let files = stored.files.into_iter().map(|(path, bytes)| (place(path), bytes)).collect();
+    load_from(&Memory(files), main, now)
+}
+
+/// What is stored, with paths relative to the folder of `usherd.toml`.
+fn read_back(state: &Path) -> Result<Contents, Box<Problem>> {
+    let path = state.join(FOLDER).join(FILE);
+    let problem = |why: String| Box::new(Problem::of_file(path.display().to_string(), why));
+    let bytes =
+        Disk.read(&path, BYTES_MAX).map_err(|why| problem(format!("there is no last good configuration: it {why}")))?;
+    let stored: Stored = serde_json::from_slice(&bytes)
+        .map_err(|error| problem(format!("the last good configuration is damaged: {error}")))?;
+    if stored.format != FORMAT {
+        return Err(problem(format!("the last good configuration has format {}, not {FORMAT}", stored.format)));
+    }
+    let files = stored.files.into_iter().map(|(path, text)| (PathBuf::from(path), Arc::from(text.into_bytes())));
+    let contents = Contents { main: stored.main.into(), files: files.collect() };
+    if contents.hash() != stored.hash {
+        return Err(problem("the last good configuration is damaged: its hash is another".to_owned()));
+    }
+    Ok(contents)
+}
+
+/// Reads the configuration for a start: the files, or where they are bad the last good one (I21).
+/// `from_systemd` is `$STATE_DIRECTORY`.
+///
+/// # Errors
+/// Where there is neither: the problems of the files, and those of the last good configuration at the end.
+pub fn load_for_boot(main: &Path, from_systemd: Option<&str>, now: DateTime<Utc>) -> Result<Boot, Vec<Problem>> {
+    let mut problems = match load_from(&Disk, main, now) {
+        Ok(config) => return Ok(Boot { config, problems: Vec::new() }),
+        Err(problems) => problems,
+    };
+    for state in state_dirs(main, from_systemd) {
+        match recall(&state, main, now) {
+            Ok(config) => return Ok(Boot { config, problems }),
+            Err(why) => problems.extend(why),
+        }
+    }
+    Err(problems)
+}
+
+/// Where the last good configuration may be: where a bad file still says it is, else where it is by default.
+fn state_dirs(main: &Path, from_systemd: Option<&str>) -> Vec<PathBuf> {
+    let text = Disk.read(main, MAIN_BYTES_MAX).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let configured = document
+        .get_ref()
+        .get("server")
+        .and_then(|server| server.get_ref().get("state_dir"))
+        .and_then(|value| if let DeValue::String(text) = value.get_ref() { Some(text.as_ref()) } else { None });
+    let mut dirs = vec![state_dir("", from_systemd, main)];
+    if let Some(configured) = configured.filter(|configured| !configured.is_empty()) {
+        dirs.insert(0, state_dir(configured, from_systemd, main));
+    }
+    dirs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::now;
+    use super::*;
+
+    const PAID: &str = "kind = \"paid\"\nseats = 10\n";
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("tenants.d")).unwrap();
+        std::fs::write(dir.path().join("usherd.toml"), "[server]\nstate_dir = \"kept\"\n").unwrap();
+        std::fs::write(dir.path().join("tenants.d/a.toml"), PAID).unwrap();
+        let main = dir.path().join("usherd.toml");
+        (dir, main)
+    }
+
+    fn boot(main: &Path) -> Result<Boot, Vec<Problem>> {
+        load_for_boot(main, None, now())
+    }
+
+    #[test]
+    fn bad_files_at_the_start_fall_back_to_the_last_good_ones_i21() {
+        let (dir, main) = folder();
+        let good = boot(&main).unwrap();
+        assert!(good.problems.is_empty());
+        let state = good.config.state_dir(None);
+        assert_eq!(state, dir.path().join("kept"));
+        store(&state, &good.config).unwrap();
+        std::fs::write(dir.path().join("tenants.d/a.toml"), "seats = -1").unwrap();
+        let fallen = boot(&main).unwrap();
+        assert_eq!(fallen.config.hash, good.config.hash);
+        assert_eq!(fallen.config.tenants["a"].record.seats, Some(10));
+        assert!(fallen.problems.iter().any(|problem| problem.key_path == "seats"));
+        std::fs::write(&main, "[server]\nstate_dir = \"kept\"\n\n= broken").unwrap();
+        assert_eq!(boot(&main).unwrap().config.hash, good.config.hash);
+        std::fs::remove_file(dir.path().join("tenants.d/a.toml")).unwrap();
+        std::fs::write(&main, "").unwrap();
+        assert!(boot(&main).unwrap().config.tenants.is_empty(), "good files win, though they say less");
+    }
+
+    #[test]
+    fn without_a_last_good_one_both_reasons_are_given() {
+        let (dir, main) = folder();
+        std::fs::write(dir.path().join("tenants.d/a.toml"), "seats = -1").unwrap();
+        let problems = boot(&main).unwrap_err();
+        assert!(problems.len() >= 2);
+        assert!(problems.last().unwrap().message.contains("there is no last good configuration"));
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_one_is_not_used() {
+        let (dir, main) = folder();
+        let config = boot(&main).unwrap().config;
+        let state = dir.path().join("kept");
+        store(&state, &config).unwrap();
+        let path = state.join(FOLDER).join(FILE);
+        let stored = std::fs::read_to_string(&path).unwrap();
+        let cases = [
+            ("\"format\":1", "\"format\":2", "has format 2, not 1"),
+            ("seats = 10", "seats = 99", "its hash is another"),
+            ("\"hash\"", "\"hush\"", "is damaged"),
+        ];
+        for (from, to, why) in cases {
+            std::fs::write(&path, stored.replace(from, to)).unwrap();
+            let problems = recall(&state, &main, now()).unwrap_err();
+            assert!(problems[0].message.contains(why), "{}", problems[0]);
+        }
+        std::fs::write(&path, &stored).unwrap();
+        assert_eq!(recall(&state, &main, now()).unwrap().hash, config.hash);
+        let other = dir.path().join("other.toml");
+        std::fs::write(&other, "[server]\nstate_dir = \"kept\"\nx = 1\n").unwrap();
+        let moved = boot(&other).unwrap().config;
+        assert_eq!((moved.main(), moved.tenants.len()), (other.as_path(), 1));
+    }
+
+    #[test]
+    fn storing_replaces_and_leaves_nothing_behind() {
+        let (dir, main) = folder();
+        let state = dir.path().join("kept");
+        for seats in [10, 11, 11] {
+            let text = format!("kind = \"paid\"\nseats = {seats}\n");
+            std::fs::write(dir.path().join("tenants.d/a.toml"), text).unwrap();
+            store(&state, &boot(&main).unwrap().config).unwrap();
+            assert_eq!(recall(&state, &main, now()).unwrap().tenants["a"].record.seats, Some(seats));
+            assert_eq!(std::fs::read_dir(state.join(FOLDER)).unwrap().count(), 1);
+        }
+        let blocked = dir.path().join("usherd.toml/below");
+        assert!(store(&blocked, &boot(&main).unwrap().config).is_err());
+    }
+}

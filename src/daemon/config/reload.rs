@@ -1,0 +1,127 @@
+//! The running configuration, and the one way in which it becomes another: parse, validate, diff, swap.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::diff::{Diff, Shrink, diff, shrink};
+use super::load::{Config, load_from};
+use super::problem::{Problem, render};
+use super::source::Files;
+
+/// The running configuration. Reading it never waits; changing it is one at a time.
+#[derive(Debug)]
+pub struct Running {
+    current: ArcSwap<Config>,
+    main: PathBuf,
+    turn: Mutex<()>,
+}
+
+/// What came of a reload that was not rejected.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// What is in force from now on (or would be, of a dry run).
+    pub config: Arc<Config>,
+    /// Against what was in force before.
+    pub diff: Diff,
+    /// Whether any byte of the files is another.
+    pub unchanged: bool,
+}
+
+/// Why a reload changed nothing (I20).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "rejected", rename_all = "snake_case")]
+pub enum Rejection {
+    /// The files are bad.
+    Invalid {
+        /// Every reason, never empty.
+        problems: Vec<Problem>,
+    },
+    /// They are good, but too much would go at once.
+    Shrinks {
+        /// How much.
+        shrink: Shrink,
+        /// The place of the configuration, with the same sentence.
+        problems: Vec<Problem>,
+    },
+}
+
+impl Rejection {
+    /// Every reason with file and line; never empty.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Rejection::Invalid { problems } | Rejection::Shrinks { problems, .. } => problems,
+        }
+    }
+}
+
+impl std::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&render(self.problems(), false))
+    }
+}
+
+impl Running {
+    /// Starts with a configuration; later ones are read from the same place.
+    pub fn new(config: Config) -> Self {
+        let main = config.main().to_owned();
+        Running { current: ArcSwap::from_pointee(config), main, turn: Mutex::new(()) }
+    }
+
+    /// What is in force.
+    pub fn get(&self) -> Arc<Config> {
+        self.current.load_full()
+    }
+
+    /// What a reload would do: reads and compares, changes nothing. `occupancy` as in [`diff`].
+    ///
+    /// # Errors
+    /// Why it would be rejected.
+    pub fn plan(
+        &self,
+        files: &dyn Files,
+        now: DateTime<Utc>,
+        force: bool,
+        occupancy: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Reload, Rejection> {
+        let old = self.get();
+        let new = load_from(files, &self.main, now).map_err(|problems| Rejection::Invalid { problems })?;
+        if !force && let Some(shrink) = shrink(&old, &new, now) {
+            let file = self.main.display().to_string();
+            let problem = Problem::of_file(file, shrink.message.clone()).help("`usherd plan` shows what would go");
+            return Err(Rejection::Shrinks { shrink, problems: vec![problem] });
+        }
+        let unchanged = new.hash == old.hash;
+        let diff = if unchanged { Diff::default() } else { diff(&old, &new, now, occupancy) };
+        Ok(Reload { config: Arc::new(new), diff, unchanged })
+    }
+
+    /// Reads, compares, and puts in force: `install` gets the new configuration just before it becomes the
+    /// one that [`Running::get`] gives, and is not called where not a byte has changed. Reloads wait for each
+    /// other here.
+    ///
+    /// # Errors
+    /// Why it was rejected; what was in force then still is.
+    pub fn reload(
+        &self,
+        files: &dyn Files,
+        now: DateTime<Utc>,
+        force: bool,
+        occupancy: impl Fn(&str) -> Option<u32>,
+        install: impl FnOnce(&Reload),
+    ) -> Result<Reload, Rejection> {
+        let _turn = self.turn.lock();
+        let mut reload = self.plan(files, now, force, occupancy)?;
+        if reload.unchanged {
+            reload.config = self.get();
+        } else {
+            install(&reload);
+            self.current.store(Arc::clone(&reload.config));
+        }
+        Ok(reload)
+    }
+}

@@ -1,0 +1,363 @@
+//! Watches the configuration files and tells when their contents have changed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use toml::de::{DeTable, DeValue};
+
+use super::settings::TenantsDir;
+use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, TENANT_FILE_BYTES_MAX};
+
+/// How long the files must be at rest before they are looked at.
+pub const SETTLE: Duration = Duration::from_millis(250);
+/// Events after which they are looked at although they are not at rest.
+const EVENTS_MAX: usize = 1_000;
+
+/// What the thread is woken by.
+enum Wake {
+    /// Something moved in a watched folder.
+    Event,
+    /// The watch is over.
+    Stop,
+}
+
+/// A running watch; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    wake: SyncSender<Wake>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Watches the folders of `usherd.toml` and of the tenant files (not the files themselves: editors,
+    /// rsync and Kubernetes replace those). When the contents were at rest for `settle` and are not those of
+    /// `hash` any more, nor those told last, `changed` is called with the new hash, on the watch's own
+    /// thread. Whether they are good is not its business: a reload says so.
+    ///
+    /// # Errors
+    /// What the operating system says, as when the limit on inotify watches is reached.
+    pub fn start(
+        main: &Path,
+        hash: String,
+        settle: Duration,
+        changed: impl FnMut(String) + Send + 'static,
+    ) -> notify::Result<Watch> {
+        let (wake, woken) = sync_channel(EVENTS_MAX);
+        let events = wake.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let matters = event.as_ref().map_or(true, |event| is_change(event.kind));
+            if matters {
+                // A full channel has events enough to make the thread look again.
+                let _ = events.try_send(Wake::Event);
+            }
+        })?;
+        let mut eyes = Eyes { watcher, watched: BTreeSet::new(), main: main.to_owned() };
+        eyes.refresh()?;
+        let told = Told { hash, settle, changed };
+        let thread = std::thread::Builder::new().name("usherd-watch".to_owned()).spawn(move || run(eyes, told, &woken));
+        Ok(Watch { wake, thread: Some(thread.map_err(notify::Error::io)?) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut stop = Wake::Stop;
+        while let Err(TrySendError::Full(back)) = self.wake.try_send(stop) {
+            stop = back;
+            std::thread::yield_now();
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic of the callback was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Told<F> {
+    hash: String,
+    settle: Duration,
+    changed: F,
+}
+
+fn run<F: FnMut(String)>(mut eyes: Eyes, mut told: Told<F>, woken: &Receiver<Wake>) {
+    // The files may have moved between the reading that gave the hash and the first watch.
+    let mut look = true;
+    loop {
+        if look {
+            let before = eyes.watched.clone();
+            if let Err(error) = eyes.refresh() {
+                tracing::warn!(%error, "a configuration folder cannot be watched");
+            }
+            let hash = contents_hash(&eyes.main);
+            if hash != told.hash {
+                told.hash.clone_from(&hash);
+                (told.changed)(hash);
+            }
+            // A folder that is new to the watch may have changed before it was watched.
+            look = before != eyes.watched;
+            continue;
+        }
+        match woken.recv() {
+            Ok(Wake::Event) => {}
+            Ok(Wake::Stop) | Err(_) => return,
+        }
+        if !settled(woken, told.settle) {
+            return;
+        }
+        look = true;
+    }
+}
+
+/// Waits until nothing happens for a while, or enough has; `false`: the watch is over.
+fn settled(woken: &Receiver<Wake>, settle: Duration) -> bool {
+    for _ in 0..EVENTS_MAX {
+        match woken.recv_timeout(settle) {
+            Ok(Wake::Event) => {}
+            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => return true,
+        }
+    }
+    true
+}
+
+/// Reading a file is an event too, also our own reading; only what may change contents matters.
+fn is_change(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+/// The watched folders.
+struct Eyes {
+    watcher: RecommendedWatcher,
+    /// Each with the inode it had: a folder that was replaced must be watched anew.
+    watched: BTreeSet<(PathBuf, u64)>,
+    main: PathBuf,
+}
+
+impl Eyes {
+    /// Watches what is to be watched now: folders come, go, and are replaced.
+    fn refresh(&mut self) -> notify::Result<()> {
+        let wanted: BTreeSet<(PathBuf, u64)> =
+            folders(&self.main).into_iter().filter_map(|dir| Some((dir.clone(), inode(&dir)?))).collect();
+        for (gone, _) in self.watched.difference(&wanted) {
+            // It may be gone from the disk too, and its watch with it.
+            let _ = self.watcher.unwatch(gone);
+        }
+        let mut outcome = Ok(());
+        let mut watched: BTreeSet<_> = self.watched.intersection(&wanted).cloned().collect();
+        for fresh in wanted.difference(&self.watched) {
+            match self.watcher.watch(&fresh.0, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    watched.insert(fresh.clone());
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
+        self.watched = watched;
+        outcome
+    }
+}
+
+fn inode(dir: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(dir).ok().map(|meta| meta.ino())
+}
+
+/// The folder of `usherd.toml`, the tenant folder and the folder it is in; where they are links, the folders
+/// they lead to as well.
+fn folders(main: &Path) -> BTreeSet<PathBuf> {
+    let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    let parent = |path: &Path| here(path.parent().unwrap_or(Path::new("/")));
+    let mut dirs = BTreeSet::from([parent(main)]);
+    if let Some(tenants) = tenants_dir(main) {
+        dirs.insert(parent(&tenants));
+        dirs.insert(tenants);
+    }
+    let led_to: Vec<PathBuf> = dirs
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([main])
+        .filter_map(|path| path.canonicalize().ok())
+        .flat_map(|real| if real.is_dir() { vec![parent(&real), real] } else { vec![parent(&real)] })
+        .collect();
+    let own: BTreeSet<PathBuf> = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
+    dirs.extend(led_to.into_iter().filter(|dir| !own.contains(dir) && dir.parent().is_some()));
+    dirs
+}
+
+/// The tenant folder that `usherd.toml` names, as far as it can be read.
+fn tenants_dir(main: &Path) -> Option<PathBuf> {
+    let text = Disk.read(main, MAIN_BYTES_MAX).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let named = match document.get_ref().get("tenants_dir").map(serde_spanned::Spanned::get_ref) {
+        Some(DeValue::String(named)) => named.clone().into_owned(),
+        _ => TenantsDir::default().0,
+    };
+    (!named.is_empty()).then(|| main.parent().unwrap_or(Path::new("")).join(named))
+}
+
+/// The hash of all contents, as [`super::Config::hash`] where they can all be read.
+fn contents_hash(main: &Path) -> String {
+    let mut contents = Contents { main: main.to_owned(), ..Contents::default() };
+    let mut tenants = tenants_dir(main).and_then(|dir| Disk.list(&dir).ok()).unwrap_or_default();
+    tenants.retain(|path| path != main);
+    let limits = std::iter::once((main, MAIN_BYTES_MAX));
+    for (path, bytes_max) in limits.chain(tenants.iter().map(|path| (path.as_path(), TENANT_FILE_BYTES_MAX))) {
+        let bytes = Disk.read(path, bytes_max).unwrap_or_else(|why| format!("\u{0}{why}").into_bytes());
+        contents.files.insert(path.to_owned(), bytes.into());
+    }
+    contents.hash()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use chrono::DateTime;
+
+    use super::super::load::load_from;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn paid(seats: u32) -> String {
+        format!("kind = \"paid\"\nseats = {seats}\n")
+    }
+
+    fn hash(main: &Path) -> String {
+        load_from(&Disk, main, DateTime::UNIX_EPOCH).unwrap().hash
+    }
+
+    /// A watch, what it tells, and that it tells the hash of the files as they are in the end.
+    struct Seen {
+        _watch: Watch,
+        told: Receiver<String>,
+        main: PathBuf,
+    }
+
+    impl Seen {
+        fn of(main: &Path) -> Seen {
+            let (tell, told) = channel();
+            let watch = Watch::start(main, hash(main), Duration::from_millis(20), move |hash| tell.send(hash).unwrap())
+                .unwrap();
+            Seen { _watch: watch, told, main: main.to_owned() }
+        }
+
+        #[track_caller]
+        fn change(&self, act: impl FnOnce()) {
+            let before = hash(&self.main);
+            act();
+            let wanted = hash(&self.main);
+            assert_ne!(before, wanted, "the test changes nothing");
+            loop {
+                if self.told.recv_timeout(PATIENCE).expect("nothing was told") == wanted {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("tenants.d")).unwrap();
+        fs::write(dir.path().join("usherd.toml"), "").unwrap();
+        fs::write(dir.path().join("tenants.d/a.toml"), paid(1)).unwrap();
+        let main = dir.path().join("usherd.toml");
+        (dir, main)
+    }
+
+    #[test]
+    fn a_file_written_in_place() {
+        let (dir, main) = folder();
+        let seen = Seen::of(&main);
+        seen.change(|| fs::write(dir.path().join("tenants.d/a.toml"), paid(2)).unwrap());
+        seen.change(|| fs::write(&main, "# changed\n").unwrap());
+        seen.change(|| fs::write(dir.path().join("tenants.d/b.toml"), paid(2)).unwrap());
+        seen.change(|| fs::remove_file(dir.path().join("tenants.d/b.toml")).unwrap());
+    }
+
+    #[test]
+    fn a_file_renamed_over() {
+        let (dir, main) = folder();
+        let seen = Seen::of(&main);
+        for (n, target) in ["tenants.d/a.toml", "usherd.toml", "tenants.d/a.toml"].iter().enumerate() {
+            let text = if *target == "usherd.toml" { "# new\n".to_owned() } else { paid(10 + n as u32) };
+            seen.change(|| {
+                let temporary = dir.path().join(format!("{target}.tmp"));
+                fs::write(&temporary, text).unwrap();
+                fs::rename(temporary, dir.path().join(target)).unwrap();
+            });
+        }
+    }
+
+    #[test]
+    fn a_mounted_config_map_swapped() {
+        let dir = tempfile::tempdir().unwrap();
+        let version = |n: u32| {
+            let real = dir.path().join(format!("..v{n}"));
+            fs::create_dir(&real).unwrap();
+            fs::write(real.join("usherd.toml"), format!("tenants_dir = \"\"\n[trial]\nseats = {n}\n")).unwrap();
+            symlink(format!("..v{n}"), dir.path().join("..data_tmp")).unwrap();
+            fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+        };
+        version(1);
+        symlink("..data/usherd.toml", dir.path().join("usherd.toml")).unwrap();
+        let seen = Seen::of(&dir.path().join("usherd.toml"));
+        for n in 2..5 {
+            seen.change(|| {
+                version(n);
+                fs::remove_dir_all(dir.path().join(format!("..v{}", n - 1))).unwrap();
+            });
+        }
+    }
+
+    #[test]
+    fn a_folder_replaced_and_a_link_to_a_folder_swapped() {
+        let (dir, main) = folder();
+        let tenants = dir.path().join("tenants.d");
+        let seen = Seen::of(&main);
+        for n in 2..4 {
+            seen.change(|| {
+                let fresh = dir.path().join("fresh");
+                fs::create_dir(&fresh).unwrap();
+                fs::write(fresh.join("a.toml"), paid(n)).unwrap();
+                fs::rename(&tenants, dir.path().join(format!("old{n}"))).unwrap();
+                fs::rename(&fresh, &tenants).unwrap();
+            });
+            seen.change(|| fs::write(tenants.join("a.toml"), paid(100 + n)).unwrap());
+        }
+        fs::remove_dir_all(&tenants).unwrap();
+        for n in 5..8 {
+            let real = dir.path().join(format!("real{n}"));
+            let swap = || {
+                fs::create_dir(&real).unwrap();
+                fs::write(real.join("a.toml"), paid(n)).unwrap();
+                symlink(&real, dir.path().join("link")).unwrap();
+                fs::rename(dir.path().join("link"), &tenants).unwrap();
+            };
+            if n == 5 {
+                swap()
+            } else {
+                seen.change(swap)
+            }
+            seen.change(|| fs::write(real.join("a.toml"), paid(200 + n)).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_changes_no_content_is_not_told() {
+        let (dir, main) = folder();
+        let seen = Seen::of(&main);
+        fs::write(dir.path().join("tenants.d/README"), "x").unwrap();
+        fs::write(dir.path().join("tenants.d/.a.toml.swp"), "x").unwrap();
+        fs::write(dir.path().join("tenants.d/a.toml"), paid(1)).unwrap();
+        seen.change(|| fs::write(&main, "# last\n").unwrap());
+        assert!(seen.told.try_recv().is_err());
+    }
+}
