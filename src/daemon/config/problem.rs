@@ -161,16 +161,14 @@ fn excerpt(source: &Source, line: &Range<usize>, span: &Range<usize>) -> Excerpt
         from = source.boundary(start.saturating_sub(LINE_BYTES_MAX / 2).max(line.start));
         to = source.boundary((start + LINE_BYTES_MAX / 2).min(line.end));
     }
-    let shown: String = text.get(from..to).unwrap_or_default().to_owned();
-    let marked = (start - from).min(shown.len())..(end.max(start).min(to) - from).min(shown.len());
-    if shown.contains(|c: char| c.is_control() && c != '\t') {
-        let shown: String = shown.chars().map(|c| if c.is_control() && c != '\t' { '?' } else { c }).collect();
-        let marked = marked.start.min(shown.len())..marked.end.min(shown.len());
-        return Excerpt { marked: on_boundaries(&shown, marked), text: shown, label: String::new() };
-    }
-    Excerpt { text: shown, marked, label: String::new() }
+    let obeyed = |c: char| c.is_control() && c != '\t';
+    let shown = text.get(from..to).unwrap_or_default();
+    let shown: String = shown.chars().map(|c| if obeyed(c) { '?' } else { c }).collect();
+    let marked = (start - from).min(shown.len())..(end.min(to) - from).min(shown.len());
+    Excerpt { marked: on_boundaries(&shown, marked), text: shown, label: String::new() }
 }
 
+/// Spans come from parsers, and a fault may stand within a character: the marks must not.
 fn on_boundaries(text: &str, mut marked: Range<usize>) -> Range<usize> {
     while !text.is_char_boundary(marked.start) {
         marked.start -= 1;
