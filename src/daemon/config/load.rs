@@ -13,7 +13,7 @@ use super::problem::{Problem, Problems};
 use super::reader::Table;
 use super::sections;
 use super::settings::{Pool, Settings, state_dir};
-use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Source, TENANT_FILE_BYTES_MAX};
+use super::source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Source, TENANT_FILE_BYTES_MAX};
 use super::tenant::{self, Base, Shared, Tenant};
 use super::value::{Cx, quoted, rfc3339};
 use super::words::nearest;
@@ -246,8 +246,15 @@ fn read_tenant_files(
         problems.push(problem.help(format!("server.tenants_max allows {most}")));
         return;
     }
+    let mut bytes = 0;
     for path in listed.into_iter().filter(|path| *path != main) {
         read_tenant_file(files, &path, set, problems, contents);
+        bytes += contents.files.get(&path).map_or(0, |text| text.len());
+        if bytes > CONTENTS_BYTES_MAX {
+            let message = format!("the tenant files together are larger than {} MiB", CONTENTS_BYTES_MAX >> 20);
+            problems.push(Problem::at(main_source, &places.tenants_dir, "tenants_dir", message));
+            return;
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};
 pub use reload::{Rejection, Reload, Running};
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
-pub use source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory, TENANT_FILE_BYTES_MAX};
+pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, TENANT_FILE_BYTES_MAX};
 pub use tenant::{ADDONS_MAX, CHANGES_MAX, GROUPS_MAX, Tenant, standing};
 pub use watch::{SETTLE, Watch};
 pub use words::*;

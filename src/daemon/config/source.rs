@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 pub const MAIN_BYTES_MAX: usize = 4 << 20;
 /// Largest tenant file, in bytes.
 pub const TENANT_FILE_BYTES_MAX: usize = 256 << 10;
+/// Most bytes of all files together.
+pub const CONTENTS_BYTES_MAX: usize = 512 << 20;
 /// Most directory entries that are looked at.
 const ENTRIES_MAX: usize = 1_000_000;
 
@@ -120,17 +122,22 @@ impl Contents {
     /// SHA-256 over names and contents of all files, in hexadecimal. Names count relative to the folder of
     /// `usherd.toml`, so that the same configuration in another place has the same hash.
     pub fn hash(&self) -> String {
-        let base = self.main.parent().unwrap_or(Path::new(""));
-        let mut hasher = Sha256::new();
-        for (path, bytes) in &self.files {
-            let name = path.strip_prefix(base).unwrap_or(path).as_os_str().as_encoded_bytes();
-            hasher.update((name.len() as u64).to_le_bytes());
-            hasher.update(name);
-            hasher.update((bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash_files(&self.main, self.files.iter().map(|(path, bytes)| (path.as_path(), Arc::clone(bytes))))
     }
+}
+
+/// As [`Contents::hash`], over files that come one by one, sorted by path.
+pub(crate) fn hash_files<'a>(main: &Path, files: impl Iterator<Item = (&'a Path, Arc<[u8]>)>) -> String {
+    let base = main.parent().unwrap_or(Path::new(""));
+    let mut hasher = Sha256::new();
+    for (path, bytes) in files {
+        let name = path.strip_prefix(base).unwrap_or(path).as_os_str().as_encoded_bytes();
+        hasher.update((name.len() as u64).to_le_bytes());
+        hasher.update(name);
+        hasher.update((bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A text and its lines.
@@ -138,6 +145,8 @@ impl Contents {
 pub(crate) struct Source {
     name: String,
     text: String,
+    /// Where each line begins.
+    starts: Vec<usize>,
 }
 
 /// A place in a text.
@@ -153,7 +162,8 @@ pub(crate) struct Place {
 
 impl Source {
     pub(crate) fn new(path: &Path, text: String) -> Self {
-        Source { name: path.display().to_string(), text }
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Source { name: path.display().to_string(), text, starts }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -176,14 +186,10 @@ impl Source {
     /// Line and column of a byte.
     pub(crate) fn place(&self, byte: usize) -> Place {
         let byte = self.boundary(byte);
-        let before = &self.text[..byte];
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let end = self.text[byte..].find('\n').map_or(self.text.len(), |at| byte + at);
+        let line = self.starts.partition_point(|start| *start <= byte);
+        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let end = self.starts.get(line).map_or(self.text.len(), |next| next - 1);
         let end = if end > byte && self.text[..end].ends_with('\r') { end - 1 } else { end };
-        Place {
-            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-            column: self.text[start..byte].chars().count() + 1,
-            line_span: start..end,
-        }
+        Place { line, column: self.text[start..byte].chars().count() + 1, line_span: start..end }
     }
 }

@@ -10,7 +10,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use toml::de::{DeTable, DeValue};
 
 use super::settings::TenantsDir;
-use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, TENANT_FILE_BYTES_MAX};
+use super::source::{Disk, Files, MAIN_BYTES_MAX, TENANT_FILE_BYTES_MAX, hash_files};
 
 /// How long the files must be at rest before they are looked at.
 pub const SETTLE: Duration = Duration::from_millis(250);
@@ -202,15 +202,16 @@ fn tenants_dir(main: &Path) -> Option<PathBuf> {
 
 /// The hash of all contents, as [`super::Config::hash`] where they can all be read.
 fn contents_hash(main: &Path) -> String {
-    let mut contents = Contents { main: main.to_owned(), ..Contents::default() };
-    let mut tenants = tenants_dir(main).and_then(|dir| Disk.list(&dir).ok()).unwrap_or_default();
-    tenants.retain(|path| path != main);
-    let limits = std::iter::once((main, MAIN_BYTES_MAX));
-    for (path, bytes_max) in limits.chain(tenants.iter().map(|path| (path.as_path(), TENANT_FILE_BYTES_MAX))) {
-        let bytes = Disk.read(path, bytes_max).unwrap_or_else(|why| format!("\u{0}{why}").into_bytes());
-        contents.files.insert(path.to_owned(), bytes.into());
-    }
-    contents.hash()
+    let mut paths = tenants_dir(main).and_then(|dir| Disk.list(&dir).ok()).unwrap_or_default();
+    paths.retain(|path| path != main);
+    paths.push(main.to_owned());
+    paths.sort();
+    let read = |path: &Path| {
+        let bytes_max = if path == main { MAIN_BYTES_MAX } else { TENANT_FILE_BYTES_MAX };
+        // What cannot be read has a hash too: that it became readable is a change.
+        Disk.read(path, bytes_max).unwrap_or_else(|why| format!("\u{0}{why}").into_bytes())
+    };
+    hash_files(main, paths.iter().map(|path| (path.as_path(), read(path).into())))
 }
 
 #[cfg(test)]
