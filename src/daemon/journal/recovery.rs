@@ -128,11 +128,14 @@ pub(super) fn recover<S: Storage>(storage: &S, catalogue: &Catalogue) -> Result<
     Ok(walk.finish())
 }
 
-/// Reads a file. A disk that cannot read one place is damage; anything else is an error.
+/// Reads a file. A disk that twice cannot read one place is damage; anything else is an error.
 pub(super) fn read<S: Storage>(storage: &S, name: &str, bytes_max: u64) -> Result<Result<Vec<u8>, Flaw>, JournalError> {
-    match storage.read(name, bytes_max) {
+    let transient = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    let first = storage.read(name, bytes_max);
+    let result = if first.as_ref().is_err_and(transient) { storage.read(name, bytes_max) } else { first };
+    match result {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+        Err(error) if transient(&error) => {
             Ok(Err(Flaw::Content("the disk cannot read it")))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Err(Flaw::Content("it is missing"))),

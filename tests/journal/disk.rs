@@ -1,0 +1,393 @@
+//! A disk that keeps what was not synced apart, loses it in every way there is, and fails when told to.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use parking_lot::{Condvar, Mutex};
+use usherd::daemon::journal::storage::{Listed, Storage};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Eio,
+    Enospc,
+    /// Half of a write; of other calls EIO.
+    Short,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Fault; 3] = [Fault::Eio, Fault::Enospc, Fault::Short];
+
+    fn error(self) -> io::Error {
+        io::Error::from_raw_os_error(if self == Fault::Enospc { ENOSPC } else { EIO })
+    }
+}
+
+/// What a crash leaves of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// `kill -9`: everything written stays.
+    Kill,
+    /// Power: nothing stays that was not synced.
+    All,
+    /// Power: of each file a part from the front, torn within a write; of names a part from the front.
+    Prefix,
+    /// Power: any of the writes and names, in place or as zeros.
+    Subset,
+    /// Power: any of them, with garbled bytes in some.
+    Garbled,
+}
+
+impl Loss {
+    pub(crate) const ALL: [Loss; 5] = [Loss::Kill, Loss::All, Loss::Prefix, Loss::Subset, Loss::Garbled];
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    pending: Vec<Vec<u8>>,
+}
+
+impl Inode {
+    fn all(&self) -> Vec<u8> {
+        let mut all = self.durable.clone();
+        self.pending.iter().for_each(|write| all.extend_from_slice(write));
+        all
+    }
+}
+
+#[derive(Clone, Debug)]
+enum NameOp {
+    Set(String, usize),
+    Move(String, String, usize),
+    Remove(String),
+}
+
+impl NameOp {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            NameOp::Set(name, inode) => drop(names.insert(name.clone(), *inode)),
+            NameOp::Move(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+            NameOp::Remove(name) => drop(names.remove(name)),
+        }
+    }
+}
+
+/// What is on the disk at one moment, and what the workload had been told by then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    pending_names: Vec<NameOp>,
+    pub(crate) acked: usize,
+    pub(crate) issued: usize,
+}
+
+impl Image {
+    /// What a restarted daemon finds.
+    pub(crate) fn after(&self, loss: Loss, rng: &mut Rng) -> Image {
+        let mut image = self.clone();
+        for inode in &mut image.inodes {
+            let pending = std::mem::take(&mut inode.pending);
+            lose(&mut inode.durable, &pending, loss, rng);
+        }
+        let ops = std::mem::take(&mut image.pending_names);
+        let kept_prefix = rng.usize(0..=ops.len());
+        for (at, op) in ops.iter().enumerate() {
+            let keep = match loss {
+                Loss::Kill => true,
+                Loss::All => false,
+                Loss::Prefix => at < kept_prefix,
+                Loss::Subset | Loss::Garbled => rng.bool(),
+            };
+            if keep {
+                op.apply(&mut image.durable_names);
+            }
+        }
+        image.names = image.durable_names.clone();
+        image
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.names.keys().cloned().collect()
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        self.inodes[self.names[name]].all()
+    }
+
+    pub(crate) fn put(&mut self, name: &str, bytes: Vec<u8>) {
+        self.inodes.push(Inode { durable: bytes, pending: Vec::new() });
+        let inode = self.inodes.len() - 1;
+        self.names.insert(name.to_owned(), inode);
+        self.durable_names.insert(name.to_owned(), inode);
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.names.remove(name);
+        self.durable_names.remove(name);
+    }
+}
+
+fn lose(durable: &mut Vec<u8>, pending: &[Vec<u8>], loss: Loss, rng: &mut Rng) {
+    match loss {
+        Loss::Kill => pending.iter().for_each(|write| durable.extend_from_slice(write)),
+        Loss::All => {}
+        Loss::Prefix => {
+            let kept = rng.usize(0..=pending.len());
+            pending[..kept].iter().for_each(|write| durable.extend_from_slice(write));
+            if let Some(torn) = pending.get(kept) {
+                durable.extend_from_slice(&torn[..rng.usize(0..=torn.len())]);
+            }
+        }
+        Loss::Subset | Loss::Garbled => {
+            let (start, mut end) = (durable.len(), durable.len());
+            for write in pending {
+                // A write goes to disk in sectors, each of them or not.
+                let sector = if rng.bool() { write.len().max(1) } else { 16 };
+                for part in write.chunks(sector) {
+                    let kept = rng.bool();
+                    durable.extend(part.iter().map(|byte| if kept { *byte } else { 0 }));
+                    end = if kept { durable.len() } else { end };
+                }
+            }
+            if rng.bool() {
+                durable.truncate(end);
+            }
+            if loss == Loss::Garbled && durable.len() > start {
+                for _ in 0..rng.usize(1..4) {
+                    let at = rng.usize(start..durable.len());
+                    durable[at] = rng.u8(..);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    image: Image,
+    locked: bool,
+    calls: u64,
+    writes: u64,
+    syncs: u64,
+    fault: Option<(u64, Fault, bool)>,
+    filming: bool,
+    film: Vec<Image>,
+}
+
+/// The disk; clones are the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    inner: Arc<Mutex<Inner>>,
+    /// While set, a sync waits.
+    gate: Arc<(Mutex<bool>, Condvar)>,
+    /// Says that it synced and did not: a canary.
+    pub(crate) lies: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(lies: bool) -> Self {
+        Disk { lies, ..Disk::default() }
+    }
+
+    pub(crate) fn of(image: Image) -> Self {
+        let inner = Inner { image, ..Inner::default() };
+        Disk { inner: Arc::new(Mutex::new(inner)), ..Disk::default() }
+    }
+
+    /// Keeps an image before and after every call from now on.
+    pub(crate) fn film(&self) {
+        self.inner.lock().filming = true;
+    }
+
+    pub(crate) fn take_film(&self) -> Vec<Image> {
+        let mut inner = self.inner.lock();
+        inner.filming = false;
+        let last = inner.image.clone();
+        inner.film.push(last);
+        std::mem::take(&mut inner.film)
+    }
+
+    pub(crate) fn image(&self) -> Image {
+        self.inner.lock().image.clone()
+    }
+
+    pub(crate) fn told(&self, acked: usize, issued: usize) {
+        let mut inner = self.inner.lock();
+        inner.image.acked = acked;
+        inner.image.issued = issued;
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.inner.lock().calls
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.inner.lock().writes
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.inner.lock().syncs
+    }
+
+    /// Fails call number `at`, counted from now, and with `lasting` all after it.
+    pub(crate) fn fail(&self, at: u64, fault: Fault, lasting: bool) {
+        let mut inner = self.inner.lock();
+        inner.fault = Some((inner.calls + at, fault, lasting));
+    }
+
+    pub(crate) fn works_again(&self) {
+        self.inner.lock().fault = None;
+    }
+
+    pub(crate) fn hold_syncs(&self, hold: bool) {
+        *self.gate.0.lock() = hold;
+        self.gate.1.notify_all();
+    }
+
+    fn call<R>(&self, act: impl FnOnce(&mut Inner, Option<Fault>) -> io::Result<R>) -> io::Result<R> {
+        let mut inner = self.inner.lock();
+        inner.calls += 1;
+        if inner.filming {
+            let before = inner.image.clone();
+            inner.film.push(before);
+        }
+        let calls = inner.calls;
+        let fault = inner.fault.filter(|(at, _, lasting)| *at == calls || (*lasting && calls > *at)).map(|f| f.1);
+        act(&mut inner, fault)
+    }
+
+    fn plain<R>(&self, act: impl FnOnce(&mut Inner) -> io::Result<R>) -> io::Result<R> {
+        self.call(|inner, fault| fault.map_or_else(|| act(inner), |fault| Err(fault.error())))
+    }
+}
+
+fn missing() -> io::Error {
+    io::Error::from(io::ErrorKind::NotFound)
+}
+
+pub(crate) struct Held(Disk);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.inner.lock().locked = false;
+    }
+}
+
+impl Storage for Disk {
+    type File = usize;
+    type Lock = Held;
+
+    fn lock(&self) -> io::Result<Held> {
+        self.plain(|inner| match std::mem::replace(&mut inner.locked, true) {
+            true => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+            false => Ok(()),
+        })?;
+        Ok(Held(self.clone()))
+    }
+
+    fn create(&self, name: &str) -> io::Result<usize> {
+        self.plain(|inner| {
+            let image = &mut inner.image;
+            if image.names.contains_key(name) {
+                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+            }
+            image.inodes.push(Inode::default());
+            let op = NameOp::Set(name.to_owned(), image.inodes.len() - 1);
+            op.apply(&mut image.names);
+            image.pending_names.push(op);
+            Ok(image.inodes.len() - 1)
+        })
+    }
+
+    fn open(&self, name: &str) -> io::Result<usize> {
+        self.plain(|inner| inner.image.names.get(name).copied().ok_or_else(missing))
+    }
+
+    fn append(&self, file: &usize, bytes: &[u8]) -> io::Result<usize> {
+        self.call(|inner, fault| {
+            inner.writes += 1;
+            let taken = match fault {
+                None => bytes.len(),
+                Some(Fault::Short) => bytes.len() / 2,
+                Some(fault) => return Err(fault.error()),
+            };
+            inner.image.inodes[*file].pending.push(bytes[..taken].to_vec());
+            Ok(taken)
+        })
+    }
+
+    fn sync(&self, file: &usize) -> io::Result<()> {
+        let mut held = self.gate.0.lock();
+        while *held {
+            self.gate.1.wait(&mut held);
+        }
+        drop(held);
+        let lies = self.lies;
+        self.plain(|inner| {
+            inner.syncs += 1;
+            let inode = &mut inner.image.inodes[*file];
+            if !lies {
+                inode.durable = inode.all();
+                inode.pending.clear();
+            }
+            Ok(())
+        })
+    }
+
+    fn read(&self, name: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+        self.plain(|inner| {
+            let inode = inner.image.names.get(name).copied().ok_or_else(missing)?;
+            let mut bytes = inner.image.inodes[inode].all();
+            bytes.truncate(usize::try_from(bytes_max).unwrap_or(usize::MAX));
+            Ok(bytes)
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.plain(|inner| {
+            let inode = inner.image.names.get(from).copied().ok_or_else(missing)?;
+            let op = NameOp::Move(from.to_owned(), to.to_owned(), inode);
+            op.apply(&mut inner.image.names);
+            inner.image.pending_names.push(op);
+            Ok(())
+        })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.plain(|inner| {
+            let op = NameOp::Remove(name.to_owned());
+            op.apply(&mut inner.image.names);
+            inner.image.pending_names.push(op);
+            Ok(())
+        })
+    }
+
+    fn list(&self) -> io::Result<Vec<Listed>> {
+        self.plain(|inner| {
+            let image = &inner.image;
+            let listed = |(name, inode): (&String, &usize)| Listed {
+                name: name.clone(),
+                bytes: image.inodes[*inode].all().len() as u64,
+            };
+            Ok(image.names.iter().map(listed).collect())
+        })
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.plain(|inner| {
+            inner.image.durable_names = inner.image.names.clone();
+            inner.image.pending_names.clear();
+            Ok(())
+        })
+    }
+}
