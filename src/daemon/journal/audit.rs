@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::codec::{Audit, Hash, RecordKind};
-use super::decode::{Entries, Entry, Flaw, Record};
+use super::decode::{Entries, Entry, Flaw, Record, any_record_in};
 use super::files::{SegmentHead, Tail, segment_name, snapshot_name};
 use super::recovery::{Catalogue, Damage, read, snapshot_records};
 use super::storage::Storage;
@@ -111,9 +111,11 @@ fn walk<S: Storage>(
             Err(_) if skipped(catalogue, segment.number) => continue,
             Err(flaw) => {
                 let last = catalogue.segments.last().is_some_and(|last| last.number == segment.number);
-                match flaw.torn() && last {
-                    true => verified.torn = Some((name, 0)),
-                    false => verified.bad.push(Damage::new(name, 0, flaw)),
+                let bytes = read(storage, &name, u64::MAX)?.unwrap_or_default();
+                if flaw.torn() && last && !any_record_in(bytes.get(1..).unwrap_or_default()) {
+                    verified.torn = Some((name, 0));
+                } else {
+                    verified.bad.push(Damage::new(name, 0, flaw));
                 }
                 continue;
             }
@@ -183,7 +185,7 @@ fn records<S: Storage>(
             Err(Flaw::Newer(format)) => return Err(JournalError::Newer { file: name.to_owned(), format }),
             Err(flaw) => {
                 let after = bytes.get(tail.bytes as usize + 1..).unwrap_or_default();
-                if next.is_none() && flaw.torn() && !super::decode::any_record_in(after) {
+                if next.is_none() && flaw.torn() && !any_record_in(after) {
                     verified.torn = Some((name.to_owned(), tail.bytes));
                 } else {
                     verified.bad.push(Damage::new(name.to_owned(), tail.bytes, flaw));
