@@ -1,12 +1,12 @@
 //! One connection: hyper in its armour of deadlines, and each request's handler behind a wall.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::accept::Handler;
 use super::body::ReplyBody;
@@ -25,7 +25,7 @@ use super::listener::Protocol;
 use super::peer::Peer;
 use super::problem::Problem;
 use super::stats::Deadline;
-use super::stream::{Guarded, InProgress, Phase, Vitals};
+use super::stream::{Guarded, InProgress, Phase, Shared, Vitals};
 
 /// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
 const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;
@@ -42,7 +42,8 @@ pub(super) async fn serve<S, H>(
     H: Handler,
 {
     let vitals = Rc::new(Vitals::new(protocol == Protocol::Http1));
-    let io = TokioIo::new(Guarded::new(stream, Rc::clone(&vitals)));
+    let stream = Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals))));
+    let io = TokioIo::new(Shared(Rc::clone(&stream)));
     let service = {
         let (peer, vitals) = (Rc::clone(&peer), Rc::clone(&vitals));
         service_fn(move |request| {
@@ -53,17 +54,17 @@ pub(super) async fn serve<S, H>(
     let ended = match protocol {
         Protocol::Http1 => {
             let connection = http1(&peer.limits).serve_connection(io, service);
-            drive(connection, |c| c.graceful_shutdown(), &vitals, &peer, shutdown).await
+            drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }
         Protocol::H2c => {
             let connection = http2(&peer.limits).serve_connection(io, service);
-            drive(connection, |c| c.graceful_shutdown(), &vitals, &peer, shutdown).await
+            drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }
     };
-    match ended {
-        Ended::Well => {}
-        Ended::Broken => peer.stats.count_broken(),
-        Ended::Cut(deadline) => peer.stats.count_deadline(deadline),
+    if let Ended::Broken = ended {
+        peer.stats.count_broken();
+        let closing = std::future::poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
+        let _ = timeout(peer.limits.linger_deadline, closing).await;
     }
 }
 
@@ -74,7 +75,6 @@ fn http1(limits: &Limits) -> hyper::server::conn::http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.buf_bytes_max.max(Limits::BUF_BYTES_MIN))
-        .pipeline_flush(true)
         .half_close(true);
     if limits.headers_max != Limits::HEADERS_ON_STACK {
         builder.max_headers(limits.headers_max);
@@ -172,12 +172,6 @@ impl Body for Tracked {
     }
 }
 
-enum Ended {
-    Well,
-    Broken,
-    Cut(Deadline),
-}
-
 /// The instants at which a connection must have got on; one timer serves them all, and it is touched only
 /// when a deadline comes nearer, so that a quick request costs no timer.
 struct Deadlines<'a> {
@@ -190,7 +184,8 @@ struct Deadlines<'a> {
 }
 
 impl<'a> Deadlines<'a> {
-    fn new(vitals: &'a Vitals, peer: &'a Peer, age: Duration) -> Self {
+    fn new(vitals: &'a Vitals, peer: &'a Peer) -> Self {
+        let age = peer.limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
         let age_at = Some(Instant::now() + age);
         Deadlines { vitals, peer, phase_at: None, write_at: None, age_at, cut_at: None }
     }
@@ -204,8 +199,11 @@ impl<'a> Deadlines<'a> {
         }
         let now = Instant::now();
         let limits = &self.peer.limits;
-        if phase_moved {
+        // While we wait for the client to read, it need not send: the clock of the phase starts after that.
+        let writing = self.vitals.is_writing();
+        if phase_moved || (write_moved && !writing) {
             self.phase_at = match self.vitals.phase() {
+                _ if writing => None,
                 Phase::Head => Some(now + limits.head_deadline),
                 Phase::Busy => None,
                 Phase::Idle => Some(now + self.peer.idle_deadline()),
@@ -213,7 +211,7 @@ impl<'a> Deadlines<'a> {
             };
         }
         if write_moved {
-            self.write_at = self.vitals.is_writing().then_some(now + limits.write_deadline);
+            self.write_at = writing.then_some(now + limits.write_deadline);
         }
     }
 
@@ -241,20 +239,26 @@ impl<'a> Deadlines<'a> {
     }
 }
 
-/// Polls a connection and holds it to its deadlines.
-async fn drive<C, E>(
+enum Ended {
+    Well,
+    Broken,
+    Cut,
+}
+
+/// Polls a connection and holds it to its deadlines; what ended it is counted before the client sees it.
+async fn drive<C, E, S>(
     connection: C,
     ask_to_close: impl Fn(Pin<&mut C>),
-    vitals: &Vitals,
-    peer: &Peer,
+    stream: &RefCell<Guarded<S>>,
+    mut deadlines: Deadlines<'_>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Ended
 where
     C: Future<Output = Result<(), E>>,
+    S: AsyncWrite + Unpin,
 {
     let mut connection = Box::pin(connection);
-    let age = peer.limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
-    let mut deadlines = Deadlines::new(vitals, peer, age);
+    let peer = deadlines.peer;
     let mut timer: Pin<Box<Sleep>> = Box::pin(sleep_until(Instant::now() + peer.limits.head_deadline));
     let mut draining = false;
     let mut drain = std::pin::pin!(async move {
@@ -270,6 +274,9 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(if result.is_ok() { Ended::Well } else { Ended::Broken });
             }
+            if let Poll::Ready(Err(_)) = stream.borrow_mut().poll_push(cx) {
+                return Poll::Ready(Ended::Broken);
+            }
             deadlines.update();
             match wait(&mut timer, &deadlines, cx) {
                 Poll::Pending => return Poll::Pending,
@@ -277,7 +284,10 @@ where
                     ask_to_close(connection.as_mut());
                     deadlines.close_by(Deadline::Age);
                 }
-                Poll::Ready(deadline) => return Poll::Ready(Ended::Cut(deadline)),
+                Poll::Ready(deadline) => {
+                    peer.stats.count_deadline(deadline);
+                    return Poll::Ready(Ended::Cut);
+                }
             }
         }
     })

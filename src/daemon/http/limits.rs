@@ -60,6 +60,8 @@ impl Limits {
     pub const WRITE_STEP_BYTES: usize = 16 * 1024;
     /// What hyper demands of a read buffer at least, bytes.
     pub const BUF_BYTES_MIN: usize = 8 * 1024;
+    /// What is gathered for one write, bytes.
+    pub(super) const GATHERED_BYTES_MAX: usize = 16 * 1024;
     /// What is read and thrown away after our last byte, bytes.
     pub(super) const LINGER_BYTES_MAX: usize = 256 * 1024;
     /// How many header fields hyper takes without allocating for each request.

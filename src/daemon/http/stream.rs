@@ -1,12 +1,14 @@
 //! The stream under hyper: it notes what the client does, so that the connection can hold it to deadlines.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, BytesMut};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::limits::Limits;
@@ -19,11 +21,26 @@ pub(super) enum Socket {
 }
 
 impl Socket {
-    /// Completes when there is something to read, or nothing will ever come.
+    /// Completes when there is something to read, or nothing will ever come. Readiness alone may be a
+    /// false alarm, so it looks.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(tcp) => tcp.readable().await,
-            Socket::Unix(unix) => unix.readable().await,
+        let mut byte = [0_u8; 1];
+        loop {
+            let seen = match self {
+                Socket::Tcp(tcp) => {
+                    tcp.readable().await?;
+                    tcp.try_io(Interest::READABLE, || Ok(recv(tcp, &mut byte, RecvFlags::PEEK)?))
+                }
+                Socket::Unix(unix) => {
+                    unix.readable().await?;
+                    unix.try_io(Interest::READABLE, || Ok(recv(unix, &mut byte, RecvFlags::PEEK)?))
+                }
+            };
+            match seen {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(()),
+            }
         }
     }
 }
@@ -205,11 +222,52 @@ impl Drop for InProgress {
     }
 }
 
-/// A stream that keeps the vitals.
+/// The stream as hyper has it, while the connection keeps it too: hyper drops its own after an error, and
+/// the answer to a wrong head would be lost in a reset.
+#[derive(Debug)]
+pub(super) struct Shared<S>(pub(super) Rc<RefCell<Guarded<S>>>);
+
+impl<S: AsyncRead + Unpin> AsyncRead for Shared<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Shared<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+/// A stream that keeps the vitals, and gathers what hyper writes until [`Guarded::poll_push`]: the answers
+/// to pipelined requests leave together. (hyper's own `pipeline_flush` keeps back every answer, without
+/// limit, while any part of a further request is in its read buffer.)
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
     inner: S,
     vitals: Rc<Vitals>,
+    gathered: BytesMut,
+    wants_flush: bool,
     at_end: bool,
     is_shut: bool,
     linger_bytes_left: usize,
@@ -217,7 +275,55 @@ pub(super) struct Guarded<S> {
 
 impl<S> Guarded<S> {
     pub(super) fn new(inner: S, vitals: Rc<Vitals>) -> Self {
-        Guarded { inner, vitals, at_end: false, is_shut: false, linger_bytes_left: Limits::LINGER_BYTES_MAX }
+        Guarded {
+            inner,
+            vitals,
+            gathered: BytesMut::new(),
+            wants_flush: false,
+            at_end: false,
+            is_shut: false,
+            linger_bytes_left: Limits::LINGER_BYTES_MAX,
+        }
+    }
+
+    fn note(&self, result: &Poll<io::Result<usize>>, offered: usize) {
+        match result {
+            Poll::Ready(Ok(taken)) => self.vitals.wrote(*taken, offered),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.vitals.could_not_write(),
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Guarded<S> {
+    /// Sends what was gathered. Call it after hyper has done what it could.
+    pub(super) fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.wants_flush {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_send_gathered(cx))?;
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.wants_flush = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_send_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let result = Pin::new(&mut self.inner).poll_write(cx, &self.gathered);
+            self.note(&result, self.gathered.len());
+            match ready!(result)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                taken => self.gathered.advance(taken),
+            }
+        }
+        // An idle connection keeps no buffer.
+        self.gathered = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    fn gathers(&mut self, len: usize) -> bool {
+        self.wants_flush = true;
+        self.gathered.len() + len <= Limits::GATHERED_BYTES_MAX
     }
 }
 
@@ -238,9 +344,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.inner).poll_write(cx, buf);
-        this.note(&result, buf.len());
-        result
+        if !this.gathers(buf.len()) {
+            ready!(this.poll_send_gathered(cx))?;
+            if buf.len() > Limits::GATHERED_BYTES_MAX {
+                let result = Pin::new(&mut this.inner).poll_write(cx, buf);
+                this.note(&result, buf.len());
+                return result;
+            }
+        }
+        this.gathered.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_write_vectored(
@@ -249,22 +362,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let result = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
-        this.note(&result, bufs.iter().map(|buf| buf.len()).sum());
-        result
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if !this.gathers(len) {
+            ready!(this.poll_send_gathered(cx))?;
+            if len > Limits::GATHERED_BYTES_MAX {
+                let result = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+                this.note(&result, len);
+                return result;
+            }
+        }
+        this.gathered.reserve(len);
+        for buf in bufs {
+            this.gathered.extend_from_slice(buf);
+        }
+        Poll::Ready(Ok(len))
     }
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.inner).poll_flush(cx);
-        if result.is_pending() {
-            this.vitals.could_not_write();
-        }
-        result
+    /// Is put off until [`Guarded::poll_push`].
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     /// Ends our side, then reads what the client still sends, so that the end of our answer is not lost
@@ -272,6 +392,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.is_shut {
+            ready!(this.poll_push(cx))?;
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
             this.is_shut = true;
             this.vitals.enter(Phase::Closing);
@@ -285,15 +406,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             this.linger_bytes_left = this.linger_bytes_left.saturating_sub(n);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S> Guarded<S> {
-    fn note(&self, result: &Poll<io::Result<usize>>, offered: usize) {
-        match result {
-            Poll::Ready(Ok(taken)) => self.vitals.wrote(*taken, offered),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.vitals.could_not_write(),
-        }
     }
 }

@@ -1,0 +1,558 @@
+//! Hostile clients against the real listener: each is cut in time, and a well-behaved node never notices.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use usherd::daemon::http::body::ReplyBody;
+use usherd::daemon::http::stats::{Deadline, Refusal};
+use usherd::daemon::http::{Edge, EdgeStats, Handler, Limits, Listener, Peer, Protocol, listener, serve};
+
+/// No test waits longer for a socket than this.
+const PATIENCE: Duration = Duration::from_secs(20);
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+
+/// Answers `ok`, `/large` with 8 MiB, `/echo` with the length of the body, `/panic` and `/stuck` never.
+struct Fixed;
+
+impl Handler for Fixed {
+    async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
+        match request.uri().path() {
+            "/large" => Response::new(ReplyBody::full(vec![b'x'; 8 << 20])),
+            "/panic" => panic!("as asked"),
+            "/stuck" => std::future::pending().await,
+            "/stream" => {
+                let (sender, body) = ReplyBody::stream(2, Duration::from_millis(300));
+                tokio::task::spawn_local(async move { while sender.send(vec![b'y'; 65_536].into()).await.is_ok() {} });
+                Response::new(body)
+            }
+            "/node" => {
+                peer.mark_node();
+                Response::new(ReplyBody::full("ok"))
+            }
+            _ => match peer.collect(request.into_body(), BODY_BYTES_MAX).await {
+                Ok(body) if body.is_empty() => Response::new(ReplyBody::full("ok")),
+                Ok(body) => Response::new(ReplyBody::full(body.len().to_string())),
+                Err(error) => usherd::daemon::http::Problem::from(error).into_response(),
+            },
+        }
+    }
+}
+
+fn short() -> Limits {
+    Limits {
+        first_byte_deadline: Duration::from_millis(300),
+        head_deadline: Duration::from_millis(300),
+        body_deadline: Duration::from_millis(300),
+        answer_deadline: Duration::from_millis(600),
+        write_deadline: Duration::from_millis(400),
+        idle_deadline: Duration::from_secs(3_600),
+        idle_stranger_deadline: Duration::from_millis(400),
+        drain_deadline: Duration::from_millis(500),
+        linger_deadline: Duration::from_millis(300),
+        connections_max: 3_000,
+        connections_reserved_for_nodes: 500,
+        connections_per_address_max: 2_400,
+        ..Limits::default()
+    }
+}
+
+/// A listener on its own thread, as a core of the daemon.
+struct Server {
+    address: SocketAddr,
+    stats: Arc<EdgeStats>,
+    edge: Arc<Edge>,
+    shutdown: watch::Sender<bool>,
+    connects: AtomicU64,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(limits: Limits, protocol: Protocol) -> Self {
+        raise_descriptor_limit();
+        let socket = listener::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let stats: Arc<EdgeStats> = Arc::default();
+        let edge = Arc::new(Edge::new(limits));
+        let (shutdown, on_shutdown) = watch::channel(false);
+        let (counted, shared) = (Arc::clone(&stats), Arc::clone(&edge));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            tokio::task::LocalSet::new().block_on(&runtime, async move {
+                let listener = Listener::tcp("test", socket, protocol).unwrap().with_stats(counted);
+                serve(listener, Rc::new(Fixed), shared, on_shutdown).await;
+            });
+        });
+        Server { address, stats, edge, shutdown, connects: AtomicU64::new(0), thread: Some(thread) }
+    }
+
+    async fn connect(&self, from: IpAddr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        self.connects.fetch_add(1, Ordering::Relaxed);
+        timeout(PATIENCE, socket.connect(self.address)).await.unwrap().unwrap()
+    }
+
+    async fn send(&self, from: IpAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = self.connect(from).await;
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    /// Sends, and returns all that comes until the server closes.
+    async fn answer(&self, bytes: &[u8]) -> String {
+        let mut stream = self.send(STRANGER, bytes).await;
+        until_closed(&mut stream).await
+    }
+
+    /// Waits until every connection that was made has been seen by the server, and is gone.
+    async fn settle(&self) {
+        let seen = || {
+            let refused: u64 = Refusal::ALL.iter().map(|why| self.stats.refused(*why)).sum();
+            self.stats.accepted() + refused
+        };
+        let settled = async {
+            while seen() < self.connects.load(Ordering::Relaxed) || self.edge.gate().open() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, settled).await.expect("connections stay open");
+        assert_eq!(self.stats.open(), 0);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.shutdown.send(true);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Reads to the end; a reset is an end too.
+async fn until_closed(stream: &mut TcpStream) -> String {
+    let mut all = Vec::new();
+    let mut buf = [0_u8; 16 * 1024];
+    let reading = async {
+        loop {
+            match stream.read(&mut buf).await {
+                Ok(0) => return,
+                Ok(n) => all.extend_from_slice(&buf[..n]),
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+                    return;
+                }
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("the server left the connection open");
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Sends a request on a kept connection and reads the answer; the status and the body.
+async fn ask(stream: &mut TcpStream, request: &str) -> (u16, String) {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut all = Vec::new();
+    let mut buf = [0_u8; 4096];
+    let reading = async {
+        loop {
+            let text = String::from_utf8_lossy(&all);
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.to_ascii_lowercase();
+                let length = length.split("content-length: ").nth(1).and_then(|l| l.split("\r\n").next());
+                if body.len() >= length.map_or(0, |l| l.parse().unwrap()) {
+                    return (head[9..12].parse().unwrap(), body.to_owned());
+                }
+            }
+            let n = stream.read(&mut buf).await.unwrap();
+            assert!(n > 0, "closed after {:?}", String::from_utf8_lossy(&all));
+            all.extend_from_slice(&buf[..n]);
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("no answer")
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: u\r\n\r\n";
+const NODE_GET: &str = "GET /node HTTP/1.1\r\nHost: u\r\n\r\n";
+
+/// One test, one runtime.
+macro_rules! hostile {
+    ($(#[$meta:meta])* $name:ident, $protocol:ident, |$server:ident| $body:block) => {
+        $(#[$meta])*
+        #[tokio::test]
+        async fn $name() {
+            let $server = Server::start(short(), Protocol::$protocol);
+            $body
+            $server.settle().await;
+        }
+    };
+}
+
+hostile!(one_that_sends_nothing_is_closed, Http1, |server| {
+    assert_eq!(server.answer(b"").await, "");
+    assert_eq!(server.stats.ended_by(Deadline::FirstByte), 1, "{:?}", server.stats);
+});
+
+hostile!(one_byte_is_not_a_head, Http1, |server| {
+    assert_eq!(server.answer(b"G").await, "");
+    assert_eq!(server.stats.ended_by(Deadline::Head), 1);
+});
+
+hostile!(half_a_head_is_cut, Http1, |server| {
+    assert_eq!(server.answer(b"POST / HTTP/1.1\r\nHost: u\r\nContent-Le").await, "");
+    assert_eq!(server.stats.ended_by(Deadline::Head), 1);
+});
+
+hostile!(half_a_head_after_a_good_request_is_cut, Http1, |server| {
+    let mut stream = server.connect(STRANGER).await;
+    assert_eq!(ask(&mut stream, GET).await, (200, "ok".into()));
+    stream.write_all(b"GET / HTT").await.unwrap();
+    assert_eq!(until_closed(&mut stream).await, "");
+    assert_eq!(server.stats.ended_by(Deadline::Head), 1);
+});
+
+hostile!(half_a_body_is_a_408, Http1, |server| {
+    let answer = server.answer(b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 10\r\n\r\nhalf").await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+    assert_eq!(server.stats.ended_by(Deadline::Body), 1);
+});
+
+hostile!(a_dripping_head_is_cut_as_a_whole, Http1, |server| {
+    let mut stream = server.connect(STRANGER).await;
+    let dripping = async {
+        while stream.write_all(b"X").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, dripping).await.expect("the drip goes on");
+    assert_eq!(server.stats.ended_by(Deadline::Head), 1);
+});
+
+hostile!(a_dripping_body_is_cut_as_a_whole, Http1, |server| {
+    let mut stream = server.send(STRANGER, b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 9999\r\n\r\n").await;
+    let dripping = async {
+        while stream.write_all(b"X").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, dripping).await.expect("the drip goes on");
+    assert_eq!(server.stats.ended_by(Deadline::Body), 1);
+});
+
+hostile!(one_that_never_reads_is_cut, Http1, |server| {
+    let stream = server.send(STRANGER, b"GET /large HTTP/1.1\r\nHost: u\r\n\r\n").await;
+    server.settle().await;
+    assert_eq!(server.stats.ended_by(Deadline::Write), 1, "{:?}", server.stats);
+    drop(stream);
+});
+
+hostile!(one_that_never_reads_a_stream_is_cut, Http1, |server| {
+    let stream = server.send(STRANGER, b"GET /stream HTTP/1.1\r\nHost: u\r\n\r\n").await;
+    server.settle().await;
+    drop(stream);
+});
+
+hostile!(one_that_reads_all_gets_a_large_answer, Http1, |server| {
+    let answer = server.answer(b"GET /large HTTP/1.1\r\nHost: u\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.len() > 8 << 20);
+});
+
+hostile!(a_huge_head_is_a_431, Http1, |server| {
+    let head = format!("GET / HTTP/1.1\r\nHost: u\r\nX: {}\r\n\r\n", "x".repeat(20 * 1024));
+    let answer = server.answer(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+});
+
+hostile!(too_many_headers_are_a_431, Http1, |server| {
+    let head = format!("GET / HTTP/1.1\r\nHost: u\r\n{}\r\n", "X: y\r\n".repeat(200));
+    let answer = server.answer(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+});
+
+hostile!(a_huge_body_is_a_413_known_or_not, Http1, |server| {
+    let known = server.answer(b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 99999999\r\n\r\nx").await;
+    assert!(known.starts_with("HTTP/1.1 413 "), "{known}");
+    let mut chunked = b"POST / HTTP/1.1\r\nHost: u\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..20 {
+        chunked.extend_from_slice(b"2000\r\n");
+        chunked.extend_from_slice(&[b'x'; 0x2000]);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    let answer = server.answer(&chunked).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert_eq!(server.stats.bodies_too_large(), 2);
+});
+
+hostile!(malformed_chunks_are_a_400, Http1, |server| {
+    let answer = server.answer(b"POST / HTTP/1.1\r\nHost: u\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+});
+
+hostile!(a_preface_on_an_http1_listener_gets_nowhere, Http1, |server| {
+    let only = server.answer(b"PRI").await;
+    let whole = server.answer(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(!only.contains(" 200 ") && !whole.contains(" 200 "), "{only} {whole}");
+});
+
+hostile!(garbage_on_an_h2c_listener_is_closed, H2c, |server| {
+    server.answer(b"GET / HTTP/1.1\r\nHost: u\r\n\r\n").await;
+    server.answer(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\xff\xff\xff\xff\xff\xff garbage").await;
+    server.answer(b"PRI").await;
+    server.answer(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(server.stats.ended_by(Deadline::Head) >= 2);
+});
+
+hostile!(h2c_works_with_prior_knowledge_and_survives_a_panic, H2c, |server| {
+    use http_body_util::{BodyExt, Empty};
+    let stream = server.connect(STRANGER).await;
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake::<_, _, Empty<bytes::Bytes>>(executor, io).await.unwrap();
+    let driving = tokio::spawn(connection);
+    for (path, status) in [("/", 200), ("/panic", 503), ("/", 200), ("/stuck", 503)] {
+        let request = Request::get(format!("http://u{path}")).body(Empty::new()).unwrap();
+        let answer = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
+        assert_eq!(answer.status(), status);
+        answer.into_body().collect().await.unwrap();
+    }
+    drop(sender);
+    let _ = driving.await;
+});
+
+hostile!(an_upgrade_to_h2c_is_ignored, Http1, |server| {
+    let mut stream = server.connect(STRANGER).await;
+    let request = "GET / HTTP/1.1\r\nHost: u\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    assert_eq!(ask(&mut stream, request).await, (200, "ok".into()));
+    assert_eq!(ask(&mut stream, GET).await, (200, "ok".into()));
+});
+
+hostile!(continue_and_chunks_work, Http1, |server| {
+    let mut stream = server.connect(STRANGER).await;
+    let head = "POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    assert_eq!(ask(&mut stream, head).await.0, 100);
+    assert_eq!(ask(&mut stream, "hello").await, (200, "5".into()));
+    let chunked = "POST / HTTP/1.1\r\nHost: u\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
+    assert_eq!(ask(&mut stream, chunked).await, (200, "7".into()));
+});
+
+hostile!(half_closing_after_a_request_still_gets_the_answer, Http1, |server| {
+    let mut stream = server.send(STRANGER, GET.as_bytes()).await;
+    stream.shutdown().await.unwrap();
+    let answer = until_closed(&mut stream).await;
+    assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+});
+
+hostile!(a_panic_or_a_stuck_handler_is_a_503_and_nobody_elses_business, Http1, |server| {
+    let mut bad = server.connect(STRANGER).await;
+    let mut good = server.connect(NODE).await;
+    for path in ["/panic", "/stuck"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: u\r\n\r\n");
+        let (answer, others) = tokio::join!(ask(&mut bad, &request), ask(&mut good, NODE_GET));
+        assert_eq!(answer.0, 503);
+        assert_eq!(others, (200, "ok".into()));
+    }
+    assert_eq!(ask(&mut bad, GET).await, (200, "ok".into()));
+    assert_eq!(server.stats.panics(), 1);
+    assert_eq!(server.stats.ended_by(Deadline::Answer), 1);
+});
+
+hostile!(an_idle_stranger_is_closed_and_an_idle_node_is_not, Http1, |server| {
+    let mut node = server.connect(NODE).await;
+    let mut stranger = server.connect(STRANGER).await;
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+    assert_eq!(ask(&mut stranger, GET).await.0, 200);
+    assert_eq!(until_closed(&mut stranger).await, "");
+    assert_eq!(server.stats.ended_by(Deadline::Idle), 1);
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+});
+
+hostile!(a_storm_of_connects_and_closes_passes, Http1, |server| {
+    let mut node = server.connect(NODE).await;
+    for _ in 0..200 {
+        let storm = futures_of(10, || async { drop(server.connect(STRANGER).await) });
+        storm.await;
+    }
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+    drop(node);
+    server.settle().await;
+    assert_eq!(server.stats.accepted() + server.stats.refused(Refusal::Full), 2_001);
+});
+
+hostile!(a_flood_of_pipelined_requests_is_bounded_by_reading, Http1, |server| {
+    let mut stream = server.connect(STRANGER).await;
+    let flood = GET.repeat(4_000);
+    let flooding = async {
+        while stream.write_all(flood.as_bytes()).await.is_ok() {}
+    };
+    timeout(PATIENCE, flooding).await.expect("the flood goes on");
+    assert_eq!(server.stats.ended_by(Deadline::Write), 1);
+});
+
+hostile!(pipelined_requests_are_answered_in_order, Http1, |server| {
+    let mut requests = GET.repeat(500);
+    requests.push_str("GET / HTTP/1.1\r\nHost: u\r\nConnection: close\r\n\r\n");
+    let answers = server.answer(requests.as_bytes()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 501);
+});
+
+async fn futures_of<F: Future>(count: usize, make: impl Fn() -> F) {
+    let mut all: Vec<_> = (0..count).map(|_| Box::pin(make())).collect();
+    for one in &mut all {
+        one.await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_cannot_have_more_than_its_connections() {
+    let limits = Limits { connections_per_address_max: 10, ..short() };
+    let server = Server::start(limits, Protocol::Http1);
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        let mut stream = server.connect(STRANGER).await;
+        assert_eq!(ask(&mut stream, GET).await.0, 200);
+        kept.push(stream);
+    }
+    assert_eq!(server.answer(b"").await, "");
+    assert_eq!(server.stats.refused(Refusal::Address), 1);
+    let mut other = server.connect(NODE).await;
+    assert_eq!(ask(&mut other, GET).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_old_connection_is_asked_to_close() {
+    let limits = Limits { connection_age: Duration::from_millis(200), ..short() };
+    let server = Server::start(limits, Protocol::Http1);
+    let mut stream = server.connect(NODE).await;
+    assert_eq!(ask(&mut stream, NODE_GET).await.0, 200);
+    assert_eq!(until_closed(&mut stream).await, "");
+    assert_eq!(server.stats.ended_by(Deadline::Age), 0, "an idle one closes by itself");
+    let mut stream = server.send(NODE, b"GET /stream HTTP/1.1\r\nHost: u\r\n\r\n").await;
+    until_closed(&mut stream).await;
+    assert_eq!(server.stats.ended_by(Deadline::Age), 1, "a stream is cut");
+}
+
+#[tokio::test]
+async fn a_drain_finishes_answers_and_ends_within_its_deadline() {
+    let limits = Limits { head_deadline: PATIENCE, body_deadline: PATIENCE, answer_deadline: PATIENCE, ..short() };
+    let mut server = Server::start(limits, Protocol::Http1);
+    let mut idle = server.connect(NODE).await;
+    assert_eq!(ask(&mut idle, NODE_GET).await.0, 200);
+    let mut half_head = server.send(STRANGER, b"GET / HT").await;
+    let mut half_body = server.send(STRANGER, b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 10\r\n\r\nhalf").await;
+    let mut body_to_come = server.send(STRANGER, b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 8\r\n\r\nhalf").await;
+    let mut silent = server.connect(STRANGER).await;
+    while server.stats.requests() < 3 || server.stats.open() < 5 {
+        tokio::task::yield_now().await;
+    }
+    server.shutdown.send(true).unwrap();
+    assert_eq!(until_closed(&mut idle).await, "");
+    assert_eq!(until_closed(&mut silent).await, "");
+    body_to_come.write_all(b"half").await.unwrap();
+    let answer = until_closed(&mut body_to_come).await;
+    assert!(answer.contains("connection: close") && answer.ends_with("\r\n\r\n8"), "{answer}");
+    until_closed(&mut half_head).await;
+    until_closed(&mut half_body).await;
+    let thread = server.thread.take().unwrap();
+    tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+    assert_eq!(server.stats.ended_by(Deadline::Drain), 2);
+    assert_eq!(server.stats.open(), 0);
+}
+
+/// What one hostile client of the crowd does, by its number; then it waits to be closed.
+async fn misbehave(server: &Server, number: usize) {
+    let half: &[&[u8]] = &[
+        b"",
+        b"G",
+        b"GET / HTTP/1.1\r\nHo",
+        b"POST / HTTP/1.1\r\nHost: u\r\nContent-Length: 10\r\n\r\nhalf",
+        b"GET /large HTTP/1.1\r\nHost: u\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: u\r\nTransfer-Encoding: chunked\r\n\r\nzz",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost: u\r\n\r\n",
+    ];
+    let mut stream = server.connect(STRANGER).await;
+    let what = half[number % half.len()];
+    if stream.write_all(what).await.is_err() || number % half.len() == 4 {
+        // It never reads: the server must end it alone, and whether it did is what `settle` sees.
+        return drop_later(stream);
+    }
+    until_closed(&mut stream).await;
+}
+
+/// Keeps a stream unread for the life of the test.
+fn drop_later(stream: TcpStream) {
+    KEPT.with_borrow_mut(|kept| kept.push(stream));
+}
+
+thread_local! {
+    static KEPT: std::cell::RefCell<Vec<TcpStream>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+#[tokio::test]
+async fn two_thousand_at_once_do_not_keep_a_node_from_its_answers() {
+    let server = Arc::new(Server::start(short(), Protocol::Http1));
+    let over = Arc::new(AtomicBool::new(false));
+    let answers = Arc::new(AtomicU64::new(0));
+    let mut node = server.connect(NODE).await;
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+    let asking = {
+        let (server, over, answers) = (Arc::clone(&server), Arc::clone(&over), Arc::clone(&answers));
+        tokio::spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(ask(&mut node, NODE_GET).await, (200, "ok".into()));
+                let mut fresh = server.connect(NODE).await;
+                assert_eq!(ask(&mut fresh, NODE_GET).await, (200, "ok".into()));
+                answers.fetch_add(2, Ordering::Relaxed);
+            }
+        })
+    };
+    let crowd: Vec<_> = (0..2_000)
+        .map(|number| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move { misbehave(&server, number).await })
+        })
+        .collect();
+    for one in crowd {
+        one.await.unwrap();
+    }
+    over.store(true, Ordering::Relaxed);
+    asking.await.unwrap();
+    assert!(answers.load(Ordering::Relaxed) > 100, "{answers:?}");
+    server.settle().await;
+    assert!(server.stats.accepted() >= 2_000);
+    let (mut strangers, mut fewest) = (Vec::new(), 0);
+    while fewest < 2_600 {
+        strangers.push(server.connect(STRANGER).await);
+        fewest += 1;
+    }
+    let mut late = server.connect(NODE).await;
+    assert_eq!(ask(&mut late, NODE_GET).await.0, 200, "the reserved share is there");
+}
+
+hostile!(an_answer_does_not_wait_for_the_rest_of_the_next_request, Http1, |server| {
+    let mut stream = server.connect(STRANGER).await;
+    assert_eq!(ask(&mut stream, &format!("{GET}GET / HT")).await, (200, "ok".into()));
+    assert_eq!(ask(&mut stream, "TP/1.1\r\nHost: u\r\n\r\n").await, (200, "ok".into()));
+});
