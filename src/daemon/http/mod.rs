@@ -3,14 +3,21 @@
 mod accept;
 pub mod body;
 mod connection;
+mod faults;
+mod fields;
+mod form;
 pub mod gate;
+pub mod hint;
 pub mod limits;
+pub mod lines;
 pub mod listener;
 pub mod peer;
 pub mod problem;
+pub mod reply;
 pub mod stats;
 mod stream;
 pub mod tls;
+pub mod wire;
 
 pub use accept::{Edge, Handler, serve};
 pub use body::{ReplyBody, ReplySender};

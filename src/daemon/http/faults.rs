@@ -1,0 +1,178 @@
+//! What exactly was wrong with a JSON body: read again, field by field, on the way of the error only.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::fields::Word;
+use super::problem::{FieldError, Problem};
+use super::wire::{AcquireBody, ReleaseBody};
+use crate::engine::session::{Class, Device, Direction, Kind, Leg};
+
+/// What a field must be.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Text,
+    Flag,
+    Number { max: u64 },
+    Word(fn(&str) -> bool, &'static str),
+}
+
+const fn word<W: Word>() -> Wanted {
+    Wanted::Word(|word| W::parse(word).is_some(), W::EXPECTED)
+}
+
+const NUMBER: Wanted = Wanted::Number { max: u64::MAX };
+
+const RELEASE: &[(&str, Wanted)] = &[
+    ("tenant", Wanted::Text),
+    ("session", Wanted::Text),
+    ("node", Wanted::Text),
+    ("epoch", NUMBER),
+    ("seq", NUMBER),
+];
+
+const ACQUIRE: &[(&str, Wanted)] = &[
+    ("tenant", Wanted::Text),
+    ("subject", Wanted::Text),
+    ("session", Wanted::Text),
+    ("kind", word::<Kind>()),
+    ("direction", word::<Direction>()),
+    ("leg", word::<Leg>()),
+    ("device", word::<Device>()),
+    ("class", word::<Class>()),
+    ("to", Wanted::Text),
+    ("emergency", Wanted::Flag),
+    ("external", Wanted::Flag),
+    ("group", Wanted::Text),
+    ("node", Wanted::Text),
+    ("epoch", NUMBER),
+    ("seq", NUMBER),
+    ("ttl_s", Wanted::Number { max: u32::MAX as u64 }),
+    ("existing", Wanted::Flag),
+];
+
+/// A fault of one field.
+pub(super) fn error(field: &str, what: impl Into<Cow<'static, str>>) -> FieldError {
+    let pointer = format!("/{}", field.replace('~', "~0").replace('/', "~1"));
+    FieldError { pointer, detail: what.into() }
+}
+
+/// What a number must be, for people.
+pub(super) fn number_wanted(field: &str) -> &'static str {
+    if field == "ttl_s" {
+        "must be a whole number of seconds, 1 to 86400"
+    } else {
+        "must be a whole number, 0 to 18446744073709551615"
+    }
+}
+
+fn fault(field: &str, value: &Value, wanted: Wanted) -> Option<FieldError> {
+    let what = match wanted {
+        Wanted::Text if !value.is_string() => "must be a string",
+        Wanted::Flag if !value.is_boolean() => "must be true or false",
+        Wanted::Number { max } if value.as_u64().is_none_or(|number| number > max) => number_wanted(field),
+        Wanted::Word(is_word, expected) if !value.as_str().is_some_and(is_word) => expected,
+        _ => return None,
+    };
+    Some(error(field, what))
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    let place = format!("is not JSON: {error}");
+    Problem::malformed(format!("the body {place}")).error("", place)
+}
+
+fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Problem::malformed("the body must be a JSON object").error("", "must be an object")),
+        Err(error) => Err(not_json(&error)),
+    }
+}
+
+/// Finds every field of the wrong type, takes it out, and lets `rest` judge what is left.
+fn of_fields(
+    body: &[u8],
+    first: &serde_json::Error,
+    fields: &[(&str, Wanted)],
+    rest: impl FnOnce(&[u8]) -> Option<Problem>,
+) -> Problem {
+    let mut object = match object(body) {
+        Ok(object) => object,
+        Err(problem) => return problem,
+    };
+    let mut errors = Vec::new();
+    for (field, wanted) in fields {
+        let found = object.get(*field).filter(|value| !value.is_null());
+        if let Some(found) = found.and_then(|value| fault(field, value, *wanted)) {
+            errors.push(found);
+            object.remove(*field);
+        }
+    }
+    if errors.is_empty() {
+        // Read as a whole it was wrong, field by field it is not: a key is there twice.
+        return Problem::malformed(format!("the body is wrong: {first}")).error("", first.to_string());
+    }
+    let left = serde_json::to_vec(&object).unwrap_or_default();
+    for more in rest(&left).map(Problem::into_errors).unwrap_or_default() {
+        if errors.iter().all(|known| known.pointer != more.pointer) {
+            errors.push(more);
+        }
+    }
+    Problem::faulty(errors)
+}
+
+/// Why this is not an acquire.
+pub(super) fn of_acquire(body: &[u8], first: &serde_json::Error) -> Problem {
+    of_fields(body, first, ACQUIRE, |left| {
+        serde_json::from_slice::<AcquireBody<'_>>(left).ok().and_then(|body| body.checked().err())
+    })
+}
+
+/// Why this is not a release.
+pub(super) fn of_release(body: &[u8], first: &serde_json::Error) -> Problem {
+    of_fields(body, first, RELEASE, |left| {
+        serde_json::from_slice::<ReleaseBody<'_>>(left).ok().and_then(|body| body.checked().err())
+    })
+}
+
+/// Why this has no list under this key.
+pub(super) fn of_list(body: &[u8], key: &str, first: &serde_json::Error) -> Problem {
+    let object = match object(body) {
+        Ok(object) => object,
+        Err(problem) => return problem,
+    };
+    let mut errors = Vec::new();
+    match object.get(key) {
+        None => errors.push(error(key, "is needed: a list")),
+        Some(Value::Array(_)) => {}
+        Some(_) => errors.push(error(key, "must be a list")),
+    }
+    for field in ["epoch", "seq"] {
+        let found = object.get(field).filter(|value| !value.is_null());
+        errors.extend(found.and_then(|value| fault(field, value, NUMBER)));
+    }
+    if errors.is_empty() {
+        return Problem::malformed(format!("the body is wrong: {first}")).error("", first.to_string());
+    }
+    Problem::faulty(errors)
+}
+
+/// Whether this is an operation that calls itself a release.
+pub(super) fn is_release(body: &[u8]) -> bool {
+    object(body).is_ok_and(|object| object.get("op").and_then(Value::as_str) == Some("release"))
+}
+
+/// The `epoch` of a JSON object, if it has one.
+///
+/// # Errors
+/// 400: not an object, or not a whole number.
+pub(super) fn epoch(body: &[u8]) -> Result<Option<u64>, Problem> {
+    let object = object(body)?;
+    let Some(value) = object.get("epoch").filter(|value| !value.is_null()) else { return Ok(None) };
+    match fault("epoch", value, NUMBER) {
+        Some(found) => Err(Problem::faulty(vec![found])),
+        None => Ok(value.as_u64()),
+    }
+}

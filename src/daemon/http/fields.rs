@@ -1,0 +1,142 @@
+//! The values of fields as they are read: strings that borrow, words of a vocabulary, and what may be anything.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::form;
+use crate::engine::session::{Class, Device, Direction, Kind, Leg};
+
+/// A string that is borrowed from the body wherever it has no escapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Strings;
+        impl<'de> Visitor<'de> for Strings {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Strings)
+    }
+}
+
+/// A vocabulary of the engine, as a field.
+pub(super) trait Word: Sized + Copy + 'static {
+    /// What is expected, in words.
+    const EXPECTED: &'static str;
+    fn parse(word: &str) -> Option<Self>;
+}
+
+macro_rules! words {
+    ($($name:ident: $expected:literal),+ $(,)?) => {$(
+        impl Word for $name {
+            const EXPECTED: &'static str = $expected;
+            fn parse(word: &str) -> Option<Self> { $name::from_word(word) }
+        }
+    )+};
+}
+
+words! {
+    Kind: "must be one of desktop, mobile, phone, connector, guest, call",
+    Direction: "must be one of outbound, internal, inbound",
+    Leg: "must be one of originate, deliver, service, system",
+    Device: "must be one of desk, dect, sip, desktop, mobile, function",
+    Class: "must be one of fax, lift, door, conference, room, other",
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Worded<W>(pub(super) W);
+
+impl<'de, W: Word> Deserialize<'de> for Worded<W> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words<W>(PhantomData<W>);
+        impl<W: Word> Visitor<'_> for Words<W> {
+            type Value = Worded<W>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(W::EXPECTED)
+            }
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+                W::parse(word).map(Worded).ok_or_else(|| E::custom(W::EXPECTED))
+            }
+        }
+        deserializer.deserialize_str(Words(PhantomData))
+    }
+}
+
+/// What a request must not fail on: a string is kept, `true` and `1` are read as such, the rest is ignored.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Lenient<'a> {
+    #[default]
+    Nothing,
+    Flag(bool),
+    Text(Cow<'a, str>),
+}
+
+impl Lenient<'_> {
+    pub(super) fn is_set(&self) -> bool {
+        match self {
+            Lenient::Nothing => false,
+            Lenient::Flag(flag) => *flag,
+            Lenient::Text(text) => form::flag(text) == Some(true),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        if let Lenient::Text(text) = self { text } else { "" }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Lenient<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Anything;
+        impl<'de> Visitor<'de> for Anything {
+            type Value = Lenient<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+            fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+                Ok(Lenient::Flag(flag))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Lenient::Flag(number == 1))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Lenient::Nothing)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Lenient::Nothing)
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Lenient::Nothing)
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Lenient::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Lenient::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Lenient::Nothing)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Lenient::Nothing)
+            }
+        }
+        deserializer.deserialize_any(Anything)
+    }
+}

@@ -1,0 +1,629 @@
+//! Bodies of the wire contract as structs that lend the engine its requests (API 2, 3).
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::faults;
+use super::fields::{Lenient, Text, Worded};
+use super::form;
+use super::problem::Problem;
+use crate::engine::session::{Acquire, Class, Device, Direction, Kind, Leg, Release};
+
+/// Most operations of one JSON batch (API 2).
+pub const BATCH_OPS_MAX: usize = 1_000;
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFormat {
+    /// `application/json`, or anything ending in `+json`.
+    Json,
+    /// `application/x-www-form-urlencoded`, or no content type at all with an empty body.
+    Form,
+    /// `application/x-ndjson`.
+    Ndjson,
+}
+
+impl BodyFormat {
+    /// The format that a `Content-Type` header names. Without one, a body that begins with a brace is JSON
+    /// and any other is a form. `None` is a 415.
+    pub fn of(content_type: Option<&[u8]>, body: &[u8]) -> Option<Self> {
+        let Some(header) = content_type else {
+            return Some(if looks_like_json(body) { BodyFormat::Json } else { BodyFormat::Form });
+        };
+        let essence = header.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        if essence.eq_ignore_ascii_case(b"application/json") {
+            Some(BodyFormat::Json)
+        } else if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+            // curl -d sends JSON under this name, and no form begins with a brace.
+            Some(if looks_like_json(body) { BodyFormat::Json } else { BodyFormat::Form })
+        } else if essence.eq_ignore_ascii_case(b"application/x-ndjson") {
+            Some(BodyFormat::Ndjson)
+        } else if essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json") {
+            Some(BodyFormat::Json)
+        } else {
+            None
+        }
+    }
+}
+
+fn looks_like_json(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct AcquireBody<'a> {
+    #[serde(borrow)]
+    tenant: Option<Text<'a>>,
+    #[serde(borrow)]
+    subject: Option<Text<'a>>,
+    #[serde(borrow)]
+    session: Option<Text<'a>>,
+    kind: Option<Worded<Kind>>,
+    direction: Option<Worded<Direction>>,
+    leg: Option<Worded<Leg>>,
+    device: Option<Worded<Device>>,
+    class: Option<Worded<Class>>,
+    #[serde(borrow)]
+    to: Option<Text<'a>>,
+    emergency: Option<bool>,
+    external: Option<bool>,
+    #[serde(borrow)]
+    group: Option<Text<'a>>,
+    #[serde(borrow)]
+    node: Option<Text<'a>>,
+    epoch: Option<u64>,
+    seq: Option<u64>,
+    ttl_s: Option<u32>,
+    existing: Option<bool>,
+    #[serde(borrow)]
+    op: Lenient<'a>,
+    #[serde(borrow)]
+    why: Lenient<'a>,
+    #[serde(borrow)]
+    status: Lenient<'a>,
+}
+
+fn lend<'b>(text: &'b Option<Text<'_>>) -> Option<&'b str> {
+    text.as_ref().map(|text| &*text.0)
+}
+
+fn pick<W: Copy>(word: Option<Worded<W>>) -> Option<W> {
+    word.map(|word| word.0)
+}
+
+impl<'a> AcquireBody<'a> {
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    /// 400: every wrong field, or where the JSON ends to be JSON.
+    pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(body).map_err(|error| faults::of_acquire(body, &error))
+    }
+
+    /// Reads a form or a query string. An empty value is an absent one, because dial plans send what they
+    /// have. A key that comes twice is wrong, for nobody knows which was meant.
+    ///
+    /// # Errors
+    /// 400: every wrong field.
+    pub fn from_form(form: &'a [u8]) -> Result<Self, Problem> {
+        let mut body = AcquireBody::default();
+        form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
+        Ok(body)
+    }
+
+    /// Reads a body in either format, and the query for what the body does not say.
+    ///
+    /// # Errors
+    /// 400 as the two above.
+    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Problem> {
+        let mut read = match format {
+            BodyFormat::Form => Self::from_form(body)?,
+            _ if body.trim_ascii().is_empty() => Self::default(),
+            BodyFormat::Json | BodyFormat::Ndjson => Self::from_json(body)?,
+        };
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            read.fill_from(Self::from_form(query.as_bytes())?);
+        }
+        Ok(read)
+    }
+
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut form::Faulty) {
+        match key {
+            "tenant" => self.tenant = Some(Text(value)),
+            "subject" => self.subject = Some(Text(value)),
+            "session" => self.session = Some(Text(value)),
+            "to" => self.to = Some(Text(value)),
+            "group" => self.group = Some(Text(value)),
+            "node" => self.node = Some(Text(value)),
+            "op" => self.op = Lenient::Text(value),
+            "why" => self.why = Lenient::Text(value),
+            "status" => self.status = Lenient::Text(value),
+            "kind" => self.kind = faulty.word(key, &value).map(Worded),
+            "direction" => self.direction = faulty.word(key, &value).map(Worded),
+            "leg" => self.leg = faulty.word(key, &value).map(Worded),
+            "device" => self.device = faulty.word(key, &value).map(Worded),
+            "class" => self.class = faulty.word(key, &value).map(Worded),
+            "emergency" => self.emergency = faulty.flag(key, &value),
+            "external" => self.external = faulty.flag(key, &value),
+            "existing" => self.existing = faulty.flag(key, &value),
+            "epoch" => self.epoch = faulty.number(key, &value),
+            "seq" => self.seq = faulty.number(key, &value),
+            "ttl_s" => self.ttl_s = faulty.number(key, &value),
+            _ => {}
+        }
+    }
+
+    fn fill_from(&mut self, other: AcquireBody<'a>) {
+        macro_rules! fill {
+            ($($field:ident),+) => { $(if self.$field.is_none() { self.$field = other.$field; })+ };
+        }
+        fill!(tenant, subject, session, kind, direction, leg, device, class, to, emergency, external);
+        fill!(group, node, epoch, seq, ttl_s, existing);
+        if let Lenient::Nothing = self.status {
+            self.status = other.status;
+        }
+        if let Lenient::Nothing = self.why {
+            self.why = other.why;
+        }
+    }
+
+    /// Whether a denial is to be a 403 (`status=1`).
+    pub fn wants_status(&self) -> bool {
+        self.status.is_set()
+    }
+
+    /// The tenant as given, unchecked.
+    pub fn tenant(&self) -> Option<&str> {
+        lend(&self.tenant)
+    }
+
+    /// The node as given, unchecked.
+    pub fn node(&self) -> Option<&str> {
+        lend(&self.node)
+    }
+
+    /// The engine's request, unchecked: look for an emergency in it first (C14), then call
+    /// [`Acquire::check`], or [`Self::checked`] at once.
+    ///
+    /// # Errors
+    /// 400: no tenant or no kind.
+    pub fn request(&self) -> Result<Acquire<'_>, Problem> {
+        let (Some(tenant), Some(kind)) = (self.tenant(), pick(self.kind)) else {
+            return Err(self.missing());
+        };
+        Ok(Acquire {
+            tenant,
+            subject: lend(&self.subject),
+            session: lend(&self.session),
+            kind,
+            direction: pick(self.direction),
+            leg: pick(self.leg).unwrap_or(Leg::Originate),
+            device: pick(self.device),
+            class: pick(self.class),
+            to: lend(&self.to),
+            emergency: self.emergency.unwrap_or(false),
+            external: self.external,
+            group: lend(&self.group),
+            node: lend(&self.node),
+            epoch: self.epoch,
+            seq: self.seq,
+            ttl_s: self.ttl_s,
+            existing: self.existing.unwrap_or(false),
+        })
+    }
+
+    /// The engine's request, its shape checked.
+    ///
+    /// # Errors
+    /// 400: every wrong field.
+    pub fn checked(&self) -> Result<Acquire<'_>, Problem> {
+        let request = self.request()?;
+        request.check().map_err(|faults| Problem::from_faults(&faults))?;
+        Ok(request)
+    }
+
+    /// What is missing, with all else that is wrong.
+    fn missing(&self) -> Problem {
+        let whole = Acquire {
+            direction: pick(self.direction),
+            ..Acquire::new(self.tenant().unwrap_or("-"), "-", "-", pick(self.kind).unwrap_or(Kind::Phone))
+        };
+        let asked = Acquire {
+            subject: lend(&self.subject).or(whole.subject.filter(|_| self.kind.is_none())),
+            session: lend(&self.session),
+            leg: pick(self.leg).unwrap_or(Leg::Originate),
+            to: lend(&self.to),
+            group: lend(&self.group),
+            node: lend(&self.node),
+            epoch: self.epoch,
+            seq: self.seq,
+            ttl_s: self.ttl_s,
+            ..whole
+        };
+        let mut errors = Vec::new();
+        if self.tenant.is_none() {
+            errors.push(faults::error("tenant", "is needed: 1-64 of a-z 0-9 . _ -"));
+        }
+        if self.kind.is_none() {
+            errors.push(faults::error("kind", "is needed: one of desktop, mobile, phone, connector, guest, call"));
+        }
+        for fault in asked.check().err().unwrap_or_default() {
+            errors.push(faults::error(fault.field, fault.what));
+        }
+        Problem::faulty(errors)
+    }
+
+    /// Node and epoch of the message that this is a part of, where it names none of its own.
+    pub fn inherit(&mut self, node: &'a str, epoch: Option<u64>) {
+        if self.node.is_none() {
+            self.node = Some(Text(Cow::Borrowed(node)));
+        }
+        if self.epoch.is_none() {
+            self.epoch = epoch;
+        }
+    }
+
+    fn into_release(self) -> ReleaseBody<'a> {
+        let AcquireBody { tenant, session, node, epoch, seq, why, .. } = self;
+        ReleaseBody { tenant, session, node, epoch, seq, why }
+    }
+}
+
+/// The fields of a release; unknown ones are ignored.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReleaseBody<'a> {
+    #[serde(borrow)]
+    tenant: Option<Text<'a>>,
+    #[serde(borrow)]
+    session: Option<Text<'a>>,
+    #[serde(borrow)]
+    node: Option<Text<'a>>,
+    epoch: Option<u64>,
+    seq: Option<u64>,
+    #[serde(borrow)]
+    why: Lenient<'a>,
+}
+
+impl<'a> ReleaseBody<'a> {
+    /// Reads a JSON object.
+    ///
+    /// # Errors
+    /// As [`AcquireBody::from_json`].
+    pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(body).map_err(|error| faults::of_release(body, &error))
+    }
+
+    /// Reads a form or a query string, as [`AcquireBody::from_form`].
+    ///
+    /// # Errors
+    /// 400: every wrong field.
+    pub fn from_form(form: &'a [u8]) -> Result<Self, Problem> {
+        let mut body = ReleaseBody::default();
+        form::read(form, |key, value, faulty| match key {
+            "tenant" => body.tenant = Some(Text(value)),
+            "session" => body.session = Some(Text(value)),
+            "node" => body.node = Some(Text(value)),
+            "why" => body.why = Lenient::Text(value),
+            "epoch" => body.epoch = faulty.number(key, &value),
+            "seq" => body.seq = faulty.number(key, &value),
+            _ => {}
+        })?;
+        Ok(body)
+    }
+
+    /// Reads a body in either format, and the query for what the body does not say.
+    ///
+    /// # Errors
+    /// 400 as the two above.
+    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Problem> {
+        let mut read = match format {
+            BodyFormat::Form => Self::from_form(body)?,
+            _ if body.trim_ascii().is_empty() => Self::default(),
+            BodyFormat::Json | BodyFormat::Ndjson => Self::from_json(body)?,
+        };
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            let other = Self::from_form(query.as_bytes())?;
+            read.tenant = read.tenant.or(other.tenant);
+            read.session = read.session.or(other.session);
+            read.node = read.node.or(other.node);
+            read.epoch = read.epoch.or(other.epoch);
+            read.seq = read.seq.or(other.seq);
+            if let Lenient::Nothing = read.why {
+                read.why = other.why;
+            }
+        }
+        Ok(read)
+    }
+
+    /// The tenant as given, unchecked.
+    pub fn tenant(&self) -> Option<&str> {
+        lend(&self.tenant)
+    }
+
+    /// The node as given, unchecked.
+    pub fn node(&self) -> Option<&str> {
+        lend(&self.node)
+    }
+
+    /// The engine's request, its shape checked.
+    ///
+    /// # Errors
+    /// 400: every wrong field.
+    pub fn checked(&self) -> Result<Release<'_>, Problem> {
+        let request = Release {
+            tenant: self.tenant().unwrap_or_default(),
+            session: lend(&self.session).unwrap_or_default(),
+            node: lend(&self.node),
+            epoch: self.epoch,
+            seq: self.seq,
+            transferred: self.why.text() == "transfer",
+        };
+        request.check().map_err(|faults| Problem::from_faults(&faults))?;
+        Ok(request)
+    }
+}
+
+/// One operation of a batch or a line of NDJSON.
+#[derive(Clone, Debug)]
+pub enum Op<'a> {
+    /// `"op":"acquire"`.
+    Acquire(AcquireBody<'a>),
+    /// `"op":"release"`.
+    Release(ReleaseBody<'a>),
+}
+
+impl<'a> Op<'a> {
+    /// Reads one operation.
+    ///
+    /// # Errors
+    /// 400: every wrong field of it; put it in the operation's place and go on.
+    pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice::<AcquireBody<'a>>(body) {
+            Ok(read) => match read.op.text() {
+                "acquire" => Ok(Op::Acquire(read)),
+                "release" => Ok(Op::Release(read.into_release())),
+                _ => Err(Problem::faulty(vec![faults::error("op", "must be one of acquire, release")])),
+            },
+            // A field that only an acquire has may be wrong in a release: there it is unknown, so ignored.
+            Err(_) if faults::is_release(body) => ReleaseBody::from_json(body).map(Op::Release),
+            Err(error) => Err(faults::of_acquire(body, &error)),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Ops<'a> {
+    #[serde(borrow)]
+    ops: Vec<&'a RawValue>,
+}
+
+/// Splits a JSON batch into its operations, each to be read by [`Op::from_json`].
+///
+/// # Errors
+/// 400: not a batch; 413: more than [`BATCH_OPS_MAX`] operations.
+pub fn batch_ops(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    let Ops { ops } = serde_json::from_slice(body).map_err(|error| faults::of_list(body, "ops", &error))?;
+    if ops.len() > BATCH_OPS_MAX {
+        let detail = format!("{} operations; at most {BATCH_OPS_MAX}, or send NDJSON", ops.len());
+        return Err(Problem::new(super::problem::ProblemKind::TooLarge, detail));
+    }
+    Ok(ops.into_iter().map(|op| op.get().as_bytes()).collect())
+}
+
+/// The body of hello, heartbeat and goodbye.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeBody {
+    /// Boot number of the node.
+    pub epoch: u64,
+}
+
+impl NodeBody {
+    /// Reads a body in either format, and the query for what the body does not say.
+    ///
+    /// # Errors
+    /// 400: `epoch` is missing or not a whole number.
+    pub fn parse(body: &[u8], format: BodyFormat, query: Option<&str>) -> Result<Self, Problem> {
+        let epoch = match format {
+            _ if body.trim_ascii().is_empty() => None,
+            BodyFormat::Form => form::epoch(body)?,
+            BodyFormat::Json | BodyFormat::Ndjson => faults::epoch(body)?,
+        };
+        let epoch = match epoch {
+            None => form::epoch(query.unwrap_or_default().as_bytes())?,
+            given => given,
+        };
+        let needed = || Problem::faulty(vec![faults::error("epoch", "is needed: the node's boot number")]);
+        Ok(NodeBody { epoch: epoch.ok_or_else(needed)? })
+    }
+}
+
+#[derive(Deserialize)]
+struct RawInventory<'a> {
+    epoch: Option<u64>,
+    seq: Option<u64>,
+    #[serde(borrow)]
+    sessions: Vec<&'a RawValue>,
+}
+
+/// What a node says that it has, whole (G9).
+#[derive(Clone, Debug)]
+pub struct InventoryBody<'a> {
+    /// Boot number of the node.
+    pub epoch: u64,
+    /// Number of the message.
+    pub seq: u64,
+    /// Its sessions; each inherits node and epoch.
+    pub sessions: Vec<AcquireBody<'a>>,
+}
+
+impl<'a> InventoryBody<'a> {
+    /// Reads an inventory of at most `sessions_max` sessions. It is taken as a whole or not at all (I19).
+    ///
+    /// # Errors
+    /// 400: every wrong field by its place, as `/sessions/3/kind`; 413: too many sessions.
+    pub fn parse(body: &'a [u8], node: &'a str, sessions_max: usize) -> Result<Self, Problem> {
+        let raw: RawInventory<'a> =
+            serde_json::from_slice(body).map_err(|error| faults::of_list(body, "sessions", &error))?;
+        if raw.sessions.len() > sessions_max {
+            let detail = format!("{} sessions; at most {sessions_max}", raw.sessions.len());
+            return Err(Problem::new(super::problem::ProblemKind::TooLarge, detail));
+        }
+        let mut errors = Vec::new();
+        if raw.epoch.is_none() {
+            errors.push(faults::error("epoch", "is needed: the node's boot number"));
+        }
+        if raw.seq.is_none() {
+            errors.push(faults::error("seq", "is needed: the number of this message within its epoch"));
+        }
+        let mut sessions = Vec::with_capacity(raw.sessions.len());
+        for (at, session) in raw.sessions.iter().enumerate() {
+            let read = AcquireBody::from_json(session.get().as_bytes()).and_then(|mut read| {
+                read.inherit(node, raw.epoch);
+                read.checked()?;
+                Ok(read)
+            });
+            match read {
+                Ok(read) => sessions.push(read),
+                Err(problem) => errors.extend(problem.within(&format!("/sessions/{at}")).into_errors()),
+            }
+            if errors.len() >= super::problem::ERRORS_MAX {
+                break;
+            }
+        }
+        match (raw.epoch, raw.seq) {
+            (Some(epoch), Some(seq)) if errors.is_empty() => Ok(InventoryBody { epoch, seq, sessions }),
+            _ => Err(Problem::faulty(errors)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pointers(problem: &Problem) -> Vec<&str> {
+        problem.errors().iter().map(|error| error.pointer.as_str()).collect()
+    }
+
+    #[test]
+    fn the_same_request_reads_the_same_in_every_format() {
+        let json = br#"{"tenant":"acme","subject":"anna","session":"n1-7-c","kind":"call","direction":"outbound",
+            "leg":"deliver","to":"030 1","node":"n1","epoch":7,"seq":8,"ttl_s":60,"existing":true,"new_field":[1]}"#;
+        let form = b"tenant=acme&subject=anna&session=n1-7-c&kind=call&direction=outbound&leg=deliver\
+            &to=030+1&node=n1&epoch=7&seq=8&ttl_s=60&existing=1&new_field=x&group=";
+        let form: Vec<u8> = form.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+        let (json, form) = (AcquireBody::from_json(json).unwrap(), AcquireBody::from_form(&form).unwrap());
+        let query = std::str::from_utf8(b"tenant=acme&subject=anna&session=n1-7-c&kind=call&direction=outbound").unwrap();
+        let rest = br#"{"leg":"deliver","to":"030 1","node":"n1","epoch":7,"seq":8,"ttl_s":60,"existing":true}"#;
+        let split = AcquireBody::parse(rest, BodyFormat::Json, Some(query)).unwrap();
+        let want = format!("{:?}", json.checked().unwrap());
+        assert_eq!(format!("{:?}", form.checked().unwrap()), want);
+        assert_eq!(format!("{:?}", split.checked().unwrap()), want);
+    }
+
+    #[test]
+    fn plain_strings_are_borrowed_and_escaped_ones_are_not_lost() {
+        let body = br#"{"tenant":"acme","subject":"a\u00fcb","kind":"phone","session":"s"}"#;
+        let read = AcquireBody::from_json(body).unwrap();
+        assert!(matches!(read.tenant, Some(Text(Cow::Borrowed("acme")))));
+        assert_eq!(read.checked().unwrap().subject, Some("aüb"));
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        for (body, want) in [
+            (r#"{}"#, &["/tenant", "/kind", "/session"][..]),
+            (r#"{"tenant":"a","subject":"b","session":"c","kind":"pigeon"}"#, &["/kind"]),
+            (r#"{"tenant":1,"subject":[],"session":{},"kind":7}"#, &["/tenant", "/subject", "/session", "/kind"]),
+            (r#"{"tenant":"a","subject":"b","session":"c","kind":"phone","epoch":-1,"seq":1.5}"#, &["/epoch", "/seq"]),
+            (r#"{"tenant":"a","subject":"b","session":"c","kind":"phone","seq":1}"#, &["/epoch"]),
+            (r#"{"tenant":"A","subject":"\n","session":"\u00fc","kind":"phone"}"#, &["/tenant", "/subject", "/session"]),
+            (r#"{"tenant":"a","subject":"b","kind":"x","emergency":"yes","ttl_s":0}"#, &["/kind", "/emergency", "/session", "/ttl_s"]),
+            (r#"{"tenant":"a","subject":"b","session":"c","kind":"call"}"#, &["/direction"]),
+            (r#"{"tenant":"a","#, &[""]),
+            (r#"[1]"#, &[""]),
+            (r#"{"tenant":"a","tenant":"b"}"#, &[""]),
+        ] {
+            let problem = match AcquireBody::from_json(body.as_bytes()) {
+                Ok(read) => read.checked().unwrap_err(),
+                Err(problem) => problem,
+            };
+            assert_eq!(pointers(&problem), want, "{body}");
+        }
+        let broken = AcquireBody::from_json(b"{\"tenant\":\n oops}").unwrap_err();
+        assert!(broken.detail().contains("line 2 column"), "{}", broken.detail());
+        let kind = AcquireBody::from_form(b"kind=pigeon").unwrap_err();
+        assert!(kind.errors()[0].detail.contains("desktop, mobile"), "{kind:?}");
+        let long = format!(r#"{{"tenant":"a","session":"{}"}}"#, "x".repeat(129));
+        assert_eq!(pointers(&ReleaseBody::from_json(long.as_bytes()).unwrap().checked().unwrap_err()), ["/session"]);
+    }
+
+    #[test]
+    fn a_release_ignores_what_only_an_acquire_knows() {
+        let body = br#"{"op":"release","tenant":"a","session":"s","kind":7,"why":"transfer"}"#;
+        let Op::Release(read) = Op::from_json(body).unwrap() else { panic!("not a release") };
+        assert!(read.checked().unwrap().transferred);
+        let body = br#"{"tenant":"a","session":"s","why":["odd"]}"#;
+        assert!(!ReleaseBody::from_json(body).unwrap().checked().unwrap().transferred);
+    }
+
+    #[test]
+    fn a_malformed_operation_leaves_the_others() {
+        let body = br#"{"ops":[{"op":"acquire","tenant":"a","subject":"b","session":"c","kind":"phone"},
+            {"op":"fly"},7,{"op":"release","tenant":"a","session":"c"}]}"#;
+        let ops: Vec<_> = batch_ops(body).unwrap().into_iter().map(Op::from_json).collect();
+        assert!(matches!(ops.as_slice(), [Ok(Op::Acquire(_)), Err(_), Err(_), Ok(Op::Release(_))]), "{ops:?}");
+        assert_eq!(pointers(&batch_ops(b"{}").unwrap_err()), ["/ops"]);
+        let many = format!(r#"{{"ops":[{}1]}}"#, "1,".repeat(BATCH_OPS_MAX));
+        assert_eq!(batch_ops(many.as_bytes()).unwrap_err().status(), 413);
+    }
+
+    #[test]
+    fn an_inventory_is_read_whole_or_not_at_all() {
+        let good = br#"{"epoch":3,"seq":9,"sessions":[
+            {"tenant":"a","subject":"b","session":"c","kind":"phone","seq":4}]}"#;
+        let read = InventoryBody::parse(good, "n1", 10).unwrap();
+        let session = read.sessions[0].checked().unwrap();
+        assert_eq!((session.node, session.epoch, session.seq), (Some("n1"), Some(3), Some(4)));
+        let bad = br#"{"seq":9,"sessions":[{"tenant":"a","subject":"b","session":"c","kind":"phone"},{"kind":"x"}]}"#;
+        let problem = InventoryBody::parse(bad, "n1", 10).unwrap_err();
+        assert_eq!(pointers(&problem), ["/epoch", "/sessions/1/kind", "/sessions/1/tenant", "/sessions/1/session"]);
+        assert_eq!(InventoryBody::parse(good, "n1", 0).unwrap_err().status(), 413);
+        assert_eq!(pointers(&InventoryBody::parse(b"{}", "n1", 1).unwrap_err()), ["/sessions"]);
+    }
+
+    #[test]
+    fn a_node_message_is_its_epoch() {
+        for (body, format, query) in [
+            (&b"{\"epoch\":4}"[..], BodyFormat::Json, None),
+            (b"epoch=4", BodyFormat::Form, None),
+            (b"", BodyFormat::Form, Some("epoch=4")),
+            (b"{}", BodyFormat::Json, Some("epoch=4")),
+        ] {
+            assert_eq!(NodeBody::parse(body, format, query).unwrap(), NodeBody { epoch: 4 });
+        }
+        for body in [&b"{\"epoch\":\"4\"}"[..], b"{}", b"{\"epoch\":-4}"] {
+            assert_eq!(pointers(&NodeBody::parse(body, BodyFormat::Json, None).unwrap_err()), ["/epoch"]);
+        }
+    }
+
+    #[test]
+    fn the_format_is_named_or_seen() {
+        for (header, body, want) in [
+            (Some(&b"application/json; charset=utf-8"[..]), &b"{}"[..], Some(BodyFormat::Json)),
+            (Some(b"application/x-www-form-urlencoded"), b"a=b", Some(BodyFormat::Form)),
+            (Some(b"application/x-www-form-urlencoded"), b" {}", Some(BodyFormat::Json)),
+            (Some(b"Application/X-NDJSON"), b"{}", Some(BodyFormat::Ndjson)),
+            (Some(b"text/xml"), b"<a/>", None),
+            (None, b"{}", Some(BodyFormat::Json)),
+            (None, b"a=b", Some(BodyFormat::Form)),
+        ] {
+            assert_eq!(BodyFormat::of(header, body), want);
+        }
+    }
+}
