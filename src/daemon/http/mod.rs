@@ -1,6 +1,7 @@
 //! The edge: sockets with their armour below, bodies and replies of the wire contract above.
 
 mod accept;
+pub mod auth;
 pub mod body;
 mod connection;
 mod faults;

@@ -1,0 +1,534 @@
+//! Who asks, and what they may do: tokens, client certificates, the Unix socket; default deny (I29).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::gate::address_key;
+use super::peer::{Peer, PeerAddress};
+use super::problem::{Problem, ProblemKind};
+
+/// Valid tokens of one credential at once: the present one and the next (rotation).
+pub const TOKENS_PER_CREDENTIAL_MAX: usize = 2;
+/// Addresses whose failures are counted one by one; beyond it they share one bucket.
+const FAILING_ADDRESSES_MAX: usize = 10_000;
+/// Between two looks for forgiven addresses in a full table, milliseconds.
+const PRUNE_EVERY_MS: u64 = 1_000;
+/// Longest `Authorization` value that is looked at, bytes.
+const AUTHORIZATION_BYTES_MAX: usize = 256;
+
+/// What a credential is for (RELIABILITY 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Asks and gives back, for its tenants; its own node calls.
+    Node,
+    /// Reads metrics.
+    Scrape,
+    /// Reads.
+    Viewer,
+    /// Everything.
+    Admin,
+    /// Another daemon of the cluster, or the source of subscriptions.
+    Sync,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: &'static [Role] = &[Role::Node, Role::Scrape, Role::Viewer, Role::Admin, Role::Sync];
+
+    /// The word in tokens, configuration and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Node => "node",
+            Role::Scrape => "scrape",
+            Role::Viewer => "viewer",
+            Role::Admin => "admin",
+            Role::Sync => "sync",
+        }
+    }
+
+    /// The role of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Role::ALL.iter().copied().find(|role| role.as_str() == word)
+    }
+
+    const fn may(self, class: RouteClass) -> bool {
+        match class {
+            RouteClass::Open => true,
+            RouteClass::Decide | RouteClass::Nodes => matches!(self, Role::Node | Role::Admin),
+            RouteClass::Read => matches!(self, Role::Viewer | Role::Admin),
+            RouteClass::Metrics => matches!(self, Role::Scrape | Role::Viewer | Role::Admin),
+            RouteClass::Admin => matches!(self, Role::Admin),
+            RouteClass::Sync => matches!(self, Role::Sync | Role::Admin),
+        }
+    }
+}
+
+/// What a route does, as far as permission goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteClass {
+    /// Health, and what is public: `/livez`, `/readyz`, `/openapi.json`.
+    Open,
+    /// Acquire, release, batch, explain.
+    Decide,
+    /// Hello, heartbeat, inventory, goodbye.
+    Nodes,
+    /// Lists, the overview, events.
+    Read,
+    /// `/metrics` and what describes its targets.
+    Metrics,
+    /// Reload, ending sessions, changing subscriptions.
+    Admin,
+    /// What other daemons ask.
+    Sync,
+}
+
+/// Somebody who may do something; holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Who, for logs and the audit trail.
+    pub id: String,
+    /// What for.
+    pub role: Role,
+    /// The tenants it is for; empty is all.
+    pub tenants: Vec<String>,
+    /// The nodes it may speak as; empty is all where `tenants` is empty too, else none: a hello ends the
+    /// node's calls of every tenant.
+    pub nodes: Vec<String>,
+}
+
+impl Access {
+    /// Somebody for all tenants.
+    pub fn new(id: impl Into<String>, role: Role) -> Self {
+        Access { id: id.into(), role, tenants: Vec::new(), nodes: Vec::new() }
+    }
+
+    /// Whether it may use a route for a tenant. `None` is a route that is not about one tenant: a list, which
+    /// then shows what [`Self::sees`] lets through, or a node call, which [`Self::may_speak_as`] decides.
+    /// What changes the whole daemon needs all tenants.
+    pub fn may(&self, class: RouteClass, tenant: Option<&str>) -> bool {
+        self.role.may(class)
+            && match tenant {
+                Some(tenant) => self.sees(tenant),
+                None => self.tenants.is_empty() || !matches!(class, RouteClass::Admin | RouteClass::Sync | RouteClass::Metrics),
+            }
+    }
+
+    /// Whether anything of this tenant may be shown to it.
+    pub fn sees(&self, tenant: &str) -> bool {
+        self.tenants.is_empty() || self.tenants.iter().any(|own| own == tenant)
+    }
+
+    /// Whether it may make the calls of this node.
+    pub fn may_speak_as(&self, node: &str) -> bool {
+        self.role.may(RouteClass::Nodes)
+            && if self.nodes.is_empty() { self.tenants.is_empty() } else { self.nodes.iter().any(|own| own == node) }
+    }
+
+    /// [`Self::may`] as an answer.
+    ///
+    /// # Errors
+    /// 401: it may not. Never 403, which is a decision.
+    pub fn need(&self, class: RouteClass, tenant: Option<&str>) -> Result<(), Problem> {
+        if self.may(class, tenant) {
+            return Ok(());
+        }
+        let detail = if self.role.may(class) {
+            format!("{} is not for this tenant", self.id)
+        } else {
+            format!("{} has the role {}, which may not do this", self.id, self.role.as_str())
+        };
+        Err(Problem::new(ProblemKind::NotPermitted, detail))
+    }
+}
+
+/// The SHA-256 of a token; not shown in debug output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}
+
+impl TokenHash {
+    /// Hashes a token.
+    pub fn of(token: &str) -> Self {
+        TokenHash(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// Reads 64 hex digits, as they stand in the configuration.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        let mut hash = [0_u8; 32];
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()?;
+        }
+        Some(TokenHash(hash))
+    }
+
+    /// 64 hex digits, for the configuration.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The role that the shape of a token names: `ush_<role>_` and 43 characters of base64url or 64 hex digits.
+pub fn token_role(token: &str) -> Option<Role> {
+    let (role, secret) = token.strip_prefix("ush_")?.split_once('_')?;
+    let base64 = secret.len() == 43 && secret.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let hex = secret.len() == 64 && secret.bytes().all(|b| b.is_ascii_hexdigit());
+    if base64 || hex { Role::from_word(role) } else { None }
+}
+
+/// A holder of tokens.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Who it is, and what it may do.
+    pub access: Access,
+    /// The hashes of its tokens, at most [`TOKENS_PER_CREDENTIAL_MAX`].
+    pub tokens: Vec<TokenHash>,
+}
+
+/// A name in a client certificate, and who that is.
+#[derive(Clone, Debug)]
+pub struct CertificateRule {
+    /// A DNS name or URI of the certificate, compared as a whole.
+    pub name: String,
+    /// Who it is, and what it may do.
+    pub access: Access,
+}
+
+/// How failures are limited: never successes, so never a release, a renewal or a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureLimit {
+    /// Failures of one address at once.
+    pub burst: u32,
+    /// Failures of one address that are forgiven each minute.
+    pub per_minute: u32,
+}
+
+impl Default for FailureLimit {
+    fn default() -> Self {
+        FailureLimit { burst: 20, per_minute: 20 }
+    }
+}
+
+/// Everything that is configured about access.
+#[derive(Clone, Debug, Default)]
+pub struct AuthSettings {
+    /// Bearer tokens.
+    pub credentials: Vec<Credential>,
+    /// Client certificates.
+    pub certificates: Vec<CertificateRule>,
+    /// Whether everybody may do everything, from anywhere, where no credential is configured.
+    pub insecure: bool,
+    /// The user that the daemon runs as: its peers on the Unix socket are admins, as is root.
+    pub own_uid: u32,
+    /// How failures are limited.
+    pub failures: FailureLimit,
+}
+
+/// Tells who asks.
+#[derive(Debug)]
+pub struct Authenticator {
+    settings: AuthSettings,
+    /// Every token hash, and whose it is.
+    tokens: Vec<(TokenHash, Arc<Access>)>,
+    certificates: Vec<(String, Arc<Access>)>,
+    everybody: Arc<Access>,
+    unix_admin: Arc<Access>,
+    unix_node: Arc<Access>,
+    failures: Mutex<Failures>,
+}
+
+impl Authenticator {
+    /// An authenticator with these settings. A credential's tokens beyond [`TOKENS_PER_CREDENTIAL_MAX`] are
+    /// not taken.
+    pub fn new(settings: AuthSettings) -> Self {
+        let mut tokens = Vec::new();
+        for credential in &settings.credentials {
+            let access = Arc::new(credential.access.clone());
+            let hashes = credential.tokens.iter().take(TOKENS_PER_CREDENTIAL_MAX);
+            tokens.extend(hashes.map(|hash| (*hash, Arc::clone(&access))));
+        }
+        let certificates = settings.certificates.iter();
+        let certificates = certificates.map(|rule| (rule.name.clone(), Arc::new(rule.access.clone()))).collect();
+        Authenticator {
+            tokens,
+            certificates,
+            everybody: Arc::new(Access::new("anybody", Role::Admin)),
+            unix_admin: Arc::new(Access::new("unix:admin", Role::Admin)),
+            unix_node: Arc::new(Access::new("unix:node", Role::Node)),
+            failures: Mutex::default(),
+            settings,
+        }
+    }
+
+    /// Tells who asks. A token decides where one is given, also a wrong one; then the client certificate,
+    /// then the Unix socket; then, where nothing is configured, loopback is trusted (first run).
+    ///
+    /// # Errors
+    /// 401; 429 once the address failed too often. `now_ms` is monotonic milliseconds.
+    pub fn authenticate(
+        &self,
+        authorization: Option<&[u8]>,
+        peer: &Peer,
+        now_ms: u64,
+    ) -> Result<&Arc<Access>, Problem> {
+        self.who(authorization, peer.address(), peer.certificate_names(), now_ms)
+    }
+
+    fn who(
+        &self,
+        authorization: Option<&[u8]>,
+        address: PeerAddress,
+        certificate_names: &[String],
+        now_ms: u64,
+    ) -> Result<&Arc<Access>, Problem> {
+        if let Some(authorization) = authorization {
+            return self.by_token(authorization).ok_or_else(|| self.failed(address, now_ms, "the token is not valid"));
+        }
+        let by_name = |(name, _): &&(String, Arc<Access>)| certificate_names.contains(name);
+        if let Some((_, access)) = self.certificates.iter().find(by_name) {
+            return Ok(access);
+        }
+        let local = match address {
+            PeerAddress::Unix { uid } if uid == 0 || uid == self.settings.own_uid => return Ok(&self.unix_admin),
+            PeerAddress::Unix { .. } => return Ok(&self.unix_node),
+            PeerAddress::Ip(ip) => ip.is_loopback(),
+        };
+        if self.tokens.is_empty() && self.certificates.is_empty() && (local || self.settings.insecure) {
+            return Ok(&self.everybody);
+        }
+        Err(self.failed(address, now_ms, "a credential is needed"))
+    }
+
+    /// Compares with every hash, each in constant time and none left out, so that neither a hit nor its
+    /// place shows in the time it takes.
+    fn by_token(&self, authorization: &[u8]) -> Option<&Arc<Access>> {
+        if authorization.len() > AUTHORIZATION_BYTES_MAX {
+            return None;
+        }
+        let (scheme, token) = std::str::from_utf8(authorization).ok()?.split_once(' ')?;
+        let token = token.trim();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let role = token_role(token)?;
+        let presented = TokenHash::of(token);
+        let mut found = None;
+        for (hash, access) in &self.tokens {
+            if bool::from(hash.0.ct_eq(&presented.0)) {
+                found = Some(access);
+            }
+        }
+        // The role in the token is for people; a token that lies about it was tampered with.
+        found.filter(|access| access.role == role)
+    }
+
+    fn failed(&self, address: PeerAddress, now_ms: u64, detail: &'static str) -> Problem {
+        let key = match address {
+            PeerAddress::Ip(ip) => Some(address_key(ip)),
+            PeerAddress::Unix { .. } => None,
+        };
+        match self.failures.lock().count(key, self.settings.failures, now_ms) {
+            Ok(()) => Problem::new(ProblemKind::NotPermitted, detail),
+            Err(retry_after_s) => Problem::too_many(retry_after_s, "too many failed authentications"),
+        }
+    }
+}
+
+/// A bucket of failures that may still happen, in thousandths.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    left_milli: u64,
+    filled_ms: u64,
+}
+
+impl Bucket {
+    fn refill(&mut self, limit: FailureLimit, now_ms: u64) {
+        let passed_ms = now_ms.saturating_sub(self.filled_ms);
+        let refill = passed_ms.saturating_mul(u64::from(limit.per_minute)) / 60;
+        self.left_milli = self.left_milli.saturating_add(refill).min(u64::from(limit.burst) * 1_000);
+        self.filled_ms = self.filled_ms.max(now_ms);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    by_address: HashMap<IpAddr, Bucket>,
+    others: Option<Bucket>,
+    pruned_ms: u64,
+}
+
+impl Failures {
+    /// Takes one failure out of the bucket of an address.
+    ///
+    /// # Errors
+    /// It is empty; seconds until it is not.
+    fn count(&mut self, address: Option<IpAddr>, limit: FailureLimit, now_ms: u64) -> Result<(), u32> {
+        let full = Bucket { left_milli: u64::from(limit.burst) * 1_000, filled_ms: now_ms };
+        let pruned_long_ago = now_ms.saturating_sub(self.pruned_ms) >= PRUNE_EVERY_MS;
+        if self.by_address.len() >= FAILING_ADDRESSES_MAX && pruned_long_ago {
+            self.pruned_ms = now_ms;
+            self.by_address.retain(|_, bucket| {
+                bucket.refill(limit, now_ms);
+                bucket.left_milli < full.left_milli
+            });
+        }
+        let has_room = self.by_address.len() < FAILING_ADDRESSES_MAX;
+        let bucket = match address {
+            Some(address) if has_room || self.by_address.contains_key(&address) => {
+                self.by_address.entry(address).or_insert(full)
+            }
+            _ => self.others.get_or_insert(full),
+        };
+        bucket.refill(limit, now_ms);
+        if let Some(left) = bucket.left_milli.checked_sub(1_000) {
+            bucket.left_milli = left;
+            return Ok(());
+        }
+        let wait_ms = (1_000 - bucket.left_milli).saturating_mul(60) / u64::from(limit.per_minute.max(1));
+        Err(u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789-_ABCDE";
+
+    fn token(role: &str) -> String {
+        format!("ush_{role}_{SECRET}")
+    }
+
+    fn ip(last: u8) -> PeerAddress {
+        PeerAddress::Ip(IpAddr::from([10, 0, 0, last]))
+    }
+
+    const LOOPBACK: PeerAddress = PeerAddress::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn one_node() -> Authenticator {
+        let access = Access { tenants: vec!["acme".into()], ..Access::new("pbx1", Role::Node) };
+        let old = TokenHash::of(&format!("ush_node_{}", "0f".repeat(32)));
+        let tokens = vec![TokenHash::of(&token("node")), old, TokenHash::of(&token("third"))];
+        let rule = CertificateRule { name: "viewer.example".into(), access: Access::new("cert", Role::Viewer) };
+        Authenticator::new(AuthSettings {
+            credentials: vec![Credential { access, tokens }],
+            certificates: vec![rule],
+            own_uid: 77,
+            failures: FailureLimit { burst: 2, per_minute: 6 },
+            ..AuthSettings::default()
+        })
+    }
+
+    fn bearer(token: &str) -> Vec<u8> {
+        format!("Bearer {token}").into_bytes()
+    }
+
+    #[test]
+    fn either_token_of_a_pair_opens_and_nothing_else() {
+        let auth = one_node();
+        for good in [token("node"), format!("ush_node_{}", "0f".repeat(32))] {
+            assert_eq!(auth.who(Some(&bearer(&good)), ip(1), &[], 0).unwrap().id, "pbx1");
+        }
+        for (n, bad) in [token("admin"), token("third"), "ush_node_x".into(), String::new(), "x".repeat(999)].iter().enumerate() {
+            let address = ip(10 + u8::try_from(n).unwrap());
+            assert_eq!(auth.who(Some(&bearer(bad)), address, &[], 0).unwrap_err().status(), 401, "{bad}");
+        }
+        assert_eq!(auth.who(Some(b"Basic abc"), ip(2), &[], 0).unwrap_err().status(), 401);
+        assert_eq!(auth.who(None, LOOPBACK, &[], 0).unwrap_err().status(), 401, "tokens end the first-run default");
+        assert_eq!(auth.who(Some(b"Bearer x"), PeerAddress::Unix { uid: 0 }, &[], 0).unwrap_err().status(), 401);
+    }
+
+    #[test]
+    fn certificates_and_the_unix_socket_have_roles() {
+        let auth = one_node();
+        let names = ["other".to_owned(), "viewer.example".to_owned()];
+        assert_eq!(auth.who(None, ip(1), &names, 0).unwrap().role, Role::Viewer);
+        for (uid, role) in [(0, Role::Admin), (77, Role::Admin), (1000, Role::Node)] {
+            assert_eq!(auth.who(None, PeerAddress::Unix { uid }, &[], 0).unwrap().role, role);
+        }
+    }
+
+    #[test]
+    fn without_credentials_loopback_alone_is_trusted() {
+        let auth = Authenticator::new(AuthSettings::default());
+        assert_eq!(auth.who(None, LOOPBACK, &[], 0).unwrap().role, Role::Admin);
+        assert_eq!(auth.who(None, ip(1), &[], 0).unwrap_err().status(), 401);
+        let auth = Authenticator::new(AuthSettings { insecure: true, ..AuthSettings::default() });
+        assert_eq!(auth.who(None, ip(1), &[], 0).unwrap().role, Role::Admin);
+    }
+
+    #[test]
+    fn failures_are_limited_per_address_and_successes_never() {
+        let auth = one_node();
+        let try_bad = |from, now_ms| auth.who(Some(b"Bearer bad"), from, &[], now_ms).unwrap_err().status().as_u16();
+        assert_eq!([try_bad(ip(1), 0), try_bad(ip(1), 0), try_bad(ip(1), 0)], [401, 401, 429]);
+        assert_eq!(try_bad(ip(2), 0), 401, "another address");
+        assert!(auth.who(Some(&bearer(&token("node"))), ip(1), &[], 0).is_ok());
+        assert_eq!([try_bad(ip(1), 9_000), try_bad(ip(1), 10_000), try_bad(ip(1), 10_001)], [429, 401, 429]);
+        assert_eq!(auth.failures.lock().count(Some(IpAddr::from([10, 0, 0, 1])), auth.settings.failures, 10_001), Err(10));
+    }
+
+    #[test]
+    fn the_table_of_failures_is_bounded() {
+        let (mut failures, limit) = (Failures::default(), FailureLimit { burst: 1, per_minute: 1 });
+        for n in 0..FAILING_ADDRESSES_MAX + 100 {
+            let address = IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
+            let _ = failures.count(Some(address), limit, 0);
+        }
+        assert_eq!(failures.by_address.len(), FAILING_ADDRESSES_MAX);
+        assert!(failures.count(Some(IpAddr::from([9, 9, 9, 9])), limit, 0).is_err(), "the shared bucket");
+        assert!(failures.count(Some(IpAddr::from([9, 9, 9, 9])), limit, 60_000).is_ok());
+        assert_eq!(failures.by_address.len(), 1, "forgiven addresses are forgotten");
+    }
+
+    #[test]
+    fn a_role_may_what_it_is_for() {
+        use RouteClass::{Decide, Metrics, Nodes, Open, Read, Sync};
+        for (role, may) in [
+            (Role::Node, &[Open, Decide, Nodes][..]),
+            (Role::Scrape, &[Open, Metrics]),
+            (Role::Viewer, &[Open, Read, Metrics]),
+            (Role::Admin, &[Open, Decide, Nodes, Read, Metrics, RouteClass::Admin, Sync]),
+            (Role::Sync, &[Open, Sync]),
+        ] {
+            for class in [Open, Decide, Nodes, Read, Metrics, RouteClass::Admin, Sync] {
+                assert_eq!(Access::new("x", role).may(class, None), may.contains(&class), "{role:?} {class:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tenants_token_neither_sees_nor_changes_another() {
+        let access = Access { tenants: vec!["acme".into()], ..Access::new("x", Role::Admin) };
+        assert!(access.may(RouteClass::Decide, Some("acme")) && access.may(RouteClass::Read, None));
+        assert!(!access.may(RouteClass::Decide, Some("other")) && !access.sees("other"));
+        assert!(!access.may(RouteClass::Admin, None) && !access.may(RouteClass::Metrics, None));
+        assert!(!access.may_speak_as("n1"));
+        assert!(Access { nodes: vec!["n1".into()], ..access.clone() }.may_speak_as("n1"));
+        assert!(Access::new("x", Role::Node).may_speak_as("any"));
+        assert_eq!(access.need(RouteClass::Admin, None).unwrap_err().status(), 401);
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let shown = format!("{:?}", one_node());
+        let hash = TokenHash::of(&token("node"));
+        assert!(!shown.contains(SECRET) && !shown.contains(&hash.to_hex()) && !shown.contains(&format!("{:?}", hash.0)));
+        assert_eq!(TokenHash::from_hex(&hash.to_hex()), Some(hash));
+        assert_eq!(TokenHash::from_hex("abc"), None);
+        assert_eq!(TokenHash::from_hex(&"ü".repeat(32)), None);
+    }
+}
