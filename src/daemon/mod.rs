@@ -5,4 +5,6 @@ pub mod config;
 pub mod events;
 pub mod http;
 pub mod journal;
+pub mod notify;
+pub mod sockets;
 pub mod text;
