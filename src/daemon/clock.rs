@@ -38,6 +38,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// Monotonic nanoseconds, to measure how long something took; never to decide anything by.
+pub fn monotonic_ns() -> u64 {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
+}
+
 /// A clock that stands until it is moved: for tests and simulations.
 #[derive(Debug)]
 pub struct ManualClock {

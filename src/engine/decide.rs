@@ -28,8 +28,10 @@ pub(crate) struct Ask<'a> {
     /// Its subject in this tenant's table; empty for nobody.
     pub(crate) subject: &'a str,
     pub(crate) message: &'a Acquire<'a>,
-    /// Its place in its node's order; an inventory stands in for its sessions (G9).
+    /// Its place in its node's order.
     pub(crate) stamp: Option<Stamp>,
+    /// An inventory lists it that is newer than any tombstone of it (G9).
+    pub(crate) listed: bool,
 }
 
 /// What became of a message beside its answer.
@@ -76,7 +78,9 @@ impl Ask<'_> {
                 decision.ttl_ms = self.life_ms(&mut stripe, hash);
                 return (decision, Stored::Known);
             }
-            Some(tombstone) if tombstone.blocks(node, self.stamp, now_ms) => return (decision, Stored::No),
+            Some(tombstone) if !self.listed && tombstone.blocks(node, self.stamp, now_ms) => {
+                return (decision, Stored::No);
+            }
             _ => {}
         }
         if !self.tenant.reserve_session() {
@@ -143,12 +147,11 @@ impl Ask<'_> {
         if lifeline || self.message.existing {
             return self.answer(Code::AllowOver, Detail::Limit, word);
         }
-        let claim = self.tenant.claim(self.now.uptime_ms, &ClaimTerms { channel: None, ..self.claim_terms(never_deny) });
-        if claim.subject.is_none() {
-            return self.refused(&claim, lifeline);
+        let outlook = self.tenant.peek(&self.claim_terms(never_deny));
+        match outlook.claimed {
+            Claimed::Full(_) | Claimed::Inactive => self.refused(&outlook, lifeline),
+            _ => self.denied(Code::DenyFull, Detail::Limit, word),
         }
-        let (_, word, _) = self.tenant.unclaim(self.now.uptime_ms, claim.subject, None);
-        self.denied(Code::DenyFull, Detail::Limit, word)
     }
 
     /// A known claim, a late message, or a tombstone: everything that is answered from the entry alone.
@@ -173,7 +176,9 @@ impl Ask<'_> {
                 decision.ttl_ms = self.life_ms(stripe, hash);
                 Some((decision, Stored::Known))
             }
-            Some(entry) if !entry.is_live() && entry.blocks(node, self.stamp, self.now.uptime_ms) => stale(),
+            Some(entry) if !self.listed && !entry.is_live() && entry.blocks(node, self.stamp, self.now.uptime_ms) => {
+                stale()
+            }
             _ if past => stale(),
             _ => None,
         }

@@ -3,7 +3,7 @@
 use super::rules::{self, Need};
 use super::session::{Acquire, Code, Detail, Kind, Now};
 use super::sync::Ordering;
-use super::table::{ClaimTerms, Tenant};
+use super::table::{ClaimTerms, Claimed, Tenant};
 use super::{Engine, Slot, Stamp, World, borrowed_id};
 
 /// One rule that was consulted.
@@ -194,40 +194,34 @@ impl Engine {
 
 /// Trunk lines, seat of the subject, free seats.
 fn outlook(tenant: &Tenant, terms: &ClaimTerms<'_>, trace: &mut Trace) -> (Code, Detail) {
-    let word = tenant.seats.read();
-    let seats = format!("{} of {} seats held", word.held(), word.quota().map_or("unlimited".to_owned(), |quota| quota.to_string()));
-    if tenant.channels_full(word, terms) {
-        trace.step("L3", "trunk lines", "all in use");
-        return (Code::DenyFull, Detail::Channels);
-    }
-    if tenant.is_seated(terms.subject) {
-        trace.step("D2", format!("subject {}", terms.subject), "holds a seat already");
-        return (Code::AllowHeld, Detail::None);
-    }
-    trace.step("D2", format!("subject {}", terms.subject), "holds no seat");
-    let full = match word.gated() {
-        true => {
-            let gate = tenant.gate.lock();
-            let pool = gate.pool.clone();
-            let state = pool.as_ref().map(|pool| pool.state.lock());
-            gate.full(word, gate.group(terms.group), state.as_ref())
-        }
-        false => word.full().then_some(Detail::Tenant),
+    let outlook = tenant.peek(terms);
+    let quota = outlook.word.quota().map_or("unlimited".to_owned(), |quota| quota.to_string());
+    let seats = format!("{} of {quota} seats held", outlook.word.held());
+    let subject = format!("subject {}", terms.subject);
+    let (code, detail) = match outlook.claimed {
+        Claimed::New => (Code::AllowNew, Detail::None),
+        Claimed::Held => (Code::AllowHeld, Detail::None),
+        Claimed::Over => (Code::AllowOver, Detail::None),
+        Claimed::Full(detail) => (Code::DenyFull, detail),
+        Claimed::Inactive => (Code::DenyInactive, Detail::None),
     };
-    match full {
-        None => {
+    match (code, detail) {
+        (Code::DenyFull, Detail::Channels) => trace.step("L3", "trunk lines", "all in use"),
+        (Code::AllowHeld, _) => trace.step("D2", subject, "holds a seat already"),
+        (Code::AllowNew, _) => {
+            trace.step("D2", subject, "holds no seat");
             trace.step("D1 F6 F7", seats, "a seat is free");
-            (Code::AllowNew, Detail::None)
         }
-        Some(detail) if terms.over => {
-            trace.step("F3", format!("{seats}; full: {detail}"), "admitted above the limit: already running, or a lifeline");
-            (Code::AllowOver, Detail::None)
+        (Code::AllowOver, _) => {
+            trace.step("D2", subject, "holds no seat");
+            trace.step("F3", seats, "admitted above what is full: already running, or a lifeline");
         }
-        Some(detail) => {
+        _ => {
+            trace.step("D2", subject, "holds no seat");
             trace.step("D3 F6 F7", seats, format!("full: {detail}"));
-            (Code::DenyFull, detail)
         }
     }
+    (code, detail)
 }
 
 fn holders(tenant: &Tenant) -> (Vec<(Kind, u32)>, Option<u64>) {

@@ -1,5 +1,6 @@
 //! Quotas and policies are installed, sessions restored after a restart (F1, F4, G10, J5, J6).
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::decide::{End, end_session, put, watch};
@@ -279,14 +280,14 @@ impl Engine {
             return false;
         }
         tenant.tally(hash, from.kind, from.counts, true);
-        let session = self.restored(now, slot, from, world, subject, hash);
+        let session = self.restored(now, slot, from, world, subject);
         put(tenant, &mut stripe, hash, session);
         true
     }
 
-    fn restored(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World, subject: SubjectRef, hash: u64) -> Session {
+    fn restored(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World, subject: SubjectRef) -> Session {
         let learning = world.timers.learning_ms;
-        let spread = hash % (learning / 4 + 1);
+        let spread = foldhash::fast::FixedState::default().hash_one(from.session) % (learning / 4 + 1);
         let (life, deadline) = match from.kind {
             Kind::Mobile if slot.policy.mobile_offline_ms > 0 => {
                 (Life::Live, now.uptime_ms.saturating_add(slot.policy.mobile_offline_ms))

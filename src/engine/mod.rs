@@ -105,15 +105,15 @@ impl Engine {
     /// # Errors
     /// `ttl_s` is missing where nothing else would end the claim (E3); nothing changed.
     pub fn acquire(&self, now: Now, message: &Acquire<'_>, changes: &mut impl Changes) -> Result<Decision, Fault> {
-        self.acquire_as(now, message, message.stamp(), changes).map(|(decision, _)| decision)
+        self.acquire_as(now, message, false, changes).map(|(decision, _)| decision)
     }
 
-    /// The same, with the stamp that counts: an inventory stands in for its sessions (G9).
+    /// The same; what an inventory lists lives, whatever number its own entry has (G9).
     fn acquire_as(
         &self,
         now: Now,
         message: &Acquire<'_>,
-        stamp: Option<Stamp>,
+        listed: bool,
         changes: &mut impl Changes,
     ) -> Result<(Decision, Stored), Fault> {
         let world = self.world.load();
@@ -138,7 +138,8 @@ impl Engine {
                 session,
                 subject,
                 message,
-                stamp,
+                stamp: message.stamp(),
+                listed,
             };
             decide::acquire(&ask, need, changes)
         };
@@ -182,6 +183,7 @@ impl Engine {
             subject: "",
             message: &nothing,
             stamp: message.stamp(),
+            listed: false,
         };
         decide::release(&ask, message, changes)
     }

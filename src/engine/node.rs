@@ -142,17 +142,33 @@ impl Nodes {
         self.known.load()
     }
 
-    /// The node of this name, made known if need be; `None` where the limit on nodes is reached.
-    pub(crate) fn find_or_add(&self, name: &str, nodes_max: u32) -> Option<Arc<Node>> {
-        if let Some(node) = self.known.load().find(name) {
+    /// The node of this name that is about to get a lease; `None` where the limit on nodes is reached.
+    pub(crate) fn find_or_enrol(&self, name: &str, nodes_max: u32) -> Option<Arc<Node>> {
+        let directory = self.known.load();
+        if let Some(node) = directory.find(name).filter(|node| node.is_leased()) {
             return Some(Arc::clone(node));
         }
+        let leased = directory.list.iter().filter(|node| node.is_leased()).count();
+        if leased >= nodes_max as usize { None } else { self.add(name, u32::MAX) }
+    }
+
+    /// The node of this name, made known if need be; `None` where too many names are known that never got a
+    /// lease: they must not keep a node out that says hello.
+    pub(crate) fn find_or_add(&self, name: &str, nodes_max: u32) -> Option<Arc<Node>> {
+        match self.known.load().find(name) {
+            Some(node) => Some(Arc::clone(node)),
+            None => self.add(name, nodes_max),
+        }
+    }
+
+    fn add(&self, name: &str, strays_max: u32) -> Option<Arc<Node>> {
         let _one_at_a_time = self.grow.lock();
         let known = self.known.load();
         if let Some(node) = known.find(name) {
             return Some(Arc::clone(node));
         }
-        let index = u32::try_from(known.list.len()).ok().filter(|index| *index < nodes_max)?;
+        let strays = known.list.iter().filter(|node| !node.is_leased()).count();
+        let index = u32::try_from(known.list.len()).ok().filter(|_| strays < strays_max as usize)?;
         let node = Arc::new(Node {
             index,
             name: Name::from(name),

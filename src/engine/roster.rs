@@ -77,13 +77,17 @@ impl Engine {
     /// [`NodeFault::StaleEpoch`] for an epoch before the current one, [`NodeFault::Limit`].
     pub fn hello(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<NodeReport, NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_add(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
         let _work = node.work();
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
             Some(current) if epoch < current => return Err(NodeFault::StaleEpoch { known: current }),
             Some(current) if epoch == current => {
                 node.touch(now.uptime_ms, Some(epoch), lease_ms, &self.shared);
+                if !node.is_greeted() {
+                    // It may be known by a heartbeat only, which records nothing.
+                    changes.node(&node.name, epoch);
+                }
                 node.greet(true);
                 return Ok(NodeReport::default());
             }
@@ -113,7 +117,7 @@ impl Engine {
     /// [`NodeFault::UnknownEpoch`]: it must say hello and send an inventory; [`NodeFault::Limit`].
     pub fn heartbeat(&self, now: Now, node: &str, epoch: u64) -> Result<(), NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_add(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
             None => {
@@ -243,7 +247,7 @@ impl Engine {
                 }
                 // What the table knows may be newer than the list's own entry: then it keeps its number.
                 let newer = entry.is_newer_than(node.index, (Some(stamp.epoch), Some(stamp.seq)));
-                let stamp = entry.stamp().filter(|_| newer).unwrap_or(stamp);
+                let stamp = if newer { entry.stamp() } else { Some(stamp) };
                 let ask = Ask {
                     now,
                     tenant: &slot.tenant,
@@ -254,24 +258,26 @@ impl Engine {
                     session: &session,
                     subject: &subject,
                     message,
-                    stamp: Some(stamp),
+                    stamp,
+                    listed: true,
                 };
                 ask.mark_node();
                 ask.renew(hash, &mut stripe, changes);
                 return Stored::Known;
             }
-            Some(entry) if entry.deadline > now.uptime_ms && entry.node == node.index => {
-                if entry.stamp().is_some_and(|own| own > taken) {
-                    return Stored::No;
-                }
-                // The list was taken later than the release: it lives, whatever its own entry's number is.
-                entry.deadline = 0;
+            // It was released after the list was taken.
+            Some(entry)
+                if entry.deadline > now.uptime_ms
+                    && entry.node == node.index
+                    && entry.stamp().is_some_and(|own| own > taken) =>
+            {
+                return Stored::No;
             }
             _ => {}
         }
         drop(stripe);
         let message = Acquire { seq: Some(stamp.seq), ..message.clone() };
-        self.acquire_as(now, &message, Some(stamp), changes).map_or(Stored::No, |(_, stored)| stored)
+        self.acquire_as(now, &message, true, changes).map_or(Stored::No, |(_, stored)| stored)
     }
 
     /// Ends one session by hand; a live call only with `force`.

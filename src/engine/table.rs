@@ -298,6 +298,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
+    /// A claim that nothing was stored of.
     fn denied(claimed: Claimed, word: Word) -> Self {
         Claim { claimed, word, subject: SubjectRef::NONE, group: NO_GROUP }
     }
@@ -414,7 +415,7 @@ impl Tenant {
     }
 
     /// Whether a subject holds a seat.
-    pub(crate) fn is_seated(&self, subject: &str) -> bool {
+    fn is_seated(&self, subject: &str) -> bool {
         let hash = self.hash(subject);
         let subjects = self.subjects[stripe_of(hash, self.subjects.len())].lock();
         subjects.find(hash, subject).is_some_and(|slot| subjects.slots[slot as usize].seated)
@@ -481,7 +482,30 @@ impl Tenant {
         Claim { claimed, word, subject: SubjectRef { stripe: stripe as u32, slot }, group }
     }
 
-    pub(crate) fn channels_full(&self, word: Word, terms: &ClaimTerms<'_>) -> bool {
+    /// What a claim would come to now; changes nothing.
+    pub(crate) fn peek(&self, terms: &ClaimTerms<'_>) -> Claim {
+        let word = self.seats.read();
+        let full = match word.gated() {
+            true => {
+                let gate = self.gate.lock();
+                let pool = gate.pool.clone();
+                let state = pool.as_ref().map(|pool| pool.state.lock());
+                gate.full(word, gate.group(terms.group), state.as_ref())
+            }
+            false => word.full().then_some(Detail::Tenant),
+        };
+        let claimed = match full {
+            _ if word.standing() != 0 && !terms.inactive => Claimed::Inactive,
+            _ if self.channels_full(word, terms) => Claimed::Full(Detail::Channels),
+            _ if self.is_seated(terms.subject) => Claimed::Held,
+            None => Claimed::New,
+            Some(_) if terms.over => Claimed::Over,
+            Some(detail) => Claimed::Full(detail),
+        };
+        Claim::denied(claimed, word)
+    }
+
+    fn channels_full(&self, word: Word, terms: &ClaimTerms<'_>) -> bool {
         let (Some(per_seat), Some(quota)) = (terms.channels_per_seat, word.quota()) else { return false };
         let in_use: u32 = self.hot.channels.iter().map(|lines| lines.load(Ordering::Relaxed)).sum();
         u64::from(in_use) >= u64::from(quota) * u64::from(per_seat)

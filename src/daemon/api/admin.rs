@@ -1,0 +1,160 @@
+//! Administration (API 5): reload, the configuration's state, ending by hand, the log level.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::read::no_tenant;
+use super::{Call, Worker, json, query_of, segment, typed};
+use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::journal::{Audit, AuditKind, Commit};
+use crate::daemon::metrics::ReloadTrigger;
+use crate::daemon::recorder::Recorder;
+use crate::daemon::reload::Request;
+use crate::daemon::text::rfc3339;
+use crate::engine::EndOutcome;
+
+type Answer = Result<Response<ReplyBody>, Problem>;
+
+/// Longest time for which a passing log level holds, seconds.
+const LOG_FOR_SECONDS_MAX: u64 = 86_400;
+
+/// The body of `PUT /v1/admin/log-level`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogLevel {
+    filter: String,
+    for_s: Option<u64>,
+}
+
+impl Worker {
+    /// `POST /v1/admin/reload[?dry_run=1][&force=1]`; answers after the attempt.
+    pub(super) async fn reload(&self, call: &Call<'_>) -> Answer {
+        let access = self.permitted(call, RouteClass::Admin, None)?;
+        let query = query_of(call)?;
+        let (reply, outcome) = oneshot::channel();
+        let request = Request {
+            trigger: ReloadTrigger::Http,
+            force: query.is_set("force"),
+            dry_run: query.is_set("dry_run"),
+            actor: access.id.clone(),
+            reply: Some(reply),
+        };
+        let (force, dry_run) = (request.force, request.dry_run);
+        self.app.reloads.try_send(request).map_err(|_| Problem::unavailable(1, "too many reloads wait already"))?;
+        match outcome.await {
+            Ok(Ok(applied)) => Ok(json(&json!({
+                "code": if dry_run { "planned" } else if applied.unchanged { "unchanged" } else { "applied" },
+                "dry_run": dry_run, "hash": applied.hash, "diff": applied.diff, "text": applied.diff.render(),
+            }))),
+            Ok(Err(rejection)) => {
+                let body = json!({
+                    "type": "/problems/rejected", "title": "The configuration is rejected, the one before stays",
+                    "status": 422, "detail": rejection.to_string(), "force": force, "problems": rejection.problems(),
+                });
+                Ok(typed(StatusCode::UNPROCESSABLE_ENTITY, "application/problem+json", body.to_string().into()))
+            }
+            Err(_) => Err(Problem::unavailable(1, "the daemon stops")),
+        }
+    }
+
+    /// `GET /v1/admin/config`
+    pub(super) fn config(&self, call: &Call<'_>) -> Answer {
+        self.permitted(call, RouteClass::Admin, None)?;
+        let config = self.app.config();
+        let sources: serde_json::Map<String, Value> =
+            config.tenants.values().map(|tenant| (tenant.id.to_string(), json!(tenant.source))).collect();
+        let mut state = self.app.config_state();
+        let problems = self.app.state.lock().problems.clone();
+        if let Value::Object(state) = &mut state {
+            state.insert("main".into(), json!(config.main().display().to_string()));
+            state.insert("problems".into(), json!(problems));
+            state.insert("tenants".into(), Value::Object(sources));
+        }
+        Ok(json(&state))
+    }
+
+    /// `DELETE /v1/tenants/{t}/sessions/{s}[?force=1]`
+    pub(super) async fn end_session(&self, call: &Call<'_>, tenant: &str, session: &str) -> Answer {
+        self.end(call, tenant, session, "session").await
+    }
+
+    /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`
+    pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
+        self.end(call, tenant, subject, "subject").await
+    }
+
+    async fn end(&self, call: &Call<'_>, tenant: &str, id: &str, what: &'static str) -> Answer {
+        let (tenant, id) = (segment(tenant)?, segment(id)?);
+        let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
+        let force = query_of(call)?.is_set("force");
+        let now = self.app.now();
+        self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
+        let (outcome, committed) = self.decide(now, |worker, group, events| {
+            let Some(group) = group else { return EndOutcome::NotFound };
+            let mut recorder = Recorder::new(group, &worker.shard, Some(events), now.utc_ms);
+            let engine = &worker.app.engine;
+            let outcome = match what {
+                "session" => engine.end_session(now, &tenant, &id, force, &mut recorder),
+                _ => engine.end_subject(now, &tenant, &id, force, &mut recorder),
+            };
+            let (subject, session) = if what == "session" { ("", id.as_str()) } else { (id.as_str(), "") };
+            let text = format!("ended by hand, force {force}: {outcome:?}");
+            group.audit(&Audit { tenant: &tenant, subject, session, actor: &access.id, text: &text, ..Audit::new(AuditKind::Admin) });
+            outcome
+        });
+        if committed.await == Commit::Fenced {
+            return Err(Problem::unavailable(1, "another daemon has taken over this state directory"));
+        }
+        match outcome {
+            EndOutcome::Done { count } => Ok(json(&json!({ "code": "ended", "count": count }))),
+            EndOutcome::NotFound => {
+                Err(Problem::new(ProblemKind::NotFound, format!("{what} {id:?} is not live in tenant {tenant}")))
+            }
+            EndOutcome::NeedsForce => {
+                let detail = "a live call is concerned: its people keep talking, but it would not be counted any more; add ?force=1";
+                Err(Problem::new(ProblemKind::Conflict, detail))
+            }
+        }
+    }
+
+    /// `PUT /v1/admin/log-level` with `filter` and `for_s`
+    pub(super) async fn log_level(&self, call: &Call<'_>, body: Incoming) -> Answer {
+        let access = self.permitted(call, RouteClass::Admin, None)?;
+        let body = call.peer.collect(body, 4_096).await?;
+        let wanted: LogLevel = serde_json::from_slice(&body).map_err(|error| {
+            Problem::malformed(format!("needs filter, and for_s at will: {error}"))
+        })?;
+        let for_s = wanted.for_s.filter(|for_s| *for_s > 0);
+        if for_s.is_some_and(|for_s| for_s > LOG_FOR_SECONDS_MAX) {
+            return Err(Problem::malformed("for_s is longer than a day").error("/for_s", "must be 1 to 86400"));
+        }
+        let Some(log) = self.app.log.clone() else {
+            return Err(Problem::unavailable(60, "this process does not log by itself"));
+        };
+        let change = log.set(&wanted.filter).map_err(|error| Problem::malformed("the filter cannot be read").error("/filter", error))?;
+        tracing::info!(filter = wanted.filter, for_s, actor = access.id, "log level changed");
+        let now = self.app.now();
+        let text = format!("log filter {}", wanted.filter);
+        let (_, committed) = self.decide(now, |_, group, _| {
+            if let Some(group) = group {
+                group.audit(&Audit { actor: &access.id, text: &text, ..Audit::new(AuditKind::Admin) });
+            }
+        });
+        committed.await;
+        if let Some(for_s) = for_s {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_secs(for_s)).await;
+                log.restore(change);
+            });
+        }
+        let until = for_s.map(|for_s| rfc3339(now.utc_ms + for_s as i64 * 1_000));
+        Ok(json(&json!({ "code": "ok", "filter": wanted.filter, "until": until })))
+    }
+}

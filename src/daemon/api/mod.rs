@@ -1,0 +1,235 @@
+//! The routes of the wire contract: one hand-written match, one file per family.
+
+mod admin;
+mod decide;
+mod nodes;
+mod openapi;
+mod query;
+mod read;
+mod stream;
+mod watch;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use crate::daemon::app::{App, Journal};
+use crate::daemon::clock::monotonic_ns;
+use crate::daemon::http::auth::{Access, RouteClass};
+use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::http::{Handler, Peer, Problem, ReplyBody};
+use crate::daemon::journal::TurnWriter;
+use crate::daemon::metrics::{Route, Shard};
+use query::{Query, percent_decoded};
+
+pub use openapi::OPENAPI;
+
+/// Answers the requests of one runtime.
+pub struct Worker {
+    app: Arc<App>,
+    writer: OnceCell<TurnWriter<Journal>>,
+    shard: Shard,
+    /// Distinguishes the runtimes in decision ids.
+    number: usize,
+    decisions: Cell<u64>,
+    buffer: RefCell<BytesMut>,
+}
+
+/// A request that found its route.
+struct Call<'a> {
+    head: &'a http::request::Parts,
+    peer: &'a Peer,
+    /// Path segments behind `/v1/`, undecoded.
+    path: Vec<&'a str>,
+}
+
+impl Worker {
+    /// The handler of runtime `number`.
+    pub fn new(app: Arc<App>, number: usize) -> Self {
+        let shard = app.metrics.shard();
+        Worker {
+            app,
+            writer: OnceCell::new(),
+            shard,
+            number,
+            decisions: Cell::new(0),
+            buffer: RefCell::new(BytesMut::with_capacity(4_096)),
+        }
+    }
+
+    /// Where decisions of this runtime are recorded; `None` before recovery.
+    fn writer(&self) -> Option<&TurnWriter<Journal>> {
+        if self.writer.get().is_none() {
+            let _ = self.writer.set(self.app.writer()?);
+        }
+        self.writer.get()
+    }
+
+    /// The number of a decision: run, runtime, count.
+    fn decision_id(&self) -> String {
+        let count = self.decisions.get() + 1;
+        self.decisions.set(count);
+        let mut id = String::with_capacity(24);
+        let _ = write!(id, "{:08x}-{:x}-{count:x}", self.app.boot, self.number);
+        id
+    }
+
+    /// Who asks, if the listener takes their requests at all.
+    fn access(&self, headers: &HeaderMap, peer: &Peer) -> Result<Arc<Access>, Problem> {
+        let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        let auth = self.app.auth.load();
+        let access = auth.authenticate(authorization, peer, self.app.now().uptime_ms)?;
+        let listener = self.app.listeners.iter().find(|listener| listener.name == peer.listener());
+        match listener {
+            Some(listener) if !listener.roles.is_empty() && !listener.roles.contains(&access.role) => {
+                let detail = format!("listener {} takes no requests of role {}", listener.name, access.role.as_str());
+                Err(Problem::new(ProblemKind::NotPermitted, detail))
+            }
+            _ => Ok(Arc::clone(access)),
+        }
+    }
+
+    /// Who asks, once the daemon is ready, if they may do this.
+    fn permitted(&self, call: &Call<'_>, class: RouteClass, tenant: Option<&str>) -> Result<Arc<Access>, Problem> {
+        let access = self.access(&call.head.headers, call.peer)?;
+        access.need(class, tenant)?;
+        if !self.app.is_ready() {
+            return Err(Problem::unavailable(1, "the journal is being read; inbound and emergency calls are allowed meanwhile"));
+        }
+        Ok(access)
+    }
+
+    async fn route(&self, head: &http::request::Parts, body: Incoming, peer: &Peer) -> (Route, Response<ReplyBody>) {
+        let path = head.uri.path();
+        // The hot routes first.
+        match (&head.method, path) {
+            (&Method::POST, "/v1/acquire") => return (Route::Acquire, self.acquire(head, body, peer).await),
+            (&Method::POST, "/v1/release") => return (Route::Release, self.release(head, body, peer).await),
+            _ => {}
+        }
+        let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
+        let (route, answer) = match call.path.as_slice() {
+            ["v1", rest @ ..] => self.route_v1(&call, rest, body).await,
+            ["metrics"] => (Route::Metrics, with(get(&call), self.metrics(&call)).await),
+            ["livez"] => (Route::Livez, get(&call).map(|()| watch::livez())),
+            ["readyz"] => (Route::Readyz, get(&call).and_then(|()| self.readyz(&call))),
+            ["openapi.json"] => (Route::Openapi, get(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
+            _ => (Route::Other, Err(no_route(path))),
+        };
+        (route, answer.unwrap_or_else(Problem::into_response))
+    }
+
+    async fn route_v1(&self, call: &Call<'_>, path: &[&str], body: Incoming) -> (Route, Result<Response<ReplyBody>, Problem>) {
+        match path {
+            ["acquire"] => (Route::Acquire, Err(Problem::method_not_allowed("POST"))),
+            ["release"] => (Route::Release, Err(Problem::method_not_allowed("POST"))),
+            ["batch"] => (Route::Batch, with(post(call), self.batch(call, body)).await),
+            ["explain"] => (Route::Explain, with(post(call), self.explain(call, body)).await),
+            ["nodes"] => (Route::Nodes, with(get(call), self.list_nodes(call)).await),
+            ["nodes", node, verb] => self.node_call(call, node, verb, body).await,
+            ["tenants"] => (Route::Tenants, with(get(call), self.list_tenants(call)).await),
+            ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest).await,
+            ["overview"] => (Route::Overview, with(get(call), self.overview(call)).await),
+            ["events"] => (Route::Events, get(call).and_then(|()| self.events(call))),
+            ["admin", "reload"] => (Route::Reload, with(post(call), self.reload(call)).await),
+            ["admin", "config"] => (Route::Config, get(call).and_then(|()| self.config(call))),
+            ["admin", "log-level"] => (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await),
+            ["prometheus", "sd"] => (Route::PrometheusSd, get(call).and_then(|()| self.service_discovery(call))),
+            _ => (Route::Other, Err(no_route(call.head.uri.path()))),
+        }
+    }
+
+    async fn route_tenant(&self, call: &Call<'_>, tenant: &str, path: &[&str]) -> (Route, Result<Response<ReplyBody>, Problem>) {
+        let delete = call.head.method == Method::DELETE;
+        match path {
+            [] => (Route::Tenant, with(get(call), self.tenant(call, tenant)).await),
+            ["subjects"] => (Route::Subjects, with(get(call), self.subjects(call, tenant)).await),
+            ["sessions"] => (Route::Sessions, with(get(call), self.sessions(call, tenant)).await),
+            ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
+            ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
+            ["subjects", subject] => {
+                (Route::Subjects, with(method(call, &Method::GET, "GET, DELETE"), self.subject(call, tenant, subject)).await)
+            }
+            ["sessions", _] => (Route::EndSession, Err(Problem::method_not_allowed("DELETE"))),
+            _ => (Route::Other, Err(no_route(call.head.uri.path()))),
+        }
+    }
+
+    /// Runs what reads much on a thread that decides nothing.
+    async fn aside(&self, read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static) -> Result<Response<ReplyBody>, Problem> {
+        let app = Arc::clone(&self.app);
+        let read = tokio::task::spawn_blocking(move || read(&app)).await;
+        let value = read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))??;
+        Ok(json(&value))
+    }
+}
+
+impl Handler for Worker {
+    async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
+        let began = monotonic_ns();
+        let in_flight = self.shard.in_flight();
+        let (head, body) = request.into_parts();
+        let (route, response) = self.route(&head, body, peer).await;
+        drop(in_flight);
+        self.shard.http(route, &head.method, response.status().as_u16(), monotonic_ns().saturating_sub(began));
+        response
+    }
+}
+
+/// Runs a handler once the method was found right.
+async fn with<T>(method: Result<(), Problem>, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    method?;
+    handler.await
+}
+
+fn get(call: &Call<'_>) -> Result<(), Problem> {
+    match call.head.method {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Problem::method_not_allowed("GET, HEAD")),
+    }
+}
+
+fn post(call: &Call<'_>) -> Result<(), Problem> {
+    method(call, &Method::POST, "POST")
+}
+
+fn method(call: &Call<'_>, wanted: &Method, allow: &'static str) -> Result<(), Problem> {
+    if call.head.method == *wanted { Ok(()) } else { Err(Problem::method_not_allowed(allow)) }
+}
+
+fn no_route(path: &str) -> Problem {
+    let path: String = path.chars().take(200).collect();
+    Problem::new(ProblemKind::NotFound, format!("there is no route {path}; see /openapi.json"))
+}
+
+/// A path segment, decoded.
+fn segment(text: &str) -> Result<String, Problem> {
+    percent_decoded(text, false).ok_or_else(|| Problem::malformed("a path segment is not percent-encoded UTF-8"))
+}
+
+fn query_of(call: &Call<'_>) -> Result<Query, Problem> {
+    Query::parse(call.head.uri.query())
+}
+
+/// 200 with a JSON value.
+fn json(value: &Value) -> Response<ReplyBody> {
+    json_bytes(value.to_string().into())
+}
+
+fn json_bytes(bytes: Bytes) -> Response<ReplyBody> {
+    typed(StatusCode::OK, "application/json", bytes)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::full(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,326 @@
+//! Reading: tenants, subjects, sessions, nodes, and the overview (API 4).
+//!
+//! Everything here is computed on a thread that decides nothing, from copies that the engine hands out.
+
+use http::Response;
+use serde_json::{Map, Value, json};
+
+use super::query::Query;
+use super::{Call, Worker, query_of, segment};
+use crate::daemon::app::App;
+use crate::daemon::config::Tenant;
+use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::text::rfc3339;
+use crate::engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
+
+type Answer = Result<Response<ReplyBody>, Problem>;
+
+/// Most rows of a page.
+const PAGE_MAX: usize = 1_000;
+/// How full a tenant is, in the words of METRICS.
+const BANDS: [&str; 7] = ["idle", "below_50", "50_to_80", "80_to_90", "90_to_100", "full", "over"];
+
+/// `GET /v1/tenants?after=&limit=&state=&band=`
+pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str) -> bool) -> Result<Value, Problem> {
+    let (after, limit) = query.page(PAGE_MAX)?;
+    let (state, band) = (query.get("state"), query.get("band"));
+    if let Some(band) = &band
+        && !BANDS.contains(&band.as_str())
+    {
+        return Err(query.fault("band", format!("must be one of {}", BANDS.join(", "))));
+    }
+    let mut views = Vec::new();
+    app.engine.each_tenant(now, |view| {
+        let wanted = view.id.as_str() > after.as_str() && band.as_deref().is_none_or(|band| band == band_of(view));
+        if wanted && permitted(&view.id) {
+            views.push(view.clone());
+        }
+    });
+    if let Some(state) = &state {
+        views.retain(|view| state_word(app, now, view) == state);
+    }
+    views.sort_by(|a, b| a.id.cmp(&b.id));
+    let next = cut(&mut views, limit, |view| view.id.to_string());
+    let rows = views.iter().map(|view| Value::Object(tenant_fields(view, state_word(app, now, view))));
+    Ok(page("tenants", rows.collect(), next))
+}
+
+/// `GET /v1/tenants/{t}`
+pub(super) fn tenant(app: &App, now: Now, id: &str) -> Result<Value, Problem> {
+    let view = app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
+    let mut fields = tenant_fields(&view, state_word(app, now, &view));
+    let today = app.today.of(id, &view);
+    fields.insert("peak_today".into(), json!(today.peak));
+    fields.insert("denials_today".into(), json!(today.denials));
+    fields.insert("sessions".into(), json!(view.sessions));
+    if let Some(tenant) = app.config().tenants.get(id) {
+        fields.insert("name".into(), json!(tenant.name));
+        fields.insert("source".into(), json!(tenant.source));
+        fields.insert("next_change".into(), next_change(tenant, now));
+        fields.insert("inclusive".into(), inclusive(tenant, &view, now));
+    }
+    Ok(Value::Object(fields))
+}
+
+/// L1 to L4: what the seats include, and what is over it.
+fn inclusive(tenant: &Tenant, view: &TenantView, now: Now) -> Value {
+    let per_seat = &tenant.rules.inclusive;
+    let seats = tenant.entitlement(utc(now)).seats.map(u64::from);
+    let numbers = seats.map(|seats| seats * u64::from(per_seat.numbers_per_seat));
+    let limited = per_seat.endpoints_per_seat > 0;
+    let endpoints = seats.filter(|_| limited).map(|seats| seats * u64::from(per_seat.endpoints_per_seat));
+    json!({
+        "numbers": numbers,
+        "numbers_assigned": tenant.record.numbers,
+        "surplus_numbers": surplus(tenant.record.numbers, numbers),
+        "channels": view.channels_limit,
+        "channels_in_use": view.channels_inbound + view.channels_outbound,
+        "endpoints": endpoints,
+        "endpoints_set_up": tenant.record.endpoints,
+    })
+}
+
+/// `GET /v1/tenants/{t}/subjects`
+pub(super) fn subjects(app: &App, id: &str, query: &Query) -> Result<Value, Problem> {
+    let (after, limit) = query.page(PAGE_MAX)?;
+    let mut rows = app.engine.subjects(id, &after, limit + 1).ok_or_else(|| no_tenant(id))?;
+    let next = cut(&mut rows, limit, |row| row.subject.to_string());
+    Ok(page("subjects", rows.iter().map(subject_row).collect(), next))
+}
+
+/// `GET /v1/tenants/{t}/subjects/{s}`
+pub(super) fn subject(app: &App, now: Now, id: &str, subject: &str) -> Result<Value, Problem> {
+    let filter = SessionFilter { subject: Some(Name::from(subject)), ..SessionFilter::default() };
+    let sessions = app.engine.sessions(id, &filter, "", PAGE_MAX).ok_or_else(|| no_tenant(id))?;
+    if sessions.is_empty() {
+        let detail = format!("subject {subject:?} has no session in tenant {id}");
+        return Err(Problem::new(ProblemKind::NotFound, detail));
+    }
+    let claims = sessions.iter().filter(|session| session.counts).count();
+    let rows: Vec<Value> = sessions.iter().map(|session| session_row(now, session)).collect();
+    Ok(json!({ "tenant": id, "subject": subject, "seated": claims > 0, "claims": claims, "sessions": rows }))
+}
+
+/// `GET /v1/tenants/{t}/sessions?kind=&node=&counts=`
+pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem> {
+    let (after, limit) = query.page(PAGE_MAX)?;
+    let kind = match query.get("kind") {
+        None => None,
+        Some(word) => Some(Kind::from_word(&word).ok_or_else(|| {
+            let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+            query.fault("kind", format!("must be one of {}", words.join(", ")))
+        })?),
+    };
+    let filter = SessionFilter {
+        kind,
+        node: query.get("node").map(Name::from),
+        counts: query.flag("counts")?,
+        subject: query.get("subject").map(Name::from),
+    };
+    app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
+    // An unknown node simply has no sessions here.
+    let mut rows = app.engine.sessions(id, &filter, &after, limit + 1).unwrap_or_default();
+    let next = cut(&mut rows, limit, |row| row.session.to_string());
+    Ok(page("sessions", rows.iter().map(|row| session_row(now, row)).collect(), next))
+}
+
+/// `GET /v1/nodes`
+pub(super) fn nodes(app: &App, now: Now, query: &Query) -> Result<Value, Problem> {
+    let (after, limit) = query.page(PAGE_MAX)?;
+    let mut rows = app.engine.nodes(now);
+    rows.retain(|row| row.node.as_str() > after.as_str());
+    rows.sort_by(|a, b| a.node.cmp(&b.node));
+    let next = cut(&mut rows, limit, |row| row.node.to_string());
+    let rows = rows.iter().map(|node| {
+        let ago_ms = now.uptime_ms.saturating_sub(node.last_seen_ms) as i64;
+        let seen = node.epoch.map(|_| rfc3339(now.utc_ms - ago_ms));
+        let state = if node.up { "up" } else { "silent" };
+        json!({ "node": node.node, "epoch": node.epoch, "state": state, "last_seen": seen })
+    });
+    Ok(page("nodes", rows.collect(), next))
+}
+
+/// `GET /v1/overview`
+pub(super) fn overview(app: &App, now: Now) -> Value {
+    let (mut held, mut quota, mut over, mut tenants) = (0u64, 0u64, 0u64, 0u64);
+    let mut in_band = [0u64; BANDS.len()];
+    app.engine.each_tenant(now, |view| {
+        tenants += 1;
+        held += u64::from(view.held);
+        quota += u64::from(view.quota.unwrap_or(0));
+        over += u64::from(view.over());
+        if let Some(at) = BANDS.iter().position(|band| *band == band_of(view)) {
+            in_band[at] += 1;
+        }
+    });
+    let bands: Map<String, Value> = BANDS.iter().zip(in_band).map(|(band, n)| ((*band).to_owned(), json!(n))).collect();
+    let by_kind = Kind::ALL.iter().map(|kind| {
+        let (counting, free) = (app.engine.session_count(*kind, true), app.engine.session_count(*kind, false));
+        (kind.as_str().to_owned(), json!({ "counting": counting, "free": free }))
+    });
+    let sessions: Map<String, Value> = by_kind.collect();
+    let pools = app.engine.pools();
+    let pools = pools.iter().map(|pool| {
+        json!({
+            "pool": pool.id, "licensed": pool.licensed, "unassigned": pool.unassigned(),
+            "assigned_unused": pool.assigned_unused(), "in_use": pool.in_use, "over": pool.over(),
+        })
+    });
+    let nodes = app.engine.nodes(now);
+    let up = nodes.iter().filter(|node| node.up).count();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "ready": app.is_ready(),
+        "at": rfc3339(now.utc_ms),
+        "tenants": tenants, "held": held, "quota": quota, "over": over,
+        "bands": bands, "sessions": sessions, "pools": pools.collect::<Vec<_>>(),
+        "nodes": { "up": up, "silent": nodes.len() - up },
+        "journal": { "durability": app.durability(), "degraded": app.degraded() },
+        "config": app.config_state(),
+    })
+}
+
+/// How full a tenant is, in the words of METRICS.
+fn band_of(view: &TenantView) -> &'static str {
+    let Some(quota) = view.quota else { return if view.held == 0 { "idle" } else { "below_50" } };
+    let (held, quota) = (u64::from(view.held), u64::from(quota));
+    match () {
+        () if held > quota => "over",
+        () if held == 0 => "idle",
+        () if held == quota => "full",
+        () if held * 10 >= quota * 9 => "90_to_100",
+        () if held * 10 >= quota * 8 => "80_to_90",
+        () if held * 2 >= quota => "50_to_80",
+        () => "below_50",
+    }
+}
+
+/// The state of a tenant's subscription, in the words of the rule book.
+pub(super) fn state_word(app: &App, now: Now, view: &TenantView) -> &'static str {
+    match app.config().tenants.get(&view.id) {
+        Some(tenant) => tenant.entitlement(utc(now)).state.as_str(),
+        None if view.standing == Standing::Active => "active",
+        None => "ended",
+    }
+}
+
+fn tenant_fields(view: &TenantView, state: &str) -> Map<String, Value> {
+    let fields = json!({
+        "tenant": view.id, "state": state, "quota": view.quota, "held": view.held, "free": view.free(),
+        "over": view.over(), "peak": view.peak, "band": band_of(view), "denials": view.denials,
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn next_change(tenant: &Tenant, now: Now) -> Value {
+    let Some(at) = tenant.entitlement(utc(now)).next_change_at else { return Value::Null };
+    let then = tenant.entitlement(at);
+    json!({ "at": rfc3339(at.timestamp_millis()), "seats": then.seats, "state": then.state.as_str() })
+}
+
+fn surplus(assigned: Option<u32>, included: Option<u64>) -> Option<u64> {
+    Some(u64::from(assigned?).saturating_sub(included?))
+}
+
+fn subject_row(row: &SubjectView) -> Value {
+    json!({ "subject": row.subject, "seated": row.seated, "claims": row.claims, "sessions": row.sessions })
+}
+
+fn session_row(now: Now, row: &SessionView) -> Value {
+    let ends_in_s = row.deadline_ms.map(|deadline| deadline.saturating_sub(now.uptime_ms).div_ceil(1_000));
+    let leg = (row.kind == Kind::Call).then(|| row.leg.as_str());
+    let mut fields = json!({
+        "session": row.session, "subject": row.subject, "kind": row.kind.as_str(),
+        "direction": row.direction.map(Direction::as_str), "leg": leg,
+        "device": row.device.map(|device| device.as_str()), "class": row.class.map(|class| class.as_str()),
+        "counts": row.counts, "external": row.external, "orphan": row.orphan, "node": row.node,
+        "epoch": row.epoch, "seq": row.seq, "first": row.first.as_str(),
+        "started": rfc3339(row.started_utc_ms), "ends_in_s": ends_in_s,
+    });
+    if let Value::Object(fields) = &mut fields {
+        fields.retain(|_, value| !value.is_null() && value.as_str() != Some(""));
+    }
+    fields
+}
+
+fn cut<T>(rows: &mut Vec<T>, limit: usize, key: impl Fn(&T) -> String) -> Option<String> {
+    if rows.len() <= limit {
+        return None;
+    }
+    rows.truncate(limit);
+    rows.last().map(key)
+}
+
+fn page(noun: &str, rows: Vec<Value>, next: Option<String>) -> Value {
+    let mut fields = Map::new();
+    fields.insert(noun.to_owned(), Value::Array(rows));
+    if let Some(next) = next {
+        fields.insert("next".to_owned(), Value::String(next));
+    }
+    Value::Object(fields)
+}
+
+/// 404 for a tenant.
+pub(super) fn no_tenant(id: &str) -> Problem {
+    Problem::new(ProblemKind::NotFound, format!("tenant {id:?} is not configured and has no sessions"))
+}
+
+/// The wall clock of an instant.
+pub(super) fn utc(now: Now) -> chrono::DateTime<chrono::Utc> {
+    chrono::DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default()
+}
+
+impl Worker {
+    /// `GET /v1/tenants`
+    pub(super) async fn list_tenants(&self, call: &Call<'_>) -> Answer {
+        let access = self.permitted(call, RouteClass::Read, None)?;
+        let (query, now) = (query_of(call)?, self.app.now());
+        self.aside(move |app| tenants(app, now, &query, &|tenant| access.sees(tenant))).await
+    }
+
+    /// `GET /v1/tenants/{t}`
+    pub(super) async fn tenant(&self, call: &Call<'_>, id: &str) -> Answer {
+        let (id, now) = (self.tenant_permitted(call, id)?, self.app.now());
+        self.aside(move |app| tenant(app, now, &id)).await
+    }
+
+    /// `GET /v1/tenants/{t}/subjects`
+    pub(super) async fn subjects(&self, call: &Call<'_>, id: &str) -> Answer {
+        let (id, query) = (self.tenant_permitted(call, id)?, query_of(call)?);
+        self.aside(move |app| subjects(app, &id, &query)).await
+    }
+
+    /// `GET /v1/tenants/{t}/subjects/{s}`
+    pub(super) async fn subject(&self, call: &Call<'_>, id: &str, name: &str) -> Answer {
+        let (id, name, now) = (self.tenant_permitted(call, id)?, segment(name)?, self.app.now());
+        self.aside(move |app| subject(app, now, &id, &name)).await
+    }
+
+    /// `GET /v1/tenants/{t}/sessions`
+    pub(super) async fn sessions(&self, call: &Call<'_>, id: &str) -> Answer {
+        let (id, query, now) = (self.tenant_permitted(call, id)?, query_of(call)?, self.app.now());
+        self.aside(move |app| sessions(app, now, &id, &query)).await
+    }
+
+    /// `GET /v1/overview`
+    pub(super) async fn overview(&self, call: &Call<'_>) -> Answer {
+        let access = self.permitted(call, RouteClass::Read, None)?;
+        if !access.tenants.is_empty() {
+            let detail = format!("{} is for some tenants only; ask for each at /v1/tenants/{{tenant}}", access.id);
+            return Err(Problem::new(ProblemKind::NotPermitted, detail));
+        }
+        let now = self.app.now();
+        self.aside(move |app| Ok(overview(app, now))).await
+    }
+
+    fn tenant_permitted(&self, call: &Call<'_>, id: &str) -> Result<String, Problem> {
+        let id = segment(id)?;
+        self.permitted(call, RouteClass::Read, Some(&id))?;
+        Ok(id)
+    }
+}

@@ -1,0 +1,207 @@
+//! Streams: events as server-sent events or NDJSON (API 4), and batches line by line (API 2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::{Call, Worker, query_of};
+use crate::daemon::events::{EventType, Next, Subscriber};
+use crate::daemon::http::auth::{Access, RouteClass};
+use crate::daemon::http::lines::Lines;
+use crate::daemon::http::wire::Op;
+use crate::daemon::http::{Problem, ReplyBody, ReplySender};
+use crate::daemon::journal::Commit;
+
+type Answer = Result<Response<ReplyBody>, Problem>;
+
+/// How often a silent stream says that it lives.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// Events of one chunk.
+const CHUNK_EVENTS_MAX: usize = 256;
+/// Chunks that wait for a slow client.
+const CHUNKS_MAX: usize = 4;
+
+/// Which events a listener gets, and how.
+struct Wanted {
+    tenant: Option<String>,
+    types: Option<Vec<EventType>>,
+    ndjson: bool,
+    access: Arc<Access>,
+}
+
+impl Worker {
+    /// `GET /v1/events?tenant=&types=`
+    pub(super) fn events(&self, call: &Call<'_>) -> Answer {
+        let query = query_of(call)?;
+        let tenant = query.get("tenant");
+        let access = self.permitted(call, RouteClass::Read, tenant.as_deref())?;
+        let types = match query.get("types") {
+            None => None,
+            Some(words) => {
+                let types: Option<Vec<_>> = words.split(',').map(|word| EventType::from_word(word.trim())).collect();
+                Some(types.ok_or_else(|| {
+                    let known: Vec<&str> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
+                    query.fault("types", format!("must be a list of {}", known.join(", ")))
+                })?)
+            }
+        };
+        let headers = &call.head.headers;
+        let ndjson = headers.get(ACCEPT).is_some_and(|value| value.as_bytes().starts_with(b"application/x-ndjson"));
+        let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("").parse::<u64>());
+        let after = match last.or_else(|| query.get("after").map(|id| id.parse())) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => return Err(query.fault("after", "must be the id of an event".to_owned())),
+        };
+        let most = self.app.config().settings.events.subscribers_max;
+        let subscriber = self.app.events.subscribe(after, most).ok_or_else(|| {
+            Problem::too_many(5, format!("{most} listen already; [events] subscribers_max allows no more"))
+        })?;
+        let (sender, body) = ReplyBody::stream(CHUNKS_MAX, Duration::from_secs(20));
+        let app = Arc::clone(&self.app);
+        let wanted = Wanted { tenant, types, ndjson, access };
+        tokio::task::spawn_local(async move {
+            forward(subscriber, &wanted, &sender).await;
+            app.events.stay_awake(app.now().uptime_ms);
+        });
+        Ok(streamed(body, if ndjson { "application/x-ndjson" } else { "text/event-stream" }))
+    }
+
+    /// `POST /v1/batch` with `application/x-ndjson`: a line in, a line out, without an end but the client's.
+    pub(super) fn batch_lines(&self, call: &Call<'_>, body: Incoming, access: Result<Arc<Access>, Problem>) -> Answer {
+        let knobs = self.app.knobs.load();
+        let worker = self.sibling();
+        let (sender, reply) = ReplyBody::stream(CHUNKS_MAX, knobs.write_deadline);
+        let (line_bytes_max, patience) = (knobs.body_bytes_max, knobs.body_deadline);
+        if access.is_ok() {
+            call.peer.mark_node();
+        }
+        tokio::task::spawn_local(async move {
+            worker.answer_lines(body, Lines::new(line_bytes_max), patience, &access, &sender).await;
+        });
+        Ok(streamed(reply, "application/x-ndjson"))
+    }
+
+    async fn answer_lines(
+        &self,
+        mut body: Incoming,
+        mut lines: Lines,
+        patience: Duration,
+        access: &Result<Arc<Access>, Problem>,
+        sender: &ReplySender,
+    ) {
+        loop {
+            let frame = tokio::select! {
+                frame = tokio::time::timeout(patience, body.frame()) => frame,
+                () = sender.gone() => return,
+            };
+            let chunk = match frame {
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                // The client sends no more: what has no end of line yet is the last line.
+                Ok(None) => {
+                    if let Some(last) = lines.finish() {
+                        self.answer_chunk(vec![Ok(last)], access, sender).await;
+                    }
+                    return;
+                }
+                Ok(Some(Err(_))) | Err(_) => return,
+            };
+            lines.push(&chunk);
+            let mut ready = Vec::new();
+            while let Some(line) = lines.next_line() {
+                ready.push(line.map_err(|_| Problem::malformed("the line is too long")));
+            }
+            if !self.answer_chunk(ready, access, sender).await {
+                return;
+            }
+        }
+    }
+
+    /// Decides the lines of one chunk, commits them together, and answers; `false` once the client is gone.
+    async fn answer_chunk(
+        &self,
+        lines: Vec<Result<Bytes, Problem>>,
+        access: &Result<Arc<Access>, Problem>,
+        sender: &ReplySender,
+    ) -> bool {
+        if lines.is_empty() {
+            return true;
+        }
+        let now = self.app.now();
+        let mut out = BytesMut::with_capacity(lines.len() * 192);
+        let (_, committed) = self.decide(now, |worker, mut group, events| {
+            for line in &lines {
+                let op = line.as_ref().map_err(Clone::clone).and_then(|line| Op::from_json(line));
+                worker.decide_op(now, op, access, group.as_deref_mut(), events, &mut out);
+                out.put_u8(b'\n');
+            }
+        });
+        committed.await != Commit::Fenced && sender.send(out.freeze()).await.is_ok()
+    }
+}
+
+/// Gives a listener what it wants until it is gone.
+async fn forward(mut subscriber: Subscriber, wanted: &Wanted, sender: &ReplySender) {
+    if !wanted.ndjson && sender.send(Bytes::from_static(b": usherd events\n\n")).await.is_err() {
+        return;
+    }
+    loop {
+        let chunk = match subscriber.take(CHUNK_EVENTS_MAX) {
+            Next::Events(events) => {
+                let mut out = String::new();
+                for (id, event) in events.iter().filter(|(_, event)| wanted.takes(event)) {
+                    wanted.write(&mut out, Some((*id, event.kind.as_str())), &event.to_json(*id));
+                }
+                out
+            }
+            Next::Gap { resumes_at } => {
+                let mut out = String::new();
+                wanted.write(&mut out, None, &format!("{{\"type\":\"gap\",\"resumes_at\":{resumes_at}}}"));
+                out
+            }
+            Next::Nothing => {
+                let quiet = tokio::select! {
+                    () = subscriber.changed() => false,
+                    () = tokio::time::sleep(COMMENT_EVERY) => true,
+                    () = sender.gone() => return,
+                };
+                let alive = if wanted.ndjson { "\n" } else { ": alive\n\n" };
+                if quiet { alive.to_owned() } else { String::new() }
+            }
+        };
+        if !chunk.is_empty() && sender.send(chunk.into()).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Wanted {
+    fn takes(&self, event: &crate::daemon::events::Event) -> bool {
+        let seen = event.tenant.is_empty() || self.access.sees(&event.tenant);
+        seen && self.tenant.as_ref().is_none_or(|tenant| event.tenant == *tenant)
+            && self.types.as_ref().is_none_or(|types| types.contains(&event.kind))
+    }
+
+    fn write(&self, out: &mut String, named: Option<(u64, &str)>, json: &str) {
+        if !self.ndjson {
+            match named {
+                Some((id, kind)) => out.push_str(&format!("id: {id}\nevent: {kind}\ndata: ")),
+                None => out.push_str("event: gap\ndata: "),
+            }
+        }
+        out.push_str(json);
+        out.push_str(if self.ndjson { "\n" } else { "\n\n" });
+    }
+}
+
+fn streamed(body: ReplyBody, content_type: &'static str) -> Response<ReplyBody> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

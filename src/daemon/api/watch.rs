@@ -1,0 +1,153 @@
+//! For machines that watch (API 6): metrics, liveness, readiness, service discovery.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use serde_json::json;
+
+use super::read::utc;
+use super::{Call, Worker, query_of, typed};
+use crate::daemon::app::App;
+use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::metrics::{
+    CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, JournalStats, ScheduledChange, ScrapeInput,
+    ScrapeShard, SubscriptionState, service_discovery,
+};
+use crate::subscription::entitlement::State;
+
+type Answer = Result<Response<ReplyBody>, Problem>;
+
+/// The process answers; whether it decides is for `/readyz`.
+pub(super) fn livez() -> Response<ReplyBody> {
+    typed(StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"))
+}
+
+impl Worker {
+    /// Whether decisions are made.
+    pub(super) fn ready(&self) -> Result<(), Problem> {
+        if self.app.is_ready() {
+            return Ok(());
+        }
+        Err(Problem::unavailable(1, "the journal is being read; inbound and emergency calls are allowed meanwhile"))
+    }
+
+    /// `GET /readyz[?verbose]`
+    pub(super) fn readyz(&self, call: &Call<'_>) -> Answer {
+        let app = &self.app;
+        let ready = app.is_ready() && !app.is_draining();
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if !query_of(call)?.is_set("verbose") {
+            let body = if ready { &b"ok\n"[..] } else { b"not ready\n" };
+            return Ok(typed(status, "text/plain", Bytes::from_static(body)));
+        }
+        let degraded = app.degraded();
+        let body = json!({
+            "ready": ready,
+            "recovered": app.is_ready(),
+            "draining": app.is_draining(),
+            "durability": if degraded.is_some() { "degraded" } else { app.durability() },
+            "degraded": degraded,
+            "config": app.config_state(),
+        });
+        Ok(typed(status, "application/json", body.to_string().into()))
+    }
+
+    /// `GET /metrics[?shard=i/n]`
+    pub(super) async fn metrics(&self, call: &Call<'_>) -> Answer {
+        self.access(&call.head.headers, call.peer)?.need(RouteClass::Metrics, None)?;
+        if self.is_overloaded(50) {
+            return Err(Problem::unavailable(5, "too many requests at once: scrapes are the first to wait"));
+        }
+        let query = query_of(call)?;
+        let shard = match query.get("shard") {
+            None => None,
+            Some(word) => Some(ScrapeShard::parse(&word).ok_or_else(|| query.fault("shard", "must be i/n, as 3/16".to_owned()))?),
+        };
+        let app = Arc::clone(&self.app);
+        let rendered = tokio::task::spawn_blocking(move || scrape(&app, shard)).await;
+        let body = rendered.ok().flatten().ok_or_else(|| Problem::unavailable(5, "the scrape failed; see the log"))?;
+        let mut response = Response::new(ReplyBody::full(body));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
+        Ok(response)
+    }
+
+    /// `GET /v1/prometheus/sd`
+    pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
+        self.access(&call.head.headers, call.peer)?.need(RouteClass::Metrics, None)?;
+        let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+        let target = host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));
+        let shards = self.app.metrics.shards_offered(self.app.config().tenants.len());
+        Ok(super::json_bytes(service_discovery(&[target.as_deref().unwrap_or("")], shards).into()))
+    }
+}
+
+/// One exposition; `None` where it cannot be encoded, which is logged.
+fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
+    let now = app.now();
+    let config = app.config();
+    let at = utc(now);
+    let state_of = |tenant: &str| match config.tenants.get(tenant).map(|tenant| tenant.entitlement(at).state) {
+        Some(State::Trial) => SubscriptionState::Trial,
+        Some(State::Active) => SubscriptionState::Active,
+        Some(State::PendingChange) => SubscriptionState::PendingChange,
+        Some(State::PendingCancel) => SubscriptionState::PendingCancel,
+        Some(State::Suspended) => SubscriptionState::Suspended,
+        Some(State::Stale) => SubscriptionState::Stale,
+        Some(State::Ended) | None => SubscriptionState::Ended,
+    };
+    let connections: Vec<(&str, u64)> =
+        app.listeners.iter().map(|listener| (listener.name.as_str(), listener.stats.open())).collect();
+    let booked = config.tenants.values().filter_map(|tenant| {
+        let change_at = tenant.entitlement(at).next_change_at?;
+        let (before, then) = (tenant.entitlement(at), tenant.entitlement(change_at));
+        let kind = match (before.seats, then.seats) {
+            _ if then.state == State::Ended => ChangeKind::End,
+            (Some(before), Some(then)) if then < before => ChangeKind::Decrease,
+            (None, Some(_)) => ChangeKind::Decrease,
+            _ => ChangeKind::Increase,
+        };
+        let at_utc_ms = change_at.timestamp_millis();
+        Some(ScheduledChange { tenant: tenant.id.as_str(), at_utc_ms, kind, seats: then.seats })
+    });
+    let scheduled: Vec<_> = booked.collect();
+    let commits = app.commits.read();
+    let journal = app.committer().map(|committer| {
+        let counters = committer.journal().counters();
+        JournalStats {
+            records: counters.records(),
+            bytes: counters.bytes(),
+            errors: counters.errors(),
+            commits: commits.stats(),
+            degraded: committer.degraded().is_some(),
+        }
+    });
+    let state = app.state.lock();
+    let config_state = ConfigState {
+        last_reload_successful: state.successful,
+        last_success_utc_ms: state.loaded_utc_ms,
+        hash: config.hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0),
+    };
+    drop(state);
+    let input = ScrapeInput {
+        engine: &app.engine,
+        now,
+        subscription_state: &state_of,
+        connections: &connections,
+        config: config_state,
+        scheduled: &scheduled,
+        journal: journal.unwrap_or_default(),
+        events: EventStats { subscribers: u64::from(app.events.subscribers()), dropped: app.events.dropped() },
+        clock_steps: 0,
+    };
+    let mut out = Vec::with_capacity(64 << 10);
+    match app.metrics.render(&input, shard, &mut out) {
+        Ok(()) => Some(out),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be encoded");
+            None
+        }
+    }
+}
