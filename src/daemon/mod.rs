@@ -5,6 +5,7 @@ pub mod config;
 pub mod events;
 pub mod http;
 pub mod journal;
+pub mod metrics;
 pub mod notify;
 pub mod sockets;
 pub mod text;

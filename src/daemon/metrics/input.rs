@@ -1,0 +1,96 @@
+//! What the other parts of the daemon tell a scrape: plain numbers, read once.
+
+use super::words::{ChangeKind, SubscriptionState};
+use crate::engine::{Engine, Now};
+
+/// Everything that one scrape looks at beside the counters that [`super::Metrics`] keeps itself.
+pub struct ScrapeInput<'a> {
+    /// The table.
+    pub engine: &'a Engine,
+    /// The instant of the scrape.
+    pub now: Now,
+    /// The state of a configured tenant's subscription.
+    pub subscription_state: &'a dyn Fn(&str) -> SubscriptionState,
+    /// Open connections by listener; those of one name are added up.
+    pub connections: &'a [(&'a str, u64)],
+    /// What the last reload came to.
+    pub config: ConfigState,
+    /// Every booked change that is still to come.
+    pub scheduled: &'a [ScheduledChange<'a>],
+    /// The journal.
+    pub journal: JournalStats<'a>,
+    /// The event stream.
+    pub events: EventStats,
+    /// How often the wall clock stepped, since the start.
+    pub clock_steps: u64,
+}
+
+/// What the configuration looks like from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigState {
+    /// Whether the last attempt was taken.
+    pub last_reload_successful: bool,
+    /// When one was last taken, milliseconds since 1970 UTC; 0 for never.
+    pub last_success_utc_ms: i64,
+    /// The first bytes of the hash of what is in force; 48 bits of it are shown, so that a float holds them.
+    pub hash: u64,
+}
+
+/// A booked change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScheduledChange<'a> {
+    /// Whose.
+    pub tenant: &'a str,
+    /// From when, milliseconds since 1970 UTC.
+    pub at_utc_ms: i64,
+    /// What it does.
+    pub kind: ChangeKind,
+    /// The quota from then on; `None` is unlimited.
+    pub seats: Option<u32>,
+}
+
+/// The journal since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct JournalStats<'a> {
+    /// Records written.
+    pub records: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Writes and syncs that failed.
+    pub errors: u64,
+    /// How long commits took.
+    pub commits: HistogramStats<'a>,
+    /// Whether decisions go on without being written.
+    pub degraded: bool,
+}
+
+/// A histogram that somebody else keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HistogramStats<'a> {
+    /// Upper bounds, seconds, ascending.
+    pub bounds_seconds: &'a [f64],
+    /// How many per bucket, not added up; one more than bounds, for what is above them all.
+    pub counts: &'a [u64],
+    /// Sum of all observations, seconds.
+    pub sum_seconds: f64,
+}
+
+/// The event stream since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventStats {
+    /// Who listens now.
+    pub subscribers: u64,
+    /// Events that a slow listener missed.
+    pub dropped: u64,
+}
+
+/// What was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildInfo<'a> {
+    /// Of the package.
+    pub version: &'a str,
+    /// Of the source tree.
+    pub revision: &'a str,
+    /// Of the compiler.
+    pub rustc: &'a str,
+}

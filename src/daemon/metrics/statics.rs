@@ -1,0 +1,304 @@
+//! The families whose series are few: through the `prometheus` crate, set at a scrape.
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
+    TextEncoder,
+};
+
+use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
+use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState};
+use crate::engine::{Engine, Kind, NodeView, TenantView};
+
+/// Both values of a yes-or-no label, by the value.
+const BOOLS: [&str; 2] = ["false", "true"];
+const DIRECTIONS: [&str; 2] = ["inbound", "outbound"];
+
+/// Sums over all tenants, from one pass.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fleet {
+    pub(super) held: u64,
+    quota: u64,
+    over: u64,
+    channels: [u64; 2],
+    bands: [i64; Band::ALL.len()],
+    states: [i64; SubscriptionState::ALL.len()],
+}
+
+impl Fleet {
+    pub(super) fn add(&mut self, view: &TenantView, state: impl FnOnce(&str) -> SubscriptionState) {
+        self.held += u64::from(view.held);
+        self.quota += u64::from(view.quota.unwrap_or(0));
+        self.over += u64::from(view.over());
+        self.channels[0] += u64::from(view.channels_inbound);
+        self.channels[1] += u64::from(view.channels_outbound);
+        self.bands[Band::of(view.held, view.quota) as usize] += 1;
+        if view.configured {
+            self.states[state(&view.id) as usize] += 1;
+        }
+    }
+}
+
+/// Registers what it makes.
+struct Maker(Registry);
+
+impl Maker {
+    fn add<C: Collector + Clone + 'static>(&self, made: Result<C>) -> Result<C> {
+        let made = made?;
+        self.0.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
+        self.add(IntCounter::new(name, help))
+    }
+}
+
+/// The table, from above.
+struct Table {
+    seats_in_use: IntGauge,
+    seats_quota: IntGauge,
+    seats_over: IntGauge,
+    seats_peak: IntGauge,
+    seat_seconds: Counter,
+    tenants: IntGaugeVec,
+    subscriptions: IntGaugeVec,
+    sessions: IntGaugeVec,
+    sessions_limited: IntCounter,
+    channels: IntGaugeVec,
+    nodes: IntGaugeVec,
+}
+
+impl Table {
+    fn new(make: &Maker) -> Result<Self> {
+        Ok(Table {
+            seats_in_use: make.gauge("usherd_seats_in_use", "Seats held, of all tenants.")?,
+            seats_quota: make.gauge("usherd_seats_quota", "Quotas of all tenants together, as far as they are limited.")?,
+            seats_over: make.gauge("usherd_seats_over", "Seats held above the quota of their tenant.")?,
+            seats_peak: make.gauge(
+                "usherd_seats_in_use_peak",
+                "Most seats seen held at once, looked at about every second, in the present and the previous window of 5 minutes.",
+            )?,
+            seat_seconds: make.add(Counter::new(
+                "usherd_seat_seconds_total",
+                "Seats held, summed over time; its rate is the exact mean occupancy.",
+            ))?,
+            tenants: make.gauges("usherd_tenants", "Tenants by how much of their quota they use.", &["band"])?,
+            subscriptions: make.gauges("usherd_subscriptions", "Configured tenants by the state of their subscription.", &["state"])?,
+            sessions: make.gauges("usherd_sessions", "Live sessions by kind, and whether they need a seat.", &["kind", "counts"])?,
+            sessions_limited: make.counter(
+                "usherd_sessions_limited_total",
+                "Requests that met a limit of the daemon on live sessions.",
+            )?,
+            channels: make.gauges("usherd_channels_in_use", "Trunk lines in use.", &["direction"])?,
+            nodes: make.gauges("usherd_nodes", "Nodes that said hello, by whether their lease holds.", &["state"])?,
+        })
+    }
+
+    fn set(&self, fleet: &Fleet, seat_ms: u64, peak: u64, engine: &Engine, nodes: &[NodeView]) {
+        self.seats_in_use.set(int(fleet.held));
+        self.seats_quota.set(int(fleet.quota));
+        self.seats_over.set(int(fleet.over));
+        self.seats_peak.set(int(peak));
+        self.seat_seconds.reset();
+        self.seat_seconds.inc_by(thousandths(seat_ms));
+        for band in Band::ALL {
+            self.tenants.with_label_values(&[band.as_str()]).set(fleet.bands[*band as usize]);
+        }
+        for state in SubscriptionState::ALL {
+            self.subscriptions.with_label_values(&[state.as_str()]).set(fleet.states[*state as usize]);
+        }
+        for kind in Kind::ALL {
+            for counts in [false, true] {
+                let labels = [kind.as_str(), BOOLS[usize::from(counts)]];
+                self.sessions.with_label_values(&labels).set(i64::from(engine.session_count(*kind, counts)));
+            }
+        }
+        raise(&self.sessions_limited, engine.limited_total());
+        for (direction, lines) in DIRECTIONS.iter().zip(fleet.channels) {
+            self.channels.with_label_values(&[direction]).set(int(lines));
+        }
+        let up = nodes.iter().filter(|node| node.up).count();
+        let silent = nodes.iter().filter(|node| !node.up && node.epoch.is_some()).count();
+        self.nodes.with_label_values(&["up"]).set(int(up as u64));
+        self.nodes.with_label_values(&["silent"]).set(int(silent as u64));
+    }
+}
+
+/// The daemon around the table.
+struct Service {
+    connections: IntGaugeVec,
+    reload_successful: IntGauge,
+    reload_success_at: Gauge,
+    config_hash: IntGauge,
+    reloads: IntCounterVec,
+    scheduled: IntGaugeVec,
+    scheduled_next: GaugeVec,
+    clock_steps: IntCounter,
+    journal_records: IntCounter,
+    journal_bytes: IntCounter,
+    journal_errors: IntCounter,
+    journal_degraded: IntGauge,
+    event_subscribers: IntGauge,
+    events_dropped: IntCounter,
+    tls_expiry: IntGaugeVec,
+}
+
+impl Service {
+    fn new(make: &Maker) -> Result<Self> {
+        Ok(Service {
+            connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
+            reload_successful: make.gauge(
+                "usherd_config_last_reload_successful",
+                "Whether the last attempt to load the configuration was taken.",
+            )?,
+            reload_success_at: make.add(Gauge::new(
+                "usherd_config_last_reload_success_timestamp_seconds",
+                "When a configuration was last taken; 0 for never.",
+            ))?,
+            config_hash: make.gauge("usherd_config_hash", "48 bits of the hash of the configuration in force.")?,
+            reloads: make.add(IntCounterVec::new(
+                Opts::new("usherd_config_reloads_total", "Attempts to load the configuration, by trigger and result."),
+                &["trigger", "result"],
+            ))?,
+            scheduled: make.gauges(
+                "usherd_scheduled_changes",
+                "Booked changes that are still to come.",
+                &["change"],
+            )?,
+            scheduled_next: make.add(GaugeVec::new(
+                Opts::new(
+                    "usherd_scheduled_change_next_timestamp_seconds",
+                    "When the next of them takes effect; 0 for none.",
+                ),
+                &["change"],
+            ))?,
+            clock_steps: make
+                .counter("usherd_clock_steps_total", "Steps of the wall clock against the monotonic one.")?,
+            journal_records: make.counter("usherd_journal_records_total", "Records written to the journal.")?,
+            journal_bytes: make.counter("usherd_journal_bytes_total", "Bytes written to the journal.")?,
+            journal_errors: make
+                .counter("usherd_journal_errors_total", "Writes and syncs of the journal that failed.")?,
+            journal_degraded: make.gauge(
+                "usherd_journal_degraded",
+                "Whether decisions go on without being written as durably as configured.",
+            )?,
+            event_subscribers: make.gauge("usherd_event_subscribers", "Listeners to the event stream.")?,
+            events_dropped: make.counter("usherd_events_dropped_total", "Events that a slow listener missed.")?,
+            tls_expiry: make.gauges(
+                "usherd_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in use expires.",
+                &["listener"],
+            )?,
+        })
+    }
+
+    fn set(&self, input: &ScrapeInput<'_>) {
+        self.connections.reset();
+        for (listener, open) in input.connections {
+            self.connections.with_label_values(&[listener]).add(int(*open));
+        }
+        self.reload_successful.set(i64::from(input.config.last_reload_successful));
+        self.reload_success_at.set(utc_seconds(input.config.last_success_utc_ms));
+        self.config_hash.set(int(input.config.hash & ((1 << 48) - 1)));
+        raise(&self.clock_steps, input.clock_steps);
+        raise(&self.journal_records, input.journal.records);
+        raise(&self.journal_bytes, input.journal.bytes);
+        raise(&self.journal_errors, input.journal.errors);
+        self.journal_degraded.set(i64::from(input.journal.degraded));
+        self.event_subscribers.set(int(input.events.subscribers));
+        raise(&self.events_dropped, input.events.dropped);
+        self.set_scheduled(input.scheduled);
+    }
+
+    fn set_scheduled(&self, changes: &[ScheduledChange<'_>]) {
+        for kind in ChangeKind::ALL {
+            let of_kind = changes.iter().filter(|change| change.kind == *kind);
+            let next = of_kind.clone().map(|change| change.at_utc_ms).min();
+            self.scheduled.with_label_values(&[kind.as_str()]).set(int(of_kind.count() as u64));
+            self.scheduled_next.with_label_values(&[kind.as_str()]).set(utc_seconds(next.unwrap_or(0)));
+        }
+    }
+}
+
+/// All of them, with their registry.
+pub(super) struct Statics {
+    registry: Registry,
+    table: Table,
+    service: Service,
+}
+
+impl Statics {
+    pub(super) fn new(build: &BuildInfo<'_>) -> Result<Self> {
+        let make = Maker(Registry::new());
+        let table = Table::new(&make)?;
+        let service = Service::new(&make)?;
+        for trigger in ReloadTrigger::ALL {
+            for result in ReloadResult::ALL {
+                service.reloads.with_label_values(&[trigger.as_str(), result.as_str()]);
+            }
+        }
+        let info = make.gauges("usherd_build_info", "What runs here; always 1.", &["version", "revision", "rustc"])?;
+        info.with_label_values(&[build.version, build.revision, build.rustc]).set(1);
+        make.0.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(Statics { registry: make.0, table, service })
+    }
+
+    pub(super) fn reloaded(&self, trigger: ReloadTrigger, result: ReloadResult) {
+        self.service.reloads.with_label_values(&[trigger.as_str(), result.as_str()]).inc();
+    }
+
+    pub(super) fn set_tls_expiries(&self, expiries: &[(&str, i64)]) {
+        self.service.tls_expiry.reset();
+        for (listener, at) in expiries {
+            self.service.tls_expiry.with_label_values(&[listener]).set(*at);
+        }
+    }
+
+    /// Sets everything and writes it.
+    pub(super) fn write(
+        &self,
+        input: &ScrapeInput<'_>,
+        fleet: &Fleet,
+        seat_ms: u64,
+        peak: u64,
+        nodes: &[NodeView],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.table.set(fleet, seat_ms, peak, input.engine, nodes);
+        self.service.set(input);
+        TextEncoder::new().encode(&self.registry.gather(), out)
+    }
+}
+
+/// Brings a counter up to a total that somebody else keeps; it never falls.
+fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
+}
+
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds since 1970 UTC as seconds; nothing is before that.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit")]
+pub(super) fn utc_seconds(utc_ms: i64) -> f64 {
+    utc_ms.max(0) as f64 / 1_000.0
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seat seconds of a fleet lose milliseconds after 285 years of 1,000 seats"
+)]
+fn thousandths(ms: u64) -> f64 {
+    ms as f64 / 1_000.0
+}

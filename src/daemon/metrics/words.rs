@@ -1,0 +1,153 @@
+//! The closed vocabularies of label values that are not the engine's own.
+
+/// An enum whose words are the label values, so that no other value can reach a scrape.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vmeta])* $variant),+ }
+
+        impl $name {
+            /// Every word, in the order of the definition.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The label value.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+    };
+}
+
+pub(super) use words;
+
+words! {
+    /// How much of its quota a tenant uses.
+    Band {
+        /// No seat held.
+        Idle = "idle",
+        /// Less than half, or any number of an unlimited quota.
+        Below50 = "below_50",
+        /// From half on.
+        From50 = "50_to_80",
+        /// From 80 % on.
+        From80 = "80_to_90",
+        /// From 90 % on.
+        From90 = "90_to_100",
+        /// Exactly all.
+        Full = "full",
+        /// More than all.
+        Over = "over",
+    }
+}
+
+impl Band {
+    /// The band of so many seats held under a quota; `None` is unlimited.
+    pub fn of(held: u32, quota: Option<u32>) -> Self {
+        let Some(quota) = quota else { return if held == 0 { Band::Idle } else { Band::Below50 } };
+        if held == 0 {
+            return Band::Idle;
+        }
+        match held.cmp(&quota) {
+            std::cmp::Ordering::Greater => Band::Over,
+            std::cmp::Ordering::Equal => Band::Full,
+            std::cmp::Ordering::Less => match u64::from(held) * 100 / u64::from(quota) {
+                0..50 => Band::Below50,
+                50..80 => Band::From50,
+                80..90 => Band::From80,
+                _ => Band::From90,
+            },
+        }
+    }
+}
+
+words! {
+    /// The state of a subscription as it is counted.
+    SubscriptionState {
+        /// J3.
+        Trial = "trial",
+        /// Paid, nothing booked.
+        Active = "active",
+        /// A change of seats is booked.
+        PendingChange = "pending_change",
+        /// A cancellation is booked.
+        PendingCancel = "pending_cancel",
+        /// J5.
+        Suspended = "suspended",
+        /// J7.
+        Stale = "stale",
+        /// J6.
+        Ended = "ended",
+    }
+}
+
+words! {
+    /// What made the configuration load.
+    ReloadTrigger {
+        /// The start of the daemon.
+        Start = "start",
+        /// SIGHUP.
+        Signal = "signal",
+        /// `POST /v1/admin/reload`.
+        Http = "http",
+        /// A file changed.
+        Watch = "watch",
+        /// A synced record came.
+        Sync = "sync",
+        /// A booked change took effect.
+        Schedule = "schedule",
+    }
+}
+
+words! {
+    /// What became of it.
+    ReloadResult {
+        /// It is in force.
+        Applied = "applied",
+        /// Nothing was different.
+        Unchanged = "unchanged",
+        /// It had errors; the last good one stays in force.
+        Rejected = "rejected",
+    }
+}
+
+words! {
+    /// What a booked change does.
+    ChangeKind {
+        /// More seats.
+        Increase = "increase",
+        /// Fewer seats.
+        Reduction = "reduction",
+        /// None from then on.
+        Cancellation = "cancellation",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_meet_without_gap_or_overlap() {
+        for (held, quota, band) in [
+            (0, Some(0), Band::Idle),
+            (0, Some(10), Band::Idle),
+            (0, None, Band::Idle),
+            (7, None, Band::Below50),
+            (49, Some(100), Band::Below50),
+            (50, Some(100), Band::From50),
+            (79, Some(100), Band::From50),
+            (80, Some(100), Band::From80),
+            (89, Some(100), Band::From80),
+            (90, Some(100), Band::From90),
+            (999, Some(1000), Band::From90),
+            (100, Some(100), Band::Full),
+            (101, Some(100), Band::Over),
+            (1, Some(0), Band::Over),
+            (u32::MAX - 1, Some(u32::MAX), Band::From90),
+        ] {
+            assert_eq!(Band::of(held, quota), band, "{held} of {quota:?}");
+        }
+    }
+}
