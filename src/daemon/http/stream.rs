@@ -1,6 +1,7 @@
 //! The stream under hyper: it notes what the client does, so that the connection can hold it to deadlines.
 
 use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::limits::Limits;
@@ -41,6 +43,11 @@ impl Socket {
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(()),
             }
+    /// Completes when there is something to read, or nothing will ever come.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(tcp) => tcp.readable().await,
+            Socket::Unix(unix) => unix.readable().await,
         }
     }
 }
@@ -262,6 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Shared<S> {
 /// A stream that keeps the vitals, and gathers what hyper writes until [`Guarded::poll_push`]: the answers
 /// to pipelined requests leave together. (hyper's own `pipeline_flush` keeps back every answer, without
 /// limit, while any part of a further request is in its read buffer.)
+/// A stream that keeps the vitals.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
     inner: S,
@@ -324,6 +332,7 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     fn gathers(&mut self, len: usize) -> bool {
         self.wants_flush = true;
         self.gathered.len() + len <= Limits::GATHERED_BYTES_MAX
+        Guarded { inner, vitals, at_end: false, is_shut: false, linger_bytes_left: Limits::LINGER_BYTES_MAX }
     }
 }
 
@@ -354,6 +363,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         }
         this.gathered.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
+        let result = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.note(&result, buf.len());
+        result
     }
 
     fn poll_write_vectored(
@@ -376,6 +388,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             this.gathered.extend_from_slice(buf);
         }
         Poll::Ready(Ok(len))
+        let result = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.note(&result, bufs.iter().map(|buf| buf.len()).sum());
+        result
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -385,6 +400,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     /// Is put off until [`Guarded::poll_push`].
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.inner).poll_flush(cx);
+        if result.is_pending() {
+            this.vitals.could_not_write();
+        }
+        result
     }
 
     /// Ends our side, then reads what the client still sends, so that the end of our answer is not lost
@@ -406,5 +428,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             this.linger_bytes_left = this.linger_bytes_left.saturating_sub(n);
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Guarded<S> {
+    fn note(&self, result: &Poll<io::Result<usize>>, offered: usize) {
+        match result {
+            Poll::Ready(Ok(taken)) => self.vitals.wrote(*taken, offered),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.vitals.could_not_write(),
+        }
     }
 }
