@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -38,6 +38,7 @@ impl Handler for Fixed {
                 tokio::task::spawn_local(async move { while sender.send(vec![b'y'; 65_536].into()).await.is_ok() {} });
                 Response::new(body)
             }
+            "/names" => Response::new(ReplyBody::full(peer.certificate_names().join(" "))),
             "/node" => {
                 peer.mark_node();
                 Response::new(ReplyBody::full("ok"))
@@ -81,6 +82,10 @@ struct Server {
 
 impl Server {
     fn start(limits: Limits, protocol: Protocol) -> Self {
+        Self::start_with(limits, protocol, None)
+    }
+
+    fn start_with(limits: Limits, protocol: Protocol, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
         raise_descriptor_limit();
         let socket = listener::bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
@@ -91,7 +96,10 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             tokio::task::LocalSet::new().block_on(&runtime, async move {
-                let listener = Listener::tcp("test", socket, protocol).unwrap().with_stats(counted);
+                let mut listener = Listener::tcp("test", socket, protocol).unwrap().with_stats(counted);
+                if let Some(tls) = tls {
+                    listener = listener.with_tls(tls);
+                }
                 serve(listener, Rc::new(Fixed), shared, on_shutdown).await;
             });
         });
@@ -149,7 +157,7 @@ fn raise_descriptor_limit() {
 }
 
 /// Reads to the end; a reset is an end too.
-async fn until_closed(stream: &mut TcpStream) -> String {
+async fn until_closed(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut all = Vec::new();
     let mut buf = [0_u8; 16 * 1024];
     let reading = async {
@@ -169,7 +177,7 @@ async fn until_closed(stream: &mut TcpStream) -> String {
 }
 
 /// Sends a request on a kept connection and reads the answer; the status and the body.
-async fn ask(stream: &mut TcpStream, request: &str) -> (u16, String) {
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> (u16, String) {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut all = Vec::new();
     let mut buf = [0_u8; 4096];
@@ -556,3 +564,126 @@ hostile!(an_answer_does_not_wait_for_the_rest_of_the_next_request, Http1, |serve
     assert_eq!(ask(&mut stream, &format!("{GET}GET / HT")).await, (200, "ok".into()));
     assert_eq!(ask(&mut stream, "TP/1.1\r\nHost: u\r\n\r\n").await, (200, "ok".into()));
 });
+
+/// A certificate authority, and a certificate for a name with its key, as PEM.
+struct Papers {
+    authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+}
+
+impl Papers {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        Papers { authority: rcgen::CertifiedIssuer::self_signed(params, key).unwrap() }
+    }
+
+    fn for_name(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.authority).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn connector(&self, client: Option<(String, String)>) -> tokio_rustls::TlsConnector {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.authority.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(roots);
+        let config = match client {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => config
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+                )
+                .unwrap(),
+        };
+        tokio_rustls::TlsConnector::from(Arc::new(config))
+    }
+}
+
+#[tokio::test]
+async fn tls_names_its_clients_and_turns_garbage_away() {
+    let papers = Papers::new();
+    let (certificate, key) = papers.for_name("usherd.test");
+    let files = usherd::daemon::http::tls::TlsFiles {
+        certificates: certificate.as_bytes(),
+        key: key.as_bytes(),
+        client_authorities: Some(&papers.authority.pem().into_bytes()),
+        client_certificate_required: false,
+    };
+    let acceptor = usherd::daemon::http::tls::acceptor(&files, Protocol::Http1).unwrap();
+    let server = Server::start_with(short(), Protocol::Http1, Some(acceptor));
+    let name = rustls::pki_types::ServerName::try_from("usherd.test").unwrap();
+    for (client, names) in [(None, ""), (Some(papers.for_name("pbx1.test")), "pbx1.test")] {
+        let stream = server.connect(STRANGER).await;
+        let mut stream = papers.connector(client).connect(name.clone(), stream).await.unwrap();
+        let request = "GET /names HTTP/1.1\r\nHost: u\r\n\r\n";
+        assert_eq!(ask(&mut stream, request).await, (200, names.into()));
+        assert_eq!(ask(&mut stream, GET).await, (200, "ok".into()));
+    }
+    let wrong = Papers::new().for_name("pbx1.test");
+    let stream = server.connect(STRANGER).await;
+    let refused = match papers.connector(Some(wrong)).connect(name, stream).await {
+        Ok(mut stream) => timeout(PATIENCE, stream.read(&mut [0; 1])).await.unwrap().is_err(),
+        Err(_) => true,
+    };
+    assert!(refused, "a certificate of a foreign authority");
+    assert!(!server.answer(GET.as_bytes()).await.contains("200"));
+    server.answer(b"\x16\x03\x01\x02\x00\x01").await;
+    server.settle().await;
+    assert_eq!(server.stats.refused(Refusal::Handshake), 2);
+    assert_eq!(server.stats.ended_by(Deadline::Head), 1);
+}
+
+#[tokio::test]
+async fn the_unix_socket_tells_who_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("u.sock");
+    let socket = listener::bind_unix(&path).unwrap();
+    let (shutdown, on_shutdown) = watch::channel(false);
+    let local = tokio::task::LocalSet::new();
+    let serving = async {
+        let listener = Listener::unix("unix", socket, Protocol::Http1).unwrap();
+        serve(listener, Rc::new(Fixed), Arc::new(Edge::new(short())), on_shutdown).await;
+    };
+    let asking = async {
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        assert_eq!(ask(&mut stream, GET).await, (200, "ok".into()));
+        shutdown.send(true).unwrap();
+        assert_eq!(until_closed(&mut stream).await, "");
+    };
+    local.run_until(async { tokio::join!(serving, asking) }).await;
+}
+
+/// Runs out of descriptors for real, so it is alone in its process under nextest; elsewhere it would take
+/// them from its neighbours.
+#[tokio::test]
+#[ignore = "needs its own process: cargo nextest run --run-ignored all"]
+async fn running_out_of_descriptors_is_survived() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let server = Server::start(short(), Protocol::Http1);
+    let mut node = server.connect(NODE).await;
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: limit.maximum }).unwrap();
+    let mut hoard = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        hoard.push(file);
+    }
+    hoard.pop();
+    let lost = server.connect(STRANGER).await;
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200, "an open connection goes on");
+    let exhausted = async {
+        while server.stats.refused(Refusal::Exhausted) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, exhausted).await.expect("never exhausted");
+    drop((hoard, lost));
+    let mut fresh = server.connect(STRANGER).await;
+    assert_eq!(ask(&mut fresh, GET).await.0, 200, "and new ones come again");
+}
