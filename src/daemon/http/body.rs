@@ -1,13 +1,12 @@
 //! Bodies with limits: requests are collected up to a size and a deadline, replies are whole or streamed.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Incoming, SizeHint};
 use tokio::sync::mpsc;
 
 use super::peer::Peer;
@@ -43,22 +42,21 @@ impl ReplyBody {
     }
 }
 
-impl Body for ReplyBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            ReplyBody::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            ReplyBody::Stream(chunks) => chunks.poll_recv(cx).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes)))),
+impl ReplyBody {
+    /// The next part of at most `bytes_max`; a streamed chunk is as large as it was sent.
+    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Option<Bytes>> {
+        match self {
+            ReplyBody::Full(Some(bytes)) if bytes.len() > bytes_max => Poll::Ready(Some(bytes.split_to(bytes_max))),
+            ReplyBody::Full(bytes) => Poll::Ready(bytes.take()),
+            ReplyBody::Stream(chunks) => chunks.poll_recv(cx),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
+    pub(super) fn is_sent(&self) -> bool {
         matches!(self, ReplyBody::Full(None))
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub(super) fn size(&self) -> SizeHint {
         match self {
             ReplyBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             ReplyBody::Stream(_) => SizeHint::default(),

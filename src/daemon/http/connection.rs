@@ -44,7 +44,7 @@ pub(super) async fn serve<S, H>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler,
 {
-    let vitals = Rc::new(Vitals::new(protocol == Protocol::Http1));
+    let vitals = Rc::new(Vitals::new(protocol));
     let stream = Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals))));
     let io = TokioIo::new(Shared(Rc::clone(&stream)));
     let io = TokioIo::new(Guarded::new(stream, Rc::clone(&vitals)));
@@ -174,17 +174,17 @@ impl Body for Tracked {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        let frame = this.body.poll_part(cx, this.progress.part_bytes_max()).map(|part| part.map(Frame::data).map(Ok));
         this.progress.set_waiting(frame.is_ready());
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_sent()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.size()
     }
 }
 
@@ -216,23 +216,24 @@ impl<'a> Deadlines<'a> {
     /// Takes over what moved since the last time.
     fn update(&mut self) {
         let phase_moved = self.vitals.take_phase_moved();
-        let write_moved = self.vitals.take_write_moved();
-        if !phase_moved && !write_moved {
+        let limits = &self.peer.limits;
+        if let Some(since) = self.vitals.writing_since() {
+            // While we wait for the client to read, it need not send: the clock of the phase starts after that.
+            self.write_at = Some(since + limits.write_deadline);
+            self.phase_at = None;
             return;
         }
-        let now = Instant::now();
-        let limits = &self.peer.limits;
-        // While we wait for the client to read, it need not send: the clock of the phase starts after that.
-        let writing = self.vitals.is_writing();
-        if phase_moved || (write_moved && !writing) {
+        let was_writing = self.write_at.take().is_some();
+        if phase_moved || was_writing {
             self.phase_at = match self.vitals.phase() {
                 _ if writing => None,
         if phase_moved {
             self.phase_at = match self.vitals.phase() {
                 Phase::Head => Some(now + limits.head_deadline),
+                Phase::Head => Some(Instant::now() + limits.head_deadline),
                 Phase::Busy => None,
-                Phase::Idle => Some(now + self.peer.idle_deadline()),
-                Phase::Closing => Some(now + limits.linger_deadline),
+                Phase::Idle => Some(Instant::now() + self.peer.idle_deadline()),
+                Phase::Closing => Some(Instant::now() + limits.linger_deadline),
             };
         }
         if write_moved {

@@ -12,8 +12,10 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use super::limits::Limits;
+use super::listener::Protocol;
 
 /// An accepted socket, before any protocol.
 #[derive(Debug)]
@@ -112,27 +114,27 @@ pub(super) struct Vitals {
     phase: Cell<Phase>,
     phase_moved: Cell<bool>,
     requests: Cell<u32>,
-    /// The socket took less than it was given.
-    blocked: Cell<bool>,
-    /// Replies that have bytes which were not asked for yet.
-    waiting: Cell<u32>,
-    write_moved: Cell<bool>,
+    /// Since when the socket takes less than it is given, and what it took meanwhile.
+    blocked_since: Cell<Option<Instant>>,
     written_bytes: Cell<usize>,
-    /// Any byte of the client begins a head: true for HTTP/1 alone.
-    bytes_begin_head: bool,
+    /// Replies that have bytes which were not asked for, by number, and since when: oldest first. Each for
+    /// itself, because on HTTP/2 one stream can stand still while another goes on.
+    waiting: RefCell<Vec<(u64, Instant)>>,
+    numbers: Cell<u64>,
+    protocol: Protocol,
 }
 
 impl Vitals {
-    pub(super) fn new(bytes_begin_head: bool) -> Self {
+    pub(super) fn new(protocol: Protocol) -> Self {
         Vitals {
             phase: Cell::new(Phase::Head),
             phase_moved: Cell::new(true),
             requests: Cell::new(0),
-            blocked: Cell::new(false),
-            waiting: Cell::new(0),
-            write_moved: Cell::new(false),
+            blocked_since: Cell::new(None),
             written_bytes: Cell::new(0),
-            bytes_begin_head,
+            waiting: RefCell::default(),
+            numbers: Cell::new(0),
+            protocol,
         }
     }
 
@@ -145,14 +147,13 @@ impl Vitals {
         self.phase_moved.take()
     }
 
-    /// Whether the wait of the client's side began, ended or got on since this was last asked.
-    pub(super) fn take_write_moved(&self) -> bool {
-        self.write_moved.take()
-    }
-
-    /// Whether we wait for the client to take something.
-    pub(super) fn is_writing(&self) -> bool {
-        self.blocked.get() || self.waiting.get() > 0
+    /// Since when we wait for the client to take something, if we do.
+    pub(super) fn writing_since(&self) -> Option<Instant> {
+        let waiting = self.waiting.borrow().first().map(|(_, since)| *since);
+        match (self.blocked_since.get(), waiting) {
+            (Some(blocked), Some(waiting)) => Some(blocked.min(waiting)),
+            (blocked, waiting) => blocked.or(waiting),
+        }
     }
 
     fn enter(&self, phase: Phase) {
@@ -161,31 +162,31 @@ impl Vitals {
     }
 
     fn saw_bytes(&self) {
-        if self.bytes_begin_head && self.phase.get() == Phase::Idle {
+        // In HTTP/2 bytes may be anything; in HTTP/1 they begin a head.
+        if self.protocol == Protocol::Http1 && self.phase.get() == Phase::Idle {
             self.enter(Phase::Head);
         }
     }
 
     fn wrote(&self, taken: usize, offered: usize) {
-        if !self.blocked.get() {
+        if self.blocked_since.get().is_none() {
             return;
         }
         let written = self.written_bytes.get() + taken;
         if taken == offered {
-            self.blocked.set(false);
-            self.write_moved.set(true);
+            self.blocked_since.set(None);
         } else if written >= Limits::WRITE_STEP_BYTES {
             self.written_bytes.set(0);
-            self.write_moved.set(true);
+            self.blocked_since.set(Some(Instant::now()));
         } else {
             self.written_bytes.set(written);
         }
     }
 
     fn could_not_write(&self) {
-        if !self.blocked.replace(true) {
+        if self.blocked_since.get().is_none() {
             self.written_bytes.set(0);
-            self.write_moved.set(true);
+            self.blocked_since.set(Some(Instant::now()));
         }
     }
 }
@@ -194,6 +195,7 @@ impl Vitals {
 #[derive(Debug)]
 pub(super) struct InProgress {
     vitals: Rc<Vitals>,
+    number: u64,
     waiting: bool,
 }
 
@@ -201,20 +203,33 @@ impl InProgress {
     pub(super) fn begin(vitals: &Rc<Vitals>) -> Self {
         vitals.requests.set(vitals.requests.get() + 1);
         vitals.enter(Phase::Busy);
-        InProgress { vitals: Rc::clone(vitals), waiting: false }
+        let number = vitals.numbers.get();
+        vitals.numbers.set(number + 1);
+        InProgress { vitals: Rc::clone(vitals), number, waiting: false }
     }
 
-    /// There are bytes of the reply that the client should take, or there are none for now.
+    /// There are bytes of the reply that the client should take from now on, or there are none for now.
     pub(super) fn set_waiting(&mut self, waiting: bool) {
-        let vitals = &self.vitals;
-        match (self.waiting, waiting) {
-            (false, true) => vitals.waiting.set(vitals.waiting.get() + 1),
-            (true, false) => vitals.waiting.set(vitals.waiting.get().saturating_sub(1)),
-            (false, false) => return,
-            (true, true) => {}
+        if !self.waiting && !waiting {
+            return;
+        }
+        let mut all = self.vitals.waiting.borrow_mut();
+        if self.waiting {
+            all.retain(|(number, _)| *number != self.number);
+        }
+        if waiting {
+            all.push((self.number, Instant::now()));
         }
         self.waiting = waiting;
-        vitals.write_moved.set(true);
+    }
+
+    /// The largest part of a reply to hand over at once. HTTP/2 keeps what it was handed until the client
+    /// opens its window, and nobody sees it there.
+    pub(super) fn part_bytes_max(&self) -> usize {
+        match self.vitals.protocol {
+            Protocol::Http1 => 64 * 1024,
+            Protocol::H2c => 4 * 1024,
+        }
     }
 }
 

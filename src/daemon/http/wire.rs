@@ -626,4 +626,43 @@ mod tests {
             assert_eq!(BodyFormat::of(header, body), want);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_a_request_or_a_named_fault(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            no_silent_fault(&body);
+        }
+
+        #[test]
+        fn whatever_looks_like_a_request_is_one_or_a_named_fault(
+            fields in proptest::collection::vec((field(), value()), 0..12),
+        ) {
+            let json: Vec<String> = fields.iter().map(|(field, value)| format!("\"{field}\":{value}")).collect();
+            no_silent_fault(format!("{{{}}}", json.join(",")).as_bytes());
+            let form: Vec<String> = fields.iter().map(|(field, value)| format!("{field}={value}")).collect();
+            no_silent_fault(form.join("&").as_bytes());
+            let inventory = format!("{{\"sessions\":[{{{}}}]}}", json.join(","));
+            proptest::prop_assert!(InventoryBody::parse(inventory.as_bytes(), "n", 9).is_err(), "no epoch");
+        }
+    }
+
+    fn field() -> impl proptest::strategy::Strategy<Value = String> {
+        proptest::string::string_regex("tenant|subject|session|kind|epoch|seq|ttl_s|emergency|node|why|op|x").unwrap()
+    }
+
+    fn value() -> impl proptest::strategy::Strategy<Value = String> {
+        let values = "1|-1|1\\.5|18446744073709551616|null|true|\"a\"|\"call\"|\"release\"|\"\\\\u0000\"|\\[1\\]|\\{\\}|\"%ff\"";
+        proptest::string::string_regex(values).unwrap()
+    }
+
+    fn no_silent_fault(body: &[u8]) {
+        let said = |problem: Problem| assert!(problem.status() == 400 && !problem.detail().is_empty());
+        for format in [BodyFormat::Json, BodyFormat::Form] {
+            let _ = AcquireBody::parse(body, format, None).map(|read| read.checked().map(|_| ()).map_err(said)).map_err(said);
+            let _ = ReleaseBody::parse(body, format, None).map(|read| read.checked().map(|_| ()).map_err(said)).map_err(said);
+            let _ = NodeBody::parse(body, format, None).map_err(said);
+        }
+        let _ = Op::from_json(body).map_err(said);
+        let _ = crate::daemon::http::hint::Hint::of(body, None);
+    }
 }
