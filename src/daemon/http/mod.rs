@@ -12,6 +12,7 @@ pub mod hint;
 pub mod limits;
 pub mod lines;
 pub mod listener;
+pub mod node_calls;
 pub mod peer;
 pub mod problem;
 pub mod reply;

@@ -1,0 +1,96 @@
+//! Bodies of the node calls: an epoch, or a whole inventory (API 3).
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::faults;
+use super::form;
+use super::problem::{ERRORS_MAX, Problem, ProblemKind};
+use super::wire::{AcquireBody, BodyFormat};
+
+/// The body of hello, heartbeat and goodbye.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeBody {
+    /// Boot number of the node.
+    pub epoch: u64,
+}
+
+impl NodeBody {
+    /// Reads a body in either format, and the query for what the body does not say.
+    ///
+    /// # Errors
+    /// 400: `epoch` is missing or not a whole number.
+    pub fn parse(body: &[u8], format: BodyFormat, query: Option<&str>) -> Result<Self, Problem> {
+        let epoch = match format {
+            _ if body.trim_ascii().is_empty() => None,
+            BodyFormat::Form => form::epoch(body)?,
+            BodyFormat::Json | BodyFormat::Ndjson => faults::epoch(body)?,
+        };
+        let epoch = match epoch {
+            None => form::epoch(query.unwrap_or_default().as_bytes())?,
+            given => given,
+        };
+        let needed = || Problem::faulty(vec![faults::error("epoch", "is needed: the node's boot number")]);
+        Ok(NodeBody { epoch: epoch.ok_or_else(needed)? })
+    }
+}
+
+#[derive(Deserialize)]
+struct RawInventory<'a> {
+    epoch: Option<u64>,
+    seq: Option<u64>,
+    #[serde(borrow)]
+    sessions: Vec<&'a RawValue>,
+}
+
+/// What a node says that it has, whole (G9).
+#[derive(Clone, Debug)]
+pub struct InventoryBody<'a> {
+    /// Boot number of the node.
+    pub epoch: u64,
+    /// Number of the message.
+    pub seq: u64,
+    /// Its sessions; each inherits node and epoch.
+    pub sessions: Vec<AcquireBody<'a>>,
+}
+
+impl<'a> InventoryBody<'a> {
+    /// Reads an inventory of at most `sessions_max` sessions. It is taken as a whole or not at all (I19).
+    ///
+    /// # Errors
+    /// 400: every wrong field by its place, as `/sessions/3/kind`; 413: too many sessions.
+    pub fn parse(body: &'a [u8], node: &'a str, sessions_max: usize) -> Result<Self, Problem> {
+        let raw: RawInventory<'a> =
+            serde_json::from_slice(body).map_err(|error| faults::of_list(body, "sessions", &error))?;
+        if raw.sessions.len() > sessions_max {
+            let detail = format!("{} sessions; at most {sessions_max}", raw.sessions.len());
+            return Err(Problem::new(ProblemKind::TooLarge, detail));
+        }
+        let mut errors = Vec::new();
+        if raw.epoch.is_none() {
+            errors.push(faults::error("epoch", "is needed: the node's boot number"));
+        }
+        if raw.seq.is_none() {
+            errors.push(faults::error("seq", "is needed: the number of this message within its epoch"));
+        }
+        let mut sessions = Vec::with_capacity(raw.sessions.len());
+        for (at, session) in raw.sessions.iter().enumerate() {
+            let read = AcquireBody::from_json(session.get().as_bytes()).and_then(|mut read| {
+                read.inherit(node, raw.epoch);
+                read.checked()?;
+                Ok(read)
+            });
+            match read {
+                Ok(read) => sessions.push(read),
+                Err(problem) => errors.extend(problem.within(&format!("/sessions/{at}")).into_errors()),
+            }
+            if errors.len() >= ERRORS_MAX {
+                break;
+            }
+        }
+        match (raw.epoch, raw.seq) {
+            (Some(epoch), Some(seq)) if errors.is_empty() => Ok(InventoryBody { epoch, seq, sessions }),
+            _ => Err(Problem::faulty(errors)),
+        }
+    }
+}
