@@ -2,36 +2,28 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::body::ReplyBody;
 use super::connection;
 use super::gate::Gate;
+use super::handler::Handler;
 use super::limits::Limits;
-use super::listener::{Listener, Protocol, TlsAcceptorDebug};
+use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
+use super::protocol::Protocol;
 use super::stats::{Deadline, EdgeStats, Refusal};
 use super::stream::Socket;
 use super::tls;
 
 /// Rest after running out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-
-/// Answers requests. One per core; it is never moved to another.
-pub trait Handler: 'static {
-    /// Answers one request. What it waits for must have a limit; a panic becomes a 503.
-    fn handle(&self, request: Request<Incoming>, peer: &Peer) -> impl Future<Output = Response<ReplyBody>>;
-}
 
 /// What all listeners on all cores share.
 #[derive(Debug)]

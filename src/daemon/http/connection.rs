@@ -20,12 +20,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::accept::Handler;
 use super::body::ReplyBody;
+use super::handler::Handler;
 use super::limits::Limits;
-use super::listener::Protocol;
 use super::peer::Peer;
 use super::problem::Problem;
+use super::protocol::Protocol;
 use super::stats::Deadline;
 use super::stream::{Guarded, InProgress, Phase, Shared, Vitals};
 use super::stream::{Guarded, InProgress, Phase, Vitals};

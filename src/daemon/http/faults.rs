@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 
 use super::fields::Word;
 use super::problem::{FieldError, Problem};
-use super::wire::{AcquireBody, ReleaseBody};
 use crate::engine::session::{Class, Device, Direction, Kind, Leg};
 
 /// What a field must be.
@@ -123,18 +122,22 @@ fn of_fields(
     Problem::faulty(errors)
 }
 
-/// Why this is not an acquire.
-pub(super) fn of_acquire(body: &[u8], first: &serde_json::Error) -> Problem {
-    of_fields(body, first, ACQUIRE, |left| {
-        serde_json::from_slice::<AcquireBody<'_>>(left).ok().and_then(|body| body.checked().err())
-    })
+/// Why this is not an acquire; `rest` judges it without its fields of a wrong type.
+pub(super) fn of_acquire(
+    body: &[u8],
+    first: &serde_json::Error,
+    rest: impl FnOnce(&[u8]) -> Option<Problem>,
+) -> Problem {
+    of_fields(body, first, ACQUIRE, rest)
 }
 
-/// Why this is not a release.
-pub(super) fn of_release(body: &[u8], first: &serde_json::Error) -> Problem {
-    of_fields(body, first, RELEASE, |left| {
-        serde_json::from_slice::<ReleaseBody<'_>>(left).ok().and_then(|body| body.checked().err())
-    })
+/// Why this is not a release; `rest` as for an acquire.
+pub(super) fn of_release(
+    body: &[u8],
+    first: &serde_json::Error,
+    rest: impl FnOnce(&[u8]) -> Option<Problem>,
+) -> Problem {
+    of_fields(body, first, RELEASE, rest)
 }
 
 /// Why this has no list under this key.

@@ -7,7 +7,6 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::form;
 use crate::engine::session::{Class, Device, Direction, Kind, Leg};
 
 /// A string that is borrowed from the body wherever it has no escapes.
@@ -90,7 +89,7 @@ impl Lenient<'_> {
         match self {
             Lenient::Nothing => false,
             Lenient::Flag(flag) => *flag,
-            Lenient::Text(text) => form::flag(text) == Some(true),
+            Lenient::Text(text) => flag(text) == Some(true),
         }
     }
 
@@ -138,5 +137,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Lenient<'a> {
             }
         }
         deserializer.deserialize_any(Anything)
+    }
+}
+
+/// Reads a flag as forms write it.
+pub(super) fn flag(value: &str) -> Option<bool> {
+    let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is(&["true", "1", "yes", "on"]) {
+        Some(true)
+    } else if is(&["false", "0", "no", "off"]) {
+        Some(false)
+    } else {
+        None
     }
 }

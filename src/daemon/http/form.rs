@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::faults;
-use super::fields::Word;
+use super::fields::{Word, flag};
 use super::problem::{FieldError, Problem};
 
 /// Most fields of one form; all that the contract knows, and as many unknown ones.
@@ -95,18 +95,6 @@ impl Faulty {
             self.add(key, faults::number_wanted(key));
         }
         number
-    }
-}
-
-/// Reads a flag as forms write it.
-pub(super) fn flag(value: &str) -> Option<bool> {
-    let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
-    if is(&["true", "1", "yes", "on"]) {
-        Some(true)
-    } else if is(&["false", "0", "no", "off"]) {
-        Some(false)
-    } else {
-        None
     }
 }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::fields::flag;
 use super::form;
 
 /// What could be made out of a body that need not be right; for the allow that follows, nothing is recorded.
@@ -65,7 +66,7 @@ impl Hint {
         let place = match field {
             "emergency" => {
                 // Once said, it is not taken back by a second field.
-                self.flag |= form::flag(value.trim()) == Some(true);
+                self.flag |= flag(value.trim()) == Some(true);
                 return;
             }
             "tenant" => &mut self.tenant,

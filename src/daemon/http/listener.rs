@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use super::peer::PeerAddress;
+use super::protocol::Protocol;
 use super::stats::EdgeStats;
 use super::stream::Socket;
 
@@ -25,15 +26,6 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 /// How long sent bytes may stay without acknowledgement.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
-
-/// What is spoken on a listener; configured, never guessed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1 and HTTP/1.0.
-    Http1,
-    /// HTTP/2 with prior knowledge; over TLS as `h2`.
-    H2c,
-}
 
 /// A bound socket and how it is served. Make it inside the runtime that will serve it.
 #[derive(Debug)]

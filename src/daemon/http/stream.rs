@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::limits::Limits;
-use super::listener::Protocol;
+use super::protocol::Protocol;
 
 /// An accepted socket, before any protocol.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use super::listener::Protocol;
+use super::protocol::Protocol;
 
 /// The files of a TLS listener, as PEM.
 #[derive(Clone)]

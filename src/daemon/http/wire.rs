@@ -101,7 +101,7 @@ impl<'a> AcquireBody<'a> {
     /// # Errors
     /// 400: every wrong field, or where the JSON ends to be JSON.
     pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
-        serde_json::from_slice(body).map_err(|error| faults::of_acquire(body, &error))
+        serde_json::from_slice(body).map_err(|error| faults::of_acquire(body, &error, Self::faults_left))
     }
 
     /// Reads a form or a query string. An empty value is an absent one, because dial plans send what they
@@ -129,6 +129,10 @@ impl<'a> AcquireBody<'a> {
             read.fill_from(Self::from_form(query.as_bytes())?);
         }
         Ok(read)
+    }
+
+    fn faults_left(body: &[u8]) -> Option<Problem> {
+        serde_json::from_slice::<AcquireBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }
 
     fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut form::Faulty) {
@@ -295,7 +299,7 @@ impl<'a> ReleaseBody<'a> {
     /// # Errors
     /// As [`AcquireBody::from_json`].
     pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
-        serde_json::from_slice(body).map_err(|error| faults::of_release(body, &error))
+        serde_json::from_slice(body).map_err(|error| faults::of_release(body, &error, Self::faults_left))
     }
 
     /// Reads a form or a query string, as [`AcquireBody::from_form`].
@@ -338,6 +342,10 @@ impl<'a> ReleaseBody<'a> {
             }
         }
         Ok(read)
+    }
+
+    fn faults_left(body: &[u8]) -> Option<Problem> {
+        serde_json::from_slice::<ReleaseBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }
 
     /// The tenant as given, unchecked.
@@ -391,7 +399,7 @@ impl<'a> Op<'a> {
             },
             // A field that only an acquire has may be wrong in a release: there it is unknown, so ignored.
             Err(_) if faults::is_release(body) => ReleaseBody::from_json(body).map(Op::Release),
-            Err(error) => Err(faults::of_acquire(body, &error)),
+            Err(error) => Err(faults::of_acquire(body, &error, AcquireBody::faults_left)),
         }
     }
 }

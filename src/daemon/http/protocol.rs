@@ -1,0 +1,10 @@
+//! What is spoken on a listener.
+
+/// What is spoken on a listener; configured, never guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/1.0.
+    Http1,
+    /// HTTP/2 with prior knowledge; over TLS as `h2`.
+    H2c,
+}
