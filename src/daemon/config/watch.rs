@@ -88,7 +88,6 @@ fn run<F: FnMut(String)>(mut eyes: Eyes, mut told: Told<F>, woken: &Receiver<Wak
     let mut look = true;
     loop {
         if look {
-            let before = eyes.watched.clone();
             if let Err(error) = eyes.refresh() {
                 tracing::warn!(%error, "a configuration folder cannot be watched");
             }
@@ -97,8 +96,8 @@ fn run<F: FnMut(String)>(mut eyes: Eyes, mut told: Told<F>, woken: &Receiver<Wak
                 told.hash.clone_from(&hash);
                 (told.changed)(hash);
             }
-            // A folder that is new to the watch may have changed before it was watched.
-            look = before != eyes.watched;
+            // A folder that was replaced meanwhile may have changed before anybody watched it.
+            look = eyes.missed();
             continue;
         }
         match woken.recv() {
@@ -132,33 +131,37 @@ fn is_change(kind: EventKind) -> bool {
 /// The watched folders.
 struct Eyes {
     watcher: RecommendedWatcher,
-    /// Each with the inode it had: a folder that was replaced must be watched anew.
+    /// Each with the inode it had.
     watched: BTreeSet<(PathBuf, u64)>,
     main: PathBuf,
 }
 
 impl Eyes {
-    /// Watches what is to be watched now: folders come, go, and are replaced.
+    /// Watches what is to be watched now, all of it anew: folders come, go and are replaced, and the system
+    /// forgets the watch of a folder that goes, though another comes with its name and even its inode.
     fn refresh(&mut self) -> notify::Result<()> {
-        let wanted: BTreeSet<(PathBuf, u64)> =
-            folders(&self.main).into_iter().filter_map(|dir| Some((dir.clone(), inode(&dir)?))).collect();
-        for (gone, _) in self.watched.difference(&wanted) {
+        for (dir, _) in std::mem::take(&mut self.watched) {
             // It may be gone from the disk too, and its watch with it.
-            let _ = self.watcher.unwatch(gone);
+            let _ = self.watcher.unwatch(&dir);
         }
         let mut outcome = Ok(());
-        let mut watched: BTreeSet<_> = self.watched.intersection(&wanted).cloned().collect();
-        for fresh in wanted.difference(&self.watched) {
-            match self.watcher.watch(&fresh.0, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    watched.insert(fresh.clone());
-                }
-                Err(error) => outcome = Err(error),
+        for (dir, inode) in wanted(&self.main) {
+            if let Err(error) = self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
+                outcome = Err(error);
             }
+            self.watched.insert((dir, inode));
         }
-        self.watched = watched;
         outcome
     }
+
+    /// Whether other folders are to be watched than those that are.
+    fn missed(&self) -> bool {
+        wanted(&self.main) != self.watched
+    }
+}
+
+fn wanted(main: &Path) -> BTreeSet<(PathBuf, u64)> {
+    folders(main).into_iter().filter_map(|dir| Some((dir.clone(), inode(&dir)?))).collect()
 }
 
 fn inode(dir: &Path) -> Option<u64> {
@@ -348,6 +351,21 @@ mod tests {
                 seen.change(swap)
             }
             seen.change(|| fs::write(real.join("a.toml"), paid(200 + n)).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_folder_removed_and_made_anew() {
+        let (dir, main) = folder();
+        let tenants = dir.path().join("tenants.d");
+        let seen = Seen::of(&main);
+        for n in 2..6 {
+            seen.change(|| {
+                fs::remove_dir_all(&tenants).unwrap();
+                fs::create_dir(&tenants).unwrap();
+                fs::write(tenants.join("a.toml"), paid(n)).unwrap();
+            });
+            seen.change(|| fs::write(tenants.join("a.toml"), paid(100 + n)).unwrap());
         }
     }
 
