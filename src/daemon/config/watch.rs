@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::Mutex;
 use toml::de::{DeTable, DeValue};
 
 use super::settings::TenantsDir;
@@ -48,14 +50,15 @@ impl Watch {
     ) -> notify::Result<Watch> {
         let (wake, woken) = sync_channel(EVENTS_MAX);
         let events = wake.clone();
+        let near = Arc::new(Mutex::new(BTreeSet::new()));
+        let seen = Arc::clone(&near);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let matters = event.as_ref().map_or(true, |event| is_change(event.kind));
-            if matters {
+            if event.as_ref().map_or(true, |event| is_change(event, &seen.lock())) {
                 // A full channel has events enough to make the thread look again.
                 let _ = events.try_send(Wake::Event);
             }
         })?;
-        let mut eyes = Eyes { watcher, watched: BTreeSet::new(), main: main.to_owned() };
+        let mut eyes = Eyes { watcher, watched: BTreeSet::new(), near, main: main.to_owned() };
         eyes.refresh()?;
         let told = Told { hash, settle, changed };
         let thread = std::thread::Builder::new().name("usherd-watch".to_owned()).spawn(move || run(eyes, told, &woken));
@@ -123,9 +126,12 @@ fn settled(woken: &Receiver<Wake>, settle: Duration) -> bool {
     true
 }
 
-/// Reading a file is an event too, also our own reading; only what may change contents matters.
-fn is_change(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+/// Reading a file is an event too, also our own reading: only what may change contents matters. And of the
+/// folders that only hold the configuration's folders, as /etc and /tmp may, only those folders matter.
+fn is_change(event: &notify::Event, near: &BTreeSet<PathBuf>) -> bool {
+    let reads = matches!(event.kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
+    let is_near = |path: &PathBuf| near.contains(path) || path.parent().is_some_and(|dir| near.contains(dir));
+    !reads && (event.need_rescan() || event.paths.is_empty() || event.paths.iter().any(is_near))
 }
 
 /// The watched folders.
@@ -133,6 +139,8 @@ struct Eyes {
     watcher: RecommendedWatcher,
     /// Each with the inode it had.
     watched: BTreeSet<(PathBuf, u64)>,
+    /// Those of them whose files are the configuration.
+    near: Arc<Mutex<BTreeSet<PathBuf>>>,
     main: PathBuf,
 }
 
@@ -145,6 +153,7 @@ impl Eyes {
             let _ = self.watcher.unwatch(&dir);
         }
         let mut outcome = Ok(());
+        *self.near.lock() = folders(&self.main).0;
         for (dir, inode) in wanted(&self.main) {
             if let Err(error) = self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 outcome = Err(error);
@@ -161,7 +170,8 @@ impl Eyes {
 }
 
 fn wanted(main: &Path) -> BTreeSet<(PathBuf, u64)> {
-    folders(main).into_iter().filter_map(|dir| Some((dir.clone(), inode(&dir)?))).collect()
+    let (near, holders) = folders(main);
+    near.into_iter().chain(holders).filter_map(|dir| Some((dir.clone(), inode(&dir)?))).collect()
 }
 
 fn inode(dir: &Path) -> Option<u64> {
@@ -169,26 +179,22 @@ fn inode(dir: &Path) -> Option<u64> {
     std::fs::metadata(dir).ok().map(|meta| meta.ino())
 }
 
-/// The folder of `usherd.toml`, the tenant folder and the folder it is in; where they are links, the folders
-/// they lead to as well.
-fn folders(main: &Path) -> BTreeSet<PathBuf> {
-    let here = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
-    let parent = |path: &Path| here(path.parent().unwrap_or(Path::new("/")));
-    let mut dirs = BTreeSet::from([parent(main)]);
-    if let Some(tenants) = tenants_dir(main) {
-        dirs.insert(parent(&tenants));
-        dirs.insert(tenants);
-    }
-    let led_to: Vec<PathBuf> = dirs
-        .iter()
-        .map(PathBuf::as_path)
-        .chain([main])
-        .filter_map(|path| path.canonicalize().ok())
-        .flat_map(|real| if real.is_dir() { vec![parent(&real), real] } else { vec![parent(&real)] })
-        .collect();
-    let own: BTreeSet<PathBuf> = dirs.iter().filter_map(|dir| dir.canonicalize().ok()).collect();
-    dirs.extend(led_to.into_iter().filter(|dir| !own.contains(dir) && dir.parent().is_some()));
-    dirs
+/// The folders whose files are the configuration: that of `usherd.toml` and that of the tenants, and where
+/// they are links, those they lead to as well. And the folders that hold these, in which they are replaced.
+fn folders(main: &Path) -> (BTreeSet<PathBuf>, BTreeSet<PathBuf>) {
+    let parent = |path: &Path| match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => PathBuf::from("."),
+        Some(dir) => dir.to_owned(),
+        None => PathBuf::from("/"),
+    };
+    let mut near = BTreeSet::from([parent(main)]);
+    near.extend(tenants_dir(main));
+    let mut holders: BTreeSet<PathBuf> = near.iter().map(|dir| parent(dir)).collect();
+    let real_main = main.canonicalize().map(|real| parent(&real));
+    let real: Vec<PathBuf> = near.iter().filter_map(|dir| dir.canonicalize().ok()).chain(real_main).collect();
+    holders.extend(real.iter().map(|dir| parent(dir)));
+    near.extend(real);
+    (near, holders)
 }
 
 /// The tenant folder that `usherd.toml` names, as far as it can be read.
