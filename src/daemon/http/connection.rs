@@ -7,7 +7,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -18,7 +17,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::ReplyBody;
 use super::handler::Handler;
@@ -28,7 +26,6 @@ use super::problem::Problem;
 use super::protocol::Protocol;
 use super::stats::Deadline;
 use super::stream::{Guarded, InProgress, Phase, Shared, Vitals};
-use super::stream::{Guarded, InProgress, Phase, Vitals};
 
 /// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
 const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;
@@ -47,7 +44,6 @@ pub(super) async fn serve<S, H>(
     let vitals = Rc::new(Vitals::new(protocol));
     let stream = Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals))));
     let io = TokioIo::new(Shared(Rc::clone(&stream)));
-    let io = TokioIo::new(Guarded::new(stream, Rc::clone(&vitals)));
     let service = {
         let (peer, vitals) = (Rc::clone(&peer), Rc::clone(&vitals));
         service_fn(move |request| {
@@ -69,17 +65,6 @@ pub(super) async fn serve<S, H>(
         peer.stats.count_broken();
         let closing = std::future::poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
         let _ = timeout(peer.limits.linger_deadline, closing).await;
-            drive(connection, |c| c.graceful_shutdown(), &vitals, &peer, shutdown).await
-        }
-        Protocol::H2c => {
-            let connection = http2(&peer.limits).serve_connection(io, service);
-            drive(connection, |c| c.graceful_shutdown(), &vitals, &peer, shutdown).await
-        }
-    };
-    match ended {
-        Ended::Well => {}
-        Ended::Broken => peer.stats.count_broken(),
-        Ended::Cut(deadline) => peer.stats.count_deadline(deadline),
     }
 }
 
@@ -90,7 +75,6 @@ fn http1(limits: &Limits) -> hyper::server::conn::http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.buf_bytes_max.max(Limits::BUF_BYTES_MIN))
-        .pipeline_flush(true)
         .half_close(true);
     if limits.headers_max != Limits::HEADERS_ON_STACK {
         builder.max_headers(limits.headers_max);
@@ -188,12 +172,6 @@ impl Body for Tracked {
     }
 }
 
-enum Ended {
-    Well,
-    Broken,
-    Cut(Deadline),
-}
-
 /// The instants at which a connection must have got on; one timer serves them all, and it is touched only
 /// when a deadline comes nearer, so that a quick request costs no timer.
 struct Deadlines<'a> {
@@ -208,7 +186,6 @@ struct Deadlines<'a> {
 impl<'a> Deadlines<'a> {
     fn new(vitals: &'a Vitals, peer: &'a Peer) -> Self {
         let age = peer.limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
-    fn new(vitals: &'a Vitals, peer: &'a Peer, age: Duration) -> Self {
         let age_at = Some(Instant::now() + age);
         Deadlines { vitals, peer, phase_at: None, write_at: None, age_at, cut_at: None }
     }
@@ -226,19 +203,11 @@ impl<'a> Deadlines<'a> {
         let was_writing = self.write_at.take().is_some();
         if phase_moved || was_writing {
             self.phase_at = match self.vitals.phase() {
-                _ if writing => None,
-        if phase_moved {
-            self.phase_at = match self.vitals.phase() {
-                Phase::Head => Some(now + limits.head_deadline),
                 Phase::Head => Some(Instant::now() + limits.head_deadline),
                 Phase::Busy => None,
                 Phase::Idle => Some(Instant::now() + self.peer.idle_deadline()),
                 Phase::Closing => Some(Instant::now() + limits.linger_deadline),
             };
-        }
-        if write_moved {
-            self.write_at = writing.then_some(now + limits.write_deadline);
-            self.write_at = self.vitals.is_writing().then_some(now + limits.write_deadline);
         }
     }
 
@@ -278,12 +247,6 @@ async fn drive<C, E, S>(
     ask_to_close: impl Fn(Pin<&mut C>),
     stream: &RefCell<Guarded<S>>,
     mut deadlines: Deadlines<'_>,
-/// Polls a connection and holds it to its deadlines.
-async fn drive<C, E>(
-    connection: C,
-    ask_to_close: impl Fn(Pin<&mut C>),
-    vitals: &Vitals,
-    peer: &Peer,
     mut shutdown: watch::Receiver<bool>,
 ) -> Ended
 where
@@ -292,10 +255,6 @@ where
 {
     let mut connection = Box::pin(connection);
     let peer = deadlines.peer;
-{
-    let mut connection = Box::pin(connection);
-    let age = peer.limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
-    let mut deadlines = Deadlines::new(vitals, peer, age);
     let mut timer: Pin<Box<Sleep>> = Box::pin(sleep_until(Instant::now() + peer.limits.head_deadline));
     let mut draining = false;
     let mut drain = std::pin::pin!(async move {
@@ -325,7 +284,6 @@ where
                     peer.stats.count_deadline(deadline);
                     return Poll::Ready(Ended::Cut);
                 }
-                Poll::Ready(deadline) => return Poll::Ready(Ended::Cut(deadline)),
             }
         }
     })

@@ -23,16 +23,6 @@ pub mod stats;
 mod stream;
 pub mod tls;
 pub mod wire;
-pub mod body;
-mod connection;
-pub mod gate;
-pub mod limits;
-pub mod listener;
-pub mod peer;
-pub mod problem;
-pub mod stats;
-mod stream;
-pub mod tls;
 
 pub use accept::{Edge, serve};
 pub use body::{ReplyBody, ReplySender};

@@ -1,7 +1,6 @@
 //! The stream under hyper: it notes what the client does, so that the connection can hold it to deadlines.
 
 use std::cell::{Cell, RefCell};
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
@@ -45,11 +43,6 @@ impl Socket {
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(()),
             }
-    /// Completes when there is something to read, or nothing will ever come.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(tcp) => tcp.readable().await,
-            Socket::Unix(unix) => unix.readable().await,
         }
     }
 }
@@ -284,7 +277,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Shared<S> {
 /// A stream that keeps the vitals, and gathers what hyper writes until [`Guarded::poll_push`]: the answers
 /// to pipelined requests leave together. (hyper's own `pipeline_flush` keeps back every answer, without
 /// limit, while any part of a further request is in its read buffer.)
-/// A stream that keeps the vitals.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
     inner: S,
@@ -347,7 +339,6 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     fn gathers(&mut self, len: usize) -> bool {
         self.wants_flush = true;
         self.gathered.len() + len <= Limits::GATHERED_BYTES_MAX
-        Guarded { inner, vitals, at_end: false, is_shut: false, linger_bytes_left: Limits::LINGER_BYTES_MAX }
     }
 }
 
@@ -378,9 +369,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         }
         this.gathered.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
-        let result = Pin::new(&mut this.inner).poll_write(cx, buf);
-        this.note(&result, buf.len());
-        result
     }
 
     fn poll_write_vectored(
@@ -403,9 +391,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             this.gathered.extend_from_slice(buf);
         }
         Poll::Ready(Ok(len))
-        let result = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
-        this.note(&result, bufs.iter().map(|buf| buf.len()).sum());
-        result
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -415,13 +400,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     /// Is put off until [`Guarded::poll_push`].
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.inner).poll_flush(cx);
-        if result.is_pending() {
-            this.vitals.could_not_write();
-        }
-        result
     }
 
     /// Ends our side, then reads what the client still sends, so that the end of our answer is not lost
@@ -443,15 +421,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             this.linger_bytes_left = this.linger_bytes_left.saturating_sub(n);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S> Guarded<S> {
-    fn note(&self, result: &Poll<io::Result<usize>>, offered: usize) {
-        match result {
-            Poll::Ready(Ok(taken)) => self.vitals.wrote(*taken, offered),
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.vitals.could_not_write(),
-        }
     }
 }
