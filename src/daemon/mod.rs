@@ -1,11 +1,21 @@
 //! The daemon acts: everything that waits, reads, writes or tells the time.
 
+pub mod api;
+pub mod app;
 pub mod clock;
 pub mod config;
+mod control;
 pub mod events;
 pub mod http;
 pub mod journal;
+pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod recorder;
+pub mod reload;
+pub mod selfcheck;
 pub mod sockets;
+pub mod start;
 pub mod text;
+
+pub use start::{Daemon, Options, StartError};

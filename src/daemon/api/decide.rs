@@ -120,12 +120,12 @@ impl Worker {
         let now = self.app.now();
         let mut out = BytesMut::with_capacity(ops.len() * 192 + 16);
         out.put_slice(b"{\"results\":[");
-        let (_, committed) = self.decide(now, |worker, group, events| {
+        let (_, committed) = self.decide(now, |worker, mut group, events| {
             for (at, op) in ops.iter().enumerate() {
                 if at > 0 {
                     out.put_u8(b',');
                 }
-                worker.decide_op(now, Op::from_json(op), &access, group, events, &mut out);
+                worker.decide_op(now, Op::from_json(op), &access, group.as_deref_mut(), events, &mut out);
             }
         });
         if committed.await == Commit::Fenced {
@@ -194,11 +194,10 @@ impl Worker {
     }
 
     /// Decides and encodes, and gives what the answer has to wait for. Before recovery nothing is encoded.
-    pub(super) fn decide<R>(
-        &self,
-        now: Now,
-        decide: impl FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> R,
-    ) -> (R, impl Future<Output = Commit> + use<'_, R>) {
+    pub(super) fn decide<R, D>(&self, now: Now, decide: D) -> (R, impl Future<Output = Commit> + use<'_, R, D>)
+    where
+        D: FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> R,
+    {
         let mut events = Vec::new();
         let (result, ticket) = match self.writer() {
             Some(writer) => {

@@ -38,6 +38,7 @@ pub struct Worker {
     /// Distinguishes the runtimes in decision ids.
     number: usize,
     decisions: Cell<u64>,
+    in_flight: Cell<u32>,
     buffer: RefCell<BytesMut>,
 }
 
@@ -59,8 +60,19 @@ impl Worker {
             shard,
             number,
             decisions: Cell::new(0),
+            in_flight: Cell::new(0),
             buffer: RefCell::new(BytesMut::with_capacity(4_096)),
         }
+    }
+
+    /// A worker of the same runtime, for an answer that goes on after its handler.
+    fn sibling(&self) -> Self {
+        Worker::new(Arc::clone(&self.app), self.number)
+    }
+
+    /// Whether this runtime has more requests in progress than so many percent of its limit (I27).
+    fn is_overloaded(&self, percent: u32) -> bool {
+        u64::from(self.in_flight.get()) * 100 > u64::from(self.app.knobs.load().in_flight_max) * u64::from(percent)
     }
 
     /// Where decisions of this runtime are recorded; `None` before recovery.
@@ -173,12 +185,28 @@ impl Worker {
 impl Handler for Worker {
     async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
         let began = monotonic_ns();
-        let in_flight = self.shard.in_flight();
+        let in_flight = (self.shard.in_flight(), InFlight::new(&self.in_flight));
         let (head, body) = request.into_parts();
         let (route, response) = self.route(&head, body, peer).await;
         drop(in_flight);
         self.shard.http(route, &head.method, response.status().as_u16(), monotonic_ns().saturating_sub(began));
         response
+    }
+}
+
+/// A request in progress, until it is dropped.
+struct InFlight<'a>(&'a Cell<u32>);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        InFlight(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Call, Worker, query_of, typed};
 use crate::daemon::app::App;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::journal::Journal as _;
 use crate::daemon::metrics::{
     CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, JournalStats, ScheduledChange, ScrapeInput,
     ScrapeShard, SubscriptionState, service_discovery,
@@ -104,9 +105,9 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
         let change_at = tenant.entitlement(at).next_change_at?;
         let (before, then) = (tenant.entitlement(at), tenant.entitlement(change_at));
         let kind = match (before.seats, then.seats) {
-            _ if then.state == State::Ended => ChangeKind::End,
-            (Some(before), Some(then)) if then < before => ChangeKind::Decrease,
-            (None, Some(_)) => ChangeKind::Decrease,
+            _ if then.state == State::Ended => ChangeKind::Cancellation,
+            (Some(before), Some(then)) if then < before => ChangeKind::Reduction,
+            (None, Some(_)) => ChangeKind::Reduction,
             _ => ChangeKind::Increase,
         };
         let at_utc_ms = change_at.timestamp_millis();

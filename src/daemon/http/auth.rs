@@ -163,6 +163,11 @@ impl TokenHash {
         TokenHash(Sha256::digest(token.as_bytes()).into())
     }
 
+    /// A hash as the configuration holds it.
+    pub fn from_bytes(hash: [u8; 32]) -> Self {
+        TokenHash(hash)
+    }
+
     /// Reads 64 hex digits, as they stand in the configuration.
     pub fn from_hex(hex: &str) -> Option<Self> {
         let mut hash = [0_u8; 32];

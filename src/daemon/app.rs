@@ -1,0 +1,265 @@
+//! What all parts of a running daemon share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chrono::NaiveDate;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::daemon::clock::Clock;
+use crate::daemon::config::{Config, Problem as ConfigProblem, Running};
+use crate::daemon::events::Events;
+use crate::daemon::http::auth::{Authenticator, Role};
+use crate::daemon::http::{Edge, EdgeStats};
+use crate::daemon::journal::storage::Folder;
+use crate::daemon::journal::{Committer, Local, Sampler, TurnWriter};
+use crate::daemon::log::LogControl;
+use crate::daemon::metrics::{HistogramStats, Metrics};
+use crate::daemon::reload::Request as ReloadRequest;
+use crate::daemon::text::rfc3339;
+use crate::engine::{Engine, Name, Now, TenantView};
+
+/// The journal of a daemon on one machine.
+pub type Journal = Local<Folder>;
+
+/// What all parts of a running daemon share.
+pub struct App {
+    /// Who decides.
+    pub engine: Engine,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What happened lately.
+    pub events: Arc<Events>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Connection counts and limits of all listeners.
+    pub edge: Arc<Edge>,
+    /// Counters of each listener, by name.
+    pub listeners: Vec<ListenerInfo>,
+    /// Who may do what.
+    pub auth: ArcSwap<Authenticator>,
+    /// Which denials are written to the audit trail in a storm.
+    pub sampler: Mutex<Sampler>,
+    /// Peaks and denials since midnight.
+    pub today: Today,
+    /// Where reloads are asked for.
+    pub reloads: mpsc::Sender<ReloadRequest>,
+    /// Changes what is logged.
+    pub log: Option<LogControl>,
+    /// Limits that a reload may change, at hand for every request.
+    pub knobs: ArcSwap<Knobs>,
+    /// How long commits of the journal took.
+    pub commits: Arc<CommitTimes>,
+    /// Marks the answers of this run.
+    pub boot: u32,
+    /// Runtimes that decide.
+    pub workers: usize,
+    pub(super) running: Running,
+    pub(super) state: Mutex<ConfigState>,
+    pub(super) committer: OnceLock<Arc<Committer<Journal>>>,
+    pub(super) ready: AtomicBool,
+    pub(super) draining: AtomicBool,
+}
+
+/// Limits that a reload may change, at hand for every request.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    /// Largest request body, bytes.
+    pub body_bytes_max: usize,
+    /// Largest inventory, bytes.
+    pub inventory_bytes_max: usize,
+    /// Most operations of one batch.
+    pub batch_operations_max: usize,
+    /// Requests in progress on one runtime beyond which new seats are turned away.
+    pub in_flight_max: u32,
+    /// For the next part of a body that is streamed.
+    pub body_deadline: Duration,
+    /// For the client to take the next part of an answer that is streamed.
+    pub write_deadline: Duration,
+}
+
+impl Knobs {
+    /// As configured, for this number of runtimes.
+    pub fn of(config: &Config, workers: usize) -> Self {
+        let server = &config.settings.server;
+        Knobs {
+            body_bytes_max: server.max_body_bytes as usize,
+            inventory_bytes_max: server.max_inventory_bytes as usize,
+            batch_operations_max: server.batch_operations_max as usize,
+            in_flight_max: server.requests_in_flight_max.div_ceil(workers.max(1) as u32),
+            body_deadline: Duration::from_millis(server.body_deadline_ms.into()),
+            write_deadline: Duration::from_millis(server.write_deadline_ms.into()),
+        }
+    }
+}
+
+/// How long commits of the journal took: a histogram that waits for nobody.
+#[derive(Debug, Default)]
+pub struct CommitTimes {
+    counts: [AtomicU64; COMMIT_SECONDS.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+const COMMIT_SECONDS: [f64; 12] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 1e-1, 1.0];
+
+impl CommitTimes {
+    /// A commit took so many nanoseconds.
+    pub fn observe(&self, nanos: u64) {
+        let seconds = nanos as f64 / 1e9;
+        let bucket = COMMIT_SECONDS.partition_point(|bound| *bound < seconds);
+        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_ns.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// What was observed so far.
+    pub fn read(&self) -> CommitCounts {
+        CommitCounts {
+            counts: std::array::from_fn(|at| self.counts[at].load(Ordering::Relaxed)),
+            sum_seconds: self.sum_ns.load(Ordering::Relaxed) as f64 / 1e9,
+        }
+    }
+}
+
+/// A reading of [`CommitTimes`].
+#[derive(Clone, Copy, Debug)]
+pub struct CommitCounts {
+    counts: [u64; COMMIT_SECONDS.len() + 1],
+    sum_seconds: f64,
+}
+
+impl CommitCounts {
+    /// For the exposition.
+    pub fn stats(&self) -> HistogramStats<'_> {
+        HistogramStats { bounds_seconds: &COMMIT_SECONDS, counts: &self.counts, sum_seconds: self.sum_seconds }
+    }
+}
+
+/// One listener of the daemon.
+#[derive(Debug)]
+pub struct ListenerInfo {
+    /// What logs, metrics and problems call it.
+    pub name: String,
+    /// Where it listens: `127.0.0.1:7788`, or the path of a Unix socket.
+    pub address: String,
+    /// Whose requests it takes; empty: everybody's.
+    pub roles: Vec<Role>,
+    /// Its counters.
+    pub stats: Arc<EdgeStats>,
+}
+
+/// How the configuration in force came to be.
+#[derive(Debug, Default)]
+pub struct ConfigState {
+    /// When it was taken up, milliseconds since 1970 UTC.
+    pub loaded_utc_ms: i64,
+    /// Whether the last attempt succeeded.
+    pub successful: bool,
+    /// What was wrong with the last attempt, until one succeeds.
+    pub problems: Vec<ConfigProblem>,
+    /// It comes from the last good copy, because the files were bad at the start.
+    pub from_last_good: bool,
+}
+
+impl App {
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.running.get()
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Whether decisions are made: the journal is recovered and the configuration installed.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Commits what is decided; `None` before recovery.
+    pub fn committer(&self) -> Option<&Arc<Committer<Journal>>> {
+        self.committer.get()
+    }
+
+    /// A writer for one runtime; `None` before recovery.
+    pub fn writer(&self) -> Option<TurnWriter<Journal>> {
+        Some(self.committer()?.writer())
+    }
+
+    /// What was asked of the journal.
+    pub fn durability(&self) -> &'static str {
+        self.committer().map_or("none", |committer| committer.durability().as_str())
+    }
+
+    /// Why decisions are not durable at present.
+    pub fn degraded(&self) -> Option<String> {
+        self.committer().and_then(|committer| committer.degraded())
+    }
+
+    /// The configuration's state, as `/v1/admin/config` and the overview show it.
+    pub fn config_state(&self) -> Value {
+        let state = self.state.lock();
+        let problem = state.problems.first().map(|problem| problem.message.clone());
+        json!({
+            "hash": self.config().hash,
+            "loaded_at": rfc3339(state.loaded_utc_ms),
+            "last_reload_successful": state.successful,
+            "last_error": problem,
+            "from_last_good": state.from_last_good,
+        })
+    }
+}
+
+/// Peaks and denials since midnight in the billing zone.
+#[derive(Debug, Default)]
+pub struct Today(Mutex<Day>);
+
+#[derive(Debug, Default)]
+struct Day {
+    date: NaiveDate,
+    tenants: HashMap<Name, (u32, u64)>,
+}
+
+/// What a tenant reached since midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TodayView {
+    /// Most seats held at once.
+    pub peak: u32,
+    /// Denials.
+    pub denials: u64,
+}
+
+impl Today {
+    /// Takes over the peak of a window that ended; a new date begins a new day.
+    pub fn note(&self, date: NaiveDate, ended: &[(TenantView, u32)]) {
+        let mut day = self.0.lock();
+        if day.date != date {
+            day.date = date;
+            day.tenants.clear();
+            for (view, _) in ended {
+                day.tenants.insert(view.id.clone(), (view.held, view.denials));
+            }
+            return;
+        }
+        for (view, peak) in ended {
+            let known = day.tenants.entry(view.id.clone()).or_insert((0, 0));
+            known.0 = known.0.max(*peak);
+        }
+    }
+
+    /// What a tenant reached, up to this view of it.
+    pub fn of(&self, tenant: &str, view: &TenantView) -> TodayView {
+        let (peak, denials) = self.0.lock().tenants.get(tenant).copied().unwrap_or_default();
+        TodayView { peak: peak.max(view.peak), denials: view.denials.saturating_sub(denials) }
+    }
+}

@@ -1,0 +1,528 @@
+//! The control thread: recovery, then everything that is due, asked for or signalled, one thing at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::DateTime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::daemon::app::{App, Journal};
+use crate::daemon::clock::monotonic_ns;
+use crate::daemon::config::{self, Durability as Wanted};
+use crate::daemon::events::{Event, EventType};
+use crate::daemon::journal::{
+    Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Keep, Recovered, Shard,
+    TurnWriter,
+};
+use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
+use crate::daemon::recorder::Recorder;
+use crate::daemon::reload::{self, Request};
+use crate::daemon::{notify, selfcheck};
+use crate::engine::{Changes, GoneRecord, Name, Now, RestoredTombstone, SessionRecord};
+
+/// How long the reaper sleeps at most: an earlier deadline may be set meanwhile.
+const REAPER_REST: Duration = Duration::from_millis(100);
+/// How often a degraded journal is given a chance to heal.
+const HEAL_EVERY_MS: u64 = 30_000;
+/// A snapshot is taken at least so often, so that a restart reads little.
+const CHECKPOINT_EVERY_MS: u64 = 3_600_000;
+/// Answers that wait for a slow disk go out after this.
+const DISK_PATIENCE_MS: u64 = 1_000;
+/// Windows of peaks.
+const PEAK_WINDOW_MS: u64 = 300_000;
+/// How often audit records that nobody wants to keep are looked for.
+const TRIM_EVERY_MS: u64 = 3_600_000;
+
+/// What the control thread is given.
+pub(super) struct Control {
+    pub(super) app: Arc<App>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) epoch: Epoch,
+    pub(super) state_dir: PathBuf,
+    pub(super) reloads: mpsc::Receiver<Request>,
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) ready: watch::Sender<bool>,
+    pub(super) as_process: bool,
+}
+
+/// When recurring things are due, uptime milliseconds.
+struct Due {
+    second_at: u64,
+    peaks_at: u64,
+    checkpoint_at: u64,
+    heal_at: u64,
+    trim_at: u64,
+    sweep_at: u64,
+    /// The next booked change of any tenant, milliseconds since 1970 UTC.
+    change_utc_ms: Option<i64>,
+    /// Bytes of the journal at the last snapshot.
+    checkpoint_bytes: u64,
+}
+
+/// The control thread while it runs.
+struct Loop {
+    app: Arc<App>,
+    committer: Arc<Committer<Journal>>,
+    writer: TurnWriter<Journal>,
+    counts: Counts,
+    stop: watch::Sender<bool>,
+    due: Due,
+    /// A snapshot or a trim in progress, on a thread of its own.
+    work: Option<JoinHandle<()>>,
+    was_degraded: bool,
+    as_process: bool,
+}
+
+impl Control {
+    /// Recovers, decides, and ends when a stop was asked for.
+    pub(super) fn run(self) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "the control runtime cannot be started");
+                self.stop.send_replace(true);
+                return;
+            }
+        };
+        let stop = self.stop.clone();
+        if let Err(error) = LocalSet::new().block_on(&runtime, self.serve()) {
+            tracing::error!(%error, "the daemon ends");
+        }
+        stop.send_replace(true);
+    }
+
+    async fn serve(mut self) -> Result<(), JournalError> {
+        let _ = notify::status("reading the journal");
+        let committer = self.recover()?;
+        let app = Arc::clone(&self.app);
+        let now = app.now();
+        let config = app.config();
+        self.first_good(&config);
+        let mut control = Loop {
+            writer: committer.writer(),
+            counts: app.metrics.shard(),
+            due: Due {
+                second_at: now.uptime_ms,
+                peaks_at: now.uptime_ms + PEAK_WINDOW_MS,
+                checkpoint_at: now.uptime_ms,
+                heal_at: now.uptime_ms + HEAL_EVERY_MS,
+                trim_at: now.uptime_ms + TRIM_EVERY_MS,
+                sweep_at: now.uptime_ms + 60_000,
+                change_utc_ms: next_change(&config, now),
+                checkpoint_bytes: 0,
+            },
+            app: Arc::clone(&app),
+            committer,
+            stop: self.stop.clone(),
+            work: None,
+            was_degraded: false,
+            as_process: self.as_process,
+        };
+        app.ready.store(true, Ordering::Release);
+        self.ready.send_replace(true);
+        let _ = notify::ready(&control.status());
+        tracing::info!(tenants = config.tenants.len(), listeners = ?app.listeners.iter().map(|l| &l.address).collect::<Vec<_>>(), "ready");
+        let _watch = self.watch_files(&config);
+        control.run(&mut self.reloads).await;
+        control.end().await;
+        Ok(())
+    }
+
+    /// Reads the journal, installs the configuration and puts the sessions back (G10).
+    fn recover(&self) -> Result<Arc<Committer<Journal>>, JournalError> {
+        let app = &self.app;
+        let config = app.config();
+        let now = app.now();
+        let recovered = self.journal.replay(Shard::ALL)?;
+        app.engine.install(now, config.plan(utc(now)), &mut ());
+        let lost = restore(app, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
+        let sessions = recovered.sessions.len();
+        tracing::info!(sessions, records = recovered.records, bytes = recovered.bytes, folder = %self.state_dir.display(), "journal recovered");
+        if let Some(cut) = &recovered.tail_cut {
+            tracing::warn!(file = cut.file, offset = cut.offset, bytes = cut.bytes, "an interrupted write at the end of the journal was cut off; nobody was answered for it");
+        }
+        if let Some(why) = &recovered.degraded {
+            tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
+        }
+        if lost > 0 {
+            tracing::error!(lost, "sessions beyond sessions_max were not restored");
+        }
+        let commits = Arc::clone(&app.commits);
+        let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
+        let durability = match config.settings.journal.durability {
+            Wanted::None => Durability::None,
+            Wanted::Written => Durability::Written,
+            Wanted::Synced => Durability::Synced,
+        };
+        let committer = Committer::new(Arc::clone(&self.journal), self.epoch, durability, hooks)?;
+        let _ = app.committer.set(Arc::clone(&committer));
+        reload::take_up(app, app.now(), &config);
+        app.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
+        let text = format!("started: {sessions} sessions recovered");
+        let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
+        drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
+        Ok(committer)
+    }
+
+    /// Keeps what the daemon starts with, for the next start, unless it comes from there.
+    fn first_good(&self, config: &config::Config) {
+        if self.app.state.lock().from_last_good {
+            tracing::error!("the configuration is bad; the last good one is in force until it is mended");
+        } else if let Err(error) = config::store(&self.state_dir, config) {
+            tracing::warn!(%error, "the configuration cannot be kept as the last good one");
+        }
+    }
+
+    fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
+        let reloads = self.app.reloads.clone();
+        let changed = move |_| {
+            let request = Request {
+                trigger: ReloadTrigger::Watch,
+                force: false,
+                dry_run: false,
+                actor: "file watch".to_owned(),
+                reply: None,
+            };
+            // A full queue holds reloads enough that read the same files.
+            let _ = reloads.try_send(request);
+        };
+        match config::Watch::start(config.main(), config.hash.clone(), config::SETTLE, changed) {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                tracing::warn!(%error, "the configuration files are not watched; reload by verb, signal or HTTP");
+                None
+            }
+        }
+    }
+}
+
+impl Loop {
+    async fn run(&mut self, reloads: &mut mpsc::Receiver<Request>) {
+        let mut stopped = self.stop.subscribe();
+        let mut signals = self.as_process.then(Signals::new).flatten();
+        let mut watchdog = notify::watchdog_interval().map(tokio::time::interval);
+        loop {
+            let rest = self.rest();
+            tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                Some(request) = reloads.recv() => self.reload(request).await,
+                asked = Signals::next(&mut signals) => match asked {
+                    Asked::Stop => {
+                        self.app.draining.store(true, Ordering::Release);
+                        self.stop.send_replace(true);
+                    }
+                    Asked::Reload => self.reload(by_signal()).await,
+                },
+                () = tick(&mut watchdog) => self.prove_alive(),
+                () = tokio::time::sleep(rest) => {}
+            }
+            self.tick();
+        }
+    }
+
+    /// Time until something is due.
+    fn rest(&self) -> Duration {
+        let now = self.app.now();
+        let until = self.app.engine.next_deadline().map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
+        let until = until.min(self.due.second_at.saturating_sub(now.uptime_ms)).max(1);
+        let until = self.due.change_utc_ms.map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
+        Duration::from_millis(until).min(REAPER_REST)
+    }
+
+    /// Everything that is due.
+    fn tick(&mut self) {
+        let now = self.app.now();
+        self.reap(now);
+        if self.due.change_utc_ms.is_some_and(|at| at <= now.utc_ms) {
+            self.apply_schedule(now);
+        }
+        if self.due.second_at <= now.uptime_ms {
+            self.due.second_at = now.uptime_ms + 1_000;
+            self.app.metrics.sample(&self.app.engine, now);
+            self.committer.watch(DISK_PATIENCE_MS);
+            self.tell_degraded(now);
+            self.keep_journal(now);
+        }
+        if self.due.peaks_at <= now.uptime_ms {
+            self.due.peaks_at = now.uptime_ms + PEAK_WINDOW_MS;
+            self.roll_peaks(now);
+        }
+        if self.due.sweep_at <= now.uptime_ms {
+            self.due.sweep_at = now.uptime_ms + 60_000;
+            self.tell_suppressed(now);
+        }
+    }
+
+    /// Ends what is due (G6, E2, E3, J6).
+    fn reap(&self, now: Now) {
+        if self.app.engine.next_deadline().is_none_or(|due| due > now.uptime_ms) {
+            return;
+        }
+        let awake = self.app.events.is_awake(now.uptime_ms);
+        let mut events = Vec::new();
+        let (_, ticket) = self.writer.record(now.utc_ms, |group| {
+            let mut recorder = Recorder::new(group, &self.counts, awake.then_some(&mut events), now.utc_ms);
+            self.app.engine.expire(now, &mut recorder);
+        });
+        drop(ticket);
+        events.into_iter().for_each(|event| self.app.events.publish(event));
+    }
+
+    /// A booked change takes effect at its instant.
+    fn apply_schedule(&mut self, now: Now) {
+        let config = self.app.config();
+        let mut changed = Vec::new();
+        for tenant in config.tenants.values() {
+            let entitlement = tenant.entitlement(utc(now));
+            let view = self.app.engine.tenant(now, &tenant.id);
+            if let Some(view) = view.filter(|view| view.quota != entitlement.seats) {
+                changed.push((tenant.id.clone(), view.quota, entitlement.seats));
+            }
+        }
+        reload::install(&self.app, now, &config);
+        self.due.change_utc_ms = next_change(&config, now);
+        self.app.metrics.reloaded(ReloadTrigger::Schedule, ReloadResult::Applied);
+        for (tenant, before, after) in changed {
+            let seats = |seats: Option<u32>| seats.map_or("unlimited".to_owned(), |seats| seats.to_string());
+            let text = format!("a booked change took effect: {} seats, before {}", seats(after), seats(before));
+            tracing::info!(tenant = %tenant, "{text}");
+            let audit = Audit { tenant: &tenant, text: &text, actor: "schedule", ..Audit::new(AuditKind::Request) };
+            drop(self.writer.record(now.utc_ms, |group| group.audit(&audit)).1);
+            self.app.events.publish(Event { tenant: tenant.clone(), ..Event::plain(EventType::Subscription, now.utc_ms, text) });
+        }
+    }
+
+    async fn reload(&mut self, mut request: Request) {
+        let reply = request.reply.take();
+        let signalled = request.trigger == ReloadTrigger::Signal;
+        if signalled {
+            let _ = notify::reloading(monotonic_ns() / 1_000, "reading the configuration");
+        }
+        let app = Arc::clone(&self.app);
+        let done = tokio::task::spawn_blocking(move || reload::reload(&app, &request)).await;
+        self.due.change_utc_ms = next_change(&self.app.config(), self.app.now());
+        if signalled {
+            let _ = notify::ready(&self.status());
+        }
+        if let (Some(reply), Ok(outcome)) = (reply, done) {
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// A snapshot when enough was written, when time has passed, or to heal; records nobody wants go.
+    fn keep_journal(&mut self, now: Now) {
+        if self.work.as_ref().is_some_and(|work| !work.is_finished()) {
+            return;
+        }
+        let config = self.app.config();
+        let journal = &config.settings.journal;
+        let written = self.committer.journal().counters().bytes();
+        let grown = written.saturating_sub(self.due.checkpoint_bytes) >= journal.checkpoint_bytes;
+        let heals = self.committer.degraded().is_some() && self.due.heal_at <= now.uptime_ms;
+        if grown || heals || self.due.checkpoint_at <= now.uptime_ms {
+            self.due.checkpoint_at = now.uptime_ms + CHECKPOINT_EVERY_MS;
+            self.due.heal_at = now.uptime_ms + HEAL_EVERY_MS;
+            self.due.checkpoint_bytes = written;
+            let (app, committer) = (Arc::clone(&self.app), Arc::clone(&self.committer));
+            self.work = Some(tokio::task::spawn_blocking(move || checkpoint(&app, &committer)));
+        } else if self.due.trim_at <= now.uptime_ms {
+            self.due.trim_at = now.uptime_ms + TRIM_EVERY_MS;
+            let keep = Keep { age_ms: i64::from(journal.keep_days) * 86_400_000, bytes: journal.keep_bytes };
+            let committer = Arc::clone(&self.committer);
+            self.work = Some(tokio::task::spawn_blocking(move || match committer.trim(keep, now.utc_ms) {
+                Ok(trimmed) if trimmed.segments > 0 => tracing::info!(segments = trimmed.segments, bytes = trimmed.bytes, "old journal segments removed"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "old journal segments cannot be removed"),
+            }));
+        }
+    }
+
+    fn tell_degraded(&mut self, now: Now) {
+        let degraded = self.committer.degraded();
+        if degraded.is_some() == self.was_degraded {
+            return;
+        }
+        self.was_degraded = degraded.is_some();
+        let text = match &degraded {
+            Some(why) => format!("durability is degraded: {why}. Calls flow; what is decided now may be forgotten in a crash"),
+            None => "the journal is whole again".to_owned(),
+        };
+        if degraded.is_some() {
+            tracing::error!("{text}");
+        } else {
+            tracing::info!("{text}");
+        }
+        let _ = notify::status(&self.status());
+        self.app.events.publish(Event::plain(EventType::Journal, now.utc_ms, text));
+    }
+
+    fn tell_suppressed(&self, now: Now) {
+        let suppressed = self.app.sampler.lock().sweep(now.uptime_ms);
+        for left_out in suppressed {
+            let audit = Audit {
+                tenant: &left_out.tenant,
+                code: Some(left_out.code),
+                count: left_out.count,
+                ..Audit::new(AuditKind::Suppressed)
+            };
+            drop(self.writer.record(now.utc_ms, |group| group.audit(&audit)).1);
+        }
+    }
+
+    fn roll_peaks(&self, now: Now) {
+        let zone = self.app.config().settings.time_zone.0;
+        let date = utc(now).with_timezone(&zone).date_naive();
+        let mut ended = std::collections::HashMap::new();
+        self.app.engine.roll_peaks(|tenant, peak| _ = ended.insert(Name::from(tenant), peak));
+        let mut views = Vec::with_capacity(ended.len());
+        self.app.engine.each_tenant(now, |view| {
+            if let Some(peak) = ended.get(&view.id) {
+                views.push((view.clone(), *peak));
+            }
+        });
+        self.app.today.note(date, &views);
+    }
+
+    /// The watchdog's ping comes from a request to ourselves, through listener, table and journal.
+    fn prove_alive(&self) {
+        let Some(listener) = self.app.listeners.iter().find(|listener| selfcheck::can_ask(&listener.address)) else {
+            let _ = notify::alive();
+            return;
+        };
+        let address = listener.address.clone();
+        tokio::task::spawn_local(async move {
+            match selfcheck::ask(&address).await {
+                Ok(()) => _ = notify::alive(),
+                Err(error) => tracing::error!(%error, address, "the daemon does not answer itself"),
+            }
+        });
+    }
+
+    fn status(&self) -> String {
+        let tenants = self.app.config().tenants.len();
+        let degraded = self.committer.degraded().map_or(String::new(), |why| format!("; durability degraded: {why}"));
+        format!("{tenants} tenants, {} sessions{degraded}", self.app.engine.session_total())
+    }
+
+    /// Drains: answers in progress are finished by the listeners; what is decided is committed.
+    async fn end(mut self) {
+        let _ = notify::stopping("draining");
+        tracing::info!("draining");
+        if let Some(work) = self.work.take() {
+            let _ = work.await;
+        }
+        let now = self.app.now();
+        let audit = Audit { text: "stopped", ..Audit::new(AuditKind::System) };
+        self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.await;
+        let drain = Duration::from_millis(self.app.config().settings.server.drain_deadline_ms.into());
+        let drained = async {
+            while self.app.listeners.iter().any(|listener| listener.stats.open() > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(drain, drained).await;
+        let committer = Arc::clone(&self.committer);
+        let _ = tokio::task::spawn_blocking(move || committer.close()).await;
+    }
+}
+
+/// Puts back what the journal remembers; answers how many sessions there was no room for.
+fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: u64) -> u32 {
+    let tombstones: Vec<RestoredTombstone> = recovered.tombstones.iter().filter_map(|tombstone| {
+        let age_ms = u64::try_from(now.utc_ms.saturating_sub(tombstone.laid_utc_ms)).unwrap_or(0);
+        let left_ms = tombstone_ms.checked_sub(age_ms).filter(|left| *left > 0)?;
+        Some(RestoredTombstone {
+            tenant: tombstone.tenant.clone(),
+            session: tombstone.session.clone(),
+            node: tombstone.node.clone(),
+            stamp: tombstone.stamp,
+            version: tombstone.version,
+            left_ms,
+        })
+    }).collect();
+    let sessions = recovered.sessions.iter().map(|session| session.record());
+    app.engine.restore(now, sessions, &tombstones, &recovered.nodes, recovered.version_max)
+}
+
+fn checkpoint(app: &App, committer: &Committer<Journal>) {
+    /// The engine's snapshot on its way into the journal's.
+    struct Live<'f, F>(&'f mut F);
+    impl<F: Changes> Changes for Live<'_, F> {
+        fn put(&mut self, session: &SessionRecord<'_>, fresh: bool) {
+            self.0.put(session, fresh);
+        }
+        fn gone(&mut self, gone: &GoneRecord<'_>) {
+            self.0.gone(gone);
+        }
+        fn node(&mut self, node: &str, epoch: u64) {
+            self.0.node(node, epoch);
+        }
+    }
+    let now = app.now();
+    let done = committer.checkpoint(|feed| {
+        // Tombstones count from here on: they stand a little longer than they had to.
+        feed.at(now.utc_ms);
+        app.engine.snapshot(now, &mut Live(feed));
+    });
+    match done {
+        Ok(checkpoint) => tracing::debug!(entries = checkpoint.entries, "snapshot taken"),
+        Err(error) => tracing::error!(%error, "no snapshot could be taken; the one before stays"),
+    }
+}
+
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Option<Self> {
+        let listen = || -> std::io::Result<Self> {
+            Ok(Signals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                hang_up: signal(SignalKind::hangup())?,
+            })
+        };
+        listen().inspect_err(|error| tracing::error!(%error, "signals cannot be heard")).ok()
+    }
+
+    async fn next(signals: &mut Option<Self>) -> Asked {
+        let Some(signals) = signals else { return std::future::pending().await };
+        tokio::select! {
+            _ = signals.terminate.recv() => Asked::Stop,
+            _ = signals.interrupt.recv() => Asked::Stop,
+            _ = signals.hang_up.recv() => Asked::Reload,
+        }
+    }
+}
+
+fn by_signal() -> Request {
+    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor: "SIGHUP".to_owned(), reply: None }
+}
+
+async fn tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => _ = interval.tick().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn next_change(config: &config::Config, now: Now) -> Option<i64> {
+    config.next_change_at(utc(now)).map(|at| at.timestamp_millis())
+}
+
+fn utc(now: Now) -> DateTime<chrono::Utc> {
+    DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default()
+}

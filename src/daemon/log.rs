@@ -1,0 +1,78 @@
+//! What is logged, how it looks, and how that is changed while the daemon runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use crate::daemon::config::LogFormat;
+
+/// Changes what is logged.
+#[derive(Clone)]
+pub struct LogControl {
+    handle: reload::Handle<EnvFilter, Registry>,
+    base: Arc<Mutex<String>>,
+    /// Counts changes, so that a passing one is not taken back when another came after it.
+    change: Arc<AtomicU64>,
+}
+
+impl LogControl {
+    /// Logs by this filter until it is changed again, and answers the number of the change.
+    ///
+    /// # Errors
+    /// The filter cannot be read; nothing changed.
+    pub fn set(&self, filter: &str) -> Result<u64, String> {
+        let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        self.handle.reload(parsed).map_err(|error| error.to_string())?;
+        Ok(self.change.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// Goes back to the configured filter, unless there was another change after `change`.
+    pub fn restore(&self, change: u64) {
+        if self.change.load(Ordering::Acquire) == change {
+            let base = self.base.lock().clone();
+            // It could be read when it was configured.
+            let _ = self.set(&base);
+        }
+    }
+
+    /// A new configuration: its filter holds from now on.
+    ///
+    /// # Errors
+    /// The filter cannot be read; nothing changed.
+    pub fn configure(&self, filter: &str) -> Result<(), String> {
+        if *self.base.lock() != filter {
+            self.set(filter)?;
+            *self.base.lock() = filter.to_owned();
+        }
+        Ok(())
+    }
+}
+
+/// Whether a filter can be read.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
+}
+
+/// Starts logging to the standard error stream, once per process.
+///
+/// # Errors
+/// The filter cannot be read, or logging was started before.
+pub fn start(filter: &str, format: LogFormat) -> Result<LogControl, String> {
+    let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let (layer, handle) = reload::Layer::new(parsed);
+    let registry = tracing_subscriber::registry().with(layer);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(true);
+    let started = match format {
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry.with(lines).try_init(),
+    };
+    started.map_err(|error| error.to_string())?;
+    Ok(LogControl { handle, base: Arc::new(Mutex::new(filter.to_owned())), change: Arc::new(AtomicU64::new(0)) })
+}

@@ -1,0 +1,181 @@
+//! The one way in which a running daemon takes up a configuration: by verb, signal, HTTP or file watch.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use tokio::sync::oneshot;
+
+use crate::daemon::app::{App, Knobs};
+use crate::daemon::config::{self, Config, Diff, Disk, Rejection, TenantSeries, Word as _};
+use crate::daemon::events::{Event, EventType};
+use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, Credential, FailureLimit, Role, TokenHash};
+use crate::daemon::journal::{Audit, AuditKind};
+use crate::daemon::metrics::{ReloadResult, ReloadTrigger, TenantExport, TenantMode};
+use crate::daemon::recorder::Recorder;
+use crate::engine::Now;
+
+/// Reloads that may wait; one more is refused.
+pub const QUEUE_MAX: usize = 16;
+
+/// Somebody wants the files read again.
+#[derive(Debug)]
+pub struct Request {
+    /// Why.
+    pub trigger: ReloadTrigger,
+    /// Also where it drops much (DESIGN 5).
+    pub force: bool,
+    /// Only tell what it would do.
+    pub dry_run: bool,
+    /// Who, for the audit trail.
+    pub actor: String,
+    /// Where the outcome is waited for.
+    pub reply: Option<oneshot::Sender<Outcome>>,
+}
+
+/// What came of a reload.
+pub type Outcome = Result<Applied, Rejection>;
+
+/// A reload that was not rejected.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// What changed, or would.
+    pub diff: Diff,
+    /// Whether not a byte of the files is another.
+    pub unchanged: bool,
+    /// Of the configuration in force, or that would be.
+    pub hash: String,
+}
+
+/// Reads, compares and takes up; runs on a thread that decides nothing.
+pub fn reload(app: &App, request: &Request) -> Outcome {
+    let now = app.now();
+    let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
+    let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
+    if request.dry_run {
+        let plan = app.running.plan(&Disk, utc, request.force, held)?;
+        return Ok(Applied { hash: plan.config.hash.clone(), diff: plan.diff, unchanged: plan.unchanged });
+    }
+    let done = app.running.reload(&Disk, utc, request.force, held, |reload| {
+        take_up(app, now, &reload.config);
+        keep(&reload.config);
+    });
+    let outcome = match done {
+        Ok(reload) => {
+            Ok(Applied { hash: reload.config.hash.clone(), diff: reload.diff, unchanged: reload.unchanged })
+        }
+        Err(rejection) => Err(rejection),
+    };
+    tell(app, now, request, &outcome);
+    outcome
+}
+
+/// Puts a configuration in force: the engine's plan, who may do what, what is exported and logged.
+pub fn take_up(app: &App, now: Now, config: &Config) {
+    install(app, now, config);
+    app.auth.store(Arc::new(authenticator(config)));
+    app.metrics.export_tenants(tenant_export(config));
+    app.knobs.store(Arc::new(Knobs::of(config, app.workers)));
+    if let Some(log) = &app.log
+        && let Err(error) = log.configure(&config.settings.log.filter)
+    {
+        tracing::error!(filter = config.settings.log.filter, error, "the log filter cannot be read; the one before stays");
+    }
+}
+
+/// Gives the engine the plan of a configuration at an instant; what ended by it goes to the journal.
+pub fn install(app: &App, now: Now, config: &Config) {
+    let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
+    let plan = config.plan(utc);
+    let shard = app.metrics.shard();
+    match app.writer() {
+        None => app.engine.install(now, plan, &mut ()),
+        Some(writer) => {
+            let mut events = Vec::new();
+            let (_, ticket) = writer.record(now.utc_ms, |group| {
+                app.engine.install(now, plan, &mut Recorder::new(group, &shard, Some(&mut events), now.utc_ms));
+            });
+            // Dropping it commits: nobody waits for this answer.
+            drop(ticket);
+            events.into_iter().for_each(|event| app.events.publish(event));
+        }
+    }
+}
+
+fn keep(config: &Config) {
+    let state = config.state_dir(std::env::var("STATE_DIRECTORY").ok().as_deref());
+    if let Err(error) = config::store(&state, config) {
+        tracing::warn!(folder = %state.display(), %error, "the last good configuration cannot be kept; a bad file at the next start will stop it");
+    }
+}
+
+/// Everybody who should know: metrics, log, listeners, the audit trail, `/v1/admin/config`.
+fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
+    let (result, text) = match outcome {
+        Ok(applied) if applied.unchanged => (ReloadResult::Unchanged, "not a byte of the files is another".to_owned()),
+        Ok(applied) => (ReloadResult::Applied, applied.diff.render()),
+        Err(rejection) => (ReloadResult::Rejected, rejection.to_string()),
+    };
+    app.metrics.reloaded(request.trigger, result);
+    {
+        let mut state = app.state.lock();
+        state.successful = outcome.is_ok();
+        match outcome {
+            Ok(applied) => {
+                state.problems.clear();
+                state.from_last_good = false;
+                if !applied.unchanged {
+                    state.loaded_utc_ms = now.utc_ms;
+                }
+            }
+            Err(rejection) => state.problems = rejection.problems().to_vec(),
+        }
+    }
+    match outcome {
+        Ok(_) => tracing::info!(trigger = ?request.trigger, actor = request.actor, "configuration {result:?}: {text}"),
+        Err(_) => tracing::error!(trigger = ?request.trigger, actor = request.actor, "configuration rejected, the one before stays:\n{text}"),
+    }
+    if !matches!(outcome, Ok(applied) if applied.unchanged) {
+        app.events.publish(Event::plain(EventType::Config, now.utc_ms, text.clone()));
+        if let Some(writer) = app.writer() {
+            let audit = Audit { actor: &request.actor, text: &text, ..Audit::new(AuditKind::Reload) };
+            drop(writer.record(now.utc_ms, |group| group.audit(&audit)).1);
+        }
+    }
+}
+
+/// Who may do what, as configured.
+pub fn authenticator(config: &Config) -> Authenticator {
+    let role = |word: &str| Role::from_word(word).unwrap_or(Role::Viewer);
+    let settings = &config.settings;
+    let credentials = settings.auth.tokens.iter().map(|token| Credential {
+        access: Access {
+            tenants: token.tenants.iter().map(ToString::to_string).collect(),
+            ..Access::new(token.id.clone(), role(token.role.as_str()))
+        },
+        tokens: vec![TokenHash::from_bytes(token.sha256)],
+    });
+    let per_minute = settings.server.auth_failures_per_minute;
+    Authenticator::new(AuthSettings {
+        credentials: credentials.collect(),
+        certificates: Vec::new(),
+        insecure: settings.server.insecure,
+        own_uid: rustix::process::getuid().as_raw(),
+        failures: FailureLimit { burst: per_minute, per_minute },
+    })
+}
+
+fn tenant_export(config: &Config) -> TenantExport {
+    let metrics = &config.settings.metrics;
+    TenantExport {
+        mode: match metrics.tenants {
+            TenantSeries::Top => TenantMode::Top,
+            TenantSeries::All => TenantMode::All,
+            TenantSeries::Watch => TenantMode::Watch,
+            TenantSeries::None => TenantMode::None,
+        },
+        top: metrics.top as usize,
+        noticed_max: metrics.always_max as usize,
+        watch: metrics.watch.iter().cloned().collect(),
+        ..TenantExport::default()
+    }
+}
