@@ -17,6 +17,7 @@ mod queue;
 mod recovery;
 
 mod sampler;
+pub mod sampler;
 mod state;
 pub mod storage;
 mod turn;
