@@ -13,7 +13,8 @@ fn reference(identity: u128) -> (Image, Workload) {
     let workload = Workload::new(3, GROUPS);
     let disk = Disk::default();
     for (from, to) in [(0, 6), (6, GROUPS)] {
-        let journal = Local::new(disk.clone(), usherd::daemon::journal::LocalOptions { identity, ..options(true, 400) });
+        let journal =
+            Local::new(disk.clone(), usherd::daemon::journal::LocalOptions { identity, ..options(true, 400) });
         let epoch = journal.acquire(Shard::ALL).unwrap();
         journal.replay(Shard::ALL).unwrap();
         play((&journal, epoch), &disk, &workload, (from, to), 4);

@@ -8,7 +8,11 @@ use super::model::{Op, State, Workload, open, play};
 const GROUPS: usize = 16;
 
 /// A checkpoint of the state after all groups.
-fn heal<J: Journal>(journal: &J, epoch: usherd::daemon::journal::Epoch, workload: &Workload) -> Result<(), JournalError> {
+fn heal<J: Journal>(
+    journal: &J,
+    epoch: usherd::daemon::journal::Epoch,
+    workload: &Workload,
+) -> Result<(), JournalError> {
     let mut snapshot = journal.snapshot_begin(epoch)?;
     let mut feed = Feed::new(journal, &mut snapshot);
     workload.feed(GROUPS, &mut feed);

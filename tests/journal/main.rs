@@ -1,5 +1,12 @@
 //! The journal: every crash, every bit, every fault, and what several runtimes do to one file.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on ends, and prints its seeds"
+)]
+
 mod audit;
 mod contract;
 mod crash;
@@ -7,4 +14,5 @@ mod damage;
 mod disk;
 mod faults;
 mod model;
+mod speed;
 mod turn;

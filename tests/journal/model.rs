@@ -6,7 +6,9 @@ use fastrand::Rng;
 use usherd::daemon::journal::{
     Audit, AuditKind, Commit, Epoch, Feed, Group, Journal, JournalError, Local, LocalOptions, Recovered, Shard,
 };
-use usherd::engine::session::{Changes, Class, Code, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp};
+use usherd::engine::session::{
+    Changes, Class, Code, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp,
+};
 
 use super::disk::Disk;
 
@@ -52,7 +54,13 @@ pub(crate) enum Op {
 }
 
 /// A record with every field decided by one number.
-pub(crate) fn record<'a>(tenant: &'a str, session: &'a str, subject: &'a str, shape: u64, version: u64) -> SessionRecord<'a> {
+pub(crate) fn record<'a>(
+    tenant: &'a str,
+    session: &'a str,
+    subject: &'a str,
+    shape: u64,
+    version: u64,
+) -> SessionRecord<'a> {
     let mut rng = Rng::with_seed(shape);
     fn any<T: Copy>(rng: &mut Rng, all: &[T]) -> T {
         all[rng.usize(0..all.len())]

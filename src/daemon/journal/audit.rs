@@ -207,7 +207,7 @@ fn records<S: Storage>(
 struct Line<'a> {
     time: String,
     #[serde(rename = "type")]
-    kind: &'a str,
+    what: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     tenant: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -215,7 +215,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     subject: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    kind_of_session: Option<&'a str>,
+    kind: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<bool>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -245,20 +245,20 @@ impl<'a> Line<'a> {
         let line = match entry {
             Entry::Put { session, fresh } => Line::put(session, *fresh),
             Entry::Gone(gone) => Line::gone(gone),
-            Entry::Node { node, epoch } => Line { kind: "node", node, epoch: Some(*epoch), ..Line::default() },
+            Entry::Node { node, epoch } => Line { what: "node", node, epoch: Some(*epoch), ..Line::default() },
             Entry::Audit(audit) => Line::audit(audit),
-            Entry::Mark { key, value } => Line { kind: "mark", text: key, count: Some(*value), ..Line::default() },
+            Entry::Mark { key, value } => Line { what: "mark", text: key, count: Some(*value), ..Line::default() },
         };
         Line { time: time(utc_ms), ..line }
     }
 
     fn put(session: &SessionRecord<'a>, fresh: bool) -> Self {
         Line {
-            kind: if fresh { "began" } else { "changed" },
+            what: if fresh { "began" } else { "changed" },
             tenant: session.tenant,
             session: session.session,
             subject: session.subject,
-            kind_of_session: Some(session.kind.as_str()),
+            kind: Some(session.kind.as_str()),
             counts: Some(session.counts),
             code: session.first.as_str(),
             node: session.node,
@@ -270,11 +270,11 @@ impl<'a> Line<'a> {
 
     fn gone(gone: &GoneRecord<'a>) -> Self {
         Line {
-            kind: if gone.was_live { "ended" } else { "tombstone" },
+            what: if gone.was_live { "ended" } else { "tombstone" },
             tenant: gone.tenant,
             session: gone.session,
             subject: gone.subject,
-            kind_of_session: gone.was_live.then(|| gone.kind.as_str()),
+            kind: gone.was_live.then(|| gone.kind.as_str()),
             counts: gone.was_live.then_some(gone.counts),
             reason: gone.reason.as_str(),
             freed: gone.was_live.then_some(gone.freed),
@@ -287,7 +287,7 @@ impl<'a> Line<'a> {
 
     fn audit(audit: &Audit<'a>) -> Self {
         Line {
-            kind: audit.kind.as_str(),
+            what: audit.kind.as_str(),
             tenant: audit.tenant,
             session: audit.session,
             subject: audit.subject,

@@ -404,3 +404,58 @@ pub(super) fn link(previous: Hash, header: &[u8], payload: &[u8]) -> Hash {
     hash.0.copy_from_slice(&digest.finalize()[..16]);
     hash
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::{Entries, Entry, Flaw, Record};
+    use super::*;
+
+    #[test]
+    fn numbers_and_texts_come_back_and_long_ones_are_cut_at_a_character() {
+        let mut group = Group::new();
+        for value in [0, 1, 0x7f, 0x80, u64::from(u32::MAX), u64::MAX] {
+            group.mark(&"ü".repeat(1_000), value);
+        }
+        for utc_ms in [i64::MIN, -1, 0, 1, i64::MAX] {
+            group.at(utc_ms);
+            group.node("n", 1);
+        }
+        group.seal(RecordKind::Group, 1, Hash::default());
+        let record = Record::parse(group.sealed()).unwrap();
+        record.follows(0, Hash::default()).unwrap();
+        let entries: Vec<(i64, Entry<'_>)> = Entries::new(record.payload).map(Result::unwrap).collect();
+        let cut = "ü".repeat(TEXT_BYTES_MAX / 2);
+        let value = |at: usize| match entries[at].1 {
+            Entry::Mark { key, value } if key == cut => value,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([value(0), value(3), value(4), value(5)], [0, 0x80, u64::from(u32::MAX), u64::MAX]);
+        let times: Vec<i64> = entries[6..].iter().map(|(utc_ms, _)| *utc_ms).collect();
+        assert_eq!(times, [i64::MIN, -1, 0, 1, i64::MAX]);
+    }
+
+    #[test]
+    fn a_payload_of_nonsense_is_a_flaw() {
+        for payload in [&b"\x00"[..], b"\x02", b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x06\x01\xff\x00"] {
+            let entries: Vec<_> = Entries::new(payload).collect();
+            assert!(matches!(entries[..], [Err(Flaw::Content(_))]), "{payload:?}: {entries:?}");
+        }
+    }
+
+    #[test]
+    fn absorbing_is_the_same_as_writing_one_after_the_other() {
+        let (mut one, mut other, mut both) = (Group::new(), Group::new(), Group::new());
+        for (group, utc_ms) in [(&mut one, 5), (&mut other, 9)] {
+            for group in [group, &mut both] {
+                group.at(utc_ms);
+                group.node("n", utc_ms as u64);
+            }
+        }
+        one.absorb(&other);
+        let read = |group: &Group| {
+            Entries::new(&group.sealed()[HEADER_BYTES..]).map(|entry| format!("{entry:?}")).collect::<Vec<_>>()
+        };
+        assert_eq!(read(&one), read(&both));
+        assert_eq!((one.entries(), one.utc_ms()), (2, 9));
+    }
+}

@@ -143,6 +143,7 @@ pub(super) fn read<S: Storage>(storage: &S, name: &str, bytes_max: u64) -> Resul
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
             Ok(Err(Flaw::Content("the disk cannot read it")))
         }
+        Err(error) if transient(&error) => Ok(Err(Flaw::Content("the disk cannot read it"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Err(Flaw::Content("it is missing"))),
         Err(error) => Err(JournalError::io("read a file", error)),
     }

@@ -109,7 +109,8 @@ pub struct Checkpoint {
 
 /// Gets the turns of all runtimes into one journal.
 pub struct Committer<J: Journal> {
-    journal: Arc<J>,
+    /// `None` where nothing is kept.
+    journal: Option<Arc<J>>,
     epoch: Epoch,
     durability: Durability,
     hooks: Arc<Hooks>,
@@ -125,32 +126,44 @@ impl<J: Journal> Committer<J> {
     /// # Errors
     /// Where the thread cannot be started.
     pub fn new(journal: Arc<J>, epoch: Epoch, durability: Durability, hooks: Hooks) -> Result<Arc<Self>, JournalError> {
-        let queue: Arc<Queue<J>> = Arc::new(Queue::new());
-        let hooks = Arc::new(hooks);
-        let mut thread = None;
+        let mut committer = Self::forgetful();
+        committer.epoch = epoch;
+        committer.durability = durability;
+        committer.hooks = Arc::new(hooks);
         if durability == Durability::Synced {
-            let (queue, journal, hooks) = (Arc::clone(&queue), Arc::clone(&journal), Arc::clone(&hooks));
+            let (queue, hooks) = (Arc::clone(&committer.queue), Arc::clone(&committer.hooks));
+            let journal = Arc::clone(&journal);
             let started = std::thread::Builder::new()
                 .name("journal".to_owned())
                 .spawn(move || queue.run(&*journal, epoch, &hooks))
                 .map_err(|error| JournalError::io("start the journal's thread", error))?;
-            thread = Some(started);
+            committer.thread = Mutex::new(Some(started));
         }
-        Ok(Arc::new(Committer {
-            journal,
-            epoch,
-            durability,
-            hooks,
-            turns: Mutex::new(Vec::new()),
-            queue,
-            thread: Mutex::new(thread),
-            checkpoint: Mutex::new(()),
-        }))
+        committer.journal = (durability != Durability::None).then_some(journal);
+        Ok(Arc::new(committer))
     }
 
-    /// The journal.
-    pub fn journal(&self) -> &Arc<J> {
-        &self.journal
+    /// Keeps nothing: [`Durability::None`] without a journal.
+    pub fn none() -> Arc<Self> {
+        Arc::new(Self::forgetful())
+    }
+
+    fn forgetful() -> Self {
+        Committer {
+            journal: None,
+            epoch: Epoch(0),
+            durability: Durability::None,
+            hooks: Arc::new(Hooks::default()),
+            turns: Mutex::new(Vec::new()),
+            queue: Arc::new(Queue::new()),
+            thread: Mutex::new(None),
+            checkpoint: Mutex::new(()),
+        }
+    }
+
+    /// The journal; `None` where nothing is kept.
+    pub const fn journal(&self) -> Option<&Arc<J>> {
+        self.journal.as_ref()
     }
 
     /// What was asked for; what is so at present is in [`Committer::degraded`].
@@ -160,11 +173,8 @@ impl<J: Journal> Committer<J> {
 
     /// Why decisions are not durable at present, for people.
     pub fn degraded(&self) -> Option<String> {
-        if self.durability == Durability::None {
-            return None;
-        }
         let slow = || self.queue.stalled().then(|| "the disk is slow".to_owned());
-        self.journal.degraded().or_else(slow)
+        self.journal()?.degraded().or_else(slow)
     }
 
     /// A writer for one runtime.
@@ -198,20 +208,18 @@ impl<J: Journal> Committer<J> {
     /// # Errors
     /// Where the journal fails; the snapshot before stays, and the next attempt may be made later.
     pub fn checkpoint(&self, live: impl FnOnce(&mut Feed<'_, J>)) -> Result<Checkpoint, JournalError> {
-        if self.durability == Durability::None {
-            return Ok(Checkpoint { entries: 0 });
-        }
+        let Some(journal) = self.journal() else { return Ok(Checkpoint { entries: 0 }) };
         let _one_at_a_time = self.checkpoint.lock();
         let epoch = self.epoch;
-        let mut snapshot = self.between_turns(move |journal| journal.snapshot_begin(epoch))??;
-        let mut feed = Feed::new(&*self.journal, &mut snapshot);
+        let mut snapshot = self.between_turns(journal, move |journal| journal.snapshot_begin(epoch))??;
+        let mut feed = Feed::new(&**journal, &mut snapshot);
         live(&mut feed);
         let entries = feed.finish()?;
-        let snapshot = self.between_turns(move |journal| {
+        let snapshot = self.between_turns(journal, move |journal| {
             journal.snapshot_mark(&mut snapshot);
             snapshot
         })?;
-        self.journal.snapshot_end(snapshot)?;
+        journal.snapshot_end(snapshot)?;
         Ok(Checkpoint { entries })
     }
 
@@ -220,14 +228,17 @@ impl<J: Journal> Committer<J> {
     /// # Errors
     /// Where the journal fails.
     pub fn trim(&self, keep: Keep, now_utc_ms: i64) -> Result<Trimmed, JournalError> {
+        let Some(journal) = self.journal() else { return Ok(Trimmed::default()) };
         let _one_at_a_time = self.checkpoint.lock();
-        self.journal.trim(self.epoch, keep, now_utc_ms)
+        journal.trim(self.epoch, keep, now_utc_ms)
     }
 
     /// Commits what is still open and ends the thread. Answers that wait get theirs.
     pub fn close(&self) {
         // Fails only where the thread has ended already, and then there is nothing to wait for.
-        let _ = self.between_turns(|_| ());
+        if let Some(journal) = self.journal() {
+            let _ = self.between_turns(journal, |_| ());
+        }
         self.queue.stop();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
@@ -235,7 +246,11 @@ impl<J: Journal> Committer<J> {
     }
 
     /// Runs this at a moment at which every group is either wholly committed or not begun.
-    fn between_turns<R: Send + 'static>(&self, step: impl FnOnce(&J) -> R + Send + 'static) -> Result<R, JournalError> {
+    fn between_turns<R: Send + 'static>(
+        &self,
+        journal: &J,
+        step: impl FnOnce(&J) -> R + Send + 'static,
+    ) -> Result<R, JournalError> {
         let turns = self.turns.lock();
         let mut guards: Vec<(&Arc<Turn>, MutexGuard<'_, Open>)> =
             turns.iter().map(|turn| (turn, turn.open.lock())).collect();
@@ -251,7 +266,7 @@ impl<J: Journal> Committer<J> {
             drop(guards);
             receiver.recv().map_err(|_| JournalError::io("wait for the journal", std::io::Error::other("it ended")))
         } else {
-            let result = step(&self.journal);
+            let result = step(journal);
             drop(guards);
             Ok(result)
         };
@@ -261,15 +276,17 @@ impl<J: Journal> Committer<J> {
 
     /// Commits the open turn, or hands it over; gives who is to be woken once the lock is released.
     fn commit(&self, turn: &Arc<Turn>, open: &mut Open) -> Vec<Waker> {
-        let outcome = match self.durability {
-            Durability::None => Some(Commit::Durable),
-            Durability::Synced => self.queue.take_over(&self.journal, &open.group, (Arc::clone(turn), open.number)),
-            Durability::Written => {
+        let outcome = match (&self.journal, self.durability) {
+            (Some(journal), Durability::Synced) => {
+                self.queue.take_over(journal, &open.group, (Arc::clone(turn), open.number))
+            }
+            (Some(journal), Durability::Written) => {
                 let began = (self.hooks.clock_ns)();
-                let outcome = self.journal.commit(self.epoch, &mut open.group);
+                let outcome = journal.commit(self.epoch, &mut open.group);
                 (self.hooks.committed)((self.hooks.clock_ns)().saturating_sub(began));
                 Some(outcome)
             }
+            (_, Durability::None) | (None, _) => Some(Commit::Durable),
         };
         let number = open.next();
         outcome.map_or_else(Vec::new, |outcome| open.finish(number, outcome))
@@ -306,10 +323,11 @@ impl<J: Journal> TurnWriter<J> {
         let before = open.group.entries();
         open.group.at(utc_ms);
         let result = decide(&mut open.group);
-        if open.group.entries() == before || self.committer.durability == Durability::None {
-            if self.committer.durability == Durability::None {
-                open.group.clear(BUFFER_BYTES_MAX);
-            }
+        if self.committer.durability == Durability::None {
+            open.group.clear(BUFFER_BYTES_MAX);
+            return (result, self.ticket(0));
+        }
+        if open.group.entries() == before {
             return (result, self.ticket(0));
         }
         let number = open.number;
