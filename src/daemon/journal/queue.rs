@@ -137,16 +137,18 @@ impl<J: Journal> Queue<J> {
                 }
             };
             line.busy = true;
+            let began = (hooks.clock_ns)();
+            self.since.store(began.saturating_add(1), Ordering::Relaxed);
             match item {
                 Item::Step(step) => {
                     drop(line);
                     step(journal);
+                    self.since.store(0, Ordering::Relaxed);
+                    self.stalled.store(false, Ordering::Relaxed);
                 }
                 Item::Group(mut group, waiting) => {
                     line.bytes -= group.payload_bytes();
                     line.in_flight = waiting;
-                    let began = (hooks.clock_ns)();
-                    self.since.store(began.saturating_add(1), Ordering::Relaxed);
                     drop(line);
                     let outcome = if group.is_empty() { Commit::Durable } else { journal.commit(epoch, &mut group) };
                     (hooks.committed)((hooks.clock_ns)().saturating_sub(began));

@@ -118,6 +118,7 @@ pub struct Committer<J: Journal> {
     queue: Arc<Queue<J>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     checkpoint: Mutex<()>,
+    heal_tried_ms: Mutex<Option<u64>>,
 }
 
 impl<J: Journal> Committer<J> {
@@ -158,6 +159,7 @@ impl<J: Journal> Committer<J> {
             queue: Arc::new(Queue::new()),
             thread: Mutex::new(None),
             checkpoint: Mutex::new(()),
+            heal_tried_ms: Mutex::new(None),
         }
     }
 
@@ -201,6 +203,19 @@ impl<J: Journal> Committer<J> {
         self.queue.watch((self.hooks.clock_ns)(), patience_ms.saturating_mul(1_000_000))
     }
 
+    /// Whether it is degraded and time to try a checkpoint, which heals it: at most once in `every_ms`.
+    pub fn heal_due(&self, uptime_ms: u64, every_ms: u64) -> bool {
+        if self.journal().is_none_or(|journal| journal.degraded().is_none()) {
+            return false;
+        }
+        let mut tried = self.heal_tried_ms.lock();
+        if tried.is_some_and(|tried| uptime_ms.saturating_sub(tried) < every_ms) {
+            return false;
+        }
+        *tried = Some(uptime_ms);
+        true
+    }
+
     /// Writes a snapshot of the live table while decisions go on, and heals a degraded journal. `live` gives
     /// every session, tombstone, node and mark to the feed; it runs without any lock of the journal. Blocks:
     /// call it from a thread that decides nothing. Does nothing with [`Durability::None`].
@@ -235,12 +250,18 @@ impl<J: Journal> Committer<J> {
 
     /// Commits what is still open and ends the thread. Answers that wait get theirs.
     pub fn close(&self) {
+        let this = std::thread::current().id();
+        if self.thread.lock().as_ref().is_some_and(|thread| thread.thread().id() == this) {
+            // The last answer went to a runtime that is gone: the thread cannot wait for itself.
+            return self.queue.stop();
+        }
         // Fails only where the thread has ended already, and then there is nothing to wait for.
         if let Some(journal) = self.journal() {
             let _ = self.between_turns(journal, |_| ());
         }
         self.queue.stop();
-        if let Some(thread) = self.thread.lock().take() {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
             let _ = thread.join();
         }
     }
@@ -264,6 +285,7 @@ impl<J: Journal> Committer<J> {
             let (sender, receiver) = std::sync::mpsc::sync_channel(1);
             self.queue.step(Box::new(move |journal| drop(sender.send(step(journal)))));
             drop(guards);
+            drop(turns);
             receiver.recv().map_err(|_| JournalError::io("wait for the journal", std::io::Error::other("it ended")))
         } else {
             let result = step(journal);
