@@ -74,7 +74,7 @@ fn turns() {
     const TURNS: u64 = 20_000;
     for (durability, turns) in [(Durability::None, TURNS), (Durability::Written, TURNS), (Durability::Synced, 500)] {
         for callers in [1u64, 16, 128] {
-            let folder = tempfile::tempdir_in(".").unwrap();
+            let folder = tempfile::tempdir().unwrap();
             let journal = Arc::new(open(folder.path(), durability == Durability::Synced));
             let epoch = journal.acquire(Shard::ALL).unwrap();
             journal.replay(Shard::ALL).unwrap();

@@ -409,14 +409,15 @@ pub struct Ticket<'a, J: Journal> {
 
 impl<J: Journal> Ticket<'_, J> {
     fn wait(&mut self, open: &mut Open, waker: &Waker) {
-        let id = *self.waiter.get_or_insert_with(|| {
-            open.next_waiter += 1;
-            open.next_waiter
-        });
-        match open.waiters.iter_mut().rev().find(|(_, known, _)| *known == id) {
-            Some((_, _, known)) => known.clone_from(waker),
-            None => open.waiters.push((self.number, id, waker.clone())),
+        if let Some(id) = self.waiter
+            && let Some((_, _, known)) = open.waiters.iter_mut().find(|(_, known, _)| *known == id)
+        {
+            known.clone_from(waker);
+            return;
         }
+        open.next_waiter += 1;
+        self.waiter = Some(open.next_waiter);
+        open.waiters.push((self.number, open.next_waiter, waker.clone()));
     }
 }
 
