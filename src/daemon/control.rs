@@ -54,7 +54,6 @@ struct Due {
     second_at: u64,
     peaks_at: u64,
     checkpoint_at: u64,
-    heal_at: u64,
     trim_at: u64,
     sweep_at: u64,
     /// The next booked change of any tenant, milliseconds since 1970 UTC.
@@ -109,7 +108,6 @@ impl Control {
                 second_at: now.uptime_ms,
                 peaks_at: now.uptime_ms + PEAK_WINDOW_MS,
                 checkpoint_at: now.uptime_ms,
-                heal_at: now.uptime_ms + HEAL_EVERY_MS,
                 trim_at: now.uptime_ms + TRIM_EVERY_MS,
                 sweep_at: now.uptime_ms + 60_000,
                 change_utc_ms: next_change(&config, now),
@@ -320,12 +318,11 @@ impl Loop {
         }
         let config = self.app.config();
         let journal = &config.settings.journal;
-        let written = self.committer.journal().counters().bytes();
+        let written = self.committer.journal().map_or(0, |journal| journal.counters().bytes());
         let grown = written.saturating_sub(self.due.checkpoint_bytes) >= journal.checkpoint_bytes;
-        let heals = self.committer.degraded().is_some() && self.due.heal_at <= now.uptime_ms;
+        let heals = self.committer.heal_due(now.uptime_ms, HEAL_EVERY_MS);
         if grown || heals || self.due.checkpoint_at <= now.uptime_ms {
             self.due.checkpoint_at = now.uptime_ms + CHECKPOINT_EVERY_MS;
-            self.due.heal_at = now.uptime_ms + HEAL_EVERY_MS;
             self.due.checkpoint_bytes = written;
             let (app, committer) = (Arc::clone(&self.app), Arc::clone(&self.committer));
             self.work = Some(tokio::task::spawn_blocking(move || checkpoint(&app, &committer)));

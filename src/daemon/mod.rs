@@ -1,10 +1,10 @@
 //! The daemon acts: everything that waits, reads, writes or tells the time.
 
-mod control;
 pub mod api;
 pub mod app;
 pub mod clock;
 pub mod config;
+mod control;
 pub mod events;
 pub mod http;
 pub mod journal;
@@ -17,3 +17,5 @@ pub mod selfcheck;
 pub mod sockets;
 pub mod start;
 pub mod text;
+
+pub use start::{Daemon, Options, StartError};

@@ -15,7 +15,8 @@ use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, About, ReplyFormat, acquire_response, release_response};
 use crate::daemon::http::wire::{AcquireBody, BodyFormat, Op, ReleaseBody, batch_ops};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
-use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Sample};
+use crate::daemon::journal::sampler::Sample;
+use crate::daemon::journal::{Audit, AuditKind, Commit, Group};
 use crate::daemon::recorder::Recorder;
 use crate::engine::{Acquire, Code, Decision, Detail, Direction, Explanation, Fault, Kind, Now, Release};
 

@@ -115,14 +115,15 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
     });
     let scheduled: Vec<_> = booked.collect();
     let commits = app.commits.read();
-    let journal = app.committer().map(|committer| {
-        let counters = committer.journal().counters();
+    let degraded = app.degraded().is_some();
+    let journal = app.committer().and_then(|committer| committer.journal()).map(|journal| {
+        let counters = journal.counters();
         JournalStats {
             records: counters.records(),
             bytes: counters.bytes(),
             errors: counters.errors(),
             commits: commits.stats(),
-            degraded: committer.degraded().is_some(),
+            degraded,
         }
     });
     let state = app.state.lock();

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::codec::{Audit, Hash, RecordKind};
 use super::decode::{Entries, Entry, Flaw, Record, any_record_in};
-use super::decode::{Entries, Entry, Flaw, Record};
 use super::files::{SegmentHead, Tail, segment_name, snapshot_name};
 use super::recovery::{Catalogue, Damage, read, snapshot_records};
 use super::storage::Storage;
@@ -117,9 +116,6 @@ fn walk<S: Storage>(
                     verified.torn = Some((name, 0));
                 } else {
                     verified.bad.push(Damage::new(name, 0, flaw));
-                match flaw.torn() && last {
-                    true => verified.torn = Some((name, 0)),
-                    false => verified.bad.push(Damage::new(name, 0, flaw)),
                 }
                 continue;
             }
@@ -190,7 +186,6 @@ fn records<S: Storage>(
             Err(flaw) => {
                 let after = bytes.get(tail.bytes as usize + 1..).unwrap_or_default();
                 if next.is_none() && flaw.torn() && !any_record_in(after) {
-                if next.is_none() && flaw.torn() && !super::decode::any_record_in(after) {
                     verified.torn = Some((name.to_owned(), tail.bytes));
                 } else {
                     verified.bad.push(Damage::new(name.to_owned(), tail.bytes, flaw));

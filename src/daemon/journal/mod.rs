@@ -16,7 +16,6 @@ mod local;
 mod queue;
 mod recovery;
 
-mod sampler;
 pub mod sampler;
 mod state;
 pub mod storage;
@@ -30,7 +29,6 @@ pub use codec::{Audit, AuditKind, FORMAT, Group, HEADER_BYTES, Hash, PAYLOAD_BYT
 pub use decode::{Entries, Entry, Flaw, Record};
 pub use local::{Local, LocalOptions};
 pub use recovery::Damage;
-pub use sampler::{Sample, Sampler, Suppressed};
 pub use state::{Recovered, Session, TailCut, Tombstone};
 pub use turn::{Checkpoint, Committer, Hooks, Ticket, TurnWriter};
 

@@ -135,14 +135,6 @@ pub(super) fn read<S: Storage>(storage: &S, name: &str, bytes_max: u64) -> Resul
     let result = if first.as_ref().is_err_and(transient) { storage.read(name, bytes_max) } else { first };
     match result {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(error) if transient(&error) => {
-/// Reads a file. A disk that cannot read one place is damage; anything else is an error.
-pub(super) fn read<S: Storage>(storage: &S, name: &str, bytes_max: u64) -> Result<Result<Vec<u8>, Flaw>, JournalError> {
-    match storage.read(name, bytes_max) {
-        Ok(bytes) => Ok(Ok(bytes)),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-            Ok(Err(Flaw::Content("the disk cannot read it")))
-        }
         Err(error) if transient(&error) => Ok(Err(Flaw::Content("the disk cannot read it"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Err(Flaw::Content("it is missing"))),
         Err(error) => Err(JournalError::io("read a file", error)),
