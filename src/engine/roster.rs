@@ -187,6 +187,9 @@ impl Engine {
             return Err(NodeFault::UnknownEpoch { known: node.epoch() });
         }
         node.touch(now.uptime_ms, Some(epoch), world.timers.lease_ms, &self.shared);
+        if !node.is_greeted() {
+            changes.node(&node.name, epoch);
+        }
         node.greet(true);
         let taken = Stamp { epoch, seq };
         let mut report = InventoryReport::default();

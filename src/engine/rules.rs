@@ -35,7 +35,7 @@ pub fn need(message: &Acquire<'_>, policy: &Policy) -> Need {
         Kind::Guest => free(policy.guests, Detail::Guest),
         Kind::Call => match (message.direction, message.leg) {
             (Some(Direction::Inbound), _) => Some(Detail::Inbound),
-            (_, Leg::Deliver) if follows(message, policy) => return Need::Seat { never_deny: true, lifeline: false },
+            (_, Leg::Deliver) if follows(message, policy) => None,
             (_, Leg::Deliver) => Some(Detail::Inbound),
             (_, Leg::System) => Some(Detail::System),
             (_, Leg::Service) => free(policy.service_calls, Detail::Service),
@@ -47,7 +47,7 @@ pub fn need(message: &Acquire<'_>, policy: &Policy) -> Need {
         Some(reason) => Need::Free(reason),
         None => {
             let lifeline = message.class.is_some_and(|class| policy.never_deny.contains(&class));
-            Need::Seat { never_deny: lifeline, lifeline }
+            Need::Seat { never_deny: lifeline || follows(message, policy), lifeline }
         }
     }
 }
@@ -66,6 +66,8 @@ pub fn is_emergency_number(dialled: &str, policy: &Policy) -> bool {
 /// C8: an originated call that is handed to this subject: it uses no trunk line of its own.
 fn follows(message: &Acquire<'_>, policy: &Policy) -> bool {
     policy.transferred_outbound_follows
+        && message.kind == Kind::Call
+        && message.leg == Leg::Deliver
         && message.direction == Some(Direction::Outbound)
         && message.external == Some(false)
 }

@@ -188,9 +188,11 @@ impl Seats {
                 continue;
             }
             let live = u64::from(word.held()).wrapping_mul(now_ms) << CHANGE_BITS;
-            let seat_ms = sum.wrapping_add(live) >> CHANGE_BITS;
+            let seat_ms = sum.wrapping_add(live).cast_signed() >> CHANGE_BITS;
             let saturated_ms = if word.full() { saturated.wrapping_add(now_ms) } else { saturated };
-            return Some(Usage { word, seat_ms, saturated_ms });
+            // A change may carry an instant after the reader's: then the sum is short of nothing.
+            let whole = |ms: i64| ms.max(0).cast_unsigned();
+            return Some(Usage { word, seat_ms: whole(seat_ms), saturated_ms: whole(saturated_ms.cast_signed()) });
         }
         None
     }
