@@ -19,3 +19,4 @@ pub mod start;
 pub mod text;
 
 pub use start::{Daemon, Options, StartError};
+pub mod metrics;
