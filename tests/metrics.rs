@@ -374,6 +374,14 @@ fn promtool_finds_nothing_to_complain_about() {
 }
 
 #[test]
+fn the_shipped_scrape_example_is_a_configuration_of_prometheus() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prometheus/scrape.yml");
+    let output = Command::new("promtool").args(["check", "config", file]).output();
+    let Ok(output) = output else { panic!("promtool is missing: install the Debian package `prometheus`") };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn top_shows_the_largest_and_who_is_noticeable_and_counts_the_rest() {
     let engine = engine(numbered(2_000, 3));
     for tenant in 0..60 {
@@ -496,6 +504,8 @@ fn counters_never_fall_while_seats_move() {
                 }
             });
         }
+        // Also where an assertion fails: nobody would end the churn then.
+        let _stop = StopOnDrop(&stop);
         let mut before: Option<Scrape> = None;
         for _ in 0..300 {
             let scrape = render(&metrics, &input(&engine, now()), None);
@@ -516,6 +526,13 @@ fn counters_never_fall_while_seats_move() {
             }
             before = Some(scrape);
         }
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
