@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::text::is_plain;
 use super::words::Band;
 use crate::engine::{Engine, Name, Now, TenantView};
 
@@ -37,6 +38,8 @@ impl Mark {
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) id: Name,
+    /// Whether its id needs no escape as a label value.
+    pub(super) plain: bool,
     /// Decides its shard.
     pub(super) key: u32,
     pub(super) held: u32,
@@ -58,6 +61,7 @@ impl Row {
     fn new(id: &Name) -> Self {
         Row {
             id: id.clone(),
+            plain: is_plain(id),
             key: crc32c::crc32c(id.as_bytes()),
             held: 0,
             quota: None,

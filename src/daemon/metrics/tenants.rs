@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::rows::{Keep, Row};
-use super::text::{Text, escape, is_plain};
+use super::text::{Text, escape};
 use crate::engine::Name;
 
 /// Beyond so many tenants, `all` is told in shards only.
@@ -159,43 +159,23 @@ fn first(rows: &mut Vec<u32>, count: usize, mut order: impl FnMut(u32, u32) -> s
 
 /// Writes every family of the chosen tenants, one family after the other.
 pub(super) fn write(list: &[Row], choice: &Choice, out: &mut Vec<u8>) {
-    let mut write = |name: &str, kind: &str, help: &str, value: &dyn Fn(&Row) -> Value| {
-        Text::new(out).family(name, kind, help);
-        series(name, list, &choice.rows, value, out);
-    };
     let whole = |value: u32| Value::Whole(u64::from(value));
-    write("usherd_tenant_seats_in_use", "gauge", "Seats that the tenant's people hold.", &|row| whole(row.held));
-    write(
-        "usherd_tenant_seats_in_use_peak",
-        "gauge",
-        "Most seats held at once in the present and the previous window of 5 minutes.",
-        &|row| whole(row.peak),
-    );
-    write("usherd_tenant_seats_quota", "gauge", "Seats that the tenant may hold; +Inf is unlimited.", &|row| {
-        row.quota.map_or(Value::Unlimited, whole)
-    });
-    write(
-        "usherd_tenant_seat_seconds_total",
-        "counter",
-        "Seats held, summed over time; its rate is the exact mean occupancy.",
-        &|row| Value::Milli(row.seat_ms.total()),
-    );
-    write("usherd_tenant_saturated_seconds_total", "counter", "Time with no free seat.", &|row| {
-        Value::Milli(row.saturated_ms.total())
-    });
-    write(
-        "usherd_tenant_denials_total",
-        "counter",
-        "Denials for want of a seat or of an active subscription.",
-        &|row| Value::Whole(row.denials.total()),
-    );
-    write("usherd_tenant_channels_in_use", "gauge", "Trunk lines in use, both directions.", &|row| whole(row.channels));
-    write(
-        "usherd_tenant_scheduled_seats_quota",
-        "gauge",
-        "The quota after the next booked change; +Inf is unlimited.",
-        &|row| row.scheduled.map_or(Value::Absent, |seats| seats.map_or(Value::Unlimited, whole)),
-    );
+    let seats = |seats: Option<u32>| seats.map_or(Value::Unlimited, whole);
+    let mut to = Series { list, rows: &choice.rows, out };
+    to.gauge("usherd_tenant_seats_in_use", "Seats that the tenant's people hold.", |row| whole(row.held));
+    let help = "Most seats held at once in the present and the previous window of 5 minutes.";
+    to.gauge("usherd_tenant_seats_in_use_peak", help, |row| whole(row.peak));
+    let help = "Seats that the tenant may hold; +Inf is unlimited.";
+    to.gauge("usherd_tenant_seats_quota", help, |row| seats(row.quota));
+    let help = "Seats held, summed over time; its rate is the exact mean occupancy.";
+    to.counter("usherd_tenant_seat_seconds_total", help, |row| Value::Milli(row.seat_ms.total()));
+    let help = "Time with no free seat.";
+    to.counter("usherd_tenant_saturated_seconds_total", help, |row| Value::Milli(row.saturated_ms.total()));
+    let help = "Denials for want of a seat or of an active subscription.";
+    to.counter("usherd_tenant_denials_total", help, |row| Value::Whole(row.denials.total()));
+    to.gauge("usherd_tenant_channels_in_use", "Trunk lines in use, both directions.", |row| whole(row.channels));
+    let help = "The quota after the next booked change; +Inf is unlimited.";
+    to.gauge("usherd_tenant_scheduled_seats_quota", help, |row| row.scheduled.map_or(Value::Absent, seats));
 }
 
 /// A sample's value.
@@ -207,35 +187,80 @@ enum Value {
     Absent,
 }
 
-fn series(name: &str, list: &[Row], rows: &[u32], value: impl Fn(&Row) -> Value, out: &mut Vec<u8>) {
-    let mut head = Vec::with_capacity(name.len() + 9);
-    head.extend_from_slice(name.as_bytes());
-    head.extend_from_slice(b"{tenant=\"");
-    let mut digits = itoa::Buffer::new();
-    for row in rows.iter().filter_map(|at| list.get(*at as usize)) {
-        let value = value(row);
-        if matches!(value, Value::Absent) {
-            continue;
-        }
-        out.reserve(head.len() + row.id.len() + 28);
-        out.extend_from_slice(&head);
-        if is_plain(&row.id) {
-            out.extend_from_slice(row.id.as_bytes());
-        } else {
-            escape(&row.id, out);
-        }
-        out.extend_from_slice(b"\"} ");
-        match value {
-            Value::Whole(value) => out.extend_from_slice(digits.format(value).as_bytes()),
-            Value::Milli(value) => {
-                out.extend_from_slice(digits.format(value / 1_000).as_bytes());
-                let rest = (value % 1_000) as u16;
-                let digit = |by: u16| b'0' + (rest / by % 10) as u8;
-                out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+/// Longest line end: quote, brace, blank, 20 digits, point and three more, line feed.
+const TAIL_MAX: usize = 28;
+
+/// Where the families of tenants go.
+struct Series<'a> {
+    list: &'a [Row],
+    rows: &'a [u32],
+    out: &'a mut Vec<u8>,
+}
+
+impl Series<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: impl Fn(&Row) -> Value) {
+        Text::new(self.out).family(name, "gauge", help);
+        self.series(name, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Fn(&Row) -> Value) {
+        Text::new(self.out).family(name, "counter", help);
+        self.series(name, value);
+    }
+
+    fn series(&mut self, name: &str, value: impl Fn(&Row) -> Value) {
+        let head = [name.as_bytes(), b"{tenant=\""].concat();
+        let mut digits = itoa::Buffer::new();
+        for row in self.rows.iter().filter_map(|at| self.list.get(*at as usize)) {
+            let mut tail = Tail::default();
+            match value(row) {
+                Value::Whole(value) => tail.push(digits.format(value).as_bytes()),
+                Value::Milli(value) => {
+                    tail.push(digits.format(value / 1_000).as_bytes());
+                    let rest = value % 1_000;
+                    let digit = |by: u64| b'0' + (rest / by % 10) as u8;
+                    tail.push(&[b'.', digit(100), digit(10), digit(1)]);
+                }
+                Value::Unlimited => tail.push(b"+Inf"),
+                Value::Absent => continue,
             }
-            Value::Unlimited => out.extend_from_slice(b"+Inf"),
-            Value::Absent => {}
+            self.out.reserve(head.len() + row.id.len() + TAIL_MAX);
+            self.out.extend_from_slice(&head);
+            if row.plain {
+                self.out.extend_from_slice(row.id.as_bytes());
+            } else {
+                escape(&row.id, self.out);
+            }
+            self.out.extend_from_slice(tail.line_end());
         }
-        out.push(b'\n');
+    }
+}
+
+/// What comes after a label value, put together before it is copied once.
+struct Tail {
+    bytes: [u8; TAIL_MAX],
+    len: usize,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        let mut bytes = [b'\n'; TAIL_MAX];
+        bytes[..3].copy_from_slice(b"\"} ");
+        Tail { bytes, len: 3 }
+    }
+}
+
+impl Tail {
+    fn push(&mut self, more: &[u8]) {
+        let end = self.len + more.len();
+        if let Some(place) = self.bytes.get_mut(self.len..end) {
+            place.copy_from_slice(more);
+            self.len = end;
+        }
+    }
+
+    /// With the line feed that it was filled with.
+    fn line_end(&self) -> &[u8] {
+        self.bytes.get(..=self.len).unwrap_or(&self.bytes)
     }
 }
