@@ -19,4 +19,3 @@ pub mod start;
 pub mod text;
 
 pub use start::{Daemon, Options, StartError};
-pub mod metrics;
