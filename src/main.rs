@@ -1,2 +1,4 @@
 //! argv -> run -> exit code.
-fn main() {}
+fn main() -> std::process::ExitCode {
+    usherd::cli::run(std::env::args_os())
+}

@@ -1,0 +1,213 @@
+//! `acquire`, `release`, `explain`: asking by hand.
+
+use serde_json::{Map, Value, json};
+
+use super::client::{Ask, Client};
+use super::failure::{FAILED, Failure, OK};
+use super::look::kind_words;
+use super::screen::{Format, Screen};
+use super::table::Table;
+use crate::engine::{Class, Device, Direction, Leg};
+
+/// `usherd acquire`, `usherd explain`
+#[derive(Clone, Debug, clap::Args)]
+pub struct AcquireArgs {
+    /// The customer phone system
+    tenant: String,
+    /// Who would hold the seat; - for nobody
+    subject: String,
+    /// The id of this thing; - for none (emergency calls)
+    session: String,
+    /// What it is
+    #[arg(value_parser = kind_words())]
+    kind: String,
+    /// Which way a call goes
+    #[arg(long, value_parser = words(Direction::ALL, Direction::as_str))]
+    direction: Option<String>,
+    /// Why the call leg exists
+    #[arg(long, value_parser = words(Leg::ALL, Leg::as_str))]
+    leg: Option<String>,
+    /// Which hardware
+    #[arg(long, value_parser = words(Device::ALL, Device::as_str))]
+    device: Option<String>,
+    /// Function extension class
+    #[arg(long, value_parser = words(Class::ALL, Class::as_str))]
+    class: Option<String>,
+    /// Dialled digits
+    #[arg(long, value_name = "DIGITS", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// It is an emergency call
+    #[arg(long)]
+    emergency: bool,
+    /// Whether it uses a trunk line [default: by the direction]
+    #[arg(long, value_name = "BOOL")]
+    external: Option<bool>,
+    /// Reservation group
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    #[command(flatten)]
+    stamp: StampArgs,
+    /// Life without renewal; needed where no node is named, except for mobiles
+    #[arg(long = "ttl", value_name = "SECONDS")]
+    ttl_s: Option<u32>,
+    /// It is running already: adopt it
+    #[arg(long)]
+    existing: bool,
+}
+
+/// `usherd release`
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReleaseArgs {
+    /// The customer phone system
+    tenant: String,
+    /// The id of the thing that ended
+    session: String,
+    #[command(flatten)]
+    stamp: StampArgs,
+    /// Why, as in `transfer`
+    #[arg(long, value_name = "WORD")]
+    why: Option<String>,
+}
+
+/// The place of a message among those of its node.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StampArgs {
+    /// The node that asks
+    #[arg(long)]
+    node: Option<String>,
+    /// Boot number of the node
+    #[arg(long)]
+    epoch: Option<u64>,
+    /// Number of the message within the epoch
+    #[arg(long, requires = "epoch")]
+    seq: Option<u64>,
+}
+
+fn words<T: Copy>(all: &'static [T], word: fn(T) -> &'static str) -> clap::builder::PossibleValuesParser {
+    all.iter().map(|one| word(*one)).collect::<Vec<_>>().into()
+}
+
+impl AcquireArgs {
+    fn body(&self) -> Value {
+        let present = |text: &str| (text != "-").then(|| text.to_owned());
+        let flag = |set: bool| set.then_some(true);
+        without_nulls(json!({
+            "tenant": self.tenant, "subject": present(&self.subject), "session": present(&self.session),
+            "kind": self.kind, "direction": self.direction, "leg": self.leg, "device": self.device,
+            "class": self.class, "to": self.to, "emergency": flag(self.emergency), "external": self.external,
+            "group": self.group, "node": self.stamp.node, "epoch": self.stamp.epoch, "seq": self.stamp.seq,
+            "ttl_s": self.ttl_s, "existing": flag(self.existing),
+        }))
+    }
+}
+
+impl ReleaseArgs {
+    fn body(&self) -> Value {
+        without_nulls(json!({
+            "tenant": self.tenant, "session": self.session, "why": self.why,
+            "node": self.stamp.node, "epoch": self.stamp.epoch, "seq": self.stamp.seq,
+        }))
+    }
+}
+
+fn without_nulls(mut body: Value) -> Value {
+    if let Some(fields) = body.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    body
+}
+
+/// Asks for a seat; a denial is exit code 1.
+///
+/// # Errors
+/// Nobody answered with a decision.
+pub fn acquire(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let decision = decide(client, screen, "/v1/acquire", &arguments.body())?;
+    Ok(if decision.get("allow").and_then(Value::as_bool) == Some(false) { FAILED } else { OK })
+}
+
+/// Gives a seat back; never denied.
+///
+/// # Errors
+/// As [`acquire`].
+pub fn release(arguments: &ReleaseArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    decide(client, screen, "/v1/release", &arguments.body()).map(|_| OK)
+}
+
+fn decide(client: &Client, screen: &mut Screen<'_>, path: &str, body: &Value) -> Result<Value, Failure> {
+    let reply = client.ask_ok(&Ask::post(path, body))?;
+    let decision = reply.json()?;
+    match screen.format {
+        Format::Json => screen.verbatim(&reply.body)?,
+        Format::Csv => {
+            let table = screen.rows(std::slice::from_ref(&decision), &["code", "detail", "held", "quota"]);
+            screen.table(&table)?;
+        }
+        Format::Table => {
+            let line = sentence(&decision, screen);
+            screen.line(&line)?;
+        }
+    }
+    Ok(decision)
+}
+
+/// `deny.full tenant: 10 of 10 seats held. <message>`
+fn sentence(decision: &Value, screen: &Screen<'_>) -> String {
+    let cell = |key: &str| screen.cell(key, decision.get(key).unwrap_or(&Value::Null));
+    let mut line = cell("code");
+    if let Some(detail) = decision.get("detail").and_then(Value::as_str).filter(|detail| !detail.is_empty()) {
+        line.push_str(&format!(" {detail}"));
+    }
+    if decision.get("held").is_some() {
+        line.push_str(&format!(": {} of {} seats held", cell("held"), cell("quota")));
+    }
+    if let Some(message) = decision.get("message").and_then(Value::as_str).filter(|message| !message.is_empty()) {
+        line.push_str(&format!(". {message}"));
+    }
+    line
+}
+
+/// Tells what an acquire would get, rule by rule; changes nothing.
+///
+/// # Errors
+/// As [`acquire`].
+pub fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let reply = client.ask_ok(&Ask::post("/v1/explain", &arguments.body()))?;
+    let answer = reply.json()?;
+    let steps = answer.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    match screen.format {
+        Format::Json => screen.verbatim(&reply.body)?,
+        Format::Csv => {
+            let table = screen.rows(&steps, &["rule", "input", "outcome"]);
+            screen.table(&table)?;
+        }
+        Format::Table => {
+            let line = sentence(&answer, screen);
+            screen.line(&line)?;
+            if !steps.is_empty() {
+                let table = screen.rows(&steps, &["rule", "input", "outcome"]);
+                screen.write("\n")?;
+                screen.table(&table)?;
+            }
+            let table = outlook(&answer, screen);
+            if !table.is_empty() {
+                screen.write("\n")?;
+                screen.table(&table)?;
+            }
+        }
+    }
+    let code = answer.get("code").and_then(Value::as_str).unwrap_or_default();
+    Ok(if code.starts_with("deny.") { FAILED } else { OK })
+}
+
+fn outlook(answer: &Value, screen: &Screen<'_>) -> Table {
+    let mut rest = Map::new();
+    for key in ["holders", "frees_next", "would_allow"] {
+        match answer.get(key) {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) if items.is_empty() => {}
+            Some(value) => _ = rest.insert(key.to_owned(), value.clone()),
+        }
+    }
+    screen.fields(&Value::Object(rest))
+}

@@ -1,0 +1,331 @@
+//! A small HTTP client: one request per connection, over TCP or a Unix socket, with an end to every wait.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::failure::Failure;
+
+/// How long a connection may take; the daemon is on this machine or in its network.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+/// Longest answer that is taken, bytes: 1,000 rows of the longest names are under 2 MiB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest line of a stream, bytes.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Asks the daemon.
+pub struct Client {
+    runtime: Runtime,
+    candidates: Vec<Address>,
+    authorization: Option<HeaderValue>,
+    deadline: Duration,
+}
+
+/// What the daemon answered.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+    /// Who answered.
+    pub from: Address,
+}
+
+/// One request.
+pub struct Ask<'a> {
+    method: Method,
+    path: &'a str,
+    body: Option<&'a Value>,
+    accept: &'static str,
+    resume_after: Option<u64>,
+}
+
+impl<'a> Ask<'a> {
+    /// A reading request.
+    pub fn get(path: &'a str) -> Self {
+        Ask { method: Method::GET, path, body: None, accept: "application/json", resume_after: None }
+    }
+
+    /// A request with a JSON body.
+    pub fn post(path: &'a str, body: &'a Value) -> Self {
+        Ask { method: Method::POST, body: Some(body), ..Ask::get(path) }
+    }
+
+    /// A stream of JSON lines, beginning after an event where one is named.
+    pub fn stream(path: &'a str, resume_after: Option<u64>) -> Self {
+        Ask { accept: "application/x-ndjson", resume_after, ..Ask::get(path) }
+    }
+}
+
+impl Client {
+    /// A client that tries these addresses in their order.
+    ///
+    /// # Errors
+    /// The token cannot stand in a header, or the process may not have another event loop.
+    pub fn new(candidates: Vec<Address>, token: Option<&str>, deadline: Duration) -> Result<Self, Failure> {
+        let authorization = match token {
+            None => None,
+            Some(token) => {
+                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                    .map_err(|_| Failure::usage("the token has characters that no token has"))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failure::failed(format!("no event loop can be made: {error}")))?;
+        Ok(Client { runtime, candidates, authorization, deadline })
+    }
+
+    /// Waits this long for an answer instead.
+    #[must_use]
+    pub fn patient(mut self, deadline: Duration) -> Self {
+        self.deadline = self.deadline.max(deadline);
+        self
+    }
+
+    /// Asks, and takes any answer.
+    ///
+    /// # Errors
+    /// Nobody answered, not in time, or not in HTTP.
+    pub fn ask(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
+        self.runtime.block_on(async {
+            let (from, response) = self.send(ask).await?;
+            let late = || self.too_late(&from);
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+            let body = timeout(self.deadline, body).await.map_err(|_| late())?;
+            let body = body.map_err(|error| Failure::failed(format!("the answer of {from} broke off: {error}")))?;
+            Ok(Reply { status, body: body.to_bytes(), from })
+        })
+    }
+
+    /// Asks, and takes only an answer of success.
+    ///
+    /// # Errors
+    /// As [`Client::ask`], or the daemon reported a problem.
+    pub fn ask_ok(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
+        let reply = self.ask(ask)?;
+        if reply.status.is_success() { Ok(reply) } else { Err(reply.failure()) }
+    }
+
+    /// Follows a stream of lines until it ends, or `each` answers `false`. Returns whether `each` ended it.
+    ///
+    /// # Errors
+    /// As [`Client::ask_ok`]; the stream broke off; or what `each` says.
+    pub fn follow(&self, ask: &Ask<'_>, mut each: impl FnMut(&str) -> Result<bool, Failure>) -> Result<bool, Failure> {
+        self.runtime.block_on(async {
+            let (from, response) = self.send(ask).await?;
+            let status = response.status();
+            let mut body = response.into_body();
+            if !status.is_success() {
+                let body = timeout(self.deadline, Limited::new(body, ANSWER_BYTES_MAX).collect()).await;
+                let body = body.map_err(|_| self.too_late(&from))?.map(|body| body.to_bytes()).unwrap_or_default();
+                return Err(Reply { status, body, from }.failure());
+            }
+            let mut pending = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame =
+                    frame.map_err(|error| Failure::failed(format!("the stream of {from} broke off: {error}")))?;
+                pending.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+                while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = pending.drain(..=end).collect();
+                    let line = String::from_utf8_lossy(&line);
+                    if !line.trim().is_empty() && !each(line.trim_end())? {
+                        return Ok(true);
+                    }
+                }
+                if pending.len() > LINE_BYTES_MAX {
+                    return Err(Failure::failed(format!("{from} sent a line of more than {LINE_BYTES_MAX} bytes")));
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// Sends to the first address that takes a connection.
+    async fn send(&self, ask: &Ask<'_>) -> Result<(Address, Response<Incoming>), Failure> {
+        let mut failed: Vec<(Address, io::Error)> = Vec::new();
+        for address in &self.candidates {
+            let result = match address {
+                Address::Tcp(host_port) => match connect(TcpStream::connect(host_port.as_str())).await {
+                    Ok(stream) => Ok(self.exchange(stream, address, ask).await),
+                    Err(error) => Err(error),
+                },
+                Address::Unix(path) => match connect(UnixStream::connect(path)).await {
+                    Ok(stream) => Ok(self.exchange(stream, address, ask).await),
+                    Err(error) => Err(error),
+                },
+            };
+            match result {
+                Ok(answer) => return answer.map(|response| (address.clone(), response)),
+                Err(error) => failed.push((address.clone(), error)),
+            }
+        }
+        Err(unreachable_daemon(&failed))
+    }
+
+    async fn exchange<S>(&self, stream: S, address: &Address, ask: &Ask<'_>) -> Result<Response<Incoming>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let not_http = |error: hyper::Error| {
+            Failure::failed(format!("{address} does not answer like usherd: {error}"))
+                .mend("look whether something else listens there, or whether the listener wants TLS or HTTP/2")
+        };
+        let request = self.request(address, ask)?;
+        let conversation = async {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(not_http)?;
+            tokio::spawn(connection);
+            sender.send_request(request).await.map_err(not_http)
+        };
+        timeout(self.deadline, conversation).await.map_err(|_| self.too_late(address))?
+    }
+
+    fn request(&self, address: &Address, ask: &Ask<'_>) -> Result<Request<Full<Bytes>>, Failure> {
+        let host = match address {
+            Address::Tcp(host_port) => host_port.as_str(),
+            Address::Unix(_) => "localhost",
+        };
+        let mut request = Request::builder().method(&ask.method).uri(ask.path).header(HOST, host);
+        request = request.header(ACCEPT, ask.accept);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(id) = ask.resume_after {
+            request = request.header("last-event-id", id);
+        }
+        let mut bytes = Bytes::new();
+        if let Some(body) = ask.body {
+            request = request.header(CONTENT_TYPE, "application/json");
+            bytes = Bytes::from(body.to_string());
+        }
+        request.body(Full::new(bytes)).map_err(|error| Failure::usage(format!("{} is no request: {error}", ask.path)))
+    }
+
+    fn too_late(&self, address: &Address) -> Failure {
+        Failure::failed(format!("{address} did not answer within {} s", self.deadline.as_secs()))
+            .mend("look into its log; --timeout waits longer")
+    }
+}
+
+async fn connect<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Result<S> {
+    match timeout(CONNECT_DEADLINE, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within 3 s")),
+    }
+}
+
+fn unreachable_daemon(failed: &[(Address, io::Error)]) -> Failure {
+    let told: Vec<String> = failed.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+    let forbidden = failed.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied);
+    let mend = if forbidden {
+        "the socket is there but not for this user: run it with sudo, or join the group of the socket"
+    } else {
+        "start it with `usherd serve`, or say where it is with --addr or USHERD_ADDR"
+    };
+    Failure::failed(format!("usherd cannot be reached ({})", told.join("; "))).mend(mend)
+}
+
+impl Reply {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// It is not JSON.
+    pub fn json(&self) -> Result<Value, Failure> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            Failure::failed(format!("{} answered {} with something that is not JSON: {error}", self.from, self.status))
+        })
+    }
+
+    /// What a problem object (RFC 9457) says, and how to mend it.
+    pub fn failure(&self) -> Failure {
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let word = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default();
+        let reason = self.status.canonical_reason().unwrap_or("no success");
+        let mut what = format!("{} answered {}", self.from, self.status.as_u16());
+        let _ = match (word("title"), word("detail")) {
+            ("", "") => write!(what, " ({reason})"),
+            (title, "") => write!(what, ": {title}"),
+            ("", detail) => write!(what, ": {detail}"),
+            (title, detail) => write!(what, ": {title}: {detail}"),
+        };
+        for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
+            let field = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
+            let _ = write!(what, "\n  {} {}", field("pointer").trim_start_matches('/'), field("detail"));
+        }
+        let mend = match self.status {
+            StatusCode::UNAUTHORIZED => "give a token of a role that may do this: --token-file FILE or USHERD_TOKEN",
+            StatusCode::SERVICE_UNAVAILABLE => "it is starting, stopping or overloaded: `usherd status` says which",
+            StatusCode::TOO_MANY_REQUESTS => "wait a minute; too many wrong tokens came from this address",
+            _ => "",
+        };
+        Failure::failed(what).mend(mend)
+    }
+}
+
+/// A name as one segment of a path or one value of a query.
+pub fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// A path with the parameters that have a value.
+pub fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
+    let mut out = path.to_owned();
+    for (key, value) in parameters {
+        if let Some(value) = value {
+            out.push(if out.contains('?') { '&' } else { '?' });
+            let _ = write!(out, "{key}={}", encoded(value));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_segment() {
+        assert_eq!(encoded("a/b?c d%é"), "a%2Fb%3Fc%20d%25%C3%A9");
+        let query = [("after", Some("x&y".to_owned())), ("state", None), ("limit", Some("5".to_owned()))];
+        assert_eq!(with_query("/v1/tenants", &query), "/v1/tenants?after=x%26y&limit=5");
+    }
+
+    #[test]
+    fn a_problem_is_told_with_every_field() {
+        let body = r#"{"title":"The request is malformed","status":400,"detail":"one field is wrong",
+            "errors":[{"pointer":"/ttl_s","detail":"must be 1 to 86400 seconds"}]}"#;
+        let reply = Reply { status: StatusCode::BAD_REQUEST, body: body.into(), from: Address::Tcp("a:1".into()) };
+        let what = reply.failure().what;
+        assert_eq!(
+            what,
+            "a:1 answered 400: The request is malformed: one field is wrong\n  ttl_s must be 1 to 86400 seconds"
+        );
+        let reply = Reply { status: StatusCode::BAD_GATEWAY, body: "<html>".into(), from: Address::Tcp("a:1".into()) };
+        assert_eq!(reply.failure().what, "a:1 answered 502 (Bad Gateway)");
+    }
+}

@@ -1,0 +1,58 @@
+//! The options of verbs that look at a running daemon: where it is, and who asks.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::address::candidates;
+use super::client::Client;
+use super::failure::Failure;
+
+/// Where the daemon is, and who asks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Connection {
+    /// Where the daemon is: host:port, http://host:port or unix:/path [default: its Unix socket, then 127.0.0.1:7788]
+    #[arg(long, global = true, env = "USHERD_ADDR", value_name = "ADDRESS", help_heading = "Connection")]
+    pub addr: Option<String>,
+    /// The token to show; other users of the machine can read a command line, so better use a file
+    #[arg(
+        long,
+        global = true,
+        env = "USHERD_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        help_heading = "Connection"
+    )]
+    pub token: Option<String>,
+    /// A file with the token to show; goes before --token
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    pub token_file: Option<PathBuf>,
+    /// How long to wait for an answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, help_heading = "Connection",
+        value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub timeout: u64,
+}
+
+impl Connection {
+    /// A client for the daemon that is meant.
+    ///
+    /// # Errors
+    /// The address or the token is of no use.
+    pub fn client(&self, config: Option<&Path>) -> Result<Client, Failure> {
+        let from_file = match &self.token_file {
+            None => None,
+            Some(path) => Some(read_token(path)?),
+        };
+        let token = from_file.or_else(|| self.token.clone()).filter(|token| !token.is_empty());
+        let addresses = candidates(self.addr.as_deref().filter(|addr| !addr.is_empty()), config)?;
+        Client::new(addresses, token.as_deref(), Duration::from_secs(self.timeout))
+    }
+}
+
+fn read_token(path: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("the token file {} cannot be read: {error}", path.display())))?;
+    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(token) => Ok(token.to_owned()),
+        None => Err(Failure::usage(format!("the token file {} is empty", path.display()))),
+    }
+}

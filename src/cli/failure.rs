@@ -1,0 +1,77 @@
+//! Why a verb failed, how to mend it, and the exit code that says so (API 7).
+
+use std::io;
+
+/// All is well.
+pub const OK: u8 = 0;
+/// It failed, or was denied.
+pub const FAILED: u8 = 1;
+/// The command line makes no sense.
+pub const USAGE: u8 = 2;
+/// The configuration is wrong (`EX_CONFIG`).
+pub const CONFIGURATION: u8 = 78;
+
+/// Why a verb failed: one sentence on what and where, one on how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// What failed, and where.
+    pub what: String,
+    /// How to mend it; empty where nothing can be advised.
+    pub mend: String,
+}
+
+impl Failure {
+    /// It did not work.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Failure { code: FAILED, what: what.into(), mend: String::new() }
+    }
+
+    /// The command line makes no sense.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Failure { code: USAGE, ..Failure::failed(what) }
+    }
+
+    /// The configuration is wrong.
+    pub fn configuration(what: impl Into<String>) -> Self {
+        Failure { code: CONFIGURATION, ..Failure::failed(what) }
+    }
+
+    /// Adds how to mend it.
+    #[must_use]
+    pub fn mend(mut self, mend: impl Into<String>) -> Self {
+        self.mend = mend.into();
+        self
+    }
+
+    /// A failed write to the terminal or pipe. A reader that has seen enough (`| head`) is no failure.
+    pub fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure { code: OK, what: String::new(), mend: String::new() };
+        }
+        Failure::failed(format!("the output cannot be written: {error}"))
+    }
+
+    /// The lines for people; empty where there is nothing to say.
+    pub fn render(&self) -> String {
+        match (self.what.as_str(), self.mend.as_str()) {
+            ("", _) => String::new(),
+            (what, "") => format!("usherd: {what}\n"),
+            (what, mend) => format!("usherd: {what}\n  help: {mend}\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_the_readers_choice() {
+        let gone = Failure::output(&io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((gone.code, gone.render().as_str()), (OK, ""));
+        let full = Failure::output(&io::Error::other("disk full"));
+        assert_eq!((full.code, full.render().as_str()), (FAILED, "usherd: the output cannot be written: disk full\n"));
+    }
+}

@@ -1,0 +1,188 @@
+//! `status`, `tenants`, `sessions`, `nodes`: what is the case now.
+
+use serde_json::{Map, Value};
+
+use super::client::{Ask, Client, encoded, with_query};
+use super::failure::{FAILED, Failure, OK};
+use super::screen::{Format, Screen};
+use crate::engine::Kind;
+
+/// Rows that are asked for at once, the most that the daemon gives.
+const PAGE_ROWS: usize = 1_000;
+
+const TENANT_COLUMNS: [&str; 8] = ["tenant", "state", "held", "quota", "free", "over", "peak", "band"];
+const SESSION_COLUMNS: [&str; 9] =
+    ["session", "subject", "kind", "direction", "counts", "node", "first", "started", "ends_in_s"];
+const NODE_COLUMNS: [&str; 4] = ["node", "state", "epoch", "last_seen"];
+
+/// `usherd tenants`
+#[derive(Clone, Debug, clap::Args)]
+pub struct TenantsArgs {
+    /// All that is known of this one
+    tenant: Option<String>,
+    /// Only those whose subscription is in this state
+    #[arg(long, value_parser = ["trial", "active", "pending_change", "pending_cancel", "suspended", "stale", "ended"])]
+    state: Option<String>,
+    /// Only those that are this full
+    #[arg(long, value_parser = ["idle", "below_50", "50_to_80", "80_to_90", "90_to_100", "full", "over"])]
+    band: Option<String>,
+    #[command(flatten)]
+    part: Part,
+}
+
+/// `usherd sessions`
+#[derive(Clone, Debug, clap::Args)]
+pub struct SessionsArgs {
+    /// Of which tenant
+    tenant: String,
+    /// Only sessions of this kind
+    #[arg(long, value_parser = kind_words())]
+    kind: Option<String>,
+    /// Only sessions that this node reported
+    #[arg(long)]
+    node: Option<String>,
+    /// Only sessions of this subject
+    #[arg(long)]
+    subject: Option<String>,
+    /// Only sessions that hold a seat (true) or that do not (false)
+    #[arg(long, value_name = "BOOL")]
+    counts: Option<bool>,
+    #[command(flatten)]
+    part: Part,
+}
+
+/// `usherd nodes`
+#[derive(Clone, Debug, clap::Args)]
+pub struct NodesArgs {
+    #[command(flatten)]
+    part: Part,
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Part {
+    /// Begin behind this name
+    #[arg(long, value_name = "NAME")]
+    after: Option<String>,
+    /// Stop after so many rows
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+}
+
+/// The words of [`Kind`] as clap wants them.
+pub fn kind_words() -> clap::builder::PossibleValuesParser {
+    Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().into()
+}
+
+/// How the daemon is: ready or not, and its totals. Fails where it is not ready.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn status(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let overview = client.ask_ok(&Ask::get("/v1/overview"))?;
+    let ready = client.ask(&Ask::get("/readyz?verbose"))?;
+    match screen.format {
+        Format::Json => screen.verbatim(&overview.body)?,
+        _ => {
+            let mut fields = Map::new();
+            fields.insert("ready".into(), Value::Bool(ready.status.is_success()));
+            if let Value::Object(rest) = overview.json()? {
+                fields.extend(rest.into_iter().filter(|(key, _)| key != "ready"));
+            }
+            let table = screen.fields(&Value::Object(fields));
+            screen.table(&table)?;
+        }
+    }
+    if ready.status.is_success() {
+        return Ok(OK);
+    }
+    let why = String::from_utf8_lossy(&ready.body);
+    Err(Failure { code: FAILED, ..Failure::failed(format!("it is not ready: {}", why.trim())) })
+}
+
+/// All tenants, or all about one.
+///
+/// # Errors
+/// The daemon cannot be asked, or knows no such tenant.
+pub fn tenants(arguments: &TenantsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let Some(tenant) = &arguments.tenant else {
+        let filters = [("state", arguments.state.clone()), ("band", arguments.band.clone())];
+        return list(client, screen, "/v1/tenants", "tenants", &filters, &arguments.part, &TENANT_COLUMNS);
+    };
+    let reply = client.ask_ok(&Ask::get(&format!("/v1/tenants/{}", encoded(tenant))))?;
+    if screen.format == Format::Json {
+        screen.verbatim(&reply.body)?;
+    } else {
+        let table = screen.fields(&reply.json()?);
+        screen.table(&table)?;
+    }
+    Ok(OK)
+}
+
+/// The live sessions of a tenant, those that hold no seat too.
+///
+/// # Errors
+/// As [`tenants`].
+pub fn sessions(arguments: &SessionsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let filters = [
+        ("kind", arguments.kind.clone()),
+        ("node", arguments.node.clone()),
+        ("subject", arguments.subject.clone()),
+        ("counts", arguments.counts.map(|counts| counts.to_string())),
+    ];
+    let path = format!("/v1/tenants/{}/sessions", encoded(&arguments.tenant));
+    list(client, screen, &path, "sessions", &filters, &arguments.part, &SESSION_COLUMNS)
+}
+
+/// The PBX nodes.
+///
+/// # Errors
+/// The daemon cannot be asked.
+pub fn nodes(arguments: &NodesArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    list(client, screen, "/v1/nodes", "nodes", &[], &arguments.part, &NODE_COLUMNS)
+}
+
+/// Reads a list page by page and shows it as one.
+fn list(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    path: &str,
+    noun: &str,
+    filters: &[(&str, Option<String>)],
+    part: &Part,
+    columns: &[&str],
+) -> Result<u8, Failure> {
+    let most = part.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut rows = Vec::new();
+    let mut after = part.after.clone();
+    let next = loop {
+        let limit = PAGE_ROWS.min(most - rows.len());
+        let mut parameters = filters.to_vec();
+        parameters.extend([("after", after.clone()), ("limit", Some(limit.to_string()))]);
+        let reply = client.ask_ok(&Ask::get(&with_query(path, &parameters)))?;
+        let mut page = reply.json()?;
+        match page.get_mut(noun).map(Value::take) {
+            Some(Value::Array(found)) => rows.extend(found),
+            _ => return Err(Failure::failed(format!("{} answered a list without {noun:?}", reply.from))),
+        }
+        let next = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        // A daemon that names the same place for ever would keep us for ever.
+        if next.is_none() || next == after || rows.len() >= most {
+            break next;
+        }
+        after = next;
+    };
+    rows.truncate(most);
+    if screen.format == Format::Json {
+        let mut all = Map::new();
+        all.insert(noun.to_owned(), Value::Array(rows));
+        if let Some(next) = next {
+            all.insert("next".to_owned(), Value::String(next));
+        }
+        screen.write(&format!("{}\n", Value::Object(all)))?;
+    } else {
+        let table = screen.rows(&rows, columns);
+        screen.table(&table)?;
+    }
+    Ok(OK)
+}

@@ -1,0 +1,155 @@
+//! The command line: verbs in, tables or JSON out, and an exit code that says how it went (API 7).
+
+mod address;
+mod ask;
+mod check;
+mod client;
+mod config;
+mod connection;
+mod events;
+mod failure;
+mod journal;
+mod look;
+mod reload;
+mod screen;
+mod serve;
+mod shell;
+mod table;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use connection::Connection;
+use failure::{Failure, OK, USAGE};
+use screen::{Format, Screen};
+
+/// Decides in real time who may take a concurrent-user licence
+///
+/// Without a verb it serves: the configuration is --config, config/usherd.toml beside the working folder, or
+/// /etc/usherd/usherd.toml. Exit codes: 0 good, 1 failed or denied, 2 usage, 78 configuration; `usherd check`
+/// has those of monitoring plugins, 0 to 3.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "usherd", version, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    connection: Connection,
+    /// How answers are shown
+    #[arg(short, long, global = true, value_enum, default_value_t, help_heading = "Output")]
+    output: Format,
+    /// Times in UTC and not in the zone of this machine
+    #[arg(long, global = true, help_heading = "Output")]
+    utc: bool,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Verb {
+    /// The daemon, in the foreground
+    Serve,
+    /// Check, write or show the configuration, without a running daemon
+    Config(config::ConfigArgs),
+    /// What a reload would change, with its consequences
+    Plan(reload::ReloadArgs),
+    /// Take up the files as they are, and wait for the outcome
+    Reload(reload::ReloadArgs),
+    /// How the daemon is: ready or not, and its totals
+    Status,
+    /// The tenants and how full they are
+    Tenants(look::TenantsArgs),
+    /// The live sessions of a tenant
+    Sessions(look::SessionsArgs),
+    /// The PBX nodes
+    Nodes(look::NodesArgs),
+    /// What happens, as it happens
+    Events(events::EventsArgs),
+    /// What an acquire would get, rule by rule; changes nothing
+    Explain(ask::AcquireArgs),
+    /// Ask for a seat by hand
+    Acquire(ask::AcquireArgs),
+    /// Give a seat back by hand
+    Release(ask::ReleaseArgs),
+    /// Monitoring plugin: one line, performance data, exit code 0 to 3
+    Check(check::CheckArgs),
+    /// The audit trail, read from its files
+    Journal(journal::JournalArgs),
+    /// The completions of a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, or one for each verb into a folder
+    Man {
+        /// Where to
+        folder: Option<PathBuf>,
+    },
+}
+
+/// Runs the verb that the arguments name; the first argument is the name of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let code = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => {
+            let mut stdout = io::stdout().lock();
+            let mut screen = Screen::new(&mut stdout, cli.output, cli.utc);
+            screen.colour = screen::wants_colour();
+            finish(dispatch(&cli, &mut screen))
+        }
+        Err(error) => {
+            // Help and version are answers and go to the output; for them clap exits with 0.
+            let _ = error.print();
+            match error.exit_code() {
+                0 => OK,
+                _ if is_check(&arguments) => check::UNKNOWN,
+                _ => USAGE,
+            }
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Whether a monitoring system asks: there 2 would be critical, and a typing error is not.
+fn is_check(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).any(|argument| argument == "check")
+        && !arguments.iter().skip(1).any(|argument| argument == "config")
+}
+
+fn finish(result: Result<u8, Failure>) -> u8 {
+    result.unwrap_or_else(|failure| {
+        let _ = io::stderr().write_all(failure.render().as_bytes());
+        failure.code
+    })
+}
+
+fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let main = cli.config.as_deref();
+    let client = || cli.connection.client(main);
+    match cli.verb.as_ref().unwrap_or(&Verb::Serve) {
+        Verb::Serve => serve::serve(main),
+        Verb::Config(arguments) => config::config(arguments, main, screen),
+        Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),
+        Verb::Reload(arguments) => reload::reload(arguments, client()?, screen),
+        Verb::Status => look::status(&client()?, screen),
+        Verb::Tenants(arguments) => look::tenants(arguments, &client()?, screen),
+        Verb::Sessions(arguments) => look::sessions(arguments, &client()?, screen),
+        Verb::Nodes(arguments) => look::nodes(arguments, &client()?, screen),
+        Verb::Events(arguments) => events::events(arguments, &client()?, screen),
+        Verb::Explain(arguments) => ask::explain(arguments, &client()?, screen),
+        Verb::Acquire(arguments) => ask::acquire(arguments, &client()?, screen),
+        Verb::Release(arguments) => ask::release(arguments, &client()?, screen),
+        Verb::Check(arguments) => {
+            let (line, code) = check::check(arguments, client());
+            screen.write(&line).map(|()| code)
+        }
+        Verb::Journal(arguments) => journal::journal(arguments, main, screen),
+        Verb::Completions { shell } => shell::completions(*shell, screen),
+        Verb::Man { folder } => shell::man(folder.as_deref(), screen),
+    }
+}

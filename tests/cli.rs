@@ -1,0 +1,48 @@
+//! The command line as a shell sees it: arguments in, text and an exit code out, against canned answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+#[path = "cli/canned.rs"]
+mod canned;
+#[path = "cli/files.rs"]
+mod files;
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/verbs.rs"]
+mod verbs;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The built binary in an empty folder, without a configuration or environment of its own.
+fn usherd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
+    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
+    for variable in ["USHERD_ADDR", "USHERD_TOKEN", "STATE_DIRECTORY", "NOTIFY_SOCKET", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs to the end and compares the exit code.
+fn run(arguments: &[&str], expected: i32) -> (String, String) {
+    finish(&mut usherd(arguments), expected)
+}
+
+fn finish(command: &mut Command, expected: i32) -> (String, String) {
+    let output = command.output().unwrap();
+    let (out, err) = (out(&output), err(&output));
+    assert_eq!(output.status.code(), Some(expected), "{command:?}\n{out}{err}");
+    (out, err)
+}
+
+fn shipped(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).to_str().unwrap().to_owned()
+}

@@ -1,0 +1,96 @@
+//! Verbs that read the files and need no daemon.
+
+use super::{run, shipped};
+
+#[test]
+fn the_shipped_configuration_is_good() {
+    let config = shipped("config/usherd.toml");
+    let (out, _) = run(&["config", "check", &config], 0);
+    assert!(out.starts_with(&config) && out.contains(": good, "), "{out}");
+    let (json, _) = run(&["config", "check", &shipped("config"), "-o", "json"], 0);
+    let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(answer["checked"][0]["ok"], true);
+}
+
+#[test]
+fn every_error_is_told_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("usherd.toml");
+    std::fs::write(&config, "tenants_dir = \"\"\n[server]\nlissten = \"127.0.0.1:1\"\nworkers = \"many\"\n").unwrap();
+    let (out, _) = run(&["config", "check", config.to_str().unwrap()], 78);
+    assert!(
+        out.contains("usherd.toml:3") && out.contains("usherd.toml:4") && out.contains("did you mean `listen`"),
+        "{out}"
+    );
+    let (csv, _) = run(&["config", "check", config.to_str().unwrap(), "-o", "csv"], 78);
+    assert_eq!(csv.lines().count(), 3, "{csv}");
+    let (out, err) = run(&["config", "show", "--config", config.to_str().unwrap()], 78);
+    assert!(out.is_empty() && err.contains("usherd.toml:3"), "{out}{err}");
+}
+
+#[test]
+fn a_new_configuration_is_good_and_not_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("etc/usherd.toml");
+    let path = path.to_str().unwrap();
+    run(&["config", "init", path], 0);
+    run(&["config", "check", path], 0);
+    let (_, err) = run(&["config", "init", path], 1);
+    assert!(err.contains("is there already") && err.contains("--force"), "{err}");
+    run(&["config", "init", path, "--force"], 0);
+    let (out, _) = run(&["config", "init", "-"], 0);
+    assert_eq!(out, std::fs::read_to_string(shipped("config/usherd.toml")).unwrap());
+}
+
+#[test]
+fn a_tenant_file_stands_for_the_configuration_above_it() {
+    let folder = shipped("config/tenants.d");
+    let file = std::fs::read_dir(folder).unwrap().flatten().next().unwrap().path();
+    let (out, _) = run(&["config", "check", file.to_str().unwrap()], 0);
+    assert!(out.contains("usherd.toml: good"), "{out}");
+}
+
+#[test]
+fn every_value_says_where_it_comes_from() {
+    let config = shipped("config/usherd.toml");
+    let (out, _) = run(&["config", "show", "--origin", "--config", &config], 0);
+    let line = out.lines().find(|line| line.starts_with("nodes.lease_s ")).unwrap();
+    assert!(line.contains("15") && line.contains("usherd.toml:"), "{line}");
+    let (csv, _) = run(&["config", "show", "-o", "csv", "--config", &config], 0);
+    assert!(csv.starts_with("key,value\n"), "{csv}");
+    let (_, err) = run(&["config", "show", "--tenant", "nobody", "--config", &config], 78);
+    assert!(err.contains("no tenant \"nobody\""), "{err}");
+}
+
+#[test]
+fn where_no_configuration_is_the_way_to_one_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("usherd.toml");
+    let (out, _) = run(&["config", "check", missing.to_str().unwrap()], 78);
+    assert!(out.contains("usherd config init"), "{out}");
+}
+
+#[test]
+fn an_empty_journal_is_good_and_a_missing_one_is_not_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, _) = run(&["journal", "verify", dir.path().to_str().unwrap()], 0);
+    assert!(out.starts_with("good: 0 records"), "{out}");
+    let (out, _) = run(&["journal", "export", dir.path().to_str().unwrap()], 0);
+    assert!(out.is_empty(), "{out}");
+    let missing = dir.path().join("nothing");
+    let (_, err) = run(&["journal", "verify", missing.to_str().unwrap()], 1);
+    assert!(err.contains("there is no journal in") && !missing.exists(), "{err}");
+}
+
+#[test]
+fn a_journal_that_was_changed_is_found_out() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in [1, 2] {
+        std::fs::write(dir.path().join(format!("segment-{number:016x}.log")), b"not a journal at all").unwrap();
+    }
+    let (out, _) = run(&["journal", "verify", dir.path().to_str().unwrap()], 1);
+    assert!(out.contains("bad: segment-0000000000000001.log at byte 0") && out.contains("NOT as it was written"), "{out}");
+    let (json, _) = run(&["journal", "verify", dir.path().to_str().unwrap(), "-o", "json"], 1);
+    let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&answer["good"], &answer["bad"][0]["offset"]), (&false.into(), &0.into()));
+}
