@@ -3,6 +3,8 @@
 
 #[path = "cli/canned.rs"]
 mod canned;
+#[path = "cli/daemon.rs"]
+mod daemon;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/help.rs"]

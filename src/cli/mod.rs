@@ -97,7 +97,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let code = match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
-            let mut stdout = io::stdout().lock();
+            let mut stdout = io::stdout();
             let mut screen = Screen::new(&mut stdout, cli.output, cli.utc);
             screen.colour = screen::wants_colour();
             finish(dispatch(&cli, &mut screen))
@@ -132,7 +132,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let main = cli.config.as_deref();
     let client = || cli.connection.client(main);
     match cli.verb.as_ref().unwrap_or(&Verb::Serve) {
-        Verb::Serve => serve::serve(main),
+        Verb::Serve => serve::serve(main, screen.colour),
         Verb::Config(arguments) => config::config(arguments, main, screen),
         Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),
         Verb::Reload(arguments) => reload::reload(arguments, client()?, screen),

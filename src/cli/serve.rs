@@ -1,15 +1,34 @@
 //! `serve`: the daemon, in the foreground.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::config::main_file;
-use super::failure::Failure;
+use super::failure::{Failure, OK};
+use crate::daemon::clock::SystemClock;
+use crate::daemon::config::render_problems;
+use crate::daemon::{Daemon, Options, StartError, sockets};
 
-/// Serves until a signal.
+/// Serves until a signal, with the sockets that the service manager passed.
 ///
 /// # Errors
-/// There is no configuration, or the daemon cannot start.
-pub fn serve(main: Option<&Path>) -> Result<u8, Failure> {
-    let main = main_file(main)?;
-    Err(Failure::failed(format!("this build cannot serve {}", main.display())))
+/// There is no configuration, now or of before, or the daemon cannot start.
+pub fn serve(main: Option<&Path>, colour: bool) -> Result<u8, Failure> {
+    // Before the first thread, as the sockets demand it.
+    let passed = sockets::passed().map_err(|error| Failure::failed(error.to_string()))?;
+    let config = main_file(main)?;
+    let shown = config.display().to_string();
+    let options = Options { config, clock: Arc::new(SystemClock::start()), passed, as_process: true };
+    match Daemon::start(options) {
+        Ok(daemon) => {
+            daemon.wait();
+            Ok(OK)
+        }
+        Err(StartError::Config(problems)) => {
+            let told = render_problems(&problems, colour);
+            let failure = Failure::configuration(format!("{shown} is not good\n\n{}", told.trim_end()));
+            Err(failure.mend("no last good configuration is kept in the state directory, so nothing is served"))
+        }
+        Err(StartError::Failed { what, why }) => Err(Failure::failed(format!("cannot {what}: {why}"))),
+    }
 }

@@ -89,7 +89,10 @@ fn a_journal_that_was_changed_is_found_out() {
         std::fs::write(dir.path().join(format!("segment-{number:016x}.log")), b"not a journal at all").unwrap();
     }
     let (out, _) = run(&["journal", "verify", dir.path().to_str().unwrap()], 1);
-    assert!(out.contains("bad: segment-0000000000000001.log at byte 0") && out.contains("NOT as it was written"), "{out}");
+    assert!(
+        out.contains("bad: segment-0000000000000001.log at byte 0") && out.contains("NOT as it was written"),
+        "{out}"
+    );
     let (json, _) = run(&["journal", "verify", dir.path().to_str().unwrap(), "-o", "json"], 1);
     let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&answer["good"], &answer["bad"][0]["offset"]), (&false.into(), &0.into()));
