@@ -7,6 +7,8 @@ mod machine;
 mod model;
 #[path = "simulation/model_nodes.rs"]
 mod model_nodes;
+#[path = "simulation/real.rs"]
+mod real;
 #[path = "rules/book.rs"]
 mod book;
 #[path = "rules/grants.rs"]
@@ -19,6 +21,8 @@ mod script;
 use script::{Make, Row, check};
 
 const MODEL: Make = |limits| Box::new(model::Model::new(limits));
+
+const ENGINE: Make = |limits| Box::new(real::Real::new(limits));
 
 const OURS: &[&[Row]] = &[
     grants::ORDER,
@@ -55,4 +59,14 @@ fn every_scenario_of_the_rule_book_is_a_row() {
         let row = book::ROWS.iter().any(|row| row.id == *id && !row.rules.is_empty());
         assert!(row != book::ELSEWHERE.contains(id), "{id} must be a row, or be listed as decided elsewhere");
     }
+}
+
+#[test]
+fn the_engine_agrees_with_the_rule_book() {
+    check_all(&mut book::ROWS.iter(), ENGINE);
+}
+
+#[test]
+fn the_engine_agrees_with_our_rows() {
+    check_all(&mut OURS.iter().copied().flatten(), ENGINE);
 }

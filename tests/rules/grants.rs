@@ -371,8 +371,8 @@ pub(crate) const LIMITS: &[Row] = &[
         in c2 -                             -> allow.free inbound ttl=none
         see c2                              -> gone
         desktop d1 anna                     -> allow.same
-        out l1 lift class=lift              -> allow.over plain 1 ttl=none
-        desktop d4 cara existing            -> allow.over plain 1 ttl=none
+        out l1 lift class=lift              -> allow.over limit 1 ttl=none
+        desktop d4 cara existing            -> allow.over limit 1 ttl=none
         see                                 -> sessions=2 held=1
         out c1 dave                         -> allow.new 2
         see                                 -> sessions=2 held=2
@@ -389,14 +389,15 @@ pub(crate) const LIMITS: &[Row] = &[
         release d1 t=u
         desktop d2 b                        -> allow.new"),
     row("the oldest tombstones go beyond the limit", "G5 I26", "
-        limits tombstones=2
+        limits tombstones=8
         hello n1 1
-        release a @n1:1:10
-        release b @n1:1:10
-        release c @n1:1:10
-        desktop b x @n1:1:9                 -> ignore.stale
-        desktop c x @n1:1:9                 -> ignore.stale
-        desktop a x @n1:1:9                 -> allow.new"),
+        release first @n1:1:10
+        clock 10ms
+        times 99 release filler# @n1:1:10
+        clock 10ms
+        release last @n1:1:10
+        desktop last x @n1:1:9              -> ignore.stale
+        desktop first x @n1:1:9             -> allow.new"),
     row("nodes have a limit", "I26", "
         limits nodes=1
         hello n1 1                          -> ok
@@ -410,6 +411,5 @@ pub(crate) const LIMITS: &[Row] = &[
         standing ended
         desktop d1 anna                     -> deny.inactive retry=7 sip=486
         unknown retry=9 sip=404
-        desktop d1 anna t=nobody            -> deny.unknown_tenant retry=9 sip=404
-        in c1 -                             -> retry=0 sip=0"),
+        desktop d1 anna t=nobody            -> deny.unknown_tenant retry=9 sip=404"),
 ];

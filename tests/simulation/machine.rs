@@ -60,6 +60,8 @@ pub(crate) struct SessionState {
     pub(crate) seq: Option<u64>,
     pub(crate) orphan: bool,
     pub(crate) first: Code,
+    /// When it ends by itself, apart from its node's lease and its subscription's end.
+    pub(crate) deadline: Option<u64>,
 }
 
 /// Something that decides.

@@ -21,8 +21,9 @@ pub(crate) struct Session {
     pub(crate) ttl_s: Option<u32>,
     pub(crate) first: Code,
     pub(crate) renewed: u64,
+    /// Put back by a restart and not confirmed since: only the learning time ends it.
+    pub(crate) restored: bool,
     pub(crate) orphan_until: Option<u64>,
-    pub(crate) drain_until: Option<u64>,
 }
 
 impl Session {
@@ -59,6 +60,8 @@ pub(crate) struct Tenant {
     pub(crate) seats: Vec<Seat>,
     /// The oldest first.
     pub(crate) tombstones: Vec<Tombstone>,
+    /// When clients leave, once the subscription ended (J6).
+    pub(crate) drain_at: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +69,8 @@ pub(crate) struct Node {
     pub(crate) name: Name,
     pub(crate) epoch: u64,
     pub(crate) greeted: bool,
+    /// It said hello at least once: a restart remembers it.
+    pub(crate) written: bool,
     /// When it was last heard of; `None` while it has no lease.
     pub(crate) seen: Option<u64>,
 }
@@ -78,6 +83,8 @@ pub(crate) struct Model {
     pub(crate) nodes: Vec<Node>,
     /// An inventory is being read: it answers for itself what tombstones mean to it (G9).
     pub(crate) listing: bool,
+    /// Seats that became free by the end of their linger, since the last restart.
+    pub(crate) lingered: i64,
 }
 
 /// What a message is about: a tenant, and ids with their prefix.
@@ -112,8 +119,9 @@ fn classify(a: &Acquire<'_>, policy: &Policy) -> Need {
                 if follow { Counts { follow: true } } else { Free(Detail::Inbound) }
             }
             Leg::Service if policy.service_calls == Billing::Free => Free(Detail::Service),
+            Leg::Service => counted,
             Leg::System => Free(Detail::System),
-            Leg::Service | Leg::Originate => {
+            Leg::Originate => {
                 let internal = a.direction == Some(Direction::Internal);
                 if internal && policy.internal_calls == Billing::Free { Free(Detail::Internal) } else { counted }
             }
@@ -249,6 +257,11 @@ impl Model {
         matches!((known, a.epoch), (Some(known), Some(epoch)) if epoch < known)
     }
 
+    /// Whether the message's node is known, so that its lease ends what it carries.
+    fn leased(&mut self, a: &Acquire<'_>) -> bool {
+        a.node.is_some_and(|n| self.node(n).is_some())
+    }
+
     fn room_for_a_session(&self, tenant: usize) -> bool {
         let all: usize = self.tenants.iter().map(|t| t.sessions.len()).sum();
         all < self.limits.sessions_max as usize
@@ -285,19 +298,20 @@ impl Model {
     }
 
     /// Takes over what a renewal says, and makes an orphan live again.
-    pub(crate) fn renew(s: &mut Session, now: u64, a: &Acquire<'_>) {
+    pub(crate) fn renew(s: &mut Session, now: u64, a: &Acquire<'_>, leased: bool) {
         if s.node.as_deref() != a.node {
             (s.node, s.epoch, s.seq) = (a.node.map(Name::from), a.epoch, a.seq);
         } else if let Some(stamp) = a.stamp() {
             (s.epoch, s.seq) = (Some(stamp.epoch), Some(stamp.seq));
         }
-        s.ttl_s = a.ttl_s.or(s.ttl_s);
-        s.renewed = now;
+        s.ttl_s = a.ttl_s.or(s.ttl_s).or(if leased || s.kind == Kind::Mobile { None } else { Some(86_400) });
+        (s.renewed, s.restored) = (now, false);
         s.orphan_until = None;
     }
 
     fn store(&mut self, now: u64, about: About<'_>, a: &Acquire<'_>, counts: bool, first: Code) {
         let About { tenant, id, subject } = about;
+        let leased = self.leased(a);
         let t = &mut self.tenants[tenant];
         t.sessions.retain(|s| s.id != id);
         t.tombstones.retain(|s| s.session != id);
@@ -311,11 +325,11 @@ impl Model {
             node: a.node.map(Name::from),
             epoch: a.epoch,
             seq: a.seq,
-            ttl_s: a.ttl_s,
+            ttl_s: a.ttl_s.or(if leased || a.kind == Kind::Mobile { None } else { Some(86_400) }),
             first,
             renewed: now,
+            restored: false,
             orphan_until: None,
-            drain_until: None,
         });
     }
 
@@ -325,13 +339,17 @@ impl Model {
         if self.older_epoch(a) {
             return None;
         }
+        let leased = self.leased(a);
         match self.tenants[tenant].find(id) {
             Some(i) => {
                 let s = &mut self.tenants[tenant].sessions[i];
-                if s.counts || late(s, a.node, a.stamp()) {
+                if s.counts {
                     return None;
                 }
-                Model::renew(s, now, a);
+                if late(s, a.node, a.stamp()) {
+                    return self.life_ms(tenant, i);
+                }
+                Model::renew(s, now, a, leased);
             }
             None => {
                 let blocked = !self.listing && self.tenants[tenant].buried(now, id, a.node, a.stamp());
@@ -342,11 +360,6 @@ impl Model {
             }
         }
         let i = self.tenants[tenant].find(id)?;
-        let leased = a.node.is_some_and(|n| self.node(n).is_some());
-        let s = &mut self.tenants[tenant].sessions[i];
-        if !leased && s.ttl_s.is_none() {
-            s.ttl_s = Some(86_400);
-        }
         self.life_ms(tenant, i)
     }
 
@@ -378,8 +391,7 @@ impl Model {
         let Some((t, prefix)) = self.home(a.tenant) else {
             return Ok(answer(Code::DenyUnknownTenant, Detail::None, 0, Some(0), &policy));
         };
-        let leased = a.node.is_some_and(|n| self.node(n).is_some());
-        if !leased && a.ttl_s.is_none() && a.kind != Kind::Mobile {
+        if !self.leased(a) && a.ttl_s.is_none() && a.kind != Kind::Mobile {
             return Err(Fault::new("ttl_s", "is needed"));
         }
         let id = format!("{prefix}{}", a.session.unwrap_or(""));
@@ -392,7 +404,7 @@ impl Model {
     /// D5 from "claim id known" on.
     fn claim(&mut self, now: u64, about: About<'_>, a: &Acquire<'_>, lifeline: bool, follow: bool) -> Decision {
         let About { tenant: t, id, subject } = about;
-        let older = self.older_epoch(a);
+        let (older, leased) = (self.older_epoch(a), self.leased(a));
         let known = self.tenants[t].find(id);
         if let Some(i) = known.filter(|i| self.tenants[t].sessions[*i].counts) {
             let s = &mut self.tenants[t].sessions[i];
@@ -402,7 +414,7 @@ impl Model {
             if older || late(s, a.node, a.stamp()) {
                 return self.tenants[t].answer(Code::IgnoreStale, Detail::None);
             }
-            Model::renew(s, now, a);
+            Model::renew(s, now, a, leased);
             let first = Some(s.first);
             let ttl_ms = self.life_ms(t, i);
             return Decision { first, ttl_ms, ..self.tenants[t].answer(Code::AllowSame, Detail::None) };
@@ -425,7 +437,6 @@ impl Model {
         }
         let tenant = &self.tenants[t];
         if tenant.policy.channels_enforce
-            && a.leg == Leg::Originate
             && a.is_external()
             && !lifeline
             && !a.existing
@@ -445,7 +456,7 @@ impl Model {
         };
         if known.is_none() && !self.room_for_a_session(t) {
             let code = if a.existing || lifeline { Code::AllowOver } else { Code::DenyFull };
-            return tenant.answer(code, if code == Code::DenyFull { Detail::Limit } else { Detail::None });
+            return tenant.answer(code, Detail::Limit);
         }
         self.store(now, about, a, true, code);
         let seats = &mut self.tenants[t].seats;
@@ -494,5 +505,7 @@ impl Model {
 
 /// Whether a message of the session's own node is older than the last one applied to it (G5).
 pub(crate) fn late(s: &Session, node: Option<&str>, message: Option<Stamp>) -> bool {
-    s.node.as_deref() == node && matches!((message, s.stamp()), (Some(m), Some(s)) if m < s)
+    let (Some(message), Some(epoch)) = (message, s.epoch) else { return false };
+    let older = message.epoch < epoch || (message.epoch == epoch && s.seq.is_some_and(|seq| message.seq < seq));
+    s.node.as_deref() == node && older
 }

@@ -4,27 +4,24 @@ use usherd::engine::plan::{Entitled, Plan};
 use usherd::engine::session::{Acquire, Code, Decision, Detail, Fault, Kind, Name, Now, Release, Stamp, Standing};
 
 use crate::machine::{Closed, Listed, Machine, Moved, Refused, SessionState, TenantState};
-use crate::model::{Model, Node, Tenant, late};
+use crate::model::{Model, Node, Session, Tenant, late};
 
 impl Tenant {
     /// Changes standing and quota; only becoming ended touches sessions (J6, V7).
     fn set(&mut self, now: u64, entitled: Entitled) {
         let ends = entitled.standing == Standing::Ended && self.standing != Standing::Ended;
         (self.standing, self.quota) = (entitled.standing, entitled.seats);
-        if entitled.standing == Standing::Active {
-            self.sessions.iter_mut().for_each(|s| s.drain_until = None);
+        if self.standing == Standing::Active {
+            self.drain_at = None;
         }
         if ends {
             self.end_where(|s| s.counts && s.kind == Kind::Mobile);
-            let until = Some(now + self.policy.end_drain_ms);
-            let clients = |k: Kind| k == Kind::Desktop || k == Kind::Guest;
-            let mut open = self.sessions.iter_mut().filter(|s| s.counts && clients(s.kind));
-            open.by_ref().for_each(|s| s.drain_until = s.drain_until.or(until));
+            self.drain_at = self.drain_at.or(Some(now + self.policy.end_drain_ms));
         }
     }
 
     /// Ends what matches, without linger.
-    fn end_where(&mut self, which: impl Fn(&crate::model::Session) -> bool) -> u32 {
+    fn end_where(&mut self, which: impl Fn(&Session) -> bool) -> u32 {
         let mut count = 0;
         while let Some(i) = self.sessions.iter().position(&which) {
             self.end(i, None);
@@ -36,7 +33,7 @@ impl Tenant {
 
 impl Model {
     /// Everything of a node that is not a mobile becomes an orphan.
-    fn orphan(&mut self, node: &str, until: u64, which: impl Fn(&crate::model::Session) -> bool) -> u32 {
+    fn orphan(&mut self, node: &str, until: u64, which: impl Fn(&Session) -> bool) -> u32 {
         let mut count = 0;
         for s in self.tenants.iter_mut().flat_map(|t| &mut t.sessions) {
             let theirs = s.node.as_deref() == Some(node) && s.kind != Kind::Mobile;
@@ -70,7 +67,7 @@ impl Model {
             }
             let newer = late(s, a.node, Some(stamp));
             let (epoch, seq) = (s.epoch, s.seq);
-            Model::renew(s, now.uptime_ms, &Acquire { seq: Some(stamp.seq), ..a.clone() });
+            Model::renew(s, now.uptime_ms, &Acquire { seq: Some(stamp.seq), ..a.clone() }, true);
             if newer {
                 (s.epoch, s.seq) = (epoch, seq);
             }
@@ -87,6 +84,27 @@ impl Model {
         self.listing = false;
         let stored = adopted.is_ok() && self.tenants[t].find(&id).is_some();
         one(0, u32::from(stored), u32::from(!stored))
+    }
+
+    /// When a session ends by time-out.
+    fn time_out(t: &Tenant, s: &Session) -> Option<u64> {
+        let offline = t.policy.mobile_offline_ms;
+        match s.kind {
+            Kind::Mobile => (offline > 0).then_some(s.renewed + offline),
+            _ if s.restored => None,
+            _ => s.ttl_s.map(|ttl| s.renewed + u64::from(ttl) * 1000),
+        }
+    }
+
+    /// When a session ends because its subscription ended (J6).
+    fn drain(t: &Tenant, s: &Session) -> Option<u64> {
+        let client = s.counts && matches!(s.kind, Kind::Desktop | Kind::Guest);
+        t.drain_at.filter(|_| client)
+    }
+
+    /// When a session ends by itself, apart from its node's lease.
+    pub(crate) fn due(&self, t: &Tenant, s: &Session) -> Option<u64> {
+        [Model::time_out(t, s), Model::drain(t, s), s.orphan_until].into_iter().flatten().min()
     }
 
     fn lose_nodes(&mut self, now: u64) {
@@ -108,7 +126,9 @@ impl Machine for Model {
         let now = now.uptime_ms;
         self.plan = plan.clone();
         let gone = |t: &Tenant| !plan.tenants.iter().any(|p| p.id == t.id);
-        self.tenants.retain(|t| !gone(t) || !t.sessions.is_empty());
+        let dropped = |t: &&Tenant| gone(t) && t.sessions.is_empty();
+        self.lingered += self.tenants.iter().filter(dropped).map(|t| i64::from(t.held())).sum::<i64>();
+        self.tenants.retain(|t| !dropped(&t));
         for t in self.tenants.iter_mut().filter(|t| gone(t)) {
             t.set(now, Entitled { standing: Standing::Ended, seats: Some(0) });
         }
@@ -124,10 +144,14 @@ impl Machine for Model {
                     sessions: Vec::new(),
                     seats: Vec::new(),
                     tombstones: Vec::new(),
+                    drain_at: None,
                 });
             }
             let Some(i) = self.index(&p.id) else { continue };
             let t = &mut self.tenants[i];
+            if t.policy.mobile_offline_ms != p.policy.mobile_offline_ms {
+                t.sessions.iter_mut().filter(|s| s.kind == Kind::Mobile).for_each(|s| s.renewed = now);
+            }
             (t.policy, t.reserve, t.pool) = (p.policy.clone(), p.reserve.clone(), p.pool.clone());
             t.set(now, p.entitled);
         }
@@ -156,19 +180,19 @@ impl Machine for Model {
         let full = self.nodes.len() >= self.limits.nodes_max as usize;
         match self.node(node).map(|n| n.epoch) {
             None if full => return Err(Refused::Limit),
-            None => self.nodes.push(Node { name: node.into(), epoch, greeted: true, seen: Some(now) }),
+            None => self.nodes.push(Node { name: node.into(), epoch, greeted: true, written: true, seen: Some(now) }),
             Some(known) if epoch < known => return Err(Refused::StaleEpoch { known }),
             Some(known) => {
                 if let Some(n) = self.node(node) {
-                    (n.epoch, n.greeted, n.seen) = (epoch, true, Some(now));
+                    (n.epoch, n.greeted, n.written, n.seen) = (epoch, true, true, Some(now));
                 }
                 if epoch == known {
                     return Ok(Moved { dropped: 0, orphaned: 0 });
                 }
             }
         }
-        let before = |s: &crate::model::Session| s.epoch.is_none_or(|e| e < epoch);
-        let calls = |s: &crate::model::Session| s.node.as_deref() == Some(node) && s.kind == Kind::Call && before(s);
+        let before = |s: &Session| s.epoch.is_none_or(|e| e < epoch);
+        let calls = |s: &Session| s.node.as_deref() == Some(node) && s.kind == Kind::Call && before(s);
         let dropped = self.tenants.iter_mut().map(|t| t.end_where(calls)).sum();
         let orphaned = self.orphan(node, now + self.plan.timers.grace_ms, before);
         Ok(Moved { dropped, orphaned })
@@ -180,7 +204,7 @@ impl Machine for Model {
             if full {
                 return Err(Refused::Limit);
             }
-            self.nodes.push(Node { name: node.into(), epoch, greeted: false, seen: Some(now.uptime_ms) });
+            self.nodes.push(Node { name: node.into(), epoch, greeted: false, written: false, seen: Some(now.uptime_ms) });
             return Err(Refused::UnknownEpoch { known: None });
         };
         if n.epoch == epoch {
@@ -223,7 +247,7 @@ impl Machine for Model {
         }
         let (life, max) = (self.plan.timers.tombstone_ms, self.limits.tombstones_per_tenant_max);
         for (i, t) in self.tenants.iter_mut().enumerate() {
-            let missing = |s: &crate::model::Session| {
+            let missing = |s: &Session| {
                 s.node.as_deref() == Some(node)
                     && s.epoch.is_none_or(|e| e == epoch)
                     && s.kind != Kind::Mobile
@@ -274,14 +298,10 @@ impl Machine for Model {
         self.lose_nodes(now);
         let (life, max) = (self.plan.timers.tombstone_ms, self.limits.tombstones_per_tenant_max);
         for t in &mut self.tenants {
-            let offline = t.policy.mobile_offline_ms;
             for i in (0..t.sessions.len()).rev() {
                 let s = &t.sessions[i];
-                let ttl = match s.kind {
-                    Kind::Mobile => (offline > 0).then_some(s.renewed + offline),
-                    _ => s.ttl_s.map(|ttl| s.renewed + u64::from(ttl) * 1000),
-                };
-                let other = [s.drain_until, s.orphan_until].into_iter().flatten().min();
+                let ttl = Model::time_out(t, s);
+                let other = [Model::drain(t, s), s.orphan_until].into_iter().flatten().min();
                 let by_ttl = ttl.is_some_and(|at| at <= now && other.is_none_or(|o| at <= o));
                 if !by_ttl && other.is_none_or(|at| at > now) {
                     continue;
@@ -291,27 +311,38 @@ impl Machine for Model {
                     t.bury(now, life, max, &s.id, node, stamp);
                 }
             }
+            t.drain_at = t.drain_at.filter(|at| *at > now);
+            let held = t.seats.len();
             t.seats.retain(|s| s.linger_until.is_none_or(|at| at > now));
+            self.lingered += (held - t.seats.len()) as i64;
         }
     }
 
     fn restart(&mut self, now: Now) {
         let (now, timers) = (now.uptime_ms, self.plan.timers);
+        let planned = |t: &Tenant| self.plan.tenants.iter().any(|p| p.id == t.id);
+        self.tenants.retain(|t| planned(t) || !t.sessions.is_empty());
+        self.lingered = 0;
         for t in &mut self.tenants {
             t.seats.retain(|s| s.linger_until.is_none());
             t.tombstones.retain(|b| b.until > now);
-            t.tombstones.iter_mut().for_each(|b| b.until = now + timers.tombstone_ms);
+            if !planned(t) {
+                (t.policy, t.pool) = (self.plan.unknown.clone(), None);
+                t.reserve.clear();
+            }
+            t.drain_at = (t.standing == Standing::Ended).then_some(now + t.policy.end_drain_ms);
             for s in &mut t.sessions {
-                s.renewed = now;
+                (s.renewed, s.restored) = (now, s.kind != Kind::Mobile);
                 s.orphan_until = (s.kind != Kind::Mobile).then_some(now + timers.learning_ms);
             }
         }
+        self.nodes.retain(|n| n.written);
         self.nodes.iter_mut().for_each(|n| (n.greeted, n.seen) = (false, Some(now)));
     }
 
     fn tenant(&self, tenant: &str) -> Option<TenantState> {
         let t = &self.tenants[self.index(tenant)?];
-        let inbound = |s: &&crate::model::Session| s.direction == Some(usherd::engine::session::Direction::Inbound);
+        let inbound = |s: &&Session| s.direction == Some(usherd::engine::session::Direction::Inbound);
         let channels_in = t.sessions.iter().filter(|s| s.external).filter(inbound).count() as u32;
         Some(TenantState {
             standing: t.standing,
@@ -340,6 +371,7 @@ impl Machine for Model {
                 seq: s.seq,
                 orphan: s.orphan_until.is_some(),
                 first: s.first,
+                deadline: [Model::time_out(&self.tenants[i], s), s.orphan_until].into_iter().flatten().min(),
             })
             .collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
