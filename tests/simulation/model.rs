@@ -284,17 +284,13 @@ impl Model {
         Ok(())
     }
 
-    /// How long a session lives without renewal.
-    fn life_ms(&mut self, tenant: usize, session: usize) -> Option<u64> {
-        let t = &self.tenants[tenant];
-        let (s, offline) = (t.sessions[session].clone(), t.policy.mobile_offline_ms);
-        if s.kind == Kind::Mobile {
-            return (offline > 0).then_some(offline);
-        }
-        let own = s.ttl_s.map(|ttl| u64::from(ttl) * 1000);
-        let leased = s.node.as_ref().is_some_and(|n| self.node(n).is_some());
-        let lease = leased.then_some(self.plan.timers.lease_ms);
-        own.into_iter().chain(lease).min()
+    /// How long a session lives without renewal, as the one who asked for it may know.
+    fn life_ms(&mut self, now: u64, tenant: usize, session: usize) -> Option<u64> {
+        let s = self.tenants[tenant].sessions[session].clone();
+        let leased = s.kind != Kind::Mobile && s.node.as_ref().is_some_and(|n| self.node(n).is_some());
+        let own = [Model::time_out(&self.tenants[tenant], &s), s.orphan_until].into_iter().flatten().min();
+        let own = own.map(|at| at.saturating_sub(now));
+        own.into_iter().chain(leased.then_some(self.plan.timers.lease_ms)).min()
     }
 
     /// Takes over what a renewal says, and makes an orphan live again.
@@ -346,8 +342,8 @@ impl Model {
                 if s.counts {
                     return None;
                 }
-                if late(s, a.node, a.stamp()) {
-                    return self.life_ms(tenant, i);
+                if late(s, a.node, a.epoch, a.seq) {
+                    return self.life_ms(now, tenant, i);
                 }
                 Model::renew(s, now, a, leased);
             }
@@ -360,7 +356,7 @@ impl Model {
             }
         }
         let i = self.tenants[tenant].find(id)?;
-        self.life_ms(tenant, i)
+        self.life_ms(now, tenant, i)
     }
 
     pub(crate) fn acquire(&mut self, now: Now, a: &Acquire<'_>) -> Result<Decision, Fault> {
@@ -411,12 +407,12 @@ impl Model {
             if s.subject != subject {
                 return self.tenants[t].answer(Code::DenyConflict, Detail::None);
             }
-            if older || late(s, a.node, a.stamp()) {
+            if older || late(s, a.node, a.epoch, a.seq) {
                 return self.tenants[t].answer(Code::IgnoreStale, Detail::None);
             }
             Model::renew(s, now, a, leased);
             let first = Some(s.first);
-            let ttl_ms = self.life_ms(t, i);
+            let ttl_ms = self.life_ms(now, t, i);
             return Decision { first, ttl_ms, ..self.tenants[t].answer(Code::AllowSame, Detail::None) };
         }
         if older || (!self.listing && self.tenants[t].buried(now, id, a.node, a.stamp())) {
@@ -465,7 +461,7 @@ impl Model {
             None => seats.push(Seat { subject: subject.into(), group: group.into(), linger_until: None }),
         }
         let last = self.tenants[t].sessions.len() - 1;
-        let ttl_ms = self.life_ms(t, last);
+        let ttl_ms = self.life_ms(now, t, last);
         Decision { ttl_ms, ..self.tenants[t].answer(code, Detail::None) }
     }
 
@@ -482,7 +478,7 @@ impl Model {
         if let Some(i) = t.find(&id) {
             let s = &mut t.sessions[i];
             let elsewhere = r.node.is_some() && r.node != s.node.as_deref();
-            if elsewhere || late(s, r.node, r.stamp()) {
+            if elsewhere || late(s, r.node, r.epoch, r.seq) {
                 return t.answer(Code::IgnoreStale, Detail::None);
             }
             let outbound_call = s.counts && s.kind == Kind::Call && s.direction == Some(Direction::Outbound);
@@ -504,8 +500,8 @@ impl Model {
 }
 
 /// Whether a message of the session's own node is older than the last one applied to it (G5).
-pub(crate) fn late(s: &Session, node: Option<&str>, message: Option<Stamp>) -> bool {
-    let (Some(message), Some(epoch)) = (message, s.epoch) else { return false };
-    let older = message.epoch < epoch || (message.epoch == epoch && s.seq.is_some_and(|seq| message.seq < seq));
-    s.node.as_deref() == node && older
+pub(crate) fn late(s: &Session, node: Option<&str>, epoch: Option<u64>, seq: Option<u64>) -> bool {
+    let (Some(epoch), Some(own)) = (epoch, s.epoch) else { return false };
+    let seqs = seq.zip(s.seq);
+    s.node.as_deref() == node && (epoch < own || (epoch == own && seqs.is_some_and(|(seq, own)| seq < own)))
 }

@@ -65,7 +65,7 @@ impl Model {
             if s.counts && s.subject != subject {
                 return one(0, 0, 1);
             }
-            let newer = late(s, a.node, Some(stamp));
+            let newer = late(s, a.node, Some(stamp.epoch), Some(stamp.seq));
             let (epoch, seq) = (s.epoch, s.seq);
             Model::renew(s, now.uptime_ms, &Acquire { seq: Some(stamp.seq), ..a.clone() }, true);
             if newer {
@@ -87,7 +87,7 @@ impl Model {
     }
 
     /// When a session ends by time-out.
-    fn time_out(t: &Tenant, s: &Session) -> Option<u64> {
+    pub(crate) fn time_out(t: &Tenant, s: &Session) -> Option<u64> {
         let offline = t.policy.mobile_offline_ms;
         match s.kind {
             Kind::Mobile => (offline > 0).then_some(s.renewed + offline),
@@ -330,6 +330,9 @@ impl Machine for Model {
                 (t.policy, t.pool) = (self.plan.unknown.clone(), None);
                 t.reserve.clear();
             }
+            let reserve = &t.reserve;
+            let named = |group: &Name| reserve.iter().any(|(name, _)| name == group);
+            t.seats.iter_mut().filter(|s| !named(&s.group)).for_each(|s| s.group = Name::default());
             t.drain_at = (t.standing == Standing::Ended).then_some(now + t.policy.end_drain_ms);
             for s in &mut t.sessions {
                 (s.renewed, s.restored) = (now, s.kind != Kind::Mobile);
