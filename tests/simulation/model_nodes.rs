@@ -232,7 +232,7 @@ impl Machine for Model {
         sessions: &[Acquire<'_>],
     ) -> Result<Listed, Refused> {
         let n = self.current(node, epoch)?;
-        (n.seen, n.greeted) = (Some(now.uptime_ms), true);
+        (n.seen, n.greeted, n.written) = (Some(now.uptime_ms), true, true);
         let at = Stamp { epoch, seq };
         let mut sum = Listed::default();
         let mut listed: Vec<(usize, Name)> = Vec::new();
