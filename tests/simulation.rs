@@ -13,6 +13,8 @@ mod model_nodes;
 mod op;
 #[path = "simulation/real.rs"]
 mod real;
+#[path = "simulation/shrink.rs"]
+mod shrink;
 #[path = "simulation/workload.rs"]
 mod workload;
 

@@ -13,7 +13,7 @@ use crate::workload::ends;
 
 /// What a step was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
+pub(crate) enum Answer {
     Silence,
     Decided(Decision),
     Faulty(&'static str),
@@ -32,7 +32,7 @@ fn decided(answer: Result<Decision, Fault>) -> Answer {
     }
 }
 
-fn apply(machine: &mut dyn Machine, now: Now, op: &Op) -> Answer {
+pub(crate) fn apply(machine: &mut dyn Machine, now: Now, op: &Op) -> Answer {
     match op {
         Op::Acquire(ask) => decided(machine.acquire(now, &ask.message())),
         Op::Release(give) => decided(Ok(machine.release(now, &give.message()))),

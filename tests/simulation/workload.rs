@@ -85,6 +85,34 @@ impl Senders {
         op
     }
 
+    /// Follows a step that was chosen elsewhere: epochs and numbers go on, and it may come again late.
+    pub(crate) fn saw(&mut self, op: &Op) {
+        let (node, epoch, seq) = match op {
+            Op::Acquire(ask) => (ask.node, ask.epoch, ask.seq),
+            Op::Release(give) => (give.node, give.epoch, give.seq),
+            Op::Hello { node, epoch } => (Some(*node), Some(*epoch), None),
+            Op::Inventory { node, epoch, seq, .. } => (Some(*node), Some(*epoch), Some(*seq)),
+            Op::Install(config) => {
+                self.config = *config;
+                return;
+            }
+            Op::Entitle { tenant, standing, seats } => {
+                self.config.tenants[*tenant] = Some(Entitled { standing: *standing, seats: *seats });
+                return;
+            }
+            _ => return,
+        };
+        if let (Some(node), Some(epoch)) = (node, epoch) {
+            if epoch > self.epochs[node] {
+                (self.epochs[node], self.seqs[node]) = (epoch, 0);
+            }
+            self.seqs[node] = self.seqs[node].max(seq.unwrap_or(0));
+        }
+        if self.bag.len() < 8 {
+            self.bag.push(op.clone());
+        }
+    }
+
     fn fresh(&mut self, rng: &mut Rng, model: &Model, now: u64) -> Op {
         let node = rng.usize(..NODES.len());
         let epoch = self.epoch(rng, node);
