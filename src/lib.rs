@@ -1,4 +1,33 @@
-//! usherd: decides in real time who may take a concurrent-user licence.
+//! usherd decides in real time whether a phone-system user may take a concurrent-user licence.
+//!
+//! **The engine decides, the daemon acts.** Layers, top down; imports point down only, and a test reads them:
+//!
+//! | layer | what it does | what it never does |
+//! |---|---|---|
+//! | [`cli`] | asks a running daemon, or reads its files | decide |
+//! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
+//! | [`engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
+//! | [`subscription`] | what a contract allows at an instant | the same |
+//!
+//! Read in this order: [`engine::session`] (the nouns), `engine/rules.rs` (which session counts),
+//! `engine/seats.rs` (the seat word), `engine/table.rs` (the table and its locks), `engine/decide.rs` (the
+//! order of checks), then [`daemon::start`] and [`daemon::api`].
+//!
+//! What never happens, mostly absences (letters and numbers are those of the rule book):
+//! - an inbound or emergency call is denied (V3, I8);
+//! - a live call is ended for want of a licence (V4);
+//! - a subject holds two seats, or a seat without a claim that does not linger (V1, A2);
+//! - a seat that was released cannot be taken by the next who asks (I3);
+//! - a message has an effect twice, or a late one touches something newer (V5, I18);
+//! - an answer goes out before what was decided is as durable as was asked for (I11);
+//! - a part of a configuration takes effect (I20).
+//!
+//! Two choices that differ from what one might expect, and why:
+//! - Every tenant has its own striped table instead of all sharing one concurrent map: a list, a scrape or an
+//!   export of one tenant reads only its own lines, whole tenants can be moved, and tenants cannot collide.
+//! - Node names and tenants are behind an atomically swapped map, because they are read on every message and
+//!   change seldom: reading them writes to no shared cache line.
+
 pub mod cli;
 pub mod daemon;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! What is logged, how it looks, and how that is changed while the daemon runs.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,7 +69,8 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogControl, String> {
     let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
     let (layer, handle) = reload::Layer::new(parsed);
     let registry = tracing_subscriber::registry().with(layer);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(true);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(true).with_ansi(colour);
     let started = match format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(lines).try_init(),
