@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use connection::Connection;
 use failure::{Failure, OK, USAGE};
@@ -149,7 +149,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
             screen.write(&line).map(|()| code)
         }
         Verb::Journal(arguments) => journal::journal(arguments, main, screen),
-        Verb::Completions { shell } => shell::completions(*shell, screen),
-        Verb::Man { folder } => shell::man(folder.as_deref(), screen),
+        Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
+        Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),
     }
 }
