@@ -69,7 +69,7 @@ impl Office {
 
     fn stop(&mut self) {
         let mut child = self.child.take().unwrap();
-        let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        let killed = Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status().unwrap();
         assert!(killed.success());
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", std::fs::read_to_string(self.path("log")).unwrap());
     }

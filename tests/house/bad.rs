@@ -1,0 +1,175 @@
+//! Small trees that break one rule each: the test of the test.
+
+use super::rules::{Exceptions, check};
+use super::tree::Tree;
+
+const MANIFEST: &str = "[dependencies]\ntokio = \"1\"\nchrono = \"0.4\"\nserde = \"1\"\nparking_lot = \"1\"\n\
+    hyper-util = \"1\"\narc-swap = \"1\"\nlibc = \"1\"\n";
+const NONE: Exceptions = Exceptions { cycles: &[], long_files: &[] };
+
+fn findings(files: &[(&str, &str)], exceptions: &Exceptions) -> Vec<String> {
+    let with_sentence =
+        |text: &str| if text.starts_with("RAW ") { text[4..].to_owned() } else { format!("//! It is.\n{text}\n") };
+    let files = files.iter().map(|(name, text)| ((*name).to_owned(), with_sentence(text)));
+    check(&Tree::new(files, MANIFEST), exceptions).iter().map(ToString::to_string).collect()
+}
+
+/// One file each that must be refused, and a part of what must be said of it.
+const BAD: &[(&str, &str, &str)] = &[
+    ("src/engine/a.rs", "use crate::daemon::clock;", "imports point down"),
+    ("src/engine/a.rs", "use super::super::daemon::clock;", "imports point down"),
+    ("src/engine/a.rs", "fn f() { crate::daemon::clock::f(); }", "imports point down"),
+    ("src/engine/a.rs", "use crate::{engine, daemon::{clock}};", "imports point down"),
+    ("src/engine/a.rs", "use crate::subscription::x;", "imports point down"),
+    ("src/subscription/a.rs", "use crate::engine::x;", "imports point down"),
+    ("src/subscription/a.rs", "mod m { use super::super::super::engine::x; }", "imports point down"),
+    ("src/daemon/a.rs", "use crate::cli::x;", "imports point down"),
+    ("src/main.rs", "fn main() { usherd::engine::f() }", "imports point down"),
+    ("src/engine/a.rs", "use std::fs;", "without I/O or clock"),
+    ("src/engine/a.rs", "use std::{fmt, time::{Duration, Instant}};", "without I/O or clock"),
+    ("src/engine/a.rs", "fn f() { ::std::env::var(\"X\"); }", "without I/O or clock"),
+    ("src/engine/a.rs", "fn f() { std::thread::yield_now(); }", "without I/O or clock"),
+    ("src/engine/a.rs", "fn f(x: u8) { match x { 0 => std::process::abort(), _ => {} } }", "without I/O or clock"),
+    ("src/engine/a.rs", "fn f() -> std::io::Error { g() }", "without I/O or clock"),
+    ("src/engine/a.rs", "use std::*;", "without I/O or clock"),
+    ("src/engine/a.rs", "use core::time::Duration;", "without I/O or clock"),
+    ("src/subscription/a.rs", "use std::process::exit as leave;", "without I/O or clock"),
+    ("src/engine/a.rs", "use tokio::sync::watch;", "without I/O or clock"),
+    ("src/engine/a.rs", "#[derive(serde::Serialize)] struct S;", "without I/O or clock"),
+    ("src/engine/a.rs", "use chrono::Utc;", "without I/O or clock"),
+    ("src/subscription/a.rs", "use serde::Serialize;", "without I/O or clock"),
+    ("src/subscription/a.rs", "use arc_swap::ArcSwap;", "without I/O or clock"),
+    ("src/cli/a.rs", "use arc_swap::ArcSwap;", "few dependencies"),
+    ("src/daemon/a.rs", "fn f() { libc::getpid(); }", "few dependencies"),
+    ("src/main.rs", "use tokio::runtime;", "few dependencies"),
+    ("src/engine/a.rs", "use std::sync::atomic::AtomicU64;", "model checkers"),
+    ("src/engine/a.rs", "use std::sync::{Arc, Mutex};", "model checkers"),
+    ("src/engine/a.rs", "use parking_lot::Mutex;", "model checkers"),
+    ("src/engine/a.rs", "static X: std::sync::OnceLock<u8> = y;", "model checkers"),
+    ("src/daemon/a.rs", "fn f() { let x = std::time::Instant::now(); }", "only src/daemon/clock.rs"),
+    ("src/daemon/a.rs", "use chrono::Utc; fn f() { Utc::now(); }", "only src/daemon/clock.rs"),
+    ("src/daemon/a.rs", "fn f() { SystemTime::now(); }", "only src/daemon/clock.rs"),
+    ("src/cli/a.rs", "use tokio::time::Instant; fn f() { Instant::now(); }", "only src/daemon/clock.rs"),
+    ("src/cli/a.rs", "fn f() { chrono::Local::now(); }", "only src/daemon/clock.rs"),
+    ("src/daemon/a.rs", "fn f() { rustix::time::clock_gettime(x); }", "only src/daemon/clock.rs"),
+    ("src/daemon/a.rs", "fn f() { NotifyState::monotonic_usec_now(); }", "only src/daemon/clock.rs"),
+    ("src/extra/a.rs", "fn f() {}", "is no layer of this house"),
+    ("src/extra.rs", "fn f() {}", "is no layer of this house"),
+    ("src/daemon/util.rs", "fn f() {}", "without a reason"),
+    ("src/daemon/helper/a.rs", "fn f() {}", "without a reason"),
+    ("src/daemon/a.rs", "mod types { fn f() {} }", "without a reason"),
+    ("src/daemon/a.rs", "RAW fn f() {}", "does not open with"),
+    ("src/daemon/a.rs", "RAW // It is.\nfn f() {}", "does not open with"),
+    ("src/daemon/a.rs", "fn f() { unsafe { g() } }", "no unsafe of our own"),
+    ("src/daemon/a.rs", "fn f() { todo!() }", "is not merged"),
+    ("src/daemon/a.rs", "fn f() { unimplemented!(\"x\") }", "is not merged"),
+    ("src/daemon/a.rs", "#[cfg(test)] mod tests { #[test] #[ignore] fn f() {} }", "proves nothing"),
+    ("src/daemon/a.rs", "#[cfg(test)] mod tests { #[test] #[ignore = \"slow\"] fn f() {} }", "proves nothing"),
+];
+
+const AROUND: &[(&str, &str)] = &[
+    ("src/lib.rs", "pub mod daemon; pub mod engine; pub mod subscription; pub mod cli;"),
+    ("src/engine/mod.rs", "mod a; pub fn x() {}"),
+    ("src/subscription/mod.rs", "mod a; pub fn x() {}"),
+    ("src/daemon/mod.rs", "pub mod clock; mod a;"),
+    ("src/daemon/clock.rs", "pub fn f() { Instant::now(); SystemTime::now(); }"),
+    ("src/cli/mod.rs", "mod a; pub fn x() {}"),
+];
+
+#[test]
+fn every_bad_file_is_refused_for_its_reason() {
+    assert_eq!(findings(AROUND, &NONE), Vec::<String>::new(), "the house around them is in order");
+    for (name, text, expected) in BAD {
+        let mut files = AROUND.to_vec();
+        files.push((name, text));
+        let found = findings(&files, &NONE);
+        assert!(found.iter().any(|f| f.contains(expected) && f.starts_with(name)), "{name}: {text}\n{found:#?}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_refused() {
+    for (name, text) in [
+        ("src/engine/a.rs", "use std::sync::Arc; use arc_swap::ArcSwap; use super::x; use std::collections::HashMap;"),
+        ("src/engine/sync.rs", "pub(crate) use std::sync::atomic::AtomicU64; pub(crate) use parking_lot::Mutex;"),
+        ("src/engine/a.rs", "fn f() { if cfg!(feature = \"canary-x\") {\n std::thread::yield_now();\n } }"),
+        ("src/engine/a.rs", "// use std::fs;\n/* todo!() unsafe */ const S: &str = \"use std::fs; unsafe\";"),
+        (
+            "src/engine/a.rs",
+            "#[cfg(test)] mod tests { use std::time::Instant; fn f() { Instant::now(); crate::daemon::clock::f(); } }",
+        ),
+        ("src/engine/a.rs", "mod m { use super::y; } fn y() {}"),
+        ("src/engine/a.rs", "enum E { A } use E::A; fn f(fs: u8) { time::x(); }"),
+        ("src/subscription/a.rs", "use chrono::{DateTime, Utc}; fn f(now: DateTime<Utc>) {}"),
+        ("src/daemon/a.rs", "use tokio::time::Instant; fn f() { Instant::now(); }"),
+        ("src/daemon/a.rs", "use std::fs; use crate::engine::x; use crate::subscription; use hyper_util::rt;"),
+        ("src/cli/a.rs", "use crate::daemon::clock; use crate::engine;"),
+        ("src/main.rs", "fn main() { usherd::cli::x() }"),
+    ] {
+        let mut files = AROUND.to_vec();
+        files.push((name, text));
+        assert_eq!(findings(&files, &NONE), Vec::<String>::new(), "{name}: {text}");
+    }
+}
+
+/// Trees whose files need each other in a circle.
+#[test]
+fn circles_are_found_however_they_are_written() {
+    let around = |files: &[(&'static str, &'static str)]| findings(&[AROUND, files].concat(), &NONE);
+    for files in [
+        &[("src/daemon/a.rs", "use super::b::y;"), ("src/daemon/b.rs", "use crate::daemon::a::x;")][..],
+        &[("src/daemon/a.rs", "fn f() { super::b::y() }"), ("src/daemon/b.rs", "use super::{a};")],
+        &[
+            ("src/daemon/a.rs", "use super::b::y;"),
+            ("src/daemon/b.rs", "use super::c;"),
+            ("src/daemon/c.rs", "use super::a::*;"),
+        ],
+        // The face of a folder hides nothing: the name comes from the child.
+        &[
+            ("src/daemon/h/mod.rs", "mod deep; pub use deep::Thing;"),
+            ("src/daemon/h/deep.rs", "use crate::daemon::a::x; pub struct Thing;"),
+            ("src/daemon/a.rs", "use super::h::Thing; pub fn x() {}"),
+        ],
+        // The same through a glob, for a name that a macro makes.
+        &[
+            ("src/daemon/h/mod.rs", "mod deep; pub use deep::*;"),
+            ("src/daemon/h/deep.rs", "use crate::daemon::a::x; words! { Thing { A } }"),
+            ("src/daemon/a.rs", "use super::h::Thing; pub fn x() {}"),
+        ],
+        // A mod.rs that uses its child, which uses what the mod.rs defines.
+        &[
+            ("src/daemon/h/mod.rs", "mod deep; use deep::Thing; pub struct Own; fn f(x: Thing) {}"),
+            ("src/daemon/h/deep.rs", "use super::Own; pub struct Thing;"),
+        ],
+    ] {
+        let found = around(files);
+        assert!(found.iter().any(|finding| finding.contains("needs itself")), "{files:?}\n{found:#?}");
+    }
+    let face = [
+        ("src/daemon/h/mod.rs", "mod deep; pub use deep::Thing; pub struct Own;"),
+        ("src/daemon/h/deep.rs", "use super::Own; pub struct Thing;"),
+    ];
+    assert_eq!(around(&face), Vec::<String>::new(), "to pass a name on is no need");
+}
+
+#[test]
+fn exceptions_hold_for_what_they_name_and_no_longer_than_needed() {
+    let circle = [("src/daemon/a.rs", "use super::b::y;"), ("src/daemon/b.rs", "use super::a::x;")];
+    let files = [AROUND, &circle].concat();
+    let allowed = Exceptions { cycles: &[("src/daemon/b.rs", "src/daemon/a.rs", "a reason")], ..NONE };
+    assert_eq!(findings(&files, &allowed), Vec::<String>::new());
+    let stale = findings(AROUND, &allowed);
+    assert!(stale[0].contains("take it off the list"), "{stale:#?}");
+    let long = "fn f() {}\n".repeat(600);
+    let files = [AROUND, &[("src/daemon/a.rs", long.as_str())]].concat();
+    assert!(findings(&files, &NONE)[0].contains("lines without tests"));
+    let enough = Exceptions { long_files: &[("src/daemon/a.rs", 602)], ..NONE };
+    assert_eq!(findings(&files, &enough), Vec::<String>::new());
+    let grown = Exceptions { long_files: &[("src/daemon/a.rs", 600)], ..NONE };
+    assert!(findings(&files, &grown)[0].contains("602 lines"), "{:?}", findings(&files, &grown));
+    let tests = format!("#[cfg(test)]\nmod tests {{\n{long}}}");
+    let files = [AROUND, &[("src/daemon/a.rs", tests.as_str())]].concat();
+    assert_eq!(findings(&files, &NONE), Vec::<String>::new(), "tests do not count");
+    let files = [AROUND, &[("src/daemon/a.rs", "fn f() {}")]].concat();
+    assert!(findings(&files, &enough)[0].contains("short enough"));
+}

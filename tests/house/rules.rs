@@ -1,0 +1,301 @@
+//! The rules of the house, each with its reason.
+
+use super::cycles::{cycles, edges};
+use super::paths::{How, Path};
+use super::tree::{File, Target, Tree};
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// File and line.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// Why it is.
+    pub why: &'static str,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}\n    because {}", self.place, self.what, self.why)
+    }
+}
+
+/// What is put up with, and until when it is counted.
+pub struct Exceptions {
+    /// Imports that close a circle: from, to, reason.
+    pub cycles: &'static [(&'static str, &'static str, &'static str)],
+    /// Files over the limit, and the number of lines that they may not exceed: they may only shrink.
+    pub long_files: &'static [(&'static str, usize)],
+}
+
+/// Longest file, in lines without tests.
+pub const FILE_LINES_MAX: usize = 500;
+
+/// Layers from the top: which others each may import.
+const LAYERS: [(&str, &[&str]); 6] = [
+    ("main", &["cli"]),
+    ("lib", &["cli", "daemon", "engine", "subscription"]),
+    ("cli", &["cli", "daemon", "engine", "subscription"]),
+    ("daemon", &["daemon", "engine", "subscription"]),
+    ("engine", &["engine"]),
+    ("subscription", &["subscription"]),
+];
+
+/// Crates that a layer may use. A new one earns its place here, with a reason in `Cargo.toml`.
+const CRATES: [(&str, &[&str]); 6] = [
+    ("main", &[]),
+    ("lib", &[]),
+    (
+        "cli",
+        &[
+            "bytes",
+            "chrono",
+            "clap",
+            "clap_complete",
+            "clap_mangen",
+            "http",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "serde_json",
+            "tokio",
+            "toml",
+        ],
+    ),
+    (
+        "daemon",
+        &[
+            "annotate_snippets",
+            "arc_swap",
+            "bytes",
+            "chrono",
+            "chrono_tz",
+            "crc32c",
+            "fastrand",
+            "foldhash",
+            "hashbrown",
+            "http",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "itoa",
+            "listenfd",
+            "notify",
+            "parking_lot",
+            "prometheus",
+            "rustix",
+            "rustls",
+            "sd_notify",
+            "serde",
+            "serde_json",
+            "serde_spanned",
+            "sha2",
+            "socket2",
+            "strsim",
+            "subtle",
+            "tokio",
+            "tokio_rustls",
+            "toml",
+            "tracing",
+            "tracing_subscriber",
+        ],
+    ),
+    ("engine", &["arc_swap", "compact_str", "dashmap", "foldhash", "hashbrown", "parking_lot"]),
+    ("subscription", &["chrono", "chrono_tz", "compact_str"]),
+];
+
+/// Parts of the standard library that wait, read, write, or tell the time.
+const IMPURE: [&str; 8] = ["env", "fs", "io", "net", "os", "process", "thread", "time"];
+/// What decides an order between threads.
+const SYNCHRONIZING: [&str; 10] =
+    ["atomic", "Mutex", "RwLock", "Condvar", "Barrier", "Once", "OnceLock", "LazyLock", "mpsc", "mpmc"];
+const CLOCKS: [&str; 4] = ["Instant", "SystemTime", "Utc", "Local"];
+const VAGUE_NAMES: [&str; 12] = [
+    "util",
+    "utils",
+    "helper",
+    "helpers",
+    "common",
+    "type",
+    "types",
+    "constant",
+    "constants",
+    "manager",
+    "managers",
+    "misc",
+];
+
+const WHY_LAYERS: &str =
+    "imports point down: main -> cli -> daemon -> engine | subscription, which know nothing of each other";
+const WHY_PURE: &str =
+    "the engine decides and the daemon acts: the same inputs give the same decision, without I/O or clock";
+const WHY_CRATES: &str = "few dependencies, each where it earns its place: tests/house/rules.rs lists them by layer";
+const WHY_SYNC: &str =
+    "model checkers put their own atomics and locks into engine/sync.rs and see only what goes through it";
+const WHY_CLOCK: &str = "time is taken once per request at the edge: only src/daemon/clock.rs reads a clock";
+const WHY_CYCLE: &str =
+    "files that need each other are one file; an order makes each understandable by what is below it";
+const WHY_NAME: &str = "such a module is a place where things go without a reason";
+const WHY_SENTENCE: &str = "a reader should know from the first line whether to read on";
+const WHY_LONG: &str = "a file is read as a whole; beyond 500 lines without tests it is two";
+const WHY_UNSAFE: &str = "no unsafe of our own is a promise of the README";
+const WHY_UNDONE: &str = "what is not done is not merged, and a test that is switched off proves nothing";
+const WHY_EXCEPTION: &str = "an exception that nothing needs any more hides the next one";
+
+/// Checks everything.
+pub fn check(tree: &Tree, exceptions: &Exceptions) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in &tree.files {
+        names_and_size(file, exceptions, &mut findings);
+        imports(tree, file, &mut findings);
+        clocks(file, &mut findings);
+        words(file, &mut findings);
+    }
+    circles(tree, exceptions, &mut findings);
+    findings
+}
+
+fn finding(file: &File, line: usize, what: impl Into<String>, why: &'static str) -> Finding {
+    Finding { place: format!("{}:{line}", file.name), what: what.into(), why }
+}
+
+fn names_and_size(file: &File, exceptions: &Exceptions, findings: &mut Vec<Finding>) {
+    let known = LAYERS.iter().any(|(layer, _)| *layer == file.layer());
+    if !known {
+        let what = format!("`{}` is no layer of this house", file.layer());
+        findings.push(finding(file, 1, what, "a new top-level module names its layer in tests/house/rules.rs first"));
+    }
+    let inline = file.tokens.windows(3).filter(|w| w[0].text == "mod" && w[2].text == "{").map(|w| w[1].text.as_str());
+    for name in file.module.iter().map(String::as_str).chain(inline).filter(|name| VAGUE_NAMES.contains(name)) {
+        findings.push(finding(file, 1, format!("a module is called `{name}`"), WHY_NAME));
+    }
+    if !file.text.starts_with("//! ") {
+        findings.push(finding(file, 1, "the file does not open with a `//!` sentence", WHY_SENTENCE));
+    }
+    let ceiling = exceptions.long_files.iter().find(|(name, _)| *name == file.name).map(|(_, lines)| *lines);
+    if file.lines > ceiling.unwrap_or(FILE_LINES_MAX) {
+        findings.push(finding(file, file.lines, format!("{} lines without tests", file.lines), WHY_LONG));
+    }
+    if ceiling.is_some() && file.lines <= FILE_LINES_MAX {
+        findings.push(finding(file, 1, "is short enough by now; take it off the list of long files", WHY_EXCEPTION));
+    }
+}
+
+fn allowed<'a>(table: &[(&str, &'a [&'a str])], layer: &str) -> &'a [&'a str] {
+    table.iter().find(|(name, _)| *name == layer).map_or(&[], |(_, allowed)| allowed)
+}
+
+fn imports(tree: &Tree, file: &File, findings: &mut Vec<Finding>) {
+    let layer = file.layer();
+    for path in &file.paths {
+        let shown = path.segments.join("::");
+        let mut report = |why| findings.push(finding(file, path.line, format!("`{shown}`"), why));
+        match tree.target(file, path) {
+            Target::File(to) => {
+                if !allowed(&LAYERS, layer).contains(&tree.files[to].layer()) {
+                    report(WHY_LAYERS);
+                }
+            }
+            Target::Crate(segments) => {
+                let name = segments[0].as_str();
+                if !allowed(&CRATES, layer).contains(&name) {
+                    report(if matches!(layer, "engine" | "subscription") { WHY_PURE } else { WHY_CRATES });
+                } else if layer == "engine" && name == "parking_lot" && file.name != "src/engine/sync.rs" {
+                    report(WHY_SYNC);
+                }
+            }
+            Target::Std(segments) if matches!(layer, "engine" | "subscription") => {
+                standard(file, path, &segments, &mut report);
+            }
+            Target::Std(_) | Target::Local => {}
+        }
+    }
+}
+
+fn standard(file: &File, path: &Path, segments: &[String], report: &mut dyn FnMut(&'static str)) {
+    let word = |at: usize| segments.get(at).map_or("", String::as_str);
+    // A glob of the whole library would bring everything along.
+    let everything = word(1) == "*" || (word(1) == "sync" && word(2) == "*");
+    if IMPURE.contains(&word(1)) && !is_canary(file, path) || everything {
+        report(WHY_PURE);
+    }
+    if word(1) == "sync" && SYNCHRONIZING.contains(&word(2)) && file.name != "src/engine/sync.rs" {
+        report(WHY_SYNC);
+    }
+}
+
+/// A known bug that a checker must find may let another thread go first, behind its feature.
+fn is_canary(file: &File, path: &Path) -> bool {
+    let near = file.text.lines().skip(path.line.saturating_sub(8)).take(8.min(path.line));
+    path.how == How::Text
+        && path.segments.join("::") == "std::thread::yield_now"
+        && near.into_iter().any(|line| line.contains("\"canary-"))
+}
+
+fn clocks(file: &File, findings: &mut Vec<Finding>) {
+    if file.name == "src/daemon/clock.rs" {
+        return;
+    }
+    // The runtime's own clock drives its timers, and tests may stop it.
+    let timers = file.layer() == "daemon"
+        && file.paths.iter().any(|path| path.how == How::Import && path.segments.join("::") == "tokio::time::Instant");
+    for window in file.tokens.windows(3) {
+        let word = window[0].text.as_str();
+        let reads = window[1].text == "::" && window[2].text == "now" && CLOCKS.contains(&word);
+        let raw = ["clock_gettime", "gettimeofday", "monotonic_usec_now"].contains(&word);
+        if raw || (reads && !(word == "Instant" && timers)) {
+            findings.push(finding(file, window[0].line, format!("`{word}` reads a clock"), WHY_CLOCK));
+        }
+    }
+}
+
+fn words(file: &File, findings: &mut Vec<Finding>) {
+    for window in file.tokens.windows(3) {
+        let texts = [window[0].text.as_str(), window[1].text.as_str(), window[2].text.as_str()];
+        let line = window[0].line;
+        match texts {
+            ["unsafe", ..] => findings.push(finding(file, line, "`unsafe`", WHY_UNSAFE)),
+            ["todo" | "unimplemented", "!", _] => {
+                findings.push(finding(file, line, format!("`{}!`", texts[0]), WHY_UNDONE));
+            }
+            _ => {}
+        }
+    }
+    undone_tests(&file.name, &file.text, findings);
+}
+
+/// Tests that are switched off, in any file. One that needs a process of its own is not: `tests/run` runs
+/// every test in its own, the ignored ones too. Neither is one that measures and proves nothing.
+pub fn undone_tests(name: &str, text: &str, findings: &mut Vec<Finding>) {
+    for window in super::lexer::tokens(text).windows(3) {
+        let ignored = window[0].text == "#" && window[1].text == "[" && window[2].text == "ignore";
+        let line = window[0].line;
+        let says = |line: &str| line.contains("= \"needs its own process") || line.contains("= \"measures");
+        let excused = || text.lines().nth(line - 1).is_some_and(says);
+        if ignored && !excused() {
+            findings.push(Finding { place: format!("{name}:{line}"), what: "`#[ignore]`".to_owned(), why: WHY_UNDONE });
+        }
+    }
+}
+
+fn circles(tree: &Tree, exceptions: &Exceptions, findings: &mut Vec<Finding>) {
+    let all = edges(tree);
+    let name = |at: usize| tree.files[at].name.as_str();
+    let is_allowed =
+        |from: usize, to: usize| exceptions.cycles.iter().any(|(a, b, _)| *a == name(from) && *b == name(to));
+    let strict =
+        all.iter().filter(|((from, to), _)| !is_allowed(*from, *to)).map(|(edge, line)| (*edge, *line)).collect();
+    for way in cycles(&strict) {
+        let steps: Vec<String> = way.windows(2).map(|w| format!("{}:{}", name(w[0]), strict[&(w[0], w[1])])).collect();
+        let what = format!("needs itself: {} -> {}", steps.join(" -> "), name(way[0]));
+        findings.push(Finding { place: name(way[0]).to_owned(), what, why: WHY_CYCLE });
+    }
+    for (from, to, _) in exceptions.cycles {
+        let still = all.keys().any(|(a, b)| name(*a) == *from && name(*b) == *to);
+        if !still {
+            let what = format!("does not import {to} any more; take it off the list of cycles");
+            findings.push(Finding { place: (*from).to_owned(), what, why: WHY_EXCEPTION });
+        }
+    }
+}
