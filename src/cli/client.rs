@@ -271,7 +271,7 @@ impl Reply {
         }
         let mend = match self.status {
             StatusCode::UNAUTHORIZED => "give a token of a role that may do this: --token-file FILE or USHERD_TOKEN",
-            StatusCode::SERVICE_UNAVAILABLE => "it is starting, stopping or overloaded: `usherd status` says which",
+            StatusCode::SERVICE_UNAVAILABLE => "it is starting, stopping or overloaded; try again in a moment",
             StatusCode::TOO_MANY_REQUESTS => "wait a minute; too many wrong tokens came from this address",
             _ => "",
         };

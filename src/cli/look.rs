@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::client::{Ask, Client, encoded, with_query};
-use super::failure::{FAILED, Failure, OK};
+use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
 use crate::engine::Kind;
 
@@ -79,8 +79,16 @@ pub fn kind_words() -> clap::builder::PossibleValuesParser {
 /// # Errors
 /// It cannot be asked.
 pub fn status(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    let overview = client.ask_ok(&Ask::get("/v1/overview"))?;
     let ready = client.ask(&Ask::get("/readyz?verbose"))?;
+    let not_ready = || {
+        let why = String::from_utf8_lossy(&ready.body);
+        Failure::failed(format!("{} is not ready: {}", ready.from, why.trim()))
+    };
+    let overview = client.ask(&Ask::get("/v1/overview"))?;
+    if !overview.status.is_success() {
+        // While it starts there is nothing to look at but this.
+        return Err(if ready.status.is_success() { overview.failure() } else { not_ready() });
+    }
     match screen.format {
         Format::Json => screen.verbatim(&overview.body)?,
         _ => {
@@ -93,11 +101,7 @@ pub fn status(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
             screen.table(&table)?;
         }
     }
-    if ready.status.is_success() {
-        return Ok(OK);
-    }
-    let why = String::from_utf8_lossy(&ready.body);
-    Err(Failure { code: FAILED, ..Failure::failed(format!("it is not ready: {}", why.trim())) })
+    if ready.status.is_success() { Ok(OK) } else { Err(not_ready()) }
 }
 
 /// All tenants, or all about one.

@@ -151,6 +151,9 @@ fn the_state_of_the_daemon_decides_the_exit_code() {
     let daemon = Canned::with(&[("GET /v1/overview", 200, "{}"), ("GET /readyz?verbose", 503, "recovering")]);
     let (_, err) = ask(&daemon, &["status"], 1);
     assert!(err.contains("not ready: recovering"), "{err}");
+    let daemon = Canned::with(&[("GET /v1/overview", 503, "{}"), ("GET /readyz?verbose", 503, "reading the journal")]);
+    let (_, err) = ask(&daemon, &["status"], 1);
+    assert!(err.contains("not ready: reading the journal"), "{err}");
 }
 
 #[test]
