@@ -8,8 +8,10 @@ const MANIFEST: &str = "[dependencies]\ntokio = \"1\"\nchrono = \"0.4\"\nserde =
 const NONE: Exceptions = Exceptions { cycles: &[], long_files: &[] };
 
 fn findings(files: &[(&str, &str)], exceptions: &Exceptions) -> Vec<String> {
-    let with_sentence =
-        |text: &str| if text.starts_with("RAW ") { text[4..].to_owned() } else { format!("//! It is.\n{text}\n") };
+    let with_sentence = |text: &str| match text.strip_prefix("RAW ") {
+        Some(raw) => raw.to_owned(),
+        None => format!("//! It is.\n{text}\n"),
+    };
     let files = files.iter().map(|(name, text)| ((*name).to_owned(), with_sentence(text)));
     check(&Tree::new(files, MANIFEST), exceptions).iter().map(ToString::to_string).collect()
 }
