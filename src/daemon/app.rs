@@ -21,7 +21,7 @@ use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::{Committer, Local, TurnWriter};
 use crate::daemon::log::LogControl;
 use crate::daemon::metrics::{HistogramStats, Metrics};
-use crate::daemon::reload::Request as ReloadRequest;
+use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::text::rfc3339;
 use crate::engine::{Engine, Name, Now, TenantView};
 

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chrono::DateTime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 
@@ -20,7 +18,10 @@ use crate::daemon::journal::{
 };
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::recorder::Recorder;
-use crate::daemon::reload::{self, Request};
+use crate::daemon::reload;
+use crate::daemon::reload_request::Request;
+use crate::daemon::signals::{Asked, Signals};
+use crate::daemon::text::utc;
 use crate::daemon::{notify, selfcheck};
 use crate::engine::{Changes, GoneRecord, Name, Now, RestoredTombstone, SessionRecord};
 
@@ -471,40 +472,6 @@ fn checkpoint(app: &App, committer: &Committer<Journal>) {
     }
 }
 
-/// What a signal asks for.
-enum Asked {
-    Stop,
-    Reload,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> Option<Self> {
-        let listen = || -> std::io::Result<Self> {
-            Ok(Signals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                hang_up: signal(SignalKind::hangup())?,
-            })
-        };
-        listen().inspect_err(|error| tracing::error!(%error, "signals cannot be heard")).ok()
-    }
-
-    async fn next(signals: &mut Option<Self>) -> Asked {
-        let Some(signals) = signals else { return std::future::pending().await };
-        tokio::select! {
-            _ = signals.terminate.recv() => Asked::Stop,
-            _ = signals.interrupt.recv() => Asked::Stop,
-            _ = signals.hang_up.recv() => Asked::Reload,
-        }
-    }
-}
-
 fn by_signal() -> Request {
     Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor: "SIGHUP".to_owned(), reply: None }
 }
@@ -518,8 +485,4 @@ async fn tick(interval: &mut Option<tokio::time::Interval>) {
 
 fn next_change(config: &config::Config, now: Now) -> Option<i64> {
     config.next_change_at(utc(now)).map(|at| at.timestamp_millis())
-}
-
-fn utc(now: Now) -> DateTime<chrono::Utc> {
-    DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default()
 }

@@ -2,60 +2,26 @@
 
 use std::sync::Arc;
 
-use chrono::DateTime;
-use tokio::sync::oneshot;
-
 use crate::daemon::app::{App, Knobs};
-use crate::daemon::config::{self, Config, Diff, Disk, Rejection, TenantSeries, Word as _};
+use crate::daemon::config::{self, Config, Disk, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, Credential, FailureLimit, Role, TokenHash};
 use crate::daemon::journal::{Audit, AuditKind};
-use crate::daemon::metrics::{ReloadResult, ReloadTrigger, TenantExport, TenantMode};
+use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
 use crate::daemon::recorder::Recorder;
+use crate::daemon::reload_request::{Applied, Outcome, Request};
+use crate::daemon::text::utc;
 use crate::engine::Now;
-
-/// Reloads that may wait; one more is refused.
-pub const QUEUE_MAX: usize = 16;
-
-/// Somebody wants the files read again.
-#[derive(Debug)]
-pub struct Request {
-    /// Why.
-    pub trigger: ReloadTrigger,
-    /// Also where it drops much (DESIGN 5).
-    pub force: bool,
-    /// Only tell what it would do.
-    pub dry_run: bool,
-    /// Who, for the audit trail.
-    pub actor: String,
-    /// Where the outcome is waited for.
-    pub reply: Option<oneshot::Sender<Outcome>>,
-}
-
-/// What came of a reload.
-pub type Outcome = Result<Applied, Rejection>;
-
-/// A reload that was not rejected.
-#[derive(Clone, Debug)]
-pub struct Applied {
-    /// What changed, or would.
-    pub diff: Diff,
-    /// Whether not a byte of the files is another.
-    pub unchanged: bool,
-    /// Of the configuration in force, or that would be.
-    pub hash: String,
-}
 
 /// Reads, compares and takes up; runs on a thread that decides nothing.
 pub fn reload(app: &App, request: &Request) -> Outcome {
     let now = app.now();
-    let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
     let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
     if request.dry_run {
-        let plan = app.running.plan(&Disk, utc, request.force, held)?;
+        let plan = app.running.plan(&Disk, utc(now), request.force, held)?;
         return Ok(Applied { hash: plan.config.hash.clone(), diff: plan.diff, unchanged: plan.unchanged });
     }
-    let done = app.running.reload(&Disk, utc, request.force, held, |reload| {
+    let done = app.running.reload(&Disk, utc(now), request.force, held, |reload| {
         take_up(app, now, &reload.config);
         keep(&reload.config);
     });
@@ -84,8 +50,7 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
 
 /// Gives the engine the plan of a configuration at an instant; what ended by it goes to the journal.
 pub fn install(app: &App, now: Now, config: &Config) {
-    let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
-    let plan = config.plan(utc);
+    let plan = config.plan(utc(now));
     let shard = app.metrics.shard();
     match app.writer() {
         None => app.engine.install(now, plan, &mut ()),

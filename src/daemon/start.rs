@@ -30,7 +30,7 @@ use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
 use crate::daemon::log;
 use crate::daemon::metrics::{BuildInfo, Metrics};
-use crate::daemon::reload;
+use crate::daemon::{reload, reload_request};
 use crate::daemon::sockets::{Passed, Socket};
 use crate::engine::Engine;
 
@@ -124,7 +124,7 @@ impl Daemon {
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
         let workers = workers(&boot.config);
         let sites = bind(&boot.config, options.passed, workers)?;
-        let (reloads, reload_requests) = mpsc::channel(reload::QUEUE_MAX);
+        let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
         let app = Arc::new(app(boot, &options.clock, &sites, reloads, log, workers)?);
         let (stop, stopped) = watch::channel(false);
         let (ready_sender, ready) = watch::channel(false);
@@ -337,7 +337,7 @@ fn app(
     boot: Boot,
     clock: &Arc<dyn Clock>,
     sites: &[Site],
-    reloads: mpsc::Sender<reload::Request>,
+    reloads: mpsc::Sender<reload_request::Request>,
     log: Option<log::LogControl>,
     workers: usize,
 ) -> Result<App, StartError> {

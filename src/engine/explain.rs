@@ -115,7 +115,7 @@ impl Engine {
     fn known(&self, now: Now, slot: &Slot, message: &Acquire<'_>, subject: &str, session: &str, trace: &mut Trace) -> Option<(Code, Detail)> {
         let directory = self.nodes.directory();
         let node = message.node.and_then(|name| directory.find(name));
-        let index = node.map_or(super::table::NO_NODE, |node| node.index);
+        let index = node.map_or(super::entry::NO_NODE, |node| node.index);
         let past = node.is_some_and(|node| node.is_past(message.epoch));
         let stamp: Option<Stamp> = message.stamp();
         let tenant = &slot.tenant;

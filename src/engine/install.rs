@@ -3,12 +3,14 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::decide::{End, end_session, put, watch};
+use super::ending::{End, end_session, put, watch};
+use super::entry::{Flags, Life, NEVER, NO_NODE, Session, Stripe};
 use super::gate::{Pool, PoolState};
 use super::plan::{Entitled, Plan};
-use super::session::{Changes, Code, Direction, Kind, Leg, Name, Now, Reason, SessionRecord, Stamp, Standing};
+use super::session::{Changes, Direction, Kind, Name, Now, Reason, SessionRecord, Stamp, Standing};
 use super::sync::{Mutex, Ordering};
-use super::table::{ClaimTerms, Flags, Life, NEVER, NO_NODE, Session, Stripe, SubjectRef, Tenant, lower};
+use super::subjects::SubjectRef;
+use super::table::{ClaimTerms, Tenant, lower};
 use super::{Engine, Slot, World};
 
 /// A tombstone as the journal remembers it.
@@ -336,26 +338,8 @@ impl Engine {
             "" => NO_NODE,
             name => self.nodes.find_or_add(name, self.shared.limits.nodes_max).map_or(NO_NODE, |node| node.index),
         };
-        let mut session = Session {
-            name: from.session.clone(),
-            subject: SubjectRef::NONE,
-            epoch: 0,
-            seq: 0,
-            deadline: now.uptime_ms + from.left_ms,
-            version: from.version,
-            started_utc_ms: now.utc_ms,
-            node,
-            ttl_s: 0,
-            kind: Kind::Call,
-            direction: None,
-            leg: Leg::Originate,
-            device: None,
-            class: None,
-            first: Code::ReleasedNone,
-            life: Life::Tombstone,
-            flags: Flags::default(),
-        };
-        session.set_order(Some(from.stamp.epoch), Some(from.stamp.seq));
+        let mut session = Session::tombstone(&from.session, node, from.stamp, now.uptime_ms + from.left_ms);
+        session.version = from.version;
         put(tenant, &mut stripe, hash, session);
     }
 }

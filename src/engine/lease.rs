@@ -3,11 +3,12 @@
 //! Every tenant and every stripe keeps a lower bound of its deadlines, so that the reaper looks only where
 //! something may be due; a renewal stores its own deadline and touches no queue.
 
-use super::decide::{End, end_session, sweep_tombstones};
+use super::ending::{End, end_session, sweep_tombstones};
+use super::entry::{Life, NEVER, Session, Stripe};
 use super::plan::Timers;
 use super::session::{Changes, Kind, Now, Reason};
 use super::sync::Ordering;
-use super::table::{Life, NEVER, Session, Stripe, Tenant, lower};
+use super::table::{Tenant, lower};
 use super::{Engine, Slot, World};
 
 impl Engine {

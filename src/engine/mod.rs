@@ -5,6 +5,8 @@
 //! [`Now`], and what changed goes out through [`Changes`].
 
 mod decide;
+mod ending;
+mod entry;
 mod explain;
 mod gate;
 mod install;
@@ -15,9 +17,11 @@ mod roster;
 mod rules;
 mod seats;
 pub mod session;
+mod subjects;
 mod sync;
 mod table;
 mod view;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +41,8 @@ use gate::Pool;
 use node::Nodes;
 use rules::Need;
 use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
-use table::{NEVER, Shared, Tally, Tenant};
+use entry::NEVER;
+use table::{Shared, Tally, Tenant};
 
 /// Who decides. One per process; share it by reference.
 #[derive(Debug)]
@@ -210,16 +215,7 @@ impl World {
 
 /// The decision where no tenant is concerned.
 fn nobody(policy: &Policy, code: Code, detail: Detail) -> Decision {
-    Decision {
-        code,
-        detail,
-        first: None,
-        held: 0,
-        quota: Some(0),
-        ttl_ms: None,
-        retry_after_s: policy.retry_after_s,
-        sip_code: policy.sip_code,
-    }
+    decide::answer(policy, code, detail, seats::Word::NOTHING)
 }
 
 /// A name of an unknown tenant in the default tenant's table: never the same as another tenant's (A5, D4).
@@ -275,6 +271,6 @@ mod tests {
 
     #[test]
     fn what_every_message_touches_stays_small() {
-        assert!(size_of::<table::Session>() <= 88, "{}", size_of::<table::Session>());
+        assert!(size_of::<entry::Session>() <= 88, "{}", size_of::<entry::Session>());
     }
 }

@@ -7,7 +7,8 @@ use arc_swap::ArcSwap;
 
 use super::session::Name;
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
-use super::table::{NEVER, Shared, lower};
+use super::entry::NEVER;
+use super::table::{Shared, lower};
 
 const LEASED: u32 = 1;
 const GREETED: u32 = 2;

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::decide::{self, Ask, End, Stored, end_session};
+use super::decide::{Ask, Stored};
+use super::ending::{End, end_entry, end_session};
+use super::entry::{Life, NEVER, Session, Stripe};
 use super::node::Node;
 use super::session::{Acquire, Changes, Kind, Now, Reason, Stamp};
 use super::sync::Ordering;
-use super::table::{Life, NEVER, Session, Stripe, Tenant};
+use super::table::Tenant;
 use super::{Engine, Name, World};
 
 /// What a hello or a goodbye came to.
@@ -304,7 +306,7 @@ impl Engine {
             tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
             linger_until: None,
         };
-        decide::end_entry(&slot.tenant, &directory, stripe, hash, session, &end, changes);
+        end_entry(&slot.tenant, &directory, stripe, hash, session, &end, changes);
         EndOutcome::Done { count: 1 }
     }
 

@@ -25,6 +25,9 @@ const CHANGE_BITS: u32 = 8;
 pub struct Word(u64);
 
 impl Word {
+    /// Nothing held, nothing to hold.
+    pub const NOTHING: Word = Word(0);
+
     /// Subjects that hold a seat (H).
     pub fn held(self) -> u32 {
         (self.0 & FIELD) as u32

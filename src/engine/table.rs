@@ -5,23 +5,17 @@
 //! only. The seat changes *before* the subject's entry appears or goes (RELIABILITY, the trap), all of it
 //! inside the subject's critical section, so that a released seat is grantable as soon as anybody can see it.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
+use super::entry::{NEVER, Stripe};
 use super::gate::{Gate, GroupId, NO_GROUP};
 use super::plan::Limits;
 use super::seats::{Seats, Taken, Terms, Word};
-use super::session::{Class, Code, Detail, Device, Direction, Kind, Leg, Name, Stamp};
+use super::session::{Detail, Kind, Name};
+use super::subjects::{SubjectRef, Subjects, hash_of};
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
-
-/// No deadline.
-pub(crate) const NEVER: u64 = u64::MAX;
-/// No node.
-pub(crate) const NO_NODE: u32 = u32::MAX;
-const NO_SUBJECT: u32 = u32::MAX;
 
 /// What all tenants share.
 #[derive(Debug)]
@@ -59,215 +53,6 @@ impl Tally {
     pub(crate) fn sum(&self, kind: Kind, counts: bool) -> u32 {
         let at = kind as usize * 2 + usize::from(counts);
         self.cells.iter().fold(0u32, |sum, cell| sum.wrapping_add(cell.0[at].load(Ordering::Relaxed)))
-    }
-}
-
-/// In which part of its life an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    Live,
-    /// Its node is lost; the deadline is the end of the grace (G6).
-    Orphan,
-    /// Its node is lost, and its own time runs out before the grace does.
-    OrphanTtl,
-    /// Only its last stamp is remembered (G5).
-    Tombstone,
-}
-
-/// One entry of the table.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) name: Name,
-    pub(crate) subject: SubjectRef,
-    pub(crate) epoch: u64,
-    pub(crate) seq: u64,
-    /// Uptime milliseconds at which it ends by itself; [`NEVER`] where its node's lease is all it has.
-    pub(crate) deadline: u64,
-    pub(crate) version: u64,
-    pub(crate) started_utc_ms: i64,
-    pub(crate) node: u32,
-    /// 0 is none.
-    pub(crate) ttl_s: u32,
-    pub(crate) kind: Kind,
-    pub(crate) direction: Option<Direction>,
-    pub(crate) leg: Leg,
-    pub(crate) device: Option<Device>,
-    pub(crate) class: Option<Class>,
-    pub(crate) first: Code,
-    pub(crate) life: Life,
-    pub(crate) flags: Flags,
-}
-
-/// The yes-or-no facts of a session in one byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(u8);
-
-impl Flags {
-    const COUNTS: u8 = 1;
-    const EXTERNAL: u8 = 2;
-    const EPOCH: u8 = 4;
-    const SEQ: u8 = 8;
-
-    pub(crate) fn new(counts: bool, external: bool) -> Self {
-        Flags((u8::from(counts) * Self::COUNTS) | (u8::from(external) * Self::EXTERNAL))
-    }
-}
-
-impl Session {
-    pub(crate) fn counts(&self) -> bool {
-        self.flags.0 & Flags::COUNTS != 0
-    }
-
-    pub(crate) fn external(&self) -> bool {
-        self.flags.0 & Flags::EXTERNAL != 0
-    }
-
-    pub(crate) fn is_live(&self) -> bool {
-        self.life != Life::Tombstone
-    }
-
-    pub(crate) fn is_orphan(&self) -> bool {
-        matches!(self.life, Life::Orphan | Life::OrphanTtl)
-    }
-
-    pub(crate) fn epoch(&self) -> Option<u64> {
-        (self.flags.0 & Flags::EPOCH != 0).then_some(self.epoch)
-    }
-
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        (self.flags.0 & Flags::SEQ != 0).then_some(Stamp { epoch: self.epoch, seq: self.seq })
-    }
-
-    pub(crate) fn set_order(&mut self, epoch: Option<u64>, seq: Option<u64>) {
-        self.flags.0 &= !(Flags::EPOCH | Flags::SEQ);
-        if let Some(epoch) = epoch {
-            self.flags.0 |= Flags::EPOCH;
-            self.epoch = epoch;
-            if let Some(seq) = seq {
-                self.flags.0 |= Flags::SEQ;
-                self.seq = seq;
-            }
-        }
-    }
-
-    /// Whether a message of this node, epoch and seq is older than what the entry has seen (G5).
-    pub(crate) fn is_newer_than(&self, node: u32, (epoch, seq): (Option<u64>, Option<u64>)) -> bool {
-        let (Some(epoch), Some(own)) = (epoch, self.epoch()) else { return false };
-        let seqs = (seq, self.stamp().map(|stamp| stamp.seq));
-        self.node == node && (epoch < own || (epoch == own && matches!(seqs, (Some(seq), Some(own)) if seq < own)))
-    }
-
-    /// Whether this entry, a tombstone, blocks an acquire of this node and stamp (G5).
-    pub(crate) fn blocks(&self, node: u32, stamp: Option<Stamp>, now_ms: u64) -> bool {
-        self.deadline > now_ms
-            && self.node == node
-            && matches!((stamp, self.stamp()), (Some(message), Some(own)) if message <= own)
-    }
-}
-
-/// Sessions of one stripe.
-#[derive(Debug, Default)]
-pub(crate) struct Stripe {
-    pub(crate) entries: HashTable<Box<Session>>,
-    /// Lower bound of the deadlines of its live entries.
-    pub(crate) due: u64,
-    /// Last version given; grows with every recorded change.
-    pub(crate) version: u64,
-    pub(crate) tombstones: u32,
-}
-
-impl Stripe {
-    pub(crate) fn find(&mut self, hash: u64, name: &str) -> Option<&mut Session> {
-        self.entries.find_mut(hash, |entry| entry.name == name).map(|entry| &mut **entry)
-    }
-
-    pub(crate) fn next_version(&mut self) -> u64 {
-        self.version += 1;
-        self.version
-    }
-}
-
-/// Where a session's subject stands; valid while the session is live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SubjectRef {
-    stripe: u32,
-    slot: u32,
-}
-
-impl SubjectRef {
-    /// Nobody.
-    pub(crate) const NONE: SubjectRef = SubjectRef { stripe: 0, slot: NO_SUBJECT };
-
-    pub(crate) fn is_none(self) -> bool {
-        self.slot == NO_SUBJECT
-    }
-}
-
-#[derive(Debug)]
-struct Subject {
-    name: Name,
-    /// Sessions that count; a vacant slot keeps the next vacant one here.
-    claims: u32,
-    /// Sessions in all, counting or not.
-    sessions: u32,
-    group: GroupId,
-    /// Holds a seat: has claims, or lingers (E2).
-    seated: bool,
-}
-
-/// Subjects of one stripe, in slots that sessions point to.
-#[derive(Debug)]
-pub(crate) struct Subjects {
-    index: HashTable<u32>,
-    slots: Vec<Subject>,
-    vacant: u32,
-    /// Seats without a claim, and until when their subjects keep them (E2).
-    lingering: Vec<(u64, u32)>,
-}
-
-impl Default for Subjects {
-    fn default() -> Self {
-        Subjects { index: HashTable::new(), slots: Vec::new(), vacant: NO_SUBJECT, lingering: Vec::new() }
-    }
-}
-
-impl Subjects {
-    fn find(&self, hash: u64, name: &str) -> Option<u32> {
-        self.index.find(hash, |slot| self.slots[*slot as usize].name == name).copied()
-    }
-
-    fn insert(&mut self, hasher: &RandomState, hash: u64, name: &str) -> u32 {
-        let subject = Subject { name: Name::from(name), claims: 0, sessions: 0, group: NO_GROUP, seated: false };
-        let slot = if self.vacant == NO_SUBJECT {
-            self.slots.push(subject);
-            (self.slots.len() - 1) as u32
-        } else {
-            let slot = self.vacant;
-            self.vacant = self.slots[slot as usize].claims;
-            self.slots[slot as usize] = subject;
-            slot
-        };
-        let slots = &self.slots;
-        self.index.insert_unique(hash, slot, |slot| hash_of(hasher, &slots[*slot as usize].name));
-        slot
-    }
-
-    /// Gives the slot back once nothing refers to it.
-    fn forget_if_unused(&mut self, hasher: &RandomState, slot: u32) {
-        let subject = &mut self.slots[slot as usize];
-        if subject.sessions > 0 || subject.seated {
-            return;
-        }
-        let hash = hash_of(hasher, &subject.name);
-        subject.name = Name::default();
-        subject.claims = self.vacant;
-        self.vacant = slot;
-        if let Ok(entry) = self.index.find_entry(hash, |candidate| *candidate == slot) {
-            entry.remove();
-        }
-        if self.index.is_empty() && self.slots.len() > 32 {
-            *self = Subjects::default();
-        }
     }
 }
 
@@ -702,10 +487,6 @@ pub(crate) fn lower(bound: &AtomicU64, value: u64) {
 
 fn claimed(over: bool) -> Claimed {
     if over { Claimed::Over } else { Claimed::New }
-}
-
-fn hash_of(hasher: &RandomState, name: &str) -> u64 {
-    hasher.hash_one(name)
 }
 
 fn stripe_of(hash: u64, stripes: usize) -> usize {

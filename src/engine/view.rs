@@ -3,10 +3,11 @@
 
 use std::collections::BinaryHeap;
 
-use super::decide::record;
+use super::ending::record;
+use super::entry::Session;
 use super::session::{Changes, Code, Device, Direction, GoneRecord, Kind, Leg, Name, Now, Reason, Standing};
 use super::sync::Ordering;
-use super::table::{Session, Tenant};
+use super::table::Tenant;
 use super::{Class, Engine, Slot};
 
 /// One tenant, as one consistent cut of its seats.

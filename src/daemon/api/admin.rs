@@ -16,7 +16,7 @@ use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind, Commit};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::recorder::Recorder;
-use crate::daemon::reload::Request;
+use crate::daemon::reload_request::Request;
 use crate::daemon::text::rfc3339;
 use crate::engine::EndOutcome;
 

@@ -129,7 +129,7 @@ impl Worker {
         let (route, answer) = match call.path.as_slice() {
             ["v1", rest @ ..] => self.route_v1(&call, rest, body).await,
             ["metrics"] => (Route::Metrics, with(get(&call), self.metrics(&call)).await),
-            ["livez"] => (Route::Livez, get(&call).map(|()| watch::livez())),
+            ["livez"] => (Route::Livez, get(&call).map(|()| self.livez())),
             ["readyz"] => (Route::Readyz, get(&call).and_then(|()| self.readyz(&call))),
             ["openapi.json"] => (Route::Openapi, get(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
             _ => (Route::Other, Err(no_route(path))),

@@ -12,7 +12,7 @@ use crate::daemon::config::Tenant;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::text::rfc3339;
+use crate::daemon::text::{rfc3339, utc};
 use crate::engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
 
 type Answer = Result<Response<ReplyBody>, Problem>;
@@ -268,11 +268,6 @@ fn page(noun: &str, rows: Vec<Value>, next: Option<String>) -> Value {
 /// 404 for a tenant.
 pub(super) fn no_tenant(id: &str) -> Problem {
     Problem::new(ProblemKind::NotFound, format!("tenant {id:?} is not configured and has no sessions"))
-}
-
-/// The wall clock of an instant.
-pub(super) fn utc(now: Now) -> chrono::DateTime<chrono::Utc> {
-    chrono::DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default()
 }
 
 impl Worker {

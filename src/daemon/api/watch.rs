@@ -7,7 +7,6 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::read::utc;
 use super::{Call, Worker, query_of, typed};
 use crate::daemon::app::App;
 use crate::daemon::http::auth::RouteClass;
@@ -17,16 +16,17 @@ use crate::daemon::metrics::{
     CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, JournalStats, ScheduledChange, ScrapeInput,
     ScrapeShard, SubscriptionState, service_discovery,
 };
+use crate::daemon::text::utc;
 use crate::subscription::entitlement::State;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 
-/// The process answers; whether it decides is for `/readyz`.
-pub(super) fn livez() -> Response<ReplyBody> {
-    typed(StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"))
-}
-
 impl Worker {
+    /// The process answers; whether it decides is for `/readyz`.
+    pub(super) fn livez(&self) -> Response<ReplyBody> {
+        typed(StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"))
+    }
+
     /// Whether decisions are made.
     pub(super) fn ready(&self) -> Result<(), Problem> {
         if self.app.is_ready() {

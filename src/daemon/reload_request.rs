@@ -1,0 +1,38 @@
+//! The queue of reloads: what is asked for, and what came of it.
+
+use tokio::sync::oneshot;
+
+use crate::daemon::config::{Diff, Rejection};
+use crate::daemon::metrics::ReloadTrigger;
+
+/// Reloads that may wait; one more is refused.
+pub const QUEUE_MAX: usize = 16;
+
+/// Somebody wants the files read again.
+#[derive(Debug)]
+pub struct Request {
+    /// Why.
+    pub trigger: ReloadTrigger,
+    /// Also where it drops much (DESIGN 5).
+    pub force: bool,
+    /// Only tell what it would do.
+    pub dry_run: bool,
+    /// Who, for the audit trail.
+    pub actor: String,
+    /// Where the outcome is waited for.
+    pub reply: Option<oneshot::Sender<Outcome>>,
+}
+
+/// What came of a reload.
+pub type Outcome = Result<Applied, Rejection>;
+
+/// A reload that was not rejected.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// What changed, or would.
+    pub diff: Diff,
+    /// Whether not a byte of the files is another.
+    pub unchanged: bool,
+    /// Of the configuration in force, or that would be.
+    pub hash: String,
+}
