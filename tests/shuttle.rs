@@ -59,10 +59,10 @@ fn churn() {
 
 #[test]
 fn random_schedules() {
-    shuttle::check_random(churn, 12_000);
+    shuttle::check_random(churn, 50_000);
 }
 
 #[test]
 fn schedules_with_rare_priority_changes() {
-    shuttle::check_pct(churn, 12_000, 4);
+    shuttle::check_pct(churn, 50_000, 4);
 }
