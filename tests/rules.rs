@@ -11,6 +11,8 @@ mod model_nodes;
 mod real;
 #[path = "rules/book.rs"]
 mod book;
+#[path = "rules/found.rs"]
+mod found;
 #[path = "rules/grants.rs"]
 mod grants;
 #[path = "rules/lives.rs"]
@@ -34,6 +36,7 @@ const OURS: &[&[Row]] = &[
     lives::NODES,
     lives::INVENTORIES,
     lives::STANDING,
+    found::ROWS,
 ];
 
 /// Puts all rows to a machine, and names every one that fails.

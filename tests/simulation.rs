@@ -1,5 +1,6 @@
 //! Millions of seeded steps put to the engine and to the naive model, compared after every one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "and prints what led to it")]
 
 #[path = "simulation/drive.rs"]
 mod drive;
@@ -50,7 +51,10 @@ fn life(seed: u64) {
 fn lives(part: u64) {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     if let Some(seed) = number("SEED") {
-        return if part == 0 { life(seed) } else { () };
+        if part == 0 {
+            life(seed);
+        }
+        return;
     }
     let lives = number("USHERD_SIM_LIVES").unwrap_or(LIVES);
     let base = number("USHERD_SIM_BASE").unwrap_or(0);

@@ -102,6 +102,11 @@ pub(crate) const CLASSES: &[Row] = &[
         quota 1
         int c1 bob leg=service              -> allow.new
         int c2 anna leg=service             -> deny.full"),
+    row("a service call that counts needs somebody", "C12 A1", "
+        policy service_calls=count
+        int c1 - leg=service                -> fault subject
+        policy service_calls=free
+        int c1 - leg=service                -> allow.free service"),
     row("internal by key, the called side never", "C4 C1", "
         int c1 bob                          -> allow.new
         in c2 anna                          -> allow.free inbound
@@ -287,39 +292,58 @@ pub(crate) const QUOTAS: &[Row] = &[
         desktop d1 a                        -> allow.new
         desktop d2 b                        -> allow.new 2
         desktop d1 a t=u                    -> allow.new 1
-        pool-in-use p                       -> 3
+        see-pool p                          -> in_use=3
         desktop d2 b t=u                    -> deny.full pool 1 q=2
         desktop d3 c                        -> deny.full tenant 2
         desktop d1 a t=nfr                  -> allow.new 1
         desktop d2 b t=u existing           -> allow.over 2
         see t=u                             -> held=2 over=0
-        pool-in-use p                       -> 4
+        see-pool p                          -> in_use=4
         release d1                          -> released.last
         release d2                          -> released.last
-        pool-in-use p                       -> 2
+        see-pool p                          -> in_use=2
         desktop d3 c                        -> allow.new
         pool p 9
         desktop d4 d                        -> allow.new
-        pool-in-use p                       -> 4"),
+        see-pool p                          -> in_use=4"),
+    row("the counters of a pool", "F7 F8", "
+        pool p 10
+        quota 4
+        tenant u 3
+        tenant nfr 50
+        join p
+        join p t=u
+        see-pool p                          -> licensed=10 unassigned=3 unused=7 in_use=0 over=0
+        times 4 desktop d# u#               -> allow.new
+        desktop d1 a t=u                    -> allow.new
+        desktop d1 a t=nfr                  -> allow.new
+        see-pool p                          -> licensed=10 unassigned=3 unused=2 in_use=5 over=0
+        pool p 4
+        see-pool p                          -> licensed=4 unassigned=0 unused=2 in_use=5 over=1
+        desktop d2 b t=u                    -> deny.full pool
+        quota 1
+        see-pool p                          -> licensed=4 unassigned=0 unused=0 in_use=5 over=1
+        times 4 release d#                  -> released.last
+        see-pool p                          -> licensed=4 unassigned=0 unused=3 in_use=1 over=0"),
     row("seats move with their tenant into another pool", "F7", "
         pool p 2
         pool q 2
         join p
         desktop d1 a                        -> allow.new
         desktop d2 b                        -> allow.new
-        pool-in-use p                       -> 2
+        see-pool p                          -> in_use=2
         join q
-        pool-in-use p                       -> 0
-        pool-in-use q                       -> 2
+        see-pool p                          -> in_use=0
+        see-pool q                          -> in_use=2
         quota 5
         desktop d3 c                        -> deny.full pool
         leave
-        pool-in-use q                       -> 0
+        see-pool q                          -> in_use=0
         desktop d3 c                        -> allow.new
         join p
-        pool-in-use p                       -> 3
+        see-pool p                          -> in_use=3
         release d1
-        pool-in-use p                       -> 2"),
+        see-pool p                          -> in_use=2"),
     row("no quota, but a pool", "F5 F7", "
         pool p 1
         quota unlimited

@@ -43,10 +43,10 @@ pub(crate) const ENDS: &[Row] = &[
         policy linger=3s
         desktop d1 a group=desk             -> allow.new
         release d1                          -> released.more linger
-        pool-in-use p                       -> 1
+        see-pool p                          -> in_use=1
         desktop d2 b                        -> allow.new 2
         after 3s
-        pool-in-use p                       -> 1
+        see-pool p                          -> in_use=1
         desktop d3 c                        -> deny.full reservation 1"),
     row("a release names its own node or none", "G5 G6", "
         hello n1 1

@@ -226,7 +226,7 @@ impl World {
             "end" => return closed(self.machine.end_session(now, tenant, args[0], args.contains(&"force"))),
             "end-subject" => return closed(self.machine.end_subject(now, tenant, args[0], args.contains(&"force"))),
             "see" => return self.look(&args, tenant),
-            "pool-in-use" => return self.machine.pool_in_use(args[0]).to_string(),
+            "see-pool" => return self.pool(args[0]),
             kind => return self.acquire(&parse_acquire(kind, &args)),
         }
         String::new()
@@ -317,6 +317,14 @@ impl World {
             }
             Err(why) => refused(why),
         }
+    }
+
+    fn pool(&self, pool: &str) -> String {
+        let Some(p) = self.machine.pool(pool) else { return "unknown".to_owned() };
+        format!(
+            "licensed={} unassigned={} unused={} in_use={} over={}",
+            p.licensed, p.unassigned, p.unused, p.in_use, p.over
+        )
     }
 
     /// `see` the tenant's figures, or `see SESSION`.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use usherd::engine::plan::{Entitled, Limits};
-use usherd::engine::session::{Code, Decision, Fault, Now};
+use usherd::engine::session::{Code, Decision, Direction, Fault, Kind, Now};
 
 use crate::machine::{Closed, Listed, Machine, Moved, Refused, TenantState};
 use crate::model::Model;
@@ -198,7 +198,7 @@ impl Pair {
             assert_eq!(sessions, expected, "{tenant}: the engine (left) holds other sessions than the model");
             self.invariants(tenant, &state, &sessions, op, got);
         }
-        assert_eq!(self.real.pool_in_use("provider"), self.model.pool_in_use("provider"), "the pool's seats");
+        assert_eq!(self.real.pool("provider"), self.model.pool("provider"), "F8: the pool");
         let due = ends(&self.model).into_iter().min();
         if let (Some(due), next) = (due, self.real.engine.next_deadline()) {
             assert!(next.is_some_and(|next| next <= due), "due at {due}, but the engine would sleep until {next:?}");
@@ -229,6 +229,10 @@ impl Pair {
             _ => false,
         };
         assert!(!grew || may, "V10: the excess of {tenant} grew");
+        if let (Op::Acquire(ask), Answer::Decided(d)) = (op, got) {
+            let called = ask.kind == Kind::Call && ask.direction == Some(Direction::Inbound);
+            assert!(!d.code.denies() || !(called || ask.emergency), "V3");
+        }
         if let (Op::Acquire(ask), Answer::Decided(d)) = (op, got)
             && d.code == Code::AllowNew
             && TENANTS[ask.tenant] == tenant

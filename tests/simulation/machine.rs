@@ -64,6 +64,16 @@ pub(crate) struct SessionState {
     pub(crate) deadline: Option<u64>,
 }
 
+/// A pool's counters (F8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolState {
+    pub(crate) licensed: u64,
+    pub(crate) unassigned: u64,
+    pub(crate) unused: u64,
+    pub(crate) in_use: u64,
+    pub(crate) over: u64,
+}
+
 /// Something that decides.
 pub(crate) trait Machine {
     fn install(&mut self, now: Now, plan: &Plan);
@@ -88,5 +98,5 @@ pub(crate) trait Machine {
     fn restart(&mut self, now: Now);
     fn tenant(&self, tenant: &str) -> Option<TenantState>;
     fn sessions(&self, tenant: &str) -> Vec<SessionState>;
-    fn pool_in_use(&self, pool: &str) -> u32;
+    fn pool(&self, pool: &str) -> Option<PoolState>;
 }

@@ -387,6 +387,9 @@ impl Model {
         let Some((t, prefix)) = self.home(a.tenant) else {
             return Ok(answer(Code::DenyUnknownTenant, Detail::None, 0, Some(0), &policy));
         };
+        if a.subject.is_none() {
+            return Err(Fault::new("subject", "is needed"));
+        }
         if !self.leased(a) && a.ttl_s.is_none() && a.kind != Kind::Mobile {
             return Err(Fault::new("ttl_s", "is needed"));
         }

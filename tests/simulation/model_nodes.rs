@@ -3,7 +3,7 @@
 use usherd::engine::plan::{Entitled, Plan};
 use usherd::engine::session::{Acquire, Code, Decision, Detail, Fault, Kind, Name, Now, Release, Stamp, Standing};
 
-use crate::machine::{Closed, Listed, Machine, Moved, Refused, SessionState, TenantState};
+use crate::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
 use crate::model::{Model, Node, Session, Tenant, late};
 
 impl Tenant {
@@ -97,14 +97,9 @@ impl Model {
     }
 
     /// When a session ends because its subscription ended (J6).
-    fn drain(t: &Tenant, s: &Session) -> Option<u64> {
+    pub(crate) fn drain(t: &Tenant, s: &Session) -> Option<u64> {
         let client = s.counts && matches!(s.kind, Kind::Desktop | Kind::Guest);
         t.drain_at.filter(|_| client)
-    }
-
-    /// When a session ends by itself, apart from its node's lease.
-    pub(crate) fn due(&self, t: &Tenant, s: &Session) -> Option<u64> {
-        [Model::time_out(t, s), Model::drain(t, s), s.orphan_until].into_iter().flatten().min()
     }
 
     fn lose_nodes(&mut self, now: u64) {
@@ -381,7 +376,17 @@ impl Machine for Model {
         all
     }
 
-    fn pool_in_use(&self, pool: &str) -> u32 {
-        Model::pool_in_use(self, pool)
+    fn pool(&self, pool: &str) -> Option<PoolState> {
+        let licensed = u64::from(self.plan.pools.iter().find(|p| p.id == pool)?.seats);
+        let in_use = u64::from(self.pool_in_use(pool));
+        let theirs = self.tenants.iter().filter(|t| t.pool.as_deref() == Some(pool));
+        let assigned: u64 = theirs.filter_map(|t| t.quota).map(u64::from).sum();
+        Some(PoolState {
+            licensed,
+            unassigned: licensed.saturating_sub(assigned),
+            unused: assigned.saturating_sub(in_use),
+            in_use,
+            over: in_use.saturating_sub(licensed),
+        })
     }
 }

@@ -9,7 +9,7 @@ use usherd::engine::session::{
 };
 use usherd::engine::{EndOutcome, Engine, NodeFault, NodeReport, RestoredTombstone, SessionFilter};
 
-use crate::machine::{Closed, Listed, Machine, Moved, Refused, SessionState, TenantState};
+use crate::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
 
 /// Tenant and session.
 type Key = (Name, Name);
@@ -318,8 +318,15 @@ impl Machine for Real {
         all.into_iter().map(state).collect()
     }
 
-    fn pool_in_use(&self, pool: &str) -> u32 {
-        self.engine.pools().iter().find(|p| p.id == pool).map_or(0, |p| p.in_use)
+    fn pool(&self, pool: &str) -> Option<PoolState> {
+        let p = self.engine.pools().into_iter().find(|p| p.id == pool)?;
+        Some(PoolState {
+            licensed: u64::from(p.licensed),
+            unassigned: p.unassigned(),
+            unused: p.assigned_unused(),
+            in_use: u64::from(p.in_use),
+            over: u64::from(p.over()),
+        })
     }
 }
 

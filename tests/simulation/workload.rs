@@ -315,7 +315,9 @@ pub(crate) fn ends(model: &Model) -> Vec<u64> {
     let mut due: Vec<u64> = model.nodes.iter().filter_map(|n| n.seen).map(|seen| seen + TIMERS.lease_ms).collect();
     for t in &model.tenants {
         due.extend(t.seats.iter().filter_map(|s| s.linger_until));
-        due.extend(t.sessions.iter().filter_map(|s| model.due(t, s)));
+        for s in &t.sessions {
+            due.extend([Model::time_out(t, s), Model::drain(t, s), s.orphan_until].into_iter().flatten());
+        }
     }
     due
 }
