@@ -54,7 +54,8 @@ mod linearizability {
     }
 }
 
-/// A build with the wrong order of release must be caught, or a green run above means nothing.
+/// A build with the wrong order of release must be caught, or a green run above means nothing:
+/// `cargo test --test concurrency --features canary-release-order`.
 #[cfg(feature = "canary-release-order")]
 #[test]
 fn the_wrong_release_order_is_caught() {
