@@ -1,6 +1,8 @@
 //! The rule book as data: every scenario is a row, put to the engine and to its naive model.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
 
+#[path = "simulation/classes.rs"]
+mod classes;
 #[path = "simulation/machine.rs"]
 mod machine;
 #[path = "simulation/model.rs"]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "and prints what led to it")]
 
+#[path = "simulation/classes.rs"]
+mod classes;
 #[path = "simulation/drive.rs"]
 mod drive;
 #[path = "simulation/machine.rs"]

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use usherd::engine::plan::{Billing, Limits, Plan, Policy};
+use usherd::engine::plan::{Limits, Plan, Policy};
 use usherd::engine::session::{
-    Acquire, Class, Code, Decision, Detail, Direction, Fault, Kind, Leg, Name, Now, Release, Stamp, Standing,
+    Acquire, Class, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Release, Stamp, Standing,
 };
+
+use crate::classes::{Need, classify, emergency};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -93,45 +95,6 @@ struct About<'a> {
     tenant: usize,
     id: &'a str,
     subject: &'a str,
-}
-
-/// Whether a message needs a seat.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Free(Detail),
-    Counts { follow: bool },
-}
-
-fn classify(a: &Acquire<'_>, policy: &Policy) -> Need {
-    use Need::{Counts, Free};
-    let counted = Counts { follow: false };
-    match a.kind {
-        Kind::Phone => Free(Detail::Service),
-        Kind::Connector if policy.connectors == Billing::Free => Free(Detail::Connector),
-        Kind::Guest if policy.guests == Billing::Free => Free(Detail::Guest),
-        Kind::Connector | Kind::Guest | Kind::Desktop | Kind::Mobile => counted,
-        Kind::Call if a.direction == Some(Direction::Inbound) => Free(Detail::Inbound),
-        Kind::Call => match a.leg {
-            Leg::Deliver => {
-                let follow = policy.transferred_outbound_follows
-                    && a.direction == Some(Direction::Outbound)
-                    && a.external == Some(false);
-                if follow { Counts { follow: true } } else { Free(Detail::Inbound) }
-            }
-            Leg::Service if policy.service_calls == Billing::Free => Free(Detail::Service),
-            Leg::Service => counted,
-            Leg::System => Free(Detail::System),
-            Leg::Originate => {
-                let internal = a.direction == Some(Direction::Internal);
-                if internal && policy.internal_calls == Billing::Free { Free(Detail::Internal) } else { counted }
-            }
-        },
-    }
-}
-
-fn emergency(a: &Acquire<'_>, policy: &Policy) -> bool {
-    let listed = |number: &str| policy.emergency_numbers.iter().any(|n| n == number);
-    a.emergency || a.to.is_some_and(|to| listed(to) || to.strip_prefix(policy.trunk_prefix.as_str()).is_some_and(listed))
 }
 
 impl Tenant {
