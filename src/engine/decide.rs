@@ -46,6 +46,16 @@ pub(crate) enum Stored {
     Known,
 }
 
+/// What the table knows of the session that is asked for.
+enum Known {
+    /// The answer follows from its entry alone.
+    Answered(Decision, Stored),
+    /// A live session that does not count stands in its place.
+    Displaced,
+    /// Nothing.
+    Not,
+}
+
 impl Ask<'_> {
     fn node_index(&self) -> u32 {
         self.node.map_or(NO_NODE, |node| node.index)
@@ -73,10 +83,10 @@ impl Ask<'_> {
         match stripe.find(hash, self.session) {
             Some(entry) if entry.is_live() && entry.counts() => return (decision, Stored::Known),
             Some(entry) if entry.is_live() => {
-                if !entry.is_newer_than(node, self.order()) {
-                    self.renew(hash, &mut stripe, changes);
-                }
-                decision.ttl_ms = self.life_ms(&mut stripe, hash);
+                decision.ttl_ms = match entry.is_newer_than(node, self.order()) {
+                    true => self.life_ms(entry.kind, entry.deadline),
+                    false => self.renew(hash, &mut stripe, changes),
+                };
                 return (decision, Stored::Known);
             }
             Some(tombstone) if !self.listed && tombstone.blocks(node, self.stamp, now_ms) => {
@@ -91,8 +101,7 @@ impl Ask<'_> {
         if let Some(channel) = self.channel() {
             self.tenant.hot.channels[channel].fetch_add(1, Ordering::Relaxed);
         }
-        self.insert(&mut stripe, hash, Code::AllowFree, subject, "", changes);
-        decision.ttl_ms = self.life_ms(&mut stripe, hash);
+        decision.ttl_ms = self.insert(&mut stripe, hash, Code::AllowFree, subject, "", changes);
         (decision, Stored::Fresh)
     }
 
@@ -105,9 +114,11 @@ impl Ask<'_> {
         let hash = self.tenant.hash(self.session);
         let mut stripe = self.tenant.stripe(hash).lock();
         self.mark_node();
-        if let Some(known) = self.known(&mut stripe, hash, changes) {
-            return Ok(known);
-        }
+        let replaces = match self.known(&mut stripe, hash, changes) {
+            Known::Answered(decision, stored) => return Ok((decision, stored)),
+            Known::Displaced => true,
+            Known::Not => false,
+        };
         let word = self.tenant.seats.read();
         if word.standing() != 0 && !self.message.existing {
             drop(stripe);
@@ -116,7 +127,6 @@ impl Ask<'_> {
             }
             return Ok((self.denied(Code::DenyInactive, inactive_detail(word), word), Stored::No));
         }
-        let replaces = stripe.find(hash, self.session).is_some_and(|entry| entry.is_live());
         if !replaces && !self.tenant.reserve_session() {
             return Ok((self.limited(never_deny, lifeline, word), Stored::No));
         }
@@ -136,9 +146,8 @@ impl Ask<'_> {
             self.displace(&mut stripe, hash);
         }
         let group = self.tenant.group_name(claim.group);
-        self.insert(&mut stripe, hash, code, claim.subject, &group, changes);
         let mut decision = self.answer(code, Detail::None, claim.word);
-        decision.ttl_ms = self.life_ms(&mut stripe, hash);
+        decision.ttl_ms = self.insert(&mut stripe, hash, code, claim.subject, &group, changes);
         Ok((decision, Stored::Fresh))
     }
 
@@ -156,32 +165,31 @@ impl Ask<'_> {
     }
 
     /// A known claim, a late message, or a tombstone: everything that is answered from the entry alone.
-    fn known(&self, stripe: &mut Stripe, hash: u64, changes: &mut impl Changes) -> Option<(Decision, Stored)> {
+    fn known(&self, stripe: &mut Stripe, hash: u64, changes: &mut impl Changes) -> Known {
         let past = self.node.is_some_and(|node| node.is_past(self.message.epoch));
         let node = self.node_index();
         let entry = stripe.find(hash, self.session);
         let word = self.tenant.seats.read();
-        let stale = || Some((self.answer(Code::IgnoreStale, Detail::None, word), Stored::No));
+        let stale = || Known::Answered(self.answer(Code::IgnoreStale, Detail::None, word), Stored::No);
         match entry {
             Some(entry) if entry.is_live() && entry.counts() => {
                 if !self.tenant.is_subject(entry.subject, self.subject) {
-                    return Some((self.denied(Code::DenyConflict, Detail::None, word), Stored::No));
+                    return Known::Answered(self.denied(Code::DenyConflict, Detail::None, word), Stored::No);
                 }
                 if past || entry.is_newer_than(node, self.order()) {
                     return stale();
                 }
-                let first = entry.first;
-                self.renew(hash, stripe, changes);
                 let mut decision = self.answer(Code::AllowSame, Detail::None, word);
-                decision.first = Some(first);
-                decision.ttl_ms = self.life_ms(stripe, hash);
-                Some((decision, Stored::Known))
+                decision.first = Some(entry.first);
+                decision.ttl_ms = self.renew(hash, stripe, changes);
+                Known::Answered(decision, Stored::Known)
             }
             Some(entry) if !self.listed && !entry.is_live() && entry.blocks(node, self.stamp, self.now.uptime_ms) => {
                 stale()
             }
             _ if past => stale(),
-            _ => None,
+            Some(entry) if entry.is_live() => Known::Displaced,
+            _ => Known::Not,
         }
     }
 
@@ -263,7 +271,7 @@ impl Ask<'_> {
         self.message.ttl_s.unwrap_or(if leased { 0 } else { TTL_SECONDS_MAX })
     }
 
-    fn insert(&self, stripe: &mut Stripe, hash: u64, first: Code, subject: SubjectRef, group: &str, changes: &mut impl Changes) {
+    fn insert(&self, stripe: &mut Stripe, hash: u64, first: Code, subject: SubjectRef, group: &str, changes: &mut impl Changes) -> Option<u64> {
         let message = self.message;
         let counts = !matches!(first, Code::AllowFree);
         let ttl_s = self.ttl_s(message.kind);
@@ -293,7 +301,9 @@ impl Ask<'_> {
         let node = self.directory.name(session.node);
         let node = if node.is_empty() { message.node.filter(|_| self.node.is_some()).unwrap_or("") } else { node };
         changes.put(&record(&self.tenant.id, &session, self.subject, group, node), true);
+        let life_ms = self.life_ms(session.kind, session.deadline);
         put(self.tenant, stripe, hash, session);
+        life_ms
     }
 
     pub(crate) fn order(&self) -> (Option<u64>, Option<u64>) {
@@ -303,10 +313,10 @@ impl Ask<'_> {
         }
     }
 
-    /// A known session was heard of again (G1, G6).
-    pub(crate) fn renew(&self, hash: u64, stripe: &mut Stripe, changes: &mut impl Changes) {
+    /// A known session was heard of again (G1, G6); answers how long it lives, milliseconds.
+    pub(crate) fn renew(&self, hash: u64, stripe: &mut Stripe, changes: &mut impl Changes) -> Option<u64> {
         let node = self.node_index();
-        let Some(entry) = stripe.find(hash, self.session) else { return };
+        let entry = stripe.find(hash, self.session)?;
         let moved = entry.node != node;
         let recorded = (entry.ttl_s, entry.node);
         entry.life = Life::Live;
@@ -321,11 +331,12 @@ impl Ask<'_> {
             entry.ttl_s = self.ttl_s(entry.kind);
         }
         entry.deadline = self.deadline(entry.kind, entry.ttl_s);
-        let (deadline, ttl_s) = (entry.deadline, entry.ttl_s);
+        let (kind, deadline, ttl_s) = (entry.kind, entry.deadline, entry.ttl_s);
         if recorded != (ttl_s, node) {
             rerecord(self, stripe, hash, changes);
         }
         watch(self.tenant, stripe, deadline);
+        self.life_ms(kind, deadline)
     }
 
     /// Takes a session that did not count out of the way of a claim of the same id.
@@ -340,12 +351,11 @@ impl Ask<'_> {
         self.tenant.tally(hash, kind, counts, false);
     }
 
-    /// Milliseconds until a stored session ends unless renewed.
-    fn life_ms(&self, stripe: &mut Stripe, hash: u64) -> Option<u64> {
-        let entry = stripe.find(hash, self.session)?;
+    /// Milliseconds until a session of this kind and deadline ends unless renewed.
+    fn life_ms(&self, kind: Kind, deadline: u64) -> Option<u64> {
         let now_ms = self.now.uptime_ms;
-        let mut ends = entry.deadline;
-        if entry.kind != Kind::Mobile && self.node.is_some_and(|node| node.is_leased()) {
+        let mut ends = deadline;
+        if kind != Kind::Mobile && self.node.is_some_and(|node| node.is_leased()) {
             ends = ends.min(now_ms + self.timers.lease_ms);
         }
         (ends != NEVER).then(|| ends.saturating_sub(now_ms))

@@ -180,7 +180,9 @@ impl Engine {
         let outlook = outlook(tenant, &terms, trace);
         let sessions = tenant.hot.sessions.load(Ordering::Relaxed);
         let limits = &self.shared.limits;
-        if has_room || (sessions < limits.sessions_per_tenant_max && self.session_total() < limits.sessions_max) {
+        let has_block = sessions & (self.shared.block - 1) != 0;
+        let fits = has_block || self.shared.sessions.load(Ordering::Relaxed) < limits.sessions_max;
+        if has_room || (sessions < limits.sessions_per_tenant_max && fits) {
             return outlook;
         }
         trace.step("limits", format!("{sessions} live sessions"), "the daemon's limit is reached");

@@ -97,6 +97,8 @@ impl Engine {
                 tally: Tally::default(),
                 due: AtomicU64::new(NEVER),
                 sessions: AtomicU32::new(0),
+                // A small limit is exact; a large one is met a little early, by what tenants keep unused.
+                block: if limits.sessions_max < 1 << 16 { 1 } else { 16 },
                 version_floor: AtomicU64::new(0),
                 limited: AtomicU64::new(0),
             }),
@@ -125,11 +127,11 @@ impl Engine {
         let slot = world.tenants.get(message.tenant);
         let policy = slot.map_or(&world.unknown, |slot| &slot.policy);
         let need = rules::need(message, policy);
-        let node = message.node.and_then(|name| self.nodes.find_or_add(name, self.shared.limits.nodes_max));
-        if let Some(node) = &node {
+        let directory = self.nodes.directory_with(message.node, self.shared.limits.nodes_max);
+        let node = message.node.and_then(|name| directory.find(name));
+        if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
         }
-        let directory = self.nodes.directory();
         let subject = message.subject.unwrap_or("");
         let session = message.session.unwrap_or("");
         let ask = |slot: &'_ Slot, subject: &'_ str, session: &'_ str, changes: &mut _| {
@@ -138,7 +140,7 @@ impl Engine {
                 tenant: &slot.tenant,
                 policy: &slot.policy,
                 timers: &world.timers,
-                node: node.as_ref(),
+                node,
                 directory: &directory,
                 session,
                 subject,
@@ -167,8 +169,9 @@ impl Engine {
     pub fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
         let world = self.world.load();
         let known = world.tenants.get(message.tenant);
-        let node = message.node.and_then(|name| self.nodes.find_or_add(name, self.shared.limits.nodes_max));
-        if let Some(node) = &node {
+        let directory = self.nodes.directory_with(message.node, self.shared.limits.nodes_max);
+        let node = message.node.and_then(|name| directory.find(name));
+        if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
         }
         let Some(slot) = known.or(world.default_slot()) else {
@@ -176,13 +179,12 @@ impl Engine {
         };
         let borrowed = known.is_none().then(|| borrowed_id(message.tenant, message.session));
         let nothing = Acquire::new(message.tenant, "", message.session, Kind::Call);
-        let directory = self.nodes.directory();
         let ask = Ask {
             now,
             tenant: &slot.tenant,
             policy: &slot.policy,
             timers: &world.timers,
-            node: node.as_ref(),
+            node,
             directory: &directory,
             session: borrowed.as_deref().unwrap_or(message.session),
             subject: "",

@@ -143,6 +143,15 @@ impl Nodes {
         self.known.load()
     }
 
+    /// The directory in which a message's node stands, made known if need be.
+    pub(crate) fn directory_with(&self, name: Option<&str>, nodes_max: u32) -> arc_swap::Guard<Arc<Directory>> {
+        let known = self.known.load();
+        match name {
+            Some(name) if known.find(name).is_none() && self.add(name, nodes_max).is_some() => self.known.load(),
+            _ => known,
+        }
+    }
+
     /// The node of this name that is about to get a lease; `None` where the limit on nodes is reached.
     pub(crate) fn find_or_enrol(&self, name: &str, nodes_max: u32) -> Option<Arc<Node>> {
         let directory = self.known.load();

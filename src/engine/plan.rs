@@ -144,7 +144,8 @@ impl Default for Timers {
 /// needs no seat passes unrecorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Live sessions in all.
+    /// Live sessions in all. Tenants take room in blocks of 16 where this is 65,536 or more, so that the limit
+    /// may be met up to 15 sessions a tenant early.
     pub sessions_max: u32,
     /// Live sessions of one tenant.
     pub sessions_per_tenant_max: u32,

@@ -34,6 +34,8 @@ pub(crate) struct Subject {
     pub(crate) claims: u32,
     /// Sessions in all, counting or not.
     pub(crate) sessions: u32,
+    /// The low half of its name's hash, which is all that its index needs.
+    hash: u32,
     pub(crate) group: GroupId,
     /// Holds a seat: has claims, or lingers (E2).
     pub(crate) seated: bool,
@@ -57,11 +59,12 @@ impl Default for Subjects {
 
 impl Subjects {
     pub(crate) fn find(&self, hash: u64, name: &str) -> Option<u32> {
-        self.index.find(hash, |slot| self.slots[*slot as usize].name == name).copied()
+        self.index.find(spread(hash as u32), |slot| self.slots[*slot as usize].name == name).copied()
     }
 
-    pub(crate) fn insert(&mut self, hasher: &RandomState, hash: u64, name: &str) -> u32 {
-        let subject = Subject { name: Name::from(name), claims: 0, sessions: 0, group: NO_GROUP, seated: false };
+    pub(crate) fn insert(&mut self, hash: u64, name: &str) -> u32 {
+        let hash = hash as u32;
+        let subject = Subject { name: Name::from(name), claims: 0, sessions: 0, hash, group: NO_GROUP, seated: false };
         let slot = if self.vacant == NO_SUBJECT {
             self.slots.push(subject);
             (self.slots.len() - 1) as u32
@@ -72,17 +75,17 @@ impl Subjects {
             slot
         };
         let slots = &self.slots;
-        self.index.insert_unique(hash, slot, |slot| hash_of(hasher, &slots[*slot as usize].name));
+        self.index.insert_unique(spread(hash), slot, |slot| spread(slots[*slot as usize].hash));
         slot
     }
 
     /// Gives the slot back once nothing refers to it.
-    pub(crate) fn forget_if_unused(&mut self, hasher: &RandomState, slot: u32) {
+    pub(crate) fn forget_if_unused(&mut self, slot: u32) {
         let subject = &mut self.slots[slot as usize];
         if subject.sessions > 0 || subject.seated {
             return;
         }
-        let hash = hash_of(hasher, &subject.name);
+        let hash = spread(subject.hash);
         subject.name = Name::default();
         subject.claims = self.vacant;
         self.vacant = slot;
@@ -98,4 +101,9 @@ impl Subjects {
 /// The hash of a name under the engine's own seed.
 pub(crate) fn hash_of(hasher: &RandomState, name: &str) -> u64 {
     hasher.hash_one(name)
+}
+
+/// The index's hash of a subject: its top bits tell entries of one bucket apart.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

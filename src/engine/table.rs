@@ -25,8 +25,10 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     /// Lower bound of every deadline in the engine, uptime milliseconds.
     pub(crate) due: AtomicU64,
-    /// Live sessions in all.
+    /// Room that tenants took for their sessions, in whole blocks, so that tenants seldom meet here.
     pub(crate) sessions: AtomicU32,
+    /// Sessions of a block; a power of two.
+    pub(crate) block: u32,
     /// No version at or below it is given: the journal may hold such records of any session.
     pub(crate) version_floor: AtomicU64,
     /// Requests that met a limit of the daemon.
@@ -47,6 +49,12 @@ impl Tally {
     fn add(&self, hash: u64, kind: Kind, counts: bool, step: u32) {
         let cell = &self.cells[(hash >> 40) as usize & 15].0[kind as usize * 2 + usize::from(counts)];
         cell.fetch_add(step, Ordering::Relaxed);
+    }
+
+    /// Live sessions in all.
+    pub(crate) fn total(&self) -> u32 {
+        let all = self.cells.iter().flat_map(|cell| &cell.0);
+        all.fold(0u32, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)))
     }
 
     /// Live sessions of a kind that count, or that do not.
@@ -216,7 +224,7 @@ impl Tenant {
         let mut subjects = self.subjects[stripe].lock();
         let slot = match subjects.find(hash, subject) {
             Some(slot) => slot,
-            None => subjects.insert(&self.shared.hasher, hash, subject),
+            None => subjects.insert(hash, subject),
         };
         subjects.slots[slot as usize].sessions += 1;
         SubjectRef { stripe: stripe as u32, slot }
@@ -250,7 +258,7 @@ impl Tenant {
         drop(gate);
         let slot = match found {
             Some(slot) => slot,
-            None => subjects.insert(&self.shared.hasher, hash, terms.subject),
+            None => subjects.insert(hash, terms.subject),
         };
         let subject = &mut subjects.slots[slot as usize];
         let lingered = subject.seated && subject.claims == 0;
@@ -347,7 +355,7 @@ impl Tenant {
         let subject = &mut subjects.slots[at.slot as usize];
         let name = subject.name.clone();
         subject.sessions -= 1;
-        subjects.forget_if_unused(&self.shared.hasher, at.slot);
+        subjects.forget_if_unused(at.slot);
         name
     }
 
@@ -370,13 +378,13 @@ impl Tenant {
         subject.seated = false;
         if cfg!(feature = "canary-release-order") {
             // The known bug: the entry goes first, so that somebody can see the seat gone and be refused it.
-            subjects.forget_if_unused(&self.shared.hasher, at.slot);
+            subjects.forget_if_unused(at.slot);
             drop(subjects);
             std::thread::yield_now();
             return (Ended::Last, self.free_seat(now_ms, group), name);
         }
         let word = self.free_seat(now_ms, group);
-        subjects.forget_if_unused(&self.shared.hasher, at.slot);
+        subjects.forget_if_unused(at.slot);
         (Ended::Last, word, name)
     }
 
@@ -405,7 +413,7 @@ impl Tenant {
                 subject.seated = false;
                 let group = subject.group;
                 self.free_seat(now_ms, group);
-                subjects.forget_if_unused(&self.shared.hasher, slot);
+                subjects.forget_if_unused(slot);
             }
         }
         next
@@ -437,22 +445,24 @@ impl Tenant {
 
     /// Room for one more live session; `false` where a limit of the daemon is reached.
     pub(crate) fn reserve_session(&self) -> bool {
-        let limits = &self.shared.limits;
-        if self.hot.sessions.fetch_add(1, Ordering::Relaxed) >= limits.sessions_per_tenant_max {
-            self.hot.sessions.fetch_sub(1, Ordering::Relaxed);
-        } else if self.shared.sessions.fetch_add(1, Ordering::Relaxed) >= limits.sessions_max {
-            self.unreserve_session();
-        } else {
+        let shared = &*self.shared;
+        let before = self.hot.sessions.fetch_add(1, Ordering::Relaxed);
+        let begins_block = before & (shared.block - 1) == 0;
+        let in_all = if begins_block { shared.sessions.fetch_add(shared.block, Ordering::Relaxed) } else { 0 };
+        if before < shared.limits.sessions_per_tenant_max && in_all < shared.limits.sessions_max {
             return true;
         }
-        self.shared.limited.fetch_add(1, Ordering::Relaxed);
+        self.unreserve_session();
+        shared.limited.fetch_add(1, Ordering::Relaxed);
         false
     }
 
     /// Gives the room of a session back.
     pub(crate) fn unreserve_session(&self) {
-        self.hot.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        let after = self.hot.sessions.fetch_sub(1, Ordering::Relaxed) - 1;
+        if after & (self.shared.block - 1) == 0 {
+            self.shared.sessions.fetch_sub(self.shared.block, Ordering::Relaxed);
+        }
     }
 
     /// Counts a session by kind.
@@ -493,8 +503,8 @@ fn stripe_of(hash: u64, stripes: usize) -> usize {
     (hash >> 32) as usize & (stripes - 1)
 }
 
-/// Few stripes for a small office, many for who may be hot; a power of two.
+/// One stripe for a small office, many for who may be hot; a power of two.
 fn stripes_for(seats: Option<u32>) -> usize {
     let seats = seats.unwrap_or(1 << 12) as usize;
-    (seats / 16).next_power_of_two().clamp(4, 256)
+    (seats / 64).next_power_of_two().clamp(1, 256)
 }

@@ -254,7 +254,7 @@ impl Engine {
 
     /// Live sessions in all.
     pub fn session_total(&self) -> u32 {
-        self.shared.sessions.load(Ordering::Relaxed)
+        self.shared.tally.total()
     }
 
     /// Requests that met a limit of the daemon on sessions, since the start.
