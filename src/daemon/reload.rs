@@ -5,13 +5,14 @@ use std::sync::Arc;
 use crate::daemon::app::{App, Knobs};
 use crate::daemon::config::{self, Config, Disk, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, Credential, FailureLimit, Role, TokenHash};
+use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload_request::{Applied, Outcome, Request};
 use crate::daemon::text::utc;
 use crate::engine::Now;
+use crate::engine::{Name, Now};
 
 /// Reads, compares and takes up; runs on a thread that decides nothing.
 pub fn reload(app: &App, request: &Request) -> Outcome {
@@ -110,19 +111,24 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
 
 /// Who may do what, as configured.
 pub fn authenticator(config: &Config) -> Authenticator {
-    let role = |word: &str| Role::from_word(word).unwrap_or(Role::Viewer);
+    let access = |id: &str, role: config::Role, tenants: &[Name], nodes: &[String]| Access {
+        tenants: tenants.iter().map(ToString::to_string).collect(),
+        nodes: nodes.to_vec(),
+        ..Access::new(id, Role::from_word(role.as_str()).unwrap_or(Role::Viewer))
+    };
     let settings = &config.settings;
     let credentials = settings.auth.tokens.iter().map(|token| Credential {
-        access: Access {
-            tenants: token.tenants.iter().map(ToString::to_string).collect(),
-            ..Access::new(token.id.clone(), role(token.role.as_str()))
-        },
+        access: access(&token.id, token.role, &token.tenants, &token.nodes),
         tokens: vec![TokenHash::from_bytes(token.sha256)],
+    });
+    let certificates = settings.auth.certificates.iter().map(|rule| CertificateRule {
+        name: rule.name.clone(),
+        access: access(&rule.name, rule.role, &rule.tenants, &rule.nodes),
     });
     let per_minute = settings.server.auth_failures_per_minute;
     Authenticator::new(AuthSettings {
         credentials: credentials.collect(),
-        certificates: Vec::new(),
+        certificates: certificates.collect(),
         insecure: settings.server.insecure,
         own_uid: rustix::process::getuid().as_raw(),
         failures: FailureLimit { burst: per_minute, per_minute },

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use super::reader::Table;
 use super::settings::{
-    Address, Auth, Events, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
+    Address, Auth, Certificate, Events, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
     Settings, TOKENS_MAX, Tls, Token, Trial,
 };
 use super::value::{Cx, Item, quoted};
 use super::words::{Protocol, Role, nearest};
-use crate::engine::session::{Name, check_tenant};
+use crate::engine::session::{Name, check_tenant, check_word};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -271,23 +271,15 @@ fn read_tls(cx: &mut Cx<'_>, mut table: Table<'_, '_>) -> Tls {
 fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
     for mut entry in table.tables(cx, "tokens", TOKENS_MAX) {
         let id = entry.text_opt(cx, "id");
-        let mut role = Role::Viewer;
-        if entry.has("role") {
-            entry.word(cx, "role", &mut role);
-        } else {
-            entry.item("role");
-            entry.missing(cx, "role", "allowed: `node`, `scrape`, `viewer`, `admin` or `sync`");
-        }
+        let (role, tenants, nodes) = read_access(cx, &mut entry);
         let sha256 = read_sha256(cx, &mut entry);
-        let mut tenants: Vec<Name> = Vec::new();
-        entry.texts(cx, "tenants", &mut tenants, any_tenant);
         match (id, sha256) {
             (Some((id, item)), Some(sha256)) => {
                 if auth.tokens.iter().any(|token| token.id == id) {
                     let message = format!("`{}` is given to two tokens: {}", item.key_path, quoted(&id));
                     item.wrong(cx, message, "give each token an id of its own; two may have one role");
                 } else {
-                    auth.tokens.push(Token { id, role, sha256, tenants });
+                    auth.tokens.push(Token { id, role, sha256, tenants, nodes });
                 }
             }
             (None, _) if !entry.has("id") => entry.missing(cx, "id", "write what logs shall call it"),
@@ -295,7 +287,48 @@ fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
         }
         entry.finish(cx);
     }
+    for mut entry in table.tables(cx, "certificates", TOKENS_MAX) {
+        let name = entry.text_opt(cx, "name");
+        let (role, tenants, nodes) = read_access(cx, &mut entry);
+        match name {
+            Some((name, item)) if auth.certificates.iter().any(|known| known.name == name) => {
+                let message = format!("`{}` is given twice: {}", item.key_path, quoted(&name));
+                item.wrong(cx, message, "a name has one role; other certificates need other names");
+            }
+            Some((name, item)) if name.is_empty() => {
+                item.wrong(cx, format!("`{}` is empty", item.key_path), "write a DNS name or URI of the certificate");
+            }
+            Some((name, _)) => auth.certificates.push(Certificate { name, role, tenants, nodes }),
+            None if !entry.has("name") => entry.missing(cx, "name", "write a DNS name or URI of the certificate"),
+            None => {}
+        }
+        entry.finish(cx);
+    }
     table.finish(cx);
+}
+
+/// What a credential allows: `role`, `tenants`, `nodes`.
+fn read_access(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> (Role, Vec<Name>, Vec<String>) {
+    let mut role = Role::Viewer;
+    if entry.has("role") {
+        entry.word(cx, "role", &mut role);
+    } else {
+        entry.item("role");
+        entry.missing(cx, "role", "allowed: `node`, `scrape`, `viewer`, `admin` or `sync`");
+    }
+    let (mut tenants, mut nodes) = (Vec::new(), Vec::new());
+    entry.texts(cx, "tenants", &mut tenants, any_tenant);
+    entry.texts(cx, "nodes", &mut nodes, any_node);
+    (role, tenants, nodes)
+}
+
+fn any_node(node: &str) -> Result<String, (&'static str, &'static str)> {
+    let mut faults = Vec::new();
+    check_word("nodes", node, &mut faults);
+    match faults.is_empty() {
+        true => Ok(node.to_owned()),
+        false => Err(("is not the name of a node", "write 1 to 64 printable ASCII characters without blanks")),
+    }
 }
 
 fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {

@@ -298,6 +298,8 @@ pub struct Tls {
 pub struct Auth {
     /// Whoever shows one of these may do what its role may.
     pub tokens: Vec<Token>,
+    /// So may whoever connects with a client certificate for one of these names.
+    pub certificates: Vec<Certificate>,
 }
 
 /// A bearer token; only its hash is known.
@@ -311,6 +313,21 @@ pub struct Token {
     pub sha256: [u8; 32],
     /// For which tenants; empty: for all.
     pub tenants: Vec<Name>,
+    /// The nodes it may speak as; empty: all, or none where it is for some tenants only.
+    pub nodes: Vec<String>,
+}
+
+/// A name in client certificates, and what it allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// A DNS name or URI of the certificate, compared as a whole; logs call it so.
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// For which tenants; empty: for all.
+    pub tenants: Vec<Name>,
+    /// The nodes it may speak as; empty as for a token.
+    pub nodes: Vec<String>,
 }
 
 /// `[journal]` (DESIGN 4).

@@ -84,9 +84,11 @@ fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
     let config = good(&text, &[]);
     assert_eq!(config.settings.listeners.len(), 3);
     assert_eq!(config.settings.auth.tokens.len(), 1);
+    assert_eq!(config.settings.auth.tokens[0].nodes, ["pbx-berlin-1", "pbx-berlin-2"]);
+    assert_eq!(config.settings.auth.certificates.len(), 1);
     assert_eq!(config.settings.pools.len(), 1);
     assert_eq!(config.tenants.len(), 1);
-    for key in ["protocol", "roles", "cert_file", "key_file", "client_ca_file", "oversubscribe", "sha256", "tenants"] {
+    for key in ["protocol", "roles", "cert_file", "key_file", "client_ca_file", "oversubscribe", "sha256", "tenants", "nodes"] {
         assert!(text.contains(&format!("{key} =")), "{key}");
     }
 }
@@ -377,6 +379,23 @@ fn listening_to_the_network_needs_tls_and_credentials() {
         &["not a SHA-256", "sha256sum"],
     );
     bad(&format!("{token}{token}"), &[], "usherd.toml:6:6", "auth.tokens[1].id", &["given to two tokens"]);
+    bad(
+        &format!("{token}nodes = [\"a b\"]\n"),
+        &[],
+        "usherd.toml:5:10",
+        "auth.tokens[0].nodes[0]",
+        &["not the name of a node"],
+    );
+    let certificate = "[[auth.certificates]]\nname = \"n1.example\"\nrole = \"node\"\n";
+    good(certificate, &[]);
+    bad(
+        &format!("{certificate}{certificate}"),
+        &[],
+        "usherd.toml:5:8",
+        "auth.certificates[1].name",
+        &["is given twice"],
+    );
+    bad("[[auth.certificates]]\nrole = \"node\"\n", &[], "usherd.toml:1:1", "auth.certificates[0].name", &["missing"]);
 }
 
 #[test]

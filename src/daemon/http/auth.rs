@@ -126,8 +126,12 @@ impl Access {
 
     /// Whether it may make the calls of this node.
     pub fn may_speak_as(&self, node: &str) -> bool {
-        self.role.may(RouteClass::Nodes)
-            && if self.nodes.is_empty() { self.tenants.is_empty() } else { self.nodes.iter().any(|own| own == node) }
+        self.role.may(RouteClass::Nodes) && self.sees_node(node)
+    }
+
+    /// Whether this node may be shown to it: a name tells whose phone system it is.
+    pub fn sees_node(&self, node: &str) -> bool {
+        if self.nodes.is_empty() { self.tenants.is_empty() } else { self.nodes.iter().any(|own| own == node) }
     }
 
     /// [`Self::may`] as an answer.
