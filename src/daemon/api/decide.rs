@@ -30,10 +30,8 @@ impl Worker {
             Err(error) => return Problem::from(error).into_response(),
         };
         self.acquired(head, &body, peer).await.unwrap_or_else(|problem| {
-            // An emergency call that can be recognised at all is never turned away (C14, I8).
-            let known = |tenant: Option<&str>, to: &str| self.app.engine.is_emergency(tenant.unwrap_or(""), to);
-            match emergency_hint(&body, head.uri.query(), known) {
-                Some(hint) => self.allow_unrecorded(head, &body, &hint, Detail::Emergency),
+            match self.free_hint(&body, head.uri.query(), &problem) {
+                Some((hint, detail)) => self.allow_unrecorded(head, &body, &hint, detail),
                 None => problem.into_response(),
             }
         })
@@ -43,17 +41,7 @@ impl Worker {
         let format = body_format(head, body)?;
         let read = AcquireBody::parse(body, format, head.uri.query())?;
         let message = read.request()?;
-        let access = match self.access_to(head, peer, message.tenant) {
-            Ok(access) => access,
-            // The class is decided before authentication, locks, disk and queues (I8).
-            Err(problem) => match self.free_pass(&message) {
-                Some(Detail::Inbound) => {
-                    let hint = inbound_hint(body, head.uri.query()).unwrap_or_default();
-                    return Ok(self.allow_unrecorded(head, body, &hint, Detail::Inbound));
-                }
-                _ => return Err(problem),
-            },
-        };
+        let access = self.access_to(head, peer, message.tenant)?;
         if self.free_pass(&message) != Some(Detail::Emergency) {
             message.check().map_err(|faults| Problem::from_faults(&faults))?;
         }
@@ -126,7 +114,7 @@ impl Worker {
                 if at > 0 {
                     out.put_u8(b',');
                 }
-                worker.decide_op(now, Op::from_json(op), &access, group.as_deref_mut(), events, &mut out);
+                worker.decide_op(now, Ok(op), &access, group.as_deref_mut(), events, &mut out);
             }
         });
         if committed.await == Commit::Fenced {
@@ -140,31 +128,25 @@ impl Worker {
     pub(super) fn decide_op(
         &self,
         now: Now,
-        op: Result<Op<'_>, Problem>,
+        raw: Result<&[u8], Problem>,
         access: &Result<std::sync::Arc<Access>, Problem>,
         group: Option<&mut Group>,
         events: &mut Vec<Event>,
         out: &mut BytesMut,
     ) {
         let id = self.decision_id();
+        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Op::from_json(raw));
         let answered = op.and_then(|op| match op {
             Op::Acquire(read) => {
                 let message = read.request()?;
-                let pass = self.free_pass(&message);
-                let permitted = access.clone().and_then(|access| {
-                    access.need(RouteClass::Decide, Some(message.tenant)).map(|()| access)
-                });
-                let decision = match (permitted, pass) {
-                    (Err(_), Some(detail)) => free_answer(detail),
-                    (Err(problem), None) => return Err(problem),
-                    (Ok(access), pass) => {
-                        if pass != Some(Detail::Emergency) {
-                            message.check().map_err(|faults| Problem::from_faults(&faults))?;
-                        }
-                        self.decide_acquire(now, &message, &access, group, events)
-                            .map_err(|fault| Problem::from_faults(&[fault]))?
-                    }
-                };
+                let access = access.clone()?;
+                access.need(RouteClass::Decide, Some(message.tenant))?;
+                if self.free_pass(&message) != Some(Detail::Emergency) {
+                    message.check().map_err(|faults| Problem::from_faults(&faults))?;
+                }
+                self.shed(&message)?;
+                let decision = self.decide_acquire(now, &message, &access, group, &mut *events)
+                    .map_err(|fault| Problem::from_faults(&[fault]))?;
                 let about = About { tenant: message.tenant, subject: message.subject, session: message.session, decision_id: &id, message: "" };
                 reply::write_acquire(out, &decision, &about);
                 Ok(())
@@ -178,8 +160,13 @@ impl Worker {
                 Ok(())
             }
         });
-        if let Err(problem) = answered {
-            out.put_slice(&problem.to_json());
+        let Err(problem) = answered else { return };
+        match raw.ok().and_then(|raw| self.free_hint(raw, None, &problem)) {
+            Some((hint, detail)) => {
+                let decision = self.note_unrecorded(now, &hint, detail, events);
+                reply::write_acquire(out, &decision, &about_hint(&hint, &id));
+            }
+            None => out.put_slice(&problem.to_json()),
         }
     }
 
@@ -188,7 +175,11 @@ impl Worker {
         let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
         let format = body_format(call.head, &body)?;
         let read = AcquireBody::parse(&body, format, call.head.uri.query())?;
-        let message = read.checked()?;
+        let message = read.request()?;
+        // The very checks of an acquire, in its order.
+        if self.free_pass(&message) != Some(Detail::Emergency) {
+            message.check().map_err(|faults| Problem::from_faults(&faults))?;
+        }
         self.permitted(call, RouteClass::Decide, Some(message.tenant))?;
         let now = self.app.now();
         Ok(json(&explained(now, &self.app.engine.explain(now, &message))))
@@ -322,26 +313,47 @@ impl Worker {
         if known { Ok(()) } else { Err(Problem::unavailable(1, "too many requests at once; ask again, or apply on_unreachable")) }
     }
 
-    /// The allow of a call that must pass although nothing is recorded of it.
-    fn allow_unrecorded(&self, head: &request::Parts, body: &Bytes, hint: &Hint, detail: Detail) -> Response<ReplyBody> {
+    /// What is allowed in spite of a problem: an emergency call that can be recognised at all (C14), and an
+    /// inbound one unless it is the request itself that is wrong (I8, C20).
+    fn free_hint(&self, body: &[u8], query: Option<&str>, problem: &Problem) -> Option<(Hint, Detail)> {
+        let known = |tenant: Option<&str>, to: &str| self.app.engine.is_emergency(tenant.unwrap_or(""), to);
+        if let Some(hint) = emergency_hint(body, query, known) {
+            return Some((hint, Detail::Emergency));
+        }
+        let ours = matches!(problem.kind(), ProblemKind::NotPermitted | ProblemKind::TooMany | ProblemKind::Unavailable);
+        inbound_hint(body, query).filter(|_| ours).map(|hint| (hint, Detail::Inbound))
+    }
+
+    /// Counts, and tells, the allow of a call that must pass although nothing is recorded of it.
+    fn note_unrecorded(&self, now: Now, hint: &Hint, detail: Detail, events: &mut Vec<Event>) -> Decision {
         let decision = free_answer(detail);
         self.shard.decision(Some(Kind::Call), decision.code, decision.detail, 0);
         if detail == Detail::Emergency {
-            let mut told = Event::plain(EventType::Emergency, self.app.now().utc_ms, "allowed although the request was not in order");
+            let mut told = Event::plain(EventType::Emergency, now.utc_ms, "allowed although the request was not in order");
             told.tenant = hint.tenant.as_deref().unwrap_or("").chars().take(64).collect::<String>().into();
-            self.app.events.publish(told);
+            events.push(told);
         }
+        decision
+    }
+
+    fn allow_unrecorded(&self, head: &request::Parts, body: &Bytes, hint: &Hint, detail: Detail) -> Response<ReplyBody> {
+        let mut events = Vec::new();
+        let decision = self.note_unrecorded(self.app.now(), hint, detail, &mut events);
+        events.into_iter().for_each(|event| self.app.events.publish(event));
         let id = self.decision_id();
-        let about = About {
-            tenant: hint.tenant.as_deref().unwrap_or(""),
-            subject: hint.subject.as_deref(),
-            session: hint.session.as_deref(),
-            decision_id: &id,
-            message: "",
-        };
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
         let format = ReplyFormat::of(&head.headers, format);
-        acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about)
+        acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about_hint(hint, &id))
+    }
+}
+
+fn about_hint<'a>(hint: &'a Hint, decision_id: &'a str) -> About<'a> {
+    About {
+        tenant: hint.tenant.as_deref().unwrap_or(""),
+        subject: hint.subject.as_deref(),
+        session: hint.session.as_deref(),
+        decision_id,
+        message: "",
     }
 }
 

@@ -35,9 +35,9 @@ impl Worker {
 
     /// `GET /v1/nodes`
     pub(super) async fn list_nodes(&self, call: &Call<'_>) -> Answer {
-        self.permitted(call, RouteClass::Read, None)?;
+        let access = self.permitted(call, RouteClass::Read, None)?;
         let (query, now) = (query_of(call)?, self.app.now());
-        self.aside(move |app| read::nodes(app, now, &query)).await
+        self.aside(move |app| read::nodes(app, now, &query, &|node| access.sees_node(node))).await
     }
 
     async fn hello(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
@@ -51,7 +51,9 @@ impl Worker {
             None => worker.app.engine.hello(now, &node, epoch, &mut ()),
         });
         let report = report.map_err(|fault| refused(&node, fault))?;
-        committed.await;
+        if committed.await == Commit::Fenced {
+            return Err(Problem::unavailable(1, "another daemon has taken over this state directory"));
+        }
         call.peer.mark_node();
         let text = format!("node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait", report.dropped, report.orphaned);
         self.app.events.publish(Event::plain(EventType::Node, now.utc_ms, text));

@@ -13,6 +13,8 @@ use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::{rfc3339, utc};
+use crate::daemon::text::rfc3339;
+use crate::subscription::entitlement::State;
 use crate::engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
 
 type Answer = Result<Response<ReplyBody>, Problem>;
@@ -26,6 +28,12 @@ const BANDS: [&str; 7] = ["idle", "below_50", "50_to_80", "80_to_90", "90_to_100
 pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str) -> bool) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
     let (state, band) = (query.get("state"), query.get("band"));
+    let states = || State::ALL.iter().map(|state| state.as_str());
+    if let Some(state) = &state
+        && !states().any(|known| known == state)
+    {
+        return Err(query.fault("state", format!("must be one of {}", states().collect::<Vec<_>>().join(", "))));
+    }
     if let Some(band) = &band
         && !BANDS.contains(&band.as_str())
     {
@@ -127,10 +135,10 @@ pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query) -> Result<V
 }
 
 /// `GET /v1/nodes`
-pub(super) fn nodes(app: &App, now: Now, query: &Query) -> Result<Value, Problem> {
+pub(super) fn nodes(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str) -> bool) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
     let mut rows = app.engine.nodes(now);
-    rows.retain(|row| row.node.as_str() > after.as_str());
+    rows.retain(|row| row.node.as_str() > after.as_str() && permitted(&row.node));
     rows.sort_by(|a, b| a.node.cmp(&b.node));
     let next = cut(&mut rows, limit, |row| row.node.to_string());
     let rows = rows.iter().map(|node| {

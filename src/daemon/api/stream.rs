@@ -13,7 +13,6 @@ use super::{Call, Worker, query_of};
 use crate::daemon::events::{EventType, Next, Subscriber};
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::lines::Lines;
-use crate::daemon::http::wire::Op;
 use crate::daemon::http::{Problem, ReplyBody, ReplySender};
 use crate::daemon::journal::Commit;
 
@@ -55,7 +54,8 @@ impl Worker {
         let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("").parse::<u64>());
         let after = match last.or_else(|| query.get("after").map(|id| id.parse())) {
             None => None,
-            Some(Ok(id)) => Some(id),
+            // The largest number there is has no successor.
+            Some(Ok(id)) => Some(id.min(u64::MAX - 1)),
             Some(Err(_)) => return Err(query.fault("after", "must be the id of an event".to_owned())),
         };
         let most = self.app.config().settings.events.subscribers_max;
@@ -136,8 +136,8 @@ impl Worker {
         let mut out = BytesMut::with_capacity(lines.len() * 192);
         let (_, committed) = self.decide(now, |worker, mut group, events| {
             for line in &lines {
-                let op = line.as_ref().map_err(Clone::clone).and_then(|line| Op::from_json(line));
-                worker.decide_op(now, op, access, group.as_deref_mut(), events, &mut out);
+                let raw = line.as_deref().map_err(Clone::clone);
+                worker.decide_op(now, raw, access, group.as_deref_mut(), events, &mut out);
                 out.put_u8(b'\n');
             }
         });
@@ -182,7 +182,8 @@ async fn forward(mut subscriber: Subscriber, wanted: &Wanted, sender: &ReplySend
 
 impl Wanted {
     fn takes(&self, event: &crate::daemon::events::Event) -> bool {
-        let seen = event.tenant.is_empty() || self.access.sees(&event.tenant);
+        // What concerns the whole daemon, as the diff of a reload, names every tenant (I29).
+        let seen = if event.tenant.is_empty() { self.access.tenants.is_empty() } else { self.access.sees(&event.tenant) };
         seen && self.tenant.as_ref().is_none_or(|tenant| event.tenant == *tenant)
             && self.types.as_ref().is_none_or(|types| types.contains(&event.kind))
     }
