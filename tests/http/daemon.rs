@@ -1,15 +1,16 @@
 //! A daemon in this process, with its own folder, clock and port; and a client that knows nothing of it.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use usherd::daemon::clock::ManualClock;
+use usherd::daemon::clock::{Clock, ManualClock};
 use usherd::daemon::{Daemon, Options};
 use usherd::engine::Now;
+
+use crate::client;
 
 /// 2026-11-22 12:00 UTC.
 pub(crate) const NOON_UTC_MS: i64 = 1_795_348_800_000;
@@ -34,6 +35,29 @@ impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
+
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
+        fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    /// The code of a decision, with its detail behind a blank, however it was written.
+    pub(crate) fn decision(&self) -> String {
+        if !self.body.starts_with('{') {
+            return self.body.clone();
+        }
+        let json = self.json();
+        let word = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", word("code"), word("detail")).trim().to_owned()
+    }
+
+    /// The pointers of a problem.
+    pub(crate) fn pointers(&self) -> Vec<String> {
+        let json = self.json();
+        let errors = json["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+    }
 }
 
 impl Running {
@@ -41,8 +65,9 @@ impl Running {
     pub(crate) fn start(main: &str, tenants: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
-        let listen = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n";
-        let main = if main.contains("[server]") { main.replace("[server]\n", listen) } else { format!("{main}\n{listen}") };
+        let workers = if main.contains("workers =") { "" } else { "workers = 2\n" };
+        let listen = format!("[server]\nlisten = \"127.0.0.1:0\"\n{workers}");
+        let main = if main.contains("[server]") { main.replace("[server]\n", &listen) } else { format!("{main}\n{listen}") };
         std::fs::write(folder.path().join("usherd.toml"), main).unwrap();
         for (id, text) in tenants {
             write_tenant(folder.path(), id, text);
@@ -50,6 +75,47 @@ impl Running {
         let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: NOON_UTC_MS }));
         let (daemon, address) = boot(folder.path(), &clock);
         Running { daemon: Some(daemon), clock, folder, address }
+    }
+
+    /// Starts with files that a test prepared, and a clock of its own.
+    pub(crate) fn start_on(folder: tempfile::TempDir, clock: Arc<dyn Clock>, as_process: bool) -> Self {
+        let daemon = Daemon::start(options(folder.path(), clock, as_process)).unwrap_or_else(|error| panic!("{error}"));
+        let address = daemon.address().unwrap();
+        let clock = Arc::new(ManualClock::new(Now { uptime_ms: 0, utc_ms: 0 }));
+        Running { daemon: Some(daemon), clock, folder, address }
+    }
+
+    /// Stops it; its files stay.
+    pub(crate) fn stop(&mut self) {
+        drop(self.daemon.take());
+    }
+
+    /// Where a listener of the configuration listens.
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        self.daemon().app().listeners.iter().find(|listener| listener.name == name).unwrap().address.parse().unwrap()
+    }
+
+    /// The path of the Unix socket of the configuration.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.daemon().app().listeners.iter().find(|listener| listener.name == "unix").unwrap().address.clone().into()
+    }
+
+    /// Writes a tenant file, and puts it in force.
+    pub(crate) fn reload_with(&self, id: &str, text: &str) -> Answer {
+        write_tenant(self.folder.path(), id, text);
+        self.call("POST", "/v1/admin/reload?force=1", "", "")
+    }
+
+    /// Waits until something that can be seen from outside is so.
+    pub(crate) fn wait_until(&self, what: &str, seen: impl Fn(&Self) -> bool) {
+        for _ in 0..4_000 {
+            if seen(self) {
+                return;
+            }
+            #[allow(clippy::disallowed_methods, reason = "what is waited for happens in real time; bounded")]
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("in vain waited for: {what}");
     }
 
     /// Stops and starts again on the same files.
@@ -67,27 +133,17 @@ impl Running {
     pub(crate) fn advance(&self, seconds: u64) {
         self.clock.advance(seconds * 1_000);
         let engine = &self.daemon().app().engine;
-        let now = usherd::daemon::clock::Clock::now(&*self.clock).uptime_ms;
-        for _ in 0..2_000 {
-            if engine.next_deadline().is_none_or(|due| due > now) {
-                return;
-            }
-            std::thread::yield_now();
-            #[allow(clippy::disallowed_methods, reason = "the reaper runs in real time; this waits for it, bounded")]
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the reaper did not come");
+        let now = self.clock.now().uptime_ms;
+        self.wait_until("the reaper", |_| engine.next_deadline().is_none_or(|due| due > now));
     }
 
+    /// One request as it stands, on a connection of its own.
     pub(crate) fn send(&self, request: &str) -> Answer {
-        raw(self.address, request.as_bytes())
+        client::ask(client::tcp(self.address), request.as_bytes())
     }
 
     pub(crate) fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        self.send(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        ))
+        self.send(&client::request(method, path, headers, body))
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -108,26 +164,15 @@ pub(crate) fn write_tenant(folder: &Path, id: &str, text: &str) {
 }
 
 fn boot(folder: &Path, clock: &Arc<ManualClock>) -> (Daemon, SocketAddr) {
-    let options = Options {
-        config: folder.join("usherd.toml"),
-        clock: Arc::clone(clock) as Arc<_>,
-        passed: Vec::new(),
-        as_process: false,
-    };
+    let options = options(folder, Arc::clone(clock) as Arc<_>, false);
     let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
     assert!(daemon.wait_ready(Duration::from_secs(30)), "not ready");
     let address = daemon.address().unwrap();
     (daemon, address)
 }
 
-/// One request, one connection, everything until the peer closes.
-pub(crate) fn raw(address: SocketAddr, request: &[u8]) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(request).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    parse(&answer)
+fn options(folder: &Path, clock: Arc<dyn Clock>, as_process: bool) -> Options {
+    Options { config: folder.join("usherd.toml"), clock, passed: Vec::new(), as_process }
 }
 
 pub(crate) fn parse(answer: &[u8]) -> Answer {

@@ -1,5 +1,8 @@
 //! The whole daemon from outside: real sockets on port 0, a clock that the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+mod client;
 mod contract;
 mod daemon;
+mod document;
+mod spec;

@@ -30,6 +30,36 @@ use query::{Query, percent_decoded};
 
 pub use openapi::OPENAPI;
 
+/// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
+pub const ROUTES: &[(Method, &str, Route)] = &[
+    (Method::POST, "/v1/acquire", Route::Acquire),
+    (Method::POST, "/v1/release", Route::Release),
+    (Method::POST, "/v1/batch", Route::Batch),
+    (Method::POST, "/v1/explain", Route::Explain),
+    (Method::POST, "/v1/nodes/{node}/hello", Route::Hello),
+    (Method::POST, "/v1/nodes/{node}/heartbeat", Route::Heartbeat),
+    (Method::POST, "/v1/nodes/{node}/inventory", Route::Inventory),
+    (Method::POST, "/v1/nodes/{node}/goodbye", Route::Goodbye),
+    (Method::GET, "/v1/nodes", Route::Nodes),
+    (Method::GET, "/v1/tenants", Route::Tenants),
+    (Method::GET, "/v1/tenants/{tenant}", Route::Tenant),
+    (Method::GET, "/v1/tenants/{tenant}/subjects", Route::Subjects),
+    (Method::GET, "/v1/tenants/{tenant}/subjects/{subject}", Route::Subjects),
+    (Method::DELETE, "/v1/tenants/{tenant}/subjects/{subject}", Route::EndSubject),
+    (Method::GET, "/v1/tenants/{tenant}/sessions", Route::Sessions),
+    (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", Route::EndSession),
+    (Method::GET, "/v1/overview", Route::Overview),
+    (Method::GET, "/v1/events", Route::Events),
+    (Method::POST, "/v1/admin/reload", Route::Reload),
+    (Method::GET, "/v1/admin/config", Route::Config),
+    (Method::PUT, "/v1/admin/log-level", Route::LogLevel),
+    (Method::GET, "/v1/prometheus/sd", Route::PrometheusSd),
+    (Method::GET, "/metrics", Route::Metrics),
+    (Method::GET, "/livez", Route::Livez),
+    (Method::GET, "/readyz", Route::Readyz),
+    (Method::GET, "/openapi.json", Route::Openapi),
+];
+
 /// Answers the requests of one runtime.
 pub struct Worker {
     app: Arc<App>,
@@ -111,6 +141,9 @@ impl Worker {
     fn permitted(&self, call: &Call<'_>, class: RouteClass, tenant: Option<&str>) -> Result<Arc<Access>, Problem> {
         let access = self.access(&call.head.headers, call.peer)?;
         access.need(class, tenant)?;
+        if matches!(class, RouteClass::Read | RouteClass::Admin) && self.is_overloaded(75) {
+            return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
+        }
         if !self.app.is_ready() {
             return Err(Problem::unavailable(1, "the journal is being read; inbound and emergency calls are allowed meanwhile"));
         }
