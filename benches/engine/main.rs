@@ -1,0 +1,42 @@
+//! What a decision costs in process, against one removal and insertion in a DashMap (DESIGN 6).
+//!
+//! `cargo bench --bench engine [-- ROW…]`, rows: pair, resident, hot, renewal, heartbeat, memory, expire,
+//! recovery; loop-resident and loop-million
+//! run pairs alone, for a profiler. Every ratio is of two things measured in one run, alternating, by CPU time of the thread.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "a measurement stops where something is wrong, and prints")]
+
+#[path = "../support/measure.rs"]
+mod measure;
+mod pair;
+mod time;
+mod volume;
+mod world;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if let [child, rest @ ..] = args.as_slice()
+        && child == "memory-child"
+    {
+        return volume::memory_child(rest);
+    }
+    let rows: [(&str, fn()); 8] = [
+        ("pair", pair::million),
+        ("resident", pair::resident),
+        ("hot", pair::hot_tenant),
+        ("renewal", time::renewal),
+        ("heartbeat", time::heartbeat),
+        ("expire", time::expire),
+        ("memory", volume::memory),
+        ("recovery", volume::recovery),
+    ];
+    if args.iter().any(|arg| arg.starts_with("loop-")) {
+        return pair::endless(if args.iter().any(|arg| arg == "loop-million") { &world::Shape::MILLION } else { &world::Shape::RESIDENT });
+    }
+    println!("load {}", measure::load());
+    for (name, measure) in rows {
+        if args.is_empty() || args.iter().any(|arg| arg == name) {
+            measure();
+        }
+    }
+    println!("load {}", measure::load());
+}

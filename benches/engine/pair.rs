@@ -1,0 +1,218 @@
+//! Acquire and release: by names, from bodies of bytes, cache-resident, and two threads on one tenant.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use usherd::daemon::http::wire::{AcquireBody, ReleaseBody};
+use usherd::engine::{Code, Engine, Name};
+
+use crate::measure::{Goal, alternate, cpu_of, median, ratio, row, thread_cpu_ns, wall_ns};
+use crate::world::{NOW, Names, Shape, chosen, full};
+
+/// Pairs of one measurement, from a choice whose names fit into the first cache.
+const CHOICE: usize = 200;
+
+/// The yardstick: one map, numbers as keys, many shards, a fast hasher.
+struct Yardstick {
+    numbers: DashMap<u64, u64, RandomState>,
+    names: DashMap<Name, u64, RandomState>,
+}
+
+impl Yardstick {
+    fn new(shape: &Shape) -> Self {
+        let capacity = shape.sessions as usize;
+        let new = || DashMap::with_capacity_and_hasher_and_shard_amount(capacity, RandomState::default(), 256);
+        let yardstick = Yardstick {
+            numbers: new(),
+            names: DashMap::with_capacity_and_hasher_and_shard_amount(capacity, RandomState::default(), 256),
+        };
+        let mut names = Names::default();
+        for session in 0..shape.sessions {
+            shape.name(session, &mut names);
+            yardstick.numbers.insert(key(session), 1);
+            yardstick.names.insert(Name::from(&names.session), 1);
+        }
+        yardstick
+    }
+}
+
+fn key(session: u32) -> u64 {
+    u64::from(session) << 16 | 0x2a
+}
+
+fn pair(engine: &Engine, names: &[Names]) {
+    for names in names {
+        let released = engine.release(NOW, &names.release(), &mut ());
+        debug_assert!(released.code != Code::ReleasedNone);
+        black_box(engine.acquire(NOW, &names.acquire(), &mut ()).is_ok());
+    }
+}
+
+/// The same with a node, an epoch and a growing number: a release leaves a tombstone, an acquire replaces it.
+fn numbered(engine: &Engine, names: &[Names], seq: &mut u64) {
+    for names in names {
+        let mut release = names.release();
+        *seq += 2;
+        (release.node, release.epoch, release.seq) = (Some("pbx1"), Some(7), Some(*seq - 1));
+        black_box(engine.release(NOW, &release, &mut ()));
+        let mut acquire = names.acquire();
+        (acquire.node, acquire.epoch, acquire.seq) = (Some("pbx1"), Some(7), Some(*seq));
+        black_box(engine.acquire(NOW, &acquire, &mut ()).is_ok());
+    }
+}
+
+/// What the wire brings, one pair each.
+struct Bodies {
+    form: (Vec<u8>, Vec<u8>),
+    json: (Vec<u8>, Vec<u8>),
+}
+
+impl Bodies {
+    fn of(names: &Names) -> Self {
+        let Names { tenant, subject, session } = names;
+        let form = format!("tenant={tenant}&subject={subject}&session={session}&kind=call&direction=outbound&ttl_s=3600");
+        let json = format!(
+            r#"{{"tenant":"{tenant}","subject":"{subject}","session":"{session}","kind":"call","direction":"outbound","ttl_s":3600}}"#
+        );
+        Bodies {
+            form: (form.into_bytes(), format!("tenant={tenant}&session={session}").into_bytes()),
+            json: (json.into_bytes(), format!(r#"{{"tenant":"{tenant}","session":"{session}"}}"#).into_bytes()),
+        }
+    }
+}
+
+fn from_form(engine: &Engine, bodies: &[Bodies]) {
+    for body in bodies {
+        let read = ReleaseBody::from_form(&body.form.1).unwrap_or_else(|_| panic!("a release"));
+        black_box(engine.release(NOW, &read.checked().unwrap_or_else(|_| panic!("a release")), &mut ()));
+        let read = AcquireBody::from_form(&body.form.0).unwrap_or_else(|_| panic!("an acquire"));
+        black_box(engine.acquire(NOW, &read.checked().unwrap_or_else(|_| panic!("an acquire")), &mut ()).is_ok());
+    }
+}
+
+fn from_json(engine: &Engine, bodies: &[Bodies]) {
+    for body in bodies {
+        let read = ReleaseBody::from_json(&body.json.1).unwrap_or_else(|_| panic!("a release"));
+        black_box(engine.release(NOW, &read.checked().unwrap_or_else(|_| panic!("a release")), &mut ()));
+        let read = AcquireBody::from_json(&body.json.0).unwrap_or_else(|_| panic!("an acquire"));
+        black_box(engine.acquire(NOW, &read.checked().unwrap_or_else(|_| panic!("an acquire")), &mut ()).is_ok());
+    }
+}
+
+/// CPU nanoseconds per pair of: map by number, map by name, by names, from forms, from JSON, with numbers.
+fn measure(shape: &Shape, rounds: usize, choices: usize) -> [Vec<f64>; 6] {
+    let engine = full(shape);
+    let yardstick = Yardstick::new(shape);
+    let mut random = fastrand::Rng::with_seed(20_261_122);
+    let mut seq = 1;
+    let result = alternate(rounds, |which| {
+        let mut ns = 0.0;
+        for _ in 0..choices {
+            let (sessions, names) = chosen(shape, &mut random, CHOICE);
+            let bodies: Vec<Bodies> = if matches!(which, 3 | 4) { names.iter().map(Bodies::of).collect() } else { Vec::new() };
+            ns += match which {
+                0 => cpu_of(|| {
+                    for session in &sessions {
+                        let old = yardstick.numbers.remove(&key(*session));
+                        black_box(yardstick.numbers.insert(key(*session), old.map_or(0, |(_, value)| value + 1)));
+                    }
+                }),
+                1 => cpu_of(|| {
+                    for names in &names {
+                        let old = yardstick.names.remove(names.session.as_str());
+                        black_box(yardstick.names.insert(Name::from(&names.session), old.map_or(0, |(_, value)| value + 1)));
+                    }
+                }),
+                2 => cpu_of(|| pair(&engine, &names)),
+                3 => cpu_of(|| from_form(&engine, &bodies)),
+                4 => cpu_of(|| from_json(&engine, &bodies)),
+                _ => cpu_of(|| numbered(&engine, &names, &mut seq)),
+            };
+        }
+        ns / (choices * CHOICE) as f64
+    });
+    let held: u32 = (0..shape.tenants.min(100)).map(|at| engine.tenant(NOW, &format!("tenant-{at:05}")).map_or(0, |t| t.held)).sum();
+    assert_eq!(held, shape.sessions / shape.tenants / shape.sessions_per_subject * shape.tenants.min(100), "seats leaked");
+    result
+}
+
+/// A million live sessions of 10,000 tenants.
+pub fn million() {
+    let [numbers, names, ids, form, json, numbered] = measure(&Shape::MILLION, 9, 200);
+    let ns = |values: &[f64]| format!("{:.0} ns", median(values));
+    println!("yardstick, 1 M: DashMap remove+insert by number {}, by session id {}", ns(&numbers), ns(&names));
+    row("pair by names, 1 M / map by number", ratio(&ids, &numbers), "x", Goal::AtMost(2.2), &ns(&ids));
+    row("pair by names, 1 M / map by session id", ratio(&ids, &names), "x", Goal::None, "");
+    row("pair from forms, 1 M / map by number", ratio(&form, &numbers), "x", Goal::AtMost(4.0), &ns(&form));
+    row("pair from JSON, 1 M / map by number", ratio(&json, &numbers), "x", Goal::AtMost(4.0), &ns(&json));
+    row("pair from JSON, 1 M / map by session id", ratio(&json, &names), "x", Goal::None, "");
+    row("pair with node, epoch, seq and tombstones, 1 M / by number", ratio(&numbered, &numbers), "x", Goal::None, &ns(&numbered));
+}
+
+/// Everything within the caches of the core.
+pub fn resident() {
+    let [numbers, names, ids, form, json, numbered] = measure(&Shape::RESIDENT, 9, 300);
+    let ns = |values: &[f64]| format!("{:.0} ns", median(values));
+    println!("yardstick, 5,000: DashMap remove+insert by number {}, by session id {}", ns(&numbers), ns(&names));
+    row("pair by names, 5,000 / map by number", ratio(&ids, &numbers), "x", Goal::AtMost(0.6), &ns(&ids));
+    row("pair by names, 5,000 / map by session id", ratio(&ids, &names), "x", Goal::None, "");
+    row("pair from forms, 5,000 / map by number", ratio(&form, &numbers), "x", Goal::None, &ns(&form));
+    row("pair from JSON, 5,000 / map by number", ratio(&json, &numbers), "x", Goal::None, &ns(&json));
+    row("pair with node, epoch, seq and tombstones, 5,000 / by number", ratio(&numbered, &numbers), "x", Goal::None, &ns(&numbered));
+}
+
+/// Two threads on one tenant against one: pairs per second of CPU that each got, and by the clock.
+pub fn hot_tenant() {
+    const SHAPE: Shape = Shape { sessions: 2_000, tenants: 1, sessions_per_subject: 1, long_ids: false };
+    const LOOPS: usize = 400;
+    let engine = full(&SHAPE);
+    let mut random = fastrand::Rng::with_seed(7);
+    let all: Vec<Names> = (0..SHAPE.sessions).map(|session| {
+        let mut names = Names::default();
+        SHAPE.name(session, &mut names);
+        names
+    }).collect();
+    let (mut by_cpu, mut by_clock) = (Vec::new(), Vec::new());
+    let _ = alternate::<1>(9, |_| {
+        let mut mine = all.clone();
+        random.shuffle(&mut mine);
+        let halves: Vec<&[Names]> = mine.chunks(mine.len() / 2).collect();
+        let work = |names: &[Names]| (0..LOOPS).for_each(|_| pair(&engine, names));
+        let (clock, cpu) = (wall_ns(), thread_cpu_ns());
+        work(halves[0]);
+        let (one_clock, one_cpu) = ((wall_ns() - clock) as f64, (thread_cpu_ns() - cpu) as f64);
+        let start = Barrier::new(2);
+        let timed = |names: &[Names]| {
+            start.wait();
+            let (clock, cpu) = (wall_ns(), thread_cpu_ns());
+            work(names);
+            ((wall_ns() - clock) as f64, (thread_cpu_ns() - cpu) as f64)
+        };
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| timed(halves[1]));
+            (timed(halves[0]), second.join().unwrap())
+        });
+        by_clock.push(2.0 * one_clock / first.0.max(second.0));
+        by_cpu.push(one_cpu / first.1 + one_cpu / second.1);
+        one_cpu
+    });
+    row("two threads on one hot tenant / one, by CPU", median(&by_cpu), "x", Goal::AtLeast(1.9), "");
+    row("two threads on one hot tenant / one, by the clock", median(&by_clock), "x", Goal::AtLeast(1.9), "(needs two idle cores)");
+}
+
+/// Pairs by names and nothing else for five seconds of CPU, for a profiler.
+pub fn endless(shape: &Shape) {
+    let engine = full(shape);
+    let mut random = fastrand::Rng::with_seed(1);
+    let (began, mut pairs) = (thread_cpu_ns(), 0);
+    while thread_cpu_ns() - began < 5_000_000_000 {
+        let (_, names) = chosen(shape, &mut random, CHOICE);
+        for _ in 0..if shape.tenants > 100 { 1 } else { 20 } {
+            pair(&engine, &names);
+            pairs += CHOICE;
+        }
+    }
+    println!("{pairs} pairs");
+}
