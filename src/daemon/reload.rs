@@ -11,7 +11,6 @@ use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload_request::{Applied, Outcome, Request};
 use crate::daemon::text::utc;
-use crate::engine::Now;
 use crate::engine::{Name, Now};
 
 /// Reads, compares and takes up; runs on a thread that decides nothing.

@@ -41,12 +41,10 @@ impl Worker {
         let format = body_format(head, body)?;
         let read = AcquireBody::parse(body, format, head.uri.query())?;
         let message = read.request()?;
-        let access = self.access_to(head, peer, message.tenant)?;
-        if self.free_pass(&message) != Some(Detail::Emergency) {
-            message.check().map_err(|faults| Problem::from_faults(&faults))?;
-        }
-        self.shed(&message)?;
         let now = self.app.now();
+        let access = self.access_to(head, peer, message.tenant, now)?;
+        self.in_order(&message)?;
+        self.shed(&message)?;
         let (decision, committed) = self.decide(now, |worker, group, events| {
             worker.decide_acquire(now, &message, &access, group, events)
         });
@@ -75,8 +73,8 @@ impl Worker {
         let format = body_format(head, body)?;
         let read = ReleaseBody::parse(body, format, head.uri.query())?;
         let message = read.checked()?;
-        self.access_to(head, peer, message.tenant)?;
         let now = self.app.now();
+        self.access_to(head, peer, message.tenant, now)?;
         let (decision, committed) =
             self.decide(now, |worker, group, events| worker.decide_release(now, &message, group, events));
         if committed.await == Commit::Fenced {
@@ -96,7 +94,7 @@ impl Worker {
         let ndjson = call.head.headers.get(CONTENT_TYPE).is_some_and(|value| {
             value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson")
         });
-        let access = self.access(&call.head.headers, call.peer).and_then(|access| self.ready().map(|()| access));
+        let access = self.access(&call.head.headers, call.peer, self.app.now()).and_then(|access| self.ready().map(|()| access));
         if ndjson {
             return self.batch_lines(call, body, access);
         }
@@ -141,9 +139,7 @@ impl Worker {
                 let message = read.request()?;
                 let access = access.clone()?;
                 access.need(RouteClass::Decide, Some(message.tenant))?;
-                if self.free_pass(&message) != Some(Detail::Emergency) {
-                    message.check().map_err(|faults| Problem::from_faults(&faults))?;
-                }
+                self.in_order(&message)?;
                 self.shed(&message)?;
                 let decision = self.decide_acquire(now, &message, &access, group, &mut *events)
                     .map_err(|fault| Problem::from_faults(&[fault]))?;
@@ -177,9 +173,7 @@ impl Worker {
         let read = AcquireBody::parse(&body, format, call.head.uri.query())?;
         let message = read.request()?;
         // The very checks of an acquire, in its order.
-        if self.free_pass(&message) != Some(Detail::Emergency) {
-            message.check().map_err(|faults| Problem::from_faults(&faults))?;
-        }
+        self.in_order(&message)?;
         self.permitted(call, RouteClass::Decide, Some(message.tenant))?;
         let now = self.app.now();
         Ok(json(&explained(now, &self.app.engine.explain(now, &message))))
@@ -287,6 +281,14 @@ impl Worker {
         group.audit(&audit);
     }
 
+    /// Whether a request is in order; an emergency call need not be (C14).
+    fn in_order(&self, message: &Acquire<'_>) -> Result<(), Problem> {
+        match message.check() {
+            Err(faults) if self.free_pass(message) != Some(Detail::Emergency) => Err(Problem::from_faults(&faults)),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a request is allowed whatever else is the case: emergency, or inbound.
     fn free_pass(&self, message: &Acquire<'_>) -> Option<Detail> {
         let emergency = message.emergency
@@ -297,8 +299,8 @@ impl Worker {
         (message.kind == Kind::Call && message.direction == Some(Direction::Inbound)).then_some(Detail::Inbound)
     }
 
-    fn access_to(&self, head: &request::Parts, peer: &Peer, tenant: &str) -> Result<std::sync::Arc<Access>, Problem> {
-        let access = self.access(&head.headers, peer)?;
+    fn access_to(&self, head: &request::Parts, peer: &Peer, tenant: &str, now: Now) -> Result<std::sync::Arc<Access>, Problem> {
+        let access = self.access(&head.headers, peer, now)?;
         access.need(RouteClass::Decide, Some(tenant))?;
         self.ready()?;
         Ok(access)

@@ -87,7 +87,7 @@ impl Worker {
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
         let most = self.app.knobs.load().inventory_bytes_max / 32;
         let read = InventoryBody::parse(&body, &node, most)?;
-        let access = self.access(&call.head.headers, call.peer)?;
+        let access = self.access(&call.head.headers, call.peer, self.app.now())?;
         let mut messages: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
         for (at, session) in read.sessions.iter().enumerate() {
             let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;

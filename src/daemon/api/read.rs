@@ -13,9 +13,8 @@ use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::{rfc3339, utc};
-use crate::daemon::text::rfc3339;
-use crate::subscription::entitlement::State;
 use crate::engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
+use crate::subscription::entitlement::State;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 
