@@ -13,17 +13,17 @@ use crate::daemon::clock::monotonic_ns;
 use crate::daemon::config::{self, Durability as Wanted};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::journal::{
-    Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Keep, Recovered, Shard,
-    TurnWriter,
+    Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Keep, Shard, TurnWriter,
 };
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload;
 use crate::daemon::reload_request::Request;
+use crate::daemon::remember::{checkpoint, restore};
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::text::utc;
 use crate::daemon::{notify, selfcheck};
-use crate::engine::{Changes, GoneRecord, Name, Now, RestoredTombstone, SessionRecord};
+use crate::engine::{Name, Now};
 
 /// How long the reaper sleeps at most: an earlier deadline may be set meanwhile.
 const REAPER_REST: Duration = Duration::from_millis(100);
@@ -425,50 +425,6 @@ impl Loop {
         let _ = tokio::time::timeout(drain, drained).await;
         let committer = Arc::clone(&self.committer);
         let _ = tokio::task::spawn_blocking(move || committer.close()).await;
-    }
-}
-
-/// Puts back what the journal remembers; answers how many sessions there was no room for.
-fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: u64) -> u32 {
-    let tombstones: Vec<RestoredTombstone> = recovered.tombstones.iter().filter_map(|tombstone| {
-        let age_ms = u64::try_from(now.utc_ms.saturating_sub(tombstone.laid_utc_ms)).unwrap_or(0);
-        let left_ms = tombstone_ms.checked_sub(age_ms).filter(|left| *left > 0)?;
-        Some(RestoredTombstone {
-            tenant: tombstone.tenant.clone(),
-            session: tombstone.session.clone(),
-            node: tombstone.node.clone(),
-            stamp: tombstone.stamp,
-            version: tombstone.version,
-            left_ms,
-        })
-    }).collect();
-    let sessions = recovered.sessions.iter().map(|session| session.record());
-    app.engine.restore(now, sessions, &tombstones, &recovered.nodes, recovered.version_max)
-}
-
-fn checkpoint(app: &App, committer: &Committer<Journal>) {
-    /// The engine's snapshot on its way into the journal's.
-    struct Live<'f, F>(&'f mut F);
-    impl<F: Changes> Changes for Live<'_, F> {
-        fn put(&mut self, session: &SessionRecord<'_>, fresh: bool) {
-            self.0.put(session, fresh);
-        }
-        fn gone(&mut self, gone: &GoneRecord<'_>) {
-            self.0.gone(gone);
-        }
-        fn node(&mut self, node: &str, epoch: u64) {
-            self.0.node(node, epoch);
-        }
-    }
-    let now = app.now();
-    let done = committer.checkpoint(|feed| {
-        // Tombstones count from here on: they stand a little longer than they had to.
-        feed.at(now.utc_ms);
-        app.engine.snapshot(now, &mut Live(feed));
-    });
-    match done {
-        Ok(checkpoint) => tracing::debug!(entries = checkpoint.entries, "snapshot taken"),
-        Err(error) => tracing::error!(%error, "no snapshot could be taken; the one before stays"),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod notify;
 pub mod recorder;
 pub mod reload;
 pub mod reload_request;
+mod remember;
 pub mod selfcheck;
 mod signals;
 pub mod sockets;
