@@ -74,7 +74,6 @@ struct Loop {
     /// A snapshot or a trim in progress, on a thread of its own.
     work: Option<JoinHandle<()>>,
     was_degraded: bool,
-    as_process: bool,
 }
 
 impl Control {
@@ -96,6 +95,8 @@ impl Control {
     }
 
     async fn serve(mut self) -> Result<(), JournalError> {
+        // Before recovery, and before anybody is told that it is ready: a signal that comes early waits.
+        let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");
         let committer = self.recover()?;
         let app = Arc::clone(&self.app);
@@ -119,14 +120,13 @@ impl Control {
             stop: self.stop.clone(),
             work: None,
             was_degraded: false,
-            as_process: self.as_process,
         };
         app.ready.store(true, Ordering::Release);
         self.ready.send_replace(true);
         let _ = notify::ready(&control.status());
         tracing::info!(tenants = config.tenants.len(), listeners = ?app.listeners.iter().map(|l| &l.address).collect::<Vec<_>>(), "ready");
         let _watch = self.watch_files(&config);
-        control.run(&mut self.reloads).await;
+        control.run(&mut self.reloads, &mut signals).await;
         control.end().await;
         Ok(())
     }
@@ -200,16 +200,15 @@ impl Control {
 }
 
 impl Loop {
-    async fn run(&mut self, reloads: &mut mpsc::Receiver<Request>) {
+    async fn run(&mut self, reloads: &mut mpsc::Receiver<Request>, signals: &mut Option<Signals>) {
         let mut stopped = self.stop.subscribe();
-        let mut signals = self.as_process.then(Signals::new).flatten();
         let mut watchdog = notify::watchdog_interval().map(tokio::time::interval);
         loop {
             let rest = self.rest();
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => return,
                 Some(request) = reloads.recv() => self.reload(request).await,
-                asked = Signals::next(&mut signals) => match asked {
+                asked = Signals::next(signals) => match asked {
                     Asked::Stop => {
                         self.app.draining.store(true, Ordering::Release);
                         self.stop.send_replace(true);
