@@ -63,6 +63,8 @@ pub struct App {
     pub(super) running: Running,
     pub(super) state: Mutex<ConfigState>,
     pub(super) committer: OnceLock<Arc<Committer<Journal>>>,
+    /// What was damaged in the journal at the start, until the nodes had time to report what they carry.
+    pub(super) damage: Mutex<Option<String>>,
     pub(super) ready: AtomicBool,
     pub(super) draining: AtomicBool,
 }
@@ -202,9 +204,10 @@ impl App {
         self.committer().map_or("none", |committer| committer.durability().as_str())
     }
 
-    /// Why decisions are not durable at present.
+    /// Why decisions are not durable at present, or what was lost at the start and is being learned again.
     pub fn degraded(&self) -> Option<String> {
-        self.committer().and_then(|committer| committer.degraded())
+        let damage = || self.damage.lock().clone();
+        self.committer().and_then(|committer| committer.degraded()).or_else(damage)
     }
 
     /// The configuration's state, as `/v1/admin/config` and the overview show it.

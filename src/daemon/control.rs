@@ -53,6 +53,8 @@ pub(super) struct Control {
 /// When recurring things are due, uptime milliseconds.
 struct Due {
     second_at: u64,
+    /// Until when what was damaged in the journal is being learned again.
+    learned_at: u64,
     peaks_at: u64,
     checkpoint_at: u64,
     trim_at: u64,
@@ -108,6 +110,7 @@ impl Control {
             counts: app.metrics.shard(),
             due: Due {
                 second_at: now.uptime_ms,
+                learned_at: now.uptime_ms + u64::from(config.settings.nodes.learning_s) * 1_000,
                 peaks_at: now.uptime_ms + PEAK_WINDOW_MS,
                 checkpoint_at: now.uptime_ms,
                 trim_at: now.uptime_ms + TRIM_EVERY_MS,
@@ -146,6 +149,7 @@ impl Control {
         }
         if let Some(why) = &recovered.degraded {
             tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
+            *app.damage.lock() = Some(format!("the journal was damaged, sessions are learned again from the nodes: {why}"));
         }
         if lost > 0 {
             tracing::error!(lost, "sessions beyond sessions_max were not restored");
@@ -242,6 +246,9 @@ impl Loop {
             self.due.second_at = now.uptime_ms + 1_000;
             self.app.metrics.sample(&self.app.engine, now);
             self.committer.watch(DISK_PATIENCE_MS);
+            if self.due.learned_at <= now.uptime_ms {
+                self.app.damage.lock().take();
+            }
             self.tell_degraded(now);
             self.keep_journal(now);
         }
@@ -339,7 +346,7 @@ impl Loop {
     }
 
     fn tell_degraded(&mut self, now: Now) {
-        let degraded = self.committer.degraded();
+        let degraded = self.app.degraded();
         if degraded.is_some() == self.was_degraded {
             return;
         }
@@ -401,7 +408,7 @@ impl Loop {
 
     fn status(&self) -> String {
         let tenants = self.app.config().tenants.len();
-        let degraded = self.committer.degraded().map_or(String::new(), |why| format!("; durability degraded: {why}"));
+        let degraded = self.app.degraded().map_or(String::new(), |why| format!("; durability degraded: {why}"));
         format!("{tenants} tenants, {} sessions{degraded}", self.app.engine.session_total())
     }
 

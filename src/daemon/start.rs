@@ -382,6 +382,7 @@ fn app(
         running: config::Running::new(boot.config),
         state: Mutex::new(state),
         committer: OnceLock::new(),
+        damage: Mutex::new(None),
         ready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
     })
