@@ -333,6 +333,8 @@ impl Loop {
             self.due.checkpoint_bytes = written;
             let (app, committer) = (Arc::clone(&self.app), Arc::clone(&self.committer));
             self.work = Some(tokio::task::spawn_blocking(move || checkpoint(&app, &committer)));
+            // What the new snapshot makes superfluous goes with it: each start takes one.
+            self.due.trim_at = now.uptime_ms;
         } else if self.due.trim_at <= now.uptime_ms {
             self.due.trim_at = now.uptime_ms + TRIM_EVERY_MS;
             let keep = Keep { age_ms: i64::from(journal.keep_days) * 86_400_000, bytes: journal.keep_bytes };
