@@ -20,10 +20,10 @@ pub fn serve(main: Option<&Path>, colour: bool) -> Result<u8, Failure> {
     let shown = config.display().to_string();
     let options = Options { config, clock: Arc::new(SystemClock::start()), passed, as_process: true };
     match Daemon::start(options) {
-        Ok(daemon) => {
-            daemon.wait();
-            Ok(OK)
-        }
+        Ok(daemon) => match daemon.wait() {
+            true => Ok(OK),
+            false => Err(Failure::failed("the daemon could not go on; the log says why".to_owned())),
+        },
         Err(StartError::Config(problems)) => {
             let told = render_problems(&problems, colour);
             let failure = Failure::configuration(format!("{shown} is not good\n\n{}", told.trim_end()));

@@ -167,11 +167,12 @@ impl Daemon {
         self.stop.send_replace(true);
     }
 
-    /// Waits until it has stopped.
-    pub fn wait(mut self) {
+    /// Waits until it has stopped; `false` where it ended because it could not go on, which is logged.
+    pub fn wait(mut self) -> bool {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        self.app.is_ready()
     }
 }
 
