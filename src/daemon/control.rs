@@ -27,6 +27,8 @@ use crate::engine::{Name, Now};
 
 /// How long the reaper sleeps at most: an earlier deadline may be set meanwhile.
 const REAPER_REST: Duration = Duration::from_millis(100);
+/// A reaper that rested for longer was stopped, and so were the messages of the nodes.
+const STALL_MS: u64 = 2_000;
 /// How often a degraded journal is given a chance to heal.
 const HEAL_EVERY_MS: u64 = 30_000;
 /// A snapshot is taken at least so often, so that a restart reads little.
@@ -53,6 +55,9 @@ pub(super) struct Control {
 /// When recurring things are due, uptime milliseconds.
 struct Due {
     second_at: u64,
+    /// When the reaper looked last, and from when on it may end anything.
+    looked_at: u64,
+    reap_from: u64,
     /// Until when what was damaged in the journal is being learned again.
     learned_at: u64,
     peaks_at: u64,
@@ -76,6 +81,8 @@ struct Loop {
     /// A snapshot or a trim in progress, on a thread of its own.
     work: Option<JoinHandle<()>>,
     was_degraded: bool,
+    /// Real time passes: a jump of it means that the process was stopped.
+    as_process: bool,
 }
 
 impl Control {
@@ -110,6 +117,8 @@ impl Control {
             counts: app.metrics.shard(),
             due: Due {
                 second_at: now.uptime_ms,
+                looked_at: now.uptime_ms,
+                reap_from: 0,
                 learned_at: now.uptime_ms + u64::from(config.settings.nodes.learning_s) * 1_000,
                 peaks_at: now.uptime_ms + PEAK_WINDOW_MS,
                 checkpoint_at: now.uptime_ms,
@@ -123,6 +132,7 @@ impl Control {
             stop: self.stop.clone(),
             work: None,
             was_degraded: false,
+            as_process: self.as_process,
         };
         app.ready.store(true, Ordering::Release);
         self.ready.send_replace(true);
@@ -229,7 +239,8 @@ impl Loop {
     /// Time until something is due.
     fn rest(&self) -> Duration {
         let now = self.app.now();
-        let until = self.app.engine.next_deadline().map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
+        let due = self.app.engine.next_deadline().map(|due| due.max(self.due.reap_from));
+        let until = due.map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
         let until = until.min(self.due.second_at.saturating_sub(now.uptime_ms)).max(1);
         let until = self.due.change_utc_ms.map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
         Duration::from_millis(until).min(REAPER_REST)
@@ -263,8 +274,15 @@ impl Loop {
     }
 
     /// Ends what is due (G6, E2, E3, J6).
-    fn reap(&self, now: Now) {
-        if self.app.engine.next_deadline().is_none_or(|due| due > now.uptime_ms) {
+    fn reap(&mut self, now: Now) {
+        let rested_ms = now.uptime_ms.saturating_sub(self.due.looked_at);
+        self.due.looked_at = now.uptime_ms;
+        if self.as_process && rested_ms > STALL_MS {
+            let lease_s = self.app.config().settings.nodes.lease_s;
+            tracing::warn!(rested_ms, lease_s, "the process was stopped: nodes have one lease to be heard before anything ends");
+            self.due.reap_from = now.uptime_ms + u64::from(lease_s) * 1_000;
+        }
+        if self.due.reap_from > now.uptime_ms || self.app.engine.next_deadline().is_none_or(|due| due > now.uptime_ms) {
             return;
         }
         let awake = self.app.events.is_awake(now.uptime_ms);
