@@ -10,7 +10,8 @@ use super::plan::{Entitled, Plan};
 use super::session::{Changes, Direction, Kind, Name, Now, Reason, SessionRecord, Stamp, Standing};
 use super::sync::{Mutex, Ordering};
 use super::subjects::SubjectRef;
-use super::table::{ClaimTerms, Tenant, lower};
+use super::shared::lower;
+use super::table::{ClaimTerms, Tenant};
 use super::{Engine, Slot, World};
 
 /// A tombstone as the journal remembers it.

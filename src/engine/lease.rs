@@ -8,7 +8,8 @@ use super::entry::{Life, NEVER, Session, Stripe};
 use super::plan::Timers;
 use super::session::{Changes, Kind, Now, Reason};
 use super::sync::Ordering;
-use super::table::{Tenant, lower};
+use super::shared::lower;
+use super::table::Tenant;
 use super::{Engine, Slot, World};
 
 impl Engine {

@@ -17,6 +17,7 @@ mod roster;
 mod rules;
 mod seats;
 pub mod session;
+mod shared;
 mod subjects;
 mod sync;
 mod table;
@@ -42,7 +43,8 @@ use node::Nodes;
 use rules::Need;
 use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use entry::NEVER;
-use table::{Shared, Tally, Tenant};
+use shared::{Shared, Tally};
+use table::Tenant;
 
 /// Who decides. One per process; share it by reference.
 #[derive(Debug)]

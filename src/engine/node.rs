@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::session::Name;
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::entry::NEVER;
-use super::table::{Shared, lower};
+use super::shared::{Shared, lower};
 
 const LEASED: u32 = 1;
 const GREETED: u32 = 2;
