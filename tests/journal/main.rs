@@ -14,5 +14,4 @@ mod damage;
 mod disk;
 mod faults;
 mod model;
-mod speed;
 mod turn;

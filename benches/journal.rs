@@ -1,0 +1,131 @@
+//! What the journal costs a decision, by durability and callers, and how long a million sessions take to come back.
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on ends, and prints sizes")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use usherd::daemon::journal::storage::Folder;
+use usherd::daemon::journal::{Commit, Committer, Durability, Epoch, Feed, Group, Hooks, Journal, Local, LocalOptions, Recovered, Shard};
+use usherd::engine::session::{Changes, Code, Direction, Kind, Leg, SessionRecord};
+
+const LIVE: u64 = 1_000_000;
+
+fn open(folder: &Path, sync: bool) -> (Local<Folder>, Epoch, Recovered) {
+    let options = LocalOptions { sync, ..LocalOptions::default() };
+    let journal = Local::new(Folder::at(folder).unwrap(), options);
+    let epoch = journal.acquire(Shard::ALL).unwrap();
+    let recovered = journal.replay(Shard::ALL).unwrap();
+    (journal, epoch, recovered)
+}
+
+/// Names as a PBX gives them.
+fn names(at: u64) -> (String, String, String) {
+    (format!("tenant-{:05}", at % 10_000), format!("{:08x}-{at:08x}@pbx", at * 7919), format!("user-{at}"))
+}
+
+fn record<'a>(tenant: &'a str, session: &'a str, subject: &'a str, version: u64) -> SessionRecord<'a> {
+    SessionRecord {
+        tenant,
+        session,
+        subject,
+        kind: Kind::Call,
+        direction: Some(Direction::Outbound),
+        leg: Leg::Originate,
+        device: None,
+        class: None,
+        counts: true,
+        external: true,
+        group: "",
+        node: "pbx-1",
+        epoch: Some(1_795_348_800),
+        seq: Some(version),
+        ttl_s: None,
+        first: Code::AllowNew,
+        started_utc_ms: 1_795_348_800_000,
+        version,
+    }
+}
+
+/// Rounds in which each caller records one decision and waits for its answer.
+fn turns(c: &mut Criterion) {
+    let mut group = c.benchmark_group("journal turn");
+    group.measurement_time(Duration::from_secs(3));
+    for callers in [1u64, 16, 128] {
+        group.throughput(Throughput::Elements(callers));
+        for durability in [Durability::None, Durability::Written, Durability::Synced] {
+            let folder = tempfile::tempdir().unwrap();
+            let (journal, epoch, _) = open(folder.path(), durability == Durability::Synced);
+            let committer = Committer::new(Arc::new(journal), epoch, durability, Hooks::default()).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let local = tokio::task::LocalSet::new();
+            let writer = committer.writer();
+            let mut version = 0;
+            group.bench_function(BenchmarkId::new(durability.as_str(), callers), |b| {
+                b.iter(|| {
+                    local.block_on(&runtime, async {
+                        let waiting: Vec<_> = (0..callers)
+                            .map(|caller| {
+                                version += 1;
+                                let (writer, version) = (writer.clone(), version);
+                                tokio::task::spawn_local(async move {
+                                    let (tenant, session, subject) = names(caller);
+                                    let put = record(&tenant, &session, &subject, version);
+                                    writer.record(5, |group| group.put(&put, true)).1.await
+                                })
+                            })
+                            .collect();
+                        for one in waiting {
+                            assert_eq!(one.await.unwrap(), Commit::Durable);
+                        }
+                    });
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// From records of ten sessions each, and from a snapshot.
+fn recovery(c: &mut Criterion) {
+    let mut group = c.benchmark_group("recovery of a million sessions");
+    group.sample_size(10).throughput(Throughput::Elements(LIVE));
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path());
+    let read = |folder: &Path| {
+        let (_, _, recovered) = open(folder, false);
+        assert_eq!((recovered.sessions.len() as u64, &recovered.degraded), (LIVE, &None));
+        recovered
+    };
+    group.bench_function("records", |b| b.iter_batched(|| (), |()| read(folder.path()), BatchSize::PerIteration));
+    let (journal, epoch, found) = open(folder.path(), false);
+    println!("{} records, {} bytes", found.records, found.bytes);
+    let mut snapshot = journal.snapshot_begin(epoch).unwrap();
+    let mut feed = Feed::new(&journal, &mut snapshot);
+    found.feed(&mut feed);
+    feed.finish().unwrap();
+    journal.snapshot_mark(&mut snapshot);
+    journal.snapshot_end(snapshot).unwrap();
+    drop((journal, found));
+    group.bench_function("snapshot", |b| b.iter_batched(|| (), |()| read(folder.path()), BatchSize::PerIteration));
+    group.finish();
+}
+
+fn fill(folder: &Path) {
+    let (journal, epoch, _) = open(folder, false);
+    let mut group = Group::new();
+    for at in 0..LIVE {
+        let (tenant, session, subject) = names(at);
+        group.at(1_795_348_800_000 + at as i64);
+        group.put(&record(&tenant, &session, &subject, at + 1), true);
+        if at % 10 == 9 {
+            assert_eq!(journal.commit(epoch, &mut group), Commit::Durable);
+            group.clear(1 << 20);
+        }
+    }
+}
+
+criterion_group!(benches, turns, recovery);
+criterion_main!(benches);
