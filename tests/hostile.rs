@@ -685,11 +685,24 @@ async fn the_unix_socket_tells_who_is_there() {
     local.run_until(async { tokio::join!(serving, asking) }).await;
 }
 
-/// Runs out of descriptors for real, so it is alone in its process under nextest; elsewhere it would take
-/// them from its neighbours.
-#[tokio::test]
-#[ignore = "needs its own process: cargo nextest run --run-ignored all"]
-async fn running_out_of_descriptors_is_survived() {
+/// Set in the process that runs out of descriptors.
+const ALONE: &str = "USHERD_TEST_ALONE";
+
+/// Runs out of descriptors for real, in a process of its own: elsewhere it would take them from its neighbours.
+#[test]
+fn running_out_of_descriptors_is_survived() {
+    if std::env::var_os(ALONE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(run_out_of_descriptors());
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    alone.args(["--exact", "running_out_of_descriptors_is_survived", "--nocapture"]).env(ALONE, "1");
+    let output = alone.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn run_out_of_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let server = Server::start(short(), Protocol::Http1);
     let mut node = server.connect(NODE).await;
