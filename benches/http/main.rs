@@ -33,7 +33,7 @@ fn main() {
         _ => {}
     }
     println!("load {}", measure::load());
-    let rows: [(&str, fn(rows::Effort)); 5] = [
+    let rows: [(&str, Row); 5] = [
         ("cpu", rows::cpu),
         ("synced", rows::synced),
         ("redis", rows::redis),
@@ -47,6 +47,8 @@ fn main() {
     }
     println!("load {}", measure::load());
 }
+
+type Row = fn(rows::Effort);
 
 /// Keeps this program, the client, off the core of the servers.
 fn pin_client() {

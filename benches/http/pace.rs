@@ -56,10 +56,11 @@ pub fn paced(place: &Place, per_second: u64, connections: usize, time: Duration)
     Latencies(all)
 }
 
-/// Scrapes one after the other until told to stop; answers how many, and counts bytes.
-pub fn scrape_until(place: &Place, stop: &AtomicBool, bytes: &AtomicU64) -> u64 {
-    let request = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:7788\r\n\r\n".to_vec();
-    let mut connection = Connection::new(place, vec![request]);
+/// Scrapes one after the other until told to stop: all tenants in so many parts, as `/v1/prometheus/sd` offers
+/// them. Answers how many, and counts bytes.
+pub fn scrape_until(place: &Place, parts: u32, stop: &AtomicBool, bytes: &AtomicU64) -> u64 {
+    let part = |number| format!("GET /metrics?shard={number}/{parts} HTTP/1.1\r\nHost: 127.0.0.1:7788\r\n\r\n").into_bytes();
+    let mut connection = Connection::new(place, (1..=parts).map(part).collect());
     let mut scrapes = 0;
     while !stop.load(Ordering::Relaxed) {
         connection.send();
