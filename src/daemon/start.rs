@@ -13,8 +13,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use chrono::DateTime;
 use parking_lot::Mutex;
+use tokio::runtime::{self, Builder};
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::daemon::api::Worker;
@@ -157,7 +157,7 @@ impl Daemon {
     /// Waits until it decides; `false` where that took longer, or it ended before.
     pub fn wait_ready(&self, patience: Duration) -> bool {
         let mut ready = self.ready.clone();
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return false };
+        let Ok(runtime) = Builder::new_current_thread().enable_time().build() else { return false };
         runtime.block_on(async { tokio::time::timeout(patience, ready.wait_for(|ready| *ready)).await.is_ok_and(|r| r.is_ok()) })
     }
 
@@ -418,9 +418,10 @@ fn start_workers(app: &Arc<App>, mut sites: Vec<Site>, workers: usize, stopped: 
         let stopped = stopped.clone();
         let mine: Vec<_> = sites.iter_mut().filter_map(Site::handle).collect();
         let thread = std::thread::Builder::new().name(format!("decide-{number}")).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            // One queue for everything: a `LocalSet` in a runtime would have a second one.
+            let runtime = Builder::new_current_thread().enable_all().build_local(runtime::LocalOptions::default());
             match runtime {
-                Ok(runtime) => LocalSet::new().block_on(&runtime, work(app, number, mine, stopped)),
+                Ok(runtime) => runtime.block_on(work(app, number, mine, stopped)),
                 Err(error) => tracing::error!(%error, number, "a runtime cannot be started"),
             }
         });
