@@ -265,3 +265,12 @@ fn killed_while_it_takes_a_snapshot() {
     let moment = |rng: &mut Rng| if rng.bool() { rng.u64(100..25_000) } else { rng.u64(950_000..1_100_000) };
     Run::new("snapshot", 30, true, small).with_ballast(10_000).run(Before::FirstSnapshot, moment);
 }
+
+/// A daemon that writes nothing must be caught, or the checks above see nothing.
+#[test]
+fn a_daemon_that_forgets_is_caught() {
+    let forgets = || Run::new("forgetful", 3, false, "durability = \"none\"").run(Before::Nothing, |_| 50_000);
+    let caught = std::panic::catch_unwind(forgets).expect_err("nobody noticed");
+    let told = caught.downcast_ref::<String>().unwrap();
+    assert!(told.contains("acknowledged and lost"), "{told}");
+}

@@ -160,6 +160,20 @@ impl Usherd {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// SIGSTOP, until every thread of it stands.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.child.id());
+        wait_for("every thread to stand", || {
+            let mut threads = std::fs::read_dir(&threads).unwrap().map(|thread| {
+                let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+                // The name is in parentheses and may hold anything; the state comes behind it.
+                stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+            });
+            threads.all(|stands| stands).then_some(())
+        });
+    }
+
     /// `kill -9`, and its end.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

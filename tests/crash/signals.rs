@@ -155,7 +155,7 @@ fn stopped_for(seconds: u64) {
     for at in 0..20 {
         assert_eq!(acquire(&mut client, &format!("d{at}"), &format!("node=pbx&epoch=1&seq={at}")), "allow.new");
     }
-    usherd.signal(Signal::STOP);
+    usherd.pause();
     pause(Duration::from_secs(seconds));
     usherd.signal(Signal::CONT);
     let mut seq = 100;

@@ -31,7 +31,7 @@ fn a_running_daemon_answers_itself_and_a_hung_one_does_not() {
     let hung = TcpListener::bind("127.0.0.1:0").unwrap();
     let error = ask(&hung.local_addr().unwrap().to_string()).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
-    usherd.signal(Signal::STOP);
+    usherd.pause();
     assert_eq!(ask(&address).unwrap_err().kind(), std::io::ErrorKind::TimedOut);
     usherd.signal(Signal::CONT);
     ask(&address).unwrap();
@@ -58,7 +58,7 @@ fn the_watchdog_is_fed_while_the_daemon_answers() {
     };
     until("READY=1");
     (0..5).for_each(|_| until("WATCHDOG=1"));
-    usherd.signal(Signal::STOP);
+    usherd.pause();
     told.set_nonblocking(true).unwrap();
     let mut buffer = [0; 4_096];
     wait_for("what was sent before the stop", || told.recv(&mut buffer).is_err().then_some(()));
