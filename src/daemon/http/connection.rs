@@ -63,6 +63,9 @@ pub(super) async fn serve<S, H>(
     };
     if let Ended::Broken = ended {
         peer.stats.count_broken();
+    }
+    // After a request with an `Upgrade` header hyper leaves the stream as it is, with the answer in it.
+    if !matches!(ended, Ended::Cut) {
         let closing = std::future::poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
         let _ = timeout(peer.limits.linger_deadline, closing).await;
     }

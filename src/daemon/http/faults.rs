@@ -90,6 +90,14 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     }
 }
 
+/// Refuses what is no object before serde sees it: serde takes a list for a struct, field by field.
+///
+/// # Errors
+/// 400.
+pub(super) fn need_object(body: &[u8]) -> Result<(), Problem> {
+    if body.trim_ascii_start().first() == Some(&b'{') { Ok(()) } else { object(body).map(drop) }
+}
+
 /// Finds every field of the wrong type, takes it out, and lets `rest` judge what is left.
 fn of_fields(
     body: &[u8],

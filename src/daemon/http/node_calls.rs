@@ -60,6 +60,7 @@ impl<'a> InventoryBody<'a> {
     /// # Errors
     /// 400: every wrong field by its place, as `/sessions/3/kind`; 413: too many sessions.
     pub fn parse(body: &'a [u8], node: &'a str, sessions_max: usize) -> Result<Self, Problem> {
+        faults::need_object(body)?;
         let raw: RawInventory<'a> =
             serde_json::from_slice(body).map_err(|error| faults::of_list(body, "sessions", &error))?;
         if raw.sessions.len() > sessions_max {

@@ -101,6 +101,7 @@ impl<'a> AcquireBody<'a> {
     /// # Errors
     /// 400: every wrong field, or where the JSON ends to be JSON.
     pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+        faults::need_object(body)?;
         serde_json::from_slice(body).map_err(|error| faults::of_acquire(body, &error, Self::faults_left))
     }
 
@@ -299,6 +300,7 @@ impl<'a> ReleaseBody<'a> {
     /// # Errors
     /// As [`AcquireBody::from_json`].
     pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+        faults::need_object(body)?;
         serde_json::from_slice(body).map_err(|error| faults::of_release(body, &error, Self::faults_left))
     }
 
@@ -391,6 +393,7 @@ impl<'a> Op<'a> {
     /// # Errors
     /// 400: every wrong field of it; put it in the operation's place and go on.
     pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+        faults::need_object(body)?;
         match serde_json::from_slice::<AcquireBody<'a>>(body) {
             Ok(read) => match read.op.text() {
                 "acquire" => Ok(Op::Acquire(read)),
@@ -415,6 +418,7 @@ struct Ops<'a> {
 /// # Errors
 /// 400: not a batch; 413: more than [`BATCH_OPS_MAX`] operations.
 pub fn batch_ops(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    faults::need_object(body)?;
     let Ops { ops } = serde_json::from_slice(body).map_err(|error| faults::of_list(body, "ops", &error))?;
     if ops.len() > BATCH_OPS_MAX {
         let detail = format!("{} operations; at most {BATCH_OPS_MAX}, or send NDJSON", ops.len());
@@ -469,6 +473,8 @@ mod tests {
             (r#"{"tenant":"a","subject":"b","session":"c","kind":"call"}"#, &["/direction"]),
             (r#"{"tenant":"a","#, &[""]),
             (r#"[1]"#, &[""]),
+            (r#"[]"#, &[""]),
+            (r#"["a","b","c","phone"]"#, &[""]),
             (r#"{"tenant":"a","tenant":"b"}"#, &[""]),
         ] {
             let problem = match AcquireBody::from_json(body.as_bytes()) {
