@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::read::no_tenant;
 use super::{Call, Worker, json, query_of, segment, typed};
 use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind, Commit};
 use crate::daemon::metrics::ReloadTrigger;
@@ -26,11 +25,37 @@ type Answer = Result<Response<ReplyBody>, Problem>;
 const LOG_FOR_SECONDS_MAX: u64 = 86_400;
 
 /// The body of `PUT /v1/admin/log-level`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LogLevel {
     filter: String,
     for_s: Option<u64>,
+}
+
+impl LogLevel {
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let fields: Map<String, Value> = serde_json::from_slice(body)
+            .map_err(|error| Problem::malformed("the body must be a JSON object").error("", error.to_string()))?;
+        let mut errors = Vec::new();
+        let mut wrong = |field: &str, what: &'static str| {
+            errors.push(FieldError { pointer: format!("/{field}"), detail: what.into() });
+        };
+        let filter = fields.get("filter").and_then(Value::as_str);
+        if filter.is_none() {
+            wrong("filter", "is needed: a level, or levels by module, as info,usherd::daemon::http=debug");
+        }
+        let for_s = fields.get("for_s").filter(|for_s| !for_s.is_null());
+        if for_s.is_some_and(|for_s| for_s.as_u64().is_none_or(|for_s| for_s > LOG_FOR_SECONDS_MAX)) {
+            wrong("for_s", "must be a whole number of seconds, 0 to 86400");
+        }
+        for field in fields.keys().filter(|field| !matches!(field.as_str(), "filter" | "for_s")) {
+            wrong(field, "is not known; filter and for_s are");
+        }
+        match filter {
+            Some(filter) if errors.is_empty() => {
+                Ok(LogLevel { filter: filter.to_owned(), for_s: for_s.and_then(Value::as_u64) })
+            }
+            _ => Err(Problem::faulty(errors)),
+        }
+    }
 }
 
 impl Worker {
@@ -128,13 +153,8 @@ impl Worker {
     pub(super) async fn log_level(&self, call: &Call<'_>, body: Incoming) -> Answer {
         let access = self.permitted(call, RouteClass::Admin, None)?;
         let body = call.peer.collect(body, 4_096).await?;
-        let wanted: LogLevel = serde_json::from_slice(&body).map_err(|error| {
-            Problem::malformed(format!("needs filter, and for_s at will: {error}"))
-        })?;
+        let wanted = LogLevel::parse(&body)?;
         let for_s = wanted.for_s.filter(|for_s| *for_s > 0);
-        if for_s.is_some_and(|for_s| for_s > LOG_FOR_SECONDS_MAX) {
-            return Err(Problem::malformed("for_s is longer than a day").error("/for_s", "must be 1 to 86400"));
-        }
         let Some(log) = self.app.log.clone() else {
             return Err(Problem::unavailable(60, "this process does not log by itself"));
         };

@@ -212,7 +212,7 @@ impl Worker {
             ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
             ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
             ["subjects", subject] => {
-                (Route::Subjects, with(method(call, &Method::GET, "GET, DELETE"), self.subject(call, tenant, subject)).await)
+                (Route::Subjects, with(method(call, &Method::GET, "GET, HEAD, DELETE"), self.subject(call, tenant, subject)).await)
             }
             ["sessions", _] => (Route::EndSession, Err(Problem::method_not_allowed("DELETE"))),
             _ => (Route::Other, Err(no_route(call.head.uri.path()))),

@@ -175,7 +175,9 @@ pub(super) fn overview(app: &App, now: Now) -> Value {
             "assigned_unused": pool.assigned_unused(), "in_use": pool.in_use, "over": pool.over(),
         })
     });
-    let nodes = app.engine.nodes(now);
+    let mut nodes = app.engine.nodes(now);
+    // A name that never said hello has no lease to lose.
+    nodes.retain(|node| node.epoch.is_some());
     let up = nodes.iter().filter(|node| node.up).count();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
