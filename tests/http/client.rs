@@ -132,7 +132,7 @@ pub(crate) async fn ask_h2(
 }
 
 /// A TLS connection that trusts one authority and may show a certificate (both PEM).
-pub(crate) fn tls(address: SocketAddr, authority: &str, own: Option<(&str, &str)>) -> impl Read + Write {
+pub(crate) fn tls(address: SocketAddr, authority: &str, own: Option<(&str, &str)>) -> impl Read + Write + use<> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -24,11 +24,16 @@ pub(crate) struct Running {
 }
 
 /// What came back.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}\n\n{:.2000}", self.head, self.body)
+    }
 }
 
 impl Answer {
@@ -132,9 +137,14 @@ impl Running {
     /// Lets time pass, and waits until the reaper has seen it.
     pub(crate) fn advance(&self, seconds: u64) {
         self.clock.advance(seconds * 1_000);
-        let engine = &self.daemon().app().engine;
-        let now = self.clock.now().uptime_ms;
-        self.wait_until("the reaper", |_| engine.next_deadline().is_none_or(|due| due > now));
+        let (app, now) = (self.daemon().app(), self.clock.now());
+        self.wait_until("the reaper", |_| app.engine.next_deadline().is_none_or(|due| due > now.uptime_ms));
+        let utc = chrono::DateTime::from_timestamp_millis(now.utc_ms).unwrap();
+        self.wait_until("booked changes", |_| {
+            let config = app.config();
+            let mut tenants = config.tenants.iter();
+            tenants.all(|(id, tenant)| app.engine.tenant(now, id).is_some_and(|view| view.quota == tenant.entitlement(utc).seats))
+        });
     }
 
     /// One request as it stands, on a connection of its own.
@@ -177,6 +187,7 @@ fn options(folder: &Path, clock: Arc<dyn Clock>, as_process: bool) -> Options {
 
 pub(crate) fn parse(answer: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(answer);
+    let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"));
     let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_owned() };

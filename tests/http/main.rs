@@ -1,8 +1,17 @@
 //! The whole daemon from outside: real sockets on port 0, a clock that the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+mod access;
+mod admin;
 mod client;
 mod contract;
 mod daemon;
 mod document;
+mod events;
+mod formats;
+mod lists;
+mod matrix;
+mod problems;
+mod rules;
 mod spec;
+mod transports;

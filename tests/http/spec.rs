@@ -131,7 +131,7 @@ fn check_body(content: &Value, answer: &Answer, what: &str) {
     let essence = answer.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().to_owned();
     let media = &content[&essence];
     assert!(!media.is_null(), "{what}: content type {essence:?} is not documented\n{answer:?}");
-    if essence.ends_with("json") {
+    if essence == "application/json" || essence.ends_with("+json") {
         return fits(&media["schema"], &answer.json(), what);
     }
     fits(&media["schema"], &json!(answer.body), what);

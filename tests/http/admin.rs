@@ -1,0 +1,135 @@
+//! Administration: ending by hand, reloads, the configuration's state, the log level, bad files at the start.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use usherd::daemon::clock::ManualClock;
+use usherd::engine::Now;
+
+use crate::daemon::{NOON_UTC_MS, Running, write_tenant};
+
+const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 10\n";
+
+#[test]
+fn what_is_live_is_ended_by_hand_and_calls_only_by_force() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    for (session, rest) in [
+        ("m1", "subject=anna&kind=mobile"),
+        ("d1", "subject=bob&kind=desktop&ttl_s=600"),
+        ("c1", "subject=bob&kind=call&direction=outbound&ttl_s=600"),
+        ("c2", "subject=cara&kind=call&direction=inbound"),
+    ] {
+        assert!(daemon.form("/v1/acquire", &format!("tenant=acme&session={session}&{rest}")).body.starts_with("allow"));
+    }
+    for (path, status, count) in [
+        ("acme/sessions/nothing", 404, None),
+        ("acme/subjects/nobody?force=1", 404, None),
+        ("nowhere/sessions/c1?force=1", 404, None),
+        ("acme/sessions/c1", 409, None),
+        ("acme/sessions/c2?force=0", 409, None),
+        ("acme/subjects/bob", 409, None),
+        ("acme/sessions/m1", 200, Some(1)),
+        ("acme/sessions/m1", 404, None),
+        ("acme/subjects/bob?force=1", 200, Some(2)),
+        ("acme/sessions/c2?force", 200, Some(1)),
+    ] {
+        let answer = daemon.call("DELETE", &format!("/v1/tenants/{path}"), "", "");
+        assert_eq!((answer.status, answer.json()["count"].as_u64()), (status, count), "{path}");
+    }
+    let tenant = daemon.get("/v1/tenants/acme").json();
+    assert_eq!((&tenant["held"], &tenant["sessions"]), (&json!(0), &json!(0)));
+}
+
+#[test]
+fn a_reload_tells_what_it_does_and_may_be_tried_first() {
+    let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
+    for n in 0..6 {
+        daemon.form("/v1/acquire", &format!("tenant=acme&subject=u{n}&session=m{n}&kind=mobile"));
+    }
+    let hash = || daemon.get("/v1/admin/config").json()["hash"].clone();
+    let before = hash();
+    assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").json()["code"], "unchanged");
+    // The watch would take it up by itself: what is read here is not the same file twice.
+    write_tenant(daemon.folder.path(), "acme", &PAID.replace("= 10", "= 5"));
+    let planned = daemon.call("POST", "/v1/admin/reload?dry_run=1", "", "").json();
+    if planned["diff"]["changed"][0].is_object() {
+        let change = &planned["diff"]["changed"][0];
+        assert_eq!((&planned["code"], &change["quota_before"], &change["quota_after"], &change["held"]), (&json!("planned"), &json!(10), &json!(5), &json!(6)));
+        assert!(change["consequences"].to_string().contains('1'), "{change}");
+    }
+    daemon.wait_until("the change", |daemon| {
+        daemon.call("POST", "/v1/admin/reload", "", "");
+        daemon.get("/v1/tenants/acme").json()["quota"] == 5
+    });
+    assert_ne!(hash(), before);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["over"], 1);
+    let config = daemon.get("/v1/admin/config").json();
+    assert!(config["tenants"]["acme"].as_str().unwrap().ends_with("acme.toml") && config["main"].as_str().unwrap().ends_with("usherd.toml"));
+}
+
+#[test]
+fn half_of_all_tenants_go_only_by_force() {
+    let tenants: Vec<(&str, &str)> = ["a", "b", "c", "d"].map(|id| (id, PAID)).to_vec();
+    let daemon = Running::start("", &tenants);
+    for gone in ["c", "d"] {
+        std::fs::remove_file(daemon.folder.path().join(format!("tenants.d/{gone}.toml"))).unwrap();
+    }
+    for path in ["/v1/admin/reload", "/v1/admin/reload?dry_run=1"] {
+        let refused = daemon.call("POST", path, "", "");
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert!(refused.json()["problems"][0]["message"].as_str().unwrap().contains("force"), "{refused:?}");
+    }
+    assert_eq!(daemon.get("/v1/tenants").json()["tenants"].as_array().unwrap().len(), 4);
+    let planned = daemon.call("POST", "/v1/admin/reload?dry_run=1&force=1", "", "");
+    assert_eq!(planned.json()["diff"]["removed"].as_array().unwrap().len(), 2);
+    assert_eq!(daemon.call("POST", "/v1/admin/reload?force=1", "", "").json()["code"], "applied");
+    assert_eq!(daemon.get("/v1/tenants").json()["tenants"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn bad_files_at_the_start_leave_the_last_good_ones_in_force() {
+    let mut daemon = Running::start("", &[("acme", PAID)]);
+    daemon.form("/v1/acquire", "tenant=acme&subject=anna&session=m1&kind=mobile");
+    daemon.stop();
+    write_tenant(daemon.folder.path(), "acme", "kind = \"paid\"\nseats = -3\n");
+    daemon.restart();
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 10);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["held"], 1);
+    let config = daemon.get("/v1/admin/config").json();
+    assert_eq!((&config["from_last_good"], &config["last_reload_successful"]), (&json!(true), &json!(false)));
+    assert!(config["problems"].to_string().contains("must not be negative"), "{config}");
+    assert_eq!(daemon.reload_with("acme", &PAID.replace("= 10", "= 11")).status, 200);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 11);
+    let config = daemon.get("/v1/admin/config").json();
+    assert_eq!((&config["from_last_good"], &config["last_reload_successful"]), (&json!(false), &json!(true)));
+}
+
+#[test]
+fn the_log_level_is_changed_for_a_while() {
+    let quiet = Running::start("", &[]);
+    let put = |daemon: &Running, body: &str| daemon.call("PUT", "/v1/admin/log-level", "Content-Type: application/json\r\n", body);
+    assert_eq!(put(&quiet, "{\"filter\":\"info\"}").status, 503, "this one does not log by itself");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
+    std::fs::write(folder.path().join("usherd.toml"), "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[log]\nfilter = \"off\"\n").unwrap();
+    // Only one daemon of a process may log: it is this one.
+    let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: NOON_UTC_MS }));
+    let daemon = Running::start_on(folder, clock, true);
+    daemon.wait_until("it is ready", |daemon| daemon.get("/readyz").status == 200);
+    let changed = put(&daemon, "{\"filter\":\"off,usherd::none=debug\",\"for_s\":60}").json();
+    assert_eq!((&changed["code"], &changed["until"]), (&json!("ok"), &json!("2026-11-22T12:01:00Z")));
+    assert!(put(&daemon, "{\"filter\":\"off\"}").json()["until"].is_null());
+    for (body, pointers) in [
+        ("{\"filter\":\"off,usherd=loudly\"}", &["/filter"][..]),
+        ("{\"for_s\":5}", &["/filter"]),
+        ("{\"filter\":7,\"for_s\":-1}", &["/filter", "/for_s"]),
+        ("{\"filter\":\"off\",\"for_s\":86401}", &["/for_s"]),
+        ("{\"filter\":\"off\",\"fore\":1}", &["/fore"]),
+        ("[\"off\"]", &[""]),
+        ("oops", &[""]),
+    ] {
+        let answer = put(&daemon, body);
+        assert_eq!((answer.status, answer.pointers().iter().map(String::as_str).collect::<Vec<_>>()), (400, pointers.to_vec()), "{body}");
+    }
+    assert_eq!(put(&daemon, &format!("{{\"filter\":\"{}\"}}", "x".repeat(5_000))).status, 413);
+}

@@ -1,0 +1,116 @@
+//! The same contract over a Unix socket, HTTP/2 with prior knowledge, and TLS with client certificates.
+
+use std::fmt::Write as _;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+
+use crate::access::{entry, token};
+use crate::client::{self, Parts, ask, ask_h2, h2c, request, wait};
+use crate::daemon::Running;
+
+const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 1\n";
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+
+#[test]
+fn the_unix_socket_trusts_root_and_its_own_user() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("usherd.sock");
+    let main = format!("[server]\nunix_socket = \"{}\"\n{}", socket.display(), entry("node", 'a', ""));
+    let daemon = Running::start(&main, &[("acme", PAID)]);
+    let send = |text: String| ask(client::unix(&daemon.socket()), text.as_bytes());
+    assert_eq!(daemon.get("/v1/tenants/acme").status, 401, "a port needs the token");
+    assert_eq!(send(request("GET", "/v1/tenants/acme", "", "")).status, 200);
+    let seat = "tenant=acme&subject=a&session=a&kind=desktop&ttl_s=60";
+    assert_eq!(send(request("POST", "/v1/acquire", FORM, seat)).body, "allow.new");
+    let wrong = format!("{FORM}Authorization: Bearer nonsense\r\n");
+    assert_eq!(send(request("POST", "/v1/acquire", &wrong, seat)).status, 401, "a token decides where one is given");
+}
+
+#[test]
+fn http_2_with_prior_knowledge_serves_many_streams_at_once() {
+    let daemon = Running::start("[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n", &[("acme", PAID)]);
+    let address = daemon.listener("listener-1");
+    wait(async {
+        let mut connection = h2c(address).await;
+        // A stream that waits for its body does not hold up the others.
+        let (parts, slow) = Parts::new();
+        let mut other = connection.clone();
+        let slow = async {
+            ask_h2(&mut other, "POST", "/v1/acquire", &[("content-type", "application/x-www-form-urlencoded")], slow).await
+        };
+        let quick = async {
+            for n in 0..50 {
+                let body = format!("{{\"tenant\":\"acme\",\"session\":\"c{n}\",\"kind\":\"call\",\"direction\":\"inbound\"}}");
+                let answer = ask_h2(&mut connection, "POST", "/v1/acquire", &[], Parts::whole(&body)).await;
+                assert_eq!((answer.status, answer.decision().as_str()), (200, "allow.free inbound"));
+            }
+            parts.send("tenant=acme&subject=a&session=d1&kind=desktop&ttl_s=60".into()).unwrap();
+            drop(parts);
+        };
+        let (slow, ()) = tokio::join!(slow, quick);
+        assert_eq!(slow.body, "allow.new");
+        let mut third = h2c(address).await;
+        let lines = "{\"op\":\"release\",\"tenant\":\"acme\",\"session\":\"d1\"}\n{}\n";
+        let answer = ask_h2(&mut third, "POST", "/v1/batch", &[("content-type", "application/x-ndjson")], Parts::whole(lines)).await;
+        assert_eq!(answer.body.lines().count(), 2, "{answer:?}");
+        let answer = ask_h2(&mut third, "PATCH", "/v1/acquire", &[], Parts::whole("")).await;
+        assert_eq!(answer.status, 405);
+    });
+}
+
+/// A certificate for a name, signed by an authority; PEM of it and of its key.
+fn signed(authority: &CertifiedIssuer<'_, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_client_certificate_is_a_credential_by_its_name() {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params.clone(), KeyPair::generate().unwrap()).unwrap();
+    let stranger = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let (certificate, key) = signed(&authority, "localhost");
+    let path = |name: &str| files.path().join(name).display().to_string();
+    for (name, text) in [("cert.pem", &certificate), ("key.pem", &key), ("ca.pem", &authority.pem())] {
+        std::fs::write(path(name), text).unwrap();
+    }
+    let mut main = format!("[[listener]]\nlisten = \"127.0.0.2:0\"\ntls = {{ cert_file = \"{}\", key_file = \"{}\", client_ca_file = \"{}\" }}\n", path("cert.pem"), path("key.pem"), path("ca.pem"));
+    main.push_str(&entry("viewer", 'a', ""));
+    write!(main, "[[auth.certificates]]\nname = \"pbx.example\"\nrole = \"node\"\ntenants = [\"acme\"]\nnodes = [\"n1\"]\n").unwrap();
+    let daemon = Running::start(&main, &[("acme", PAID), ("other", PAID)]);
+    let address = daemon.listener("listener-1");
+    let (pbx, unknown, foreign) = (signed(&authority, "pbx.example"), signed(&authority, "x.example"), signed(&stranger, "pbx.example"));
+    let send = |own: &(String, String), text: String| ask(client::tls(address, &authority.pem(), Some((&own.0, &own.1))), text.as_bytes());
+    let seat = |tenant: &str| request("POST", "/v1/acquire", FORM, &format!("tenant={tenant}&subject=a&session=a&kind=desktop&ttl_s=60"));
+    assert_eq!(send(&pbx, seat("acme")).body, "allow.new");
+    assert_eq!(send(&pbx, seat("other")).status, 401);
+    assert_eq!(send(&unknown, seat("acme")).status, 401);
+    assert_eq!(send(&pbx, request("POST", "/v1/nodes/n1/hello", FORM, "epoch=1")).status, 200);
+    assert_eq!(send(&pbx, request("POST", "/v1/nodes/n2/hello", FORM, "epoch=1")).status, 401);
+    assert_eq!(send(&pbx, request("GET", "/v1/tenants", "", "")).status, 401);
+    let viewer = format!("Authorization: Bearer {}\r\n", token("viewer", 'a'));
+    assert_eq!(send(&pbx, request("GET", "/v1/tenants", &viewer, "")).status, 200, "a token decides where one is given");
+    assert_eq!(send(&unknown, request("POST", "/v1/acquire", FORM, "kind=call&emergency=1")).body, "allow.free emergency");
+    for own in [None, Some((foreign.0.as_str(), foreign.1.as_str()))] {
+        use std::io::{Read as _, Write as _};
+        let mut stream = client::tls(address, &authority.pem(), own);
+        let mut answer = Vec::new();
+        let ended = stream.write_all(request("GET", "/livez", "", "").as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+        assert!(ended.is_err() && answer.is_empty(), "turned away at the handshake");
+    }
+}
+
+#[test]
+fn a_listener_takes_only_the_roles_that_it_is_for() {
+    let main = format!("[[listener]]\nlisten = \"127.0.0.2:0\"\nroles = [\"viewer\"]\n{}{}", entry("viewer", 'a', ""), entry("admin", 'a', ""));
+    let daemon = Running::start(&main, &[("acme", PAID)]);
+    for (role, status) in [("viewer", 200), ("admin", 401)] {
+        let text = request("GET", "/v1/overview", &format!("Authorization: Bearer {}\r\n", token(role, 'a')), "");
+        assert_eq!(ask(client::tcp(daemon.listener("listener-1")), text.as_bytes()).status, status, "{role}");
+        assert_eq!(daemon.send(&text).status, 200, "{role}");
+    }
+}
