@@ -20,7 +20,7 @@ const RESIDENT_BYTES_MAX: u64 = 256 << 20;
 
 const CONFIG: &str = "[server]\nfirst_byte_deadline_ms = 500\nhead_deadline_ms = 500\nbody_deadline_ms = 500\n\
     write_deadline_ms = 1000\nconnections_max = 4000\nconnections_reserved_for_nodes = 500\n\
-    connections_per_address_max = 3000\n";
+    connections_per_address_max = 3000\n[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n";
 
 /// What each kind sends before it waits for its end.
 const KINDS: &[(&str, &[u8])] = &[
@@ -37,6 +37,15 @@ const KINDS: &[(&str, &[u8])] = &[
     ("a huge length", b"POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Length: 99999999999\r\n\r\nx"),
     ("a lie about the class", b"POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Length: 30\r\n\r\nkind=call&emergency="),
 ];
+/// What each kind sends to a listener for HTTP/2.
+const H2_KINDS: &[(&str, &[u8])] = &[
+    ("nothing", b""),
+    ("half a preface", b"PRI * HT"),
+    ("a preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    ("garbage", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\xff\xff\xff\xff\xff\xff garbage"),
+    ("settings and half a frame", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x40\x01\x04\0\0\0\x01"),
+    ("HTTP/1.1", b"GET / HTTP/1.1\r\nHost: u\r\n\r\n"),
+];
 /// Beside those: drips, floods and readers that never read.
 const OTHERS: usize = 4;
 
@@ -47,8 +56,17 @@ async fn connect(address: SocketAddr, last: u8) -> std::io::Result<TcpStream> {
 }
 
 /// One hostile client, to the end that the daemon makes; a connection that it refuses is an end, too.
-async fn misbehave(address: SocketAddr, number: usize) {
-    let Ok(mut stream) = connect(address, 3 + (number % 4) as u8).await else { return };
+async fn misbehave([address, h2c]: [SocketAddr; 2], number: usize) {
+    let (is_h2, number) = (number % 4 == 3, number / 4 * 3 + number % 4);
+    let Ok(mut stream) = connect(if is_h2 { h2c } else { address }, 3 + (number % 4) as u8).await else { return };
+    if is_h2 {
+        let ended = async {
+            if stream.write_all(H2_KINDS[number % H2_KINDS.len()].1).await.is_ok() {
+                until_closed(&mut stream).await;
+            }
+        };
+        return timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("HTTP/2 client {number} is kept"));
+    }
     let kind = number % (KINDS.len() + OTHERS);
     let ended = async {
         match kind.checked_sub(KINDS.len()) {
@@ -137,7 +155,7 @@ fn two_thousand_of_every_kind_do_not_keep_a_node_from_its_answers() {
     raise_descriptor_limit();
     let site = Site::new(CONFIG, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 100\n")]);
     let usherd = site.start();
-    let address = usherd.address();
+    let (address, usherd_h2c) = (usherd.address(), usherd.addresses[1]);
     let mut quiet = {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -159,7 +177,7 @@ fn two_thousand_of_every_kind_do_not_keep_a_node_from_its_answers() {
             }
         });
         // The nodes end with the crowd, also where one of it panics.
-        let crowd = scope.spawn(|| storm(address)).join();
+        let crowd = scope.spawn(|| storm([address, usherd_h2c])).join();
         over.store(true, Ordering::Relaxed);
         crowd.unwrap();
         memory.join().unwrap();
@@ -177,7 +195,7 @@ fn two_thousand_of_every_kind_do_not_keep_a_node_from_its_answers() {
 }
 
 /// The crowd twice over: all at once, and again, so that what the first left behind would be seen.
-fn storm(address: SocketAddr) {
+fn storm(addresses: [SocketAddr; 2]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let met = Arc::new(AtomicU64::new(0));
     for _ in 0..2 {
@@ -186,7 +204,7 @@ fn storm(address: SocketAddr) {
                 .map(|number| {
                     let met = Arc::clone(&met);
                     tokio::spawn(async move {
-                        misbehave(address, number).await;
+                        misbehave(addresses, number).await;
                         met.fetch_add(1, Ordering::Relaxed);
                     })
                 })

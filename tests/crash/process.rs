@@ -87,7 +87,8 @@ pub(crate) fn command(config: &Path) -> Command {
 /// A running process; dropping it kills it.
 pub(crate) struct Usherd {
     pub(crate) child: Child,
-    address: Option<SocketAddr>,
+    /// Where it listens, the main listener first.
+    pub(crate) addresses: Vec<SocketAddr>,
     lines: Receiver<String>,
     /// Everything it said so far.
     pub(crate) said: Vec<String>,
@@ -111,13 +112,12 @@ impl Usherd {
                 let _ = sender.send(line);
             }
         });
-        Usherd { child, address: None, lines, said: Vec::new() }
+        Usherd { child, addresses: Vec::new(), lines, said: Vec::new() }
     }
 
     pub(crate) fn until_ready(&mut self) {
         let line = self.until_says("\"message\":\"ready\"");
-        let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-        self.address = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap())));
+        self.addresses = line.split(['"', '\\']).filter_map(|word| word.parse().ok()).collect();
     }
 
     /// The first line from now on with this in it.
@@ -149,7 +149,7 @@ impl Usherd {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address.expect("it is ready and listens")
+        *self.addresses.first().expect("it is ready and listens")
     }
 
     pub(crate) fn client(&self) -> Client {
