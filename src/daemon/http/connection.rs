@@ -264,17 +264,20 @@ where
         let _ = shutdown.wait_for(|on| *on).await;
     });
     std::future::poll_fn(move |cx| {
-        if !draining && drain.as_mut().poll(cx).is_ready() {
-            draining = true;
-            ask_to_close(connection.as_mut());
-            deadlines.close_by(Deadline::Drain);
-        }
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(if result.is_ok() { Ended::Well } else { Ended::Broken });
             }
             if let Poll::Ready(Err(_)) = stream.borrow_mut().poll_push(cx) {
                 return Poll::Ready(Ended::Broken);
+            }
+            // Only now: a request that is here already is read first, for hyper closes at once where it has
+            // read nothing yet.
+            if !draining && drain.as_mut().poll(cx).is_ready() {
+                draining = true;
+                ask_to_close(connection.as_mut());
+                deadlines.close_by(Deadline::Drain);
+                continue;
             }
             deadlines.update();
             match wait(&mut timer, &deadlines, cx) {
