@@ -101,7 +101,7 @@ const CRATES: [(&str, &[&str]); 6] = [
             "tracing_subscriber",
         ],
     ),
-    ("engine", &["arc_swap", "compact_str", "dashmap", "foldhash", "hashbrown", "parking_lot"]),
+    ("engine", &["arc_swap", "compact_str", "foldhash", "hashbrown", "parking_lot"]),
     ("subscription", &["chrono", "chrono_tz", "compact_str"]),
 ];
 
