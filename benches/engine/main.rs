@@ -1,8 +1,8 @@
 //! What a decision costs in process, against one removal and insertion in a DashMap (DESIGN 6).
 //!
 //! `cargo bench --bench engine [-- ROW…]`, rows: pair, resident, hot, renewal, heartbeat, memory, expire,
-//! recovery; loop-resident and loop-million
-//! run pairs alone, for a profiler. Every ratio is of two things measured in one run, alternating, by CPU time of the thread.
+//! recovery; loop-resident and loop-million run pairs alone, for a profiler. Every ratio is of two things
+//! measured in one run, alternating, by CPU time of the thread.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a measurement stops where something is wrong, and prints")]
 
 #[path = "../support/measure.rs"]

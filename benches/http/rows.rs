@@ -25,7 +25,7 @@ impl Effort {
 }
 
 const CONNECTIONS: usize = 64;
-const SLOT_MOST: Duration = Duration::from_secs(5);
+const SLOT_MOST: Duration = Duration::from_millis(1_500);
 /// Bytes of the answer to an acquire as JSON, and as text: what bare hyper answers too.
 const JSON_REPLY: usize = 262;
 const FORM_REPLY: usize = 9;
