@@ -14,7 +14,8 @@ use crate::world::{NOW, Names, Shape, chosen, full};
 /// Pairs of one measurement, from a choice whose names fit into the first cache.
 const CHOICE: usize = 200;
 
-/// The yardstick: one map, numbers as keys, many shards, a fast hasher.
+/// The yardstick: one map with many shards and a fast hasher; by numbers, and by the names that the engine
+/// is given. The first is the stricter one: it neither hashes nor compares a text.
 struct Yardstick {
     numbers: DashMap<u64, u64, RandomState>,
     names: DashMap<Name, u64, RandomState>,
@@ -144,10 +145,11 @@ pub fn million() {
     let ns = |values: &[f64]| format!("{:.0} ns", median(values));
     println!("yardstick, 1 M: DashMap remove+insert by number {}, by session id {}", ns(&numbers), ns(&names));
     row("pair by names, 1 M / map by number", ratio(&ids, &numbers), "x", Goal::AtMost(2.2), &ns(&ids));
-    row("pair by names, 1 M / map by session id", ratio(&ids, &names), "x", Goal::None, "");
+    row("pair by names, 1 M / map by session id", ratio(&ids, &names), "x", Goal::AtMost(2.2), "");
     row("pair from forms, 1 M / map by number", ratio(&form, &numbers), "x", Goal::AtMost(4.0), &ns(&form));
     row("pair from JSON, 1 M / map by number", ratio(&json, &numbers), "x", Goal::AtMost(4.0), &ns(&json));
-    row("pair from JSON, 1 M / map by session id", ratio(&json, &names), "x", Goal::None, "");
+    row("pair from forms, 1 M / map by session id", ratio(&form, &names), "x", Goal::AtMost(4.0), "");
+    row("pair from JSON, 1 M / map by session id", ratio(&json, &names), "x", Goal::AtMost(4.0), "");
     row("pair with node, epoch, seq and tombstones, 1 M / by number", ratio(&numbered, &numbers), "x", Goal::None, &ns(&numbered));
 }
 
@@ -157,7 +159,7 @@ pub fn resident() {
     let ns = |values: &[f64]| format!("{:.0} ns", median(values));
     println!("yardstick, 5,000: DashMap remove+insert by number {}, by session id {}", ns(&numbers), ns(&names));
     row("pair by names, 5,000 / map by number", ratio(&ids, &numbers), "x", Goal::AtMost(0.6), &ns(&ids));
-    row("pair by names, 5,000 / map by session id", ratio(&ids, &names), "x", Goal::None, "");
+    row("pair by names, 5,000 / map by session id", ratio(&ids, &names), "x", Goal::AtMost(0.6), "");
     row("pair from forms, 5,000 / map by number", ratio(&form, &numbers), "x", Goal::None, &ns(&form));
     row("pair from JSON, 5,000 / map by number", ratio(&json, &numbers), "x", Goal::None, &ns(&json));
     row("pair with node, epoch, seq and tombstones, 5,000 / by number", ratio(&numbered, &numbers), "x", Goal::None, &ns(&numbered));

@@ -36,11 +36,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// A daemon with so many tenants of 64 seats.
+    /// A daemon with so many tenants of 64 seats, all of them in its scrapes.
     pub fn daemon(durability: &str, tenants: u32, core: Option<&str>) -> Self {
         let folder = folder();
         let mut config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nunix_socket = \"{}\"\nworkers = 1\n[journal]\ndurability = \"{durability}\"\n",
+            "[server]\nlisten = \"127.0.0.1:0\"\nunix_socket = \"{}\"\nworkers = 1\n[journal]\ndurability = \"{durability}\"\n[metrics]\ntenants = \"all\"\n",
             folder.path().join("sock").display()
         );
         for at in 0..tenants {
