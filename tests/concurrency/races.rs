@@ -19,6 +19,8 @@ const NOW: Now = Now { uptime_ms: 1_000, utc_ms: 1_780_000_000_000 };
 fn engine(tenants: usize, seats: u32) -> (Engine, Vec<String>) {
     let names: Vec<String> = (0..tenants).map(|i| format!("t{i}")).collect();
     let engine = Engine::new(Limits::default());
+    // Made large, so that its table has many stripes, as one that is fought over would.
+    engine.install(NOW, plan(&names, seats.max(1_024)), &mut ());
     engine.install(NOW, plan(&names, seats), &mut ());
     (engine, names)
 }
