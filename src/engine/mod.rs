@@ -129,7 +129,10 @@ impl Engine {
         let slot = world.tenants.get(message.tenant);
         let policy = slot.map_or(&world.unknown, |slot| &slot.policy);
         let need = rules::need(message, policy);
-        let directory = self.nodes.directory_with(message.node, self.shared.limits.nodes_max);
+        // What only a lease could keep needs a node that is known: the name of another one leaves no trace.
+        let lives = message.ttl_s.is_some() || message.kind == Kind::Mobile || !matches!(need, Need::Seat { .. });
+        let name = message.node.filter(|_| lives);
+        let directory = self.nodes.directory_with(name, self.shared.limits.nodes_max);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -271,6 +274,16 @@ mod tests {
         assert_eq!(engine.next_deadline(), Some(at(60).uptime_ms));
         engine.expire(at(60), &mut ());
         assert_eq!(engine.tenant(at(60), "acme").unwrap().held, 0);
+    }
+
+    #[test]
+    fn a_refused_message_leaves_not_even_the_name_of_its_node() {
+        let engine = engine(1);
+        let lifeless = Acquire { node: Some("n1"), ..Acquire::new("acme", "anna", "d1", Kind::Desktop) };
+        assert_eq!(engine.acquire(at(0), &lifeless, &mut ()).unwrap_err().field, "ttl_s");
+        assert!(engine.nodes(at(0)).is_empty());
+        engine.acquire(at(0), &Acquire { ttl_s: Some(60), ..lifeless }, &mut ()).unwrap();
+        assert_eq!(engine.nodes(at(0)).len(), 1);
     }
 
     #[test]
