@@ -1,7 +1,9 @@
 //! What a record entitles its tenant to at an instant (J2, J5, J6, J14, N6, N10, V11).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 
+use super::civil::{self, Edge};
+use super::policy::Terms;
 use super::record::{Addon, Change, ContractKind, Record};
 
 /// Where a subscription stands (N1, METRICS `usherd_subscriptions`).
@@ -67,18 +69,52 @@ pub struct Entitlement {
 
 /// State and seats of a record at an instant, and the next instant at which they change.
 ///
-/// Pure, and constant between two booked instants (V11). Intervals are half-open: a change booked for an
+/// Pure, and constant between two instants that it names (V11). Intervals are half-open: a change booked for an
 /// instant is in force at that instant (H3). An end beats everything due at the same instant (J14), and
-/// what is booked for after the end is void (N6).
-///
-/// What is computed rather than booked has its place in `at`: the end of a trial (J3), the end of a term
-/// (J4) and staleness (J7) are further instants that `instants` must then list.
-pub fn entitlement(record: &Record, now: DateTime<Utc>) -> Entitlement {
-    let (state, seats) = at(record, now);
-    let mut future: Vec<DateTime<Utc>> = instants(record).filter(|instant| *instant > now).collect();
+/// what is booked for after the end is void (N6). A start in the future takes nothing away: it anchors term
+/// and billing only.
+pub fn entitlement(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Entitlement {
+    let (state, seats) = at(record, terms, now);
+    let mut future: Vec<DateTime<Utc>> = instants(record, terms).filter(|instant| *instant > now).collect();
     future.sort_unstable();
-    let next_change_at = future.into_iter().find(|instant| at(record, *instant) != (state, seats));
+    let next_change_at = future.into_iter().find(|instant| at(record, terms, *instant) != (state, seats));
     Entitlement { state, seats, next_change_at }
+}
+
+/// When the subscription ends: as booked, which wins over what is computed (J8), or the end of its trial (J3).
+pub fn ends_at(record: &Record, terms: &Terms) -> Option<DateTime<Utc>> {
+    record.cancel_at.or_else(|| trial_ends_at(record, terms))
+}
+
+/// When a trial ends by itself (J3): so many civil days after its start, on the same clock reading.
+pub fn trial_ends_at(record: &Record, terms: &Terms) -> Option<DateTime<Utc>> {
+    let start = record.start.filter(|_| record.kind == ContractKind::Trial)?;
+    Some(civil::instant(terms.zone, civil::days_after(start, terms.trial_days)?, Edge::End))
+}
+
+/// The end of the minimum term, E (J4); `None` of a trial, and where no start is known.
+pub fn term_ends_at(record: &Record, terms: &Terms) -> Option<DateTime<Utc>> {
+    let start = record.start.filter(|_| record.kind != ContractKind::Trial)?;
+    Some(civil::midnight(terms.zone, civil::months_after(start.date(), record.term_months)?, Edge::End))
+}
+
+/// When a synced record is stale unless it is confirmed again (J7).
+pub fn stale_at(record: &Record, terms: &Terms) -> Option<DateTime<Utc>> {
+    let days = Duration::days(i64::from(terms.stale_after_days));
+    record.synced_at.filter(|_| terms.stale_after_days > 0)?.checked_add_signed(days)
+}
+
+/// The base seats at an instant, ends and states left aside; `None` is unlimited (F5).
+pub fn base_seats(record: &Record, now: DateTime<Utc>) -> Option<u32> {
+    booked(&record.changes, now).map_or(record.seats, Some)
+}
+
+/// The seats of an add-on at an instant; 0 after its end.
+pub fn addon_seats(addon: &Addon, now: DateTime<Utc>) -> u32 {
+    if addon.cancel_at.is_some_and(|end| end <= now) {
+        return 0;
+    }
+    booked(&addon.changes, now).unwrap_or(addon.seats)
 }
 
 /// The most seats the record gives at any time; `None` where it is unlimited at some time.
@@ -91,27 +127,33 @@ pub fn seats_peak(record: &Record) -> Option<u32> {
 }
 
 /// Every instant at which the record may say something else, in no order.
-pub fn instants(record: &Record) -> impl Iterator<Item = DateTime<Utc>> {
+pub fn instants(record: &Record, terms: &Terms) -> impl Iterator<Item = DateTime<Utc>> {
     let addons =
         record.addons.iter().flat_map(|addon| addon.changes.iter().map(|c| c.effective_at).chain(addon.cancel_at));
-    record.changes.iter().map(|change| change.effective_at).chain(record.cancel_at).chain(addons)
+    let computed = ends_at(record, terms).into_iter().chain(stale_at(record, terms));
+    record.changes.iter().map(|change| change.effective_at).chain(computed).chain(addons)
 }
 
-fn at(record: &Record, now: DateTime<Utc>) -> (State, Option<u32>) {
-    if record.cancel_at.is_some_and(|end| end <= now) {
+fn at(record: &Record, terms: &Terms, now: DateTime<Utc>) -> (State, Option<u32>) {
+    if ends_at(record, terms).is_some_and(|end| end <= now) {
         return (State::Ended, Some(0));
     }
-    let base = booked(&record.changes, now).map_or(record.seats, Some);
-    let seats =
-        base.map(|base| record.addons.iter().fold(base, |sum, addon| sum.saturating_add(addon_seats(addon, now))));
-    (state(record, now), seats)
+    let addons = |base: u32| record.addons.iter().fold(base, |sum, addon| sum.saturating_add(addon_seats(addon, now)));
+    (state(record, terms, now), base_seats(record, now).map(addons))
 }
 
-fn state(record: &Record, now: DateTime<Utc>) -> State {
+/// J2: ended, which the caller has seen to, before suspended, stale, and the rest.
+fn state(record: &Record, terms: &Terms, now: DateTime<Utc>) -> State {
     let booked_ahead = record.changes.last().is_some_and(|change| change.effective_at > now);
+    let ends_early = match (record.cancel_at, trial_ends_at(record, terms)) {
+        (Some(booked), Some(computed)) => booked < computed,
+        (booked, _) => booked.is_some(),
+    };
     if record.suspended {
         State::Suspended
-    } else if record.cancel_at.is_some() {
+    } else if stale_at(record, terms).is_some_and(|at| at <= now) {
+        State::Stale
+    } else if ends_early {
         State::PendingCancel
     } else if record.kind == ContractKind::Trial {
         State::Trial
@@ -122,16 +164,10 @@ fn state(record: &Record, now: DateTime<Utc>) -> State {
     }
 }
 
-fn addon_seats(addon: &Addon, now: DateTime<Utc>) -> u32 {
-    if addon.cancel_at.is_some_and(|end| end <= now) {
-        return 0;
-    }
-    booked(&addon.changes, now).unwrap_or(addon.seats)
-}
-
 /// The seats of the last change in force; the schedule is ascending.
 fn booked(changes: &[Change], now: DateTime<Utc>) -> Option<u32> {
-    changes.iter().take_while(|change| change.effective_at <= now).last().map(|change| change.seats)
+    let passed = changes.partition_point(|change| change.effective_at <= now);
+    changes[..passed].last().map(|change| change.seats)
 }
 
 #[cfg(test)]
@@ -148,24 +184,12 @@ mod tests {
     }
 
     fn record(seats: Option<u32>) -> Record {
-        Record {
-            kind: ContractKind::Paid,
-            start: None,
-            term_months: 12,
-            seats,
-            changes: Vec::new(),
-            addons: Vec::new(),
-            cancel_at: None,
-            suspended: false,
-            synced_at: None,
-            numbers: None,
-            endpoints: None,
-        }
+        Record::paid(seats)
     }
 
     #[track_caller]
     fn check(record: &Record, now: &str, state: State, seats: Option<u32>, next: Option<&str>) {
-        let got = entitlement(record, t(now));
+        let got = entitlement(record, &Terms::default(), t(now));
         assert_eq!(got, Entitlement { state, seats, next_change_at: next.map(t) }, "at {now}");
     }
 
@@ -221,7 +245,7 @@ mod tests {
     #[test]
     fn addons_add_until_they_are_cancelled_n10() {
         let p = "2027-07-01T00:00:00Z";
-        let addon = Addon { id: "a".to_owned(), seats: 5, changes: vec![change(p, 8)], cancel_at: None };
+        let addon = Addon { changes: vec![change(p, 8)], ..Addon::new("a", 5) };
         let r = Record { addons: vec![addon.clone()], ..record(Some(10)) };
         check(&r, "2027-06-30T23:59:59Z", State::Active, Some(15), Some(p));
         check(&r, p, State::Active, Some(18), None);
@@ -234,7 +258,7 @@ mod tests {
     #[test]
     fn both_change_at_the_end_of_a_period_t142_and_the_end_voids_t140() {
         let p = "2026-06-30T22:00:00Z";
-        let addon = Addon { id: "a".to_owned(), seats: 5, changes: vec![change(p, 8)], cancel_at: None };
+        let addon = Addon { changes: vec![change(p, 8)], ..Addon::new("a", 5) };
         let both = Record { changes: vec![change(p, 7)], addons: vec![addon], ..record(Some(10)) };
         check(&both, p, State::Active, Some(15), None);
         check(&both, "2026-06-30T21:59:59Z", State::PendingChange, Some(15), Some(p));
@@ -246,10 +270,8 @@ mod tests {
     #[test]
     fn an_instant_that_changes_nothing_is_passed_over() {
         let addon = Addon {
-            id: "a".to_owned(),
-            seats: 5,
             changes: vec![change("2027-01-01T00:00:00Z", 5), change("2027-02-01T00:00:00Z", 6)],
-            cancel_at: None,
+            ..Addon::new("a", 5)
         };
         let r = Record { addons: vec![addon], ..record(Some(10)) };
         check(&r, "2026-11-22T00:00:00Z", State::Active, Some(15), Some("2027-02-01T00:00:00Z"));
@@ -263,11 +285,60 @@ mod tests {
         check(&r, e, State::Ended, Some(0), None);
     }
 
+    fn civil(text: &str) -> Option<chrono::NaiveDateTime> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_trial_ends_after_thirty_civil_days_t085_t086_t088_t089() {
+        for (start, end) in [
+            ("2026-03-10T10:00:00", "2026-04-09T08:00:00Z"),
+            ("2026-02-27T02:30:00", "2026-03-29T01:00:00Z"),
+            ("2028-01-31T12:00:00", "2028-03-01T11:00:00Z"),
+        ] {
+            let trial = Record { kind: ContractKind::Trial, start: civil(start), ..record(Some(10)) };
+            assert_eq!(ends_at(&trial, &Terms::default()), Some(t(end)), "{start}");
+            let before = t(end) - Duration::seconds(1);
+            let got = entitlement(&trial, &Terms::default(), before);
+            assert_eq!(got, Entitlement { state: State::Trial, seats: Some(10), next_change_at: Some(t(end)) });
+            check(&trial, end, State::Ended, Some(0), None);
+        }
+    }
+
+    #[test]
+    fn what_the_record_says_of_a_trials_end_wins_j8() {
+        let trial = Record { kind: ContractKind::Trial, start: civil("2026-03-10T10:00:00"), ..record(Some(10)) };
+        let longer = Record { cancel_at: Some(t("2026-05-01T00:00:00Z")), ..trial.clone() };
+        check(&longer, "2026-04-09T08:00:00Z", State::Trial, Some(10), Some("2026-05-01T00:00:00Z"));
+        let shorter = Record { cancel_at: Some(t("2026-04-01T00:00:00Z")), ..trial };
+        check(&shorter, "2026-03-10T10:00:00Z", State::PendingCancel, Some(10), Some("2026-04-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn a_term_ends_at_civil_midnight_t092() {
+        let paid = Record { start: civil("2026-01-31T00:00:00"), ..record(Some(16)) };
+        assert_eq!(term_ends_at(&paid, &Terms::default()), Some(t("2027-01-30T23:00:00Z")));
+        let trial = Record { kind: ContractKind::Trial, ..paid };
+        assert_eq!(term_ends_at(&trial, &Terms::default()), None);
+    }
+
+    #[test]
+    fn a_record_that_nobody_confirms_turns_stale_t116() {
+        let synced = Record { synced_at: Some(t("2026-05-01T00:00:00Z")), ..record(Some(16)) };
+        let at = "2026-05-31T00:00:00Z";
+        check(&synced, "2026-05-30T23:59:59Z", State::Active, Some(16), Some(at));
+        check(&synced, at, State::Stale, Some(16), None);
+        let suspended = Record { suspended: true, ..synced.clone() };
+        check(&suspended, at, State::Suspended, Some(16), None);
+        let never = Terms { stale_after_days: 0, ..Terms::default() };
+        assert_eq!(entitlement(&synced, &never, t(at)).state, State::Active);
+    }
+
     #[test]
     fn sums_and_peaks_do_not_overflow() {
-        let addon = Addon { id: "a".to_owned(), seats: u32::MAX, changes: Vec::new(), cancel_at: None };
+        let addon = Addon::new("a", u32::MAX);
         let r = Record { addons: vec![addon], changes: vec![change("2027-01-01T00:00:00Z", 7)], ..record(Some(5)) };
-        assert_eq!(entitlement(&r, t("2026-01-01T00:00:00Z")).seats, Some(u32::MAX));
+        assert_eq!(entitlement(&r, &Terms::default(), t("2026-01-01T00:00:00Z")).seats, Some(u32::MAX));
         assert_eq!(seats_peak(&r), Some(u32::MAX));
         assert_eq!(seats_peak(&Record { addons: Vec::new(), ..r }), Some(7));
         assert_eq!(seats_peak(&record(None)), None);

@@ -2,4 +2,5 @@
 
 pub mod civil;
 pub mod entitlement;
+pub mod policy;
 pub mod record;

@@ -83,7 +83,7 @@ impl Config {
         let (mut problems, mut own) = (Problems::default(), Vec::new());
         let mut cx = Cx { source: &source, problems: &mut problems, ledger: Some(&mut own), tenant: true };
         let mut root = Table::new(Some(document.get_ref()), document.span(), String::new());
-        let mut base = Base { settings: &self.settings, shared: Shared::new(&self.settings.rules) };
+        let mut base = Base { settings: &self.settings, shared: Shared::new(&self.settings) };
         if path == self.main() {
             let inline = root.tables(&mut cx, "tenant", usize::MAX);
             let table = inline.into_iter().find(|table| source.place(table.span.start).line == tenant.line)?;
@@ -158,7 +158,7 @@ pub fn load_from(files: &dyn Files, main: &Path, now: DateTime<Utc>) -> Result<C
         check_pools(&source, &places, &set, &mut problems, now);
     }
     let TenantSet { tenants, base, .. } = set;
-    let common = base.shared.common().map(|(_, policy)| policy).unwrap_or_default();
+    let common = base.shared.common().map(|kept| kept.policy).unwrap_or_default();
     if !problems.is_empty() {
         return Err(problems.into_vec());
     }
@@ -193,7 +193,7 @@ struct TenantSet<'a> {
 impl<'a> TenantSet<'a> {
     fn new(settings: &'a Settings) -> Self {
         TenantSet {
-            base: Base { settings, shared: Shared::new(&settings.rules) },
+            base: Base { settings, shared: Shared::new(settings) },
             tenants: BTreeMap::new(),
             broken: BTreeSet::new(),
         }

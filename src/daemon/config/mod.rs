@@ -9,6 +9,7 @@ mod load;
 mod origin;
 mod problem;
 mod reader;
+mod record;
 mod reload;
 mod rules;
 mod sections;
@@ -28,7 +29,7 @@ pub use reload::{Rejection, Reload, Running};
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
 pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, TENANT_FILE_BYTES_MAX};
-pub use tenant::{ADDONS_MAX, CHANGES_MAX, GROUPS_MAX, Tenant, standing};
+pub use tenant::{GROUPS_MAX, Tenant, standing};
 pub use watch::{SETTLE, Watch};
 pub use words::*;
 

@@ -1,16 +1,18 @@
 //! The keys that may be set for all and for one tenant: `[policy]`, `[sessions]`, `[inclusive]`, `[deny]`.
 
+use chrono_tz::Tz;
+
 use super::origin::Effective;
 use super::problem::Problems;
 use super::reader::Table;
 use super::source::Source;
 use super::value::{Cx, quoted};
-use super::words::{
-    AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PriceMode, Profile, Refund, TransferOut,
-    TransferredOutbound,
-};
+use super::words::{Profile, TransferOut, TransferredOutbound};
 use crate::engine::plan::{Billing, Policy};
 use crate::engine::session::{Class, DIALLED_BYTES_MAX, Name};
+use crate::subscription::policy::{
+    AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PerSeat, PriceMode, Refund, Terms,
+};
 
 /// Everything that may be set for all and for one tenant (rule book 11).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +56,12 @@ pub struct PolicyRules {
     pub term_months: u32,
     /// K2.
     pub price_mode: PriceMode,
+    /// N2.
+    pub execute_subscription: bool,
+    /// N2.
+    pub execute_addon: bool,
+    /// N2: cents a month.
+    pub execute_below_cents: u32,
 }
 
 impl Default for PolicyRules {
@@ -72,6 +80,9 @@ impl Default for PolicyRules {
             stale_after_days: 30,
             term_months: 12,
             price_mode: PriceMode::Volume,
+            execute_subscription: true,
+            execute_addon: true,
+            execute_below_cents: 0,
         }
     }
 }
@@ -121,6 +132,9 @@ impl PolicyRules {
         table.int(cx, "stale_after_days", 0..=3_650, &mut self.stale_after_days);
         table.int(cx, "term_months", 0..=120, &mut self.term_months);
         table.word(cx, "price_mode", &mut self.price_mode);
+        table.flag(cx, "execute_subscription", &mut self.execute_subscription);
+        table.flag(cx, "execute_addon", &mut self.execute_addon);
+        table.int(cx, "execute_below_cents", 0..=u64::from(u32::MAX), &mut self.execute_below_cents);
         table.finish(cx);
     }
 }
@@ -274,6 +288,32 @@ impl Rules {
         ledger
     }
 
+    /// What a subscription is subject to.
+    pub fn terms(&self, zone: Tz, trial_days: u32) -> Terms {
+        let (policy, inclusive) = (&self.policy, &self.inclusive);
+        Terms {
+            zone,
+            trial_days,
+            stale_after_days: policy.stale_after_days,
+            downgrade: policy.downgrade,
+            pending_conflict: policy.pending_conflict,
+            cancel_immediate: policy.cancel_immediate,
+            cancel_after_term: policy.cancel_after_term,
+            revoke_full_by_customer: policy.revoke_full_by_customer,
+            refund: policy.refund,
+            billing: policy.billing,
+            price_mode: policy.price_mode,
+            execute_subscription: policy.execute_subscription,
+            execute_addon: policy.execute_addon,
+            execute_below_cents: u64::from(policy.execute_below_cents),
+            inclusive: PerSeat {
+                numbers: inclusive.numbers_per_seat,
+                channels: inclusive.channels_per_seat,
+                endpoints: inclusive.endpoints_per_seat,
+            },
+        }
+    }
+
     /// What the engine needs of it.
     pub fn engine(&self) -> Policy {
         let (sessions, inclusive, deny) = (&self.sessions, &self.inclusive, &self.deny);
@@ -305,12 +345,13 @@ mod tests {
     #[test]
     fn the_defaults_are_the_engines() {
         assert_eq!(Rules::default().engine(), Policy::default());
+        assert_eq!(Rules::default().terms(Tz::Europe__Berlin, 30), Terms::default());
     }
 
     #[test]
     fn every_key_has_an_entry() {
         let keys: Vec<String> = Rules::default().entries().into_iter().map(|entry| entry.key).collect();
-        assert_eq!(keys.len(), 13 + 11 + 4 + 2);
+        assert_eq!(keys.len(), 16 + 11 + 4 + 2);
         assert!(keys.contains(&"deny.sip_code".to_owned()));
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::plan::{Limits, Timers};
 use crate::engine::session::Name;
 
 /// Most seats of a tenant or a pool (rule book 11).
-pub const SEATS_MAX: u32 = 1_000_000;
+pub use crate::subscription::record::SEATS_MAX;
 /// Most `[[listener]]` tables.
 pub const LISTENERS_MAX: usize = 16;
 /// Most tokens.

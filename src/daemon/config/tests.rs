@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::*;
 use crate::engine::session::Standing;
+use crate::subscription::policy::{CancelAfterTerm, Downgrade, PendingConflict, Refund};
 
 pub(super) const SHIPPED: &str = include_str!("../../../config/usherd.toml");
 
@@ -451,7 +452,7 @@ error: unknown key `seat`
 2 | seat = 16
   | ^^^^ not a key of usherd
   |
-help: did you mean `seats`? allowed here: `addon`, `cancel_at`, `change`, `deny`, `endpoints`, `id`, `inclusive`, `kind`, `name`, `numbers`, `policy`, `pool`, `reserve`, `seats`, `sessions`, `start`, `suspended`, `synced_at`, `term_months` or `unlimited`
+help: did you mean `seats`? allowed here: `action_since`, `addon`, `cancel_at`, `cancel_by`, `change`, `deny`, `endpoints`, `id`, `inclusive`, `kind`, `name`, `numbers`, `policy`, `pool`, `price_protected`, `request`, `reserve`, `seats`, `sessions`, `start`, `suspended`, `synced_at`, `term_months` or `unlimited`
 
 1 error found, nothing was changed
 ";

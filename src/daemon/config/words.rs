@@ -2,7 +2,10 @@
 
 use crate::engine::plan::Billing;
 use crate::engine::session::Class;
-use crate::subscription::record::{Actor, ContractKind};
+use crate::subscription::policy::{
+    AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PriceMode, Refund,
+};
+use crate::subscription::record::{Actor, ContractKind, SubmittedStatus};
 
 /// A closed set of words that a key may be set to.
 pub trait Word: Copy + PartialEq + 'static {
@@ -33,7 +36,17 @@ macro_rules! words {
 
 words!(for Billing { Count = "count", Free = "free" });
 words!(for ContractKind { Trial = "trial", Paid = "paid", Nfr = "nfr" });
+words!(for SubmittedStatus {
+    Submitted = "submitted", Accepted = "accepted", Rejected = "rejected", Withdrawn = "withdrawn"
+});
 words!(for Actor { Customer = "customer", Operator = "operator" });
+words!(for Downgrade { Scheduled = "scheduled", AfterTermRecreate = "after_term_recreate", RecreateNow = "recreate_now" });
+words!(for PendingConflict { Keep = "keep", Replace = "replace", Reject = "reject" });
+words!(for CancelAfterTerm { MonthEnd = "month_end", TermEnd = "term_end", PeriodEnd = "period_end" });
+words!(for Refund { None = "none", Days = "days", Hours = "hours" });
+words!(for BillingPeriod { Month = "month", Year = "year" });
+words!(for AfterEnd { InboundOnly = "inbound_only", Off = "off" });
+words!(for PriceMode { Volume = "volume", Graduated = "graduated" });
 
 impl Word for Class {
     const ALL: &'static [Self] = Class::ALL;
@@ -52,84 +65,6 @@ words! {
         Pascom2019 = "pascom-2019",
         /// The interworks storefront.
         Storefront = "storefront",
-    }
-}
-
-words! {
-    /// J10.
-    Downgrade {
-        /// Any time, in force at the end of the term or of the month.
-        Scheduled = "scheduled",
-        /// Not within the term; afterwards by a new subscription.
-        AfterTermRecreate = "after_term_recreate",
-        /// Any time, by a new subscription at once.
-        RecreateNow = "recreate_now",
-    }
-}
-
-words! {
-    /// J11.
-    PendingConflict {
-        /// Later additions are allowed, the booked target stays.
-        Keep = "keep",
-        /// The last one wins.
-        Replace = "replace",
-        /// Any other change is refused until the booked one is revoked.
-        Reject = "reject",
-    }
-}
-
-words! {
-    /// J12: when a cancellation after the term takes effect.
-    CancelAfterTerm {
-        /// At the start of the next civil month.
-        MonthEnd = "month_end",
-        /// At the end of the running term.
-        TermEnd = "term_end",
-        /// At the end of the billing period.
-        PeriodEnd = "period_end",
-    }
-}
-
-words! {
-    /// N11.
-    Refund {
-        /// Nothing is paid back.
-        None = "none",
-        /// By days.
-        Days = "days",
-        /// By hours.
-        Hours = "hours",
-    }
-}
-
-words! {
-    /// X2.
-    BillingPeriod {
-        /// The civil month.
-        Month = "month",
-        /// The year; the calculator knows months only.
-        Year = "year",
-    }
-}
-
-words! {
-    /// J6.
-    AfterEnd {
-        /// Inbound and emergency calls go on.
-        InboundOnly = "inbound_only",
-        /// The same, and the platform is told to switch off.
-        Off = "off",
-    }
-}
-
-words! {
-    /// K2.
-    PriceMode {
-        /// All seats at the price of the tier reached.
-        Volume = "volume",
-        /// Every seat at the price of its own tier.
-        Graduated = "graduated",
     }
 }
 

@@ -1,0 +1,148 @@
+//! What customer and operator may ask for, and what follows from it (rule book 4, 5, 7, 10).
+
+use chrono_tz::Tz;
+
+/// Everything besides the record that decides what it entitles to, and what may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The billing zone (H2).
+    pub zone: Tz,
+    /// J3: length of a trial, civil days.
+    pub trial_days: u32,
+    /// J7: after how many days without a confirmation a synced record is stale; 0 = never.
+    pub stale_after_days: u32,
+    /// J10.
+    pub downgrade: Downgrade,
+    /// J11.
+    pub pending_conflict: PendingConflict,
+    /// J12: whether a cancellation may take effect at once.
+    pub cancel_immediate: bool,
+    /// J12.
+    pub cancel_after_term: CancelAfterTerm,
+    /// N7: whether a customer may revoke the cancellation of a whole subscription.
+    pub revoke_full_by_customer: bool,
+    /// N11.
+    pub refund: Refund,
+    /// X2, N4: the billing period.
+    pub billing: BillingPeriod,
+    /// K2.
+    pub price_mode: PriceMode,
+    /// N2: whether a customer's cancellation of the subscription is executed without an operator.
+    pub execute_subscription: bool,
+    /// N2: the same of an add-on.
+    pub execute_addon: bool,
+    /// N2: cancellations worth less than this are executed even where an operator decides, cents a month.
+    pub execute_below_cents: u64,
+    /// L2-L4.
+    pub inclusive: PerSeat,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms {
+            zone: Tz::Europe__Berlin,
+            trial_days: 30,
+            stale_after_days: 30,
+            downgrade: Downgrade::Scheduled,
+            pending_conflict: PendingConflict::Keep,
+            cancel_immediate: false,
+            cancel_after_term: CancelAfterTerm::MonthEnd,
+            revoke_full_by_customer: false,
+            refund: Refund::None,
+            billing: BillingPeriod::Month,
+            price_mode: PriceMode::Volume,
+            execute_subscription: true,
+            execute_addon: true,
+            execute_below_cents: 0,
+            inclusive: PerSeat::default(),
+        }
+    }
+}
+
+/// What comes with each seat (L1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerSeat {
+    /// Numbers (L2).
+    pub numbers: u32,
+    /// Channels (L3).
+    pub channels: u32,
+    /// Endpoints (L4); 0 = not enforced.
+    pub endpoints: u32,
+}
+
+impl Default for PerSeat {
+    fn default() -> Self {
+        PerSeat { numbers: 1, channels: 5, endpoints: 0 }
+    }
+}
+
+/// J10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Downgrade {
+    /// Any time, in force at the end of the term or of the month.
+    Scheduled,
+    /// Not within the term; afterwards by a new subscription.
+    AfterTermRecreate,
+    /// Any time, by a new subscription at once.
+    RecreateNow,
+}
+
+/// J11.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PendingConflict {
+    /// Later additions are allowed, the booked target stays.
+    Keep,
+    /// The last one wins.
+    Replace,
+    /// Any other change is refused until the booked one is revoked.
+    Reject,
+}
+
+/// J12: when a cancellation after the term takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CancelAfterTerm {
+    /// At the start of the next civil month.
+    MonthEnd,
+    /// At the end of the running term.
+    TermEnd,
+    /// At the end of the billing period.
+    PeriodEnd,
+}
+
+/// N11.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refund {
+    /// Nothing is paid back.
+    None,
+    /// By days.
+    Days,
+    /// By hours.
+    Hours,
+}
+
+/// X2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BillingPeriod {
+    /// The civil month.
+    Month,
+    /// The year; the calculator knows months only.
+    Year,
+}
+
+/// J6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AfterEnd {
+    /// Inbound and emergency calls go on.
+    InboundOnly,
+    /// The same, and the platform is told to switch off.
+    Off,
+}
+
+/// K2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PriceMode {
+    /// All seats at the price of the tier reached.
+    Volume,
+    /// Every seat at the price of its own tier.
+    Graduated,
+}
