@@ -19,6 +19,8 @@ mod found;
 mod grants;
 #[path = "rules/lives.rs"]
 mod lives;
+#[path = "rules/money.rs"]
+mod money;
 #[path = "rules/script.rs"]
 mod script;
 

@@ -2,5 +2,7 @@
 
 pub mod civil;
 pub mod entitlement;
+pub mod invoice;
 pub mod policy;
 pub mod record;
+pub mod tariff;
