@@ -1,8 +1,13 @@
 //! What a contract lets a tenant use at an instant: pure functions of record and time.
 
+pub mod booking;
 pub mod civil;
 pub mod entitlement;
+mod guard;
 pub mod invoice;
 pub mod policy;
 pub mod record;
+pub mod refusal;
+pub mod request;
+pub mod schedule;
 pub mod tariff;

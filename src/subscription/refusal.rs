@@ -1,0 +1,107 @@
+//! Why a request is refused, in closed codes.
+
+use chrono::{DateTime, Utc};
+
+macro_rules! codes {
+    ($($(#[$meta:meta])* $name:ident = $word:literal),+ $(,)?) => {
+        /// The rule that forbids a request.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$meta])* $name),+ }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Code] = &[$(Code::$name),+];
+
+            /// The word on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $word),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// J10: not before the end of the minimum term.
+    InTerm = "in_term",
+    /// J10: only by cancelling and subscribing anew.
+    NeedsRecreate = "needs_recreate",
+    /// J11.
+    NotAReduction = "not_a_reduction",
+    /// An addition of nothing.
+    NotAnAddition = "not_an_addition",
+    /// J11: to nothing.
+    UseCancel = "use_cancel",
+    /// J3: the seats of a trial are fixed.
+    UseUpgrade = "use_upgrade",
+    /// J11, N8: a change is booked.
+    PendingChange = "pending_change",
+    /// N8: the end is booked.
+    PendingCancel = "pending_cancel",
+    /// N2: a request waits for an operator.
+    PendingRequest = "pending_request",
+    /// N7: somebody else booked it.
+    NotYours = "not_yours",
+    /// N7.
+    AlreadyExecuted = "already_executed",
+    /// N5.
+    FutureDate = "future_date",
+    /// N5.
+    BeforePeriod = "before_period",
+    /// N5, N7: not for customers.
+    NeedsOperator = "needs_operator",
+    /// J12: customers may not cancel at once.
+    NotImmediate = "not_immediate",
+    /// J3: one trial per account.
+    TrialUsed = "trial_used",
+    /// J3: nothing to upgrade.
+    NotATrial = "not_a_trial",
+    /// N7: what has ended stays ended.
+    Ended = "ended",
+    /// J5, N8.
+    Suspended = "suspended",
+    /// J5: nothing to resume.
+    NotSuspended = "not_suspended",
+    /// N8.
+    PriceProtected = "price_protected",
+    /// N12.
+    ActionPending = "action_pending",
+    /// F5: nothing to add to.
+    Unlimited = "unlimited",
+    /// Not for a part, or not for an add-on.
+    WholeOnly = "whole_only",
+    /// No such add-on.
+    UnknownObject = "unknown_object",
+    /// Nothing is booked or submitted under that id.
+    UnknownChange = "unknown_change",
+    /// More than a tenant may have.
+    TooManySeats = "too_many_seats",
+    /// More than a record may hold.
+    TooManyChanges = "too_many_changes",
+    /// No such instant.
+    OutOfCalendar = "out_of_calendar",
+}
+
+/// A refused request; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The rule.
+    pub code: Code,
+    /// What forbids it and what to do instead, for people.
+    pub message: String,
+    /// From when on it may be granted, or when what is in its way happens.
+    pub earliest: Option<DateTime<Utc>>,
+}
+
+impl Refusal {
+    /// A refusal by a rule.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Refusal { code, message: message.into(), earliest: None }
+    }
+
+    /// Adds from when on it may be granted.
+    #[must_use]
+    pub fn earliest(mut self, at: Option<DateTime<Utc>>) -> Self {
+        self.earliest = at;
+        self
+    }
+}

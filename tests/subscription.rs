@@ -1,0 +1,11 @@
+//! Contracts by the rule book: requests as rows, and what holds for every record, request and zone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
+
+#[path = "subscription/calendar.rs"]
+mod calendar;
+#[path = "subscription/rows.rs"]
+mod rows;
+#[path = "subscription/script.rs"]
+mod script;
+#[path = "subscription/sequences.rs"]
+mod sequences;
