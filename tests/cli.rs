@@ -9,6 +9,8 @@ mod daemon;
 mod files;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/money.rs"]
+mod money;
 #[path = "cli/verbs.rs"]
 mod verbs;
 

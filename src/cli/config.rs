@@ -86,7 +86,8 @@ pub fn load_all(main: &Path, colour: bool) -> Result<Config, Failure> {
     })
 }
 
-fn wall_clock() -> DateTime<Utc> {
+/// The present instant.
+pub fn wall_clock() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(SystemClock::start().now().utc_ms).unwrap_or_default()
 }
 

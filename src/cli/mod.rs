@@ -10,6 +10,7 @@ mod events;
 mod failure;
 mod journal;
 mod look;
+mod money;
 mod reload;
 mod screen;
 mod serve;
@@ -78,6 +79,10 @@ enum Verb {
     Release(ask::ReleaseArgs),
     /// Monitoring plugin: one line, performance data, exit code 0 to 3
     Check(check::CheckArgs),
+    /// What a number of seats costs, and what a change to it costs now
+    Quote(money::QuoteArgs),
+    /// What a tenant's subscription costs month by month, credits included, from its files
+    Statement(money::StatementArgs),
     /// The audit trail, read from its files
     Journal(journal::JournalArgs),
     /// The completions of a shell
@@ -148,6 +153,8 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
             let (line, code) = check::check(arguments, client());
             screen.write(&line).map(|()| code)
         }
+        Verb::Quote(arguments) => money::quote(arguments, main, screen),
+        Verb::Statement(arguments) => money::statement_of(arguments, main, screen),
         Verb::Journal(arguments) => journal::journal(arguments, main, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
         Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),

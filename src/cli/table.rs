@@ -95,7 +95,8 @@ fn is_numeric<'a>(cells: impl Iterator<Item = &'a str>) -> bool {
     let mut any = false;
     for cell in cells.filter(|cell| !matches!(*cell, "" | "unlimited")) {
         any = true;
-        if cell.parse::<f64>().is_err() {
+        // Amounts of money separate their thousands.
+        if cell.replace(',', "").parse::<f64>().is_err() {
             return false;
         }
     }

@@ -50,6 +50,12 @@ pub fn days_after(anchor: NaiveDateTime, days: u32) -> Option<NaiveDateTime> {
     anchor.checked_add_days(Days::new(u64::from(days)))
 }
 
+/// A civil date as people write it, `2026-06-16`; `None` of anything else, and of days that do not exist.
+pub fn date(text: &str) -> Option<NaiveDate> {
+    let fits = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    if text.len() == 10 && text.bytes().enumerate().all(fits) { text.parse().ok() } else { None }
+}
+
 /// The first day of the month of a date.
 pub fn month_of(date: NaiveDate) -> NaiveDate {
     date.with_day(1).unwrap_or(date)
@@ -128,7 +134,15 @@ mod tests {
     }
 
     fn date(text: &str) -> NaiveDate {
-        text.parse().unwrap()
+        super::date(text).unwrap()
+    }
+
+    #[test]
+    fn a_date_has_one_way_to_be_written() {
+        assert_eq!(date("2028-02-29"), NaiveDate::from_ymd_opt(2028, 2, 29).unwrap());
+        for text in ["", "2026-02-29", "2026-6-16", "2026- 6-16", "-026-06-16", "+2026-6-16", "2026-06-16 ", "2026/06/16"] {
+            assert_eq!(super::date(text), None, "{text}");
+        }
     }
 
     fn utc(text: &str) -> DateTime<Utc> {

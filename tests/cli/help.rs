@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 23] = [
+const VERBS: [&[&str]; 25] = [
     &["serve"],
     &["config"],
     &["config", "check"],
@@ -20,6 +20,8 @@ const VERBS: [&[&str]; 23] = [
     &["release"],
     &["check"],
     &["check", "tenant"],
+    &["quote"],
+    &["statement"],
     &["journal"],
     &["journal", "verify"],
     &["journal", "export"],

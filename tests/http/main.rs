@@ -12,6 +12,7 @@ mod formats;
 mod lists;
 mod matrix;
 mod problems;
+mod quote;
 mod rules;
 mod spec;
 mod transports;

@@ -136,8 +136,11 @@ const LIVES: [Life; 15] = [
     },
 ];
 
-/// A credit balance, and the invoices of a fee that use it up, with what is left after each.
-const CREDITS: [(&str, &str, u64, u64, &[(u64, u64)]); 3] = [
+/// Invoices in a row, each with the balance after it.
+type Invoices = &'static [(u64, u64)];
+
+/// A credit balance, a monthly fee, and the invoices that use it up.
+const CREDITS: [(&str, &str, u64, u64, Invoices); 3] = [
     ("T133", "K6", 20_000, 12_816, &[(0, 7_184), (5_632, 0), (12_816, 0)]),
     ("T134", "K6", 500, 8_900, &[]),
     ("a balance of nothing", "K6", 0, 8_900, &[(8_900, 0)]),

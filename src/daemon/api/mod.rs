@@ -1,6 +1,7 @@
 //! The routes of the wire contract: one hand-written match, one file per family.
 
 mod admin;
+mod calc;
 mod decide;
 mod nodes;
 mod openapi;
@@ -28,6 +29,7 @@ use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
 use query::{Query, percent_decoded};
 
+pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
 
 /// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
@@ -49,6 +51,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::GET, "/v1/tenants/{tenant}/sessions", Route::Sessions),
     (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", Route::EndSession),
     (Method::GET, "/v1/overview", Route::Overview),
+    (Method::GET, "/v1/quote", Route::Quote),
     (Method::GET, "/v1/events", Route::Events),
     (Method::POST, "/v1/admin/reload", Route::Reload),
     (Method::GET, "/v1/admin/config", Route::Config),
@@ -194,6 +197,7 @@ impl Worker {
             ["tenants"] => (Route::Tenants, with(get(call), self.list_tenants(call)).await),
             ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest).await,
             ["overview"] => (Route::Overview, with(get(call), self.overview(call)).await),
+            ["quote"] => (Route::Quote, get(call).and_then(|()| self.quote(call))),
             ["events"] => (Route::Events, get(call).and_then(|()| self.events(call))),
             ["admin", "reload"] => (Route::Reload, with(post(call), self.reload(call)).await),
             ["admin", "config"] => (Route::Config, get(call).and_then(|()| self.config(call))),

@@ -1,0 +1,127 @@
+//! What can be calculated without any tenant: the price of a number of seats (API 4).
+
+use std::borrow::Cow;
+
+use chrono::NaiveDate;
+use http::Response;
+use serde_json::{Value, json};
+
+use super::query::Query;
+use super::{Call, Worker, json, query_of};
+use crate::daemon::config::Word as _;
+use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::problem::FieldError;
+use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::text::utc;
+use crate::subscription::civil;
+use crate::subscription::invoice::quote;
+use crate::subscription::policy::PriceMode;
+use crate::subscription::record::SEATS_MAX;
+use crate::subscription::tariff::{Partner, commission_cents, wholesale_cents};
+
+/// What a quote is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuoteRequest {
+    /// Seats that are billed for the month already, 0 to 1,000,000.
+    pub from: u32,
+    /// Seats that are wanted, 0 to 1,000,000.
+    pub to: u32,
+    /// The civil date of the change.
+    pub on: NaiveDate,
+    /// K2.
+    pub mode: PriceMode,
+    /// Whose commission and wholesale price are wanted too (K8).
+    pub partner: Option<Partner>,
+}
+
+impl QuoteRequest {
+    /// The quote as API 7 has it, amounts in cents: K1-K3, K5, K6 and K8.
+    pub fn answer(&self) -> Value {
+        let quote = quote(self.mode, self.from, self.to, self.on);
+        let mut fields = json!({
+            "unit_cents": quote.unit_cents,
+            "monthly_cents": quote.monthly_cents,
+            "charge_cents": quote.upgrade.charge_cents,
+            "net_cents": quote.upgrade.net_cents,
+            "credit_cents": quote.upgrade.credit_cents,
+            "next_invoice_cents": quote.next_invoice_cents,
+        });
+        if let Some(advice) = quote.advice {
+            fields["advice"] = json!({ "seats": advice.seats, "monthly_cents": advice.monthly_cents });
+        }
+        if let Some(partner) = self.partner {
+            fields["commission_cents"] = json!(commission_cents(partner, quote.monthly_cents));
+            fields["wholesale_cents"] = json!(wholesale_cents(partner, quote.monthly_cents));
+        }
+        fields
+    }
+
+    /// Reads the parameters of a request; all that are bad are told at once.
+    fn read(query: &Query, mode: PriceMode, today: NaiveDate) -> Result<Self, Problem> {
+        let mut faults = Faults { query, errors: Vec::new() };
+        let from = faults.parsed("from", "must be 0 to 1000000 seats", seats);
+        let to = faults.parsed("to", "must be 0 to 1000000 seats", seats);
+        if to.is_none() && query.get("to").is_none() {
+            faults.push("to", "is needed: how many seats are wanted, 0 to 1000000");
+        }
+        let on = faults.parsed("on", "must be a civil date, as 2026-06-16", civil::date);
+        let partner = faults.word("partner", Partner::ALL, Partner::as_str);
+        let own_mode = faults.word("price_mode", PriceMode::ALL, PriceMode::as_str);
+        match to {
+            Some(to) if faults.errors.is_empty() => Ok(QuoteRequest {
+                from: from.unwrap_or(0),
+                to,
+                on: on.unwrap_or(today),
+                mode: own_mode.unwrap_or(mode),
+                partner,
+            }),
+            _ => Err(Problem::faulty(faults.errors)),
+        }
+    }
+}
+
+/// Parameters as they are read, and what was wrong with them.
+struct Faults<'a> {
+    query: &'a Query,
+    errors: Vec<FieldError>,
+}
+
+impl Faults<'_> {
+    fn push(&mut self, key: &str, what: impl Into<Cow<'static, str>>) {
+        self.errors.push(FieldError { pointer: format!("/{key}"), detail: what.into() });
+    }
+
+    fn parsed<T>(&mut self, key: &str, what: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = self.query.get(key)?;
+        let parsed = parse(&text);
+        if parsed.is_none() {
+            self.push(key, what);
+        }
+        parsed
+    }
+
+    fn word<T: Copy>(&mut self, key: &str, all: &'static [T], word: fn(T) -> &'static str) -> Option<T> {
+        let text = self.query.get(key)?;
+        let found = all.iter().copied().find(|one| word(*one) == text);
+        if found.is_none() {
+            let words: Vec<&str> = all.iter().map(|one| word(*one)).collect();
+            self.push(key, format!("must be one of {}", words.join(", ")));
+        }
+        found
+    }
+}
+
+fn seats(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|seats| *seats <= SEATS_MAX)
+}
+
+impl Worker {
+    /// `GET /v1/quote?from=&to=&on=&partner=&price_mode=`
+    pub(super) fn quote(&self, call: &Call<'_>) -> Result<Response<ReplyBody>, Problem> {
+        self.permitted(call, RouteClass::Read, None)?;
+        let settings = &self.app.config().settings;
+        let today = civil::civil(settings.time_zone.0, utc(self.app.now())).date();
+        let request = QuoteRequest::read(&query_of(call)?, settings.rules.policy.price_mode, today)?;
+        Ok(json(&request.answer()))
+    }
+}
