@@ -21,6 +21,8 @@ mod grants;
 mod lives;
 #[path = "rules/money.rs"]
 mod money;
+#[path = "rules/planner.rs"]
+mod planner;
 #[path = "rules/script.rs"]
 mod script;
 

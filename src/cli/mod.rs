@@ -15,6 +15,7 @@ mod reload;
 mod screen;
 mod serve;
 mod shell;
+mod size;
 mod table;
 
 use std::ffi::OsString;
@@ -85,6 +86,8 @@ enum Verb {
     Statement(money::StatementArgs),
     /// The audit trail, read from its files
     Journal(journal::JournalArgs),
+    /// How many seats a company needs: the brochure's average and the safe figure
+    Size(size::SizeArgs),
     /// The completions of a shell
     Completions {
         /// Which
@@ -156,6 +159,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Quote(arguments) => money::quote(arguments, main, screen),
         Verb::Statement(arguments) => money::statement_of(arguments, main, screen),
         Verb::Journal(arguments) => journal::journal(arguments, main, screen),
+        Verb::Size(arguments) => size::size(arguments, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
         Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),
     }

@@ -11,3 +11,4 @@ pub mod refusal;
 pub mod request;
 pub mod schedule;
 pub mod tariff;
+pub mod sizing;

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 25] = [
+const VERBS: [&[&str]; 26] = [
     &["serve"],
     &["config"],
     &["config", "check"],
@@ -25,6 +25,7 @@ const VERBS: [&[&str]; 25] = [
     &["journal"],
     &["journal", "verify"],
     &["journal", "export"],
+    &["size"],
     &["completions"],
     &["man"],
     &[],

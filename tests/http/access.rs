@@ -42,7 +42,7 @@ fn credentials() -> String {
 fn a_role_may_do_what_is_its_own_and_nothing_else() {
     let daemon = Running::start(&credentials(), &[("acme", PAID), ("other", PAID)]);
     let seat = |tenant: &str| format!("tenant={tenant}&subject=a&session=a&kind=phone");
-    let rows: [(&str, &str, &str, String, &str); 12] = [
+    let rows: [(&str, &str, &str, String, &str); 13] = [
         ("decide acme", "POST", "/v1/acquire", seat("acme"), "node-a node-b node-c node-d admin-a admin-b"),
         ("decide other", "POST", "/v1/acquire", seat("other"), "node-a node-d admin-a"),
         ("explain other", "POST", "/v1/explain", seat("other"), "node-a node-d admin-a"),
@@ -52,6 +52,7 @@ fn a_role_may_do_what_is_its_own_and_nothing_else() {
         ("read acme", "GET", "/v1/tenants/acme", String::new(), "viewer-a viewer-b admin-a admin-b"),
         ("read other", "GET", "/v1/tenants/other/sessions", String::new(), "viewer-a admin-a"),
         ("overview", "GET", "/v1/overview", String::new(), "viewer-a admin-a"),
+        ("size", "GET", "/v1/size?types=1,2,3,4", String::new(), "viewer-a viewer-b admin-a admin-b"),
         ("metrics", "GET", "/metrics", String::new(), "viewer-a scrape-a admin-a"),
         ("reload", "POST", "/v1/admin/reload", String::new(), "admin-a"),
         ("config", "GET", "/v1/admin/config", String::new(), "admin-a"),

@@ -14,5 +14,6 @@ mod matrix;
 mod problems;
 mod quote;
 mod rules;
+mod size;
 mod spec;
 mod transports;

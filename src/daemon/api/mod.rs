@@ -7,6 +7,7 @@ mod nodes;
 mod openapi;
 mod query;
 mod read;
+pub mod size;
 mod stream;
 mod watch;
 
@@ -52,6 +53,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", Route::EndSession),
     (Method::GET, "/v1/overview", Route::Overview),
     (Method::GET, "/v1/quote", Route::Quote),
+    (Method::GET, "/v1/size", Route::Size),
     (Method::GET, "/v1/events", Route::Events),
     (Method::POST, "/v1/admin/reload", Route::Reload),
     (Method::GET, "/v1/admin/config", Route::Config),
@@ -198,6 +200,7 @@ impl Worker {
             ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest).await,
             ["overview"] => (Route::Overview, with(get(call), self.overview(call)).await),
             ["quote"] => (Route::Quote, get(call).and_then(|()| self.quote(call))),
+            ["size"] => (Route::Size, with(get(call), self.size(call)).await),
             ["events"] => (Route::Events, get(call).and_then(|()| self.events(call))),
             ["admin", "reload"] => (Route::Reload, with(post(call), self.reload(call)).await),
             ["admin", "config"] => (Route::Config, get(call).and_then(|()| self.config(call))),

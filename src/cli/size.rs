@@ -1,0 +1,76 @@
+//! `size`: how many seats a company needs; needs no file and no daemon (P1-P3).
+
+use super::failure::{Failure, OK};
+use super::screen::{Format, Screen};
+use super::table::Table;
+use crate::daemon::api::size::fields;
+use crate::subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
+
+/// `usherd size`
+#[derive(Clone, Debug, clap::Args)]
+pub struct SizeArgs {
+    /// Who always needs a seat
+    #[arg(value_name = "TYPE1", value_parser = employees())]
+    always: u32,
+    /// Who needs one with a probability of 80 %
+    #[arg(value_name = "TYPE2", value_parser = employees())]
+    mostly: u32,
+    /// 40 %
+    #[arg(value_name = "TYPE3", value_parser = employees())]
+    sometimes: u32,
+    /// 10 %
+    #[arg(value_name = "TYPE4", value_parser = employees())]
+    rarely: u32,
+    /// How probable it may be that the safe figure is exceeded, as in 1% or 0.01; at most 50%
+    #[arg(long, value_name = "PERCENT%", default_value = "1%", value_parser = target)]
+    target: Target,
+}
+
+fn employees() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=i64::from(EMPLOYEES_PER_TYPE_MAX))
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim_end().parse::<f64>().map(|percent| percent / 100.0),
+        None => text.parse(),
+    };
+    share.ok().and_then(Target::new).ok_or_else(|| "write a share from 0.0001% to 50%, as in 1%".to_owned())
+}
+
+/// The brochure's figure, the safe one, and the risk of each number between them.
+///
+/// # Errors
+/// There are more people than the exact figure is computed for, or the output cannot be written.
+pub fn size(arguments: &SizeArgs, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let SizeArgs { always, mostly, sometimes, rarely, target } = *arguments;
+    let sizing = Mix::new([always, mostly, sometimes, rarely])
+        .and_then(|mix| sizing(mix, target))
+        .map_err(|unfit| Failure::usage(unfit.to_string()).mend("size the sites of a larger company one by one"))?;
+    match screen.format {
+        Format::Json => screen.write(&format!("{}\n", fields(&sizing)))?,
+        Format::Csv => screen.table(&risk_table(&sizing, |share| format!("{share:.9}")))?,
+        Format::Table => {
+            let brochure = sizing.brochure;
+            let (whole, tenth) = (brochure.tenths / 10, brochure.tenths % 10);
+            screen.line(&format!("{} employees need {whole}.{tenth} seats on average", brochure.employees))?;
+            screen.line("")?;
+            screen.table(&risk_table(&sizing, |share| format!("{:.2}%", share * 100.0)))?;
+        }
+    }
+    Ok(OK)
+}
+
+fn risk_table(sizing: &Sizing, shown: impl Fn(f64) -> String) -> Table {
+    let mut table = Table::new(["seats", "probability", "figure"]);
+    for risk in &sizing.risk {
+        let figure = match (risk.seats == sizing.brochure.seats, risk.seats == sizing.safe_seats) {
+            (true, true) => "brochure, safe",
+            (true, false) => "brochure",
+            (false, true) => "safe",
+            (false, false) => "",
+        };
+        table.push([risk.seats.to_string(), shown(risk.probability), figure.to_owned()]);
+    }
+    table
+}
