@@ -230,7 +230,7 @@ impl Ask<'_> {
             group: message.group,
             over,
             inactive: message.existing,
-            channels_per_seat: enforced.then_some(self.policy.channels_per_seat),
+            channels_by: enforced.then_some(self.policy),
             channel: self.channel(),
         }
     }

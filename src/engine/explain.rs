@@ -174,7 +174,7 @@ impl Engine {
             group: message.group,
             over,
             inactive: message.existing,
-            channels_per_seat: enforced.then_some(slot.policy.channels_per_seat),
+            channels_by: enforced.then_some(&*slot.policy),
             channel: None,
         };
         let outlook = outlook(tenant, &terms, trace);

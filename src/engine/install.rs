@@ -268,7 +268,7 @@ impl Engine {
                 group,
                 over: true,
                 inactive: true,
-                channels_per_seat: None,
+                channels_by: None,
                 channel,
             };
             tenant.claim(now.uptime_ms, &terms).subject

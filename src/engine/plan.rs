@@ -40,6 +40,8 @@ pub struct Policy {
     pub seat_linger_ms: u64,
     /// L3.
     pub channels_per_seat: u32,
+    /// N10: trunk lines beyond those that come with the seats.
+    pub channels_extra: u32,
     /// L3: whether the limit on trunk lines denies.
     pub channels_enforce: bool,
     /// J6: how long clients stay after the end, milliseconds.
@@ -65,11 +67,19 @@ impl Default for Policy {
             mobile_offline_ms: 0,
             seat_linger_ms: 0,
             channels_per_seat: 5,
+            channels_extra: 0,
             channels_enforce: false,
             end_drain_ms: 900_000,
             sip_code: 403,
             retry_after_s: 60,
         }
+    }
+}
+
+impl Policy {
+    /// The trunk lines of so many seats (L3, N10).
+    pub fn channels(&self, seats: u32) -> u32 {
+        seats.saturating_mul(self.channels_per_seat).saturating_add(self.channels_extra)
     }
 }
 

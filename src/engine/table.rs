@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::entry::{NEVER, Stripe};
 use super::gate::{Gate, GroupId, NO_GROUP};
+use super::plan::Policy;
 use super::shared::{Shared, lower};
 use super::seats::{Seats, Taken, Terms, Word};
 use super::session::{Detail, Kind, Name};
@@ -57,8 +58,8 @@ pub(crate) struct ClaimTerms<'a> {
     pub(crate) over: bool,
     /// Goes on in an inactive state: adoptions (D5).
     pub(crate) inactive: bool,
-    /// L3: the limit on trunk lines per seat, where it denies this request.
-    pub(crate) channels_per_seat: Option<u32>,
+    /// L3: what limits the trunk lines, where that denies this request.
+    pub(crate) channels_by: Option<&'a Policy>,
     /// The trunk line that the session will use, by direction.
     pub(crate) channel: Option<usize>,
 }
@@ -192,7 +193,7 @@ impl Tenant {
             return Claim::denied(Claimed::Inactive, word);
         }
         let seated = found.filter(|slot| subjects.slots[*slot as usize].seated);
-        let mut gate = terms.channels_per_seat.map(|_| self.gate.lock());
+        let mut gate = terms.channels_by.map(|_| self.gate.lock());
         if self.channels_full(word, terms) {
             return Claim::denied(Claimed::Full(Detail::Channels), word);
         }
@@ -250,9 +251,9 @@ impl Tenant {
     }
 
     fn channels_full(&self, word: Word, terms: &ClaimTerms<'_>) -> bool {
-        let (Some(per_seat), Some(quota)) = (terms.channels_per_seat, word.quota()) else { return false };
+        let (Some(policy), Some(quota)) = (terms.channels_by, word.quota()) else { return false };
         let in_use: u32 = self.hot.channels.iter().map(|lines| lines.load(Ordering::Relaxed)).sum();
-        u64::from(in_use) >= u64::from(quota) * u64::from(per_seat)
+        in_use >= policy.channels(quota)
     }
 
     /// Takes a seat for a subject that has none; under the gate where the tenant has one.

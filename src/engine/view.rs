@@ -320,7 +320,7 @@ fn tenant_view(now: Now, slot: &Slot) -> TenantView {
         sessions: tenant.hot.sessions.load(Ordering::Relaxed),
         channels_inbound: channels(0),
         channels_outbound: channels(1),
-        channels_limit: word.quota().map(|quota| quota.saturating_mul(slot.policy.channels_per_seat)),
+        channels_limit: word.quota().map(|quota| slot.policy.channels(quota)),
         denials: tenant.hot.denials.load(Ordering::Relaxed),
         seat_ms: usage.map(|usage| usage.seat_ms),
         saturated_ms: usage.map(|usage| usage.saturated_ms),

@@ -5,6 +5,7 @@ pub mod civil;
 pub mod entitlement;
 mod guard;
 pub mod invoice;
+pub mod inclusive;
 pub mod policy;
 pub mod record;
 pub mod refusal;

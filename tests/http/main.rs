@@ -9,6 +9,7 @@ mod daemon;
 mod document;
 mod events;
 mod formats;
+mod inclusive;
 mod lists;
 mod matrix;
 mod problems;

@@ -11,9 +11,6 @@ pub(crate) const BOOK: &[&str] = &[
     "T164", "T166", "T167", "T169", "T170", "T172", "T173",
 ];
 
-/// Those that no seat decides: the surplus of assigned numbers is computed from the subscription record.
-pub(crate) const ELSEWHERE: &[&str] = &["T169", "T170"];
-
 const fn row(id: &'static str, rules: &'static str, script: &'static str) -> Row {
     Row { id, rules, script }
 }

@@ -364,6 +364,11 @@ pub(crate) const LIMITS: &[Row] = &[
         out o1 anna                         -> allow.held 1
         see                                 -> in=3 out=1
         out o2 anna                         -> deny.full channels 1
+        policy channels_extra=1
+        out o2 anna                         -> allow.held
+        out o9 anna                         -> deny.full channels 1
+        release o2
+        policy channels_extra=0
         out o3 bob                          -> deny.full channels
         int o4 bob                          -> allow.new 2
         int o5 bob external=true            -> deny.full channels

@@ -118,6 +118,7 @@ fn set(policy: &mut Policy, assignment: &str) {
         "mobile_offline" => policy.mobile_offline_ms = millis(value),
         "linger" => policy.seat_linger_ms = millis(value),
         "channels_per_seat" => policy.channels_per_seat = value.parse().unwrap(),
+        "channels_extra" => policy.channels_extra = value.parse().unwrap(),
         "channels_enforce" => policy.channels_enforce = value == "true",
         "end_drain" => policy.end_drain_ms = millis(value),
         "retry" => policy.retry_after_s = value.parse().unwrap(),

@@ -3,6 +3,7 @@
 mod admin;
 mod calc;
 mod decide;
+mod endpoints;
 mod nodes;
 mod openapi;
 mod query;
@@ -51,6 +52,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::DELETE, "/v1/tenants/{tenant}/subjects/{subject}", Route::EndSubject),
     (Method::GET, "/v1/tenants/{tenant}/sessions", Route::Sessions),
     (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", Route::EndSession),
+    (Method::POST, "/v1/tenants/{tenant}/endpoints/check", Route::EndpointsCheck),
     (Method::GET, "/v1/overview", Route::Overview),
     (Method::GET, "/v1/quote", Route::Quote),
     (Method::GET, "/v1/size", Route::Size),
@@ -197,7 +199,7 @@ impl Worker {
             ["nodes"] => (Route::Nodes, with(get(call), self.list_nodes(call)).await),
             ["nodes", node, verb] => self.node_call(call, node, verb, body).await,
             ["tenants"] => (Route::Tenants, with(get(call), self.list_tenants(call)).await),
-            ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest).await,
+            ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest, body).await,
             ["overview"] => (Route::Overview, with(get(call), self.overview(call)).await),
             ["quote"] => (Route::Quote, get(call).and_then(|()| self.quote(call))),
             ["size"] => (Route::Size, with(get(call), self.size(call)).await),
@@ -210,12 +212,21 @@ impl Worker {
         }
     }
 
-    async fn route_tenant(&self, call: &Call<'_>, tenant: &str, path: &[&str]) -> (Route, Result<Response<ReplyBody>, Problem>) {
+    async fn route_tenant(
+        &self,
+        call: &Call<'_>,
+        tenant: &str,
+        path: &[&str],
+        body: Incoming,
+    ) -> (Route, Result<Response<ReplyBody>, Problem>) {
         let delete = call.head.method == Method::DELETE;
         match path {
             [] => (Route::Tenant, with(get(call), self.tenant(call, tenant)).await),
             ["subjects"] => (Route::Subjects, with(get(call), self.subjects(call, tenant)).await),
             ["sessions"] => (Route::Sessions, with(get(call), self.sessions(call, tenant)).await),
+            ["endpoints", "check"] => {
+                (Route::EndpointsCheck, with(post(call), self.check_endpoints(call, tenant, body)).await)
+            }
             ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
             ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
             ["subjects", subject] => {

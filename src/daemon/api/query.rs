@@ -35,6 +35,11 @@ impl Query {
         self.0.iter().find(|(own, value)| own == key && !value.is_empty()).map(|(_, value)| value.clone())
     }
 
+    /// All parameters, decoded, in their order.
+    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// Whether a parameter is there, with or without a value, and not switched off.
     pub(super) fn is_set(&self, key: &str) -> bool {
         self.0.iter().any(|(own, value)| own == key && !matches!(value.as_str(), "0" | "false" | "no"))

@@ -73,19 +73,16 @@ pub(super) fn tenant(app: &App, now: Now, id: &str) -> Result<Value, Problem> {
 
 /// L1 to L4: what the seats include, and what is over it.
 fn inclusive(tenant: &Tenant, view: &TenantView, now: Now) -> Value {
-    let per_seat = &tenant.rules.inclusive;
-    let seats = tenant.entitlement(utc(now)).seats.map(u64::from);
-    let numbers = seats.map(|seats| seats * u64::from(per_seat.numbers_per_seat));
-    let limited = per_seat.endpoints_per_seat > 0;
-    let endpoints = seats.filter(|_| limited).map(|seats| seats * u64::from(per_seat.endpoints_per_seat));
+    let inclusive = tenant.inclusive(utc(now));
     json!({
-        "numbers": numbers,
+        "numbers": inclusive.numbers,
         "numbers_assigned": tenant.record.numbers,
-        "surplus_numbers": surplus(tenant.record.numbers, numbers),
-        "channels": view.channels_limit,
+        "surplus_numbers": inclusive.surplus_numbers,
+        "channels": inclusive.channels,
         "channels_in_use": view.channels_inbound + view.channels_outbound,
-        "endpoints": endpoints,
+        "endpoints": inclusive.endpoints,
         "endpoints_set_up": tenant.record.endpoints,
+        "surplus_endpoints": inclusive.surplus_endpoints,
     })
 }
 
@@ -230,10 +227,6 @@ fn next_change(tenant: &Tenant, now: Now) -> Value {
     let Some(at) = tenant.entitlement(utc(now)).next_change_at else { return Value::Null };
     let then = tenant.entitlement(at);
     json!({ "at": rfc3339(at.timestamp_millis()), "seats": then.seats, "state": then.state.as_str() })
-}
-
-fn surplus(assigned: Option<u32>, included: Option<u64>) -> Option<u64> {
-    Some(u64::from(assigned?).saturating_sub(included?))
 }
 
 fn subject_row(row: &SubjectView) -> Value {

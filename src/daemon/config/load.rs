@@ -69,7 +69,7 @@ impl Config {
 
     /// The next instant after `now` at which [`Config::plan`] says something else; `None` if never.
     pub fn next_change_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.tenants.values().filter_map(|tenant| tenant.entitlement(now).next_change_at).min()
+        self.tenants.values().filter_map(|tenant| tenant.next_plan_at(now)).min()
     }
 
     /// Every key that may be set per tenant, with the value in force for one and its origin, and every key

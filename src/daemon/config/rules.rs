@@ -330,6 +330,7 @@ impl Rules {
             mobile_offline_ms: u64::from(sessions.mobile_release_after_offline_days) * 86_400_000,
             seat_linger_ms: u64::from(sessions.seat_linger_ms),
             channels_per_seat: inclusive.channels_per_seat,
+            channels_extra: 0,
             channels_enforce: inclusive.channels_enforce,
             end_drain_ms: u64::from(self.policy.end_drain_s) * 1_000,
             sip_code: deny.sip_code,

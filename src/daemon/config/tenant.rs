@@ -15,6 +15,7 @@ use super::words::{nearest, one_of};
 use crate::engine::plan::{Entitled, Policy, TenantPlan};
 use crate::engine::session::{Name, Standing, check_word};
 use crate::subscription::entitlement::{Entitlement, State, entitlement, seats_peak};
+use crate::subscription::inclusive::{Inclusive, extra, inclusive, next_extra_at};
 use crate::subscription::policy::Terms;
 use crate::subscription::record::Record;
 
@@ -52,13 +53,28 @@ impl Tenant {
         entitlement(&self.record, &self.terms, now)
     }
 
+    /// What comes with its seats at an instant.
+    pub fn inclusive(&self, now: DateTime<Utc>) -> Inclusive {
+        inclusive(&self.record, &self.terms, now)
+    }
+
+    /// The next instant after `now` at which [`Tenant::plan`] says something else; `None` if never.
+    pub fn next_plan_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.entitlement(now).next_change_at.into_iter().chain(next_extra_at(&self.record, now)).min()
+    }
+
     /// What the engine needs of it at an instant.
     pub fn plan(&self, now: DateTime<Utc>) -> TenantPlan {
         let entitlement = self.entitlement(now);
+        let channels_extra = if entitlement.state == State::Ended { 0 } else { extra(&self.record, now).channels };
+        let policy = match channels_extra {
+            0 => Arc::clone(&self.policy),
+            _ => Arc::new(Policy { channels_extra, ..Policy::clone(&self.policy) }),
+        };
         TenantPlan {
             id: self.id.clone(),
             entitled: Entitled { standing: standing(entitlement.state), seats: entitlement.seats },
-            policy: Arc::clone(&self.policy),
+            policy,
             reserve: self.reserve.clone(),
             pool: self.pool.clone(),
         }

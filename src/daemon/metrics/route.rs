@@ -29,6 +29,8 @@ words! {
         Subjects = "subjects",
         /// `GET /v1/tenants/{tenant}/sessions`, and one of them.
         Sessions = "sessions",
+        /// `POST /v1/tenants/{tenant}/endpoints/check`.
+        EndpointsCheck = "endpoints_check",
         /// `GET /v1/tenants/{tenant}/usage`.
         Usage = "usage",
         /// `GET /v1/tenants/{tenant}/whatif`.
@@ -88,6 +90,7 @@ impl Route {
             Route::Tenant => "/v1/tenants/{tenant}",
             Route::Subjects => "/v1/tenants/{tenant}/subjects",
             Route::Sessions => "/v1/tenants/{tenant}/sessions",
+            Route::EndpointsCheck => "/v1/tenants/{tenant}/endpoints/check",
             Route::Usage => "/v1/tenants/{tenant}/usage",
             Route::Whatif => "/v1/tenants/{tenant}/whatif",
             Route::Nodes => "/v1/nodes",
@@ -122,6 +125,7 @@ impl Route {
             | Route::Heartbeat
             | Route::Inventory
             | Route::Goodbye
+            | Route::EndpointsCheck
             | Route::Reload
             | Route::Subscription => Method::Post,
             Route::LogLevel => Method::Put,
