@@ -16,7 +16,7 @@ use super::settings::{Pool, Settings, state_dir};
 use super::source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Source, TENANT_FILE_BYTES_MAX};
 use super::tenant::{self, Base, Shared, Tenant};
 use super::value::{Cx, quoted, rfc3339};
-use super::words::nearest;
+use super::words::{ProblemCode, nearest};
 use crate::engine::plan::{Plan, PoolPlan};
 use crate::engine::session::Name;
 
@@ -206,6 +206,7 @@ impl<'a> TenantSet<'a> {
         if let Some(first) = self.tenants.get(&tenant.id) {
             let problem = cx
                 .fault(&span, &path, format!("there are two tenants `{}`", tenant.id))
+                .code(ProblemCode::DuplicateTenant)
                 .related(&first.source, first.line, "the other one stands there")
                 .help("remove one of the two, or give it another id");
             cx.problems.push(problem);
@@ -235,7 +236,8 @@ fn read_tenant_files(
         Ok(listed) => listed,
         Err(why) => {
             let message = format!("`tenants_dir` {why}: {}", dir.display());
-            problems.push(Problem::at(main_source, &places.tenants_dir, "tenants_dir", message).help(NO_DIR_HELP));
+            let problem = Problem::at(main_source, &places.tenants_dir, "tenants_dir", message);
+            problems.push(problem.code(ProblemCode::Unreadable).help(NO_DIR_HELP));
             return;
         }
     };
@@ -243,7 +245,7 @@ fn read_tenant_files(
     if listed.len() + set.tenants.len() > most {
         let message = format!("`tenants_dir` has {} tenants: {}", listed.len(), dir.display());
         let problem = Problem::at(main_source, &places.tenants_dir, "tenants_dir", message);
-        problems.push(problem.help(format!("server.tenants_max allows {most}")));
+        problems.push(problem.code(ProblemCode::TooLarge).help(format!("server.tenants_max allows {most}")));
         return;
     }
     let mut bytes = 0;
@@ -252,7 +254,8 @@ fn read_tenant_files(
         bytes += contents.files.get(&path).map_or(0, |text| text.len());
         if bytes > CONTENTS_BYTES_MAX {
             let message = format!("the tenant files together are larger than {} MiB", CONTENTS_BYTES_MAX >> 20);
-            problems.push(Problem::at(main_source, &places.tenants_dir, "tenants_dir", message));
+            let problem = Problem::at(main_source, &places.tenants_dir, "tenants_dir", message);
+            problems.push(problem.code(ProblemCode::TooLarge));
             return;
         }
     }
@@ -292,7 +295,9 @@ fn read_file(
         Ok(bytes) => bytes,
         Err(why) => {
             let help = "`usherd config init` writes a commented usherd.toml; --config names another";
-            problems.push(Problem::of_file(&shown, format!("the file {why}")).help(help));
+            let too_large = why.starts_with("is larger than");
+            let code = if too_large { ProblemCode::TooLarge } else { ProblemCode::Unreadable };
+            problems.push(Problem::of_file(&shown, format!("the file {why}")).code(code).help(help));
             return None;
         }
     };
@@ -305,7 +310,7 @@ fn read_file(
             let at = error.utf8_error().valid_up_to();
             let source = Source::new(path, String::from_utf8_lossy(error.as_bytes()).into_owned());
             let problem = Problem::at(&source, &(at..at + 1), "", "the file is not UTF-8");
-            problems.push(problem.help("save it as UTF-8, without other encodings in it"));
+            problems.push(problem.code(ProblemCode::Unreadable).help("save it as UTF-8, without other encodings in it"));
             None
         }
     }
@@ -316,7 +321,7 @@ fn parse<'s>(source: &'s Source, problems: &mut Problems) -> serde_spanned::Span
     for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
         let span = error.span().unwrap_or(0..0);
         let problem = Problem::at(source, &span, "", format!("not TOML: {}", error.message()));
-        problems.push(problem.help(syntax_help(error.message())));
+        problems.push(problem.code(ProblemCode::Syntax).help(syntax_help(error.message())));
     }
     document
 }
@@ -340,7 +345,8 @@ fn check_default_tenant(source: &Source, places: &Places, set: &TenantSet<'_>, p
     let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     let message = format!("`default_tenant` names a tenant that is not configured: {}", quoted(id));
     let problem = Problem::at(source, &places.default_tenant, "default_tenant", message);
-    problems.push(problem.help(format!("{guess}give it a tenant file, or write \"\" to deny unknown tenants")));
+    let help = format!("{guess}give it a tenant file, or write \"\" to deny unknown tenants");
+    problems.push(problem.code(ProblemCode::UnknownName).help(help));
 }
 
 /// F7: without `oversubscribe` the quotas of all switched-on tenants fit into the pool, now and at every
@@ -356,7 +362,8 @@ fn check_pools(source: &Source, places: &Places, set: &TenantSet<'_>, problems: 
         let span = places.pools.get(index).cloned().unwrap_or(0..0);
         let path = format!("pool[{index}].seats");
         let problem = Problem::at(source, &span, &path, message);
-        problems.push(problem.help("give the pool more seats or its tenants fewer, or write oversubscribe = true"));
+        let help = "give the pool more seats or its tenants fewer, or write oversubscribe = true";
+        problems.push(problem.code(ProblemCode::PoolExceeded).help(help));
     }
 }
 

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::source::Source;
+use super::words::{ProblemCode, Severity, Word};
 
 /// Most problems that one attempt reports; the last then says that there are more.
 pub const PROBLEMS_MAX: usize = 200;
@@ -16,6 +17,12 @@ const LINE_BYTES_MAX: usize = 200;
 /// One fault of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
+    /// Whether it is rejected for it.
+    #[serde(serialize_with = "word")]
+    pub severity: Severity,
+    /// What kind of fault it is.
+    #[serde(serialize_with = "word")]
+    pub code: ProblemCode,
     /// The file, as it was opened.
     pub file: String,
     /// Line, from 1.
@@ -59,6 +66,8 @@ impl Problem {
     pub(crate) fn at(source: &Source, span: &Range<usize>, key_path: &str, message: impl Into<String>) -> Self {
         let place = source.place(span.start);
         Problem {
+            severity: Severity::Error,
+            code: ProblemCode::Invalid,
             file: source.name().to_owned(),
             line: place.line,
             column: place.column,
@@ -73,6 +82,8 @@ impl Problem {
     /// A fault of a file as a whole: it is missing, unreadable, too large, wrongly named.
     pub(crate) fn of_file(file: impl Into<String>, message: impl Into<String>) -> Self {
         Problem {
+            severity: Severity::Error,
+            code: ProblemCode::Invalid,
             file: file.into(),
             line: 1,
             column: 1,
@@ -82,6 +93,20 @@ impl Problem {
             related: None,
             excerpt: None,
         }
+    }
+
+    /// Says what kind of fault it is.
+    #[must_use]
+    pub(crate) fn code(mut self, code: ProblemCode) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Makes it a warning.
+    #[must_use]
+    pub(crate) fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
     }
 
     /// Adds how to mend it.
@@ -110,7 +135,11 @@ impl Problem {
     /// The fault as a compiler would show it, without a newline at the end.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-        let title = Level::ERROR.primary_title(self.message.as_str());
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let title = level.primary_title(self.message.as_str()).id(self.code.as_str());
         let mut groups = vec![match &self.excerpt {
             Some(excerpt) => title.element(
                 Snippet::source(excerpt.text.as_str())
@@ -138,15 +167,24 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// All faults as a compiler would show them, with their number at the end.
+fn word<W: Word, S: Serializer>(word: &W, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(word.as_str())
+}
+
+/// All faults as a compiler would show them, with the number of errors, or of warnings, at the end.
 pub fn render(problems: &[Problem], colour: bool) -> String {
     let mut text = String::new();
     for problem in problems {
         text.push_str(&problem.render(colour));
         text.push_str("\n\n");
     }
-    let count = problems.len();
-    text.push_str(&format!("{count} {} found, nothing was changed\n", if count == 1 { "error" } else { "errors" }));
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    text.push_str(&match (errors, problems.len()) {
+        (0, 1) => "1 warning\n".to_owned(),
+        (0, warnings) => format!("{warnings} warnings\n"),
+        (1, _) => "1 error found, nothing was changed\n".to_owned(),
+        (errors, _) => format!("{errors} errors found, nothing was changed\n"),
+    });
     text
 }
 
@@ -210,8 +248,9 @@ impl Problems {
         if self.more > 0
             && let Some(last) = found.last().cloned()
         {
-            let message = format!("{} more errors are not shown", self.more);
-            found.push(Problem::of_file(last.file, message).help("mend those above and check again"));
+            let message = format!("{} more {}s are not shown", self.more, last.severity.as_str());
+            let more = Problem::of_file(last.file, message).help("mend those above and check again");
+            found.push(Problem { severity: last.severity, ..more });
         }
         found
     }

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::origin::Origin;
 use super::value::{Cx, Item, quoted, rfc3339};
-use super::words::{Word, nearest, one_of};
+use super::words::{ProblemCode, Word, nearest, one_of};
 use crate::subscription::civil::Edge;
 
 /// Most entries of a list.
@@ -167,8 +167,9 @@ impl<'t, 'i> Table<'t, 'i> {
             return None;
         };
         if values.len() > LIST_MAX {
-            item.wrong(
+            item.wrong_as(
                 cx,
+                ProblemCode::TooLarge,
                 format!("`{}` has {} entries", item.key_path, values.len()),
                 format!("at most {LIST_MAX} are allowed"),
             );
@@ -224,7 +225,8 @@ impl<'t, 'i> Table<'t, 'i> {
             return Vec::new();
         };
         if values.len() > max {
-            item.wrong(cx, format!("`{path}` is given {} times", values.len()), format!("at most {max} are allowed"));
+            let message = format!("`{path}` is given {} times", values.len());
+            item.wrong_as(cx, ProblemCode::TooLarge, message, format!("at most {max} are allowed"));
         }
         let mut tables = Vec::new();
         for (index, value) in values.iter().take(max).enumerate() {
@@ -260,7 +262,7 @@ impl<'t, 'i> Table<'t, 'i> {
     /// Complains that a key is missing.
     pub(crate) fn missing(&self, cx: &mut Cx<'_>, key: &str, help: impl Into<String>) {
         let path = self.key_path(key);
-        let problem = cx.fault(&self.span, &path, format!("`{path}` is missing")).help(help);
+        let problem = cx.fault(&self.span, &path, format!("`{path}` is missing")).code(ProblemCode::Missing).help(help);
         cx.problems.push(problem);
     }
 
@@ -279,6 +281,7 @@ impl<'t, 'i> Table<'t, 'i> {
             let shown: String = item.key_path.chars().filter(|c| !c.is_control()).take(120).collect();
             let problem = cx
                 .fault(&key.span(), &shown, format!("unknown key `{shown}`"))
+                .code(ProblemCode::UnknownKey)
                 .label("not a key of usherd")
                 .help(format!("{guess}allowed {place}: {}", one_of(known)));
             cx.problems.push(problem);

@@ -7,8 +7,9 @@ use super::reader::Table;
 use super::rules::Rules;
 use super::settings::Settings;
 use super::value::{Cx, Item, quoted, rfc3339};
+use super::words::ProblemCode;
 use crate::engine::session::check_word;
-use crate::subscription::civil::Edge;
+use crate::subscription::civil::{self, Edge};
 use crate::subscription::entitlement::seats_peak;
 use crate::subscription::record::{
     ADDONS_MAX, Actor, Addon, CHANGES_MAX, Change, ContractKind, Extra, Object, REQUESTS_MAX, Record, SEATS_MAX,
@@ -26,14 +27,15 @@ pub(super) fn read_record(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, 
         table.missing(cx, "kind", "allowed: `trial`, `paid` or `nfr`");
     }
     let start = table.civil(cx, "start");
+    let frame = Frame { zone, start: start.map(|start| civil::instant(zone, start, Edge::Start)) };
     if kind == ContractKind::Trial && !table.has("start") {
         table.missing(cx, "start", "a trial ends so many days after its start: write start = \"2026-11-22T10:00:00\"");
     }
     let mut term_months = rules.policy.term_months;
     table.int(cx, "term_months", 0..=120, &mut term_months);
     let seats = read_seats(cx, table, kind, settings);
-    let changes = read_changes(cx, table, zone, seats.unwrap_or(u32::MAX));
-    let addons = read_addons(cx, table, zone);
+    let changes = read_changes(cx, table, frame, seats.unwrap_or(u32::MAX));
+    let addons = read_addons(cx, table, frame);
     let (mut suspended, mut price_protected, mut cancel_by) = (false, false, Actor::Customer);
     table.flag(cx, "suspended", &mut suspended);
     table.flag(cx, "price_protected", &mut price_protected);
@@ -45,7 +47,7 @@ pub(super) fn read_record(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, 
         seats,
         changes,
         addons,
-        cancel_at: table.instant(cx, "cancel_at", zone, Edge::End),
+        cancel_at: read_end(cx, table, frame),
         cancel_by,
         price_protected,
         action_since: table.instant(cx, "action_since", zone, Edge::Start),
@@ -60,7 +62,7 @@ pub(super) fn read_record(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, 
         && let Some(item) = table.item("seats").or_else(|| table.item("addon"))
     {
         let message = format!("`{}` and add-ons together reach {peak} seats", item.key_path);
-        item.wrong(cx, message, format!("a tenant has at most {SEATS_MAX}"));
+        item.wrong_as(cx, ProblemCode::TooManySeats, message, format!("a tenant has at most {SEATS_MAX}"));
     }
     record
 }
@@ -87,7 +89,7 @@ fn read_seats(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, kind: ContractKind, se
     }
 }
 
-fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, base: u32) -> Vec<Change> {
+fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame, base: u32) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     for mut entry in table.tables(cx, "change", CHANGES_MAX) {
         for (key, help) in [("effective_at", CHANGE_HELP), ("seats", "write the seats from then on, 0 to 1000000")] {
@@ -99,10 +101,11 @@ fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, base: u32)
         // H3: of two equal clock readings, fewer seats begin with the later, more with the earlier.
         let before = changes.last().map_or(base, |change| change.seats);
         let edge = if seats.is_some_and(|seats| seats < before) { Edge::End } else { Edge::Start };
-        let at = entry.instant(cx, "effective_at", zone, edge);
+        let at = entry.instant(cx, "effective_at", frame.zone, edge);
         let mut by = Actor::Customer;
         entry.word(cx, "by", &mut by);
         if let (Some(effective_at), Some(item)) = (at, entry.item("effective_at")) {
+            check_started(cx, &item, frame, effective_at);
             check_ascending(cx, &item, changes.last(), effective_at);
             changes.push(Change { effective_at, seats: seats.unwrap_or(0), by });
         }
@@ -111,20 +114,43 @@ fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, base: u32)
     changes
 }
 
+/// What the instants of a record are read against.
+#[derive(Clone, Copy)]
+struct Frame {
+    zone: Tz,
+    /// The start of the contract.
+    start: Option<DateTime<Utc>>,
+}
+
+fn read_end(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame) -> Option<DateTime<Utc>> {
+    let at = table.instant(cx, "cancel_at", frame.zone, Edge::End)?;
+    if let Some(item) = table.item("cancel_at") {
+        check_started(cx, &item, frame, at);
+    }
+    Some(at)
+}
+
+fn check_started(cx: &mut Cx<'_>, item: &Item<'_, '_>, frame: Frame, at: DateTime<Utc>) {
+    let Some(start) = frame.start.filter(|start| at < *start) else { return };
+    let message = format!("`{}` is before the start: {} and {}", item.key_path, rfc3339(at), rfc3339(start));
+    let help = "nothing of a contract changes or ends before its start: mend one of the two";
+    item.wrong_as(cx, ProblemCode::EndBeforeStart, message, help);
+}
+
 fn check_ascending(cx: &mut Cx<'_>, item: &Item<'_, '_>, before: Option<&Change>, at: DateTime<Utc>) {
     let Some(before) = before.map(|change| change.effective_at).filter(|before| *before >= at) else { return };
     let same = before == at;
     let before = rfc3339(before);
     if same {
         let message = format!("`{}` is the instant of the change before it: {before}", item.key_path);
-        item.wrong(cx, message, "one change per instant: keep the one that is meant");
+        item.wrong_as(cx, ProblemCode::SameInstant, message, "one change per instant: keep the one that is meant");
     } else {
         let message = format!("`{}` is earlier than the change before it, {before}", item.key_path);
-        item.wrong(cx, message, "order the changes by time, the earliest first");
+        item.wrong_as(cx, ProblemCode::NotAscending, message, "order the changes by time, the earliest first");
     }
 }
 
-fn read_addons(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz) -> Vec<Addon> {
+fn read_addons(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame) -> Vec<Addon> {
     let mut addons: Vec<Addon> = Vec::new();
     for mut entry in table.tables(cx, "addon", ADDONS_MAX) {
         let id = entry.text_opt(cx, "id");
@@ -137,8 +163,8 @@ fn read_addons(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz) -> Vec<Addo
             entry.missing(cx, "seats", "write 0 to 1000000, or what it adds instead: numbers, channels, endpoints");
         }
         let seats = seats.unwrap_or(0);
-        let changes = read_changes(cx, &mut entry, zone, seats);
-        let cancel_at = entry.instant(cx, "cancel_at", zone, Edge::End);
+        let changes = read_changes(cx, &mut entry, frame, seats);
+        let cancel_at = read_end(cx, &mut entry, frame);
         let mut cancel_by = Actor::Customer;
         entry.word(cx, "cancel_by", &mut cancel_by);
         if let Some((id, item)) = id {
@@ -148,7 +174,8 @@ fn read_addons(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz) -> Vec<Addo
                 let message = format!("`{}` is not a name: {}", item.key_path, quoted(&id));
                 item.wrong(cx, message, "a name is 1 to 64 bytes of printable ASCII without blanks");
             } else if addons.iter().any(|addon| addon.id == id) {
-                item.wrong(cx, format!("there are two add-ons `{id}`"), "give each add-on an id of its own");
+                let message = format!("there are two add-ons `{id}`");
+                item.wrong_as(cx, ProblemCode::DuplicateAddon, message, "give each add-on an id of its own");
             }
             addons.push(Addon { id, seats, changes, cancel_at, cancel_by, extra });
         }
@@ -194,7 +221,8 @@ fn read_requests(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz) -> Vec<Su
         entry.word(cx, "status", &mut status);
         if let (Some((id, item)), Some(at)) = (id, at) {
             if requests.iter().any(|request| request.id == id) {
-                item.wrong(cx, format!("there are two requests `{id}`"), "give each request an id of its own");
+                let message = format!("there are two requests `{id}`");
+                item.wrong_as(cx, ProblemCode::Duplicate, message, "give each request an id of its own");
             }
             let object = object.unwrap_or(Object::Subscription);
             requests.push(Submitted { id, at, object, licences, when, status });

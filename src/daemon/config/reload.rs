@@ -12,6 +12,7 @@ use super::diff::{Diff, Shrink, diff, shrink};
 use super::load::{Config, load_from};
 use super::problem::{Problem, render};
 use super::source::Files;
+use super::words::ProblemCode;
 
 /// The running configuration. Reading it never waits; changing it is one at a time.
 #[derive(Debug)]
@@ -92,7 +93,8 @@ impl Running {
         let new = load_from(files, &self.main, now).map_err(|problems| Rejection::Invalid { problems })?;
         if !force && let Some(shrink) = shrink(&old, &new, now) {
             let file = self.main.display().to_string();
-            let problem = Problem::of_file(file, shrink.message.clone()).help("`usherd plan` shows what would go");
+            let problem = Problem::of_file(file, shrink.message.clone()).code(ProblemCode::Shrinks);
+            let problem = problem.help("`usherd plan` shows what would go");
             return Err(Rejection::Shrinks { shrink, problems: vec![problem] });
         }
         let unchanged = new.hash == old.hash;

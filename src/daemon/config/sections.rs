@@ -8,7 +8,7 @@ use super::settings::{
     Settings, TOKENS_MAX, Tls, Token, Trial,
 };
 use super::value::{Cx, Item, quoted};
-use super::words::{Protocol, Role, nearest};
+use super::words::{ProblemCode, Protocol, Role, nearest};
 use crate::engine::session::{Name, check_tenant, check_word};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
@@ -55,7 +55,7 @@ fn read_top(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, settings: &mut Settin
                 let near = nearest(&zone, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
                 let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 let message = format!("`time_zone` does not know {}", quoted(&zone));
-                item.wrong(cx, message, format!("{guess}write a name of the IANA list, as in \"Europe/Berlin\""));
+                item.wrong_as(cx, ProblemCode::UnknownZone, message, format!("{guess}write a name of the IANA list, as in \"Europe/Berlin\""));
             }
         }
     }
@@ -277,7 +277,7 @@ fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
             (Some((id, item)), Some(sha256)) => {
                 if auth.tokens.iter().any(|token| token.id == id) {
                     let message = format!("`{}` is given to two tokens: {}", item.key_path, quoted(&id));
-                    item.wrong(cx, message, "give each token an id of its own; two may have one role");
+                    item.wrong_as(cx, ProblemCode::Duplicate, message, "give each token an id of its own; two may have one role");
                 } else {
                     auth.tokens.push(Token { id, role, sha256, tenants, nodes });
                 }
@@ -293,7 +293,7 @@ fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
         match name {
             Some((name, item)) if auth.certificates.iter().any(|known| known.name == name) => {
                 let message = format!("`{}` is given twice: {}", item.key_path, quoted(&name));
-                item.wrong(cx, message, "a name has one role; other certificates need other names");
+                item.wrong_as(cx, ProblemCode::Duplicate, message, "a name has one role; other certificates need other names");
             }
             Some((name, item)) if name.is_empty() => {
                 item.wrong(cx, format!("`{}` is empty", item.key_path), "write a DNS name or URI of the certificate");
@@ -443,7 +443,8 @@ fn read_pool(cx: &mut Cx<'_>, mut table: Table<'_, '_>, pools: &mut Vec<Pool>) {
     table.flag(cx, "oversubscribe", &mut oversubscribe);
     if let Some((id, item)) = id {
         if pools.iter().any(|pool| pool.id == id) {
-            item.wrong(cx, format!("there are two pools `{id}`"), "give each pool an id of its own");
+            let message = format!("there are two pools `{id}`");
+            item.wrong_as(cx, ProblemCode::Duplicate, message, "give each pool an id of its own");
         } else {
             pools.push(Pool { id, seats, oversubscribe });
         }

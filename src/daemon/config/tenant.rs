@@ -11,7 +11,7 @@ use super::rules::Rules;
 use super::sections::tenant_id;
 use super::settings::{SEATS_MAX, Settings};
 use super::value::{Cx, quoted};
-use super::words::{nearest, one_of};
+use super::words::{ProblemCode, nearest, one_of};
 use crate::engine::plan::{Entitled, Policy, TenantPlan};
 use crate::engine::session::{Name, Standing, check_word};
 use crate::subscription::entitlement::{Entitlement, State, entitlement, seats_peak};
@@ -223,7 +223,8 @@ fn read_pool(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, settings: &Settings) ->
     } else {
         format!("known: {}", one_of(ids().take(20)))
     };
-    item.wrong(cx, format!("`{}` does not know {}", item.key_path, quoted(&pool)), format!("{guess}{known}"));
+    let message = format!("`{}` does not know {}", item.key_path, quoted(&pool));
+    item.wrong_as(cx, ProblemCode::UnknownName, message, format!("{guess}{known}"));
     None
 }
 
@@ -250,7 +251,7 @@ fn read_reserve(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, record: &Record) -> 
             && sum - u64::from(seats) <= u64::from(peak)
         {
             let message = format!("`{}` reserves more than there is: {sum} of {peak} seats", item.key_path);
-            item.wrong(cx, message, "reserve at most as many seats as the tenant has");
+            item.wrong_as(cx, ProblemCode::ReservationExceeded, message, "reserve at most as many seats as the tenant has");
         }
         reserve.push((Name::from(key.get_ref().as_ref()), seats));
     }

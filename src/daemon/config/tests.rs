@@ -443,10 +443,63 @@ fn all_errors_come_at_once_by_file_and_line() {
 }
 
 #[test]
+fn every_fault_has_its_code() {
+    let pool = "[[pool]]\nid = \"p\"\nseats = 5\n";
+    let tenant = "[[tenant]]\nid = \"a\"\nkind = \"paid\"\nseats = 1\n";
+    let started = |rest: &str| format!("start = \"2026-06-16\"\n{rest}\n");
+    let change = |at: &str| format!("[[change]]\neffective_at = \"{at}\"\nseats = 5\n");
+    let addon = "[[addon]]\nid = \"x\"\nseats = 1\n";
+    let long = format!("name = \"{}\"", "n".repeat(1_025));
+    let rows: [(&str, String, ProblemCode); 30] = [
+        ("time_zone = \"Europe/Nowhere\"", String::new(), ProblemCode::UnknownZone),
+        ("time_zone", String::new(), ProblemCode::Syntax),
+        ("tenants = 1", String::new(), ProblemCode::UnknownKey),
+        ("[trial]\ndays = 0", String::new(), ProblemCode::OutOfRange),
+        ("[trial]\nseats = 1000001", String::new(), ProblemCode::TooManySeats),
+        ("[policy]\ndowngrade = \"never\"", String::new(), ProblemCode::UnknownWord),
+        ("[server]\nlisten = \"nowhere\"", String::new(), ProblemCode::Invalid),
+        ("default_tenant = \"b\"", String::new(), ProblemCode::UnknownName),
+        (tenant, String::new(), ProblemCode::DuplicateTenant),
+        (&[pool, pool].concat(), String::new(), ProblemCode::Duplicate),
+        ("[[pool]]\nid = \"p\"", String::new(), ProblemCode::Missing),
+        (pool, "pool = \"p\"".to_owned(), ProblemCode::PoolExceeded),
+        ("", "pool = \"p\"".to_owned(), ProblemCode::UnknownName),
+        ("", "suspended = 1".to_owned(), ProblemCode::WrongType),
+        ("", long, ProblemCode::TooLarge),
+        ("", "numbers = -1".to_owned(), ProblemCode::OutOfRange),
+        ("", change("2027-01-01").replace('5', "1000001"), ProblemCode::TooManySeats),
+        ("", change("2027-01-01").replace('5', "-5"), ProblemCode::OutOfRange),
+        ("", addon.replace('1', "999999"), ProblemCode::TooManySeats),
+        ("", "cancel_at = \"2027-02-30\"".to_owned(), ProblemCode::NoSuchDate),
+        ("", "cancel_at = \"soon\"".to_owned(), ProblemCode::NotADate),
+        ("", "cancel_at = \"1969-12-31\"".to_owned(), ProblemCode::OutOfEra),
+        ("", started("cancel_at = \"2026-06-15\""), ProblemCode::EndBeforeStart),
+        ("", started(&change("2026-06-15T21:59:59Z")), ProblemCode::EndBeforeStart),
+        ("", started(&format!("{addon}cancel_at = \"2026-06-15\"")), ProblemCode::EndBeforeStart),
+        ("", started(&format!("{addon}{}", change("2026-06-15").replace("[[", "[[addon."))), ProblemCode::EndBeforeStart),
+        ("", [change("2027-06-16"), change("2027-06-15")].concat(), ProblemCode::NotAscending),
+        ("", [change("2027-06-16"), change("2027-06-16")].concat(), ProblemCode::SameInstant),
+        ("", addon.repeat(2), ProblemCode::DuplicateAddon),
+        ("", "reserve = { a = 11 }".to_owned(), ProblemCode::ReservationExceeded),
+    ];
+    for (main, line, code) in rows {
+        let problems = load_texts(main, &[("a.toml", &format!("{PAID}{line}\n"))]).unwrap_err();
+        let found: Vec<ProblemCode> = problems.iter().map(|problem| problem.code).collect();
+        assert_eq!(found, [code], "{main}{line}: {}", render_problems(&problems, false));
+        assert!(render_problems(&problems, false).starts_with(&format!("error[{}]: ", code.as_str())));
+    }
+    good("", &[("a.toml", &format!("{PAID}{}", started("cancel_at = \"2026-06-16\"")))]);
+    let gone = load_from(&Memory::default(), Path::new("/no/usherd.toml"), now()).unwrap_err();
+    assert_eq!(gone[0].code, ProblemCode::Unreadable);
+    let large = load_texts("", &[("a.toml", &"#".repeat(TENANT_FILE_BYTES_MAX + 1))]).unwrap_err();
+    assert_eq!(large[0].code, ProblemCode::TooLarge);
+}
+
+#[test]
 fn an_error_is_shown_like_a_compiler_shows_it() {
     let problems = load_texts("", &[("a.toml", "kind = \"paid\"\nseat = 16\nseats = 16\n")]).unwrap_err();
     let expected = "\
-error: unknown key `seat`
+error[unknown_key]: unknown key `seat`
  --> /etc/usherd/tenants.d/a.toml:2:1
   |
 2 | seat = 16
@@ -458,6 +511,7 @@ help: did you mean `seats`? allowed here: `action_since`, `addon`, `cancel_at`, 
 ";
     assert_eq!(render_problems(&problems, false), expected);
     let json = serde_json::to_value(&problems[0]).unwrap();
+    assert_eq!((&json["severity"], &json["code"]), (&"error".into(), &"unknown_key".into()));
     assert_eq!(json["line"], 2);
     assert_eq!(json["key_path"], "seat");
     assert!(json["help"].as_str().unwrap().starts_with("did you mean"));

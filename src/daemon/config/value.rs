@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::source::Source;
-use super::words::{Word, nearest, one_of};
+use super::words::{ProblemCode, Word, nearest, one_of};
 use crate::subscription::civil::{self, Edge};
 
 /// Longest text that a key may hold, in bytes.
@@ -62,6 +62,7 @@ impl Item<'_, '_> {
                 &self.key_path,
                 format!("`{}` must be {wanted}, not {}", self.key_path, a_type(self.value)),
             )
+            .code(ProblemCode::WrongType)
             .label(format!("expected {wanted}"));
         let problem = match self.value {
             DeValue::String(text) if wanted.contains("number") && text.trim().parse::<i64>().is_ok() => {
@@ -80,7 +81,18 @@ impl Item<'_, '_> {
 
     /// A complaint about the value.
     pub(crate) fn wrong(&self, cx: &mut Cx<'_>, message: impl Into<String>, help: impl Into<String>) {
-        let problem = cx.fault(&self.span, &self.key_path, message).help(help);
+        self.wrong_as(cx, ProblemCode::Invalid, message, help);
+    }
+
+    /// A complaint about the value that machines can tell from others.
+    pub(crate) fn wrong_as(
+        &self,
+        cx: &mut Cx<'_>,
+        code: ProblemCode,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = cx.fault(&self.span, &self.key_path, message).code(code).help(help);
         cx.problems.push(problem);
     }
 
@@ -90,8 +102,9 @@ impl Item<'_, '_> {
             return None;
         };
         if text.len() > TEXT_BYTES_MAX {
-            self.wrong(
+            self.wrong_as(
                 cx,
+                ProblemCode::TooLarge,
                 format!("`{}` is {} bytes long", self.key_path, text.len()),
                 format!("at most {TEXT_BYTES_MAX} bytes are allowed"),
             );
@@ -134,7 +147,11 @@ impl Item<'_, '_> {
             _ => format!("must be at most {}", range.end()),
         };
         let shown: String = number.as_str().chars().take(40).collect();
-        self.wrong(cx, format!("`{}` {what}, it is {shown}", self.key_path), format!("write {allowed}"));
+        let above = parsed.is_none_or(|value| value > 0);
+        // Only keys that count seats end so, and no tenant may have more.
+        let seats = above && self.key_path.ends_with("seats");
+        let code = if seats { ProblemCode::TooManySeats } else { ProblemCode::OutOfRange };
+        self.wrong_as(cx, code, format!("`{}` {what}, it is {shown}", self.key_path), format!("write {allowed}"));
         None
     }
 
@@ -149,8 +166,9 @@ impl Item<'_, '_> {
             let lower = text.to_lowercase();
             let guess = nearest(&lower, words()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
             let shown: String = text.chars().take(40).collect();
-            self.wrong(
+            self.wrong_as(
                 cx,
+                ProblemCode::UnknownWord,
                 format!("`{}` does not know {}", self.key_path, quoted(&shown)),
                 format!("{guess}allowed: {}", one_of(words())),
             );
@@ -204,15 +222,15 @@ impl Item<'_, '_> {
         {
             return Some(at);
         }
-        let what = if at.is_some() {
-            "lies outside the years 1970 to 2999"
+        let (code, what) = if at.is_some() {
+            (ProblemCode::OutOfEra, "lies outside the years 1970 to 2999")
         } else if looks_like_date(text) {
-            "names a date or time that does not exist"
+            (ProblemCode::NoSuchDate, "names a date or time that does not exist")
         } else {
-            "is not a date"
+            (ProblemCode::NotADate, "is not a date")
         };
         let shown: String = text.chars().take(40).collect();
-        self.wrong(cx, format!("`{}` {what}: {}", self.key_path, quoted(&shown)), help);
+        self.wrong_as(cx, code, format!("`{}` {what}: {}", self.key_path, quoted(&shown)), help);
         None
     }
 }

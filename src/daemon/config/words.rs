@@ -160,6 +160,72 @@ words! {
     }
 }
 
+words! {
+    /// What kind of fault a problem is, for machines.
+    ProblemCode {
+        /// None of the others: the message says what.
+        Invalid = "invalid",
+        /// Not TOML.
+        Syntax = "syntax",
+        /// The file is missing, may not be read, or is not text.
+        Unreadable = "unreadable",
+        /// A file, text or list is larger than allowed.
+        TooLarge = "too_large",
+        /// A key that nobody reads.
+        UnknownKey = "unknown_key",
+        /// A key that is needed.
+        Missing = "missing",
+        /// A text instead of a number, and the like.
+        WrongType = "wrong_type",
+        /// A number that is too small or too large.
+        OutOfRange = "out_of_range",
+        /// A word that the key does not know.
+        UnknownWord = "unknown_word",
+        /// A name of a pool or tenant that there is not.
+        UnknownName = "unknown_name",
+        /// A time zone that there is not.
+        UnknownZone = "unknown_zone",
+        /// A date that the calendar does not have.
+        NoSuchDate = "no_such_date",
+        /// Not a date at all.
+        NotADate = "not_a_date",
+        /// A date before 1970 or after 2999.
+        OutOfEra = "out_of_era",
+        /// A change or an end before the start of its contract.
+        EndBeforeStart = "end_before_start",
+        /// A change that is earlier than the one before it.
+        NotAscending = "not_ascending",
+        /// Two changes at one instant.
+        SameInstant = "same_instant",
+        /// Two add-ons of one id.
+        DuplicateAddon = "duplicate_addon",
+        /// Two tenants of one id.
+        DuplicateTenant = "duplicate_tenant",
+        /// Two of anything else under one name.
+        Duplicate = "duplicate",
+        /// More seats than a tenant may have, alone or in sum.
+        TooManySeats = "too_many_seats",
+        /// The tenants of a pool have more seats than it (F7).
+        PoolExceeded = "pool_exceeded",
+        /// More seats are reserved than there are (F6).
+        ReservationExceeded = "reservation_exceeded",
+        /// Too much would go at once.
+        Shrinks = "shrinks",
+        /// A warning: a booked instant is not the one that the rules give (J8).
+        ExplicitInstant = "explicit_instant",
+    }
+}
+
+words! {
+    /// How bad a problem is.
+    Severity {
+        /// The configuration is rejected.
+        Error = "error",
+        /// It is taken as it is.
+        Warning = "warning",
+    }
+}
+
 /// The nearest of some words, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, among: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.get(..64).unwrap_or(word);
