@@ -133,24 +133,19 @@ pub fn insert(changes: &mut Vec<Change>, change: Change) {
 /// Removes what is booked for an object after an instant: changes, and its end.
 pub fn drop_pending(record: &mut Record, object: &Object, now: DateTime<Utc>) {
     changes_mut(record, object).retain(|change| change.effective_at <= now);
-    let slot = match object {
-        Object::Subscription => Some(&mut record.cancel_at),
-        Object::Addon(id) => record.addons.iter_mut().find(|addon| addon.id == *id).map(|addon| &mut addon.cancel_at),
-    };
-    if let Some(slot) = slot
-        && slot.is_some_and(|at| at > now)
-    {
-        *slot = None;
+    if cancel_at(record, object).is_some_and(|at| at > now) {
+        set_end(record, object, None, Actor::Customer);
     }
 }
 
-/// Ends an object at an instant.
-pub fn end(record: &mut Record, object: &Object, at: DateTime<Utc>, by: Actor) {
+/// Ends an object at an instant, or takes its booked end back; then nobody has booked it.
+pub fn set_end(record: &mut Record, object: &Object, at: Option<DateTime<Utc>>, by: Actor) {
+    let by = if at.is_some() { by } else { Actor::Customer };
     match object {
-        Object::Subscription => (record.cancel_at, record.cancel_by) = (Some(at), by),
+        Object::Subscription => (record.cancel_at, record.cancel_by) = (at, by),
         Object::Addon(id) => {
             if let Some(addon) = record.addons.iter_mut().find(|addon| addon.id == *id) {
-                (addon.cancel_at, addon.cancel_by) = (Some(at), by);
+                (addon.cancel_at, addon.cancel_by) = (at, by);
             }
         }
     }
@@ -159,14 +154,7 @@ pub fn end(record: &mut Record, object: &Object, at: DateTime<Utc>, by: Actor) {
 /// Takes something booked out of the record.
 pub fn remove(record: &mut Record, item: &Booked) {
     match item.what {
-        What::Cancel => match &item.object {
-            Object::Subscription => record.cancel_at = None,
-            Object::Addon(id) => {
-                if let Some(addon) = record.addons.iter_mut().find(|addon| addon.id == *id) {
-                    addon.cancel_at = None;
-                }
-            }
-        },
+        What::Cancel => set_end(record, &item.object, None, item.by),
         What::Seats(_) => {
             changes_mut(record, &item.object).retain(|change| change.effective_at != item.effective_at);
         }

@@ -269,7 +269,7 @@ impl Ask<'_> {
         record.start = Some(civil::civil(self.terms.zone, self.now).date().and_time(chrono::NaiveTime::MIN));
         record.seats = Some(seats);
         record.changes.clear();
-        record.cancel_at = None;
+        booking::set_end(&mut record, self.object, None, self.actor);
         Ok(Accepted { record, change: None, effective_at: Some(self.now) })
     }
 
@@ -334,7 +334,7 @@ impl Ask<'_> {
 
     /// Ends the object at an instant, or now; a subscription that ends at once drops what is pending (N3).
     fn end(&self, mut record: Record, at: DateTime<Utc>) -> Accepted {
-        booking::end(&mut record, self.object, at, self.actor);
+        booking::set_end(&mut record, self.object, Some(at), self.actor);
         Accepted { record, change: Some(cancel_id(self.object)), effective_at: Some(at) }
     }
 
