@@ -13,6 +13,8 @@ mod help;
 mod money;
 #[path = "cli/size.rs"]
 mod size;
+#[path = "cli/subscription.rs"]
+mod subscription;
 #[path = "cli/verbs.rs"]
 mod verbs;
 

@@ -3,6 +3,8 @@
 
 #[path = "subscription/calendar.rs"]
 mod calendar;
+#[path = "subscription/files.rs"]
+mod files;
 #[path = "subscription/rows.rs"]
 mod rows;
 #[path = "subscription/script.rs"]

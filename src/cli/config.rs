@@ -86,7 +86,7 @@ pub fn load_all(main: &Path, colour: bool) -> Result<Config, Failure> {
     })
 }
 
-/// The present instant.
+/// The present instant, for verbs without `--at`.
 pub fn wall_clock() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(SystemClock::start().now().utc_ms).unwrap_or_default()
 }

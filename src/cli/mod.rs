@@ -16,6 +16,7 @@ mod screen;
 mod serve;
 mod shell;
 mod size;
+mod subscription;
 mod table;
 
 use std::ffi::OsString;
@@ -84,6 +85,8 @@ enum Verb {
     Quote(money::QuoteArgs),
     /// What a tenant's subscription costs month by month, credits included, from its files
     Statement(money::StatementArgs),
+    /// What a subscription says at an instant, and requests to change it
+    Subscription(subscription::SubscriptionArgs),
     /// The audit trail, read from its files
     Journal(journal::JournalArgs),
     /// How many seats a company needs: the brochure's average and the safe figure
@@ -158,6 +161,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         }
         Verb::Quote(arguments) => money::quote(arguments, main, screen),
         Verb::Statement(arguments) => money::statement_of(arguments, main, screen),
+        Verb::Subscription(arguments) => subscription::subscription(arguments, main, &cli.connection, screen),
         Verb::Journal(arguments) => journal::journal(arguments, main, screen),
         Verb::Size(arguments) => size::size(arguments, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),

@@ -198,6 +198,7 @@ impl Control {
                 force: false,
                 dry_run: false,
                 actor: "file watch".to_owned(),
+                note: None,
                 reply: None,
             };
             // A full queue holds reloads enough that read the same files.
@@ -455,7 +456,7 @@ impl Loop {
 }
 
 fn by_signal() -> Request {
-    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor: "SIGHUP".to_owned(), reply: None }
+    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor: "SIGHUP".to_owned(), note: None, reply: None }
 }
 
 async fn tick(interval: &mut Option<tokio::time::Interval>) {

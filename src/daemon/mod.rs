@@ -19,6 +19,7 @@ pub mod selfcheck;
 mod signals;
 pub mod sockets;
 pub mod start;
+pub mod subscriptions;
 pub mod text;
 
 pub use start::{Daemon, Options, StartError};

@@ -99,8 +99,12 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
         Ok(_) => tracing::info!(trigger = ?request.trigger, actor = request.actor, "configuration {result:?}: {text}"),
         Err(_) => tracing::error!(trigger = ?request.trigger, actor = request.actor, "configuration rejected, the one before stays:\n{text}"),
     }
-    if !matches!(outcome, Ok(applied) if applied.unchanged) {
+    let unchanged = matches!(outcome, Ok(applied) if applied.unchanged);
+    if !unchanged {
         app.events.publish(Event::plain(EventType::Config, now.utc_ms, text.clone()));
+    }
+    if !unchanged || request.note.is_some() {
+        let text = request.note.as_ref().map_or(text.clone(), |note| format!("{note}\n{text}"));
         if let Some(writer) = app.writer() {
             let audit = Audit { actor: &request.actor, text: &text, ..Audit::new(AuditKind::Reload) };
             drop(writer.record(now.utc_ms, |group| group.audit(&audit)).1);

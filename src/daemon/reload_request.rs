@@ -19,6 +19,8 @@ pub struct Request {
     pub dry_run: bool,
     /// Who, for the audit trail.
     pub actor: String,
+    /// What it is for, for the audit trail.
+    pub note: Option<String>,
     /// Where the outcome is waited for.
     pub reply: Option<oneshot::Sender<Outcome>>,
 }

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 26] = [
+const VERBS: [&[&str]; 29] = [
     &["serve"],
     &["config"],
     &["config", "check"],
@@ -22,6 +22,9 @@ const VERBS: [&[&str]; 26] = [
     &["check", "tenant"],
     &["quote"],
     &["statement"],
+    &["subscription"],
+    &["subscription", "show"],
+    &["subscription", "request"],
     &["journal"],
     &["journal", "verify"],
     &["journal", "export"],

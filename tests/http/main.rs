@@ -17,4 +17,5 @@ mod quote;
 mod rules;
 mod size;
 mod spec;
+mod subscription;
 mod transports;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::read::no_tenant;
+use super::query::Query;
 use super::{Call, Worker, json, query_of, segment, typed};
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
@@ -23,6 +24,9 @@ type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// Longest time for which a passing log level holds, seconds.
 const LOG_FOR_SECONDS_MAX: u64 = 86_400;
+
+/// Longest note of a reload, bytes.
+const NOTE_BYTES_MAX: usize = 500;
 
 /// The body of `PUT /v1/admin/log-level`.
 struct LogLevel {
@@ -59,7 +63,7 @@ impl LogLevel {
 }
 
 impl Worker {
-    /// `POST /v1/admin/reload[?dry_run=1][&force=1]`; answers after the attempt.
+    /// `POST /v1/admin/reload[?dry_run=1][&force=1][&note=]`; answers after the attempt.
     pub(super) async fn reload(&self, call: &Call<'_>) -> Answer {
         let access = self.permitted(call, RouteClass::Admin, None)?;
         let query = query_of(call)?;
@@ -69,6 +73,7 @@ impl Worker {
             force: query.is_set("force"),
             dry_run: query.is_set("dry_run"),
             actor: access.id.clone(),
+            note: note(&query)?,
             reply: Some(reply),
         };
         let (force, dry_run) = (request.force, request.dry_run);
@@ -176,5 +181,16 @@ impl Worker {
         }
         let until = for_s.map(|for_s| rfc3339(now.utc_ms + for_s as i64 * 1_000));
         Ok(json(&json!({ "code": "ok", "filter": wanted.filter, "until": until })))
+    }
+}
+
+/// What a reload is for, in the words of whoever asks for it.
+fn note(query: &Query) -> Result<Option<String>, Problem> {
+    match query.get("note") {
+        Some(note) if note.len() > NOTE_BYTES_MAX || note.contains(char::is_control) => {
+            let what = format!("must be at most {NOTE_BYTES_MAX} bytes without control characters");
+            Err(Problem::malformed("a parameter is wrong").error("/note", what))
+        }
+        note => Ok(note),
     }
 }

@@ -10,6 +10,7 @@ mod query;
 mod read;
 pub mod size;
 mod stream;
+mod subscription;
 mod watch;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -53,6 +54,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::GET, "/v1/tenants/{tenant}/sessions", Route::Sessions),
     (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", Route::EndSession),
     (Method::POST, "/v1/tenants/{tenant}/endpoints/check", Route::EndpointsCheck),
+    (Method::POST, "/v1/tenants/{tenant}/subscription", Route::Subscription),
     (Method::GET, "/v1/overview", Route::Overview),
     (Method::GET, "/v1/quote", Route::Quote),
     (Method::GET, "/v1/size", Route::Size),
@@ -232,6 +234,7 @@ impl Worker {
             ["subjects", subject] => {
                 (Route::Subjects, with(method(call, &Method::GET, "GET, HEAD, DELETE"), self.subject(call, tenant, subject)).await)
             }
+            ["subscription"] => (Route::Subscription, with(post(call), self.request_subscription(call, tenant, body)).await),
             ["sessions", _] => (Route::EndSession, Err(Problem::method_not_allowed("DELETE"))),
             _ => (Route::Other, Err(no_route(call.head.uri.path()))),
         }

@@ -1,0 +1,191 @@
+//! `subscription show` and `subscription request`: what a contract says at an instant, and a validated change of it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::client::{Ask, with_query};
+use super::config::{load_all, main_file, wall_clock};
+use super::connection::Connection;
+use super::failure::{CONFIGURATION, FAILED, Failure, OK};
+use super::screen::{Format, Screen};
+use crate::daemon::config::{Unwritten, render_problems, submit};
+use crate::daemon::subscriptions::{Written, answered, shown, told};
+
+/// How long the daemon may take to say which configuration it serves.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// How long it may take to read a hundred thousand tenants.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(120);
+const COLUMNS: [&str; 7] = ["id", "object", "effective_at", "seats", "cancel", "by", "status"];
+
+/// `usherd subscription`
+#[derive(Clone, Debug, clap::Args)]
+pub struct SubscriptionArgs {
+    #[command(subcommand)]
+    verb: SubscriptionVerb,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum SubscriptionVerb {
+    /// What a subscription entitles to, and what is booked
+    Show {
+        /// The tenant
+        tenant: String,
+        /// As it is at this instant, RFC 3339 [default: now]
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        at: Option<DateTime<Utc>>,
+    },
+    /// Ask for a change; an accepted one is written into the tenant's file, comments kept
+    Request(RequestArgs),
+}
+
+/// `usherd subscription request`
+#[derive(Clone, Debug, clap::Args)]
+pub struct RequestArgs {
+    /// The tenant
+    tenant: String,
+    /// What is asked for
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::daemon::subscriptions::VERBS))]
+    request: String,
+    /// What it is about: subscription, or addon:ID
+    #[arg(long, default_value = "subscription")]
+    object: String,
+    /// How many seats to add, or to have after an upgrade
+    #[arg(long, value_name = "N")]
+    seats: Option<u64>,
+    /// How many seats to reduce to
+    #[arg(long, value_name = "N", conflicts_with = "seats")]
+    to: Option<u64>,
+    /// How many seats to cancel [default: all]
+    #[arg(long, value_name = "N", conflicts_with_all = ["seats", "to"])]
+    licences: Option<u64>,
+    /// When to cancel: immediate, period_end, or for operators a date as 2026-06-15 [default: when the contract allows]
+    #[arg(long)]
+    when: Option<String>,
+    /// The id of what is booked or submitted, as `subscription show` lists it
+    #[arg(long, value_name = "ID")]
+    change: Option<String>,
+    /// Who asks
+    #[arg(long, default_value = "customer", value_parser = ["customer", "operator"])]
+    actor: String,
+    /// As of this instant, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    at: Option<DateTime<Utc>>,
+    /// Only say what would happen, and what it would cost
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    let wrong = |_| "write an instant with its zone, as 2026-06-16T10:00:00+02:00".to_owned();
+    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(wrong)
+}
+
+/// Runs one of the verbs.
+///
+/// # Errors
+/// The files are wrong, there is no such tenant, or a file cannot be written.
+pub fn subscription(
+    arguments: &SubscriptionArgs,
+    main: Option<&Path>,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
+    match &arguments.verb {
+        SubscriptionVerb::Show { tenant, at } => show(&main_file(main)?, tenant, at.unwrap_or_else(wall_clock), screen),
+        SubscriptionVerb::Request(request) => ask(request, &main_file(main)?, connection, screen),
+    }
+}
+
+fn show(main: &Path, tenant: &str, at: DateTime<Utc>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let config = load_all(main, screen.colour)?;
+    let tenant = config.tenants.get(tenant).ok_or_else(|| unknown(main, tenant))?;
+    let answer = shown(tenant, at);
+    print(&answer, screen)?;
+    Ok(OK)
+}
+
+/// JSON as it is; otherwise the fields, and the schedule as a table of its own.
+fn print(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    if screen.format == Format::Json {
+        return screen.write(&format!("{answer}\n"));
+    }
+    let schedule = answer.get("schedule").and_then(Value::as_array).cloned().unwrap_or_default();
+    if screen.format == Format::Csv {
+        return screen.table(&screen.rows(&schedule, &COLUMNS));
+    }
+    let mut fields = answer.clone();
+    if let Value::Object(fields) = &mut fields {
+        fields.remove("schedule");
+        fields.retain(|_, value| !value.is_null());
+    }
+    screen.table(&screen.fields(&fields))?;
+    if schedule.is_empty() {
+        return screen.line("nothing is booked");
+    }
+    screen.line("")?;
+    screen.table(&screen.rows(&schedule, &COLUMNS))
+}
+
+fn ask(
+    arguments: &RequestArgs,
+    main: &Path,
+    connection: &Connection,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
+    let written = Written {
+        actor: Some(arguments.actor.clone()),
+        request: Some(arguments.request.clone()),
+        object: Some(arguments.object.clone()),
+        seats: arguments.seats.or(arguments.to).or(arguments.licences),
+        when: arguments.when.clone(),
+        change: arguments.change.clone(),
+    };
+    let request = written.read().map_err(|faults| {
+        let faults: Vec<String> = faults.into_iter().map(|(field, what)| format!("--{field} {what}")).collect();
+        Failure::usage(faults.join("; ")).mend("`usherd help subscription request` lists the options of each verb")
+    })?;
+    let now = arguments.at.unwrap_or_else(wall_clock);
+    let submission = submit(main, &arguments.tenant, &request, now, arguments.dry_run).map_err(|unwritten| {
+        match unwritten {
+            Unwritten::UnknownTenant => unknown(main, &arguments.tenant),
+            Unwritten::Invalid(problems) => {
+                let text = render_problems(&problems, screen.colour);
+                Failure { code: CONFIGURATION, what: text.trim_end().to_owned(), mend: String::new() }
+            }
+            Unwritten::File(why) => Failure::failed(why).mend("nothing was changed"),
+        }
+    })?;
+    let mut answer = answered(&submission, now, arguments.dry_run);
+    let accepted = submission.answer.is_ok();
+    if accepted && !arguments.dry_run {
+        let taken_up = tell_daemon(main, &told(&request), &arguments.tenant, connection);
+        if let Value::Object(answer) = &mut answer {
+            answer.insert("taken_up".into(), json!(taken_up));
+        }
+    }
+    print(&answer, screen)?;
+    Ok(if accepted { OK } else { FAILED })
+}
+
+/// Lets a daemon that serves this configuration read it again; whether one did.
+fn tell_daemon(main: &Path, told: &str, tenant: &str, connection: &Connection) -> bool {
+    let Ok(client) = connection.client(Some(main)) else { return false };
+    let client = client.patient(LOOK_DEADLINE);
+    let serves = client.ask(&Ask::get("/v1/admin/config")).ok().and_then(|reply| reply.json().ok());
+    let theirs = serves.and_then(|config| Some(config.get("main")?.as_str()?.to_owned()));
+    let same = theirs.is_some_and(|theirs| Path::new(&theirs).canonicalize().ok() == main.canonicalize().ok());
+    if !same {
+        return false;
+    }
+    let note = Some(format!("{tenant}: {told}"));
+    // What was accepted may drop many seats at once, and was meant to.
+    let path = with_query("/v1/admin/reload", &[("force", Some("1".to_owned())), ("note", note)]);
+    client.patient(RELOAD_DEADLINE).ask(&Ask::post(&path, &json!({}))).is_ok_and(|reply| reply.status.is_success())
+}
+
+fn unknown(main: &Path, tenant: &str) -> Failure {
+    Failure::failed(format!("{} has no tenant {tenant:?}", main.display())).mend("`usherd config check` counts them")
+}

@@ -1,0 +1,180 @@
+//! `POST /v1/tenants/{t}/subscription`: a request of customer or operator, decided and written down (API 5).
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use super::read::no_tenant;
+use super::{Call, Worker, json, segment, typed};
+use crate::daemon::app::App;
+use crate::daemon::config::{Submission, Unwritten, submit};
+use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::problem::{FieldError, ProblemKind};
+use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::journal::{Audit, AuditKind};
+use crate::daemon::metrics::ReloadTrigger;
+use crate::daemon::reload_request::Request as ReloadRequest;
+use crate::daemon::subscriptions::{Written, answered, told};
+use crate::daemon::text::utc;
+use crate::engine::Now;
+use crate::subscription::request::Request;
+
+type Answer = Result<Response<ReplyBody>, Problem>;
+
+/// Largest body, bytes.
+const BODY_BYTES_MAX: usize = 4_096;
+const FIELDS: &str = "actor, request, object, seats, when, change and dry_run are";
+
+impl Worker {
+    /// Decides by the files as they are, writes what is accepted, and has it taken up before it answers.
+    pub(super) async fn request_subscription(&self, call: &Call<'_>, tenant: &str, body: Incoming) -> Answer {
+        let tenant = segment(tenant)?;
+        let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
+        let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
+        let (written, dry_run) = parse(&body)?;
+        let request = written.read().map_err(|faults| {
+            let errors = faults.into_iter();
+            let errors = errors.map(|(field, what)| FieldError { pointer: format!("/{field}"), detail: what.into() });
+            Problem::faulty(errors.collect())
+        })?;
+        let now = self.app.now();
+        let submission = self.submitted(&tenant, &request, utc(now), dry_run).await?;
+        let told = told(&request);
+        self.audit_request(now, &tenant, &access.id, &told, &submission, dry_run).await;
+        let answer = answered(&submission, utc(now), dry_run);
+        if let Err(refusal) = &submission.answer {
+            let mut problem = json!({
+                "type": "/problems/refused", "title": "The request is refused, nothing was changed",
+                "status": 409, "detail": refusal.message,
+            });
+            if let (Value::Object(problem), Value::Object(answer)) = (&mut problem, answer) {
+                problem.extend(answer);
+            }
+            return Ok(typed(StatusCode::CONFLICT, "application/problem+json", problem.to_string().into()));
+        }
+        if !dry_run {
+            self.take_up(format!("{tenant}: {told}"), access.id.clone()).await?;
+        }
+        Ok(json(&answer))
+    }
+
+    /// Reads and writes files on a thread that decides nothing.
+    async fn submitted(
+        &self,
+        tenant: &str,
+        request: &Request,
+        now: DateTime<Utc>,
+        dry_run: bool,
+    ) -> Result<Submission, Problem> {
+        let (app, id, request) = (Arc::clone(&self.app), tenant.to_owned(), request.clone());
+        let main = app.config().main().to_owned();
+        let done = tokio::task::spawn_blocking(move || submit(&main, &id, &request, now, dry_run)).await;
+        let done = done.map_err(|_| Problem::unavailable(1, "reading the files failed; see the log"))?;
+        done.map_err(|unwritten| unwritten_problem(&self.app, tenant, unwritten))
+    }
+
+    /// Who asked for what, and what was answered.
+    async fn audit_request(&self, now: Now, tenant: &str, actor: &str, told: &str, submission: &Submission, dry_run: bool) {
+        if dry_run {
+            return;
+        }
+        let outcome = match &submission.answer {
+            Ok(accepted) => format!("accepted{}", accepted.change.as_ref().map(|id| format!(" as {id}")).unwrap_or_default()),
+            Err(refusal) => format!("refused: {}", refusal.code.as_str()),
+        };
+        let text = format!("{told}: {outcome}");
+        let (_, committed) = self.decide(now, |_, group, _| {
+            if let Some(group) = group {
+                group.audit(&Audit { tenant, actor, text: &text, ..Audit::new(AuditKind::Request) });
+            }
+        });
+        committed.await;
+        tracing::info!(tenant, actor, "{text}");
+    }
+
+    /// Has the files read again. What was accepted may drop many seats at once, and was meant to.
+    async fn take_up(&self, note: String, actor: String) -> Result<(), Problem> {
+        let (reply, outcome) = oneshot::channel();
+        let request = ReloadRequest {
+            trigger: ReloadTrigger::Http,
+            force: true,
+            dry_run: false,
+            actor,
+            note: Some(note),
+            reply: Some(reply),
+        };
+        let waiting = "the record is written; it comes into force with the next reload";
+        self.app.reloads.send(request).await.map_err(|_| Problem::unavailable(1, waiting))?;
+        match outcome.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(rejection)) => Err(Problem::unavailable(1, format!("{waiting}: {rejection}"))),
+            Err(_) => Err(Problem::unavailable(1, waiting)),
+        }
+    }
+}
+
+fn unwritten_problem(app: &App, tenant: &str, unwritten: Unwritten) -> Problem {
+    match unwritten {
+        Unwritten::UnknownTenant if app.config().tenants.contains_key(tenant) => Problem::new(
+            ProblemKind::Conflict,
+            "the tenant is not in the files: its record is pulled from a portal, ask there",
+        ),
+        Unwritten::UnknownTenant => no_tenant(tenant),
+        Unwritten::Invalid(problems) => {
+            let errors = problems.iter().map(|problem| FieldError {
+                pointer: format!("/{}", problem.key_path),
+                detail: format!("{}:{}: {}", problem.file, problem.line, problem.message).into(),
+            });
+            let detail = "the files are not good, or would not be with the new record; nothing was changed";
+            errors.fold(Problem::new(ProblemKind::Conflict, detail), |problem, error| {
+                problem.error(error.pointer.trim_start_matches('/'), error.detail.to_string())
+            })
+        }
+        Unwritten::File(why) => Problem::new(ProblemKind::Conflict, format!("{why}; nothing was changed")),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<(Written, bool), Problem> {
+    let fields: Map<String, Value> = serde_json::from_slice(body)
+        .map_err(|error| Problem::malformed("the body must be a JSON object").error("", error.to_string()))?;
+    let mut errors = Vec::new();
+    let mut wrong = |field: &str, detail: String| errors.push(FieldError { pointer: format!("/{field}"), detail: detail.into() });
+    let mut written = Written::default();
+    let mut dry_run = false;
+    for (field, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
+        let slot = match field.as_str() {
+            "actor" => &mut written.actor,
+            "request" => &mut written.request,
+            "object" => &mut written.object,
+            "when" => &mut written.when,
+            "change" => &mut written.change,
+            "seats" => {
+                written.seats = value.as_u64();
+                if written.seats.is_none() {
+                    wrong("seats", "must be a whole number".to_owned());
+                }
+                continue;
+            }
+            "dry_run" => {
+                dry_run = value == Value::Bool(true);
+                if !value.is_boolean() {
+                    wrong("dry_run", "must be true or false".to_owned());
+                }
+                continue;
+            }
+            _ => {
+                wrong(&field, format!("is not known; {FIELDS}"));
+                continue;
+            }
+        };
+        match value {
+            Value::String(text) => *slot = Some(text),
+            _ => wrong(&field, "must be a text".to_owned()),
+        }
+    }
+    if errors.is_empty() { Ok((written, dry_run)) } else { Err(Problem::faulty(errors)) }
+}

@@ -1,0 +1,154 @@
+//! Writes a changed subscription back into the text it came from, and leaves everything else as it stands.
+
+use chrono::{DateTime, NaiveDateTime, NaiveTime, Utc};
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TableLike, Value, value};
+
+use super::value::rfc3339;
+use super::words::Word;
+use crate::subscription::record::{Addon, Change, Record, Submitted};
+
+/// The text with the new record in the place of the old one; comments, order and all other keys stay.
+///
+/// `inline` is the place of the tenant among the `[[tenant]]` tables of the text; `None` where the whole text
+/// is one tenant. The text must be the one that `before` was read from.
+///
+/// # Errors
+/// A sentence that says what in the text cannot be followed.
+pub(super) fn rewrite(text: &str, inline: Option<usize>, before: &Record, after: &Record) -> Result<String, String> {
+    let mut document: DocumentMut = text.parse().map_err(|error| format!("the file is not TOML: {error}"))?;
+    let table = match inline {
+        None => document.as_table_mut(),
+        Some(at) => {
+            let tables = document.get_mut("tenant").and_then(Item::as_array_of_tables_mut);
+            tables.and_then(|tables| tables.get_mut(at)).ok_or("the tenant does not stand in a [[tenant]] table")?
+        }
+    };
+    contract(table, before, after);
+    list(table, "change", &before.changes, &after.changes, same_change, new_change, |_, _, _| Ok(()))?;
+    list(table, "addon", &before.addons, &after.addons, |a, b| a.id == b.id, |_| Table::new(), change_addon)?;
+    list(table, "request", &before.requests, &after.requests, |a, b| a.id == b.id, new_request, change_request)?;
+    Ok(document.to_string())
+}
+
+fn contract(table: &mut Table, before: &Record, after: &Record) {
+    if before.kind != after.kind {
+        set(table, "kind", Some(after.kind.as_str().into()));
+    }
+    if before.start != after.start {
+        set(table, "start", after.start.map(|start| civil(start).into()));
+    }
+    if before.seats != after.seats {
+        table.remove("unlimited");
+        set(table, "seats", after.seats.map(|seats| i64::from(seats).into()));
+        if after.seats.is_none() {
+            set(table, "unlimited", Some(true.into()));
+        }
+    }
+    if before.suspended != after.suspended {
+        set(table, "suspended", Some(after.suspended.into()));
+    }
+    end(table, (before.cancel_at, before.cancel_by.as_str()), (after.cancel_at, after.cancel_by.as_str()));
+}
+
+/// Who booked an end is written beside it, and goes with it.
+fn end(table: &mut Table, before: (Option<DateTime<Utc>>, &str), after: (Option<DateTime<Utc>>, &str)) {
+    if before == after {
+        return;
+    }
+    set(table, "cancel_at", after.0.map(|at| rfc3339(at).into()));
+    set(table, "cancel_by", after.0.map(|_| after.1.into()));
+}
+
+/// Sets a key and keeps the comment behind it; `None` removes the key.
+fn set(table: &mut dyn TableLike, key: &str, new: Option<Value>) {
+    let Some(mut new) = new else {
+        table.remove(key);
+        return;
+    };
+    match table.get_mut(key).and_then(Item::as_value_mut) {
+        Some(old) => {
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        None => _ = table.insert(key, value(new)),
+    }
+}
+
+/// A civil time as people write it: the date alone where it is midnight.
+fn civil(at: NaiveDateTime) -> String {
+    if at.time() == NaiveTime::MIN { at.date().to_string() } else { at.format("%Y-%m-%dT%H:%M:%S").to_string() }
+}
+
+/// Brings a list of tables from one state to the other; the tables stand in the order of `before`.
+fn list<T: PartialEq>(
+    table: &mut Table,
+    key: &str,
+    before: &[T],
+    after: &[T],
+    same: impl Fn(&T, &T) -> bool,
+    new: impl Fn(&T) -> Table,
+    change: impl Fn(&mut Table, &T, &T) -> Result<(), String>,
+) -> Result<(), String> {
+    if before == after {
+        return Ok(());
+    }
+    if !table.contains_key(key) {
+        table.insert(key, Item::ArrayOfTables(ArrayOfTables::new()));
+    }
+    let item = table.get_mut(key).ok_or_else(|| format!("`{key}` cannot be added"))?;
+    if item.as_array_of_tables().is_none() {
+        // `change = [{ … }]` in one line becomes a table each: there is no other way to add to it.
+        *item = std::mem::take(item).into_array_of_tables().map(Item::ArrayOfTables).unwrap_or_else(|item| item);
+    }
+    let tables = item.as_array_of_tables_mut().ok_or_else(|| format!("`{key}` is not a list of tables"))?;
+    if tables.len() != before.len() {
+        return Err(format!("`{key}` has {} entries, {} were read", tables.len(), before.len()));
+    }
+    for at in (0..before.len()).rev().filter(|at| !after.iter().any(|kept| same(&before[*at], kept))) {
+        tables.remove(at);
+    }
+    for (at, wanted) in after.iter().enumerate() {
+        match before.iter().find(|old| same(old, wanted)) {
+            Some(old) if old == wanted => {}
+            Some(old) => change(tables.get_mut(at).ok_or_else(|| format!("`{key}` is out of order"))?, old, wanted)?,
+            None => tables.insert(at, new(wanted)),
+        }
+    }
+    if tables.is_empty() {
+        table.remove(key);
+    }
+    Ok(())
+}
+
+fn same_change(a: &Change, b: &Change) -> bool {
+    a == b
+}
+
+fn new_change(change: &Change) -> Table {
+    let mut table = Table::new();
+    set(&mut table, "effective_at", Some(rfc3339(change.effective_at).into()));
+    set(&mut table, "seats", Some(i64::from(change.seats).into()));
+    set(&mut table, "by", Some(change.by.as_str().into()));
+    table
+}
+
+fn change_addon(table: &mut Table, before: &Addon, after: &Addon) -> Result<(), String> {
+    end(table, (before.cancel_at, before.cancel_by.as_str()), (after.cancel_at, after.cancel_by.as_str()));
+    list(table, "change", &before.changes, &after.changes, same_change, new_change, |_, _, _| Ok(()))
+}
+
+fn new_request(request: &Submitted) -> Table {
+    let mut table = Table::new();
+    set(&mut table, "id", Some(request.id.as_str().into()));
+    set(&mut table, "at", Some(rfc3339(request.at).into()));
+    set(&mut table, "object", Some(request.object.to_string().into()));
+    set(&mut table, "licences", request.licences.map(|licences| i64::from(licences).into()));
+    set(&mut table, "when", request.when.map(|when| when.to_string().into()));
+    set(&mut table, "status", Some(request.status.as_str().into()));
+    table
+}
+
+fn change_request(table: &mut Table, _: &Submitted, after: &Submitted) -> Result<(), String> {
+    set(table, "status", Some(after.status.as_str().into()));
+    Ok(())
+}

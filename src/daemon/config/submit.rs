@@ -1,0 +1,148 @@
+//! Takes a request to a subscription: the record is changed in the file that it came from, or nothing is.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::load::{Config, load, load_from};
+use super::problem::Problem;
+use super::rewrite::rewrite;
+use super::source::{Disk, Files};
+use super::tenant::Tenant;
+use crate::subscription::refusal::Refusal;
+use crate::subscription::request::{Accepted, Request, request};
+
+/// What came of a request that the files let be decided.
+#[derive(Debug)]
+pub struct Submission {
+    /// The tenant as it was.
+    pub before: Arc<Tenant>,
+    /// The record from now on, or why it stays as it is.
+    pub answer: Result<Accepted, Refusal>,
+}
+
+/// Why a request could not even be decided, or not be written down; nothing was changed.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// There is no such tenant in the files.
+    UnknownTenant,
+    /// The files are bad, or would be with the new record.
+    Invalid(Vec<Problem>),
+    /// The file cannot be changed: a sentence that says which and why.
+    File(String),
+}
+
+/// Decides a request by the files as they are now and, unless `dry_run`, writes an accepted one into its file.
+///
+/// The file is replaced as a whole or not at all, and only where the whole configuration is good with it and
+/// says exactly what was accepted. Requests wait for each other. Takes as long as reading all files twice.
+///
+/// # Errors
+/// [`Unwritten`].
+pub fn submit(
+    main: &Path,
+    tenant: &str,
+    ask: &Request,
+    now: DateTime<Utc>,
+    dry_run: bool,
+) -> Result<Submission, Unwritten> {
+    let _turn = lock(main)?;
+    let config = load(main, now).map_err(Unwritten::Invalid)?;
+    let before = config.tenants.get(tenant).cloned().ok_or(Unwritten::UnknownTenant)?;
+    let answer = request(&before.record, &before.terms, ask, now);
+    if let Ok(accepted) = &answer {
+        let (path, text) = rewritten(&config, &before, accepted)?;
+        let overlay = Overlay { path: &path, text: text.as_bytes() };
+        let after = load_from(&overlay, main, now).map_err(Unwritten::Invalid)?;
+        if after.tenants.get(tenant).is_none_or(|after| after.record != accepted.record) {
+            let message = format!("{} cannot be rewritten so that it says what was accepted", path.display());
+            return Err(Unwritten::File(message));
+        }
+        if !dry_run {
+            replace(&path, text.as_bytes()).map_err(|error| {
+                Unwritten::File(format!("{} cannot be written: {error}", path.display()))
+            })?;
+        }
+    }
+    Ok(Submission { before, answer })
+}
+
+/// The file of a tenant, and its text with the new record.
+fn rewritten(config: &Config, tenant: &Tenant, accepted: &Accepted) -> Result<(PathBuf, String), Unwritten> {
+    let wrong = |why: String| Unwritten::File(format!("{}: {why}", tenant.source));
+    let mut files = config.contents.files.iter();
+    let Some((path, bytes)) = files.find(|(path, _)| path.display().to_string() == tenant.source) else {
+        return Err(wrong("the record is pulled from a portal; ask there".to_owned()));
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+    let inline = (path == config.main()).then(|| {
+        let inline = config.tenants.values().filter(|other| other.source == tenant.source);
+        inline.filter(|other| other.line < tenant.line).count()
+    });
+    let new = rewrite(text, inline, &tenant.record, &accepted.record).map_err(wrong)?;
+    Ok((path.clone(), new))
+}
+
+/// Holds a lock on the configuration's folder until it is dropped: requests of other processes wait.
+fn lock(main: &Path) -> Result<File, Unwritten> {
+    let folder = main.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let wrong = |error: &dyn std::fmt::Display| Unwritten::File(format!("{} cannot be locked: {error}", folder.display()));
+    let folder_file = File::open(folder).map_err(|error| wrong(&error))?;
+    rustix::fs::flock(&folder_file, rustix::fs::FlockOperation::LockExclusive).map_err(|error| wrong(&error))?;
+    Ok(folder_file)
+}
+
+/// Replaces a file by a rename, with owner and rights kept; a crash leaves the old one or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    // A link stays a link: what it points to is replaced.
+    let path = path.canonicalize()?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The reader passes over dot files.
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = write_like(&path, &temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path));
+    if written.is_err() {
+        // It is of no use to anybody; that it stays is no harm either.
+        let _ = std::fs::remove_file(&temporary);
+        return written;
+    }
+    File::open(folder)?.sync_all()
+}
+
+fn write_like(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let old = std::fs::metadata(path)?;
+    let mut file = File::create(temporary)?;
+    file.set_permissions(old.permissions())?;
+    let new = file.metadata()?;
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        chown(temporary, Some(old.uid()), Some(old.gid()))?;
+    }
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The disk, with one file as it would be.
+struct Overlay<'a> {
+    path: &'a Path,
+    text: &'a [u8],
+}
+
+impl Files for Overlay<'_> {
+    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+        if path != self.path {
+            return Disk.read(path, bytes_max);
+        }
+        if self.text.len() > bytes_max {
+            return Err(format!("would be larger than {} KiB", bytes_max >> 10));
+        }
+        Ok(self.text.to_vec())
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
+        Disk.list(dir)
+    }
+}

@@ -1,0 +1,222 @@
+//! Requests to subscriptions as they come by wire and command line, and what is answered (API 5, 7).
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::daemon::config::{Submission, Tenant, Word};
+use crate::subscription::entitlement::{ends_at, term_ends_at, trial_ends_at};
+use crate::subscription::inclusive::inclusive;
+use crate::subscription::policy::Terms;
+use crate::subscription::price::price;
+use crate::subscription::record::{Actor, Object, Record, SEATS_MAX, When};
+use crate::subscription::request::{Request, Verb};
+use crate::subscription::schedule::{What, addon_state, object_seats, schedule, subscription_state};
+
+/// The verbs of requests, as they are written.
+pub const VERBS: [&str; 10] =
+    ["add", "reduce", "cancel", "revoke", "upgrade", "suspend", "resume", "accept", "reject", "withdraw"];
+
+/// A field of a request that is wrong: its name, and what is.
+pub type FieldFault = (&'static str, String);
+
+/// A request as it is written: words and numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// `customer` (default) or `operator`.
+    pub actor: Option<String>,
+    /// One of [`VERBS`].
+    pub request: Option<String>,
+    /// `subscription` (default) or `addon:ID`.
+    pub object: Option<String>,
+    /// How many to add, what to reduce to, how many to cancel, what to upgrade to.
+    pub seats: Option<u64>,
+    /// `immediate`, `period_end` or a civil date.
+    pub when: Option<String>,
+    /// The id of something booked or submitted.
+    pub change: Option<String>,
+}
+
+impl Written {
+    /// The request that is meant.
+    ///
+    /// # Errors
+    /// Every field that is wrong, missing, or does not belong to the verb.
+    pub fn read(&self) -> Result<Request, Vec<FieldFault>> {
+        let mut faults = Vec::new();
+        let actor = match self.actor.as_deref() {
+            None | Some("customer") => Actor::Customer,
+            Some("operator") => Actor::Operator,
+            Some(_) => {
+                faults.push(("actor", "must be customer or operator".to_owned()));
+                Actor::Customer
+            }
+        };
+        let object = self.object.as_deref().map_or(Ok(Object::Subscription), str::parse).unwrap_or_else(|_| {
+            faults.push(("object", "must be subscription or addon:ID".to_owned()));
+            Object::Subscription
+        });
+        let verb = self.verb(&mut faults);
+        match verb {
+            Some(verb) if faults.is_empty() => Ok(Request { actor, object, verb }),
+            _ => Err(faults),
+        }
+    }
+
+    fn verb(&self, faults: &mut Vec<FieldFault>) -> Option<Verb> {
+        let word = self.request.as_deref().unwrap_or_default();
+        if !VERBS.contains(&word) {
+            faults.push(("request", format!("must be one of {}", VERBS.join(", "))));
+            return None;
+        }
+        let takes_seats = matches!(word, "add" | "reduce" | "cancel" | "upgrade");
+        let takes_change = matches!(word, "revoke" | "accept" | "reject" | "withdraw");
+        let seats = self.seats.map(|seats| u32::try_from(seats).ok().filter(|seats| *seats <= SEATS_MAX));
+        if seats == Some(None) {
+            faults.push(("seats", format!("must be a whole number from 0 to {SEATS_MAX}")));
+        }
+        let seats = seats.flatten();
+        if self.seats.is_none() && takes_seats && word != "cancel" {
+            faults.push(("seats", format!("is needed to {word}")));
+        }
+        let when = self.when.as_deref().map(str::parse::<When>);
+        if matches!(when, Some(Err(_))) {
+            faults.push(("when", "must be immediate, period_end, or a date that exists, as 2026-06-15".to_owned()));
+        }
+        if self.change.is_none() && takes_change {
+            faults.push(("change", format!("is needed to {word}: an id of the schedule")));
+        }
+        for (field, given, taken) in [
+            ("seats", self.seats.is_some(), takes_seats),
+            ("when", self.when.is_some(), word == "cancel"),
+            ("change", self.change.is_some(), takes_change),
+        ] {
+            if given && !taken {
+                faults.push((field, format!("does not belong to {word}")));
+            }
+        }
+        let change = self.change.clone().unwrap_or_default();
+        let number = seats.unwrap_or_default();
+        Some(match word {
+            "add" => Verb::Add { seats: number },
+            "reduce" => Verb::Reduce { to: number },
+            "cancel" => Verb::Cancel { licences: seats, when: when.and_then(Result::ok) },
+            "upgrade" => Verb::Upgrade { seats: number },
+            "suspend" => Verb::Suspend,
+            "resume" => Verb::Resume,
+            "revoke" => Verb::Revoke { change },
+            "accept" => Verb::Accept { change },
+            "reject" => Verb::Reject { change },
+            _ => Verb::Withdraw { change },
+        })
+    }
+}
+
+/// What a subscription says at an instant (`subscription show`).
+pub fn shown(tenant: &Tenant, now: DateTime<Utc>) -> Value {
+    let (record, terms) = (&tenant.record, &*tenant.terms);
+    let entitlement = tenant.entitlement(now);
+    let included = inclusive(record, terms, now);
+    json!({
+        "tenant": tenant.id, "at": instant(now), "kind": record.kind.as_str(),
+        "state": entitlement.state.as_str(), "seats": entitlement.seats,
+        "start": record.start.map(|start| start.format("%Y-%m-%dT%H:%M:%S").to_string()),
+        "term_ends_at": term_ends_at(record, terms).map(instant),
+        "trial_ends_at": trial_ends_at(record, terms).map(instant),
+        "ends_at": ends_at(record, terms).map(instant),
+        "next_change_at": entitlement.next_change_at.map(instant),
+        "schedule": schedule_shown(record, terms, now), "objects": objects(record, terms, now),
+        "numbers": included.numbers, "channels": included.channels, "endpoints": included.endpoints,
+        "surplus_numbers": included.surplus_numbers,
+    })
+}
+
+/// What came of a request (`subscription request`, `POST /v1/tenants/{t}/subscription`).
+pub fn answered(submission: &Submission, now: DateTime<Utc>, dry_run: bool) -> Value {
+    let tenant = &submission.before;
+    let mut answer = match &submission.answer {
+        Ok(accepted) => {
+            let price = price(&tenant.record, &accepted.record, &tenant.terms, now);
+            let after = Tenant { record: accepted.record.clone(), ..(**tenant).clone() };
+            let entitlement = after.entitlement(now);
+            json!({
+                "accepted": true, "refusal": null, "change": accepted.change,
+                "effective_at": accepted.effective_at.map(instant),
+                "charge_cents": price.charge_cents, "credit_cents": price.credit_cents,
+                "monthly_cents": price.monthly_cents,
+                "state": entitlement.state.as_str(), "seats": entitlement.seats,
+                "schedule": schedule_shown(&accepted.record, &tenant.terms, now),
+            })
+        }
+        Err(refusal) => json!({
+            "accepted": false, "refusal": refusal.code.as_str(), "message": refusal.message,
+            "earliest_at": refusal.earliest.map(instant), "change": null, "effective_at": null,
+            "charge_cents": 0, "credit_cents": 0,
+            "schedule": schedule_shown(&tenant.record, &tenant.terms, now),
+        }),
+    };
+    if let Value::Object(answer) = &mut answer {
+        answer.insert("tenant".into(), json!(tenant.id));
+        answer.insert("dry_run".into(), json!(dry_run));
+    }
+    answer
+}
+
+/// A request in one line, for the audit trail.
+pub fn told(ask: &Request) -> String {
+    let what = match &ask.verb {
+        Verb::Add { seats } => format!("add {seats}"),
+        Verb::Reduce { to } => format!("reduce to {to}"),
+        Verb::Cancel { licences, when } => {
+            let licences = licences.map_or("all".to_owned(), |licences| licences.to_string());
+            format!("cancel {licences}{}", when.map(|when| format!(", {when}")).unwrap_or_default())
+        }
+        Verb::Revoke { change } => format!("revoke {change}"),
+        Verb::Upgrade { seats } => format!("upgrade to {seats}"),
+        Verb::Suspend => "suspend".to_owned(),
+        Verb::Resume => "resume".to_owned(),
+        Verb::Accept { change } => format!("accept {change}"),
+        Verb::Reject { change } => format!("reject {change}"),
+        Verb::Withdraw { change } => format!("withdraw {change}"),
+    };
+    format!("{} asked: {what} ({})", ask.actor.as_str(), ask.object)
+}
+
+/// An instant of an answer.
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+}
+
+fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
+    let items = schedule(record, terms, now).into_iter().map(|item| {
+        let mut shown = Map::new();
+        shown.insert("id".into(), json!(item.id));
+        shown.insert("object".into(), json!(item.object.to_string()));
+        shown.insert("effective_at".into(), json!(instant(item.effective_at)));
+        let (key, value) = match item.what {
+            What::Seats(seats) => ("seats", json!(seats)),
+            What::Cancel => ("cancel", json!(true)),
+            What::Asked(licences) => ("cancel_licences", json!(licences)),
+        };
+        shown.insert(key.into(), value);
+        shown.insert("by".into(), json!(item.by.as_str()));
+        shown.insert("status".into(), json!(item.status.as_str()));
+        Value::Object(shown)
+    });
+    items.collect()
+}
+
+/// Where subscription and add-ons stand (N1).
+fn objects(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
+    let base = json!({
+        "object": "subscription", "state": subscription_state(record, terms, now).as_str(),
+        "seats": object_seats(record, &Object::Subscription, now),
+    });
+    let addons = record.addons.iter().map(|addon| {
+        let object = Object::Addon(addon.id.clone());
+        json!({
+            "object": object.to_string(), "state": addon_state(record, addon, terms, now).as_str(),
+            "seats": object_seats(record, &object, now),
+        })
+    });
+    std::iter::once(base).chain(addons).collect()
+}
