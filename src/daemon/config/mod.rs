@@ -28,6 +28,7 @@ pub use load::{Config, load, load_from};
 pub use origin::{Effective, Origin, render as render_effective};
 pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};
 pub use reload::{Rejection, Reload, Running};
+pub use rewrite::rewrite;
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
 pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, TENANT_FILE_BYTES_MAX};

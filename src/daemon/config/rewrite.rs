@@ -14,7 +14,7 @@ use crate::subscription::record::{Addon, Change, Record, Submitted};
 ///
 /// # Errors
 /// A sentence that says what in the text cannot be followed.
-pub(super) fn rewrite(text: &str, inline: Option<usize>, before: &Record, after: &Record) -> Result<String, String> {
+pub fn rewrite(text: &str, inline: Option<usize>, before: &Record, after: &Record) -> Result<String, String> {
     let mut document: DocumentMut = text.parse().map_err(|error| format!("the file is not TOML: {error}"))?;
     let table = match inline {
         None => document.as_table_mut(),
