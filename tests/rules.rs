@@ -23,6 +23,8 @@ mod inclusive;
 mod lives;
 #[path = "rules/money.rs"]
 mod money;
+#[path = "rules/loading.rs"]
+mod loading;
 #[path = "rules/planner.rs"]
 mod planner;
 #[path = "rules/script.rs"]

@@ -10,7 +10,7 @@ use super::failure::{CONFIGURATION, Failure, OK};
 use super::screen::{Format, Screen};
 use super::table::Table;
 use crate::daemon::clock::{Clock, SystemClock};
-use crate::daemon::config::{Config, load, render_problems};
+use crate::daemon::config::{Config, Problem, Word as _, load, render_problems};
 
 /// The shipped file: every key with its default and its reason.
 const SHIPPED: &str = include_str!("../../config/usherd.toml");
@@ -109,33 +109,29 @@ fn main_files(paths: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 fn check(mains: &[PathBuf], screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    let mut table = Table::new(["file", "line", "column", "key", "message", "help"]);
+    let mut table = Table::new(["file", "line", "column", "key", "message", "help", "severity", "code"]);
     let mut answers = Vec::new();
     let mut code = OK;
     for main in mains {
         let name = main.display().to_string();
         match load(main, wall_clock()) {
             Ok(config) => {
-                answers.push(json!({"config": name, "ok": true, "tenants": config.tenants.len(), "hash": config.hash}));
+                answers.push(json!({
+                    "config": name, "ok": true, "tenants": config.tenants.len(), "hash": config.hash,
+                    "warnings": config.warnings,
+                }));
+                push_all(&mut table, &config.warnings);
                 if screen.format == Format::Table {
                     screen.line(&format!("{name}: good, {} tenants", config.tenants.len()))?;
+                    if !config.warnings.is_empty() {
+                        screen.write(&format!("\n{}", render_problems(&config.warnings, screen.colour)))?;
+                    }
                 }
             }
             Err(problems) => {
                 code = CONFIGURATION;
                 answers.push(json!({"config": name, "ok": false, "problems": problems}));
-                for problem in &problems {
-                    let help = problem.help.clone().unwrap_or_default();
-                    let (line, column) = (problem.line.to_string(), problem.column.to_string());
-                    table.push([
-                        problem.file.clone(),
-                        line,
-                        column,
-                        problem.key_path.clone(),
-                        problem.message.clone(),
-                        help,
-                    ]);
-                }
+                push_all(&mut table, &problems);
                 if screen.format == Format::Table {
                     let text = render_problems(&problems, screen.colour);
                     screen.write(&text)?;
@@ -149,6 +145,21 @@ fn check(mains: &[PathBuf], screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Format::Json => screen.write(&format!("{}\n", json!({ "checked": answers })))?,
     }
     Ok(code)
+}
+
+fn push_all(table: &mut Table, problems: &[Problem]) {
+    for problem in problems {
+        table.push([
+            problem.file.clone(),
+            problem.line.to_string(),
+            problem.column.to_string(),
+            problem.key_path.clone(),
+            problem.message.clone(),
+            problem.help.clone().unwrap_or_default(),
+            problem.severity.as_str().to_owned(),
+            problem.code.as_str().to_owned(),
+        ]);
+    }
 }
 
 fn init(path: Option<&Path>, force: bool, screen: &mut Screen<'_>) -> Result<u8, Failure> {

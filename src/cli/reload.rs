@@ -53,7 +53,11 @@ fn send(arguments: &ReloadArgs, dry_run: bool, client: Client, screen: &mut Scre
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
-            let rows = csv_rows(&diff_of(&reply.json()?));
+            let answer = reply.json()?;
+            let mut rows = csv_rows(&diff_of(&answer));
+            rows.extend(items(&answer, "warnings").map(|warning| {
+                json!({ "change": "warning", "object": place(warning), "consequence": warning.get("message") })
+            }));
             let table = screen.rows(&rows, &["change", "object", "before", "after", "consequence"]);
             screen.table(&table)?;
         }
@@ -61,6 +65,11 @@ fn send(arguments: &ReloadArgs, dry_run: bool, client: Client, screen: &mut Scre
             let answer = reply.json()?;
             for line in told(&answer).lines() {
                 screen.line(line)?;
+            }
+            for warning in items(&answer, "warnings") {
+                let word = |key: &str| plain(warning.get(key));
+                screen.line(&format!("warning[{}]: {}: {}", word("code"), place(warning), word("message")))?;
+                screen.line(&format!("  help: {}", word("help")))?;
             }
         }
     }
@@ -98,6 +107,12 @@ fn diff_of(answer: &Value) -> Value {
 
 fn items<'a>(diff: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     diff.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// File, line and column of a fault.
+fn place(fault: &Value) -> String {
+    let [file, line, column] = ["file", "line", "column"].map(|key| plain(fault.get(key)));
+    format!("{file}:{line}:{column}")
 }
 
 fn plain(value: Option<&Value>) -> String {

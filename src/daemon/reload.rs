@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::daemon::app::{App, Knobs};
-use crate::daemon::config::{self, Config, Disk, TenantSeries, Word as _};
+use crate::daemon::config::{self, Config, Disk, Problem, Reload, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash};
 use crate::daemon::journal::{Audit, AuditKind};
@@ -19,20 +19,27 @@ pub fn reload(app: &App, request: &Request) -> Outcome {
     let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
     if request.dry_run {
         let plan = app.running.plan(&Disk, utc(now), request.force, held)?;
-        return Ok(Applied { hash: plan.config.hash.clone(), diff: plan.diff, unchanged: plan.unchanged });
+        return Ok(applied(plan));
     }
     let done = app.running.reload(&Disk, utc(now), request.force, held, |reload| {
         take_up(app, now, &reload.config);
         keep(&reload.config);
     });
-    let outcome = match done {
-        Ok(reload) => {
-            Ok(Applied { hash: reload.config.hash.clone(), diff: reload.diff, unchanged: reload.unchanged })
-        }
-        Err(rejection) => Err(rejection),
-    };
+    let outcome = done.map(applied);
     tell(app, now, request, &outcome);
     outcome
+}
+
+fn applied(reload: Reload) -> Applied {
+    let Reload { config, diff, unchanged } = reload;
+    Applied { hash: config.hash.clone(), diff, unchanged, warnings: config.warnings.clone() }
+}
+
+/// Tells of what is odd in a configuration and taken nevertheless.
+pub fn log_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!(code = warning.code.as_str(), help = warning.help, "configuration: {warning}");
+    }
 }
 
 /// Puts a configuration in force: the engine's plan, who may do what, what is exported and logged.
@@ -96,7 +103,12 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
         }
     }
     match outcome {
-        Ok(_) => tracing::info!(trigger = ?request.trigger, actor = request.actor, "configuration {result:?}: {text}"),
+        Ok(applied) => {
+            tracing::info!(trigger = ?request.trigger, actor = request.actor, "configuration {result:?}: {text}");
+            if !applied.unchanged {
+                log_warnings(&applied.warnings);
+            }
+        }
         Err(_) => tracing::error!(trigger = ?request.trigger, actor = request.actor, "configuration rejected, the one before stays:\n{text}"),
     }
     let unchanged = matches!(outcome, Ok(applied) if applied.unchanged);

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use crate::daemon::config::{Diff, Rejection};
+use crate::daemon::config::{Diff, Problem, Rejection};
 use crate::daemon::metrics::ReloadTrigger;
 
 /// Reloads that may wait; one more is refused.
@@ -37,4 +37,6 @@ pub struct Applied {
     pub unchanged: bool,
     /// Of the configuration in force, or that would be.
     pub hash: String,
+    /// What is odd in that configuration and taken nevertheless.
+    pub warnings: Vec<Problem>,
 }

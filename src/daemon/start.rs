@@ -120,6 +120,7 @@ impl Daemon {
             }
             false => None,
         };
+        reload::log_warnings(&boot.config.warnings);
         let state_dir = boot.config.state_dir(from_systemd.as_deref());
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
         let workers = workers(&boot.config);

@@ -3,6 +3,7 @@
 pub mod booking;
 pub mod civil;
 pub mod entitlement;
+pub mod explicit;
 mod guard;
 pub mod inclusive;
 pub mod invoice;

@@ -29,6 +29,22 @@ fn every_error_is_told_with_its_place() {
 }
 
 #[test]
+fn a_warning_is_told_and_the_configuration_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("usherd.toml");
+    let tenant = "[[tenant]]\nid = \"a\"\nkind = \"trial\"\nstart = \"2035-01-08\"\ncancel_at = \"2036-01-08\"\n";
+    std::fs::write(&config, format!("tenants_dir = \"\"\n{tenant}")).unwrap();
+    let config = config.to_str().unwrap();
+    let (out, _) = run(&["config", "check", config], 0);
+    assert!(out.contains(": good, 1 tenants") && out.contains("warning[explicit_instant]: ") && out.contains("1 warning\n"), "{out}");
+    let (json, _) = run(&["config", "check", config, "-o", "json"], 0);
+    let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(answer["checked"][0]["warnings"][0]["code"], "explicit_instant");
+    let (csv, _) = run(&["config", "check", config, "-o", "csv"], 0);
+    assert!(csv.ends_with(",warning,explicit_instant\n"), "{csv}");
+}
+
+#[test]
 fn a_new_configuration_is_good_and_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etc/usherd.toml");

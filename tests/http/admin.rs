@@ -41,6 +41,19 @@ fn what_is_live_is_ended_by_hand_and_calls_only_by_force() {
 }
 
 #[test]
+fn warnings_are_shown_and_nothing_is_rejected_for_them_j8() {
+    let acme = format!("{PAID}cancel_at = \"2027-07-01\"\n");
+    let daemon = Running::start("", &[("acme", &acme)]);
+    for answer in [daemon.get("/v1/admin/config"), daemon.call("POST", "/v1/admin/reload?dry_run=1", "", "")] {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let warning = answer.json()["warnings"][0].take();
+        assert_eq!((&warning["severity"], &warning["code"], &warning["key_path"]), (&json!("warning"), &json!("explicit_instant"), &json!("cancel_at")));
+    }
+    assert_eq!(daemon.reload_with("acme", PAID).json()["warnings"], json!([]));
+    assert_eq!(daemon.get("/v1/admin/config").json()["warnings"], json!([]));
+}
+
+#[test]
 fn a_reload_tells_what_it_does_and_may_be_tried_first() {
     let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
     for n in 0..6 {

@@ -82,6 +82,7 @@ impl Worker {
             Ok(Ok(applied)) => Ok(json(&json!({
                 "code": if dry_run { "planned" } else if applied.unchanged { "unchanged" } else { "applied" },
                 "dry_run": dry_run, "hash": applied.hash, "diff": applied.diff, "text": applied.diff.render(),
+                "warnings": applied.warnings,
             }))),
             Ok(Err(rejection)) => {
                 let body = json!({
@@ -105,6 +106,7 @@ impl Worker {
         if let Value::Object(state) = &mut state {
             state.insert("main".into(), json!(config.main().display().to_string()));
             state.insert("problems".into(), json!(problems));
+            state.insert("warnings".into(), json!(config.warnings));
             state.insert("tenants".into(), Value::Object(sources));
         }
         Ok(json(&state))

@@ -14,7 +14,7 @@ use super::reader::Table;
 use super::sections;
 use super::settings::{Pool, Settings, state_dir};
 use super::source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Source, TENANT_FILE_BYTES_MAX};
-use super::tenant::{self, Base, Shared, Tenant};
+use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest};
 use crate::engine::plan::{Plan, PoolPlan};
@@ -37,6 +37,8 @@ pub struct Config {
     pub hash: String,
     /// What it was read from, byte by byte.
     pub contents: Arc<Contents>,
+    /// What is odd in it and taken nevertheless, as it was when it was read; bounded as errors are.
+    pub warnings: Vec<Problem>,
     common: Arc<crate::engine::plan::Policy>,
 }
 
@@ -83,7 +85,7 @@ impl Config {
         let (mut problems, mut own) = (Problems::default(), Vec::new());
         let mut cx = Cx { source: &source, problems: &mut problems, ledger: Some(&mut own), tenant: true };
         let mut root = Table::new(Some(document.get_ref()), document.span(), String::new());
-        let mut base = Base { settings: &self.settings, shared: Shared::new(&self.settings) };
+        let mut base = Base::new(&self.settings, DateTime::UNIX_EPOCH);
         if path == self.main() {
             let inline = root.tables(&mut cx, "tenant", usize::MAX);
             let table = inline.into_iter().find(|table| source.place(table.span.start).line == tenant.line)?;
@@ -142,7 +144,7 @@ pub fn load_from(files: &dyn Files, main: &Path, now: DateTime<Utc>) -> Result<C
     let mut root = Table::new(Some(document.get_ref()), document.span(), String::new());
     let settings = sections::read(&mut cx, &mut root);
     cx.ledger = None;
-    let mut set = TenantSet::new(&settings);
+    let mut set = TenantSet::new(&settings, now);
     for table in root.tables(&mut cx, "tenant", settings.server.tenants_max as usize) {
         set.read(&mut cx, table, None);
     }
@@ -159,10 +161,12 @@ pub fn load_from(files: &dyn Files, main: &Path, now: DateTime<Utc>) -> Result<C
     }
     let TenantSet { tenants, base, .. } = set;
     let common = base.shared.common().map(|kept| kept.policy).unwrap_or_default();
+    let warnings = base.warnings.into_vec();
     if !problems.is_empty() {
         return Err(problems.into_vec());
     }
-    Ok(Config { hash: contents.hash(), settings, tenants, effective, contents: Arc::new(contents), common })
+    let (hash, contents) = (contents.hash(), Arc::new(contents));
+    Ok(Config { hash, settings, tenants, effective, contents, warnings, common })
 }
 
 /// Where the keys stand that are checked against the tenants.
@@ -191,9 +195,9 @@ struct TenantSet<'a> {
 }
 
 impl<'a> TenantSet<'a> {
-    fn new(settings: &'a Settings) -> Self {
+    fn new(settings: &'a Settings, now: DateTime<Utc>) -> Self {
         TenantSet {
-            base: Base { settings, shared: Shared::new(settings) },
+            base: Base::new(settings, now),
             tenants: BTreeMap::new(),
             broken: BTreeSet::new(),
         }

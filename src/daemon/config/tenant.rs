@@ -5,19 +5,21 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use super::problem::Problems;
 use super::reader::Table;
 use super::record::read_record;
 use super::rules::Rules;
 use super::sections::tenant_id;
 use super::settings::{SEATS_MAX, Settings};
-use super::value::{Cx, quoted};
+use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest, one_of};
 use crate::engine::plan::{Entitled, Policy, TenantPlan};
 use crate::engine::session::{Name, Standing, check_word};
 use crate::subscription::entitlement::{Entitlement, State, entitlement, seats_peak};
+use crate::subscription::explicit::{Booked, Explicit, explicit};
 use crate::subscription::inclusive::{Inclusive, extra, inclusive, next_extra_at};
 use crate::subscription::policy::Terms;
-use crate::subscription::record::Record;
+use crate::subscription::record::{CHANGES_MAX, Record};
 
 /// Most reservation groups of one tenant.
 pub const GROUPS_MAX: usize = 100;
@@ -95,6 +97,16 @@ pub fn standing(state: State) -> Standing {
 pub(crate) struct Base<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) shared: Shared,
+    /// When it is read.
+    pub(crate) now: DateTime<Utc>,
+    /// What is odd and taken nevertheless.
+    pub(crate) warnings: Problems,
+}
+
+impl<'a> Base<'a> {
+    pub(crate) fn new(settings: &'a Settings, now: DateTime<Utc>) -> Self {
+        Base { settings, shared: Shared::new(settings), now, warnings: Problems::default() }
+    }
 }
 
 /// Rules that several tenants have in common, kept once.
@@ -113,7 +125,7 @@ pub(crate) struct Kept {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings) -> Self {
         let mut shared = Shared { zone: settings.time_zone.0, trial_days: settings.trial.days, kept: Vec::new() };
         shared.keep(settings.rules.clone());
         shared
@@ -159,8 +171,9 @@ pub(crate) fn read(
     let reserve = read_reserve(cx, &mut table, &record);
     let line = cx.source.place(table.span.start).line;
     let line = if stem.is_some() { 1 } else { line };
-    table.finish(cx);
     let Kept { rules, policy, terms } = base.shared.keep(rules);
+    warn_of_explicit(cx, &mut table, &explicit(&record, &terms, base.now), &mut base.warnings);
+    table.finish(cx);
     let id = id?;
     Some(Tenant {
         name: name.unwrap_or_else(|| id.to_string()),
@@ -174,6 +187,25 @@ pub(crate) fn read(
         source: cx.source.name().to_owned(),
         line,
     })
+}
+
+/// J8: what the record says wins over what is computed, and a difference is told.
+fn warn_of_explicit(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, found: &[Explicit], warnings: &mut Problems) {
+    for Explicit { booked, at, computed } in found {
+        let item = match booked {
+            Booked::End => table.item("cancel_at"),
+            Booked::Change(place) => {
+                let mut ignored = Problems::default();
+                let mut cx = Cx { source: cx.source, problems: &mut ignored, ledger: None, tenant: cx.tenant };
+                table.tables(&mut cx, "change", CHANGES_MAX).get_mut(*place).and_then(|entry| entry.item("effective_at"))
+            }
+        };
+        let Some(item) = item else { continue };
+        let (at, computed) = (rfc3339(*at), rfc3339(*computed));
+        let message = format!("`{}` is {at}; by the rules it would be {computed}", item.key_path);
+        let problem = cx.fault(&item.span, &item.key_path, message).code(ProblemCode::ExplicitInstant).warning();
+        warnings.push(problem.help(format!("{at} is used; write \"{computed}\" if nothing else was agreed")));
+    }
 }
 
 fn read_id(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, stem: Option<&str>) -> Option<Name> {

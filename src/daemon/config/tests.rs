@@ -496,6 +496,37 @@ fn every_fault_has_its_code() {
 }
 
 #[test]
+fn an_explicit_instant_is_used_and_told_j8_t109() {
+    let text = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 16\n[[change]]\neffective_at = \"2027-07-01\"\nseats = 10\n";
+    let config = good("", &[("a.toml", text)]);
+    let expected = "\
+warning[explicit_instant]: `change[0].effective_at` is 2027-06-30T22:00:00Z; by the rules it would be 2027-06-15T22:00:00Z
+ --> /etc/usherd/tenants.d/a.toml:5:16
+  |
+5 | effective_at = \"2027-07-01\"
+  |                ^^^^^^^^^^^^
+  |
+help: 2027-06-30T22:00:00Z is used; write \"2027-06-15T22:00:00Z\" if nothing else was agreed
+
+1 warning
+";
+    assert_eq!(render_problems(&config.warnings, false), expected);
+    assert_eq!(serde_json::to_value(&config.warnings[0]).unwrap()["severity"], "warning");
+    let seats = |at: &str| config.tenants["a"].entitlement(at.parse().unwrap()).seats;
+    assert_eq!((seats("2027-06-16T00:00:00Z"), seats("2027-06-30T22:00:00Z")), (Some(16), Some(10)));
+    assert_eq!(good("", &[("a.toml", &text.replace("2027-07-01", "2027-06-16"))]).warnings, []);
+    let main = format!("[[tenant]]\nid = \"in\"\n{}", "kind = \"trial\"\nstart = \"2026-11-20\"\ncancel_at = \"2027-01-01\"\n");
+    let inline = good(&main, &[]).warnings;
+    assert_eq!((inline[0].key_path.as_str(), inline[0].line), ("tenant[0].cancel_at", 5));
+    let many: Vec<String> = (0..300).map(|n| format!("{n}.toml")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), text)).collect();
+    let warnings = good("", &many).warnings;
+    assert_eq!(warnings.len(), PROBLEMS_MAX);
+    assert_eq!(warnings.last().unwrap().message, "101 more warnings are not shown");
+    assert!(warnings.iter().all(|warning| warning.severity == Severity::Warning));
+}
+
+#[test]
 fn an_error_is_shown_like_a_compiler_shows_it() {
     let problems = load_texts("", &[("a.toml", "kind = \"paid\"\nseat = 16\nseats = 16\n")]).unwrap_err();
     let expected = "\
