@@ -100,6 +100,7 @@ impl Config {
             mobile_offline_ms: if bit(8) { 4_000 } else { 0 },
             channels_enforce: bit(9),
             channels_per_seat: 2,
+            channels_extra: u32::from(bit(10)),
             end_drain_ms: 1_700,
             seat_linger_ms: self.linger_ms,
             ..Policy::default()
