@@ -316,6 +316,7 @@ fn a_truncated_copy_needs_force() {
     files.0.remove(&tenant_path("gatehouse-inbound"));
     let rejection = running.reload(&files, now(), false, |_| None, |_| ()).unwrap_err();
     assert!(matches!(&rejection, Rejection::Shrinks { shrink, .. } if shrink.tenants_dropped == 1));
+    assert_eq!(rejection.problems()[0].code, usherd::daemon::config::ProblemCode::Shrinks);
     assert_eq!(running.get().tenants.len(), 4);
     running.reload(&files, now(), true, |_| None, |_| ()).unwrap();
     assert_eq!(running.get().tenants.len(), 3);
