@@ -94,8 +94,10 @@ mod tests {
 
     #[track_caller]
     fn check(record: &Record, terms: &Terms, now: &str, expected: &[(Booked, &str, &str)]) {
-        let expected: Vec<Explicit> =
-            expected.iter().map(|(booked, at, computed)| Explicit { booked: *booked, at: t(at), computed: t(computed) }).collect();
+        let expected: Vec<Explicit> = expected
+            .iter()
+            .map(|(booked, at, computed)| Explicit { booked: *booked, at: t(at), computed: t(computed) })
+            .collect();
         assert_eq!(explicit(record, terms, t(now)), expected, "at {now}");
     }
 
@@ -134,7 +136,8 @@ mod tests {
     #[test]
     fn only_what_takes_seats_away_and_is_to_come_is_compared() {
         let terms = Terms::default();
-        let changes = [("2026-08-01T00:00:00Z", 10), ("2026-12-24T00:00:00Z", 20), (OTHER, 20), ("2027-08-01T00:00:00Z", 19)];
+        let changes =
+            [("2026-08-01T00:00:00Z", 10), ("2026-12-24T00:00:00Z", 20), (OTHER, 20), ("2027-08-01T00:00:00Z", 19)];
         let expected = [(Booked::Change(3), "2027-08-01T00:00:00Z", E)];
         check(&paid(&changes, None), &terms, NOW, &expected);
         let unlimited = Record { seats: None, ..paid(&[(OTHER, 10)], None) };
@@ -156,7 +159,10 @@ mod tests {
 
     #[test]
     fn a_trial_has_its_thirty_days() {
-        let at = |cancel_at: &str| Record { kind: ContractKind::Trial, ..paid(&[("2026-07-01T00:00:00Z", 5)], Some(cancel_at)) };
+        let at = |cancel_at: &str| Record {
+            kind: ContractKind::Trial,
+            ..paid(&[("2026-07-01T00:00:00Z", 5)], Some(cancel_at))
+        };
         let end = "2026-07-15T22:00:00Z";
         check(&at(end), &Terms::default(), "2026-06-20T00:00:00Z", &[]);
         let longer = "2026-08-01T00:00:00Z";

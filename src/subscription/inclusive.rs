@@ -144,7 +144,8 @@ mod tests {
     fn limits_stop_where_numbers_do() {
         let extra = Extra { numbers: u32::MAX, channels: u32::MAX, endpoints: u32::MAX };
         let addon = Addon { extra, ..Addon::new("a", 1_000_000) };
-        let terms = Terms { inclusive: PerSeat { numbers: 9_999, channels: 9_999, endpoints: 9_999 }, ..Terms::default() };
+        let terms =
+            Terms { inclusive: PerSeat { numbers: 9_999, channels: 9_999, endpoints: 9_999 }, ..Terms::default() };
         let record = with(vec![addon.clone(), Addon { id: "b".into(), ..addon }], Some(1_000_000));
         assert_eq!(limits(&record, &terms, NOW), [Some(u32::MAX); 3]);
         assert_eq!(may_set_up(Some(u32::MAX), u32::MAX, u32::MAX), Setup::LimitReached);

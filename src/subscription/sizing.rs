@@ -286,7 +286,9 @@ mod tests {
 
     #[test]
     fn the_safe_figure_is_the_smallest() {
-        for (employees, safe) in [([0; 4], 0), ([0, 0, 0, 1], 1), ([7, 0, 0, 0], 7), ([0, 1, 0, 0], 1), ([0, 0, 0, 10], 4)] {
+        for (employees, safe) in
+            [([0; 4], 0), ([0, 0, 0, 1], 1), ([7, 0, 0, 0], 7), ([0, 1, 0, 0], 1), ([0, 0, 0, 10], 4)]
+        {
             let sizing = sized(employees);
             assert_eq!(sizing.safe_seats, safe, "{employees:?}");
             let at = |seats: u32| sizing.risk.iter().find(|risk| risk.seats == seats).map(|risk| risk.probability);
@@ -295,7 +297,11 @@ mod tests {
         }
         let tenth = sizing(mix([0, 0, 0, 1]), Target::new(0.1).unwrap()).unwrap();
         assert_eq!(tenth.safe_seats, 0, "exceeded with exactly the target");
-        assert_eq!(tenth.risk.iter().map(|risk| risk.seats).collect::<Vec<_>>(), [0, 1], "safe is below the brochure's 1");
+        assert_eq!(
+            tenth.risk.iter().map(|risk| risk.seats).collect::<Vec<_>>(),
+            [0, 1],
+            "safe is below the brochure's 1"
+        );
     }
 
     #[test]
@@ -307,11 +313,21 @@ mod tests {
                 .sum();
             // The normal law is good to a seat or two here: 2.3263 standard deviations leave 1 %.
             let normal = f64::from(sizing.brochure.tenths) / 10.0 + 2.3263 * spread.sqrt();
-            assert!((f64::from(sizing.safe_seats) - normal).abs() < 2.0, "{employees:?}: {} {normal}", sizing.safe_seats);
+            assert!(
+                (f64::from(sizing.safe_seats) - normal).abs() < 2.0,
+                "{employees:?}: {} {normal}",
+                sizing.safe_seats
+            );
             assert!(sizing.risk.len() <= RISK_ROWS_MAX, "{employees:?}");
             let seats: Vec<u32> = sizing.risk.iter().map(|risk| risk.seats).collect();
-            assert_eq!((seats[0], seats[seats.len() - 2..].to_vec()), (sizing.brochure.seats, vec![sizing.safe_seats, sizing.safe_seats + 1]));
-            assert!(sizing.risk.is_sorted_by(|a, b| a.seats < b.seats && a.probability >= b.probability), "{employees:?}");
+            assert_eq!(
+                (seats[0], seats[seats.len() - 2..].to_vec()),
+                (sizing.brochure.seats, vec![sizing.safe_seats, sizing.safe_seats + 1])
+            );
+            assert!(
+                sizing.risk.is_sorted_by(|a, b| a.seats < b.seats && a.probability >= b.probability),
+                "{employees:?}"
+            );
         }
         assert_eq!(sizing(mix([0, 0, 1, 100_000]), Target::default()), Err(Unfit::Sum(100_001)));
         assert_eq!(Mix::new([0, 0, 0, 1_000_001]), Err(Unfit::Type(4)));

@@ -19,13 +19,20 @@ fn inclusive(daemon: &Running) -> Value {
 
 #[test]
 fn a_reduction_makes_a_surplus_when_it_takes_effect_t169_t170() {
-    let acme = format!("{PAID}seats = 16\nnumbers = 20\n[[change]]\neffective_at = \"2026-11-22T12:01:00Z\"\nseats = 10\n");
+    let acme =
+        format!("{PAID}seats = 16\nnumbers = 20\n[[change]]\neffective_at = \"2026-11-22T12:01:00Z\"\nseats = 10\n");
     let daemon = Running::start("", &[("acme", &acme)]);
     let seen = inclusive(&daemon);
-    assert_eq!((&seen["numbers"], &seen["numbers_assigned"], &seen["surplus_numbers"]), (&json!(16), &json!(20), &json!(4)));
+    assert_eq!(
+        (&seen["numbers"], &seen["numbers_assigned"], &seen["surplus_numbers"]),
+        (&json!(16), &json!(20), &json!(4))
+    );
     daemon.advance(60);
     let seen = inclusive(&daemon);
-    assert_eq!((&seen["numbers"], &seen["numbers_assigned"], &seen["surplus_numbers"]), (&json!(10), &json!(20), &json!(10)));
+    assert_eq!(
+        (&seen["numbers"], &seen["numbers_assigned"], &seen["surplus_numbers"]),
+        (&json!(10), &json!(20), &json!(10))
+    );
 }
 
 #[test]
@@ -33,7 +40,10 @@ fn a_forty_ninth_device_is_one_too_many_and_calls_go_on_t173() {
     let acme = format!("{PAID}seats = 16\nendpoints = 48\ninclusive.endpoints_per_seat = 3\n");
     let daemon = Running::start("", &[("acme", &acme)]);
     let denied = check(&daemon, &json!({}));
-    assert_eq!((&denied["allow"], &denied["code"], &denied["detail"]), (&json!(false), &json!("deny"), &json!("limit reached")));
+    assert_eq!(
+        (&denied["allow"], &denied["code"], &denied["detail"]),
+        (&json!(false), &json!("deny"), &json!("limit reached"))
+    );
     assert_eq!((&denied["endpoints"], &denied["limit"]), (&json!(48), &json!(48)));
     assert_eq!(check(&daemon, &json!({ "endpoints": 47 }))["detail"], "within limit");
     assert_eq!(check(&daemon, &json!({ "endpoints": 47, "add": 2 }))["code"], "deny");
@@ -48,7 +58,10 @@ fn a_forty_ninth_device_is_one_too_many_and_calls_go_on_t173() {
 fn without_a_limit_every_device_may_be_set_up() {
     let daemon = Running::start("", &[("acme", &format!("{PAID}seats = 1\nendpoints = 48\n"))]);
     let answer = check(&daemon, &json!({ "add": 100_000 }));
-    assert_eq!((&answer["code"], &answer["detail"], &answer["limit"]), (&json!("allow"), &json!("not enforced"), &json!(null)));
+    assert_eq!(
+        (&answer["code"], &answer["detail"], &answer["limit"]),
+        (&json!("allow"), &json!("not enforced"), &json!(null))
+    );
     assert_eq!(daemon.post("/v1/tenants/nobody/endpoints/check", &json!({})).status, 404);
     let bad = daemon.post("/v1/tenants/acme/endpoints/check", &json!({ "add": 0 }));
     assert_eq!((bad.status, bad.pointers()), (400, vec!["/add".to_owned()]));
@@ -57,7 +70,8 @@ fn without_a_limit_every_device_may_be_set_up() {
 #[test]
 fn nodes_and_admins_may_ask() {
     let roles = ["node", "viewer", "scrape", "admin"];
-    let daemon = Running::start(&roles.map(|role| entry(role, 'a', "")).concat(), &[("acme", &format!("{PAID}seats = 1\n"))]);
+    let daemon =
+        Running::start(&roles.map(|role| entry(role, 'a', "")).concat(), &[("acme", &format!("{PAID}seats = 1\n"))]);
     for (role, status) in roles.into_iter().zip([200, 401, 401, 200]) {
         let headers = format!("Authorization: Bearer {}\r\n", token(role, 'a'));
         let answer = daemon.call("POST", "/v1/tenants/acme/endpoints/check", &headers, "");

@@ -13,7 +13,8 @@ fn t(text: &str) -> DateTime<Utc> {
 fn an_explicit_instant_wins_over_the_computed_one_t109() {
     let mut files = Memory::default();
     files.put("/etc/usherd/usherd.toml", "");
-    let record = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 16\n[[change]]\neffective_at = \"2027-07-01\"\nseats = 10\n";
+    let record =
+        "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 16\n[[change]]\neffective_at = \"2027-07-01\"\nseats = 10\n";
     files.put("/etc/usherd/tenants.d/acme.toml", record);
     let config = load_from(&files, Path::new("/etc/usherd/usherd.toml"), t("2026-11-22T12:00:00Z")).unwrap();
     let [warning] = config.warnings.as_slice() else { panic!("one warning, not {:?}", config.warnings) };

@@ -42,7 +42,9 @@ fn types_of(text: &str) -> Result<Mix, String> {
     let numbers: Option<Vec<u32>> = text.split(',').map(|word| word.trim().parse().ok()).collect();
     let four = numbers.and_then(|numbers| <[u32; 4]>::try_from(numbers).ok());
     let four = four.ok_or_else(|| {
-        format!("must be four whole numbers from 0 to {EMPLOYEES_PER_TYPE_MAX}, employees of type 1 to 4, as in 5,10,5,10")
+        format!(
+            "must be four whole numbers from 0 to {EMPLOYEES_PER_TYPE_MAX}, employees of type 1 to 4, as in 5,10,5,10"
+        )
     })?;
     Mix::new(four).map_err(|unfit| format!("has {unfit}"))
 }

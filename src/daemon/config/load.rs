@@ -196,11 +196,7 @@ struct TenantSet<'a> {
 
 impl<'a> TenantSet<'a> {
     fn new(settings: &'a Settings, now: DateTime<Utc>) -> Self {
-        TenantSet {
-            base: Base::new(settings, now),
-            tenants: BTreeMap::new(),
-            broken: BTreeSet::new(),
-        }
+        TenantSet { base: Base::new(settings, now), tenants: BTreeMap::new(), broken: BTreeSet::new() }
     }
 
     fn read(&mut self, cx: &mut Cx<'_>, table: Table<'_, '_>, stem: Option<&str>) {
@@ -314,7 +310,8 @@ fn read_file(
             let at = error.utf8_error().valid_up_to();
             let source = Source::new(path, String::from_utf8_lossy(error.as_bytes()).into_owned());
             let problem = Problem::at(&source, &(at..at + 1), "", "the file is not UTF-8");
-            problems.push(problem.code(ProblemCode::Unreadable).help("save it as UTF-8, without other encodings in it"));
+            problems
+                .push(problem.code(ProblemCode::Unreadable).help("save it as UTF-8, without other encodings in it"));
             None
         }
     }

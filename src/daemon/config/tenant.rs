@@ -191,14 +191,16 @@ pub(crate) fn read(
 
 /// J8: what the record says wins over what is computed, and a difference is told.
 fn warn_of_explicit(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, found: &[Explicit], warnings: &mut Problems) {
+    if found.is_empty() {
+        return;
+    }
+    let mut seen = Problems::default();
+    let mut again = Cx { source: cx.source, problems: &mut seen, ledger: None, tenant: cx.tenant };
+    let mut changes = table.tables(&mut again, "change", CHANGES_MAX);
     for Explicit { booked, at, computed } in found {
         let item = match booked {
             Booked::End => table.item("cancel_at"),
-            Booked::Change(place) => {
-                let mut ignored = Problems::default();
-                let mut cx = Cx { source: cx.source, problems: &mut ignored, ledger: None, tenant: cx.tenant };
-                table.tables(&mut cx, "change", CHANGES_MAX).get_mut(*place).and_then(|entry| entry.item("effective_at"))
-            }
+            Booked::Change(place) => changes.get_mut(*place).and_then(|entry| entry.item("effective_at")),
         };
         let Some(item) = item else { continue };
         let (at, computed) = (rfc3339(*at), rfc3339(*computed));
@@ -283,7 +285,12 @@ fn read_reserve(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, record: &Record) -> 
             && sum - u64::from(seats) <= u64::from(peak)
         {
             let message = format!("`{}` reserves more than there is: {sum} of {peak} seats", item.key_path);
-            item.wrong_as(cx, ProblemCode::ReservationExceeded, message, "reserve at most as many seats as the tenant has");
+            item.wrong_as(
+                cx,
+                ProblemCode::ReservationExceeded,
+                message,
+                "reserve at most as many seats as the tenant has",
+            );
         }
         reserve.push((Name::from(key.get_ref().as_ref()), seats));
     }
