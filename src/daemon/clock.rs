@@ -1,7 +1,8 @@
 //! The only file that reads the OS clocks: everything else is told the time.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use crate::engine::Now;
 
@@ -44,33 +45,31 @@ pub fn monotonic_ns() -> u64 {
     at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
 }
 
-/// A clock that stands until it is moved: for tests and simulations.
+/// A clock that stands until it is moved: for tests and simulations. Nobody sees it half moved.
 #[derive(Debug)]
-pub struct ManualClock {
-    uptime_ms: AtomicU64,
-    utc_ms: AtomicI64,
-}
+pub struct ManualClock(Mutex<Now>);
 
 impl ManualClock {
     /// A clock that stands at an instant.
     pub fn new(now: Now) -> Self {
-        ManualClock { uptime_ms: AtomicU64::new(now.uptime_ms), utc_ms: AtomicI64::new(now.utc_ms) }
+        ManualClock(Mutex::new(now))
     }
 
     /// Lets time pass, milliseconds.
     pub fn advance(&self, by_ms: u64) {
-        self.uptime_ms.fetch_add(by_ms, Ordering::SeqCst);
-        self.utc_ms.fetch_add(by_ms as i64, Ordering::SeqCst);
+        let mut now = self.0.lock();
+        now.uptime_ms += by_ms;
+        now.utc_ms += by_ms as i64;
     }
 
     /// Moves the wall clock alone, milliseconds.
     pub fn step_wall(&self, by_ms: i64) {
-        self.utc_ms.fetch_add(by_ms, Ordering::SeqCst);
+        self.0.lock().utc_ms += by_ms;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Now {
-        Now { uptime_ms: self.uptime_ms.load(Ordering::SeqCst), utc_ms: self.utc_ms.load(Ordering::SeqCst) }
+        *self.0.lock()
     }
 }

@@ -21,5 +21,6 @@ pub mod sockets;
 pub mod start;
 pub mod subscriptions;
 pub mod text;
+pub mod timeline;
 
 pub use start::{Daemon, Options, StartError};

@@ -81,6 +81,47 @@ pub fn entitlement(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Entitl
     Entitlement { state, seats, next_change_at }
 }
 
+/// The present instant as the clocks tell it (H5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timelines {
+    /// What the wall clock shows.
+    pub wall: DateTime<Utc>,
+    /// What it would show without the step that it made; `None` while it is trusted.
+    pub old: Option<DateTime<Utc>>,
+}
+
+impl From<DateTime<Utc>> for Timelines {
+    fn from(wall: DateTime<Utc>) -> Self {
+        Timelines { wall, old: None }
+    }
+}
+
+/// As [`entitlement`], where the wall clock stepped the more generous of both timelines (H5).
+///
+/// `next_change_at` is told in the time of the wall clock. While both count it is when the answer may be
+/// another: what one timeline loses the other may still give.
+pub fn entitlement_on(record: &Record, terms: &Terms, at: Timelines) -> Entitlement {
+    let by_wall = entitlement(record, terms, at.wall);
+    let Some(old) = at.old else { return by_wall };
+    let mut by_old = entitlement(record, terms, old);
+    by_old.next_change_at = by_old.next_change_at.and_then(|next| next.checked_add_signed(at.wall - old));
+    more_generous(by_wall, by_old)
+}
+
+/// The better of two entitlements (H5): a state that gives seats beats one that does not, a suspended or stale
+/// one an ended one, and more seats win. Where they are worth the same it is the first. The next change is the
+/// earlier of both.
+pub fn more_generous(a: Entitlement, b: Entitlement) -> Entitlement {
+    let worth = |of: &Entitlement| {
+        // A suspended subscription closes and unpairs nothing, an ended one does (J5, J6).
+        let state = u8::from(of.state != State::Ended) + u8::from(of.state.gives_seats());
+        (state, of.seats.map_or(u64::MAX, u64::from))
+    };
+    let better = if worth(&b) > worth(&a) { b } else { a };
+    let next_change_at = a.next_change_at.into_iter().chain(b.next_change_at).min();
+    Entitlement { next_change_at, ..better }
+}
+
 /// When the subscription ends: as booked, which wins over what is computed (J8), or the end of its trial (J3).
 pub fn ends_at(record: &Record, terms: &Terms) -> Option<DateTime<Utc>> {
     record.cancel_at.or_else(|| trial_ends_at(record, terms))
@@ -332,6 +373,40 @@ mod tests {
         check(&suspended, at, State::Suspended, Some(16), None);
         let never = Terms { stale_after_days: 0, ..Terms::default() };
         assert_eq!(entitlement(&synced, &never, t(at)).state, State::Active);
+    }
+
+    #[test]
+    fn the_more_generous_of_two_wins_h5() {
+        let of = |state, seats| Entitlement { state, seats, next_change_at: None };
+        for (better, worse) in [
+            (of(State::Active, Some(16)), of(State::PendingChange, Some(10))),
+            (of(State::Active, None), of(State::Active, Some(1_000_000))),
+            (of(State::Trial, Some(1)), of(State::Suspended, Some(16))),
+            (of(State::PendingCancel, Some(0)), of(State::Ended, Some(0))),
+            (of(State::Stale, Some(3)), of(State::Ended, Some(0))),
+            (of(State::Suspended, None), of(State::Stale, Some(5))),
+        ] {
+            assert_eq!(more_generous(better, worse), better);
+            assert_eq!(more_generous(worse, better), better);
+        }
+        let (first, second) = (of(State::Active, Some(5)), of(State::PendingCancel, Some(5)));
+        assert_eq!(more_generous(first, second).state, State::Active);
+        let soon = Entitlement { next_change_at: Some(t("2026-01-01T00:00:00Z")), ..first };
+        let later = Entitlement { next_change_at: Some(t("2026-01-02T00:00:00Z")), ..of(State::Active, Some(9)) };
+        assert_eq!(more_generous(soon, later), Entitlement { seats: Some(9), ..soon });
+    }
+
+    #[test]
+    fn two_timelines_are_one_entitlement_in_the_time_of_the_wall_clock_h5() {
+        let end = "2027-06-15T22:00:00Z";
+        let r = Record { cancel_at: Some(t(end)), ..record(Some(16)) };
+        let old = t("2027-03-15T22:00:00Z");
+        let ahead = Timelines { wall: old + Duration::days(365), old: Some(old) };
+        let got = entitlement_on(&r, &Terms::default(), ahead);
+        let at = t(end) + Duration::days(365);
+        assert_eq!(got, Entitlement { state: State::PendingCancel, seats: Some(16), next_change_at: Some(at) });
+        let trusted = Timelines { old: None, ..ahead };
+        assert_eq!(entitlement_on(&r, &Terms::default(), trusted).state, State::Ended);
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! Whether the wall clock can be trusted: its steps against the monotonic clock, and what follows (H5).
+//!
+//! Reads no clock. The control thread shows it an instant at least once a second. A request between a step
+//! and the next look is decided by the plan that is installed, which did not change: nothing is lost by it.
+
+use chrono::DateTime;
+
+use crate::engine::Now;
+use crate::subscription::entitlement::Timelines;
+
+/// By how much the clocks may drift apart between two looks, milliseconds; slewing never comes near it.
+const APART_MS: u64 = 60_000;
+/// How long a clock that stepped is not trusted alone, milliseconds of uptime.
+const WINDOW_MS: u64 = 600_000;
+
+/// What a look at the clocks found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing new.
+    Nothing,
+    /// The wall clock stepped.
+    Step(Step),
+    /// The ten minutes are over: the wall clock is trusted again.
+    Trusted,
+}
+
+/// A step of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What it would show without the step, milliseconds since 1970 UTC.
+    pub expected_utc_ms: i64,
+    /// What it shows.
+    pub utc_ms: i64,
+}
+
+/// The wall clock as it was last trusted, while it is not.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    anchor: Now,
+    until_uptime_ms: u64,
+}
+
+/// The state machine of H5.
+#[derive(Debug)]
+pub struct Timeline {
+    last: Now,
+    window: Option<Window>,
+    steps: u64,
+}
+
+impl Timeline {
+    /// Trusts the wall clock as it is: what happened to it before the start cannot be known.
+    pub fn new(now: Now) -> Self {
+        Timeline { last: now, window: None, steps: 0 }
+    }
+
+    /// Takes note of the present instant. A step inside the ten minutes counts again and begins them anew;
+    /// the old timeline goes on from the last time that was trusted.
+    pub fn observe(&mut self, now: Now) -> Seen {
+        let was_open = self.window.is_some();
+        self.window = self.window.filter(|window| now.uptime_ms < window.until_uptime_ms);
+        let last = std::mem::replace(&mut self.last, now);
+        if !stepped(last, now) {
+            return if was_open && self.window.is_none() { Seen::Trusted } else { Seen::Nothing };
+        }
+        self.steps += 1;
+        let anchor = self.window.map_or(last, |window| window.anchor);
+        self.window = Some(Window { anchor, until_uptime_ms: now.uptime_ms + WINDOW_MS });
+        Seen::Step(Step { expected_utc_ms: progressed(last, now), utc_ms: now.utc_ms })
+    }
+
+    /// The timelines at an instant, also at one that was not observed yet. Changes nothing.
+    pub fn at(&self, now: Now) -> Timelines {
+        let open = self.window.filter(|window| now.uptime_ms < window.until_uptime_ms);
+        let anchor = open.map(|window| window.anchor).or_else(|| stepped(self.last, now).then_some(self.last));
+        let utc = |utc_ms| DateTime::from_timestamp_millis(utc_ms).unwrap_or_default();
+        Timelines { wall: utc(now.utc_ms), old: anchor.map(|anchor| utc(progressed(anchor, now))) }
+    }
+
+    /// Steps since the start.
+    pub const fn steps(&self) -> u64 {
+        self.steps
+    }
+}
+
+/// What the wall clock shows where it goes on from an instant as the monotonic one does.
+fn progressed(from: Now, now: Now) -> i64 {
+    let by_ms = i128::from(now.uptime_ms) - i128::from(from.uptime_ms);
+    i64::try_from(i128::from(from.utc_ms) + by_ms).unwrap_or(now.utc_ms)
+}
+
+fn stepped(last: Now, now: Now) -> bool {
+    now.utc_ms.abs_diff(progressed(last, now)) > APART_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+    const YEAR: i64 = 365 * 86_400_000;
+
+    fn at(uptime_ms: u64, ahead_ms: i64) -> Now {
+        Now { uptime_ms, utc_ms: 1_780_000_000_000 + uptime_ms as i64 + ahead_ms }
+    }
+
+    /// How far the old timeline is behind the wall clock, where it counts.
+    fn behind(timeline: &Timeline, now: Now) -> Option<i64> {
+        let at = timeline.at(now);
+        at.old.map(|old| (at.wall - old).num_milliseconds())
+    }
+
+    #[test]
+    fn a_corrected_step_counts_twice_and_keeps_its_anchor_t110() {
+        let mut timeline = Timeline::new(at(0, 0));
+        assert_eq!(timeline.observe(at(1_000, 0)), Seen::Nothing);
+        assert_eq!(behind(&timeline, at(2_000, YEAR)), Some(YEAR), "seen by whoever comes before the next look");
+        let step = Step { expected_utc_ms: at(2_000, 0).utc_ms, utc_ms: at(2_000, YEAR).utc_ms };
+        assert_eq!(timeline.observe(at(2_000, YEAR)), Seen::Step(step));
+        let corrected = 2_000 + 4 * MINUTE;
+        assert_eq!(behind(&timeline, at(corrected - 1, YEAR)), Some(YEAR));
+        assert!(matches!(timeline.observe(at(corrected, 0)), Seen::Step(_)));
+        assert_eq!((timeline.steps(), behind(&timeline, at(corrected, 0))), (2, Some(0)));
+        assert_eq!(timeline.observe(at(corrected + 10 * MINUTE - 1, 0)), Seen::Nothing);
+        assert_eq!(timeline.observe(at(corrected + 10 * MINUTE, 0)), Seen::Trusted);
+        assert_eq!(behind(&timeline, at(corrected + 10 * MINUTE, 0)), None);
+    }
+
+    #[test]
+    fn a_step_that_stays_is_trusted_after_ten_minutes_t112() {
+        let mut timeline = Timeline::new(at(0, 0));
+        let back = -2 * 3_600_000;
+        assert!(matches!(timeline.observe(at(1_000, back)), Seen::Step(_)));
+        assert_eq!(behind(&timeline, at(10 * MINUTE, back)), Some(back));
+        assert_eq!(timeline.observe(at(1_000 + 10 * MINUTE, back)), Seen::Trusted);
+        assert_eq!(behind(&timeline, at(1_000 + 10 * MINUTE, back)), None);
+        assert!(matches!(timeline.observe(at(2_000 + 10 * MINUTE, 0)), Seen::Step(_)));
+        assert_eq!(behind(&timeline, at(2_000 + 10 * MINUTE, 0)), Some(-back), "the new anchor is the trusted wall clock");
+    }
+
+    #[test]
+    fn drift_and_small_steps_are_none() {
+        let mut timeline = Timeline::new(at(0, 0));
+        for second in 1..5_000u64 {
+            let slewed = at(second * 1_000, second as i64 * 50);
+            assert_eq!(timeline.observe(slewed), Seen::Nothing);
+        }
+        let last = 5_000_000;
+        assert_eq!(timeline.observe(at(last, 4_999 * 50 + 60_000)), Seen::Nothing);
+        assert!(matches!(timeline.observe(at(last, 4_999 * 50 - 1)), Seen::Step(_)));
+        assert_eq!(timeline.steps(), 1);
+    }
+
+    #[test]
+    fn absurd_clocks_do_not_overflow() {
+        let mut timeline = Timeline::new(Now { uptime_ms: 0, utc_ms: i64::MAX });
+        for utc_ms in [i64::MIN, 0, i64::MAX] {
+            assert!(matches!(timeline.observe(Now { uptime_ms: 1, utc_ms }), Seen::Step(_) | Seen::Nothing));
+            timeline.at(Now { uptime_ms: u64::MAX, utc_ms: i64::MIN });
+        }
+    }
+}
