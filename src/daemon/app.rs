@@ -20,10 +20,13 @@ use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::{Committer, Local, TurnWriter};
 use crate::daemon::log::LogControl;
+use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::text::rfc3339;
+use crate::daemon::timeline::Timeline;
 use crate::engine::{Engine, Name, Now, TenantView};
+use crate::subscription::entitlement::Timelines;
 
 /// The journal of a daemon on one machine.
 pub type Journal = Local<Folder>;
@@ -46,6 +49,10 @@ pub struct App {
     pub auth: ArcSwap<Authenticator>,
     /// Which denials are written to the audit trail in a storm.
     pub sampler: Mutex<Sampler>,
+    /// Whether the wall clock can be trusted.
+    pub timeline: Mutex<Timeline>,
+    /// What the journal remembers beside the sessions.
+    pub marks: Marks,
     /// Peaks and denials since midnight.
     pub today: Today,
     /// Where reloads are asked for.
@@ -177,6 +184,11 @@ impl App {
     /// The present instant.
     pub fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// The timelines that subscriptions follow at an instant (H5).
+    pub fn timelines(&self, now: Now) -> Timelines {
+        self.timeline.lock().at(now)
     }
 
     /// Whether decisions are made: the journal is recovered and the configuration installed.

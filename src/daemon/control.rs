@@ -20,10 +20,11 @@ use crate::daemon::recorder::Recorder;
 use crate::daemon::reload;
 use crate::daemon::reload_request::Request;
 use crate::daemon::remember::{checkpoint, restore};
+use crate::daemon::schedule::Schedule;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::text::utc;
 use crate::daemon::{notify, selfcheck};
-use crate::engine::{Name, Now};
+use crate::engine::{Name, Now, Standing};
 
 /// How long the reaper sleeps at most: an earlier deadline may be set meanwhile.
 const REAPER_REST: Duration = Duration::from_millis(100);
@@ -64,8 +65,6 @@ struct Due {
     checkpoint_at: u64,
     trim_at: u64,
     sweep_at: u64,
-    /// The next booked change of any tenant, milliseconds since 1970 UTC.
-    change_utc_ms: Option<i64>,
     /// Bytes of the journal at the last snapshot.
     checkpoint_bytes: u64,
 }
@@ -76,6 +75,7 @@ struct Loop {
     committer: Arc<Committer<Journal>>,
     writer: TurnWriter<Journal>,
     counts: Counts,
+    schedule: Schedule,
     stop: watch::Sender<bool>,
     due: Due,
     /// A snapshot or a trim in progress, on a thread of its own.
@@ -107,12 +107,14 @@ impl Control {
         // Before recovery, and before anybody is told that it is ready: a signal that comes early waits.
         let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");
-        let committer = self.recover()?;
+        let (committer, now, stopped_utc_ms) = self.recover()?;
         let app = Arc::clone(&self.app);
-        let now = app.now();
         let config = app.config();
         self.first_good(&config);
+        let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
+        schedule.begin(now, stopped_utc_ms);
         let mut control = Loop {
+            schedule,
             writer: committer.writer(),
             counts: app.metrics.shard(),
             due: Due {
@@ -124,7 +126,6 @@ impl Control {
                 checkpoint_at: now.uptime_ms,
                 trim_at: now.uptime_ms + TRIM_EVERY_MS,
                 sweep_at: now.uptime_ms + 60_000,
-                change_utc_ms: next_change(&config, now),
                 checkpoint_bytes: 0,
             },
             app: Arc::clone(&app),
@@ -144,13 +145,19 @@ impl Control {
         Ok(())
     }
 
-    /// Reads the journal, installs the configuration and puts the sessions back (G10).
-    fn recover(&self) -> Result<Arc<Committer<Journal>>, JournalError> {
+    /// Reads the journal, installs the configuration and puts the sessions back (G10). Also answers at which
+    /// instant, and when the journal was written last, milliseconds since 1970 UTC.
+    fn recover(&self) -> Result<(Arc<Committer<Journal>>, Now, i64), JournalError> {
         let app = &self.app;
         let config = app.config();
-        let now = app.now();
         let recovered = self.journal.replay(Shard::ALL)?;
-        app.engine.install(now, config.plan(utc(now)), &mut ());
+        let now = app.now();
+        app.marks.recover(&recovered.marks);
+        let mut plan = config.plan(app.timelines(now));
+        // Whatever ended meanwhile ends for the engine when its sessions are back, and the journal hears it (J6).
+        let ended = plan.tenants.iter_mut().filter(|tenant| tenant.entitled.standing == Standing::Ended);
+        ended.for_each(|tenant| tenant.entitled.standing = Standing::Suspended);
+        app.engine.install(now, plan, &mut ());
         let lost = restore(app, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
         let sessions = recovered.sessions.len();
         tracing::info!(sessions, records = recovered.records, bytes = recovered.bytes, folder = %self.state_dir.display(), "journal recovered");
@@ -173,12 +180,12 @@ impl Control {
         };
         let committer = Committer::new(Arc::clone(&self.journal), self.epoch, durability, hooks)?;
         let _ = app.committer.set(Arc::clone(&committer));
-        reload::take_up(app, app.now(), &config);
+        reload::take_up(app, now, &config);
         app.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
-        Ok(committer)
+        Ok((committer, now, recovered.last_utc_ms))
     }
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.
@@ -243,7 +250,7 @@ impl Loop {
         let due = self.app.engine.next_deadline().map(|due| due.max(self.due.reap_from));
         let until = due.map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
         let until = until.min(self.due.second_at.saturating_sub(now.uptime_ms)).max(1);
-        let until = self.due.change_utc_ms.map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
+        let until = self.schedule.next_utc_ms().map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
         Duration::from_millis(until).min(REAPER_REST)
     }
 
@@ -251,8 +258,9 @@ impl Loop {
     fn tick(&mut self) {
         let now = self.app.now();
         self.reap(now);
-        if self.due.change_utc_ms.is_some_and(|at| at <= now.utc_ms) {
-            self.apply_schedule(now);
+        self.schedule.tick(now);
+        if self.schedule.take_plans_changed() {
+            reload::install(&self.app, now, &self.app.config());
         }
         if self.due.second_at <= now.uptime_ms {
             self.due.second_at = now.uptime_ms + 1_000;
@@ -296,30 +304,6 @@ impl Loop {
         events.into_iter().for_each(|event| self.app.events.publish(event));
     }
 
-    /// A booked change takes effect at its instant.
-    fn apply_schedule(&mut self, now: Now) {
-        let config = self.app.config();
-        let mut changed = Vec::new();
-        for tenant in config.tenants.values() {
-            let entitlement = tenant.entitlement(utc(now));
-            let view = self.app.engine.tenant(now, &tenant.id);
-            if let Some(view) = view.filter(|view| view.quota != entitlement.seats) {
-                changed.push((tenant.id.clone(), view.quota, entitlement.seats));
-            }
-        }
-        reload::install(&self.app, now, &config);
-        self.due.change_utc_ms = next_change(&config, now);
-        self.app.metrics.reloaded(ReloadTrigger::Schedule, ReloadResult::Applied);
-        for (tenant, before, after) in changed {
-            let seats = |seats: Option<u32>| seats.map_or("unlimited".to_owned(), |seats| seats.to_string());
-            let text = format!("a booked change took effect: {} seats, before {}", seats(after), seats(before));
-            tracing::info!(tenant = %tenant, "{text}");
-            let audit = Audit { tenant: &tenant, text: &text, actor: "schedule", ..Audit::new(AuditKind::Request) };
-            drop(self.writer.record(now.utc_ms, |group| group.audit(&audit)).1);
-            self.app.events.publish(Event { tenant: tenant.clone(), ..Event::plain(EventType::Subscription, now.utc_ms, text) });
-        }
-    }
-
     async fn reload(&mut self, mut request: Request) {
         let reply = request.reply.take();
         let signalled = request.trigger == ReloadTrigger::Signal;
@@ -327,8 +311,11 @@ impl Loop {
             let _ = notify::reloading(monotonic_ns() / 1_000, "reading the configuration");
         }
         let app = Arc::clone(&self.app);
-        let done = tokio::task::spawn_blocking(move || reload::reload(&app, &request)).await;
-        self.due.change_utc_ms = next_change(&self.app.config(), self.app.now());
+        // Up to here time did it, from here on the files do: nothing is told twice, or by nobody.
+        let now = app.now();
+        self.schedule.tick(now);
+        let done = tokio::task::spawn_blocking(move || reload::reload(&app, now, &request)).await;
+        self.schedule.refresh(self.app.now());
         if signalled {
             let _ = notify::ready(&self.status());
         }
@@ -441,6 +428,10 @@ impl Loop {
             let _ = work.await;
         }
         let now = self.app.now();
+        self.schedule.tick(now);
+        if self.schedule.take_plans_changed() {
+            reload::install(&self.app, now, &self.app.config());
+        }
         let audit = Audit { text: "stopped", ..Audit::new(AuditKind::System) };
         self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.await;
         let drain = Duration::from_millis(self.app.config().settings.server.drain_deadline_ms.into());
@@ -464,8 +455,4 @@ async fn tick(interval: &mut Option<tokio::time::Interval>) {
         Some(interval) => _ = interval.tick().await,
         None => std::future::pending().await,
     }
-}
-
-fn next_change(config: &config::Config, now: Now) -> Option<i64> {
-    config.next_change_at(utc(now)).map(|at| at.timestamp_millis())
 }

@@ -32,8 +32,12 @@ pub enum EventType {
     Node,
     /// A configuration was applied or rejected.
     Config,
-    /// A booked change took effect.
+    /// A booked change took effect, or clients are being logged off after an end.
     Subscription,
+    /// A subscription ends soon (J13).
+    Reminder,
+    /// The wall clock stepped, or is trusted again (H5).
+    ClockStep,
     /// The journal became degraded or whole again.
     Journal,
 }
@@ -48,6 +52,8 @@ impl EventType {
         EventType::Node,
         EventType::Config,
         EventType::Subscription,
+        EventType::Reminder,
+        EventType::ClockStep,
         EventType::Journal,
     ];
 
@@ -61,6 +67,8 @@ impl EventType {
             EventType::Node => "node",
             EventType::Config => "config",
             EventType::Subscription => "subscription",
+            EventType::Reminder => "reminder",
+            EventType::ClockStep => "clock_step",
             EventType::Journal => "journal",
         }
     }

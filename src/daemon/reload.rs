@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use crate::daemon::app::{App, Knobs};
-use crate::daemon::config::{self, Config, Disk, Problem, Reload, TenantSeries, Word as _};
+use crate::daemon::config::{self, Config, Disk, Problem, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload_request::{Applied, Outcome, Request};
+use crate::daemon::schedule::Turn;
 use crate::daemon::text::utc;
-use crate::engine::{Name, Now};
+use crate::engine::plan::Plan;
+use crate::engine::{Name, Now, Standing};
 
-/// Reads, compares and takes up; runs on a thread that decides nothing.
-pub fn reload(app: &App, request: &Request) -> Outcome {
-    let now = app.now();
+/// Reads, compares and takes up as of an instant; runs on a thread that decides nothing.
+pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
     if request.dry_run {
         let plan = app.running.plan(&Disk, utc(now), request.force, held)?;
@@ -57,13 +58,16 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
 
 /// Gives the engine the plan of a configuration at an instant; what ended by it goes to the journal.
 pub fn install(app: &App, now: Now, config: &Config) {
-    let plan = config.plan(utc(now));
+    let plan = config.plan(app.timelines(now));
+    let ended = newly_ended(app, now, config, &plan);
     let shard = app.metrics.shard();
     match app.writer() {
         None => app.engine.install(now, plan, &mut ()),
         Some(writer) => {
             let mut events = Vec::new();
             let (_, ticket) = writer.record(now.utc_ms, |group| {
+                let mut turn = Turn { app, counts: &shard, now, group, events: &mut events };
+                ended.iter().for_each(|tenant| turn.end(tenant));
                 app.engine.install(now, plan, &mut Recorder::new(group, &shard, Some(&mut events), now.utc_ms));
             });
             // Dropping it commits: nobody waits for this answer.
@@ -71,6 +75,20 @@ pub fn install(app: &App, now: Now, config: &Config) {
             events.into_iter().for_each(|event| app.events.publish(event));
         }
     }
+}
+
+/// Whom a plan ends who has not ended yet (J6): by their record, or because they are gone from the configuration.
+/// Nobody at the start, where the schedule tells what ended while the daemon was stopped.
+fn newly_ended(app: &App, now: Now, config: &Config, plan: &Plan) -> Vec<Arc<Tenant>> {
+    if !app.is_ready() {
+        return Vec::new();
+    }
+    let running = app.config();
+    let planned = plan.tenants.iter().filter(|tenant| tenant.entitled.standing == Standing::Ended);
+    let planned = planned.filter_map(|tenant| config.tenants.get(&tenant.id));
+    let removed = running.tenants.values().filter(|tenant| !config.tenants.contains_key(&tenant.id));
+    let live = |tenant: &Tenant| app.engine.tenant(now, &tenant.id).is_some_and(|view| view.standing != Standing::Ended);
+    planned.chain(removed).filter(|tenant| live(tenant)).cloned().collect()
 }
 
 fn keep(config: &Config) {

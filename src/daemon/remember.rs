@@ -42,6 +42,7 @@ pub(super) fn checkpoint(app: &App, committer: &Committer<Journal>) {
         // Tombstones count from here on: they stand a little longer than they had to.
         feed.at(now.utc_ms);
         app.engine.snapshot(now, &mut Live(feed));
+        app.marks.each(now.utc_ms, |key, value| feed.mark(key, value));
     });
     match done {
         Ok(checkpoint) => tracing::debug!(entries = checkpoint.entries, "snapshot taken"),

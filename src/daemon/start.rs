@@ -29,9 +29,11 @@ use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
 use crate::daemon::log;
+use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::{reload, reload_request};
 use crate::daemon::sockets::{Passed, Socket};
+use crate::daemon::timeline::Timeline;
 use crate::engine::Engine;
 
 /// How a daemon is started.
@@ -374,6 +376,8 @@ fn app(
         listeners: listeners.collect(),
         auth: ArcSwap::from_pointee(reload::authenticator(config)),
         sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
+        timeline: Mutex::new(Timeline::new(now)),
+        marks: Marks::default(),
         today: Today::default(),
         reloads,
         log,

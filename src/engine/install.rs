@@ -110,6 +110,18 @@ impl Engine {
         true
     }
 
+    /// Lets the clients of a tenant that ended be closed no later than at this instant: a drain that began before
+    /// a restart ends when it would have (J6). Nothing for a tenant that has not ended.
+    pub fn drain_by(&self, tenant: &str, uptime_ms: u64) {
+        let world = self.world.load();
+        let Some(slot) = world.tenants.get(tenant) else { return };
+        let drain_at = &slot.tenant.hot.drain_at;
+        if drain_at.load(Ordering::Acquire) != NEVER {
+            drain_at.fetch_min(uptime_ms, Ordering::AcqRel);
+            slot.tenant.due_at(uptime_ms);
+        }
+    }
+
     /// Puts the sessions of a journal back: mobiles live, everything else as orphans until its node, or
     /// another, confirms it or the learning time is over (G10). Nothing is denied here.
     ///

@@ -11,6 +11,7 @@ pub mod policy;
 pub mod price;
 pub mod record;
 pub mod refusal;
+pub mod reminder;
 pub mod request;
 pub mod schedule;
 pub mod sizing;

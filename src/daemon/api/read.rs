@@ -14,7 +14,8 @@ use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::{rfc3339, utc};
 use crate::engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
-use crate::subscription::entitlement::State;
+use crate::subscription::civil::TZ_DATA_VERSION;
+use crate::subscription::entitlement::{State, Timelines};
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 
@@ -45,19 +46,21 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
             views.push(view.clone());
         }
     });
+    let at = app.timelines(now);
     if let Some(state) = &state {
-        views.retain(|view| state_word(app, now, view) == state);
+        views.retain(|view| state_word(app, at, view) == state);
     }
     views.sort_by(|a, b| a.id.cmp(&b.id));
     let next = cut(&mut views, limit, |view| view.id.to_string());
-    let rows = views.iter().map(|view| Value::Object(tenant_fields(view, state_word(app, now, view))));
+    let rows = views.iter().map(|view| Value::Object(tenant_fields(view, state_word(app, at, view))));
     Ok(page("tenants", rows.collect(), next))
 }
 
 /// `GET /v1/tenants/{t}`
 pub(super) fn tenant(app: &App, now: Now, id: &str) -> Result<Value, Problem> {
     let view = app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
-    let mut fields = tenant_fields(&view, state_word(app, now, &view));
+    let at = app.timelines(now);
+    let mut fields = tenant_fields(&view, state_word(app, at, &view));
     let today = app.today.of(id, &view);
     fields.insert("peak_today".into(), json!(today.peak));
     fields.insert("denials_today".into(), json!(today.denials));
@@ -66,14 +69,14 @@ pub(super) fn tenant(app: &App, now: Now, id: &str) -> Result<Value, Problem> {
         fields.insert("name".into(), json!(tenant.name));
         fields.insert("source".into(), json!(tenant.source));
         fields.insert("next_change".into(), next_change(tenant, now));
-        fields.insert("inclusive".into(), inclusive(tenant, &view, now));
+        fields.insert("inclusive".into(), inclusive(tenant, &view, at));
     }
     Ok(Value::Object(fields))
 }
 
 /// L1 to L4: what the seats include, and what is over it.
-fn inclusive(tenant: &Tenant, view: &TenantView, now: Now) -> Value {
-    let inclusive = tenant.inclusive(utc(now));
+fn inclusive(tenant: &Tenant, view: &TenantView, at: Timelines) -> Value {
+    let inclusive = tenant.inclusive(at.wall);
     json!({
         "numbers": inclusive.numbers,
         "numbers_assigned": tenant.record.numbers,
@@ -185,7 +188,28 @@ pub(super) fn overview(app: &App, now: Now) -> Value {
         "nodes": { "up": up, "silent": nodes.len() - up },
         "journal": { "durability": app.durability(), "degraded": app.degraded() },
         "config": app.config_state(),
+        "time": time(app, now),
+        "next_change": next_change_of_all(app, now),
     })
+}
+
+/// By which time subscriptions go.
+fn time(app: &App, now: Now) -> Value {
+    let timeline = app.timeline.lock();
+    json!({
+        "zone": app.config().settings.time_zone.0.name(),
+        "tz_data": TZ_DATA_VERSION,
+        "clock_steps": timeline.steps(),
+        "wall_clock_trusted": timeline.at(now).old.is_none(),
+    })
+}
+
+fn next_change_of_all(app: &App, now: Now) -> Value {
+    let config = app.config();
+    let Some((at, id)) = config.next_change(utc(now)) else { return Value::Null };
+    let then = config.tenants.get(id).map(|tenant| tenant.entitlement(at));
+    let (seats, state) = (then.and_then(|then| then.seats), then.map(|then| then.state.as_str()));
+    json!({ "tenant": id, "at": rfc3339(at.timestamp_millis()), "seats": seats, "state": state })
 }
 
 /// How full a tenant is, in the words of METRICS.
@@ -204,9 +228,9 @@ fn band_of(view: &TenantView) -> &'static str {
 }
 
 /// The state of a tenant's subscription, in the words of the rule book.
-pub(super) fn state_word(app: &App, now: Now, view: &TenantView) -> &'static str {
+pub(super) fn state_word(app: &App, at: Timelines, view: &TenantView) -> &'static str {
     match app.config().tenants.get(&view.id) {
-        Some(tenant) => tenant.entitlement(utc(now)).state.as_str(),
+        Some(tenant) => tenant.entitlement(at).state.as_str(),
         None if view.standing == Standing::Active => "active",
         None => "ended",
     }
@@ -223,6 +247,7 @@ fn tenant_fields(view: &TenantView, state: &str) -> Map<String, Value> {
     }
 }
 
+/// What is booked next, by the wall clock alone.
 fn next_change(tenant: &Tenant, now: Now) -> Value {
     let Some(at) = tenant.entitlement(utc(now)).next_change_at else { return Value::Null };
     let then = tenant.entitlement(at);

@@ -90,7 +90,8 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
     let now = app.now();
     let config = app.config();
     let at = utc(now);
-    let state_of = |tenant: &str| match config.tenants.get(tenant).map(|tenant| tenant.entitlement(at).state) {
+    let in_force = app.timelines(now);
+    let state_of = |tenant: &str| match config.tenants.get(tenant).map(|tenant| tenant.entitlement(in_force).state) {
         Some(State::Trial) => SubscriptionState::Trial,
         Some(State::Active) => SubscriptionState::Active,
         Some(State::PendingChange) => SubscriptionState::PendingChange,
@@ -108,6 +109,8 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
             _ if then.state == State::Ended => ChangeKind::Cancellation,
             (Some(before), Some(then)) if then < before => ChangeKind::Reduction,
             (None, Some(_)) => ChangeKind::Reduction,
+            // Another state with the same seats, such as a sync that runs out: nothing was booked.
+            (before, then) if before == then => return None,
             _ => ChangeKind::Increase,
         };
         let at_utc_ms = change_at.timestamp_millis();
@@ -142,7 +145,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
         scheduled: &scheduled,
         journal: journal.unwrap_or_default(),
         events: EventStats { subscribers: u64::from(app.events.subscribers()), dropped: app.events.dropped() },
-        clock_steps: 0,
+        clock_steps: app.timeline.lock().steps(),
     };
     let mut out = Vec::with_capacity(64 << 10);
     match app.metrics.render(&input, shard, &mut out) {

@@ -19,6 +19,7 @@ use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest};
 use crate::engine::plan::{Plan, PoolPlan};
 use crate::engine::session::Name;
+use crate::subscription::entitlement::Timelines;
 
 /// Most syntax errors that are shown of one file.
 const SYNTAX_ERRORS_MAX: usize = 10;
@@ -59,9 +60,10 @@ impl Config {
     }
 
     /// What the engine is told, as it is at an instant.
-    pub fn plan(&self, now: DateTime<Utc>) -> Plan {
+    pub fn plan(&self, at: impl Into<Timelines>) -> Plan {
+        let at = at.into();
         Plan {
-            tenants: self.tenants.values().map(|tenant| tenant.plan(now)).collect(),
+            tenants: self.tenants.values().map(|tenant| tenant.plan(at)).collect(),
             pools: self.settings.pools.iter().map(|pool| PoolPlan { id: pool.id.clone(), seats: pool.seats }).collect(),
             default_tenant: self.settings.default_tenant.clone(),
             unknown: Arc::clone(&self.common),
@@ -69,9 +71,11 @@ impl Config {
         }
     }
 
-    /// The next instant after `now` at which [`Config::plan`] says something else; `None` if never.
-    pub fn next_change_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.tenants.values().filter_map(|tenant| tenant.next_plan_at(now)).min()
+    /// The next instant at which [`Config::plan`] says something else, and the first tenant of whom it does;
+    /// `None` if never.
+    pub fn next_change(&self, at: impl Into<Timelines>) -> Option<(DateTime<Utc>, &Name)> {
+        let at = at.into();
+        self.tenants.iter().filter_map(|(id, tenant)| Some((tenant.next_plan_at(at)?, id))).min()
     }
 
     /// Every key that may be set per tenant, with the value in force for one and its origin, and every key

@@ -15,7 +15,7 @@ use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest, one_of};
 use crate::engine::plan::{Entitled, Policy, TenantPlan};
 use crate::engine::session::{Name, Standing, check_word};
-use crate::subscription::entitlement::{Entitlement, State, entitlement, seats_peak};
+use crate::subscription::entitlement::{Entitlement, State, Timelines, entitlement_on, seats_peak};
 use crate::subscription::explicit::{Booked, Explicit, explicit};
 use crate::subscription::inclusive::{Inclusive, extra, inclusive, next_extra_at};
 use crate::subscription::policy::Terms;
@@ -51,8 +51,14 @@ pub struct Tenant {
 
 impl Tenant {
     /// What it may use at an instant.
-    pub fn entitlement(&self, now: DateTime<Utc>) -> Entitlement {
-        entitlement(&self.record, &self.terms, now)
+    pub fn entitlement(&self, at: impl Into<Timelines>) -> Entitlement {
+        entitlement_on(&self.record, &self.terms, at.into())
+    }
+
+    /// The part of it that the engine is told.
+    pub fn entitled(&self, at: impl Into<Timelines>) -> Entitled {
+        let entitlement = self.entitlement(at);
+        Entitled { standing: standing(entitlement.state), seats: entitlement.seats }
     }
 
     /// What comes with its seats at an instant.
@@ -60,22 +66,24 @@ impl Tenant {
         inclusive(&self.record, &self.terms, now)
     }
 
-    /// The next instant after `now` at which [`Tenant::plan`] says something else; `None` if never.
-    pub fn next_plan_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.entitlement(now).next_change_at.into_iter().chain(next_extra_at(&self.record, now)).min()
+    /// The next instant at which [`Tenant::plan`] says something else; `None` if never.
+    pub fn next_plan_at(&self, at: impl Into<Timelines>) -> Option<DateTime<Utc>> {
+        let at = at.into();
+        self.entitlement(at).next_change_at.into_iter().chain(next_extra_at(&self.record, at.wall)).min()
     }
 
     /// What the engine needs of it at an instant.
-    pub fn plan(&self, now: DateTime<Utc>) -> TenantPlan {
-        let entitlement = self.entitlement(now);
-        let channels_extra = if entitlement.state == State::Ended { 0 } else { extra(&self.record, now).channels };
+    pub fn plan(&self, at: impl Into<Timelines>) -> TenantPlan {
+        let at = at.into();
+        let entitlement = self.entitlement(at);
+        let channels_extra = if entitlement.state == State::Ended { 0 } else { extra(&self.record, at.wall).channels };
         let policy = match channels_extra {
             0 => Arc::clone(&self.policy),
             _ => Arc::new(Policy { channels_extra, ..Policy::clone(&self.policy) }),
         };
         TenantPlan {
             id: self.id.clone(),
-            entitled: Entitled { standing: standing(entitlement.state), seats: entitlement.seats },
+            entitled: self.entitled(at),
             policy,
             reserve: self.reserve.clone(),
             pool: self.pool.clone(),

@@ -512,7 +512,7 @@ help: 2027-06-30T22:00:00Z is used; write \"2027-06-15T22:00:00Z\" if nothing el
 ";
     assert_eq!(render_problems(&config.warnings, false), expected);
     assert_eq!(serde_json::to_value(&config.warnings[0]).unwrap()["severity"], "warning");
-    let seats = |at: &str| config.tenants["a"].entitlement(at.parse().unwrap()).seats;
+    let seats = |at: &str| config.tenants["a"].entitlement(at.parse::<DateTime<Utc>>().unwrap()).seats;
     assert_eq!((seats("2027-06-16T00:00:00Z"), seats("2027-06-30T22:00:00Z")), (Some(16), Some(10)));
     assert_eq!(good("", &[("a.toml", &text.replace("2027-07-01", "2027-06-16"))]).warnings, []);
     let main = format!("[[tenant]]\nid = \"in\"\n{}", "kind = \"trial\"\nstart = \"2026-11-20\"\ncancel_at = \"2027-01-01\"\n");
@@ -599,10 +599,10 @@ fn a_plan_changes_at_the_booked_instant() {
     let text = format!("{PAID}change = [{{ effective_at = 2027-01-01T00:00:00Z, seats = 4 }}]\n");
     let config = good("default_tenant = \"a\"\n", &[("a.toml", &text), ("b.toml", PAID)]);
     let next: DateTime<Utc> = "2027-01-01T00:00:00Z".parse().unwrap();
-    assert_eq!(config.next_change_at(now()), Some(next));
+    assert_eq!(config.next_change(now()).map(|(at, _)| at), Some(next));
     assert_eq!(config.plan(now()).tenants[0].entitled.seats, Some(10));
     assert_eq!(config.plan(next).tenants[0].entitled.seats, Some(4));
-    assert_eq!(config.next_change_at(next), None);
+    assert_eq!(config.next_change(next), None);
     assert_eq!(config.plan(next).default_tenant.as_deref(), Some("a"));
 }
 

@@ -1,0 +1,97 @@
+//! Numbers that the journal remembers beside the sessions: of each key the highest, in every snapshot again.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::daemon::journal::Group;
+use crate::engine::Name;
+use crate::subscription::reminder::Reminder;
+
+/// How long what was told of an end is remembered after it, seconds.
+const KEPT_S: u64 = 400 * 86_400;
+const REMINDED: &str = "reminded/";
+const DRAIN: &str = "drain/";
+
+/// The marks in force.
+#[derive(Debug, Default)]
+pub struct Marks(Mutex<BTreeMap<Name, u64>>);
+
+impl Marks {
+    /// Takes over what a journal remembers.
+    pub fn recover(&self, marks: &[(Name, u64)]) {
+        self.0.lock().extend(marks.iter().cloned());
+    }
+
+    /// Gives every mark to a snapshot. Marks of ends that are long past are dropped first: there is one for
+    /// each end and one for each tenant, and no other way for them to go.
+    pub fn each(&self, now_utc_ms: i64, mut mark: impl FnMut(&str, u64)) {
+        let before = (u64::try_from(now_utc_ms).unwrap_or(0) / 1_000).saturating_sub(KEPT_S);
+        let mut marks = self.0.lock();
+        marks.retain(|key, value| match key.strip_prefix(REMINDED) {
+            Some(rest) => rest.rsplit('/').next().and_then(|end| end.parse::<u64>().ok()).is_some_and(|end| end >= before),
+            None => !key.starts_with(DRAIN) || *value >= before,
+        });
+        marks.iter().for_each(|(key, value)| mark(key, *value));
+    }
+
+    /// Notes that a reminder is told; `false` where it, or a more urgent one of the same end, was told before.
+    pub fn remind(&self, tenant: &str, reminder: &Reminder, group: &mut Group) -> bool {
+        self.raise(format!("{REMINDED}{tenant}/{}", reminder.ends_at.timestamp()).into(), reminder.urgency(), group)
+    }
+
+    /// Notes until when the clients of a tenant that ended are closed, milliseconds since 1970 UTC (J6).
+    pub fn drain(&self, tenant: &str, until_utc_ms: i64, group: &mut Group) {
+        self.raise(drain_key(tenant), u64::try_from(until_utc_ms).unwrap_or(0) / 1_000, group);
+    }
+
+    /// Until when they are closed, as was noted last.
+    pub fn drained_until_utc_ms(&self, tenant: &str) -> Option<i64> {
+        self.0.lock().get(&drain_key(tenant)).map(|until| until.saturating_mul(1_000).cast_signed())
+    }
+
+    /// First in memory, then in the group: so a snapshot that begins between the two has it.
+    fn raise(&self, key: Name, value: u64, group: &mut Group) -> bool {
+        let mut marks = self.0.lock();
+        if marks.get(&key).is_some_and(|known| *known >= value) {
+            return false;
+        }
+        group.mark(&key, value);
+        marks.insert(key, value);
+        true
+    }
+}
+
+fn drain_key(tenant: &str) -> Name {
+    format!("{DRAIN}{tenant}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscription::reminder::Ending;
+
+    #[test]
+    fn each_reminder_is_told_once_and_never_after_a_more_urgent_one_j13() {
+        let (marks, mut group) = (Marks::default(), Group::new());
+        let ends_at = "2027-06-15T22:00:00Z".parse().unwrap();
+        let reminder = |days| Reminder { ending: Ending::Cancellation, ends_at, days };
+        let mut told = |days| marks.remind("acme", &reminder(days), &mut group);
+        assert_eq!([told(7), told(7), told(30), told(1), told(1)], [true, false, false, true, false]);
+        let later = Reminder { ends_at: ends_at + chrono::Duration::days(1), ..reminder(30) };
+        assert!(marks.remind("acme", &later, &mut group));
+        assert!(marks.remind("beta", &reminder(30), &mut group));
+        assert_eq!(group.entries(), 4);
+    }
+
+    #[test]
+    fn marks_of_long_ago_go_and_others_stay() {
+        let (marks, mut group) = (Marks::default(), Group::new());
+        marks.recover(&[("serial/k1".into(), 3), ("reminded/a/1000".into(), 3), ("reminded/b/4000000000".into(), 1)]);
+        marks.drain("a", 5_000, &mut group);
+        let mut left = Vec::new();
+        marks.each(100_000_000_000, |key, _| left.push(key.to_owned()));
+        assert_eq!(left, ["reminded/b/4000000000", "serial/k1"]);
+        assert_eq!(marks.drained_until_utc_ms("a"), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! Applies what subscriptions booked at its second, tenant by tenant, and tells of it once (H5, H6, J6, J13).
+//!
+//! What is due next is kept in order, so that nobody walks all tenants each second. They are walked at the
+//! start, after a reload, after a step of the wall clock and when it is trusted again: then every tenant is put
+//! to what its record says at that instant, and nothing is done or told where the engine has that in force.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::daemon::app::{App, Journal};
+use crate::daemon::config::Tenant;
+use crate::daemon::events::{Event, EventType};
+use crate::daemon::journal::{Audit, AuditKind, Group, TurnWriter};
+use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
+use crate::daemon::recorder::Recorder;
+use crate::daemon::text::{rfc3339, utc};
+use crate::daemon::timeline::{Seen, Step};
+use crate::engine::plan::Entitled;
+use crate::engine::{Name, Now, Standing};
+use crate::subscription::entitlement::{Timelines, ends_at};
+use crate::subscription::policy::AfterEnd;
+use crate::subscription::reminder;
+
+/// Tenants that are settled in one record of the journal: midnight is due for many at once.
+const BATCH_MAX: usize = 256;
+
+/// Who puts subscriptions into force as time passes.
+pub(super) struct Schedule {
+    app: Arc<App>,
+    writer: TurnWriter<Journal>,
+    counts: Counts,
+    /// When to look at a tenant again, milliseconds since 1970 UTC by the wall clock.
+    due: BTreeSet<(i64, Name)>,
+    /// Trunk lines ended without seats: they are in a tenant's rules, which only a new plan changes.
+    plans_changed: bool,
+}
+
+impl Schedule {
+    /// Knows nothing until [`Schedule::begin`].
+    pub(super) fn new(app: Arc<App>, writer: TurnWriter<Journal>) -> Self {
+        let counts = app.metrics.shard();
+        Schedule { app, writer, counts, due: BTreeSet::new(), plans_changed: false }
+    }
+
+    /// When something is due, milliseconds since 1970 UTC; `None` where nothing is booked.
+    pub(super) fn next_utc_ms(&self) -> Option<i64> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Whether the engine needs a new plan since this was asked last.
+    pub(super) fn take_plans_changed(&mut self) -> bool {
+        std::mem::take(&mut self.plans_changed)
+    }
+
+    /// After a recovery: tells what became due since the last record of the journal, which is in force already
+    /// (H6), and goes on with the drains that were under way.
+    pub(super) fn begin(&mut self, now: Now, stopped_utc_ms: i64) {
+        let stopped = utc(Now { utc_ms: stopped_utc_ms, ..now });
+        if stopped_utc_ms > 0 && stopped_utc_ms < now.utc_ms {
+            for batch in self.all().chunks(BATCH_MAX) {
+                self.turn(now, |turn| batch.iter().for_each(|tenant| turn.catch_up(tenant, stopped)));
+            }
+        }
+        self.refresh(now);
+    }
+
+    /// Looks at the clocks, and applies what is due.
+    pub(super) fn tick(&mut self, now: Now) {
+        let seen = self.app.timeline.lock().observe(now);
+        match seen {
+            Seen::Step(step) => {
+                self.turn(now, |turn| turn.tell_step(step));
+                return self.refresh(now);
+            }
+            Seen::Trusted => {
+                let text = "the wall clock is trusted again: it alone decides what subscriptions are worth";
+                self.turn(now, |turn| turn.tell_clock(text));
+                return self.refresh(now);
+            }
+            Seen::Nothing => {}
+        }
+        let config = self.app.config();
+        while self.next_utc_ms().is_some_and(|at| at <= now.utc_ms) {
+            let due = std::iter::from_fn(|| match self.due.first() {
+                Some((at, _)) if *at <= now.utc_ms => self.due.pop_first(),
+                _ => None,
+            });
+            let due: Vec<_> = due.take(BATCH_MAX).filter_map(|(_, id)| config.tenants.get(&id).cloned()).collect();
+            self.settle(&due, now);
+        }
+    }
+
+    /// Puts every tenant to what its record says now, and finds out what is due next.
+    pub(super) fn refresh(&mut self, now: Now) {
+        self.due.clear();
+        for batch in self.all().chunks(BATCH_MAX) {
+            self.settle(batch, now);
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Tenant>> {
+        self.app.config().tenants.values().cloned().collect()
+    }
+
+    fn settle(&mut self, tenants: &[Arc<Tenant>], now: Now) {
+        let at = self.app.timelines(now);
+        let changed = self.turn(now, |turn| {
+            let mut changed = false;
+            for tenant in tenants {
+                changed |= turn.entitle(tenant, tenant.entitled(at));
+                // Who is to be told that data will be deleted is not decided by a clock that nobody trusts.
+                if at.old.is_none() {
+                    turn.remind(tenant, at.wall);
+                }
+            }
+            changed
+        });
+        if tenants.iter().any(|tenant| has_other_channels(&self.app, now, tenant)) {
+            self.plans_changed = true;
+        }
+        if changed {
+            self.app.metrics.reloaded(ReloadTrigger::Schedule, ReloadResult::Applied);
+        }
+        self.due.extend(tenants.iter().filter_map(|tenant| Some((look_again(tenant, at)?, tenant.id.clone()))));
+    }
+
+    fn turn<R>(&self, now: Now, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+        let mut events = Vec::new();
+        let (result, ticket) = self.writer.record(now.utc_ms, |group| {
+            act(&mut Turn { app: &self.app, counts: &self.counts, now, group, events: &mut events })
+        });
+        // Dropping it commits: nobody waits for this answer.
+        drop(ticket);
+        events.into_iter().for_each(|event| self.app.events.publish(event));
+        result
+    }
+}
+
+/// Whether add-ons brought trunk lines that are gone (N10), while the engine still counts them.
+fn has_other_channels(app: &App, now: Now, tenant: &Tenant) -> bool {
+    let extra = tenant.record.addons.iter().any(|addon| addon.extra.channels > 0);
+    let view = extra.then(|| app.engine.tenant(now, &tenant.id)).flatten();
+    view.is_some_and(|view| view.channels_limit != tenant.inclusive(utc(now)).channels)
+}
+
+/// When a tenant may change next or is to be reminded, in whole milliseconds not before it.
+fn look_again(tenant: &Tenant, at: Timelines) -> Option<i64> {
+    let change = tenant.next_plan_at(at);
+    let reminder = reminder::next_at(&tenant.record, &tenant.terms, at.wall);
+    let next = change.into_iter().chain(reminder).min()?;
+    Some(next.timestamp_millis() + i64::from(next.timestamp_subsec_nanos() % 1_000_000 > 0))
+}
+
+/// What is done and told in one record of the journal.
+pub(super) struct Turn<'a> {
+    pub(super) app: &'a App,
+    pub(super) counts: &'a Counts,
+    pub(super) now: Now,
+    pub(super) group: &'a mut Group,
+    /// To be published once the record is made.
+    pub(super) events: &'a mut Vec<Event>,
+}
+
+impl Turn<'_> {
+    /// Puts a tenant to what it is entitled to; `false` where that is in force.
+    fn entitle(&mut self, tenant: &Tenant, after: Entitled) -> bool {
+        let view = self.app.engine.tenant(self.now, &tenant.id).filter(|view| view.configured);
+        let before = view.map(|view| Entitled { standing: view.standing, seats: view.quota });
+        let Some(before) = before.filter(|before| *before != after) else { return false };
+        self.tell(EventType::Subscription, &tenant.id, sentence(tenant, before, after));
+        if after.standing == Standing::Ended {
+            self.end(tenant);
+        }
+        let mut recorder = Recorder::new(self.group, self.counts, Some(self.events), self.now.utc_ms);
+        self.app.engine.entitle(self.now, &tenant.id, after, &mut recorder)
+    }
+
+    /// Tells what an end does to people (J6), and remembers until when; the engine does it.
+    pub(super) fn end(&mut self, tenant: &Tenant) {
+        let policy = &tenant.rules.policy;
+        let drain_s = policy.end_drain_s;
+        self.app.marks.drain(&tenant.id, self.now.utc_ms + i64::from(drain_s) * 1_000, self.group);
+        let text = format!(
+            "the end takes effect: desktop and guest sessions are closed within {drain_s} s, nodes log their clients off; pairings left the account, running calls are not cut"
+        );
+        self.tell(EventType::Subscription, &tenant.id, text);
+        if policy.after_end == AfterEnd::Off {
+            let text = "after_end = \"off\": the platform is asked to switch this phone system off; the daemon itself denies no inbound call";
+            self.tell(EventType::Subscription, &tenant.id, text.to_owned());
+        }
+    }
+
+    /// What happened to a tenant since the last record of the journal.
+    fn catch_up(&mut self, tenant: &Tenant, stopped: DateTime<Utc>) {
+        let (before, after) = (tenant.entitled(stopped), tenant.entitled(utc(self.now)));
+        if before != after {
+            let text = sentence(tenant, before, after);
+            self.tell(EventType::Subscription, &tenant.id, format!("{text}, while the daemon was stopped"));
+            if after.standing == Standing::Ended {
+                self.end(tenant);
+            }
+        } else if after.standing == Standing::Ended
+            && let Some(until) = self.app.marks.drained_until_utc_ms(&tenant.id)
+            && ends_at(&tenant.record, &tenant.terms).is_some_and(|end| end.timestamp_millis() <= until)
+        {
+            let drain_ms = i64::from(tenant.rules.policy.end_drain_s) * 1_000;
+            let left_ms = until.saturating_sub(self.now.utc_ms).clamp(0, drain_ms);
+            self.app.engine.drain_by(&tenant.id, self.now.uptime_ms + left_ms.unsigned_abs());
+        }
+    }
+
+    fn remind(&mut self, tenant: &Tenant, now: DateTime<Utc>) {
+        let Some(reminder) = reminder::due(&tenant.record, &tenant.terms, now) else { return };
+        if self.app.marks.remind(&tenant.id, &reminder, self.group) {
+            self.tell(EventType::Reminder, &tenant.id, reminder.sentence());
+        }
+    }
+
+    fn tell_step(&mut self, step: Step) {
+        let by_s = i128::from(step.utc_ms) - i128::from(step.expected_utc_ms);
+        let text = format!(
+            "the wall clock stepped by {} s, from {} to {}: for 10 minutes each subscription is worth the more generous of what both times give",
+            by_s / 1_000,
+            rfc3339(step.expected_utc_ms),
+            rfc3339(step.utc_ms)
+        );
+        self.tell_clock(&text);
+    }
+
+    fn tell_clock(&mut self, text: &str) {
+        tracing::warn!("{text}");
+        self.group.audit(&Audit { text, actor: "clock", ..Audit::new(AuditKind::System) });
+        self.events.push(Event::plain(EventType::ClockStep, self.now.utc_ms, text));
+    }
+
+    fn tell(&mut self, kind: EventType, tenant: &Name, text: String) {
+        tracing::info!(tenant = %tenant, "{text}");
+        self.group.audit(&Audit { tenant, text: &text, actor: "schedule", ..Audit::new(AuditKind::Request) });
+        self.events.push(Event { tenant: tenant.clone(), ..Event::plain(kind, self.now.utc_ms, text) });
+    }
+}
+
+/// What took effect, with what was before.
+fn sentence(tenant: &Tenant, before: Entitled, after: Entitled) -> String {
+    let seats = |of: Entitled| of.seats.map_or("unlimited".to_owned(), |seats| seats.to_string());
+    let what = match (before.standing, after.standing) {
+        (before, after) if before == after => "a booked change took effect".to_owned(),
+        (_, Standing::Active) => "the subscription gives seats again".to_owned(),
+        (_, Standing::Suspended) => "the subscription is suspended".to_owned(),
+        (_, Standing::Stale) => {
+            format!("the subscription was not confirmed for {} days and is stale", tenant.terms.stale_after_days)
+        }
+        (_, Standing::Ended) => "the subscription ended".to_owned(),
+    };
+    format!("{what}: {} seats, before {}", seats(after), seats(before))
+}

@@ -1,0 +1,235 @@
+//! A daemon in this process whose clocks a test moves, asked over a real socket.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use usherd::daemon::clock::{Clock as _, ManualClock};
+use usherd::daemon::events::Next;
+use usherd::daemon::journal::audit::{Span, export};
+use usherd::daemon::journal::storage::Folder;
+use usherd::daemon::{Daemon, Options, StartError};
+use usherd::engine::Now;
+
+/// A running daemon with its files and clocks.
+pub(crate) struct World {
+    daemon: Option<Daemon>,
+    clock: Arc<ManualClock>,
+    folder: tempfile::TempDir,
+}
+
+/// Milliseconds since 1970 of an instant.
+fn ms(at: &str) -> i64 {
+    at.parse::<DateTime<Utc>>().unwrap().timestamp_millis()
+}
+
+impl World {
+    /// Starts at an instant with these tenants.
+    pub(crate) fn start(at: &str, tenants: &[(&str, &str)]) -> Self {
+        Self::start_with("", at, tenants)
+    }
+
+    /// As above, with lines for `usherd.toml` before its `[server]`.
+    pub(crate) fn start_with(main: &str, at: &str, tenants: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
+        let server = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\nstate_dir = \"state\"\n";
+        std::fs::write(folder.path().join("usherd.toml"), format!("{main}\n{server}")).unwrap();
+        let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: ms(at) }));
+        let mut world = World { daemon: None, clock, folder };
+        tenants.iter().for_each(|(id, text)| world.write(id, text));
+        world.boot();
+        world
+    }
+
+    /// Writes a tenant file; nothing happens yet.
+    pub(crate) fn write(&self, id: &str, text: &str) {
+        std::fs::write(self.path().join("tenants.d").join(format!("{id}.toml")), text).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn try_boot(&mut self) -> Result<(), StartError> {
+        let config = self.path().join("usherd.toml");
+        let clock = Arc::clone(&self.clock) as Arc<_>;
+        let daemon = Daemon::start(Options { config, clock, passed: Vec::new(), as_process: false })?;
+        assert!(daemon.wait_ready(Duration::from_secs(30)), "not ready");
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    fn boot(&mut self) {
+        self.try_boot().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub(crate) fn stop(&mut self) {
+        drop(self.daemon.take());
+    }
+
+    /// Stops it, and starts it again at an instant; the monotonic clock begins anew, as after a boot.
+    pub(crate) fn restart_at(&mut self, at: &str) {
+        self.stop();
+        self.clock = Arc::new(ManualClock::new(Now { uptime_ms: 5_000, utc_ms: ms(at) }));
+        self.boot();
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.boot();
+    }
+
+    /// Lets time pass until the wall clock shows an instant, and the control thread has looked at it.
+    pub(crate) fn until(&self, at: &str) {
+        let by = ms(at) - self.clock.now().utc_ms;
+        self.clock.advance(u64::try_from(by).unwrap_or_else(|_| panic!("{at} is over")));
+        self.settled();
+    }
+
+    /// Lets seconds pass.
+    pub(crate) fn after(&self, seconds: u64) {
+        self.clock.advance(seconds * 1_000);
+        self.settled();
+    }
+
+    /// Moves the wall clock alone, seconds, and waits until that was seen.
+    pub(crate) fn step(&self, seconds: i64) {
+        let before = self.clock_steps();
+        self.clock.step_wall(seconds * 1_000);
+        self.wait("the step", || self.clock_steps() > before);
+        self.settled();
+    }
+
+    pub(crate) fn clock_steps(&self) -> u64 {
+        self.app().timeline.lock().steps()
+    }
+
+    fn app(&self) -> &Arc<usherd::daemon::app::App> {
+        self.daemon.as_ref().unwrap().app()
+    }
+
+    /// Waits until every tenant is what it should be, and what was due has ended: both can be seen from outside.
+    fn settled(&self) {
+        let now = self.clock.now();
+        self.wait("the reaper", || self.app().engine.next_deadline().is_none_or(|due| due > now.uptime_ms));
+        self.wait("booked changes", || {
+            let (config, at) = (self.app().config(), self.app().timelines(now));
+            config.tenants.iter().all(|(id, tenant)| {
+                let entitled = tenant.entitled(at);
+                let view = self.app().engine.tenant(now, id);
+                view.is_some_and(|view| (view.standing, view.quota) == (entitled.standing, entitled.seats))
+            })
+        });
+    }
+
+    /// Waits for something that can be seen from outside.
+    pub(crate) fn wait(&self, what: &str, seen: impl Fn() -> bool) {
+        for _ in 0..4_000 {
+            if seen() {
+                return;
+            }
+            #[allow(clippy::disallowed_methods, reason = "what is waited for happens in real time; bounded")]
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("in vain waited for: {what}");
+    }
+
+    /// One request; status and body.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut stream = TcpStream::connect(self.daemon.as_ref().unwrap().address().unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.ask("GET", path, &Value::Null).1
+    }
+
+    /// Asks for a seat of `acme`: the code of the answer, with its detail.
+    pub(crate) fn acquire(&self, subject: &str, session: &str, kind: &str) -> String {
+        let mut body = json!({"tenant": "acme", "subject": subject, "session": session, "kind": kind, "ttl_s": 86_400});
+        if kind == "outbound" || kind == "inbound" {
+            body["kind"] = json!("call");
+            body["direction"] = json!(kind);
+        }
+        let (status, answer) = self.ask("POST", "/v1/acquire", &body);
+        assert_eq!(status, 200, "{answer}");
+        let word = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", word("code"), word("detail")).trim().to_owned()
+    }
+
+    /// `acme` gives a session back.
+    pub(crate) fn release(&self, session: &str) {
+        let (status, answer) = self.ask("POST", "/v1/release", &json!({"tenant": "acme", "session": session}));
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Whether a session of `acme` is live.
+    pub(crate) fn has(&self, session: &str) -> bool {
+        let page = self.get("/v1/tenants/acme/sessions");
+        page["sessions"].as_array().unwrap().iter().any(|row| row["session"] == session)
+    }
+
+    /// `state quota held` of a tenant.
+    pub(crate) fn look(&self, tenant: &str) -> String {
+        let fields = self.get(&format!("/v1/tenants/{tenant}"));
+        format!("{} {} {}", fields["state"].as_str().unwrap(), fields["quota"], fields["held"])
+    }
+
+    /// The lines of the audit trail that contain a text, of all runs, in order.
+    pub(crate) fn audits(&self, text: &str) -> Vec<String> {
+        let storage = Folder::at(&self.path().join("state").join("journal")).unwrap();
+        let mut trail = Vec::new();
+        export(&storage, Span::ALL, &mut trail).unwrap();
+        let trail = String::from_utf8(trail).unwrap();
+        trail.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+    }
+
+    /// The sentences of the events of a type, of this run.
+    pub(crate) fn told(&self, kind: &str) -> Vec<String> {
+        let events = self.app().events.clone();
+        let mut listener = events.subscribe(Some(0), 100).unwrap();
+        let mut told = Vec::new();
+        for _ in 0..1_000 {
+            match listener.take(1_000) {
+                Next::Events(all) => {
+                    let wanted = all.iter().filter(|(_, event)| event.kind.as_str() == kind);
+                    told.extend(wanted.map(|(_, event)| format!("{}: {}", event.tenant, event.message)));
+                }
+                Next::Gap { .. } => {}
+                Next::Nothing => break,
+            }
+        }
+        told
+    }
+
+    /// As above, once there are so many.
+    pub(crate) fn told_all(&self, kind: &str, count: usize) -> Vec<String> {
+        self.wait(&format!("{count} of {kind}"), || self.told(kind).len() >= count);
+        self.told(kind)
+    }
+
+    /// Reads the files again.
+    pub(crate) fn reload(&self, force: bool) -> (u16, Value) {
+        let path = if force { "/v1/admin/reload?force=1" } else { "/v1/admin/reload" };
+        let answer = self.ask("POST", path, &Value::Null);
+        self.settled();
+        answer
+    }
+}
