@@ -10,12 +10,16 @@ use super::failure::{CONFIGURATION, Failure, OK};
 use super::screen::{Format, Screen};
 use super::table::Table;
 use crate::daemon::clock::{Clock, SystemClock};
-use crate::daemon::config::{Config, Problem, Word as _, load, render_problems};
+use crate::daemon::config::{Accounts, Config, Problem, Word as _, load, render_problems};
+use crate::subscription::record::ContractKind;
 
 /// The shipped file: every key with its default and its reason.
 const SHIPPED: &str = include_str!("../../config/usherd.toml");
 const MAIN_FILE: &str = "usherd.toml";
 const NO_CONFIG: &str = "`usherd config init` writes a commented one; --config names another";
+
+/// Said where only the state directory would know.
+const UNCHECKED: &str = "; without the daemon's state directory nobody knows whether a trial is the first of its account";
 
 /// `usherd config`
 #[derive(Clone, Debug, clap::Args)]
@@ -108,21 +112,33 @@ fn main_files(paths: &[PathBuf]) -> Vec<PathBuf> {
     all
 }
 
+/// The configuration, and whether it is known that no trial in it is a second one (J3): that stands in the state
+/// directory. A configuration without trials has none.
+fn load_and_remember(main: &Path) -> Result<(Config, bool), Vec<Problem>> {
+    let config = load(main, wall_clock())?;
+    let from_systemd = std::env::var("STATE_DIRECTORY").ok();
+    let accounts = Accounts::read(&config.state_dir(from_systemd.as_deref())).ok().flatten();
+    let known = accounts.is_some() || config.tenants.values().all(|tenant| tenant.record.kind != ContractKind::Trial);
+    let problems = accounts.map(|accounts| accounts.second_trials(&config)).unwrap_or_default();
+    if problems.is_empty() { Ok((config, known)) } else { Err(problems) }
+}
+
 fn check(mains: &[PathBuf], screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let mut table = Table::new(["file", "line", "column", "key", "message", "help", "severity", "code"]);
     let mut answers = Vec::new();
     let mut code = OK;
     for main in mains {
         let name = main.display().to_string();
-        match load(main, wall_clock()) {
-            Ok(config) => {
+        match load_and_remember(main) {
+            Ok((config, known)) => {
                 answers.push(json!({
                     "config": name, "ok": true, "tenants": config.tenants.len(), "hash": config.hash,
-                    "warnings": config.warnings,
+                    "warnings": config.warnings, "trials_checked": known,
                 }));
                 push_all(&mut table, &config.warnings);
                 if screen.format == Format::Table {
-                    screen.line(&format!("{name}: good, {} tenants", config.tenants.len()))?;
+                    let unchecked = if known { "" } else { UNCHECKED };
+                    screen.line(&format!("{name}: good, {} tenants{unchecked}", config.tenants.len()))?;
                     if !config.warnings.is_empty() {
                         screen.write(&format!("\n{}", render_problems(&config.warnings, screen.colour)))?;
                     }

@@ -16,7 +16,7 @@ const RELOAD_DEADLINE: Duration = Duration::from_secs(120);
 /// `usherd plan`, `usherd reload`
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReloadArgs {
-    /// Also where it drops more tenants or seats than `server.reload_*_dropped_max_percent` allow
+    /// Also where it drops more tenants or seats than `server.reload_*_dropped_max_percent` allow, or grants a second trial
     #[arg(long)]
     force: bool,
 }

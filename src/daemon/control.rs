@@ -195,6 +195,12 @@ impl Control {
         } else if let Err(error) = config::store(&self.state_dir, config) {
             tracing::warn!(%error, "the configuration cannot be kept as the last good one");
         }
+        match config::Accounts::read(&self.state_dir) {
+            Ok(accounts) => self.app.running.remember(accounts.unwrap_or_default()),
+            // It is left for people to look at: what is written next takes its place.
+            Err(why) => tracing::error!(why, "who was on trial or paid is forgotten: a second trial may go unseen"),
+        }
+        reload::note_accounts(&self.app, self.app.now(), &self.state_dir, config);
     }
 
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {

@@ -1,5 +1,6 @@
 //! The one way in which a running daemon takes up a configuration: by verb, signal, HTTP or file watch.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::daemon::app::{App, Knobs};
@@ -24,7 +25,7 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     }
     let done = app.running.reload(&Disk, utc(now), request.force, held, |reload| {
         take_up(app, now, &reload.config);
-        keep(&reload.config);
+        keep(app, now, &reload.config);
     });
     let outcome = done.map(applied);
     tell(app, now, request, &outcome);
@@ -91,10 +92,18 @@ fn newly_ended(app: &App, now: Now, config: &Config, plan: &Plan) -> Vec<Arc<Ten
     planned.chain(removed).filter(|tenant| live(tenant)).cloned().collect()
 }
 
-fn keep(config: &Config) {
+fn keep(app: &App, now: Now, config: &Config) {
     let state = config.state_dir(std::env::var("STATE_DIRECTORY").ok().as_deref());
     if let Err(error) = config::store(&state, config) {
         tracing::warn!(folder = %state.display(), %error, "the last good configuration cannot be kept; a bad file at the next start will stop it");
+    }
+    note_accounts(app, now, &state, config);
+}
+
+/// Remembers who is on trial or paid (J3).
+pub fn note_accounts(app: &App, now: Now, state: &Path, config: &Config) {
+    if let Err(error) = app.running.note_accounts(state, config, utc(now)) {
+        tracing::warn!(folder = %state.display(), %error, "who is on trial or paid cannot be kept; after a restart a second trial may go unseen");
     }
 }
 

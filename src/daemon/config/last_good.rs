@@ -1,7 +1,6 @@
 //! Keeps the files of the last good configuration, and starts with them when the present ones are bad (I21).
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
+use super::accounts::Accounts;
 use super::load::{Config, load_from};
 use super::problem::Problem;
+use super::replace::replace_file;
 use super::settings::state_dir;
 use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory};
 
@@ -59,23 +60,7 @@ pub fn store(state: &Path, config: &Config) -> std::io::Result<()> {
         files.insert(name(path)?, String::from_utf8_lossy(bytes).into_owned());
     }
     let stored = Stored { format: FORMAT, hash: config.hash.clone(), main: name(config.main())?, files };
-    let folder = state.join(FOLDER);
-    let bytes = serde_json::to_vec(&stored)?;
-    std::fs::create_dir_all(&folder)?;
-    let temporary = folder.join(format!("{FILE}.{}.tmp", std::process::id()));
-    let written = write_synced(&temporary, &bytes).and_then(|()| std::fs::rename(&temporary, folder.join(FILE)));
-    if written.is_err() {
-        // The half-written file is of no use to anybody; that it stays is no harm either.
-        let _ = std::fs::remove_file(&temporary);
-        return written;
-    }
-    std::fs::File::open(&folder)?.sync_all()
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    replace_file(&state.join(FOLDER), FILE, &serde_json::to_vec(&stored)?)
 }
 
 /// The last good configuration, as if its files stood where `main` is.
@@ -116,7 +101,15 @@ fn read_back(state: &Path) -> Result<Contents, Box<Problem>> {
 /// Where there is neither: the problems of the files, and those of the last good configuration at the end.
 pub fn load_for_boot(main: &Path, from_systemd: Option<&str>, now: DateTime<Utc>) -> Result<Boot, Vec<Problem>> {
     let mut problems = match load_from(&Disk, main, now) {
-        Ok(config) => return Ok(Boot { config, problems: Vec::new() }),
+        Ok(config) => {
+            // Nobody is there to force a second trial: it is a fault like any other (J3).
+            let accounts = Accounts::read(&config.state_dir(from_systemd)).ok().flatten().unwrap_or_default();
+            let problems = accounts.second_trials(&config);
+            if problems.is_empty() {
+                return Ok(Boot { config, problems });
+            }
+            problems
+        }
         Err(problems) => problems,
     };
     for state in state_dirs(main, from_systemd) {

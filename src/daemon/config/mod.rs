@@ -3,6 +3,7 @@
 //! Reading order: `settings` and `rules` say what there is, `value` and `reader` how they are read and
 //! complained about, `sections` and `tenant` how all are, `load` how a whole configuration is or is not good.
 
+mod accounts;
 mod diff;
 mod last_good;
 mod load;
@@ -11,6 +12,7 @@ mod problem;
 mod reader;
 mod record;
 mod reload;
+mod replace;
 mod rewrite;
 mod rules;
 mod sections;
@@ -22,6 +24,7 @@ mod value;
 mod watch;
 mod words;
 
+pub use accounts::{ACCOUNTS_FILE, Accounts};
 pub use diff::{Diff, Quota, SettingDiff, Shrink, TenantDiff, diff, shrink};
 pub use last_good::{Boot, FOLDER as LAST_GOOD_FOLDER, load_for_boot, recall, store};
 pub use load::{Config, load, load_from};

@@ -1,6 +1,6 @@
 //! The running configuration, and the one way in which it becomes another: parse, validate, diff, swap.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::accounts::Accounts;
 use super::diff::{Diff, Shrink, diff, shrink};
 use super::load::{Config, load_from};
 use super::problem::{Problem, render};
@@ -20,6 +21,7 @@ pub struct Running {
     current: ArcSwap<Config>,
     main: PathBuf,
     turn: Mutex<()>,
+    accounts: Mutex<Accounts>,
 }
 
 /// What came of a reload that was not rejected.
@@ -67,10 +69,23 @@ impl std::fmt::Display for Rejection {
 }
 
 impl Running {
-    /// Starts with a configuration; later ones are read from the same place.
+    /// Starts with a configuration; later ones are read from the same place. Remembers nobody's trials yet.
     pub fn new(config: Config) -> Self {
         let main = config.main().to_owned();
-        Running { current: ArcSwap::from_pointee(config), main, turn: Mutex::new(()) }
+        Running { current: ArcSwap::from_pointee(config), main, turn: Mutex::new(()), accounts: Mutex::default() }
+    }
+
+    /// Starts from what was ever contracted (J3).
+    pub fn remember(&self, accounts: Accounts) {
+        *self.accounts.lock() = accounts;
+    }
+
+    /// Remembers what a configuration that was accepted contracts, in this state directory.
+    ///
+    /// # Errors
+    /// It cannot be written; it is remembered all the same as long as the daemon runs.
+    pub fn note_accounts(&self, state: &Path, config: &Config, now: DateTime<Utc>) -> std::io::Result<()> {
+        self.accounts.lock().note(state, config, now)
     }
 
     /// What is in force.
@@ -91,6 +106,10 @@ impl Running {
     ) -> Result<Reload, Rejection> {
         let old = self.get();
         let new = load_from(files, &self.main, now).map_err(|problems| Rejection::Invalid { problems })?;
+        let again = if force { Vec::new() } else { self.accounts.lock().second_trials(&new) };
+        if !again.is_empty() {
+            return Err(Rejection::Invalid { problems: again });
+        }
         if !force && let Some(shrink) = shrink(&old, &new, now) {
             let file = self.main.display().to_string();
             let problem = Problem::of_file(file, shrink.message.clone()).code(ProblemCode::Shrinks);
