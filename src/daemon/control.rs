@@ -197,8 +197,10 @@ impl Control {
         }
         match config::Accounts::read(&self.state_dir) {
             Ok(accounts) => self.app.running.remember(accounts.unwrap_or_default()),
-            // It is left for people to look at: what is written next takes its place.
-            Err(why) => tracing::error!(why, "who was on trial or paid is forgotten: a second trial may go unseen"),
+            Err(why) => {
+                tracing::error!(why, "who was on trial or paid is forgotten, the file is set aside: a second trial may go unseen");
+                config::Accounts::set_aside(&self.state_dir);
+            }
         }
         reload::note_accounts(&self.app, self.app.now(), &self.state_dir, config);
     }

@@ -201,13 +201,22 @@ impl Turn<'_> {
             if after.standing == Standing::Ended {
                 self.end(tenant);
             }
-        } else if after.standing == Standing::Ended
-            && let Some(until) = self.app.marks.drained_until_utc_ms(&tenant.id)
-            && ends_at(&tenant.record, &tenant.terms).is_some_and(|end| end.timestamp_millis() <= until)
-        {
+        } else if after.standing == Standing::Ended {
+            self.go_on_draining(tenant);
+        }
+    }
+
+    /// A tenant had ended before the stop: its clients have the rest of their time. Where nobody was told, because
+    /// the files were changed while the daemon was stopped, they have the whole.
+    fn go_on_draining(&mut self, tenant: &Tenant) {
+        let end = ends_at(&tenant.record, &tenant.terms).map_or(i64::MAX, |end| end.timestamp_millis());
+        let told = self.app.marks.drained_until_utc_ms(&tenant.id).filter(|until| *until >= end);
+        if let Some(until) = told {
             let drain_ms = i64::from(tenant.rules.policy.end_drain_s) * 1_000;
             let left_ms = until.saturating_sub(self.now.utc_ms).clamp(0, drain_ms);
             self.app.engine.drain_by(&tenant.id, self.now.uptime_ms + left_ms.unsigned_abs());
+        } else if self.app.engine.tenant(self.now, &tenant.id).is_some_and(|view| view.sessions > 0) {
+            self.end(tenant);
         }
     }
 

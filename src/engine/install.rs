@@ -117,7 +117,7 @@ impl Engine {
         let Some(slot) = world.tenants.get(tenant) else { return };
         let drain_at = &slot.tenant.hot.drain_at;
         if drain_at.load(Ordering::Acquire) != NEVER {
-            drain_at.fetch_min(uptime_ms, Ordering::AcqRel);
+            lower(drain_at, uptime_ms);
             slot.tenant.due_at(uptime_ms);
         }
     }

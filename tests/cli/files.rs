@@ -45,6 +45,28 @@ fn a_warning_is_told_and_the_configuration_good() {
 }
 
 #[test]
+fn a_second_trial_is_seen_where_the_state_directory_is_t091() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("state")).unwrap();
+    let (config, accounts) = (dir.path().join("usherd.toml"), dir.path().join("state/accounts.json"));
+    let tenant = "[[tenant]]\nid = \"acme\"\nkind = \"trial\"\nstart = \"2026-11-20T10:00:00\"\n";
+    std::fs::write(&config, format!("tenants_dir = \"\"\n[server]\nstate_dir = \"state\"\n{tenant}")).unwrap();
+    let config = config.to_str().unwrap();
+    let (out, _) = run(&["config", "check", config], 0);
+    assert!(out.contains("nobody knows whether a trial is the first"), "{out}");
+    let remember = |start: &str| {
+        let text = format!("{{\"format\":1,\"tenants\":{{\"acme\":{{\"trial\":\"{start}\"}}}}}}");
+        std::fs::write(&accounts, text).unwrap();
+    };
+    remember("2026-11-20T10:00:00");
+    let (out, _) = run(&["config", "check", config], 0);
+    assert!(!out.contains("nobody knows"), "{out}");
+    remember("2026-01-20T10:00:00");
+    let (out, _) = run(&["config", "check", config], 78);
+    assert!(out.contains("is set to trial again, but its trial started at 2026-01-20T10:00:00"), "{out}");
+}
+
+#[test]
 fn a_new_configuration_is_good_and_not_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etc/usherd.toml");

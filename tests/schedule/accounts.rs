@@ -62,6 +62,7 @@ fn a_damaged_memory_stops_nobody() {
     assert!(std::fs::read_to_string(&file).unwrap().contains("2026-11-20T12:00:00"));
     std::fs::write(&file, "{").unwrap();
     world.restart();
+    assert_eq!(std::fs::read_to_string(world.path().join("state/accounts.json.damaged")).unwrap(), "{");
     world.write("acme", &trial("2026-11-22T12:00:00"));
     rejected(&world);
 }

@@ -35,6 +35,7 @@ fn a_year_ahead_and_back_ends_nobody_t110() {
     check("trusted again");
     assert_eq!(world.get("/v1/overview")["time"]["wall_clock_trusted"], json!(true));
     assert_eq!(world.get("/v1/overview")["time"]["clock_steps"], json!(2));
+    assert_eq!(world.series("usherd_clock_steps_total"), Some(2.0));
     assert!(world.told("subscription").is_empty() && world.told("reminder").is_empty(), "nothing happened to anybody");
     let told = world.told_all("clock_step", 3);
     let stepped = told.iter().filter(|told| told.contains("the wall clock stepped by ")).count();

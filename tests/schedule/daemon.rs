@@ -141,6 +141,18 @@ impl World {
 
     /// One request; status and body.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let (status, text) = self.send(method, path, body);
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// The value of a series, as it is exposed.
+    pub(crate) fn series(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.send("GET", "/metrics", &Value::Null);
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let mut stream = TcpStream::connect(self.daemon.as_ref().unwrap().address().unwrap()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -154,7 +166,7 @@ impl World {
         stream.read_to_string(&mut answer).unwrap();
         let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+        (status, body.to_owned())
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -109,6 +109,28 @@ fn the_second_before_the_end_of_a_trial_still_gives_seats_t089() {
 }
 
 #[test]
+fn an_end_that_was_written_while_the_daemon_was_stopped_gives_the_whole_time_once() {
+    let mut world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(""))]);
+    assert_eq!(world.acquire("anna", "c1", "outbound"), "allow.new");
+    assert_eq!(world.acquire("bob", "d1", "desktop"), "allow.new");
+    assert_eq!(world.acquire("cara", "m1", "mobile"), "allow.new");
+    world.stop();
+    world.write("acme", &paid("cancel_at = \"2026-11-22T11:00:00Z\"\n"));
+    world.restart_at("2026-11-22T12:10:00Z");
+    confirm(&world);
+    assert!(!world.has("m1"));
+    let told = world.told("subscription");
+    assert!(told.len() == 1 && told[0].contains("closed within 900 s"), "{told:?}");
+    world.restart_at("2026-11-22T12:20:00Z");
+    confirm(&world);
+    assert!(world.told("subscription").is_empty());
+    world.until("2026-11-22T12:24:59Z");
+    assert!(world.has("d1"));
+    world.until("2026-11-22T12:25:00Z");
+    assert!(!world.has("d1") && world.has("c1"));
+}
+
+#[test]
 fn an_end_by_reload_tells_the_same_and_switching_off_is_asked_for() {
     let off = "cancel_at = \"2026-11-22T11:00:00Z\"\n[policy]\nafter_end = \"off\"\nend_drain_s = 60\n";
     let world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(""))]);

@@ -69,8 +69,13 @@ fn more_seats_serve_the_very_next_request() {
         world.get("/v1/overview")["next_change"],
         json!({"tenant": "acme", "at": "2026-11-30T23:00:00Z", "seats": 2, "state": "active"})
     );
+    let series = |name: &str| world.series(&format!("usherd_{name}"));
+    assert_eq!(series("scheduled_changes{change=\"increase\"}"), Some(1.0));
+    assert_eq!(series("scheduled_change_next_timestamp_seconds{change=\"increase\"}"), Some(1_796_079_600.0));
+    assert_eq!(series("tenant_scheduled_seats_quota{tenant=\"acme\"}"), Some(2.0));
     world.until("2026-11-30T23:00:00Z");
     assert_eq!(world.acquire("bob", "c2", "outbound"), "allow.new");
+    assert_eq!(series("scheduled_changes{change=\"increase\"}"), Some(0.0));
     let overview = world.get("/v1/overview");
     assert_eq!(overview["next_change"], json!(null));
     assert_eq!((&overview["time"]["zone"], &overview["time"]["clock_steps"]), (&json!("Europe/Berlin"), &json!(0)));

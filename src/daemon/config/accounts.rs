@@ -67,6 +67,12 @@ impl Accounts {
         }
     }
 
+    /// Leaves a file that cannot be read for people to look at, beside the one that is written next.
+    pub fn set_aside(state: &Path) {
+        // Where even that fails the next one takes its place: it was of no use to anybody here.
+        let _ = std::fs::rename(state.join(ACCOUNTS_FILE), state.join(format!("{ACCOUNTS_FILE}.damaged")));
+    }
+
     /// Every tenant of a configuration that would have a second trial.
     pub fn second_trials(&self, config: &Config) -> Vec<Problem> {
         config.tenants.values().filter_map(|tenant| self.second_trial(tenant)).take(PROBLEMS_MAX).collect()
