@@ -107,12 +107,12 @@ impl Control {
         // Before recovery, and before anybody is told that it is ready: a signal that comes early waits.
         let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");
-        let (committer, now, stopped_utc_ms) = self.recover()?;
+        let (committer, now) = self.recover()?;
         let app = Arc::clone(&self.app);
         let config = app.config();
         self.first_good(&config);
         let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
-        schedule.begin(now, stopped_utc_ms);
+        schedule.begin(now);
         let mut control = Loop {
             schedule,
             writer: committer.writer(),
@@ -145,9 +145,9 @@ impl Control {
         Ok(())
     }
 
-    /// Reads the journal, installs the configuration and puts the sessions back (G10). Also answers at which
-    /// instant, and when the journal was written last, milliseconds since 1970 UTC.
-    fn recover(&self) -> Result<(Arc<Committer<Journal>>, Now, i64), JournalError> {
+    /// Reads the journal, installs the configuration and puts the sessions back (G10), as of the instant
+    /// that it answers.
+    fn recover(&self) -> Result<(Arc<Committer<Journal>>, Now), JournalError> {
         let app = &self.app;
         let config = app.config();
         let recovered = self.journal.replay(Shard::ALL)?;
@@ -185,7 +185,7 @@ impl Control {
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
-        Ok((committer, now, recovered.last_utc_ms))
+        Ok((committer, now))
     }
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.

@@ -12,6 +12,7 @@ use crate::subscription::reminder::Reminder;
 const KEPT_S: u64 = 400 * 86_400;
 const REMINDED: &str = "reminded/";
 const DRAIN: &str = "drain/";
+const SETTLED: &str = "schedule/settled";
 
 /// The marks in force.
 #[derive(Debug, Default)]
@@ -48,6 +49,16 @@ impl Marks {
     /// Until when they are closed, as was noted last.
     pub fn drained_until_utc_ms(&self, tenant: &str) -> Option<i64> {
         self.0.lock().get(&drain_key(tenant)).map(|until| until.saturating_mul(1_000).cast_signed())
+    }
+
+    /// Notes up to when every booked change was applied and told, milliseconds since 1970 UTC (I24).
+    pub fn settled(&self, utc_ms: i64, group: &mut Group) {
+        self.raise(SETTLED.into(), u64::try_from(utc_ms).unwrap_or(0), group);
+    }
+
+    /// Up to when that was so; `None` where it is not known.
+    pub fn settled_until_utc_ms(&self) -> Option<i64> {
+        self.0.lock().get(SETTLED).map(|until| until.cast_signed())
     }
 
     /// First in memory, then in the group: so a snapshot that begins between the two has it.

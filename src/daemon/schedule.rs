@@ -54,11 +54,12 @@ impl Schedule {
         std::mem::take(&mut self.plans_changed)
     }
 
-    /// After a recovery: tells what became due since the last record of the journal, which is in force already
-    /// (H6), and goes on with the drains that were under way.
-    pub(super) fn begin(&mut self, now: Now, stopped_utc_ms: i64) {
-        let stopped = utc(Now { utc_ms: stopped_utc_ms, ..now });
-        if stopped_utc_ms > 0 && stopped_utc_ms < now.utc_ms {
+    /// After a recovery: tells what became due since all was applied and told, which is in force already (H6), and
+    /// goes on with the drains that were under way.
+    pub(super) fn begin(&mut self, now: Now) {
+        let until = self.app.marks.settled_until_utc_ms().filter(|until| *until < now.utc_ms);
+        if let Some(until) = until {
+            let stopped = utc(Now { utc_ms: until, ..now });
             for batch in self.all().chunks(BATCH_MAX) {
                 self.turn(now, |turn| batch.iter().for_each(|tenant| turn.catch_up(tenant, stopped)));
             }
@@ -82,6 +83,7 @@ impl Schedule {
             Seen::Nothing => {}
         }
         let config = self.app.config();
+        let was_due = self.next_utc_ms().is_some_and(|at| at <= now.utc_ms);
         while self.next_utc_ms().is_some_and(|at| at <= now.utc_ms) {
             let due = std::iter::from_fn(|| match self.due.first() {
                 Some((at, _)) if *at <= now.utc_ms => self.due.pop_first(),
@@ -90,6 +92,9 @@ impl Schedule {
             let due: Vec<_> = due.take(BATCH_MAX).filter_map(|(_, id)| config.tenants.get(&id).cloned()).collect();
             self.settle(&due, now);
         }
+        if was_due {
+            self.note_settled(now);
+        }
     }
 
     /// Puts every tenant to what its record says now, and finds out what is due next.
@@ -97,6 +102,14 @@ impl Schedule {
         self.due.clear();
         for batch in self.all().chunks(BATCH_MAX) {
             self.settle(batch, now);
+        }
+        self.note_settled(now);
+    }
+
+    /// Up to now all is told, also after a restart; not by a clock that nobody trusts.
+    fn note_settled(&self, now: Now) {
+        if self.app.timelines(now).old.is_none() {
+            self.turn(now, |turn| turn.app.marks.settled(now.utc_ms, turn.group));
         }
     }
 
@@ -192,7 +205,7 @@ impl Turn<'_> {
         }
     }
 
-    /// What happened to a tenant since the last record of the journal.
+    /// What happened to a tenant since all was told.
     fn catch_up(&mut self, tenant: &Tenant, stopped: DateTime<Utc>) {
         let (before, after) = (tenant.entitled(stopped), tenant.entitled(utc(self.now)));
         if before != after {
