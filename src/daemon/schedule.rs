@@ -83,33 +83,24 @@ impl Schedule {
             Seen::Nothing => {}
         }
         let config = self.app.config();
-        let was_due = self.next_utc_ms().is_some_and(|at| at <= now.utc_ms);
         while self.next_utc_ms().is_some_and(|at| at <= now.utc_ms) {
             let due = std::iter::from_fn(|| match self.due.first() {
                 Some((at, _)) if *at <= now.utc_ms => self.due.pop_first(),
                 _ => None,
             });
             let due: Vec<_> = due.take(BATCH_MAX).filter_map(|(_, id)| config.tenants.get(&id).cloned()).collect();
-            self.settle(&due, now);
-        }
-        if was_due {
-            self.note_settled(now);
+            let last = self.next_utc_ms().is_none_or(|at| at > now.utc_ms);
+            self.settle(&due, now, last);
         }
     }
 
     /// Puts every tenant to what its record says now, and finds out what is due next.
     pub(super) fn refresh(&mut self, now: Now) {
         self.due.clear();
-        for batch in self.all().chunks(BATCH_MAX) {
-            self.settle(batch, now);
-        }
-        self.note_settled(now);
-    }
-
-    /// Up to now all is told, also after a restart; not by a clock that nobody trusts.
-    fn note_settled(&self, now: Now) {
-        if self.app.timelines(now).old.is_none() {
-            self.turn(now, |turn| turn.app.marks.settled(now.utc_ms, turn.group));
+        let all = self.all();
+        let mut batches = all.chunks(BATCH_MAX).peekable();
+        while let Some(batch) = batches.next() {
+            self.settle(batch, now, batches.peek().is_none());
         }
     }
 
@@ -117,7 +108,8 @@ impl Schedule {
         self.app.config().tenants.values().cloned().collect()
     }
 
-    fn settle(&mut self, tenants: &[Arc<Tenant>], now: Now) {
+    /// `last`: with these tenants all that is due is applied and told.
+    fn settle(&mut self, tenants: &[Arc<Tenant>], now: Now, last: bool) {
         let at = self.app.timelines(now);
         let changed = self.turn(now, |turn| {
             let mut changed = false;
@@ -127,6 +119,9 @@ impl Schedule {
                 if at.old.is_none() {
                     turn.remind(tenant, at.wall);
                 }
+            }
+            if last && at.old.is_none() {
+                turn.app.marks.settled(now.utc_ms, turn.group);
             }
             changed
         });

@@ -27,18 +27,27 @@ fn ms(at: &str) -> i64 {
     at.parse::<DateTime<Utc>>().unwrap().timestamp_millis()
 }
 
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 impl World {
     /// Starts at an instant with these tenants.
     pub(crate) fn start(at: &str, tenants: &[(&str, &str)]) -> Self {
-        Self::start_with("", at, tenants)
-    }
-
-    /// As above, with lines for `usherd.toml` before its `[server]`.
-    pub(crate) fn start_with(main: &str, at: &str, tenants: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
         let server = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\nstate_dir = \"state\"\n";
-        std::fs::write(folder.path().join("usherd.toml"), format!("{main}\n{server}")).unwrap();
+        std::fs::write(folder.path().join("usherd.toml"), server).unwrap();
         let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: ms(at) }));
         let mut world = World { daemon: None, clock, folder };
         tenants.iter().for_each(|(id, text)| world.write(id, text));
@@ -77,6 +86,15 @@ impl World {
         self.stop();
         self.clock = Arc::new(ManualClock::new(Now { uptime_ms: 5_000, utc_ms: ms(at) }));
         self.boot();
+    }
+
+    /// Goes on, at an instant, with the files as they are now on the disk: what a kill leaves.
+    pub(crate) fn crash_at(&mut self, at: &str) {
+        let left = tempfile::tempdir().unwrap();
+        copy(self.path(), left.path());
+        self.stop();
+        self.folder = left;
+        self.restart_at(at);
     }
 
     pub(crate) fn restart(&mut self) {

@@ -110,6 +110,25 @@ fn a_reduction_that_was_due_while_the_daemon_was_stopped_holds_from_the_first_de
 }
 
 #[test]
+fn a_kill_on_either_side_of_a_change_tells_it_once() {
+    let change = "cancel_at = \"2026-12-15\"\n[[change]]\neffective_at = \"2026-12-01\"\nseats = 10\n";
+    for before in [true, false] {
+        let mut world = World::start("2026-11-30T22:00:00Z", &[("acme", &paid(16, change))]);
+        assert_eq!(world.told_all("reminder", 1).len(), 1);
+        if !before {
+            world.until("2026-11-30T23:00:00Z");
+            assert_eq!(world.told_all("subscription", 1).len(), 1);
+        }
+        world.crash_at("2026-11-30T23:00:01Z");
+        assert_eq!(world.look("acme"), "pending_cancel 10 0");
+        assert_eq!((world.told("subscription").len(), world.told("reminder").len()), (usize::from(before), 0));
+        world.stop();
+        assert_eq!(world.audits("a booked change took effect").len(), 1);
+        assert_eq!(world.audits("cannot be restored afterwards").len(), 1);
+    }
+}
+
+#[test]
 fn a_suspended_tenant_keeps_what_runs_and_resumes_with_everything_t082() {
     let world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, ""))]);
     assert_eq!(world.acquire("anna", "d1", "desktop"), "allow.new");
