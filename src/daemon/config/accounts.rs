@@ -12,6 +12,7 @@ use super::replace::replace_file;
 use super::source::{Disk, Files as _};
 use super::tenant::Tenant;
 use super::value::rfc3339;
+use super::words::ProblemCode;
 use crate::subscription::record::ContractKind;
 
 /// The file in the state directory.
@@ -90,7 +91,7 @@ impl Accounts {
         };
         let message = format!("tenant `{}` is set to trial again, but {former}: there is one trial per account", tenant.id);
         let help = "write kind = \"paid\", or the former start; a reload with --force grants another trial";
-        let mut problem = Problem::of_file(&tenant.source, message).help(help);
+        let mut problem = Problem::of_file(&tenant.source, message).code(ProblemCode::TrialUsed).help(help);
         (problem.line, problem.key_path) = (tenant.line, "kind".to_owned());
         Some(problem)
     }

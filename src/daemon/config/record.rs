@@ -1,6 +1,6 @@
 //! Reads the keys of a subscription: contract, booked changes, add-ons, requests (J1).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 
 use super::reader::Table;
@@ -27,15 +27,14 @@ pub(super) fn read_record(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, 
         table.missing(cx, "kind", "allowed: `trial`, `paid` or `nfr`");
     }
     let start = table.civil(cx, "start");
-    let frame = Frame { zone, start: start.map(|start| civil::instant(zone, start, Edge::Start)) };
     if kind == ContractKind::Trial && !table.has("start") {
         table.missing(cx, "start", "a trial ends so many days after its start: write start = \"2026-11-22T10:00:00\"");
     }
     let mut term_months = rules.policy.term_months;
     table.int(cx, "term_months", 0..=120, &mut term_months);
     let seats = read_seats(cx, table, kind, settings);
-    let changes = read_changes(cx, table, frame, seats.unwrap_or(u32::MAX));
-    let addons = read_addons(cx, table, frame);
+    let changes = read_changes(cx, table, zone, seats.unwrap_or(u32::MAX));
+    let addons = read_addons(cx, table, zone);
     let (mut suspended, mut price_protected, mut cancel_by) = (false, false, Actor::Customer);
     table.flag(cx, "suspended", &mut suspended);
     table.flag(cx, "price_protected", &mut price_protected);
@@ -47,7 +46,7 @@ pub(super) fn read_record(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, 
         seats,
         changes,
         addons,
-        cancel_at: read_end(cx, table, frame),
+        cancel_at: read_end(cx, table, zone, start),
         cancel_by,
         price_protected,
         action_since: table.instant(cx, "action_since", zone, Edge::Start),
@@ -89,7 +88,7 @@ fn read_seats(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, kind: ContractKind, se
     }
 }
 
-fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame, base: u32) -> Vec<Change> {
+fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, base: u32) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     for mut entry in table.tables(cx, "change", CHANGES_MAX) {
         for (key, help) in [("effective_at", CHANGE_HELP), ("seats", "write the seats from then on, 0 to 1000000")] {
@@ -101,11 +100,10 @@ fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame, base: 
         // H3: of two equal clock readings, fewer seats begin with the later, more with the earlier.
         let before = changes.last().map_or(base, |change| change.seats);
         let edge = if seats.is_some_and(|seats| seats < before) { Edge::End } else { Edge::Start };
-        let at = entry.instant(cx, "effective_at", frame.zone, edge);
+        let at = entry.instant(cx, "effective_at", zone, edge);
         let mut by = Actor::Customer;
         entry.word(cx, "by", &mut by);
         if let (Some(effective_at), Some(item)) = (at, entry.item("effective_at")) {
-            check_started(cx, &item, frame, effective_at);
             check_ascending(cx, &item, changes.last(), effective_at);
             changes.push(Change { effective_at, seats: seats.unwrap_or(0), by });
         }
@@ -114,27 +112,16 @@ fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame, base: 
     changes
 }
 
-/// What the instants of a record are read against.
-#[derive(Clone, Copy)]
-struct Frame {
-    zone: Tz,
-    /// The start of the contract.
-    start: Option<DateTime<Utc>>,
-}
-
-fn read_end(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame) -> Option<DateTime<Utc>> {
-    let at = table.instant(cx, "cancel_at", frame.zone, Edge::End)?;
-    if let Some(item) = table.item("cancel_at") {
-        check_started(cx, &item, frame, at);
+/// The end of the subscription. What changed or ended before a start that moved, as with an upgrade of a trial,
+/// is history and may stay.
+fn read_end(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, start: Option<NaiveDateTime>) -> Option<DateTime<Utc>> {
+    let at = table.instant(cx, "cancel_at", zone, Edge::End)?;
+    let start = start.map(|start| civil::instant(zone, start, Edge::Start));
+    if let (Some(item), Some(start)) = (table.item("cancel_at"), start.filter(|start| at < *start)) {
+        let message = format!("`{}` is before the start: {} and {}", item.key_path, rfc3339(at), rfc3339(start));
+        item.wrong_as(cx, ProblemCode::EndBeforeStart, message, "nothing ends before its start: mend one of the two");
     }
     Some(at)
-}
-
-fn check_started(cx: &mut Cx<'_>, item: &Item<'_, '_>, frame: Frame, at: DateTime<Utc>) {
-    let Some(start) = frame.start.filter(|start| at < *start) else { return };
-    let message = format!("`{}` is before the start: {} and {}", item.key_path, rfc3339(at), rfc3339(start));
-    let help = "nothing of a contract changes or ends before its start: mend one of the two";
-    item.wrong_as(cx, ProblemCode::EndBeforeStart, message, help);
 }
 
 fn check_ascending(cx: &mut Cx<'_>, item: &Item<'_, '_>, before: Option<&Change>, at: DateTime<Utc>) {
@@ -150,7 +137,7 @@ fn check_ascending(cx: &mut Cx<'_>, item: &Item<'_, '_>, before: Option<&Change>
     }
 }
 
-fn read_addons(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame) -> Vec<Addon> {
+fn read_addons(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz) -> Vec<Addon> {
     let mut addons: Vec<Addon> = Vec::new();
     for mut entry in table.tables(cx, "addon", ADDONS_MAX) {
         let id = entry.text_opt(cx, "id");
@@ -163,8 +150,8 @@ fn read_addons(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, frame: Frame) -> Vec<
             entry.missing(cx, "seats", "write 0 to 1000000, or what it adds instead: numbers, channels, endpoints");
         }
         let seats = seats.unwrap_or(0);
-        let changes = read_changes(cx, &mut entry, frame, seats);
-        let cancel_at = read_end(cx, &mut entry, frame);
+        let changes = read_changes(cx, &mut entry, zone, seats);
+        let cancel_at = entry.instant(cx, "cancel_at", zone, Edge::End);
         let mut cancel_by = Actor::Customer;
         entry.word(cx, "cancel_by", &mut cancel_by);
         if let Some((id, item)) = id {

@@ -191,8 +191,10 @@ words! {
         NotADate = "not_a_date",
         /// A date before 1970 or after 2999.
         OutOfEra = "out_of_era",
-        /// A change or an end before the start of its contract.
+        /// An end before the start of its contract.
         EndBeforeStart = "end_before_start",
+        /// A trial of an account that had one, or was paid.
+        TrialUsed = "trial_used",
         /// A change that is earlier than the one before it.
         NotAscending = "not_ascending",
         /// Two changes at one instant.
