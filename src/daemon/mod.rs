@@ -22,6 +22,7 @@ mod signals;
 pub mod sockets;
 pub mod start;
 pub mod subscriptions;
+pub mod sync;
 pub mod text;
 pub mod timeline;
 

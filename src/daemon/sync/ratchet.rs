@@ -1,0 +1,48 @@
+//! The highest serial seen of each key: what makes an old bundle stay old (I23).
+
+use std::collections::BTreeMap;
+
+use super::envelope::{Bundle, Hash};
+
+/// The highest bundle of a key that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its serial.
+    pub serial: u64,
+    /// SHA-256 of its payload; `None` where only the journal remembers it.
+    pub sha256: Option<Hash>,
+}
+
+/// What was taken so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ratchet {
+    /// By key id.
+    pub keys: BTreeMap<String, Seen>,
+    /// SHA-256 of the payload that was taken last, of whatever key.
+    pub last: Option<Hash>,
+}
+
+impl Ratchet {
+    /// What it is when a bundle was taken.
+    #[must_use]
+    pub fn taken(&self, bundle: &Bundle) -> Self {
+        let mut next = self.clone();
+        next.keys.insert(bundle.key.clone(), Seen { serial: bundle.serial, sha256: Some(bundle.sha256) });
+        next.last = Some(bundle.sha256);
+        next
+    }
+
+    /// Takes a serial that somebody else remembers; the highest counts.
+    pub fn raise(&mut self, key: &str, serial: u64) {
+        let seen = self.keys.entry(key.to_owned()).or_insert(Seen { serial, sha256: None });
+        if serial > seen.serial {
+            *seen = Seen { serial, sha256: None };
+        }
+    }
+
+    /// Whether a bundle is the highest of its key.
+    pub fn is_at(&self, bundle: &Bundle) -> bool {
+        let seen = self.keys.get(&bundle.key);
+        seen.is_some_and(|seen| seen.serial == bundle.serial && seen.sha256 == Some(bundle.sha256))
+    }
+}
