@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use usherd::daemon::metrics::{
     Band, BuildInfo, CONTENT_TYPE, ChangeKind, ConfigState, EventStats, HistogramStats, JournalStats, Metrics,
-    ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, TenantExport,
-    TenantMode,
+    ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, SyncResult,
+    TenantExport, TenantMode,
 };
 use usherd::engine::{
     Acquire, Code, Detail, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Reason, Release, Standing,
@@ -44,6 +44,8 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_config_last_reload_success_timestamp_seconds", "gauge"),
     ("usherd_config_hash", "gauge"),
     ("usherd_config_reloads_total", "counter"),
+    ("usherd_sync_runs_total", "counter"),
+    ("usherd_sync_last_success_timestamp_seconds", "gauge"),
     ("usherd_scheduled_changes", "gauge"),
     ("usherd_scheduled_change_next_timestamp_seconds", "gauge"),
     ("usherd_clock_steps_total", "counter"),
@@ -339,7 +341,7 @@ fn label_values_come_from_closed_sets() {
         ("reason", words(Reason::ALL, Reason::as_str)),
         ("route", words(Route::ALL, Route::as_str)),
         ("trigger", words(ReloadTrigger::ALL, ReloadTrigger::as_str)),
-        ("result", words(ReloadResult::ALL, ReloadResult::as_str)),
+        ("result", [words(ReloadResult::ALL, ReloadResult::as_str), words(SyncResult::ALL, SyncResult::as_str)].concat()),
         ("change", words(ChangeKind::ALL, ChangeKind::as_str)),
         ("method", vec!["GET", "HEAD", "POST", "PUT", "DELETE", "other"]),
     ]);

@@ -1,7 +1,7 @@
 //! Thousands of broken configurations against a running one: each is applied as a whole or not at all.
 //!
 //! `USHERD_SEED=n` replays a run, `USHERD_ROUNDS=n` makes it longer.
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test that cannot go on fails; a seed must be seen
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // a test that cannot go on fails; a seed must be seen
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -244,6 +244,7 @@ fn a_mutated_configuration_is_applied_as_a_whole_or_not_at_all() {
                 match &rejection {
                     Rejection::Invalid { .. } => invalid += 1,
                     Rejection::Shrinks { .. } => shrinks += 1,
+                    Rejection::NotKept { .. } => panic!("nothing is kept here: {rejection}"),
                 }
                 assert!(Arc::ptr_eq(&before, &after) && installed == 0, "round {round}");
                 assert_eq!(shown, picture(&after));

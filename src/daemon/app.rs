@@ -23,6 +23,8 @@ use crate::daemon::log::LogControl;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::reload_request::Request as ReloadRequest;
+use crate::daemon::sync::keeper::Keeper;
+use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::Timeline;
 use crate::engine::{Engine, Name, Now, TenantView};
@@ -67,6 +69,10 @@ pub struct App {
     pub boot: u32,
     /// Runtimes that decide.
     pub workers: usize,
+    /// What is held of the publisher of tenant records.
+    pub keeper: Keeper,
+    /// How pulling them went.
+    pub sync_status: SyncStatus,
     pub(super) running: Running,
     pub(super) state: Mutex<ConfigState>,
     pub(super) committer: OnceLock<Arc<Committer<Journal>>>,

@@ -168,6 +168,10 @@ impl Control {
             tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
             *app.damage.lock() = Some(format!("the journal was damaged, sessions are learned again from the nodes: {why}"));
         }
+        let forgotten = app.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
+        if !forgotten.is_empty() {
+            tracing::error!(?forgotten, "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused");
+        }
         if lost > 0 {
             tracing::error!(lost, "sessions beyond sessions_max were not restored");
         }
@@ -215,11 +219,12 @@ impl Control {
                 actor: "file watch".to_owned(),
                 note: None,
                 reply: None,
+                sync: None,
             };
             // A full queue holds reloads enough that read the same files.
             let _ = reloads.try_send(request);
         };
-        match config::Watch::start(config.main(), config.hash.clone(), config::SETTLE, changed) {
+        match config::Watch::start(config.main(), config.contents.hash_on_disk(), config::SETTLE, changed) {
             Ok(watch) => Some(watch),
             Err(error) => {
                 tracing::warn!(%error, "the configuration files are not watched; reload by verb, signal or HTTP");
@@ -455,7 +460,8 @@ impl Loop {
 }
 
 fn by_signal() -> Request {
-    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor: "SIGHUP".to_owned(), note: None, reply: None }
+    let actor = "SIGHUP".to_owned();
+    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor, note: None, reply: None, sync: None }
 }
 
 async fn tick(interval: &mut Option<tokio::time::Interval>) {

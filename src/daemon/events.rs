@@ -40,6 +40,8 @@ pub enum EventType {
     ClockStep,
     /// The journal became degraded or whole again.
     Journal,
+    /// Records were pulled, or could not be any more.
+    Sync,
 }
 
 impl EventType {
@@ -55,6 +57,7 @@ impl EventType {
         EventType::Reminder,
         EventType::ClockStep,
         EventType::Journal,
+        EventType::Sync,
     ];
 
     /// The word on the wire.
@@ -70,6 +73,7 @@ impl EventType {
             EventType::Reminder => "reminder",
             EventType::ClockStep => "clock_step",
             EventType::Journal => "journal",
+            EventType::Sync => "sync",
         }
     }
 

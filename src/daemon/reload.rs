@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::daemon::app::{App, Knobs};
-use crate::daemon::config::{self, Config, Disk, Problem, Reload, Tenant, TenantSeries, Word as _};
+use crate::daemon::config::{self, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
 use crate::daemon::recorder::Recorder;
-use crate::daemon::reload_request::{Applied, Outcome, Request};
+use crate::daemon::reload_request::{Applied, Outcome, Request, SyncStep};
 use crate::daemon::schedule::Turn;
+use crate::daemon::sync::keeper::{DiskAndRecords, Pulled};
 use crate::daemon::text::utc;
 use crate::engine::plan::Plan;
 use crate::engine::{Name, Now, Standing};
@@ -20,14 +21,25 @@ use crate::engine::{Name, Now, Standing};
 pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
     if request.dry_run {
-        let plan = app.running.plan(&Disk, utc(now), request.force, held)?;
+        let plan = app.running.plan(&app.keeper.files(), utc(now), request.force, held)?;
         return Ok(applied(plan));
     }
-    let done = app.running.reload(&Disk, utc(now), request.force, held, |reload| {
+    let pulled = match &request.sync {
+        Some(SyncStep::Confirm { etag }) => return Ok(confirm(app, now, etag.as_deref())),
+        Some(SyncStep::Take(pulled)) => Some(pulled),
+        None => None,
+    };
+    let files = pulled.map_or_else(|| app.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, utc(now)));
+    let remember = || pulled.map_or(Ok(()), |pulled| remember(app, now, pulled));
+    let done = app.running.reload_kept(&files, utc(now), request.force, held, remember, |reload: &Reload| {
         take_up(app, now, &reload.config);
         keep(app, now, &reload.config);
     });
     let outcome = done.map(applied);
+    if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
+        // The same records under a new serial: what is in force is confirmed by it.
+        app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
+    }
     tell(app, now, request, &outcome);
     outcome
 }
@@ -41,6 +53,37 @@ fn applied(reload: Reload) -> Applied {
 pub fn log_warnings(warnings: &[Problem]) {
     for warning in warnings {
         tracing::warn!(code = warning.code.as_str(), help = warning.help, "configuration: {warning}");
+    }
+}
+
+/// Stores a bundle before it is in force; its serial goes into the journal too, which outlives a lost file.
+fn remember(app: &App, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
+    let mark = |key: &str, serial: u64| {
+        if let Some(writer) = app.writer() {
+            drop(writer.record(now.utc_ms, |group| group.mark(key, serial)).1);
+        }
+    };
+    app.keeper.keep(pulled, utc(now), mark).map_err(|why| {
+        let help = "make room in the state directory, and let this user write it";
+        Rejection::NotKept { problems: vec![Problem::of_file("sync", why).help(help)] }
+    })
+}
+
+/// The publisher stands by what is held: nothing is read anew, only what is stale comes back (J7).
+fn confirm(app: &App, now: Now, etag: Option<&str>) -> Applied {
+    let config = app.config();
+    app.keeper.confirm(utc(now), &config.settings.sync.url, etag);
+    app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
+    Applied { hash: config.hash.clone(), diff: config::Diff::default(), unchanged: true, warnings: Vec::new() }
+}
+
+/// Tells the engine only where the confirmation makes a difference to it, which it seldom does.
+fn install_confirmed(app: &App, now: Now, before: &Config, config: &Config) {
+    let at = app.timelines(now);
+    let state = |tenant: &Tenant| tenant.entitlement(at).state;
+    let mut synced = config.tenants.iter().filter(|(_, tenant)| tenant.is_synced());
+    if synced.any(|(id, tenant)| before.tenants.get(id).is_some_and(|old| state(old) != state(tenant))) {
+        install(app, now, config);
     }
 }
 
@@ -115,6 +158,10 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
         Err(rejection) => (ReloadResult::Rejected, rejection.to_string()),
     };
     app.metrics.reloaded(request.trigger, result);
+    if request.sync.is_some() && outcome.is_err() {
+        // The files are as good as before, and the publisher is asked again soon: the sync tells of it, once.
+        return;
+    }
     {
         let mut state = app.state.lock();
         state.successful = outcome.is_ok();

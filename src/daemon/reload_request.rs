@@ -1,9 +1,12 @@
 //! The queue of reloads: what is asked for, and what came of it.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::daemon::config::{Diff, Problem, Rejection};
 use crate::daemon::metrics::ReloadTrigger;
+use crate::daemon::sync::keeper::Pulled;
 
 /// Reloads that may wait; one more is refused.
 pub const QUEUE_MAX: usize = 16;
@@ -23,6 +26,20 @@ pub struct Request {
     pub note: Option<String>,
     /// Where the outcome is waited for.
     pub reply: Option<oneshot::Sender<Outcome>>,
+    /// What the publisher brought; `None`: only the files are another.
+    pub sync: Option<SyncStep>,
+}
+
+/// What the publisher brought.
+#[derive(Debug)]
+pub enum SyncStep {
+    /// A bundle, to take the place of the one that is held.
+    Take(Arc<Pulled>),
+    /// That the one that is held still holds: no file is read for it.
+    Confirm {
+        /// What to ask with for news only, where it was said anew.
+        etag: Option<String>,
+    },
 }
 
 /// What came of a reload.

@@ -41,6 +41,7 @@ pub(super) fn checkpoint(app: &App, committer: &Committer<Journal>) {
     let done = committer.checkpoint(|feed| {
         // Tombstones count from here on: they stand a little longer than they had to.
         feed.at(now.utc_ms);
+        app.keeper.marks().iter().for_each(|(key, serial)| feed.mark(key, *serial));
         app.engine.snapshot(now, &mut Live(feed));
         app.marks.each(now.utc_ms, |key, value| feed.mark(key, value));
     });

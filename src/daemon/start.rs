@@ -31,6 +31,10 @@ use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Sh
 use crate::daemon::log;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
+use crate::daemon::sync::keeper::{DiskAndState, Keeper};
+use crate::daemon::sync::puller;
+use crate::daemon::sync::status::Status as SyncStatus;
+use crate::daemon::text::utc;
 use crate::daemon::{reload, reload_request};
 use crate::daemon::sockets::{Passed, Socket};
 use crate::daemon::timeline::Timeline;
@@ -114,7 +118,8 @@ impl Daemon {
         let now = options.clock.now();
         let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
         let from_systemd = std::env::var("STATE_DIRECTORY").ok();
-        let boot = config::load_for_boot(&options.config, from_systemd.as_deref(), utc).map_err(StartError::Config)?;
+        let files = DiskAndState { from_systemd: from_systemd.as_deref(), now: utc };
+        let boot = config::load_for_boot(&files, &options.config, from_systemd.as_deref(), utc).map_err(StartError::Config)?;
         let log = match options.as_process {
             true => {
                 let log = &boot.config.settings.log;
@@ -128,7 +133,11 @@ impl Daemon {
         let workers = workers(&boot.config);
         let sites = bind(&boot.config, options.passed, workers)?;
         let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
-        let app = Arc::new(app(boot, &options.clock, &sites, reloads, log, workers)?);
+        let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings, utc);
+        if let Some(why) = problem {
+            tracing::error!(why, "what is stored of the publisher of tenant records is not used; the next pull brings it anew");
+        }
+        let app = Arc::new(app(boot, &options.clock, &sites, reloads, log, workers, keeper)?);
         let (stop, stopped) = watch::channel(false);
         let (ready_sender, ready) = watch::channel(false);
         let mut threads = start_workers(&app, sites, workers, &stopped)?;
@@ -144,6 +153,9 @@ impl Daemon {
         };
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control.run());
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);
+        let (pulling, until) = (Arc::clone(&app), stopped);
+        let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || puller::run(&pulling, until));
+        threads.push(thread.map_err(|why| StartError::failed("start the thread that pulls records", why))?);
         Ok(Daemon { app, stop, ready, threads })
     }
 
@@ -344,6 +356,7 @@ fn app(
     reloads: mpsc::Sender<reload_request::Request>,
     log: Option<log::LogControl>,
     workers: usize,
+    keeper: Keeper,
 ) -> Result<App, StartError> {
     let now = clock.now();
     let config = &boot.config;
@@ -385,7 +398,10 @@ fn app(
         commits: Arc::new(CommitTimes::default()),
         boot: fastrand::u32(..),
         workers,
-        running: config::Running::new(boot.config),
+        // Records of the last good copy do not know when they were confirmed.
+        running: config::Running::new(boot.config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now)))),
+        keeper,
+        sync_status: SyncStatus::default(),
         state: Mutex::new(state),
         committer: OnceLock::new(),
         damage: Mutex::new(None),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
-use usherd::daemon::sync::envelope::{Hash, Limits, Trust, sha256};
+use usherd::daemon::sync::envelope::sha256;
 use usherd::daemon::sync::sign::{Draft, SigningKey};
+use usherd::daemon::sync::{Hash, Limits, Trust};
 
 pub(crate) const INSTALLATION: &str = "berlin-1";
 pub(crate) const KEY: &str = "2026a";

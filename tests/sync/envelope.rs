@@ -130,7 +130,7 @@ fn a_bundle_holds_from_its_beginning_to_before_its_end() {
 fn a_serial_goes_up_or_the_bundle_is_the_very_same_i23() {
     let keys = keys();
     let (seventh, _) = verify(&with(|_| ()), &trust(&keys), &Ratchet::default(), noon()).unwrap();
-    let ratchet = Ratchet::default().taken(&seventh);
+    let ratchet = Ratchet::default().taken(KEY, 7, seventh.sha256);
     let mut remembered = ratchet.clone();
     remembered.raise(KEY, 9);
     let fresh = Ok(Admission::Fresh);

@@ -70,7 +70,7 @@ fn no_forgery_cut_or_replay_is_ever_taken_i23() {
     let mut rng = Rng::with_seed(seed);
     let keys = keys();
     let tenth = verify(&desk(10).seal(&key(1)), &trust(&keys), &Ratchet::default(), noon()).unwrap().0;
-    let ratchet = Ratchet::default().taken(&tenth);
+    let ratchet = Ratchet::default().taken(KEY, 10, tenth.sha256);
     let before = ratchet.clone();
     let good: Vec<Vec<u8>> = (11..27).map(|serial| desk(serial).seal(&key(1))).collect();
     for round in 0..setting("USHERD_ROUNDS").unwrap_or(ROUNDS) {

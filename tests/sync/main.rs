@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on says so")]
 
 mod bundles;
+mod daemon;
 mod envelope;
 mod forged;
+mod office;
+mod publisher;

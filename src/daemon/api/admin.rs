@@ -75,6 +75,7 @@ impl Worker {
             actor: access.id.clone(),
             note: note(&query)?,
             reply: Some(reply),
+            sync: None,
         };
         let (force, dry_run) = (request.force, request.dry_run);
         self.app.reloads.try_send(request).map_err(|_| Problem::unavailable(1, "too many reloads wait already"))?;

@@ -190,6 +190,7 @@ pub(super) fn overview(app: &App, now: Now) -> Value {
         "config": app.config_state(),
         "time": time(app, now),
         "next_change": next_change_of_all(app, now),
+        "sync": app.sync_status.show(&app.config(), &app.keeper, now),
     })
 }
 

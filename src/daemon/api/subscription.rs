@@ -106,6 +106,7 @@ impl Worker {
             actor,
             note: Some(note),
             reply: Some(reply),
+            sync: None,
         };
         let waiting = "the record is written; it comes into force with the next reload";
         self.app.reloads.send(request).await.map_err(|_| Problem::unavailable(1, waiting))?;

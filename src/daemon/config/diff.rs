@@ -313,6 +313,11 @@ fn differences(old: &Tenant, new: &Tenant) -> Vec<String> {
             what.push(format!("{key}: {before} -> {after}"));
         }
     };
+    // The confirmation of what is pulled is new every time; it is shown by the state of the sync.
+    if !(old.is_synced() && new.is_synced()) {
+        let instant = |tenant: &Tenant| tenant.record.synced_at.map_or("(none)".to_owned(), rfc3339);
+        note("synced_at", instant(old), instant(new));
+    }
     note("name", format!("{:?}", old.name), format!("{:?}", new.name));
     let pool = |tenant: &Tenant| tenant.pool.as_deref().unwrap_or("(none)").to_owned();
     note("pool", pool(old), pool(new));
@@ -348,7 +353,6 @@ fn record_differences(old: &Record, new: &Record) -> Vec<String> {
     note("addon", addons(old), addons(new));
     note("cancel_at", instant(old.cancel_at), instant(new.cancel_at));
     note("suspended", old.suspended.to_string(), new.suspended.to_string());
-    note("synced_at", instant(old.synced_at), instant(new.synced_at));
     note("numbers", number(old.numbers), number(new.numbers));
     note("endpoints", number(old.endpoints), number(new.endpoints));
     what

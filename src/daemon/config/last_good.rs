@@ -94,13 +94,18 @@ fn read_back(state: &Path) -> Result<Contents, Box<Problem>> {
     Ok(contents)
 }
 
-/// Reads the configuration for a start: the files, or where they are bad the last good one (I21).
+/// Reads the configuration for a start, from the disk or what adds to it: the files, or where they are bad the last good one (I21).
 /// `from_systemd` is `$STATE_DIRECTORY`.
 ///
 /// # Errors
 /// Where there is neither: the problems of the files, and those of the last good configuration at the end.
-pub fn load_for_boot(main: &Path, from_systemd: Option<&str>, now: DateTime<Utc>) -> Result<Boot, Vec<Problem>> {
-    let mut problems = match load_from(&Disk, main, now) {
+pub fn load_for_boot(
+    files: &dyn Files,
+    main: &Path,
+    from_systemd: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Boot, Vec<Problem>> {
+    let mut problems = match load_from(files, main, now) {
         Ok(config) => {
             // Nobody is there to force a second trial: it is a fault like any other (J3).
             let accounts = Accounts::read(&config.state_dir(from_systemd)).ok().flatten().unwrap_or_default();
@@ -155,7 +160,7 @@ mod tests {
     }
 
     fn boot(main: &Path) -> Result<Boot, Vec<Problem>> {
-        load_for_boot(main, None, now())
+        load_for_boot(&Disk, main, None, now())
     }
 
     #[test]

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use toml::de::DeTable;
 
+use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::reader::Table;
 use super::sections;
 use super::settings::{Pool, Settings, state_dir};
-use super::source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Source, TENANT_FILE_BYTES_MAX};
+use super::source::{
+    CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, TENANT_FILE_BYTES_MAX, shown, synced_path,
+};
 use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest};
@@ -78,13 +81,24 @@ impl Config {
         self.tenants.iter().filter_map(|(id, tenant)| Some((tenant.next_plan_at(at)?, id))).min()
     }
 
+    /// The same where the publisher has confirmed at an instant all that was pulled (J7).
+    #[must_use]
+    pub fn confirmed(&self, at: DateTime<Utc>) -> Config {
+        let mut config = self.clone();
+        for tenant in config.tenants.values_mut().filter(|tenant| tenant.is_synced()) {
+            Arc::make_mut(tenant).confirm(Some(at));
+        }
+        config
+    }
+
     /// Every key that may be set per tenant, with the value in force for one and its origin, and every key
     /// of the tenant's own; `None` where there is no such tenant.
     pub fn effective_for(&self, id: &str) -> Option<Vec<Effective>> {
         let tenant = self.tenants.get(id)?;
-        let path = self.contents.files.keys().find(|path| path.display().to_string() == tenant.source)?;
+        let named = |path: &Path| shown(self.main(), path).display().to_string();
+        let path = self.contents.files.keys().find(|path| named(path) == tenant.source)?;
         let text = std::str::from_utf8(self.contents.files.get(path)?).ok()?;
-        let source = Source::new(path, text.to_owned());
+        let source = Source::new(&shown(self.main(), path), text.to_owned());
         let document = DeTable::parse(text).ok()?;
         let (mut problems, mut own) = (Problems::default(), Vec::new());
         let mut cx = Cx { source: &source, problems: &mut problems, ledger: Some(&mut own), tenant: true };
@@ -159,6 +173,9 @@ pub fn load_from(files: &dyn Files, main: &Path, now: DateTime<Utc>) -> Result<C
     };
     root.finish(&mut cx);
     read_tenant_files(files, &source, &places, &mut set, &mut problems, &mut contents);
+    if settings.sync.is_on() {
+        read_synced(files, &mut set, &mut problems, &mut contents);
+    }
     if !broken {
         check_default_tenant(&source, &places, &set, &mut problems);
         check_pools(&source, &places, &set, &mut problems, now);
@@ -254,7 +271,8 @@ fn read_tenant_files(
     }
     let mut bytes = 0;
     for path in listed.into_iter().filter(|path| *path != main) {
-        read_tenant_file(files, &path, set, problems, contents);
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        read_tenant_file(files, &path, &stem, set, problems, contents);
         bytes += contents.files.get(&path).map_or(0, |text| text.len());
         if bytes > CONTENTS_BYTES_MAX {
             let message = format!("the tenant files together are larger than {} MiB", CONTENTS_BYTES_MAX >> 20);
@@ -268,22 +286,51 @@ fn read_tenant_files(
 fn read_tenant_file(
     files: &dyn Files,
     path: &Path,
+    stem: &str,
     set: &mut TenantSet<'_>,
     problems: &mut Problems,
     contents: &mut Contents,
 ) {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let before = problems.len();
     if let Some(source) = read_file(files, path, TENANT_FILE_BYTES_MAX, problems, contents) {
-        let document = parse(&source, problems);
-        if problems.len() == before {
-            let mut cx = Cx { source: &source, problems, ledger: None, tenant: true };
-            let root = Table::new(Some(document.get_ref()), document.span(), String::new());
-            set.read(&mut cx, root, Some(&stem));
-        }
+        read_tenant_text(&source, stem, set, problems);
     }
     if problems.len() > before {
-        set.broken.insert(stem);
+        set.broken.insert(stem.to_owned());
+    }
+}
+
+fn read_tenant_text(source: &Source, stem: &str, set: &mut TenantSet<'_>, problems: &mut Problems) {
+    let before = problems.len();
+    let document = parse(source, problems);
+    if problems.len() == before {
+        let mut cx = Cx { source, problems, ledger: None, tenant: true };
+        let root = Table::new(Some(document.get_ref()), document.span(), String::new());
+        set.read(&mut cx, root, Some(stem));
+    }
+}
+
+/// The tenants that were pulled, each as a file of its own beside those of the folder; whether the publisher
+/// still stands by them is known by the confirmation, and not by what a record says of itself (J7).
+fn read_synced(files: &dyn Files, set: &mut TenantSet<'_>, problems: &mut Problems, contents: &mut Contents) {
+    let synced = files.synced(set.base.settings, &contents.main);
+    let most = set.base.settings.server.tenants_max as usize;
+    if synced.texts.len() + set.tenants.len() > most {
+        let message = format!("{} tenants were pulled, beside {} of the files", synced.texts.len(), set.tenants.len());
+        problems.push(Problem::of_file("sync", message).help(format!("server.tenants_max allows {most}")));
+        return;
+    }
+    for (id, text) in &synced.texts {
+        let path = synced_path(&contents.main, id);
+        let source = Source::new(&shown(&contents.main, &path), text.to_string());
+        let before = problems.len();
+        read_tenant_text(&source, id, set, problems);
+        if problems.len() > before {
+            set.broken.insert(id.clone());
+        } else if let Some(tenant) = set.tenants.get_mut(id.as_str()) {
+            Arc::make_mut(tenant).confirm(synced.confirmed_at);
+        }
+        contents.files.insert(path, Arc::from(text.as_bytes()));
     }
 }
 
@@ -343,7 +390,8 @@ fn syntax_help(message: &str) -> &'static str {
 
 fn check_default_tenant(source: &Source, places: &Places, set: &TenantSet<'_>, problems: &mut Problems) {
     let Some(id) = &set.base.settings.default_tenant else { return };
-    if set.tenants.contains_key(id) || set.broken.contains(id.as_str()) {
+    // A tenant that is pulled may come later than the first start; until then it is unknown.
+    if set.tenants.contains_key(id) || set.broken.contains(id.as_str()) || set.base.settings.sync.is_on() {
         return;
     }
     let near = nearest(id, set.tenants.keys().map(Name::as_str));

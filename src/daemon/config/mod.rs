@@ -6,9 +6,11 @@
 mod accounts;
 mod diff;
 mod last_good;
+mod lines;
 mod load;
 mod origin;
 mod problem;
+mod publisher;
 mod reader;
 mod record;
 mod reload;
@@ -30,11 +32,12 @@ pub use last_good::{Boot, FOLDER as LAST_GOOD_FOLDER, load_for_boot, recall, sto
 pub use load::{Config, load, load_from};
 pub use origin::{Effective, Origin, render as render_effective};
 pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};
+pub use publisher::Publisher;
 pub use reload::{Rejection, Reload, Running};
 pub use rewrite::rewrite;
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
-pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, TENANT_FILE_BYTES_MAX};
+pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, Synced, TENANT_FILE_BYTES_MAX};
 pub use submit::{Submission, Unwritten, submit};
 pub use tenant::{GROUPS_MAX, Tenant, standing};
 pub use watch::{SETTLE, Watch};

@@ -6,7 +6,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer};
 
-use super::source::Source;
+use super::lines::Source;
 use super::words::{ProblemCode, Severity, Word};
 
 /// Most problems that one attempt reports; the last then says that there are more.

@@ -51,13 +51,20 @@ pub enum Rejection {
         /// The place of the configuration, with the same sentence.
         problems: Vec<Problem>,
     },
+    /// It is good, but what must be remembered of it could not be stored.
+    NotKept {
+        /// What could not, and why.
+        problems: Vec<Problem>,
+    },
 }
 
 impl Rejection {
     /// Every reason with file and line; never empty.
     pub fn problems(&self) -> &[Problem] {
         match self {
-            Rejection::Invalid { problems } | Rejection::Shrinks { problems, .. } => problems,
+            Rejection::Invalid { problems }
+            | Rejection::Shrinks { problems, .. }
+            | Rejection::NotKept { problems } => problems,
         }
     }
 }
@@ -135,8 +142,27 @@ impl Running {
         occupancy: impl Fn(&str) -> Option<u32>,
         install: impl FnOnce(&Reload),
     ) -> Result<Reload, Rejection> {
+        self.reload_kept(files, now, force, occupancy, || Ok(()), install)
+    }
+
+    /// As [`Running::reload`], where something must be remembered once the configuration is known to be good,
+    /// and before any of it is in force: `keep` stores it, or nothing changes. It is called also where not a
+    /// byte has changed.
+    ///
+    /// # Errors
+    /// As [`Running::reload`], or what `keep` says.
+    pub fn reload_kept(
+        &self,
+        files: &dyn Files,
+        now: DateTime<Utc>,
+        force: bool,
+        occupancy: impl Fn(&str) -> Option<u32>,
+        keep: impl FnOnce() -> Result<(), Rejection>,
+        install: impl FnOnce(&Reload),
+    ) -> Result<Reload, Rejection> {
         let _turn = self.turn.lock();
         let mut reload = self.plan(files, now, force, occupancy)?;
+        keep()?;
         if reload.unchanged {
             reload.config = self.get();
         } else {
@@ -144,5 +170,15 @@ impl Running {
             self.current.store(Arc::clone(&reload.config));
         }
         Ok(reload)
+    }
+
+    /// The publisher has confirmed at an instant all that was pulled: no file is read, and `install` gets what
+    /// is in force from then on, with what was before (J7).
+    pub fn confirm(&self, at: DateTime<Utc>, install: impl FnOnce(&Config, &Config)) {
+        let _turn = self.turn.lock();
+        let before = self.get();
+        let confirmed = Arc::new(before.confirmed(at));
+        install(&before, &confirmed);
+        self.current.store(confirmed);
     }
 }

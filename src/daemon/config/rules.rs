@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 use super::origin::Effective;
 use super::problem::Problems;
 use super::reader::Table;
-use super::source::Source;
+use super::lines::Source;
 use super::value::{Cx, quoted};
 use super::words::{Profile, TransferOut, TransferredOutbound};
 use crate::engine::plan::{Billing, Policy};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::publisher;
 use super::reader::Table;
 use super::settings::{
     Address, Auth, Certificate, Events, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
@@ -40,6 +41,8 @@ pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
     read_log(cx, table, &mut settings.log);
     let table = document.table(cx, "events");
     read_events(cx, table, &mut settings.events);
+    let table = document.table(cx, "sync");
+    publisher::read(cx, table, &mut settings.sync);
     for table in document.tables(cx, "pool", POOLS_MAX) {
         read_pool(cx, table, &mut settings.pools);
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use chrono_tz::Tz;
 
+use super::publisher::Publisher;
 use super::rules::Rules;
 use super::words::{Durability, LogFormat, OnUnreachable, Protocol, Role, TenantSeries};
 use crate::engine::plan::{Limits, Timers};
@@ -64,6 +65,8 @@ pub struct Settings {
     pub log: Log,
     /// `[events]`.
     pub events: Events,
+    /// `[sync]`.
+    pub sync: Publisher,
     /// `[[pool]]` (F7).
     pub pools: Vec<Pool>,
 }

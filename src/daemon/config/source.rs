@@ -1,12 +1,14 @@
-//! Where configuration texts come from: the disk, or memory in tests; and lines and columns in them.
+//! Where configuration texts come from: the disk, memory in tests, and what is pulled.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
+
+use super::settings::Settings;
 
 /// Largest `usherd.toml`, in bytes.
 pub const MAIN_BYTES_MAX: usize = 4 << 20;
@@ -31,6 +33,40 @@ pub trait Files {
     /// # Errors
     /// A sentence part that says why not.
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String>;
+
+    /// Tenant files that were pulled, beside those of the directory; asked only where `sync.url` is set.
+    /// `main` is the path of `usherd.toml`.
+    fn synced(&self, _settings: &Settings, _main: &Path) -> Synced {
+        Synced::default()
+    }
+}
+
+/// Tenant files that were pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Tenant ids and the texts of their files.
+    pub texts: BTreeMap<String, Arc<str>>,
+    /// When the publisher last confirmed them (J7); `None` where that is not known.
+    pub confirmed_at: Option<DateTime<Utc>>,
+}
+
+/// Begins the names of pulled files. No tenant file can be called so: an id has no colon.
+const SYNCED: &str = "sync:";
+
+/// What a pulled file is called among the others: beside `usherd.toml`, where no such file is.
+pub(crate) fn synced_path(main: &Path, id: &str) -> PathBuf {
+    main.parent().unwrap_or(Path::new("")).join(format!("{SYNCED}{id}.toml"))
+}
+
+/// Whether a path is that of a pulled file.
+pub(crate) fn is_synced(main: &Path, path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent() == main.parent() && name.is_some_and(|name| name.starts_with(SYNCED))
+}
+
+/// A path as people are shown it: of a pulled file only its name, since there is no such file.
+pub(crate) fn shown(main: &Path, path: &Path) -> PathBuf {
+    if is_synced(main, path) { path.file_name().map_or_else(PathBuf::new, PathBuf::from) } else { path.to_owned() }
 }
 
 /// The file system.
@@ -89,6 +125,15 @@ impl Files for Memory {
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
         Ok(self.0.keys().filter(|path| path.parent() == Some(dir) && is_tenant_file(path)).cloned().collect())
     }
+
+    fn synced(&self, _settings: &Settings, main: &Path) -> Synced {
+        let pulled = self.0.iter().filter(|(path, _)| is_synced(main, path));
+        let texts = pulled.filter_map(|(path, bytes)| {
+            let id = path.file_stem()?.to_str()?.strip_prefix(SYNCED)?;
+            Some((id.to_owned(), Arc::from(String::from_utf8_lossy(bytes).as_ref())))
+        });
+        Synced { texts: texts.collect(), confirmed_at: None }
+    }
 }
 
 /// Whether a directory entry is named like a tenant file.
@@ -124,6 +169,12 @@ impl Contents {
     pub fn hash(&self) -> String {
         hash_files(&self.main, self.files.iter().map(|(path, bytes)| (path.as_path(), Arc::clone(bytes))))
     }
+
+    /// As [`Contents::hash`], over the files on the disk alone, without what was pulled.
+    pub fn hash_on_disk(&self) -> String {
+        let on_disk = self.files.iter().filter(|(path, _)| !is_synced(&self.main, path));
+        hash_files(&self.main, on_disk.map(|(path, bytes)| (path.as_path(), Arc::clone(bytes))))
+    }
 }
 
 /// As [`Contents::hash`], over files that come one by one, sorted by path.
@@ -138,58 +189,4 @@ pub(crate) fn hash_files<'a>(main: &Path, files: impl Iterator<Item = (&'a Path,
         hasher.update(bytes);
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A text and its lines.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    name: String,
-    text: String,
-    /// Where each line begins.
-    starts: Vec<usize>,
-}
-
-/// A place in a text.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    /// From 1.
-    pub(crate) line: usize,
-    /// In characters, from 1.
-    pub(crate) column: usize,
-    /// The bytes of the line, without its end.
-    pub(crate) line_span: Range<usize>,
-}
-
-impl Source {
-    pub(crate) fn new(path: &Path, text: String) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Source { name: path.display().to_string(), text, starts }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The largest character boundary up to a byte.
-    pub(crate) fn boundary(&self, mut byte: usize) -> usize {
-        byte = byte.min(self.text.len());
-        while !self.text.is_char_boundary(byte) {
-            byte -= 1;
-        }
-        byte
-    }
-
-    /// Line and column of a byte.
-    pub(crate) fn place(&self, byte: usize) -> Place {
-        let byte = self.boundary(byte);
-        let line = self.starts.partition_point(|start| *start <= byte);
-        let start = self.starts.get(line.saturating_sub(1)).copied().unwrap_or(0);
-        let end = self.starts.get(line).map_or(self.text.len(), |next| next - 1);
-        let end = if end > byte && self.text[..end].ends_with('\r') { end - 1 } else { end };
-        Place { line, column: self.text[start..byte].chars().count() + 1, line_span: start..end }
-    }
 }

@@ -47,6 +47,8 @@ pub struct Tenant {
     pub source: String,
     /// The line of that file, from 1.
     pub line: usize,
+    /// It was pulled.
+    pub(crate) synced: bool,
 }
 
 impl Tenant {
@@ -70,6 +72,17 @@ impl Tenant {
     pub fn next_plan_at(&self, at: impl Into<Timelines>) -> Option<DateTime<Utc>> {
         let at = at.into();
         self.entitlement(at).next_change_at.into_iter().chain(next_extra_at(&self.record, at.wall)).min()
+    }
+
+    /// Whether it was pulled, and not read from a file.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// The publisher stands by it as of an instant (J7); `None`: nobody knows.
+    pub(crate) fn confirm(&mut self, at: Option<DateTime<Utc>>) {
+        self.synced = true;
+        self.record.synced_at = at;
     }
 
     /// What the engine needs of it at an instant.
@@ -194,6 +207,7 @@ pub(crate) fn read(
         pool,
         source: cx.source.name().to_owned(),
         line,
+        synced: false,
     })
 }
 

@@ -6,9 +6,9 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use toml::de::DeValue;
 
+use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
-use super::source::Source;
 use super::words::{ProblemCode, Word, nearest, one_of};
 use crate::subscription::civil::{self, Edge};
 

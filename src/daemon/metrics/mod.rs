@@ -24,7 +24,7 @@ pub use route::Route;
 pub use shard::{InFlight, Shard};
 pub use tenants::{SHARDS_MAX, ScrapeShard, TENANTS_UNSHARDED_MAX, TenantExport, TenantMode};
 pub use text::CONTENT_TYPE;
-pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState};
+pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult};
 
 use crate::engine::{Engine, NodeView, Now};
 use rows::Rows;
@@ -100,6 +100,11 @@ impl Metrics {
     /// The configuration was loaded, or not.
     pub fn reloaded(&self, trigger: ReloadTrigger, result: ReloadResult) {
         self.statics.reloaded(trigger, result);
+    }
+
+    /// Records were pulled, or not; `success_utc_ms` where the publisher was heard and agrees.
+    pub fn synced(&self, result: SyncResult, success_utc_ms: Option<i64>) {
+        self.statics.synced(result, success_utc_ms);
     }
 
     /// Sets when the certificates in use expire, by listener, seconds since 1970 UTC.

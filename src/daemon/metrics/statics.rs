@@ -8,7 +8,7 @@ use prometheus::{
 };
 
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
-use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState};
+use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult};
 use crate::engine::{Engine, Kind, NodeView, TenantView};
 
 /// Both values of a yes-or-no label, by the value.
@@ -141,6 +141,8 @@ struct Service {
     reload_success_at: Gauge,
     config_hash: IntGauge,
     reloads: IntCounterVec,
+    sync_runs: IntCounterVec,
+    sync_success_at: Gauge,
     scheduled: IntGaugeVec,
     scheduled_next: GaugeVec,
     clock_steps: IntCounter,
@@ -169,6 +171,14 @@ impl Service {
             reloads: make.add(IntCounterVec::new(
                 Opts::new("usherd_config_reloads_total", "Attempts to load the configuration, by trigger and result."),
                 &["trigger", "result"],
+            ))?,
+            sync_runs: make.add(IntCounterVec::new(
+                Opts::new("usherd_sync_runs_total", "Tries to pull tenant records, by result."),
+                &["result"],
+            ))?,
+            sync_success_at: make.add(Gauge::new(
+                "usherd_sync_last_success_timestamp_seconds",
+                "When the publisher of tenant records was last heard and agreed; 0 for never.",
             ))?,
             scheduled: make.gauges(
                 "usherd_scheduled_changes",
@@ -247,6 +257,9 @@ impl Statics {
                 service.reloads.with_label_values(&[trigger.as_str(), result.as_str()]);
             }
         }
+        for result in SyncResult::ALL {
+            service.sync_runs.with_label_values(&[result.as_str()]);
+        }
         let info = make.gauges("usherd_build_info", "What runs here; always 1.", &["version", "revision", "rustc"])?;
         info.with_label_values(&[build.version, build.revision, build.rustc]).set(1);
         make.0.register(Box::new(ProcessCollector::for_self()))?;
@@ -255,6 +268,13 @@ impl Statics {
 
     pub(super) fn reloaded(&self, trigger: ReloadTrigger, result: ReloadResult) {
         self.service.reloads.with_label_values(&[trigger.as_str(), result.as_str()]).inc();
+    }
+
+    pub(super) fn synced(&self, result: SyncResult, success_utc_ms: Option<i64>) {
+        self.service.sync_runs.with_label_values(&[result.as_str()]).inc();
+        if let Some(at) = success_utc_ms {
+            self.service.sync_success_at.set(utc_seconds(at));
+        }
     }
 
     pub(super) fn set_tls_expiries(&self, expiries: &[(&str, i64)]) {

@@ -113,6 +113,20 @@ words! {
 }
 
 words! {
+    /// How a try to pull records went.
+    SyncResult {
+        /// New records are in force.
+        Applied = "applied",
+        /// The publisher was heard and has nothing new.
+        Unchanged = "unchanged",
+        /// What it published is not taken.
+        Refused = "refused",
+        /// It was not reached, or what it published could not be stored.
+        Failed = "failed",
+    }
+}
+
+words! {
     /// What a booked change does.
     ChangeKind {
         /// More seats.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
 
-use super::ratchet::Ratchet;
+use super::ratchet::{Hash, Ratchet};
 use super::refusal::{Refusal, RefusalCode};
 use crate::engine::session::check_tenant;
 
@@ -30,9 +30,6 @@ pub const SKEW_S: i64 = 300;
 /// The schema of payloads that this release reads.
 pub const SCHEMA: u64 = 1;
 const SIGNATURE_BYTES: usize = 64;
-
-/// SHA-256 of a payload.
-pub type Hash = [u8; 32];
 
 /// What a bundle may be as large as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +182,7 @@ pub(super) fn signed_text(payload: &[u8]) -> Vec<u8> {
 pub fn admit(bundle: &Bundle, ratchet: &Ratchet, now: DateTime<Utc>) -> Result<Admission, Refusal> {
     in_time(bundle, now)?;
     if let Some(seen) = ratchet.keys.get(&bundle.key) {
-        if bundle.serial == seen.serial && seen.sha256 == Some(bundle.sha256) {
+        if ratchet.is_at(&bundle.key, bundle.serial, bundle.sha256) {
             return Ok(Admission::Repeated);
         }
         if bundle.serial <= seen.serial {

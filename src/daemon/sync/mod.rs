@@ -1,12 +1,18 @@
 //! Tenant records pulled over HTTPS: a signed bundle is fetched, verified, taken up as a whole, and remembered.
 //!
-//! Reading order: `envelope` (what a bundle is, pure), `ratchet` and `refusal`, `sign` (who makes one).
+//! Reading order: `envelope` (what a bundle is, pure), `ratchet` and `refusal`, `sign` (who makes one), `store`
+//! and `keeper` (what is held), `fetch`, `puller` (when what is asked), `status`.
 
 pub mod envelope;
+mod fetch;
+pub mod keeper;
+pub mod puller;
 pub mod ratchet;
 pub mod refusal;
 pub mod sign;
+pub mod status;
+pub mod store;
 
 pub use envelope::{Admission, Bundle, Limits, Trust};
-pub use ratchet::{Ratchet, Seen};
+pub use ratchet::{Hash, Ratchet, Seen};
 pub use refusal::{Refusal, RefusalCode};

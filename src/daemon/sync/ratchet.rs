@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::envelope::{Bundle, Hash};
+/// SHA-256 of a payload.
+pub type Hash = [u8; 32];
 
 /// The highest bundle of a key that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +26,10 @@ pub struct Ratchet {
 impl Ratchet {
     /// What it is when a bundle was taken.
     #[must_use]
-    pub fn taken(&self, bundle: &Bundle) -> Self {
+    pub fn taken(&self, key: &str, serial: u64, sha256: Hash) -> Self {
         let mut next = self.clone();
-        next.keys.insert(bundle.key.clone(), Seen { serial: bundle.serial, sha256: Some(bundle.sha256) });
-        next.last = Some(bundle.sha256);
+        next.keys.insert(key.to_owned(), Seen { serial, sha256: Some(sha256) });
+        next.last = Some(sha256);
         next
     }
 
@@ -41,8 +42,7 @@ impl Ratchet {
     }
 
     /// Whether a bundle is the highest of its key.
-    pub fn is_at(&self, bundle: &Bundle) -> bool {
-        let seen = self.keys.get(&bundle.key);
-        seen.is_some_and(|seen| seen.serial == bundle.serial && seen.sha256 == Some(bundle.sha256))
+    pub fn is_at(&self, key: &str, serial: u64, sha256: Hash) -> bool {
+        self.keys.get(key) == Some(&Seen { serial, sha256: Some(sha256) })
     }
 }

@@ -29,8 +29,10 @@ pub enum RefusalCode {
     TooManyRecords,
     /// A record's id or size is not allowed.
     BadRecord,
-    /// The configuration with its records is not good, or too much would go at once.
+    /// The configuration with its records is not good.
     Rejected,
+    /// Too much would go at once.
+    Shrinks,
 }
 
 impl RefusalCode {
@@ -50,6 +52,7 @@ impl RefusalCode {
         RefusalCode::TooManyRecords,
         RefusalCode::BadRecord,
         RefusalCode::Rejected,
+        RefusalCode::Shrinks,
     ];
 
     /// The word.
@@ -69,6 +72,7 @@ impl RefusalCode {
             RefusalCode::TooManyRecords => "too_many_records",
             RefusalCode::BadRecord => "bad_record",
             RefusalCode::Rejected => "rejected",
+            RefusalCode::Shrinks => "shrinks",
         }
     }
 
@@ -88,7 +92,8 @@ impl RefusalCode {
             RefusalCode::BrokenChain => "sign with --previous naming the bundle taken last, or without --previous",
             RefusalCode::TooManyRecords => "sign fewer records, or raise server.tenants_max",
             RefusalCode::BadRecord => "an id is 1 to 64 of a-z 0-9 . _ -, a record has at most 256 KiB",
-            RefusalCode::Rejected => "mend the records or files named, then sign with a higher --serial",
+            RefusalCode::Rejected => "mend the records or files named; new records need a higher --serial",
+            RefusalCode::Shrinks => "if it is meant, raise server.reload_*_dropped_max_percent until it is taken",
         }
     }
 

@@ -1,0 +1,203 @@
+//! Asks the publisher again and again, on a thread that decides nothing, and hands on what is good.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::envelope::Admission;
+use super::fetch::{Answer, fetch};
+use super::keeper::Pulled;
+use super::refusal::{Refusal, RefusalCode};
+use super::status::Outcome;
+use crate::daemon::app::App;
+use crate::daemon::config::{Config, Publisher, Rejection};
+use crate::daemon::events::{Event, EventType};
+use crate::daemon::metrics::{ReloadTrigger, SyncResult};
+use crate::daemon::reload_request::{Request, SyncStep};
+use crate::daemon::text::utc;
+
+/// How often it is looked at whether a try is due: the daemon's clock may be another than that of sleeps.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The first wait after a failure; it doubles with each further one, up to the interval.
+const BACKOFF_FIRST_S: u32 = 15;
+
+/// Pulls until a stop was asked for; nothing before the daemon is ready.
+pub fn run(app: &Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the runtime that pulls records cannot be started");
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let mut puller = Puller { app: Arc::clone(app), due_ms: 0, failures: 0, settings: Publisher::default() };
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => {}
+            () = puller.pull_for_ever() => {}
+        }
+    });
+    // A name look-up that hangs must not hold up the end of the daemon.
+    runtime.shutdown_background();
+}
+
+struct Puller {
+    app: Arc<App>,
+    /// When the next try is due, uptime milliseconds.
+    due_ms: u64,
+    /// Tries in a row that did not reach the publisher.
+    failures: u32,
+    /// What the last try was made with: with others the next one is due at once.
+    settings: Publisher,
+}
+
+impl Puller {
+    async fn pull_for_ever(&mut self) {
+        loop {
+            let config = self.app.config();
+            let publisher = &config.settings.sync;
+            if *publisher != self.settings {
+                (self.settings, self.due_ms, self.failures) = (publisher.clone(), 0, 0);
+            }
+            if publisher.is_on() && self.app.ready.load(Ordering::Acquire) && self.due_ms <= self.app.now().uptime_ms {
+                self.pull(&config).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn pull(&mut self, config: &Config) {
+        let outcome = self.attempt(config).await;
+        let now = self.app.now();
+        self.failures = if outcome.result == SyncResult::Failed { self.failures + 1 } else { 0 };
+        let wait_ms = wait_ms(&config.settings.sync, self.failures);
+        self.due_ms = now.uptime_ms + wait_ms;
+        self.app.sync_status.next_at(now.utc_ms.saturating_add_unsigned(wait_ms));
+        let news = self.app.sync_status.note(now, &outcome);
+        self.app.metrics.synced(outcome.result, outcome.is_success().then_some(now.utc_ms));
+        let Outcome { result, code, message } = outcome;
+        if !news {
+            tracing::debug!(result = result.as_str(), code, message, "sync, as before");
+            return;
+        }
+        match result {
+            SyncResult::Applied | SyncResult::Unchanged => tracing::info!(message, "sync {}", result.as_str()),
+            _ => tracing::error!(code, message, "sync {}, what was in force stays", result.as_str()),
+        }
+        self.app.events.publish(Event::plain(EventType::Sync, now.utc_ms, format!("{}: {message}", result.as_str())));
+    }
+
+    async fn attempt(&self, config: &Config) -> Outcome {
+        let settings = &config.settings;
+        let keeper = &self.app.keeper;
+        let url = &settings.sync.url;
+        let folder = config.main().parent().unwrap_or(Path::new(""));
+        let answer = match fetch(&settings.sync, folder, keeper.etag(url).as_deref()).await {
+            Ok(answer) => answer,
+            Err(why) => return Outcome::new(SyncResult::Failed, why),
+        };
+        let now = utc(self.app.now());
+        let (bytes, etag) = match answer {
+            Answer::NotModified => {
+                return match keeper.may_confirm(settings, now) {
+                    Ok(()) => self.confirm(None).await,
+                    Err(refusal) => refused(&refusal),
+                };
+            }
+            Answer::TooLarge => {
+                let most = settings.sync.bundle_bytes_max;
+                return refused(&RefusalCode::TooLarge.because(format!("the bundle has more than {most} bytes")));
+            }
+            Answer::Bundle { bytes, etag } => (bytes, etag),
+        };
+        match keeper.judge(&bytes, settings, now) {
+            Err(refusal) => refused(&refusal),
+            Ok((_, Admission::Repeated)) => self.confirm(Some(etag)).await,
+            Ok((bundle, Admission::Fresh)) => {
+                let pulled = Pulled { bundle: Arc::new(bundle), envelope: bytes, url: url.clone(), etag };
+                self.take(Arc::new(pulled)).await
+            }
+        }
+    }
+
+    /// The publisher stands by what is held.
+    async fn confirm(&self, etag: Option<String>) -> Outcome {
+        match self.ask(SyncStep::Confirm { etag }).await {
+            Ok(_) => Outcome::new(SyncResult::Unchanged, "the publisher has nothing new"),
+            Err(outcome) => outcome,
+        }
+    }
+
+    async fn take(&self, pulled: Arc<Pulled>) -> Outcome {
+        let (serial, key) = (pulled.bundle.serial, pulled.bundle.key.clone());
+        match self.ask(SyncStep::Take(pulled)).await {
+            Ok(text) => Outcome::new(SyncResult::Applied, format!("serial {serial} of key {key}: {text}")),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Queues a step behind all other reloads, and waits for what comes of it.
+    async fn ask(&self, step: SyncStep) -> Result<String, Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        let request = Request {
+            trigger: ReloadTrigger::Sync,
+            force: false,
+            dry_run: false,
+            actor: "sync".to_owned(),
+            note: None,
+            reply: Some(reply),
+            sync: Some(step),
+        };
+        let stops = || Outcome::new(SyncResult::Failed, "the daemon stops");
+        self.app.reloads.send(request).await.map_err(|_| stops())?;
+        match outcome.await {
+            Ok(Ok(applied)) if applied.unchanged => Ok("its records are those in force".to_owned()),
+            Ok(Ok(applied)) => Ok(applied.diff.render()),
+            Ok(Err(rejection)) => Err(rejected(&rejection)),
+            Err(_) => Err(stops()),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal) -> Outcome {
+    Outcome { code: refusal.code.as_str(), ..Outcome::new(SyncResult::Refused, refusal.to_string()) }
+}
+
+fn rejected(rejection: &Rejection) -> Outcome {
+    match rejection {
+        Rejection::Invalid { .. } => refused(&RefusalCode::Rejected.because(rejection.to_string())),
+        Rejection::Shrinks { shrink, .. } => refused(&RefusalCode::Shrinks.because(shrink.message.clone())),
+        Rejection::NotKept { .. } => Outcome::new(SyncResult::Failed, rejection.to_string()),
+    }
+}
+
+/// Until the next try, milliseconds: the interval, or less after failures, and some jitter.
+fn wait_ms(publisher: &Publisher, failures: u32) -> u64 {
+    let wait_s = match failures {
+        0 => publisher.interval_s,
+        failures => publisher.interval_s.min(BACKOFF_FIRST_S.saturating_mul(1 << (failures - 1).min(16))),
+    };
+    let jitter_ms = u64::from(publisher.jitter_s.min(wait_s)) * 1_000;
+    u64::from(wait_s) * 1_000 + fastrand::u64(0..=jitter_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_failures_the_wait_doubles_up_to_the_interval() {
+        let publisher = Publisher { interval_s: 100, jitter_s: 0, ..Publisher::default() };
+        for (failures, wait_s) in [(0, 100), (1, 15), (2, 30), (3, 60), (4, 100), (5, 100), (u32::MAX, 100)] {
+            assert_eq!(wait_ms(&publisher, failures), wait_s * 1_000, "{failures} failures");
+        }
+        let jittered = Publisher { jitter_s: 60, ..publisher };
+        for _ in 0..1_000 {
+            assert!((100_000..=160_000).contains(&wait_ms(&jittered, 0)));
+            assert!((15_000..=30_000).contains(&wait_ms(&jittered, 1)));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A whole daemon in this process that pulls from a publisher, with a clock that the test moves.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use usherd::daemon::clock::ManualClock;
+use usherd::daemon::sync::envelope::hex;
+use usherd::daemon::{Daemon, Options};
+use usherd::engine::Now;
+
+use crate::bundles::{INSTALLATION, KEY, key, noon};
+use crate::publisher::Publisher;
+
+const INTERVAL_S: u64 = 10;
+
+/// The daemon with its files.
+pub(crate) struct Office {
+    daemon: Option<Daemon>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) folder: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl Office {
+    /// Pulls from a publisher; `more` are lines of `[sync]`.
+    pub(crate) fn start(publisher: &Publisher, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), &publisher.authority).unwrap();
+        let public = hex(&key(1).public());
+        let main = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[sync]\nurl = \"{}\"\ninterval_s = {INTERVAL_S}\n\
+             jitter_s = 0\ntimeout_s = 2\ninstallation = \"{INSTALLATION}\"\npublic_keys = {{ \"{KEY}\" = \"{public}\" }}\n\
+             ca_file = \"ca.pem\"\n{more}",
+            publisher.url()
+        );
+        std::fs::write(folder.path().join("usherd.toml"), main).unwrap();
+        let clock = ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: noon().timestamp_millis() });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut office = Office { daemon: None, clock: Arc::new(clock), folder, address };
+        office.boot();
+        office
+    }
+
+    fn boot(&mut self) {
+        let options = Options {
+            config: self.folder.path().join("usherd.toml"),
+            clock: Arc::clone(&self.clock) as Arc<_>,
+            passed: Vec::new(),
+            as_process: false,
+        };
+        let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
+        assert!(daemon.wait_ready(Duration::from_secs(30)), "not ready");
+        self.address = daemon.address().unwrap();
+        self.daemon = Some(daemon);
+        // The first try is made at once.
+        self.wait("the first try", |office| office.runs() == 1);
+    }
+
+    /// Stops it, lets somebody put hands on its state, and starts it again.
+    pub(crate) fn restart_after(&mut self, meanwhile: impl FnOnce(PathBuf)) {
+        drop(self.daemon.take());
+        meanwhile(self.folder.path().join("state/sync"));
+        self.boot();
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.restart_after(|_| ());
+    }
+
+    /// Waits until something that can be seen from outside is so.
+    pub(crate) fn wait(&self, what: &str, seen: impl Fn(&Self) -> bool) {
+        for _ in 0..4_000 {
+            if seen(self) {
+                return;
+            }
+            #[allow(clippy::disallowed_methods, reason = "what is waited for happens in real time; bounded")]
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("in vain waited for: {what}; {}", self.sync());
+    }
+
+    pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call("GET", path, "");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {status} {body}"))
+    }
+
+    /// The state of the sync, as the overview shows it.
+    pub(crate) fn sync(&self) -> Value {
+        self.get("/v1/overview")["sync"].clone()
+    }
+
+    /// A series of the exposition.
+    pub(crate) fn series(&self, name: &str) -> f64 {
+        let (_, text) = self.call("GET", "/metrics", "");
+        let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(' '));
+        line.unwrap_or_else(|| panic!("no {name}")).rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Tries with a result.
+    pub(crate) fn counted(&self, result: &str) -> u64 {
+        self.series(&format!("usherd_sync_runs_total{{result=\"{result}\"}}")) as u64
+    }
+
+    fn runs(&self) -> u64 {
+        ["applied", "unchanged", "refused", "failed"].iter().map(|result| self.counted(result)).sum()
+    }
+
+    /// Lets so much time pass that one try is made, and tells its result and code.
+    pub(crate) fn pull_after(&self, seconds: u64) -> String {
+        let before = self.runs();
+        self.clock.advance(seconds * 1_000);
+        self.wait("a try", |office| office.runs() > before);
+        assert_eq!(self.runs(), before + 1);
+        let sync = self.sync();
+        let word = |key: &str| sync[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", word("result"), word("code")).trim().to_owned()
+    }
+
+    pub(crate) fn pull(&self) -> String {
+        self.pull_after(INTERVAL_S)
+    }
+
+    /// Seats of a tenant; `None` where it is not configured.
+    pub(crate) fn quota(&self, tenant: &str) -> Option<u64> {
+        let app = self.daemon.as_ref().unwrap().app();
+        app.config().tenants.contains_key(tenant).then(|| self.get(&format!("/v1/tenants/{tenant}"))["quota"].as_u64().unwrap())
+    }
+
+    /// What somebody would be answered.
+    pub(crate) fn explained(&self, tenant: &str) -> String {
+        let (_, body) = self.call("POST", "/v1/explain", &format!("tenant={tenant}&subject=a&session=a&kind=call&direction=outbound&to=0301"));
+        let json: Value = serde_json::from_str(&body).unwrap_or_default();
+        json["code"].as_str().unwrap_or(&body).to_owned()
+    }
+
+    /// Everything that a failed try must leave as it is.
+    pub(crate) fn picture(&self) -> String {
+        let app = self.daemon.as_ref().unwrap().app();
+        let held = app.keeper.holding().map(|held| (held.bundle.serial, held.confirmed_utc_ms));
+        let files = ["bundle", "ratchet.json", "confirmed.json"].map(|name| std::fs::read(self.stored(name)).ok());
+        let quotas: Vec<_> = app.config().tenants.keys().map(|id| (id.to_string(), self.quota(id))).collect();
+        format!("{} {quotas:?} {held:?} {:?} {files:?}", app.config().hash, app.keeper.marks())
+    }
+
+    fn stored(&self, name: &str) -> PathBuf {
+        self.folder.path().join("state/sync").join(name)
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        let app = self.daemon.as_ref().unwrap().app();
+        let mut listener = app.events.subscribe(Some(noon().timestamp_millis().unsigned_abs() - 1), 64).unwrap();
+        match listener.take(10_000) {
+            usherd::daemon::events::Next::Events(events) => {
+                let of_sync = events.into_iter().filter(|(_, event)| event.kind.as_str() == "sync");
+                of_sync.map(|(_, event)| event.message.split(':').next().unwrap().to_owned()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
