@@ -15,6 +15,8 @@ mod money;
 mod size;
 #[path = "cli/subscription.rs"]
 mod subscription;
+#[path = "cli/records.rs"]
+mod records;
 #[path = "cli/verbs.rs"]
 mod verbs;
 

@@ -11,6 +11,7 @@ mod failure;
 mod journal;
 mod look;
 mod money;
+mod records;
 mod reload;
 mod screen;
 mod serve;
@@ -91,6 +92,8 @@ enum Verb {
     Journal(journal::JournalArgs),
     /// How many seats a company needs: the brochure's average and the safe figure
     Size(size::SizeArgs),
+    /// Make and check signed bundles of tenant records, for [sync]
+    Records(records::RecordsArgs),
     /// The completions of a shell
     Completions {
         /// Which
@@ -164,6 +167,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Subscription(arguments) => subscription::subscription(arguments, main, &cli.connection, screen),
         Verb::Journal(arguments) => journal::journal(arguments, main, screen),
         Verb::Size(arguments) => size::size(arguments, screen),
+        Verb::Records(arguments) => records::records(arguments, main, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
         Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),
     }

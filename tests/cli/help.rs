@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 29] = [
+const VERBS: [&[&str]; 33] = [
     &["serve"],
     &["config"],
     &["config", "check"],
@@ -29,6 +29,10 @@ const VERBS: [&[&str]; 29] = [
     &["journal", "verify"],
     &["journal", "export"],
     &["size"],
+    &["records"],
+    &["records", "keygen"],
+    &["records", "sign"],
+    &["records", "verify"],
     &["completions"],
     &["man"],
     &[],
