@@ -105,7 +105,12 @@ impl Office {
 
     /// The state of the sync, as the overview shows it.
     pub(crate) fn sync(&self) -> Value {
-        self.get("/v1/overview")["sync"].clone()
+        let sync = self.get("/v1/overview")["sync"].clone();
+        let document: Value = serde_json::from_str(usherd::daemon::api::OPENAPI).unwrap();
+        let mut schema = document["components"]["schemas"]["Overview"]["properties"]["sync"].clone();
+        schema["additionalProperties"] = Value::Bool(false);
+        assert!(jsonschema::is_valid(&schema, &sync), "not as documented: {sync:#}");
+        sync
     }
 
     /// A series of the exposition.

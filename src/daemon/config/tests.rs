@@ -644,3 +644,60 @@ fn the_state_folder_follows_file_systemd_and_place() {
     assert_eq!(state_dir("data", Some("/var/lib/usherd"), main), PathBuf::from("/etc/usherd/data"));
     assert_eq!(state_dir("/data", None, main), PathBuf::from("/data"));
 }
+
+#[test]
+fn what_is_pulled_needs_an_address_over_https_a_name_and_a_key() {
+    let key = "public_keys = { \"a\" = \"00000000000000000000000000000000000000000000000000000000000000aa\" }";
+    let rest = format!("installation = \"berlin-1\"\n{key}\n");
+    let settings = good(&format!("[sync]\nurl = \"https://a.example:8443/b?c=d\"\n{rest}"), &[]).settings.sync;
+    assert_eq!((settings.public_keys["a"][31], settings.interval_s, settings.is_on()), (0xaa, 900, true));
+    for (url, fragment) in [
+        ("http://a.example/b", "not the address of a bundle over https"),
+        ("http://127.0.0.1/b", "not the address of a bundle over https"),
+        ("https:///b", "not the address of a bundle over https"),
+        ("a.example/b", "not the address of a bundle over https"),
+        ("https://me:secret@a.example/b", "holds a user or password"),
+    ] {
+        bad(&format!("[sync]\nurl = \"{url}\"\n{rest}"), &[], "usherd.toml:2:7", "sync.url", &[fragment, "token_file"]);
+    }
+    let url = "[sync]\nurl = \"https://a.example/b\"\n";
+    bad(&format!("{url}{key}\n"), &[], "usherd.toml:1:1", "sync.installation", &["is missing"]);
+    bad(&format!("{url}installation = \"x\"\n"), &[], "usherd.toml:1:1", "sync.public_keys", &["is missing", "keygen"]);
+    let empty = format!("{url}installation = \"x\"\npublic_keys = {{}}\n");
+    bad(&empty, &[], "usherd.toml:4:15", "sync.public_keys", &["names no key", "keygen"]);
+    let short = "[sync]\npublic_keys = { a = \"abcd\" }\n";
+    bad(short, &[], "usherd.toml:2:21", "sync.public_keys.a", &["not an Ed25519 public key", "keygen"]);
+    bad("[sync]\ninstallation = \"a b\"\n", &[], "usherd.toml:2:16", "sync.installation", &["without blanks"]);
+    bad("[sync]\ninterval_s = 5\n", &[], "usherd.toml:2:14", "sync.interval_s", &["10"]);
+    let twin = format!("[sync]\n{}\n", key.replace(" }", ", \"b\" = \"00000000000000000000000000000000000000000000000000000000000000AA\" }"));
+    let problems = load_texts(&twin, &[]).expect_err("one key under two ids has two ratchets");
+    assert!(problems[0].message.contains("`sync.public_keys.b` is the same key as `a`"), "{}", problems[0]);
+    bad("[sync]\nurls = \"\"\n", &[], "usherd.toml:2:1", "sync.urls", &["did you mean `url`"]);
+}
+
+#[test]
+fn pulled_records_are_files_like_others_and_meet_them_once() {
+    let main = Path::new("/etc/usherd/usherd.toml");
+    let key = "0".repeat(62) + "aa";
+    let text = format!("[sync]\nurl = \"https://a/b\"\ninstallation = \"x\"\npublic_keys = {{ a = \"{key}\" }}\n");
+    let mut files = Memory::default();
+    files.put(main, &text);
+    files.put("/etc/usherd/sync:acme.toml", "kind = \"paid\"\nseats = 3\nsynced_at = \"2020-01-01T00:00:00Z\"\n");
+    files.put("/etc/usherd/tenants.d/bolt.toml", PAID);
+    let config = load_from(&files, main, now()).unwrap_or_else(|problems| panic!("{}", render_problems(&problems, false)));
+    let acme = &config.tenants["acme"];
+    assert_eq!((acme.source.as_str(), acme.is_synced(), acme.record.synced_at), ("sync:acme.toml", true, None));
+    assert!(!config.tenants["bolt"].is_synced());
+    assert_ne!(config.hash, config.contents.hash_on_disk());
+    let seats = config.effective_for("acme").unwrap().into_iter().find(|entry| entry.key == "seats").unwrap();
+    assert_eq!(seats.origin.to_string(), "tenant sync:acme.toml:2");
+    let confirmed = config.confirmed(now());
+    assert_eq!(confirmed.tenants["acme"].record.synced_at, Some(now()));
+    assert_eq!((&confirmed.tenants["bolt"], confirmed.hash.as_str()), (&config.tenants["bolt"], config.hash.as_str()));
+    files.put("/etc/usherd/sync:bolt.toml", PAID);
+    let problems = load_from(&files, main, now()).unwrap_err();
+    assert!(problems[0].message.contains("there are two tenants `bolt`") && problems[0].file == "sync:bolt.toml");
+    // Where nothing is pulled, such files are not looked at.
+    files.put(main, "");
+    assert_eq!(load_from(&files, main, now()).unwrap().tenants.len(), 1);
+}
