@@ -133,20 +133,33 @@ fn a_restart_without_network_keeps_everything_and_the_ratchet_i23() {
     assert_eq!(office.pull(), "refused replayed");
     publisher.publish(sealed(6, 4));
     assert_eq!(office.pull(), "unchanged");
-    // An older bundle in the place of the one that was taken last is not used; the publisher mends it.
+}
+
+#[test]
+fn a_stored_bundle_that_is_older_forged_or_damaged_is_not_used_but_the_last_good_copy_i21_i23() {
+    let publisher = Publisher::start(sealed(5, 3));
+    let mut office = Office::start(&publisher, "");
+    publisher.publish(sealed(6, 4));
+    assert_eq!(office.pull(), "applied");
+    let from_last_good = |office: &Office| office.get("/v1/overview")["config"]["from_last_good"].clone();
+    for damage in [sealed(5, 3), desk(6, 9).seal(&key(9)), sealed(6, 4)[..200].to_vec(), Vec::new()] {
+        publisher.behave(Manner::Down);
+        office.restart_after(|sync| std::fs::write(sync.join("bundle"), &damage).unwrap());
+        assert_eq!((office.quota("acme"), from_last_good(&office)), (Some(4), true.into()));
+        assert!(office.sync()["serial"].is_null());
+        publisher.publish(sealed(6, 4));
+        assert_eq!((office.pull(), from_last_good(&office)), ("applied".to_owned(), false.into()));
+        assert_eq!((office.quota("acme"), office.sync()["serial"].as_u64()), (Some(4), Some(6)));
+    }
+    // The copy is as old as the last confirmation, and without one the daemon starts with what there is.
     publisher.behave(Manner::Down);
-    office.restart_after(|sync| std::fs::write(sync.join("bundle"), sealed(5, 3)).unwrap());
+    assert_eq!(office.pull_after(31 * 86_400), "failed");
+    office.restart_after(|sync| std::fs::write(sync.join("bundle"), "damage").unwrap());
+    assert_eq!(office.explained("acme"), "deny.inactive");
+    office.restart_after(|sync| std::fs::remove_dir_all(sync.with_file_name("last-good")).unwrap());
     assert_eq!(office.quota("acme"), None);
     publisher.publish(sealed(6, 4));
     assert_eq!((office.pull(), office.quota("acme")), ("applied".to_owned(), Some(4)));
-    // So it is with a forged one, and with half of one.
-    for damage in [desk(6, 9).seal(&key(9)), sealed(6, 4)[..200].to_vec(), Vec::new()] {
-        publisher.behave(Manner::Down);
-        office.restart_after(|sync| std::fs::write(sync.join("bundle"), damage).unwrap());
-        assert_eq!(office.quota("acme"), None);
-        publisher.publish(sealed(6, 4));
-        assert_eq!((office.pull(), office.quota("acme")), ("applied".to_owned(), Some(4)));
-    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::load::{Config, load_from};
 use super::problem::Problem;
 use super::replace::replace_file;
 use super::settings::state_dir;
-use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory};
+use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory, STORED_BUNDLE};
 
 /// The folder in the state directory.
 pub const FOLDER: &str = "last-good";
@@ -28,7 +28,8 @@ const BYTES_MAX: usize = 1 << 30;
 pub struct Boot {
     /// It.
     pub config: Config,
-    /// Why it is not the one that the files say but the last good one; empty where it is.
+    /// Why it is not the one that the files say but the last good one, or what was pulled is missing in it;
+    /// empty where all is there.
     pub problems: Vec<Problem>,
 }
 
@@ -122,6 +123,12 @@ pub fn load_for_boot(
             Ok(config) => return Ok(Boot { config, problems }),
             Err(why) => problems.extend(why),
         }
+    }
+    // Damage to what was pulled is no fault of the files: the next pull mends it, but only in a running daemon.
+    if problems.iter().any(|problem| problem.file == STORED_BUNDLE)
+        && let Ok(config) = load_from(&Disk, main, now)
+    {
+        return Ok(Boot { config, problems });
     }
     Err(problems)
 }

@@ -15,7 +15,7 @@ use super::reader::Table;
 use super::sections;
 use super::settings::{Pool, Settings, state_dir};
 use super::source::{
-    CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, TENANT_FILE_BYTES_MAX, shown, synced_path,
+    CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, STORED_BUNDLE, TENANT_FILE_BYTES_MAX, shown, synced_path,
 };
 use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, quoted, rfc3339};
@@ -313,7 +313,13 @@ fn read_tenant_text(source: &Source, stem: &str, set: &mut TenantSet<'_>, proble
 /// The tenants that were pulled, each as a file of its own beside those of the folder; whether the publisher
 /// still stands by them is known by the confirmation, and not by what a record says of itself (J7).
 fn read_synced(files: &dyn Files, set: &mut TenantSet<'_>, problems: &mut Problems, contents: &mut Contents) {
-    let synced = files.synced(set.base.settings, &contents.main);
+    let synced = match files.synced(set.base.settings, &contents.main) {
+        Ok(synced) => synced,
+        Err(why) => {
+            problems.push(Problem::of_file(STORED_BUNDLE, why).help("the next pull brings it anew"));
+            return;
+        }
+    };
     let most = set.base.settings.server.tenants_max as usize;
     if synced.texts.len() + set.tenants.len() > most {
         let message = format!("{} tenants were pulled, beside {} of the files", synced.texts.len(), set.tenants.len());

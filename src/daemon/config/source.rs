@@ -36,10 +36,16 @@ pub trait Files {
 
     /// Tenant files that were pulled, beside those of the directory; asked only where `sync.url` is set.
     /// `main` is the path of `usherd.toml`.
-    fn synced(&self, _settings: &Settings, _main: &Path) -> Synced {
-        Synced::default()
+    ///
+    /// # Errors
+    /// A sentence that says why what was pulled cannot be used.
+    fn synced(&self, _settings: &Settings, _main: &Path) -> Result<Synced, String> {
+        Ok(Synced::default())
     }
 }
+
+/// What problems call the bundle that an earlier run has stored.
+pub(crate) const STORED_BUNDLE: &str = "sync/bundle";
 
 /// Tenant files that were pulled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,13 +132,13 @@ impl Files for Memory {
         Ok(self.0.keys().filter(|path| path.parent() == Some(dir) && is_tenant_file(path)).cloned().collect())
     }
 
-    fn synced(&self, _settings: &Settings, main: &Path) -> Synced {
+    fn synced(&self, _settings: &Settings, main: &Path) -> Result<Synced, String> {
         let pulled = self.0.iter().filter(|(path, _)| is_synced(main, path));
         let texts = pulled.filter_map(|(path, bytes)| {
             let id = path.file_stem()?.to_str()?.strip_prefix(SYNCED)?;
             Some((id.to_owned(), Arc::from(String::from_utf8_lossy(bytes).as_ref())))
         });
-        Synced { texts: texts.collect(), confirmed_at: None }
+        Ok(Synced { texts: texts.collect(), confirmed_at: None })
     }
 }
 

@@ -195,6 +195,9 @@ impl Keeper {
 }
 
 fn recall(store: &Store, settings: &Settings, now: DateTime<Utc>, inner: &mut Inner) -> Result<(), String> {
+    // Also where the bundle is damaged: the last good records are as old as this (J7).
+    inner.confirmed = store.confirmed().unwrap_or_default();
+    inner.confirmed.utc_ms = inner.confirmed.utc_ms.min(now.timestamp_millis());
     let stored = store.ratchet()?;
     inner.ratchet = stored.ratchet.clone();
     let trust = trust(settings);
@@ -208,12 +211,10 @@ fn recall(store: &Store, settings: &Settings, now: DateTime<Utc>, inner: &mut In
         return Err(RefusalCode::Replayed.because(what).to_string());
     }
     // Without a word of the publisher that is about this bundle, its making is the last that is known of it.
-    let known = store.confirmed().filter(|confirmed| confirmed.sha256 == hex(&bundle.sha256));
-    inner.confirmed = known.unwrap_or_default();
-    if inner.confirmed.utc_ms == 0 {
-        inner.confirmed.utc_ms = bundle.issued.timestamp_millis();
+    if inner.confirmed.sha256 != hex(&bundle.sha256) {
+        let utc_ms = bundle.issued.min(now).timestamp_millis();
+        inner.confirmed = Confirmed { utc_ms, ..Confirmed::default() };
     }
-    inner.confirmed.utc_ms = inner.confirmed.utc_ms.min(now.timestamp_millis());
     inner.held = Some(Arc::new(bundle));
     Ok(())
 }
@@ -247,11 +248,11 @@ impl Files for DiskAndRecords {
         Disk.list(dir)
     }
 
-    fn synced(&self, settings: &Settings, _main: &Path) -> Synced {
-        match self.bundle.as_ref().filter(|bundle| fits(bundle, settings)) {
+    fn synced(&self, settings: &Settings, _main: &Path) -> Result<Synced, String> {
+        Ok(match self.bundle.as_ref().filter(|bundle| fits(bundle, settings)) {
             Some(bundle) => Synced { texts: bundle.records.clone(), confirmed_at: self.confirmed_at },
             None => Synced::default(),
-        }
+        })
     }
 }
 
@@ -273,8 +274,9 @@ impl Files for DiskAndState<'_> {
         Disk.list(dir)
     }
 
-    fn synced(&self, settings: &Settings, main: &Path) -> Synced {
+    fn synced(&self, settings: &Settings, main: &Path) -> Result<Synced, String> {
         let state = state_dir(&settings.server.state_dir, self.from_systemd, main);
-        Keeper::recall(&state, settings, self.now).0.files().synced(settings, main)
+        let (keeper, problem) = Keeper::recall(&state, settings, self.now);
+        problem.map_or_else(|| keeper.files().synced(settings, main), Err)
     }
 }
