@@ -181,7 +181,8 @@ fn sign(arguments: &SignArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> R
     written.map_err(|error| Failure::failed(format!("{} cannot be written: {error}", arguments.bundle.display())))?;
     let hash = hex(&sha256(&payload));
     if screen.format == Format::Json {
-        let answer = json!({"serial": draft.serial, "records": records.len(), "sha256": hash, "expires": draft.expires});
+        let answer =
+            json!({"serial": draft.serial, "records": records.len(), "sha256": hash, "expires": draft.expires});
         screen.write(&format!("{answer}\n"))?;
     } else {
         let (name, count) = (arguments.bundle.display(), records.len());
@@ -304,9 +305,8 @@ fn report(path: &Path, verdict: &Result<Bundle, Refusal>, screen: &mut Screen<'_
     }
     let name = path.display();
     match verdict {
-        Ok(Bundle { key, serial, records, expires, .. }) => {
-            screen.line(&format!("{name}: valid: key {key}, serial {serial}, {} records, until {expires}", records.len()))
-        }
+        Ok(Bundle { key, serial, records, expires, .. }) => screen
+            .line(&format!("{name}: valid: key {key}, serial {serial}, {} records, until {expires}", records.len())),
         Err(refusal) => {
             screen.line(&format!("{name}: {}: {}", refusal.code.as_str(), refusal.what))?;
             screen.line(&format!("  help: {}", refusal.code.help()))

@@ -37,7 +37,8 @@ impl Desk {
     fn verify(&self, at: &str, installation: &str, expected: i32) -> String {
         let key = format!("2026a={}", self.public);
         let bundle = self.path("bundle");
-        let arguments = ["records", "verify", &bundle, "--public-key", &key, "--installation", installation, "--at", at];
+        let arguments =
+            ["records", "verify", &bundle, "--public-key", &key, "--installation", installation, "--at", at];
         run(&arguments, expected).0
     }
 }
@@ -79,7 +80,10 @@ fn a_configuration_says_whose_signature_counts() {
     let desk = Desk::new();
     desk.sign("7", &[], 0);
     let main = desk.path("usherd.toml");
-    let lines = format!("[sync]\nurl = \"https://a/b\"\ninstallation = \"berlin-1\"\npublic_keys = {{ \"2026a\" = \"{}\" }}\n", desk.public);
+    let lines = format!(
+        "[sync]\nurl = \"https://a/b\"\ninstallation = \"berlin-1\"\npublic_keys = {{ \"2026a\" = \"{}\" }}\n",
+        desk.public
+    );
     std::fs::write(&main, &lines).unwrap();
     let bundle = desk.path("bundle");
     let at = "2026-11-23T00:00:00Z";
@@ -101,7 +105,11 @@ fn bad_records_are_not_signed() {
     assert!(err.contains("bolt.toml") && err.contains("pool") && !PathBuf::from(desk.path("bundle")).exists(), "{err}");
     // An installation that has the pool takes them.
     let main = desk.path("usherd.toml");
-    std::fs::write(&main, "[[pool]]\nid = \"provider\"\nseats = 10\n[[tenant]]\nid = \"acme\"\nkind = \"nfr\"\nseats = 1\n").unwrap();
+    std::fs::write(
+        &main,
+        "[[pool]]\nid = \"provider\"\nseats = 10\n[[tenant]]\nid = \"acme\"\nkind = \"nfr\"\nseats = 1\n",
+    )
+    .unwrap();
     desk.sign("7", &["--config", &main], 0);
     let first = desk.path("first");
     std::fs::copy(desk.path("bundle"), &first).unwrap();

@@ -147,12 +147,19 @@ impl Office {
     /// Seats of a tenant; `None` where it is not configured.
     pub(crate) fn quota(&self, tenant: &str) -> Option<u64> {
         let app = self.daemon.as_ref().unwrap().app();
-        app.config().tenants.contains_key(tenant).then(|| self.get(&format!("/v1/tenants/{tenant}"))["quota"].as_u64().unwrap())
+        app.config()
+            .tenants
+            .contains_key(tenant)
+            .then(|| self.get(&format!("/v1/tenants/{tenant}"))["quota"].as_u64().unwrap())
     }
 
     /// What somebody would be answered.
     pub(crate) fn explained(&self, tenant: &str) -> String {
-        let (_, body) = self.call("POST", "/v1/explain", &format!("tenant={tenant}&subject=a&session=a&kind=call&direction=outbound&to=0301"));
+        let (_, body) = self.call(
+            "POST",
+            "/v1/explain",
+            &format!("tenant={tenant}&subject=a&session=a&kind=call&direction=outbound&to=0301"),
+        );
         let json: Value = serde_json::from_str(&body).unwrap_or_default();
         json["code"].as_str().unwrap_or(&body).to_owned()
     }

@@ -8,7 +8,8 @@ use crate::daemon::sync::envelope::{KEY_ID_BYTES_MAX, hex, is_installation, is_k
 
 /// Most keys that are trusted at once.
 const KEYS_MAX: usize = 16;
-const KEYS_HELP: &str = "write public_keys = { \"2026a\" = \"64 hexadecimal digits\" }, as `usherd records keygen` prints it";
+const KEYS_HELP: &str =
+    "write public_keys = { \"2026a\" = \"64 hexadecimal digits\" }, as `usherd records keygen` prints it";
 
 /// `[sync]` (DESIGN 5, I23).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -238,7 +238,8 @@ fn split(bytes: &[u8]) -> Result<(&str, [u8; SIGNATURE_BYTES], &[u8]), Refusal> 
 
 fn parse(payload: &[u8], key: &str, public_key: [u8; 32], trust: &Trust<'_>) -> Result<Bundle, Refusal> {
     let bad = |what: String| RefusalCode::BadPayload.because(what);
-    let json = |error: serde_json::Error| RefusalCode::BadPayload.because(format!("the payload is not as agreed: {error}"));
+    let json =
+        |error: serde_json::Error| RefusalCode::BadPayload.because(format!("the payload is not as agreed: {error}"));
     let Probe { schema } = serde_json::from_slice(payload).map_err(json)?;
     if schema != SCHEMA {
         return Err(RefusalCode::UnknownSchema.because(format!("its schema is {schema}, this release reads {SCHEMA}")));

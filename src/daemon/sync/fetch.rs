@@ -65,7 +65,12 @@ pub async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&str>) -> 
         .map_err(|_| format!("{host} did not finish its answer within {} s; see sync.timeout_s", publisher.timeout_s))?
 }
 
-fn request(publisher: &Publisher, folder: &Path, uri: &Uri, etag: Option<&str>) -> Result<Request<Empty<Bytes>>, String> {
+fn request(
+    publisher: &Publisher,
+    folder: &Path,
+    uri: &Uri,
+    etag: Option<&str>,
+) -> Result<Request<Empty<Bytes>>, String> {
     let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::get(path)
@@ -95,7 +100,9 @@ fn connector(publisher: &Publisher, folder: &Path) -> Result<TlsConnector, Strin
         let found = rustls_native_certs::load_native_certs();
         let (good, _) = roots.add_parsable_certificates(found.certs);
         if good == 0 {
-            return Err("this machine has no trusted certificates; install them, or name a file as sync.ca_file".to_owned());
+            return Err(
+                "this machine has no trusted certificates; install them, or name a file as sync.ca_file".to_owned()
+            );
         }
     } else {
         let path = folder.join(&publisher.ca_file);
@@ -110,8 +117,7 @@ fn connector(publisher: &Publisher, folder: &Path) -> Result<TlsConnector, Strin
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config =
-        builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
+    let mut config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }

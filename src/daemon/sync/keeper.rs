@@ -109,7 +109,12 @@ impl Keeper {
     ///
     /// # Errors
     /// Why it is not to be taken.
-    pub fn judge(&self, envelope: &[u8], settings: &Settings, now: DateTime<Utc>) -> Result<(Bundle, Admission), Refusal> {
+    pub fn judge(
+        &self,
+        envelope: &[u8],
+        settings: &Settings,
+        now: DateTime<Utc>,
+    ) -> Result<(Bundle, Admission), Refusal> {
         let inner = self.inner.lock().clone();
         let (bundle, admission) = verify(envelope, &trust(settings), &inner.ratchet, now)?;
         let is_held = inner.held.is_some_and(|held| held.sha256 == bundle.sha256 && held.key == bundle.key);
@@ -126,7 +131,9 @@ impl Keeper {
             return Err(RefusalCode::Malformed.because("the publisher says that nothing is new, but nothing is held"));
         };
         if !fits(&held, settings) {
-            return Err(RefusalCode::UnknownKey.because("what is held is not signed by a trusted key for this installation"));
+            return Err(
+                RefusalCode::UnknownKey.because("what is held is not signed by a trusted key for this installation")
+            );
         }
         in_time(&held, now)
     }
@@ -175,7 +182,10 @@ impl Keeper {
     /// A word that is lost with the next start is only an earlier one, so it is no reason to refuse anything.
     fn tell_confirmed(&self, confirmed: &Confirmed) {
         if let Err(error) = self.store.keep_confirmed(confirmed) {
-            tracing::warn!(error, "the confirmation of the publisher cannot be kept; after a restart the one before counts");
+            tracing::warn!(
+                error,
+                "the confirmation of the publisher cannot be kept; after a restart the one before counts"
+            );
         }
     }
 
