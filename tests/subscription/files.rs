@@ -1,6 +1,6 @@
 //! What is accepted is written so that the file says it, whatever else stands there; and only that changes.
 
-use chrono::{Duration, Utc};
+use chrono::Duration;
 use usherd::daemon::config::{Unwritten, load, submit};
 use usherd::subscription::record::{Actor, Object, When};
 use usherd::subscription::request::{Request, Verb};
@@ -176,7 +176,7 @@ fn requests_wait_for_each_other() {
             });
         }
     });
-    let tenant = load(&main, Utc::now()).unwrap().tenants["acme"].clone();
+    let tenant = load(&main, now).unwrap().tenants["acme"].clone();
     assert_eq!(tenant.record.changes.len(), 80, "no request was lost");
 }
 

@@ -226,12 +226,14 @@ fn the_whole_revoke_table_n7() {
     }
 }
 
+type Set = fn(&mut Addon);
+
 /// N6, every cell: S before P, then the add-on active, pending quantity, pending cancel.
 #[test]
 fn the_whole_matrix_at_the_end_of_the_period_n6_t140_t142() {
     let p = t("2026-06-30T22:00:00Z");
     let change = |seats| Change { effective_at: p, seats, by: Actor::Customer };
-    let addons: [(&str, fn(&mut Addon)); 3] = [
+    let addons: [(&str, Set); 3] = [
         ("active", |_| {}),
         ("quantity", |addon| {
             addon.changes.push(Change { effective_at: t("2026-06-30T22:00:00Z"), seats: 8, by: Actor::Customer });

@@ -65,13 +65,14 @@ fn record() -> impl Strategy<Value = Record> {
 }
 
 type Script = Vec<(Step, bool, u8, i64)>;
+type History = Vec<(DateTime<Utc>, Request)>;
 
 fn script() -> impl Strategy<Value = Script> {
     prop::collection::vec((step(), any::<bool>(), 0u8..4, 0i64..60 * 24 * 40), 1..30)
 }
 
 /// Plays a script; returns every accepted request with its instant, and the record at the end.
-fn play(record: &Record, terms: &Terms, script: &Script) -> (Vec<(DateTime<Utc>, Request)>, Record, DateTime<Utc>) {
+fn play(record: &Record, terms: &Terms, script: &Script) -> (History, Record, DateTime<Utc>) {
     let (mut record, mut now) = (record.clone(), t("2026-06-01T00:00:00Z"));
     let mut history = Vec::new();
     for (step, operator, object, minutes) in script {
