@@ -11,7 +11,9 @@
 //!
 //! Read in this order: [`engine::session`] (the nouns), `engine/rules.rs` (which session counts),
 //! `engine/seats.rs` (the seat word), `engine/table.rs` (the table and its locks), `engine/decide.rs` (the
-//! order of checks), then [`daemon::start`] and [`daemon::api`].
+//! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`subscription::record`] (the nouns),
+//! [`subscription::entitlement`] (what one is worth when), [`subscription::request`] (what may be asked),
+//! [`subscription::tariff`] and [`subscription::invoice`] (money); `daemon/schedule.rs` puts them into force.
 //!
 //! What never happens, mostly absences (letters and numbers are those of the rule book):
 //! - an inbound or emergency call is denied (V3, I8);

@@ -75,3 +75,22 @@ fn no_test_is_switched_off_and_every_file_says_what_it_is() {
     let script = std::fs::read_to_string(root().join("tests/run")).unwrap();
     assert!(script.contains("--run-ignored all"), "tests that need their own process are switched off without it");
 }
+
+/// The scenarios of the rule book about contracts: states, calendar, money, storefront, planner, services.
+const CONTRACT_SCENARIOS: &[u32] = &[
+    82, 83, 85, 86, 88, 89, 91, 92, 94, 95, 97, 98, 100, 101, 103, 104, 106, 107, 109, 110, 112, 113, 115, 116, 118,
+    119, 121, 122, 124, 125, 127, 128, 130, 131, 133, 134, 136, 137, 139, 140, 142, 143, 145, 146, 148, 149, 151,
+    152, 154, 155, 157, 158, 160, 161, 163, 169, 170, 172, 173,
+];
+
+#[test]
+fn every_scenario_about_contracts_is_named_by_a_test() {
+    let texts: Vec<String> = sources("tests").into_iter().chain(sources("src")).map(|(_, text)| text).collect();
+    let named = |id: &u32| {
+        let (row, name) = (format!("T{id:03}"), format!("_t{id:03}"));
+        // This list does not count: it names only numbers.
+        texts.iter().any(|text| text.contains(&row) || text.contains(&name))
+    };
+    let missing: Vec<&u32> = CONTRACT_SCENARIOS.iter().filter(|id| !named(id)).collect();
+    assert!(CONTRACT_SCENARIOS.len() > 50 && missing.is_empty(), "no test names {missing:?}");
+}

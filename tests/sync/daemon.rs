@@ -235,8 +235,9 @@ fn what_cannot_be_stored_is_not_in_force_and_is_taken_when_it_can_be_i23() {
     let mut office = Office::start(&publisher, "");
     let files = office.picture();
     publisher.publish(sealed(6, 4));
-    for (name, at_rest) in [("ratchet.json.tmp", true), ("bundle.tmp", false)] {
-        let in_the_way = office.folder.path().join("state/sync").join(name);
+    for (name, at_rest) in [("ratchet.json", true), ("bundle", false)] {
+        let temporary = format!(".{name}.{}.tmp", std::process::id());
+        let in_the_way = office.folder.path().join("state/sync").join(temporary);
         std::fs::create_dir(&in_the_way).unwrap();
         assert_eq!(office.pull(), "failed", "{}", office.sync());
         assert_eq!((office.quota("acme"), office.sync()["serial"].as_u64()), (Some(3), Some(5)), "{name}");

@@ -34,6 +34,7 @@ pub use origin::{Effective, Origin, render as render_effective};
 pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};
 pub use publisher::Publisher;
 pub use reload::{Rejection, Reload, Running};
+pub use replace::replace_file;
 pub use rewrite::rewrite;
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;

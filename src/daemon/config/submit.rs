@@ -1,8 +1,6 @@
 //! Takes a request to a subscription: the record is changed in the file that it came from, or nothing is.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::load::{Config, load, load_from};
 use super::problem::Problem;
+use super::replace::replace_like;
 use super::rewrite::rewrite;
 use super::source::{Disk, Files};
 use super::tenant::Tenant;
@@ -63,7 +62,7 @@ pub fn submit(
             return Err(Unwritten::File(message));
         }
         if !dry_run {
-            replace(&path, text.as_bytes()).map_err(|error| {
+            replace_like(&path, text.as_bytes()).map_err(|error| {
                 Unwritten::File(format!("{} cannot be written: {error}", path.display()))
             })?;
         }
@@ -94,35 +93,6 @@ fn lock(main: &Path) -> Result<File, Unwritten> {
     let folder_file = File::open(folder).map_err(|error| wrong(&error))?;
     rustix::fs::flock(&folder_file, rustix::fs::FlockOperation::LockExclusive).map_err(|error| wrong(&error))?;
     Ok(folder_file)
-}
-
-/// Replaces a file by a rename, with owner and rights kept; a crash leaves the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A link stays a link: what it points to is replaced.
-    let path = path.canonicalize()?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The reader passes over dot files.
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let written = write_like(&path, &temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path));
-    if written.is_err() {
-        // It is of no use to anybody; that it stays is no harm either.
-        let _ = std::fs::remove_file(&temporary);
-        return written;
-    }
-    File::open(folder)?.sync_all()
-}
-
-fn write_like(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let old = std::fs::metadata(path)?;
-    let mut file = File::create(temporary)?;
-    file.set_permissions(old.permissions())?;
-    let new = file.metadata()?;
-    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-        chown(temporary, Some(old.uid()), Some(old.gid()))?;
-    }
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// The disk, with one file as it would be.

@@ -3,14 +3,13 @@
 //! Each is replaced as a whole: written aside, synced, renamed, and the folder synced.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{Bundle, hex, unhex};
 use super::ratchet::{Hash, Ratchet, Seen};
-use crate::daemon::config::{Disk, Files as _};
+use crate::daemon::config::{Disk, Files as _, replace_file};
 
 /// The folder in the state directory.
 pub const FOLDER: &str = "sync";
@@ -157,20 +156,8 @@ impl Store {
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
-        let (path, aside) = (self.folder.join(name), self.folder.join(format!("{name}.tmp")));
-        let write = || {
-            std::fs::create_dir_all(&self.folder)?;
-            let mut file = std::fs::File::create(&aside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&aside, &path)?;
-            std::fs::File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(|error: std::io::Error| {
-            // The half-written file is of no use to anybody; that it stays is no harm either.
-            let _ = std::fs::remove_file(&aside);
-            format!("{} cannot be stored: {error}", path.display())
-        })
+        replace_file(&self.folder, name, bytes)
+            .map_err(|error| format!("{} cannot be stored: {error}", self.folder.join(name).display()))
     }
 }
 
