@@ -145,7 +145,10 @@ fn a_serial_goes_up_or_the_bundle_is_the_very_same_i23() {
         (9, None, "kind = \"paid\"\nseats = 3\n", fresh, replayed),
         (10, None, "kind = \"paid\"\nseats = 3\n", fresh, fresh),
         (10, previous, "kind = \"paid\"\nseats = 3\n", fresh, fresh),
-        (10, foreign, "kind = \"paid\"\nseats = 3\n", Err(RefusalCode::BrokenChain), Err(RefusalCode::BrokenChain)),
+        (8, previous, "kind = \"paid\"\nseats = 3\n", fresh, replayed),
+        (8, foreign, "kind = \"paid\"\nseats = 3\n", Err(RefusalCode::BrokenChain), replayed),
+        (9, foreign, "kind = \"paid\"\nseats = 3\n", fresh, replayed),
+        (10, foreign, "kind = \"paid\"\nseats = 3\n", fresh, fresh),
         (u64::MAX, previous, "kind = \"paid\"\nseats = 3\n", fresh, fresh),
     ] {
         let bytes = with(|desk| {

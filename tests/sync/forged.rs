@@ -30,7 +30,7 @@ fn signed_but_wrong(rng: &mut Rng) -> Vec<u8> {
         2 => wrong.installation = format!("berlin-{}", rng.u64(2..)),
         3 => (wrong.not_before, wrong.expires) = (noon() - days - days, noon() - days),
         4 => (wrong.not_before, wrong.expires) = (noon() + days, noon() + days + days),
-        5 => wrong.previous = Some([rng.u8(..); 32]),
+        5 => (wrong.serial, wrong.previous) = (11, Some([rng.u8(..); 32])),
         _ => _ = wrong.records.insert(format!("Tenant {}", rng.u8(..)), String::new()),
     }
     wrong.seal(&key(1))

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
 
-use super::ratchet::{Hash, Ratchet};
+use super::ratchet::{Hash, Ratchet, Seen};
 use super::refusal::{Refusal, RefusalCode};
 use crate::engine::session::check_tenant;
 
@@ -189,13 +189,20 @@ pub fn admit(bundle: &Bundle, ratchet: &Ratchet, now: DateTime<Utc>) -> Result<A
             let what = format!("its serial is {}, and {} was seen of key `{}`", bundle.serial, seen.serial, bundle.key);
             return Err(RefusalCode::Replayed.because(what));
         }
+        follows(bundle, seen)?;
     }
-    match (bundle.previous, ratchet.last) {
-        (Some(previous), Some(last)) if previous != last => {
-            let what = format!("it follows payload {}, and {} was taken last", hex(&previous), hex(&last));
+    Ok(Admission::Fresh)
+}
+
+/// Whether the bundle right after the one that was taken names that one. Where serials between them were missed,
+/// as by an installation that was off, nobody here can know what it should name.
+fn follows(bundle: &Bundle, seen: &Seen) -> Result<(), Refusal> {
+    match (bundle.previous, seen.sha256) {
+        (Some(previous), Some(taken)) if bundle.serial == seen.serial + 1 && previous != taken => {
+            let what = format!("it follows payload {}, and {} was taken last", hex(&previous), hex(&taken));
             Err(RefusalCode::BrokenChain.because(what))
         }
-        _ => Ok(Admission::Fresh),
+        _ => Ok(()),
     }
 }
 

@@ -19,8 +19,6 @@ pub struct Seen {
 pub struct Ratchet {
     /// By key id.
     pub keys: BTreeMap<String, Seen>,
-    /// SHA-256 of the payload that was taken last, of whatever key.
-    pub last: Option<Hash>,
 }
 
 impl Ratchet {
@@ -29,7 +27,6 @@ impl Ratchet {
     pub fn taken(&self, key: &str, serial: u64, sha256: Hash) -> Self {
         let mut next = self.clone();
         next.keys.insert(key.to_owned(), Seen { serial, sha256: Some(sha256) });
-        next.last = Some(sha256);
         next
     }
 

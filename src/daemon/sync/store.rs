@@ -49,7 +49,6 @@ pub struct Stored {
 struct RatchetFile {
     format: u32,
     keys: BTreeMap<String, KeyLine>,
-    last: String,
     replaces: String,
 }
 
@@ -100,7 +99,7 @@ impl Store {
             "" => Ok(None),
             text => unhex(text).map(Some).ok_or_else(|| damaged("a hash is none")),
         };
-        let mut ratchet = Ratchet { keys: BTreeMap::new(), last: hash(&file.last)? };
+        let mut ratchet = Ratchet::default();
         for (key, line) in file.keys {
             ratchet.keys.insert(key, Seen { serial: line.serial, sha256: hash(&line.sha256)? });
         }
@@ -123,7 +122,6 @@ impl Store {
         let file = RatchetFile {
             format: FORMAT,
             keys: stored.ratchet.keys.iter().map(|(key, seen)| (key.clone(), line(seen))).collect(),
-            last: shown(stored.ratchet.last),
             replaces: shown(stored.replaces),
         };
         let bytes = serde_json::to_vec(&file).map_err(|error| error.to_string())?;
