@@ -21,6 +21,10 @@ pub fn replace_file(folder: &Path, file: &str, bytes: &[u8]) -> std::io::Result<
 pub(super) fn replace_like(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let path = path.canonicalize()?;
     let old = std::fs::metadata(&path)?;
+    if old.permissions().readonly() {
+        // A rename would not mind, but who took the right to write away meant it.
+        return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, "the file is read-only"));
+    }
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     replace(path.parent().unwrap_or(Path::new("/")), &file, bytes, Some(&old))
 }

@@ -1,7 +1,7 @@
 //! Writes a changed subscription back into the text it came from, and leaves everything else as it stands.
 
 use chrono::{DateTime, NaiveDateTime, NaiveTime, Utc};
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TableLike, Value, value};
+use toml_edit::{ArrayOfTables, Decor, DocumentMut, Item, RawString, Table, TableLike, Value, value};
 
 use super::value::rfc3339;
 use super::words::Word;
@@ -27,7 +27,14 @@ pub fn rewrite(text: &str, inline: Option<usize>, before: &Record, after: &Recor
     list(table, "change", &before.changes, &after.changes, same_change, new_change, |_, _, _| Ok(()))?;
     list(table, "addon", &before.addons, &after.addons, |a, b| a.id == b.id, |_| Table::new(), change_addon)?;
     list(table, "request", &before.requests, &after.requests, |a, b| a.id == b.id, new_request, change_request)?;
-    Ok(document.to_string())
+    Ok(like(text, document.to_string()))
+}
+
+/// The new text with the line ends and the byte order mark of the old one, so that only what changed differs.
+fn like(old: &str, new: String) -> String {
+    let lines = old.matches('\n').count();
+    let new = if lines > 0 && old.matches("\r\n").count() == lines { new.replace('\n', "\r\n") } else { new };
+    if old.starts_with('\u{feff}') { format!("\u{feff}{new}") } else { new }
 }
 
 fn contract(table: &mut Table, before: &Record, after: &Record) {
@@ -95,12 +102,9 @@ fn list<T: PartialEq>(
     if !table.contains_key(key) {
         table.insert(key, Item::ArrayOfTables(ArrayOfTables::new()));
     }
-    let item = table.get_mut(key).ok_or_else(|| format!("`{key}` cannot be added"))?;
-    if item.as_array_of_tables().is_none() {
-        // `change = [{ … }]` in one line becomes a table each: there is no other way to add to it.
-        *item = std::mem::take(item).into_array_of_tables().map(Item::ArrayOfTables).unwrap_or_else(|item| item);
-    }
-    let tables = item.as_array_of_tables_mut().ok_or_else(|| format!("`{key}` is not a list of tables"))?;
+    spread(table, key);
+    let tables = table.get_mut(key).and_then(Item::as_array_of_tables_mut);
+    let tables = tables.ok_or_else(|| format!("`{key}` is not a list of tables"))?;
     if tables.len() != before.len() {
         return Err(format!("`{key}` has {} entries, {} were read", tables.len(), before.len()));
     }
@@ -118,6 +122,33 @@ fn list<T: PartialEq>(
         table.remove(key);
     }
     Ok(())
+}
+
+/// Makes of `change = [{ … }]` a table each, as there is no other way to add to it; its comments stand before them.
+fn spread(table: &mut Table, key: &str) {
+    let above = table.key(key).and_then(|key| key.leaf_decor().prefix()?.as_str()).map(comments).unwrap_or_default();
+    let Some(Item::Value(Value::Array(array))) = table.get(key) else { return };
+    let mut notes = vec![Vec::new(); array.len().max(1)];
+    notes[0] = above;
+    let gaps = array.iter().map(|value| value.decor().prefix()).chain([Some(array.trailing()), array.decor().suffix()]);
+    for (at, gap) in gaps.enumerate() {
+        // What is said on the line of an entry stands behind it.
+        let gap = gap.and_then(RawString::as_str).unwrap_or_default();
+        let (behind, before) = gap.split_once('\n').unwrap_or((gap, ""));
+        let last = notes.len() - 1;
+        notes[at.saturating_sub(1).min(last)].extend(comments(behind));
+        notes[at.min(last)].extend(comments(before));
+    }
+    let item = table.remove(key).unwrap_or_default();
+    let mut tables = item.into_array_of_tables().unwrap_or_default();
+    for (table, notes) in tables.iter_mut().zip(notes) {
+        *table.decor_mut() = Decor::new(format!("\n{}", notes.concat()), "");
+    }
+    table.insert(key, Item::ArrayOfTables(tables));
+}
+
+fn comments(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect()
 }
 
 fn same_change(a: &Change, b: &Change) -> bool {
