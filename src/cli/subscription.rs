@@ -13,6 +13,8 @@ use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::screen::{Format, Screen};
 use crate::daemon::config::{Unwritten, render_problems, submit};
 use crate::daemon::subscriptions::{Written, answered, shown, told};
+use crate::subscription::civil;
+use crate::subscription::request::Request;
 
 /// How long the daemon may take to say which configuration it serves.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
@@ -52,19 +54,19 @@ pub struct RequestArgs {
     /// What it is about: subscription, or addon:ID
     #[arg(long, default_value = "subscription")]
     object: String,
-    /// How many seats to add, or to have after an upgrade
+    /// add: how many seats more; upgrade: how many seats the paid subscription has
     #[arg(long, value_name = "N")]
     seats: Option<u64>,
-    /// How many seats to reduce to
+    /// reduce: how many seats are left
     #[arg(long, value_name = "N", conflicts_with = "seats")]
     to: Option<u64>,
-    /// How many seats to cancel [default: all]
+    /// cancel: how many seats go [default: all]
     #[arg(long, value_name = "N", conflicts_with_all = ["seats", "to"])]
     licences: Option<u64>,
-    /// When to cancel: immediate, period_end, or for operators a date as 2026-06-15 [default: when the contract allows]
+    /// cancel: when; immediate, period_end, or for operators a date as 2026-06-15 [default: when the contract allows]
     #[arg(long)]
     when: Option<String>,
-    /// The id of what is booked or submitted, as `subscription show` lists it
+    /// revoke, accept, reject, withdraw: the id of what is booked or submitted, as `subscription show` lists it
     #[arg(long, value_name = "ID")]
     change: Option<String>,
     /// Who asks
@@ -80,7 +82,10 @@ pub struct RequestArgs {
 
 fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     let wrong = |_| "write an instant with its zone, as 2026-06-16T10:00:00+02:00".to_owned();
-    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(wrong)
+    let at = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(wrong)?;
+    // What is asked then is dated then, and a record takes no other date.
+    let in_era = civil::ERA.contains(&at.timestamp());
+    if in_era { Ok(at) } else { Err("it lies outside the years 1970 to 2999".to_owned()) }
 }
 
 /// Runs one of the verbs.
@@ -117,16 +122,69 @@ fn print(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
         return screen.table(&screen.rows(&schedule, &COLUMNS));
     }
     let mut fields = answer.clone();
+    let mut objects = None;
     if let Value::Object(fields) = &mut fields {
         fields.remove("schedule");
+        objects = fields.remove("objects");
         fields.retain(|_, value| !value.is_null());
     }
     screen.table(&screen.fields(&fields))?;
+    screen.line("")?;
+    if let Some(Value::Array(objects)) = objects {
+        screen.table(&screen.rows(&objects, &["object", "state", "seats"]))?;
+        screen.line("")?;
+    }
     if schedule.is_empty() {
         return screen.line("nothing is booked");
     }
-    screen.line("")?;
+    let schedule: Vec<Value> = schedule.into_iter().map(told_what_is_asked).collect();
     screen.table(&screen.rows(&schedule, &COLUMNS))
+}
+
+/// An undecided cancellation says in the column of cancellations how many seats it is about.
+fn told_what_is_asked(mut item: Value) -> Value {
+    if let Value::Object(item) = &mut item
+        && let Some(licences) = item.remove("cancel_licences")
+    {
+        item.insert("cancel".into(), if licences.is_null() { json!("all") } else { licences });
+    }
+    item
+}
+
+/// The option that tells a verb its number of seats. `reduce --seats 6` might mean to 6 or by 6, so no verb takes
+/// that of another.
+fn seats_option(verb: &str) -> &'static str {
+    match verb {
+        "reduce" => "to",
+        "cancel" => "licences",
+        _ => "seats",
+    }
+}
+
+/// The request that the options say.
+fn read(arguments: &RequestArgs) -> Result<Request, Failure> {
+    let wrong = |what: String| {
+        Failure::usage(what).mend("`usherd help subscription request` lists the options of each verb")
+    };
+    let verb = arguments.request.as_str();
+    let option = seats_option(verb);
+    let numbers = [("seats", arguments.seats), ("to", arguments.to), ("licences", arguments.licences)];
+    if let Some((other, _)) = numbers.iter().find(|(name, number)| number.is_some() && *name != option) {
+        return Err(wrong(format!("--{other} does not belong to {verb}")));
+    }
+    let written = Written {
+        actor: Some(arguments.actor.clone()),
+        request: Some(verb.to_owned()),
+        object: Some(arguments.object.clone()),
+        seats: numbers.iter().find_map(|(_, number)| *number),
+        when: arguments.when.clone(),
+        change: arguments.change.clone(),
+    };
+    written.read().map_err(|faults| {
+        let name = |field| if field == "seats" { option } else { field };
+        let faults: Vec<String> = faults.into_iter().map(|(field, what)| format!("--{} {what}", name(field))).collect();
+        wrong(faults.join("; "))
+    })
 }
 
 fn ask(
@@ -135,18 +193,7 @@ fn ask(
     connection: &Connection,
     screen: &mut Screen<'_>,
 ) -> Result<u8, Failure> {
-    let written = Written {
-        actor: Some(arguments.actor.clone()),
-        request: Some(arguments.request.clone()),
-        object: Some(arguments.object.clone()),
-        seats: arguments.seats.or(arguments.to).or(arguments.licences),
-        when: arguments.when.clone(),
-        change: arguments.change.clone(),
-    };
-    let request = written.read().map_err(|faults| {
-        let faults: Vec<String> = faults.into_iter().map(|(field, what)| format!("--{field} {what}")).collect();
-        Failure::usage(faults.join("; ")).mend("`usherd help subscription request` lists the options of each verb")
-    })?;
+    let request = read(arguments)?;
     let now = arguments.at.unwrap_or_else(wall_clock);
     let submission = submit(main, &arguments.tenant, &request, now, arguments.dry_run).map_err(|unwritten| {
         match unwritten {

@@ -7,6 +7,9 @@ use chrono_tz::Tz;
 /// The version of the time-zone data that every civil time is resolved with, as in `2025b`.
 pub const TZ_DATA_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
 
+/// The years 1970 to 2999 in seconds since 1970 UTC: what records and requests may name.
+pub const ERA: std::ops::Range<i64> = 0..32_503_680_000;
+
 /// Which side of an interval a civil time bounds: it decides which of two equal clock readings is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {

@@ -11,6 +11,7 @@ use super::record::{
 };
 use super::refusal::{Code, Refusal};
 use super::schedule::{cancel_id, change_id, is_change_ahead, object_seats};
+use super::civil::Edge;
 use super::tariff;
 use super::{civil, schedule};
 
@@ -210,7 +211,16 @@ impl Ask<'_> {
                 let message = "`policy.cancel_immediate` does not let customers cancel at once";
                 Err(Refusal::new(Code::NotImmediate, message).earliest(earliest))
             }
-            Some(When::Immediate) => Ok(self.now),
+            Some(When::Immediate) => {
+                let start = record.start.map(|start| civil::instant(self.terms.zone, start, Edge::Start));
+                match start.filter(|start| *start > self.now && *self.object == Object::Subscription) {
+                    Some(_) => {
+                        let message = "what has not begun cannot end at once; take it out of the records";
+                        Err(Refusal::new(Code::BeforePeriod, message).earliest(start))
+                    }
+                    None => Ok(self.now),
+                }
+            }
             Some(When::Date(_)) if self.actor == Actor::Customer => {
                 Err(Refusal::new(Code::NeedsOperator, "only an operator cancels as of a date"))
             }

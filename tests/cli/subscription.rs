@@ -133,7 +133,15 @@ fn what_is_wrong_is_said_by_exit_code_and_sentence() {
         ("show acme --at yesterday", 2, "write an instant with its zone"),
         ("request acme add", 2, "--seats is needed to add"),
         ("request acme add --to 5 --seats 4", 2, "cannot be used with"),
+        ("request acme add --to 20", 2, "--to does not belong to add"),
+        ("request acme add --licences 3", 2, "--licences does not belong to add"),
+        ("request acme reduce --seats 6", 2, "--seats does not belong to reduce"),
+        ("request acme cancel --seats 3", 2, "--seats does not belong to cancel"),
+        ("request acme reduce", 2, "--to is needed to reduce"),
+        ("request acme cancel --licences 1000001", 2, "--licences must be a whole number from 0 to 1000000"),
         ("request acme add --seats 1000001", 2, "0 to 1000000"),
+        ("request acme add --seats 1 --at 9999-12-31T23:59:59Z", 2, "outside the years 1970 to 2999"),
+        ("show acme --at 0001-01-01T00:00:00Z", 2, "outside the years 1970 to 2999"),
         ("request acme cancel --when 2026-02-30", 2, "a date that exists"),
         ("request acme dance", 2, "possible values"),
         ("request acme revoke", 2, "--change is needed to revoke"),
@@ -145,4 +153,66 @@ fn what_is_wrong_is_said_by_exit_code_and_sentence() {
     files.write("kind = \"paid\"\nseats = -1\n");
     let (_, err) = files.run("request acme add --seats 1", 78);
     assert!(err.contains("acme.toml:2"), "{err}");
+}
+
+/// What stands in the file besides the request stays as somebody wrote it: comments, line ends, byte order mark.
+#[test]
+fn an_accepted_request_keeps_what_people_wrote() {
+    let change = "effective_at = \"2026-12-01T12:00:00Z\"\nseats = 20\nby = \"customer\"\n";
+    let listed = "# booked\nchange = [ # in June\n  { effective_at = \"2026-07-01\", seats = 18 }, # more\n  # fewer\n  \
+                  { effective_at = \"2026-08-01\", seats = 16 },\n  # that is all\n] # for now\n";
+    let spread = "# booked\n# in June\n# more\n[[change]]\neffective_at = \"2026-07-01\"\nseats = 18\n\n# fewer\n# that is all\n\
+                  # for now\n[[change]]\neffective_at = \"2026-08-01\"\nseats = 16\n";
+    for (before, after) in [
+        (OFFICE.to_owned(), format!("{OFFICE}\n[[change]]\n{change}")),
+        (OFFICE.replace('\n', "\r\n"), format!("{OFFICE}\n[[change]]\n{change}").replace('\n', "\r\n")),
+        (format!("\u{feff}{OFFICE}"), format!("\u{feff}{OFFICE}\n[[change]]\n{change}")),
+        (format!("{OFFICE}{listed}"), format!("{OFFICE}\n{spread}\n[[change]]\n{change}")),
+        (format!("{OFFICE}change = []\n"), format!("{OFFICE}\n[[change]]\n{change}")),
+    ] {
+        let files = Files::new("", &before);
+        let answer = files.json("request acme add --seats 4 --at 2026-12-01T12:00:00Z", 0);
+        assert_eq!(answer["seats"], 20);
+        assert_eq!(files.text(), after);
+        let (_, err) = run(&["config", "check", files.folder.path().join("usherd.toml").to_str().unwrap()], 0);
+        assert!(!err.contains("error"), "{err}");
+    }
+}
+
+#[test]
+fn a_read_only_file_is_left_alone() {
+    let files = Files::new("", OFFICE);
+    let path = files.folder.path().join("tenants.d/acme.toml");
+    let mut rights = std::fs::metadata(&path).unwrap().permissions();
+    rights.set_readonly(true);
+    std::fs::set_permissions(&path, rights).unwrap();
+    let (_, err) = files.run("request acme add --seats 4", 1);
+    assert!(err.contains("acme.toml cannot be written: the file is read-only"), "{err}");
+    assert_eq!(files.text(), OFFICE);
+}
+
+/// N3 before the start: a refusal, not a record that the reader would not take.
+#[test]
+fn what_has_not_begun_does_not_end_at_once() {
+    let files = Files::new("", OFFICE);
+    let at = "--actor operator --at 2026-06-01T12:00:00Z";
+    let refused = files.json(&format!("request acme cancel --when immediate {at}"), 1);
+    assert_eq!((&refused["refusal"], &refused["earliest_at"]), (&json!("before_period"), &json!("2026-06-15T22:00:00Z")));
+    files.json(&format!("request acme cancel {at}"), 0);
+}
+
+#[test]
+fn tables_show_add_ons_and_what_is_asked_in_words() {
+    let addon = "[[addon]]\nid = \"season\"\nseats = 5\n";
+    let files = Files::new("[policy]\nexecute_subscription = false\n", &format!("{OFFICE}{addon}"));
+    let at = "--utc --at 2026-12-01T12:00:00Z";
+    let (table, _) = files.run(&format!("request acme cancel --licences 3 {at}"), 0);
+    assert!(table.lines().any(|line| line.starts_with("ID") && line.contains("CANCEL")), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("request:1") && line.contains(" 3 ")), "{table}");
+    files.json("request acme withdraw --change request:1", 0);
+    let (table, _) = files.run(&format!("request acme cancel {at}"), 0);
+    assert!(table.lines().any(|line| line.starts_with("request:2") && line.contains(" all ")), "{table}");
+    let (table, _) = files.run(&format!("show acme {at}"), 0);
+    assert!(table.lines().any(|line| line.starts_with("addon:season") && line.ends_with('5')), "{table}");
+    assert!(!table.contains("objects.0"), "{table}");
 }

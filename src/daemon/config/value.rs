@@ -216,9 +216,8 @@ impl Item<'_, '_> {
         at: Option<DateTime<Utc>>,
         help: &str,
     ) -> Option<DateTime<Utc>> {
-        let (first, last) = (0, 32_503_680_000);
         if let Some(at) = at
-            && (first..last).contains(&at.timestamp())
+            && civil::ERA.contains(&at.timestamp())
         {
             return Some(at);
         }
