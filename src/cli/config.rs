@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::address::default_config;
 use super::failure::{CONFIGURATION, Failure, OK};
-use super::screen::{Format, Screen};
+use super::screen::{Format, Screen, counted};
 use super::table::Table;
 use crate::daemon::clock::{Clock, SystemClock};
 use crate::daemon::config::{Accounts, Config, Problem, Word as _, load, render_problems};
@@ -138,7 +138,7 @@ fn check(mains: &[PathBuf], screen: &mut Screen<'_>) -> Result<u8, Failure> {
                 push_all(&mut table, &config.warnings);
                 if screen.format == Format::Table {
                     let unchecked = if known { "" } else { UNCHECKED };
-                    screen.line(&format!("{name}: good, {} tenants{unchecked}", config.tenants.len()))?;
+                    screen.line(&format!("{name}: good, {}{unchecked}", counted(config.tenants.len(), "tenant")))?;
                     if !config.warnings.is_empty() {
                         screen.write(&format!("\n{}", render_problems(&config.warnings, screen.colour)))?;
                     }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::config::{load_all, wall_clock};
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
-use super::screen::{Format, Screen};
+use super::screen::{Format, Screen, counted};
 use crate::daemon::config::{Disk, Files as _, Memory, Settings, TENANT_FILE_BYTES_MAX, load_from, render_problems};
 use crate::daemon::sync::envelope::{
     Bundle, HEADER_BYTES_MAX, hex, is_installation, is_key_id, open, sha256, unhex, verify,
@@ -185,8 +185,8 @@ fn sign(arguments: &SignArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> R
             json!({"serial": draft.serial, "records": records.len(), "sha256": hash, "expires": draft.expires});
         screen.write(&format!("{answer}\n"))?;
     } else {
-        let (name, count) = (arguments.bundle.display(), records.len());
-        screen.line(&format!("{name}: serial {}, {count} records, until {}", draft.serial, draft.expires))?;
+        let (name, count) = (arguments.bundle.display(), counted(records.len(), "record"));
+        screen.line(&format!("{name}: serial {}, {count}, until {}", draft.serial, draft.expires))?;
     }
     Ok(OK)
 }
@@ -306,7 +306,7 @@ fn report(path: &Path, verdict: &Result<Bundle, Refusal>, screen: &mut Screen<'_
     let name = path.display();
     match verdict {
         Ok(Bundle { key, serial, records, expires, .. }) => screen
-            .line(&format!("{name}: valid: key {key}, serial {serial}, {} records, until {expires}", records.len())),
+            .line(&format!("{name}: valid: key {key}, serial {serial}, {}, until {expires}", counted(records.len(), "record"))),
         Err(refusal) => {
             screen.line(&format!("{name}: {}: {}", refusal.code.as_str(), refusal.what))?;
             screen.line(&format!("  help: {}", refusal.code.help()))

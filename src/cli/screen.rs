@@ -167,6 +167,11 @@ impl<'a> Screen<'a> {
     }
 }
 
+/// A number of things in words: `1 tenant`, `2 tenants`.
+pub fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The last word of a nested key.
 fn title(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or(key)

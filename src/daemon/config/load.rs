@@ -351,9 +351,13 @@ fn read_file(
     let bytes = match files.read(path, bytes_max) {
         Ok(bytes) => bytes,
         Err(why) => {
-            let help = "`usherd config init` writes a commented usherd.toml; --config names another";
             let too_large = why.starts_with("is larger than");
             let code = if too_large { ProblemCode::TooLarge } else { ProblemCode::Unreadable };
+            let help = match (bytes_max == TENANT_FILE_BYTES_MAX, too_large) {
+                (false, _) => "`usherd config init` writes a commented usherd.toml; --config names another",
+                (true, false) => "make it a file that the daemon may read, or take it out of the folder",
+                (true, true) => "take out what is not of this tenant, or changes long in force",
+            };
             problems.push(Problem::of_file(&shown, format!("the file {why}")).code(code).help(help));
             return None;
         }
