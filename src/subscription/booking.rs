@@ -20,6 +20,11 @@ pub fn period(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Option<(Nai
     }
 }
 
+/// The instant of the start; of a contract without one, `None`.
+pub fn starts_at(record: &Record, terms: &Terms) -> Option<DateTime<Utc>> {
+    record.start.map(|start| civil::instant(terms.zone, start, Edge::Start))
+}
+
 /// When a reduction asked for now takes effect (J10). The minimum term binds the base alone: add-ons change
 /// with the billing period (N4).
 ///
@@ -88,7 +93,7 @@ pub fn date_in_period(
     if date < since {
         return Err(Refusal::new(Code::BeforePeriod, format!("{date} is before the current period, {since}")));
     }
-    let started = record.start.map(|start| civil::instant(terms.zone, start, Edge::Start));
+    let started = starts_at(record, terms);
     let at = civil::midnight(terms.zone, date, Edge::Start);
     Ok(started.map_or(at, |started| at.max(started)).min(now))
 }

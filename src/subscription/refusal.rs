@@ -49,7 +49,7 @@ codes! {
     BeforePeriod = "before_period",
     /// N5, N7: not for customers.
     NeedsOperator = "needs_operator",
-    /// J12: customers may not cancel at once.
+    /// J12: customers may not cancel at once, and nobody before the start.
     NotImmediate = "not_immediate",
     /// J3: one trial per account.
     TrialUsed = "trial_used",

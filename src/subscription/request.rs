@@ -11,7 +11,6 @@ use super::record::{
 };
 use super::refusal::{Code, Refusal};
 use super::schedule::{cancel_id, change_id, is_change_ahead, object_seats};
-use super::civil::Edge;
 use super::tariff;
 use super::{civil, schedule};
 
@@ -203,24 +202,22 @@ impl Ask<'_> {
         self.or_submit(after, licences, when, |ask, record| Ok(ask.end(record, at)))
     }
 
-    /// When a cancellation takes effect; refuses an instant that the actor may not ask for.
+    /// When a cancellation takes effect; refuses an instant that the actor may not ask for. A subscription does
+    /// not end before its start: files that say so are refused.
     fn cancel_at(&self, record: &Record, part: Option<u32>, when: Option<When>) -> Result<DateTime<Utc>, Refusal> {
+        let whole = part.is_none() && *self.object == Object::Subscription;
+        let start = booking::starts_at(record, self.terms).filter(|start| whole && *start > self.now);
         match when {
             Some(When::Immediate) if self.actor == Actor::Customer && !self.terms.cancel_immediate => {
                 let earliest = booking::end_at(record, self.terms, self.object, self.now);
                 let message = "`policy.cancel_immediate` does not let customers cancel at once";
                 Err(Refusal::new(Code::NotImmediate, message).earliest(earliest))
             }
-            Some(When::Immediate) => {
-                let start = record.start.map(|start| civil::instant(self.terms.zone, start, Edge::Start));
-                match start.filter(|start| *start > self.now && *self.object == Object::Subscription) {
-                    Some(_) => {
-                        let message = "what has not begun cannot end at once; take it out of the records";
-                        Err(Refusal::new(Code::BeforePeriod, message).earliest(start))
-                    }
-                    None => Ok(self.now),
-                }
+            Some(When::Immediate) if start.is_some() => {
+                let message = "it starts later, and nothing ends before its start; until then suspend it";
+                Err(Refusal::new(Code::NotImmediate, message).earliest(start))
             }
+            Some(When::Immediate) => Ok(self.now),
             Some(When::Date(_)) if self.actor == Actor::Customer => {
                 Err(Refusal::new(Code::NeedsOperator, "only an operator cancels as of a date"))
             }
@@ -229,6 +226,7 @@ impl Ask<'_> {
             }
             Some(When::Date(date)) => booking::date_in_period(record, self.terms, date, self.now),
             None | Some(When::PeriodEnd) => booking::end_at(record, self.terms, self.object, self.now)
+                .map(|end| start.map_or(end, |start| end.max(start)))
                 .ok_or_else(|| Refusal::new(Code::OutOfCalendar, "the end lies beyond the calendar")),
         }
     }

@@ -328,6 +328,35 @@ fn as_of_a_date_t149() {
         operator cancel 3 2026-06-10 -> whole_only");
 }
 
+/// A file with an end before its start is refused, so that no request may make one.
+#[test]
+fn nothing_ends_before_its_start_j12() {
+    let later = |record: Record| Record { start: "2027-03-10T09:00:00".parse().ok(), ..record };
+    let mut paid = later(storefront());
+    paid.term_months = 0;
+    for (id, record, end) in
+        [("trial", later(trial()), "2027-04-09T07:00:00Z"), ("no term", paid, "2027-03-10T08:00:00Z")]
+    {
+        for terms in [Terms::default(), storefront_terms()] {
+            check(id, record.clone(), terms, &format!("
+                operator cancel immediate -> not_immediate 2027-03-10T08:00:00Z
+                operator suspend -> now
+                operator resume -> now
+                operator cancel -> {end}
+                at {end}
+                is ended 0"));
+        }
+    }
+    check("begun", later(trial()), Terms::default(), "
+        at 2027-03-10T08:00:00Z
+        operator cancel immediate -> now
+        is ended 0");
+    check("an add-on", later(storefront()), Terms::default(), "
+        operator addon:a cancel immediate -> now
+        operator cancel 3 immediate -> now
+        is active 7");
+}
+
 #[test]
 fn a_trial_becomes_paid_t154() {
     let mut record = trial();
