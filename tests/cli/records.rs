@@ -59,8 +59,8 @@ fn a_key_is_secret_and_never_written_over() {
 fn what_is_signed_is_valid_for_whom_and_as_long_as_it_was_signed() {
     let desk = Desk::new();
     let (out, _) = desk.sign("7", &["--expires-in", "30d"], 0);
-    assert!(out.contains("serial 7, 1 records, until 2026-12-22 12:00:00 UTC"), "{out}");
-    assert!(desk.verify("2026-12-22T11:59:59Z", "berlin-1", 0).contains(": valid: key 2026a, serial 7, 1 records"));
+    assert!(out.contains("serial 7, 1 record, until 2026-12-22 12:00:00 UTC"), "{out}");
+    assert!(desk.verify("2026-12-22T11:59:59Z", "berlin-1", 0).contains(": valid: key 2026a, serial 7, 1 record"));
     for (at, installation, code) in [
         ("2026-12-22T12:00:00Z", "berlin-1", "expired"),
         ("2026-11-22T11:54:59Z", "berlin-1", "not_yet_valid"),

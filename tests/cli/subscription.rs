@@ -197,7 +197,7 @@ fn what_has_not_begun_does_not_end_at_once() {
     let files = Files::new("", OFFICE);
     let at = "--actor operator --at 2026-06-01T12:00:00Z";
     let refused = files.json(&format!("request acme cancel --when immediate {at}"), 1);
-    assert_eq!((&refused["refusal"], &refused["earliest_at"]), (&json!("before_period"), &json!("2026-06-15T22:00:00Z")));
+    assert_eq!((&refused["refusal"], &refused["earliest_at"]), (&json!("not_immediate"), &json!("2026-06-15T22:00:00Z")));
     files.json(&format!("request acme cancel {at}"), 0);
 }
 
