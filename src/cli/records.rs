@@ -161,7 +161,7 @@ fn sign(arguments: &SignArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> R
     let key = read_key(&arguments.key)?;
     let issued = arguments.issued.unwrap_or_else(wall_clock);
     let records = read_records(&arguments.folder, main, issued, screen.colour)?;
-    let previous = arguments.previous.as_deref().map(payload_hash).transpose()?;
+    let previous = arguments.previous.as_deref().map(|path| follow(path, arguments, &key)).transpose()?;
     let too_far = || Failure::usage("the bundle would expire beyond all calendars; see --expires-in");
     let draft = Draft {
         installation: &arguments.installation,
@@ -191,15 +191,32 @@ fn sign(arguments: &SignArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> R
     Ok(OK)
 }
 
+/// The hash of the bundle before. Its serial must be lower under the same key, or nobody would take the new one.
+fn follow(path: &Path, arguments: &SignArgs, key: &SigningKey) -> Result<Hash, Failure> {
+    match open_own(arguments, key, &read_bundle(path)?) {
+        Ok(before) if before.serial >= arguments.serial => {
+            let (serial, seen) = (arguments.serial, before.serial);
+            let what = format!("--serial {serial} is not above {seen}, that of {}", path.display());
+            Err(Failure::usage(what).mend("installations take a bundle only with a higher serial than the one before"))
+        }
+        // Another key may have signed it: that of before a change of keys.
+        _ => payload_hash(path),
+    }
+}
+
 /// What is made is read back by the reader of installations, so that none refuses it for its form.
 fn check_own(arguments: &SignArgs, key: &SigningKey, envelope: &[u8]) -> Result<(), Failure> {
+    open_own(arguments, key, envelope).map(|_| ()).map_err(|refusal| Failure::failed(refusal.to_string()))
+}
+
+fn open_own(arguments: &SignArgs, key: &SigningKey, envelope: &[u8]) -> Result<Bundle, Refusal> {
     let mut settings = Settings::default();
     settings.sync.installation.clone_from(&arguments.installation);
     settings.sync.public_keys.insert(arguments.key_id.clone(), key.public());
     let mut trust = trust(&settings);
     trust.limits.bundle_bytes = BUNDLE_BYTES_MAX;
     trust.limits.records = usize::MAX;
-    open(envelope, &trust).map(|_| ()).map_err(|refusal| Failure::failed(refusal.to_string()))
+    open(envelope, &trust)
 }
 
 fn read_key(path: &Path) -> Result<SigningKey, Failure> {
@@ -305,8 +322,10 @@ fn report(path: &Path, verdict: &Result<Bundle, Refusal>, screen: &mut Screen<'_
     }
     let name = path.display();
     match verdict {
-        Ok(Bundle { key, serial, records, expires, .. }) => screen
-            .line(&format!("{name}: valid: key {key}, serial {serial}, {}, until {expires}", counted(records.len(), "record"))),
+        Ok(Bundle { key, serial, records, expires, .. }) => {
+            let count = counted(records.len(), "record");
+            screen.line(&format!("{name}: valid: key {key}, serial {serial}, {count}, until {expires}"))
+        }
         Err(refusal) => {
             screen.line(&format!("{name}: {}: {}", refusal.code.as_str(), refusal.what))?;
             screen.line(&format!("  help: {}", refusal.code.help()))

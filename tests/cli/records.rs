@@ -113,6 +113,8 @@ fn bad_records_are_not_signed() {
     desk.sign("7", &["--config", &main], 0);
     let first = desk.path("first");
     std::fs::copy(desk.path("bundle"), &first).unwrap();
+    let (_, err) = desk.sign("7", &["--config", &main, "--previous", &first], 2);
+    assert!(err.contains("--serial 7 is not above 7"), "{err}");
     desk.sign("8", &["--config", &main, "--previous", &first], 0);
     let text = String::from_utf8(std::fs::read(desk.path("bundle")).unwrap()).unwrap();
     assert!(!text.contains("\"previous\":\"\""), "{text}");
