@@ -3,6 +3,7 @@
 use chrono::{DateTime, SubsecRound, Utc};
 
 use super::booking;
+use super::civil::Edge;
 use super::entitlement::{ends_at, seats_peak};
 use super::guard::Ask;
 use super::policy::{PendingConflict, Terms};
@@ -189,6 +190,8 @@ impl Ask<'_> {
             self.cleared(record)
         } else if let Some(part) = part {
             self.quantity_allowed(record)?;
+            // A part is a reduction: where J10 wants a new subscription this is no way round it.
+            booking::reduction_at(record, self.terms, self.object, self.now)?;
             let record = self.make_room(record)?;
             return self.or_submit(record, licences, when, |ask, record| {
                 ask.book(record, at, present.unwrap_or_default().saturating_sub(part))
@@ -390,7 +393,13 @@ impl Ask<'_> {
     fn cleared(&self, record: &Record) -> Record {
         let mut record = record.clone();
         booking::drop_pending(&mut record, self.object, self.now);
-        if *self.object == Object::Subscription {
+        let whole = *self.object == Object::Subscription;
+        for request in &mut record.requests {
+            if request.status == SubmittedStatus::Submitted && (whole || request.object == *self.object) {
+                request.status = SubmittedStatus::Rejected;
+            }
+        }
+        if whole {
             for id in record.addons.iter().map(|addon| addon.id.clone()).collect::<Vec<_>>() {
                 booking::drop_pending(&mut record, &Object::Addon(id), self.now);
             }

@@ -114,8 +114,10 @@ fn the_regime_is_a_key_t096_t097_t098() {
         ("[policy]\nprofile = \"pascom-2019\"", 1, json!("needs_recreate"), json!("2026-12-01T12:00:00Z")),
     ] {
         let files = Files::new(policy, OFFICE);
-        let answer = files.json(&format!("request acme reduce --to 10 {at}"), code);
-        assert_eq!((&answer["refusal"], &answer["earliest_at"]), (&refusal, &earliest), "{policy}");
+        for request in ["cancel --licences 6 --dry-run", "reduce --to 10"] {
+            let answer = files.json(&format!("request acme {request} {at}"), code);
+            assert_eq!((&answer["refusal"], &answer["earliest_at"]), (&refusal, &earliest), "{policy}: {request}");
+        }
     }
     let storefront = Files::new("[policy]\nprofile = \"storefront\"", OFFICE);
     let answer = storefront.json(&format!("request acme cancel --when period_end {at}"), 0);
@@ -159,10 +161,28 @@ fn what_is_wrong_is_said_by_exit_code_and_sentence() {
 #[test]
 fn an_accepted_request_keeps_what_people_wrote() {
     let change = "effective_at = \"2026-12-01T12:00:00Z\"\nseats = 20\nby = \"customer\"\n";
-    let listed = "# booked\nchange = [ # in June\n  { effective_at = \"2026-07-01\", seats = 18 }, # more\n  # fewer\n  \
-                  { effective_at = \"2026-08-01\", seats = 16 },\n  # that is all\n] # for now\n";
-    let spread = "# booked\n# in June\n# more\n[[change]]\neffective_at = \"2026-07-01\"\nseats = 18\n\n# fewer\n# that is all\n\
-                  # for now\n[[change]]\neffective_at = \"2026-08-01\"\nseats = 16\n";
+    let listed = "# booked
+change = [ # in June
+  { effective_at = \"2026-07-01\", seats = 18 }, # more
+  # fewer
+  { effective_at = \"2026-08-01\", seats = 16 },
+  # that is all
+] # for now
+";
+    let spread = "# booked
+# in June
+# more
+[[change]]
+effective_at = \"2026-07-01\"
+seats = 18
+
+# fewer
+# that is all
+# for now
+[[change]]
+effective_at = \"2026-08-01\"
+seats = 16
+";
     for (before, after) in [
         (OFFICE.to_owned(), format!("{OFFICE}\n[[change]]\n{change}")),
         (OFFICE.replace('\n', "\r\n"), format!("{OFFICE}\n[[change]]\n{change}").replace('\n', "\r\n")),
@@ -197,7 +217,8 @@ fn what_has_not_begun_does_not_end_at_once() {
     let files = Files::new("", OFFICE);
     let at = "--actor operator --at 2026-06-01T12:00:00Z";
     let refused = files.json(&format!("request acme cancel --when immediate {at}"), 1);
-    assert_eq!((&refused["refusal"], &refused["earliest_at"]), (&json!("not_immediate"), &json!("2026-06-15T22:00:00Z")));
+    let earliest = json!("2026-06-15T22:00:00Z");
+    assert_eq!((&refused["refusal"], &refused["earliest_at"]), (&json!("not_immediate"), &earliest));
     files.json(&format!("request acme cancel {at}"), 0);
 }
 
@@ -215,4 +236,6 @@ fn tables_show_add_ons_and_what_is_asked_in_words() {
     let (table, _) = files.run(&format!("show acme {at}"), 0);
     assert!(table.lines().any(|line| line.starts_with("addon:season") && line.ends_with('5')), "{table}");
     assert!(!table.contains("objects.0"), "{table}");
+    let ended = files.json(&format!("request acme cancel --when immediate --actor operator {at}"), 0);
+    assert_eq!(ended["schedule"], json!([]), "it overrides what waits for a decision (N8)");
 }
