@@ -192,12 +192,14 @@ fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Val
         shown.insert("id".into(), json!(item.id));
         shown.insert("object".into(), json!(item.object.to_string()));
         shown.insert("effective_at".into(), json!(instant(item.effective_at)));
-        let (key, value) = match item.what {
-            What::Seats(seats) => ("seats", json!(seats)),
-            What::Cancel => ("cancel", json!(true)),
-            What::Asked(licences) => ("cancel_licences", json!(licences)),
-        };
-        shown.insert(key.into(), value);
+        match item.what {
+            What::Seats(seats) => _ = shown.insert("seats".into(), json!(seats)),
+            What::Cancel => _ = shown.insert("cancel".into(), json!(true)),
+            What::Asked(licences) => {
+                shown.insert("cancel".into(), json!(true));
+                shown.insert("cancel_licences".into(), json!(licences));
+            }
+        }
         shown.insert("by".into(), json!(item.by.as_str()));
         shown.insert("status".into(), json!(item.status.as_str()));
         Value::Object(shown)

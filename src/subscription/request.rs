@@ -3,7 +3,6 @@
 use chrono::{DateTime, SubsecRound, Utc};
 
 use super::booking;
-use super::civil::Edge;
 use super::entitlement::{ends_at, seats_peak};
 use super::guard::Ask;
 use super::policy::{PendingConflict, Terms};
