@@ -344,6 +344,16 @@ impl Ask<'_> {
 
     /// Ends the object at an instant, or now; a subscription that ends at once drops what is pending (N3).
     fn end(&self, mut record: Record, at: DateTime<Utc>) -> Accepted {
+        if at <= self.now {
+            let whole = *self.object == Object::Subscription;
+            let open = |request: &&mut Submitted| request.status == SubmittedStatus::Submitted;
+            for request in record.requests.iter_mut().filter(open) {
+                // Nobody has to decide any more about what is gone.
+                if whole || request.object == *self.object {
+                    request.status = SubmittedStatus::Rejected;
+                }
+            }
+        }
         booking::set_end(&mut record, self.object, Some(at), self.actor);
         Accepted { record, change: Some(cancel_id(self.object)), effective_at: Some(at) }
     }
@@ -392,13 +402,7 @@ impl Ask<'_> {
     fn cleared(&self, record: &Record) -> Record {
         let mut record = record.clone();
         booking::drop_pending(&mut record, self.object, self.now);
-        let whole = *self.object == Object::Subscription;
-        for request in &mut record.requests {
-            if request.status == SubmittedStatus::Submitted && (whole || request.object == *self.object) {
-                request.status = SubmittedStatus::Rejected;
-            }
-        }
-        if whole {
+        if *self.object == Object::Subscription {
             for id in record.addons.iter().map(|addon| addon.id.clone()).collect::<Vec<_>>() {
                 booking::drop_pending(&mut record, &Object::Addon(id), self.now);
             }

@@ -303,6 +303,12 @@ fn the_manual_flow_t148_n2() {
         cancel 1 immediate -> waits
         operator cancel immediate -> now
         is ended 0");
+    let mut play = Play { record: storefront(), terms: Terms { execute_addon: false, ..storefront_terms() }, now: play.now };
+    play.run("an end leaves nothing to decide", "
+        addon:a cancel 2 period_end -> waits
+        cancel immediate -> now
+        is ended 0");
+    assert_eq!(schedule(&play.record, &play.terms, play.now), []);
     let small = Terms { execute_subscription: false, execute_below_cents: 1_781, ..storefront_terms() };
     check("N2 threshold", storefront(), small, "
         at 2026-06-15T12:00:00Z
