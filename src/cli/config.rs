@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::address::default_config;
 use super::failure::{CONFIGURATION, Failure, OK};
+use super::instant::wall_clock;
 use super::screen::{Format, Screen, counted};
 use super::table::Table;
-use crate::daemon::clock::{Clock, SystemClock};
 use crate::daemon::config::{Accounts, Config, Problem, Word as _, load, render_problems};
 use crate::subscription::record::ContractKind;
 
@@ -88,11 +87,6 @@ pub fn load_all(main: &Path, colour: bool) -> Result<Config, Failure> {
             Failure::configuration(format!("{} is not good\n\n{}", main.display(), render_problems(&problems, colour)));
         Failure { what: failure.what.trim_end().to_owned(), ..failure }
     })
-}
-
-/// The present instant, for verbs without `--at`.
-pub fn wall_clock() -> DateTime<Utc> {
-    DateTime::from_timestamp_millis(SystemClock::start().now().utc_ms).unwrap_or_default()
 }
 
 /// Folders stand for the usherd.toml in them, tenant files for the one above them; each once.

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::config::{load_all, main_file};
 use super::failure::{FAILED, Failure, OK};
+use super::instant::rfc3339;
 use super::screen::{Format, Screen};
 use super::table::Table;
 use crate::daemon::journal::audit::{Span, Verified, export, verify};
@@ -48,8 +48,7 @@ struct Place {
 
 /// Milliseconds since 1970 UTC.
 fn instant(text: &str) -> Result<i64, String> {
-    let at = DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc).timestamp_millis());
-    at.map_err(|error| format!("{error}; write an instant as in 2026-06-16T14:00:00+02:00"))
+    rfc3339(text).map(|at| at.timestamp_millis())
 }
 
 /// Runs one of the verbs.

@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod events;
 mod failure;
+mod instant;
 mod journal;
 mod look;
 mod money;

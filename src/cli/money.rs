@@ -5,8 +5,9 @@ use std::path::Path;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
 
-use super::config::{load_all, main_file, wall_clock};
+use super::config::{load_all, main_file};
 use super::failure::{Failure, OK};
+use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
 use super::table::Table;
 use crate::daemon::api::QuoteRequest;
@@ -30,7 +31,7 @@ pub struct QuoteArgs {
     #[arg(long, value_name = "DATE", value_parser = date)]
     on: Option<NaiveDate>,
     /// The instant that counts as now
-    #[arg(long, value_name = "RFC3339", value_parser = instant, conflicts_with = "on")]
+    #[arg(long, value_name = "RFC3339", value_parser = rfc3339, conflicts_with = "on")]
     at: Option<DateTime<Utc>>,
     /// Also the commission and the wholesale price of a partner of this level
     #[arg(long, value_name = "LEVEL", value_parser = partner_words())]
@@ -66,11 +67,6 @@ fn date(text: &str) -> Result<NaiveDate, String> {
 fn month(text: &str) -> Result<NaiveDate, String> {
     let day = civil::date(text).or_else(|| civil::date(&format!("{text}-01")));
     day.map(civil::month_of).ok_or_else(|| "write a month as in 2026-06, or a date in it as in 2026-06-16".to_owned())
-}
-
-fn instant(text: &str) -> Result<DateTime<Utc>, String> {
-    let at = DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc));
-    at.map_err(|error| format!("{error}; write an instant as in 2026-06-16T14:00:00+02:00"))
 }
 
 fn partner_words() -> clap::builder::PossibleValuesParser {

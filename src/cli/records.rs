@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::json;
 
-use super::config::{load_all, wall_clock};
+use super::config::load_all;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
+use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen, counted};
 use crate::daemon::config::{Disk, Files as _, Memory, Settings, TENANT_FILE_BYTES_MAX, load_from, render_problems};
 use crate::daemon::sync::envelope::{
@@ -69,7 +70,7 @@ struct SignArgs {
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
     /// When it is made [default: now]
-    #[arg(long, value_name = "RFC3339", value_parser = instant)]
+    #[arg(long, value_name = "RFC3339", value_parser = rfc3339)]
     issued: Option<DateTime<Utc>>,
     /// The folder of tenant files; --config names the usherd.toml that they are checked with
     folder: PathBuf,
@@ -89,7 +90,7 @@ struct VerifyArgs {
     #[arg(long, value_name = "NAME", value_parser = installation, requires = "public_key")]
     installation: Option<String>,
     /// As it was, or will be, at this instant [default: now]
-    #[arg(long, value_name = "RFC3339", value_parser = instant)]
+    #[arg(long, value_name = "RFC3339", value_parser = rfc3339)]
     at: Option<DateTime<Utc>>,
 }
 
@@ -106,11 +107,6 @@ fn installation(text: &str) -> Result<String, String> {
 fn public_key(text: &str) -> Result<(String, [u8; 32]), String> {
     let parts = text.split_once('=').and_then(|(id, key)| Some((key_id(id).ok()?, unhex(&key.to_ascii_lowercase())?)));
     parts.ok_or_else(|| "write ID=HEX, the key with its 64 hexadecimal digits".to_owned())
-}
-
-fn instant(text: &str) -> Result<DateTime<Utc>, String> {
-    let at = DateTime::parse_from_rfc3339(text).map(|at| at.with_timezone(&Utc));
-    at.map_err(|error| format!("{error}; write an instant as in 2026-06-16T14:00:00+02:00"))
 }
 
 fn span(text: &str) -> Result<Duration, String> {

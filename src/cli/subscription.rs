@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::client::{Ask, with_query};
-use super::config::{load_all, main_file, wall_clock};
+use super::config::{load_all, main_file};
 use super::connection::Connection;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
+use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
 use crate::daemon::config::{Unwritten, render_problems, submit};
 use crate::daemon::subscriptions::{Written, answered, shown, told};
@@ -81,8 +82,7 @@ pub struct RequestArgs {
 }
 
 fn instant(text: &str) -> Result<DateTime<Utc>, String> {
-    let wrong = |_| "write an instant with its zone, as 2026-06-16T10:00:00+02:00".to_owned();
-    let at = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(wrong)?;
+    let at = rfc3339(text)?;
     // What is asked then is dated then, and a record takes no other date.
     let in_era = civil::ERA.contains(&at.timestamp());
     if in_era { Ok(at) } else { Err("it lies outside the years 1970 to 2999".to_owned()) }
