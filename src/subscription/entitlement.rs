@@ -158,6 +158,12 @@ pub fn addon_seats(addon: &Addon, now: DateTime<Utc>) -> u32 {
     booked(&addon.changes, now).unwrap_or(addon.seats)
 }
 
+/// The base seats and those of all add-ons at an instant, the end and state of the subscription left aside.
+pub fn all_seats(record: &Record, now: DateTime<Utc>) -> Option<u32> {
+    let base = base_seats(record, now)?;
+    Some(record.addons.iter().fold(base, |sum, addon| sum.saturating_add(addon_seats(addon, now))))
+}
+
 /// The most seats the record gives at any time; `None` where it is unlimited at some time.
 ///
 /// An upper bound: base and add-ons are taken at the highest of each.
@@ -179,8 +185,7 @@ fn at(record: &Record, terms: &Terms, now: DateTime<Utc>) -> (State, Option<u32>
     if ends_at(record, terms).is_some_and(|end| end <= now) {
         return (State::Ended, Some(0));
     }
-    let addons = |base: u32| record.addons.iter().fold(base, |sum, addon| sum.saturating_add(addon_seats(addon, now)));
-    (state(record, terms, now), base_seats(record, now).map(addons))
+    (state(record, terms, now), all_seats(record, now))
 }
 
 /// J2: ended, which the caller has seen to, before suspended, stale, and the rest.

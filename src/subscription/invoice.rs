@@ -8,7 +8,7 @@ use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use chrono_tz::Tz;
 
 use super::civil::{self, Edge};
-use super::entitlement::{addon_seats, base_seats, ends_at, instants};
+use super::entitlement::{all_seats, ends_at, instants};
 use super::policy::{PriceMode, Refund, Terms};
 use super::record::{ContractKind, Record};
 use super::tariff::{Advice, advice, monthly_cents, share, unit_cents};
@@ -265,8 +265,7 @@ impl<'a> Book<'a> {
         if self.start.is_none_or(|start| at < start) || self.ends_at.is_some_and(|end| end <= at) {
             return Ok(0);
         }
-        let base = base_seats(self.record, at).ok_or(NoStatement::Unlimited(month))?;
-        Ok(self.record.addons.iter().fold(base, |sum, addon| sum.saturating_add(addon_seats(addon, at))))
+        all_seats(self.record, at).ok_or(NoStatement::Unlimited(month))
     }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::booking::period;
 use super::civil::{self, Edge};
-use super::entitlement::{addon_seats, base_seats, ends_at};
+use super::entitlement::{all_seats, ends_at};
 use super::invoice::{Upgrade, refund_cents, statement, upgrade};
 use super::policy::Terms;
 use super::record::{ContractKind, Record};
@@ -57,8 +57,7 @@ fn billed_seats(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Option<u3
     if record.kind != ContractKind::Paid || ends_at(record, terms).is_some_and(|end| end <= now) {
         return Some(0);
     }
-    let base = base_seats(record, now)?;
-    Some(record.addons.iter().fold(base, |sum, addon| sum.saturating_add(addon_seats(addon, now))))
+    all_seats(record, now)
 }
 
 #[cfg(test)]
