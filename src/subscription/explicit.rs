@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::civil;
-use super::entitlement::{term_ends_at, trial_ends_at};
-use super::policy::{CancelAfterTerm, Downgrade, Terms};
-use super::record::{ContractKind, Record};
+use super::booking;
+use super::entitlement::trial_ends_at;
+use super::policy::{CancelAfterTerm, Terms};
+use super::record::{ContractKind, Object, Record};
 
 /// What is booked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +34,16 @@ pub struct Explicit {
 /// cancellation takes effect with the billing period, whatever the term.
 pub fn explicit(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Explicit> {
     let end = record.cancel_at.filter(|at| *at > now).map(|at| (Booked::End, at));
+    let of_term = record.kind == ContractKind::Paid && record.start.is_some();
     let computed_end = match record.kind {
         ContractKind::Trial => trial_ends_at(record, terms),
-        ContractKind::Paid => match terms.cancel_after_term {
-            CancelAfterTerm::MonthEnd => computed(record, terms, now),
-            CancelAfterTerm::TermEnd => running_term_ends_at(record, terms, now),
-            CancelAfterTerm::PeriodEnd => None,
-        },
-        ContractKind::Nfr => None,
+        _ if of_term && terms.cancel_after_term != CancelAfterTerm::PeriodEnd => {
+            booking::end_at(record, terms, &Object::Subscription, now)
+        }
+        _ => None,
     };
-    let scheduled = record.kind == ContractKind::Paid && terms.downgrade == Downgrade::Scheduled;
-    let computed_change = computed(record, terms, now).filter(|_| scheduled);
+    let reduction = booking::reduction_at(record, terms, &Object::Subscription, now);
+    let computed_change = reduction.ok().filter(|_| of_term);
     let changes = reductions(record).filter(|(_, at)| *at > now).map(|change| (change, computed_change));
     let all = changes.chain(end.map(|end| (end, computed_end)));
     all.filter_map(|((booked, at), computed)| {
@@ -52,17 +51,6 @@ pub fn explicit(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Expli
         Some(Explicit { booked, at, computed })
     })
     .collect()
-}
-
-/// The end of the minimum term while that runs, then the start of the next civil month (J10, J12).
-fn computed(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let term_end = term_ends_at(record, terms)?;
-    if now < term_end { Some(term_end) } else { civil::next_month(terms.zone, now) }
-}
-
-/// The end of the minimum term, or of the term that began after it (J12).
-fn running_term_ends_at(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    civil::anniversary(terms.zone, record.start?.date(), record.term_months, now).map(|(_, end)| end)
 }
 
 /// The changes that leave fewer base seats than before.
@@ -76,6 +64,7 @@ fn reductions(record: &Record) -> impl Iterator<Item = (Booked, DateTime<Utc>)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subscription::policy::Downgrade;
     use crate::subscription::record::{Actor, Change};
 
     fn t(text: &str) -> DateTime<Utc> {
