@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::daemon::config::{Submission, Tenant, Word};
+use crate::daemon::config::{Submission, Tenant, Word, rfc3339};
 use crate::subscription::entitlement::{ends_at, term_ends_at, trial_ends_at};
 use crate::subscription::inclusive::inclusive;
 use crate::subscription::policy::Terms;
@@ -117,13 +117,13 @@ pub fn shown(tenant: &Tenant, now: DateTime<Utc>) -> Value {
     let entitlement = tenant.entitlement(now);
     let included = inclusive(record, terms, now);
     json!({
-        "tenant": tenant.id, "at": instant(now), "kind": record.kind.as_str(),
+        "tenant": tenant.id, "at": rfc3339(now), "kind": record.kind.as_str(),
         "state": entitlement.state.as_str(), "seats": entitlement.seats,
         "start": record.start.map(|start| start.format("%Y-%m-%dT%H:%M:%S").to_string()),
-        "term_ends_at": term_ends_at(record, terms).map(instant),
-        "trial_ends_at": trial_ends_at(record, terms).map(instant),
-        "ends_at": ends_at(record, terms).map(instant),
-        "next_change_at": entitlement.next_change_at.map(instant),
+        "term_ends_at": term_ends_at(record, terms).map(rfc3339),
+        "trial_ends_at": trial_ends_at(record, terms).map(rfc3339),
+        "ends_at": ends_at(record, terms).map(rfc3339),
+        "next_change_at": entitlement.next_change_at.map(rfc3339),
         "schedule": schedule_shown(record, terms, now), "objects": objects(record, terms, now),
         "numbers": included.numbers, "channels": included.channels, "endpoints": included.endpoints,
         "surplus_numbers": included.surplus_numbers,
@@ -140,7 +140,7 @@ pub fn answered(submission: &Submission, now: DateTime<Utc>, dry_run: bool) -> V
             let entitlement = after.entitlement(now);
             json!({
                 "accepted": true, "refusal": null, "change": accepted.change,
-                "effective_at": accepted.effective_at.map(instant),
+                "effective_at": accepted.effective_at.map(rfc3339),
                 "charge_cents": price.charge_cents, "credit_cents": price.credit_cents,
                 "monthly_cents": price.monthly_cents,
                 "state": entitlement.state.as_str(), "seats": entitlement.seats,
@@ -149,7 +149,7 @@ pub fn answered(submission: &Submission, now: DateTime<Utc>, dry_run: bool) -> V
         }
         Err(refusal) => json!({
             "accepted": false, "refusal": refusal.code.as_str(), "message": refusal.message,
-            "earliest_at": refusal.earliest.map(instant), "change": null, "effective_at": null,
+            "earliest_at": refusal.earliest.map(rfc3339), "change": null, "effective_at": null,
             "charge_cents": 0, "credit_cents": 0,
             "schedule": schedule_shown(&tenant.record, &tenant.terms, now),
         }),
@@ -181,17 +181,12 @@ pub fn told(ask: &Request) -> String {
     format!("{} asked: {what} ({})", ask.actor.as_str(), ask.object)
 }
 
-/// An instant of an answer.
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
-}
-
 fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
     let items = schedule(record, terms, now).into_iter().map(|item| {
         let mut shown = Map::new();
         shown.insert("id".into(), json!(item.id));
         shown.insert("object".into(), json!(item.object.to_string()));
-        shown.insert("effective_at".into(), json!(instant(item.effective_at)));
+        shown.insert("effective_at".into(), json!(rfc3339(item.effective_at)));
         match item.what {
             What::Seats(seats) => _ = shown.insert("seats".into(), json!(seats)),
             What::Cancel => _ = shown.insert("cancel".into(), json!(true)),

@@ -41,6 +41,7 @@ pub use settings::*;
 pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, Synced, TENANT_FILE_BYTES_MAX};
 pub use submit::{Submission, Unwritten, submit};
 pub use tenant::{GROUPS_MAX, Tenant, standing};
+pub use value::rfc3339;
 pub use watch::{SETTLE, Watch};
 pub use words::*;
 

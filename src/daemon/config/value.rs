@@ -240,7 +240,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// An instant as the configuration writes it.
-pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
+pub fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
