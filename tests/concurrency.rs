@@ -1,6 +1,6 @@
 //! The real table under real threads: every history must have an order that explains it (D6, I3, I4).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "and prints what led to it")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is the seed and the history to replay it by")]
 
 #[path = "concurrency/history.rs"]
 mod history;

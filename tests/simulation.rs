@@ -1,6 +1,6 @@
 //! Millions of seeded steps put to the engine and to the naive model, compared after every one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "and prints what led to it")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is the seed and the steps to replay it by")]
 
 #[path = "simulation/classes.rs"]
 mod classes;

@@ -20,7 +20,7 @@ impl Latencies {
 
 /// So many requests a second over some connections for some time; each connection is a thread's that sleeps
 /// until the instant of its next request. A request that is sent late counts from when it was due.
-#[allow(clippy::disallowed_methods, reason = "a client that keeps time")]
+#[allow(clippy::disallowed_methods, reason = "the load has a rate in real time; nothing is decided by it")]
 pub fn paced(place: &Place, per_second: u64, connections: usize, time: Duration) -> Latencies {
     let each = per_second / connections as u64;
     let gap_ns = 1_000_000_000 / each;

@@ -107,7 +107,7 @@ pub fn cpu_ns_of(pid: u32) -> u64 {
 }
 
 /// Until a socket takes connections, at most ten seconds.
-#[allow(clippy::disallowed_methods, reason = "waits for another program to start")]
+#[allow(clippy::disallowed_methods, reason = "no event says that another program listens; bounded to ten seconds")]
 pub fn wait_for(socket: &Path) {
     for _ in 0..1_000 {
         if std::os::unix::net::UnixStream::connect(socket).is_ok() {
