@@ -81,6 +81,16 @@ fn a_reload_tells_what_it_does_and_may_be_tried_first() {
 }
 
 #[test]
+fn a_note_of_a_reload_is_short_and_plain() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    for (note, status) in [("acme%3A%20asked", 200), ("two%0Alines", 400), (&"x".repeat(501), 400), (&"x".repeat(500), 200)] {
+        let answer = daemon.call("POST", &format!("/v1/admin/reload?note={note}"), "", "");
+        assert_eq!(answer.status, status, "{note:.20}");
+        assert!(status == 200 || answer.pointers() == ["/note"], "{answer:?}");
+    }
+}
+
+#[test]
 fn half_of_all_tenants_go_only_by_force() {
     let tenants: Vec<(&str, &str)> = ["a", "b", "c", "d"].map(|id| (id, PAID)).to_vec();
     let daemon = Running::start("", &tenants);
