@@ -180,28 +180,23 @@ impl Ask<'_> {
             return Err(Refusal::new(Code::NotAReduction, message));
         }
         let at = self.cancel_at(record, part, when)?;
-        let overrides = self.actor == Actor::Operator && part.is_none() && at <= self.now;
-        if !overrides {
-            self.no_cancel_pending(record)?;
-            self.no_request_pending(record)?;
+        if self.actor == Actor::Operator && part.is_none() && at <= self.now {
+            // N8: it overrides everything that is pending.
+            return Ok(self.end(self.cleared(record), at));
         }
-        let after = if overrides {
-            self.cleared(record)
-        } else if let Some(part) = part {
-            self.quantity_allowed(record)?;
-            // A part is a reduction: where J10 wants a new subscription this is no way round it.
-            booking::reduction_at(record, self.terms, self.object, self.now)?;
-            let record = self.make_room(record)?;
-            return self.or_submit(record, licences, when, |ask, record| {
-                ask.book(record, at, present.unwrap_or_default().saturating_sub(part))
-            });
-        } else {
-            self.room_for_end(record)?
+        self.no_cancel_pending(record)?;
+        self.no_request_pending(record)?;
+        let Some(part) = part else {
+            let record = self.room_for_end(record)?;
+            return self.or_submit(record, licences, when, |ask, record| Ok(ask.end(record, at)));
         };
-        if overrides {
-            return Ok(self.end(after, at));
-        }
-        self.or_submit(after, licences, when, |ask, record| Ok(ask.end(record, at)))
+        self.quantity_allowed(record)?;
+        // A part is a reduction: where J10 wants a new subscription this is no way round it.
+        booking::reduction_at(record, self.terms, self.object, self.now)?;
+        let record = self.make_room(record)?;
+        self.or_submit(record, licences, when, |ask, record| {
+            ask.book(record, at, present.unwrap_or_default().saturating_sub(part))
+        })
     }
 
     /// When a cancellation takes effect; refuses an instant that the actor may not ask for. A subscription does
