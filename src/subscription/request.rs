@@ -186,17 +186,16 @@ impl Ask<'_> {
         }
         self.no_cancel_pending(record)?;
         self.no_request_pending(record)?;
-        let Some(part) = part else {
-            let record = self.room_for_end(record)?;
-            return self.or_submit(record, licences, when, |ask, record| Ok(ask.end(record, at)));
+        let executed = match part {
+            None => self.end(self.room_for_end(record)?, at),
+            Some(part) => {
+                self.quantity_allowed(record)?;
+                // A part is a reduction: where J10 wants a new subscription this is no way round it.
+                booking::reduction_at(record, self.terms, self.object, self.now)?;
+                self.book(self.make_room(record)?, at, present.unwrap_or_default().saturating_sub(part))?
+            }
         };
-        self.quantity_allowed(record)?;
-        // A part is a reduction: where J10 wants a new subscription this is no way round it.
-        booking::reduction_at(record, self.terms, self.object, self.now)?;
-        let record = self.make_room(record)?;
-        self.or_submit(record, licences, when, |ask, record| {
-            ask.book(record, at, present.unwrap_or_default().saturating_sub(part))
-        })
+        if self.waits_for_operator(record, licences) { self.submit(record, licences, when) } else { Ok(executed) }
     }
 
     /// When a cancellation takes effect; refuses an instant that the actor may not ask for. A subscription does
@@ -353,23 +352,18 @@ impl Ask<'_> {
         Accepted { record, change: Some(cancel_id(self.object)), effective_at: Some(at) }
     }
 
-    /// N2: executes a cancellation, or submits it where an operator has to decide.
-    fn or_submit(
-        &self,
-        record: Record,
-        licences: Option<u32>,
-        when: Option<When>,
-        execute: impl FnOnce(&Self, Record) -> Answer,
-    ) -> Answer {
+    /// N2: whether an operator has to decide about a cancellation.
+    fn waits_for_operator(&self, record: &Record, licences: Option<u32>) -> bool {
         let automatic = match self.object {
             Object::Subscription => self.terms.execute_subscription,
             Object::Addon(_) => self.terms.execute_addon,
         };
-        let executed = execute(self, record.clone())?;
-        if automatic || self.actor == Actor::Operator || self.is_small(&record, licences) {
-            return Ok(executed);
-        }
-        let mut record = record;
+        !automatic && self.actor == Actor::Customer && !self.is_small(record, licences)
+    }
+
+    /// N2: notes a cancellation for an operator; all else stays as it is until one decides.
+    fn submit(&self, record: &Record, licences: Option<u32>, when: Option<When>) -> Answer {
+        let mut record = record.clone();
         let decided = record.requests.iter().position(|request| request.status != SubmittedStatus::Submitted);
         if record.requests.len() >= REQUESTS_MAX {
             let Some(oldest) = decided else {

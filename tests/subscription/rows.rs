@@ -309,6 +309,14 @@ fn the_manual_flow_t148_n2() {
         cancel immediate -> now
         is ended 0");
     assert_eq!(schedule(&play.record, &play.terms, play.now), []);
+    let replacing = Terms { execute_subscription: false, pending_conflict: PendingConflict::Replace, ..storefront_terms() };
+    let record = Record { changes: vec![Change { effective_at: t("2026-06-30T22:00:00Z"), seats: 7, by: Actor::Customer }], ..storefront() };
+    check("T148 what waits changes nothing", record, replacing, "
+        at 2026-06-15T12:00:00Z
+        cancel 2 immediate -> waits
+        is pending_change 15
+        operator accept request:1 -> now
+        is active 13");
     let small = Terms { execute_subscription: false, execute_below_cents: 1_781, ..storefront_terms() };
     check("N2 threshold", storefront(), small, "
         at 2026-06-15T12:00:00Z
