@@ -5,6 +5,8 @@
 //! | layer | what it does | what it never does |
 //! |---|---|---|
 //! | [`cli`] | asks a running daemon, or reads its files | decide |
+//! | [`agent`] | sits beside a PBX: reports what lives there, keeps what is to be sent, answers its scripts | decide |
+//! | [`client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
 //! | [`engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`subscription`] | what a contract allows at an instant | the same |
@@ -30,7 +32,9 @@
 //! - Node names and tenants are behind an atomically swapped map, because they are read on every message and
 //!   change seldom: reading them writes to no shared cache line.
 
+pub mod agent;
 pub mod cli;
+pub mod client;
 pub mod daemon;
 pub mod engine;
 pub mod subscription;

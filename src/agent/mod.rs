@@ -1,0 +1,1 @@
+//! The agent beside a PBX: what a dial plan cannot do.
