@@ -22,11 +22,11 @@ mod protocol;
 pub mod reply;
 pub mod stats;
 mod stream;
+mod talk;
 pub mod tls;
 pub mod wire;
 
 pub use accept::{Edge, serve};
-pub use commands::Talk;
 pub use body::{ReplyBody, ReplySender};
 pub use gate::Gate;
 pub use handler::Handler;
@@ -36,3 +36,4 @@ pub use peer::Peer;
 pub use problem::Problem;
 pub use protocol::Protocol;
 pub use stats::EdgeStats;
+pub use talk::Talk;
