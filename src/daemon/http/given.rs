@@ -7,17 +7,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::accept::Edge;
+use super::commands::{self, Scratch};
 use super::connection;
 use super::handler::Handler;
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
 use super::stats::EdgeStats;
 
-/// Serves one HTTP/1 connection of the caller's, with the limits and deadlines of the edge, until it ends or
+/// Serves one connection of the caller's, with the limits and deadlines of the edge, until it ends or
 /// has drained after `shutdown` turned true (or its sender is gone). It stays on the runtime that calls this.
 /// A connection beyond the limits is dropped at once.
 pub async fn serve_stream<S, H>(
     stream: S,
+    protocol: Protocol,
     address: PeerAddress,
     handler: Rc<H>,
     edge: Arc<Edge>,
@@ -40,5 +42,8 @@ pub async fn serve_stream<S, H>(
         limits: Arc::new(edge.limits().clone()),
         stats: Arc::new(EdgeStats::default()),
     };
-    connection::serve(stream, Protocol::Http1, handler, Rc::new(peer), shutdown).await;
+    match protocol {
+        Protocol::Resp => commands::serve(stream, handler, Rc::new(peer), Rc::new(Scratch::new()), shutdown).await,
+        protocol => connection::serve(stream, protocol, handler, Rc::new(peer), shutdown).await,
+    }
 }
