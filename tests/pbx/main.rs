@@ -4,10 +4,13 @@
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/client.rs"]
 mod client;
+mod exchanges;
 mod freeradius;
+mod node;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;
+mod recipes;
 
 use process::Site;
 
