@@ -1,8 +1,11 @@
 //! A message that was read is decided, whatever protocol brought it: HTTP, RESP, or a script of Asterisk.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use super::Worker;
+use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
@@ -11,12 +14,26 @@ use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
 use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
-use crate::daemon::journal::{Audit, AuditKind, Commit, Group};
+use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
 use crate::daemon::recorder::Recorder;
 use crate::engine::{Acquire, Code, Decision, Detail, Direction, Fault, Kind, Now, Release};
 
 /// Who sent a message, or why that is not known yet.
 pub(super) type Asker = Result<Arc<Access>, Problem>;
+
+/// Ready when what was decided is as durable as was asked for. Before recovery nothing is.
+pub(super) struct Committed<'a>(Option<Ticket<'a, Journal>>);
+
+impl Future for Committed<'_> {
+    type Output = Commit;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Commit> {
+        match &mut self.0 {
+            Some(ticket) => Pin::new(ticket).poll(cx),
+            None => Poll::Ready(Commit::NotDurable),
+        }
+    }
+}
 
 /// What is asked by a message that is a list of fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,10 +128,11 @@ impl Worker {
     }
 
     /// Decides and encodes, and gives what the answer has to wait for. Before recovery nothing is encoded.
-    pub(super) fn decide<R, D>(&self, now: Now, decide: D) -> (R, impl Future<Output = Commit> + use<'_, R, D>)
-    where
-        D: FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> R,
-    {
+    pub(super) fn decide<R>(
+        &self,
+        now: Now,
+        decide: impl FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> R,
+    ) -> (R, Committed<'_>) {
         let mut events = Vec::new();
         let (result, ticket) = match self.writer() {
             Some(writer) => {
@@ -126,13 +144,7 @@ impl Worker {
         for event in events {
             self.app.events.publish(event);
         }
-        let committed = async move {
-            match ticket {
-                Some(ticket) => ticket.await,
-                None => Commit::NotDurable,
-            }
-        };
-        (result, committed)
+        (result, Committed(ticket))
     }
 
     fn decide_acquire(

@@ -9,6 +9,7 @@ mod nodes;
 mod openapi;
 mod query;
 mod read;
+mod resp;
 pub mod size;
 mod stream;
 mod subscription;
@@ -27,8 +28,8 @@ use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::{Handler, Peer, Problem, ReplyBody};
-use crate::daemon::journal::TurnWriter;
+use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
+use crate::daemon::journal::{Commit, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
 use query::{Query, percent_decoded};
@@ -259,6 +260,11 @@ impl Handler for Worker {
         drop(in_flight);
         self.shard.http(route, &head.method, response.status().as_u16(), monotonic_ns().saturating_sub(began));
         response
+    }
+
+    fn commands<'a>(&'a self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, impl Future<Output = bool> + use<'a>) {
+        let (taken, committed) = self.answer_commands(bytes, talk, peer);
+        (taken, async move { committed.await != Commit::Fenced })
     }
 }
 
