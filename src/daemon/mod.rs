@@ -1,10 +1,12 @@
 //! The daemon acts: everything that waits, reads, writes or tells the time.
 
+pub mod agi;
 pub mod api;
 pub mod app;
 pub mod clock;
 pub mod config;
 mod control;
+mod edge_limits;
 pub mod events;
 pub mod http;
 pub mod journal;

@@ -22,6 +22,7 @@ use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, Listener
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Address, Boot, Config, Word as _};
 use crate::daemon::control;
+use crate::daemon::edge_limits::edge_limits;
 use crate::daemon::events::Events;
 use crate::daemon::http::auth::Role;
 use crate::daemon::http::{self, Edge, EdgeStats, Listener, Protocol, tls};
@@ -233,21 +234,29 @@ fn workers(config: &Config) -> usize {
     }
 }
 
+/// The name of the listener of `[agi]`; a socket that the service manager passes by this name speaks FastAGI, too.
+const AGI: &str = "agi";
+
 fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site>, StartError> {
     let server = &config.settings.server;
     let mut sites = Vec::new();
     let plain = |name: String, address: String, bound: Bound| Site {
+        protocol: if name == AGI { Protocol::Agi } else { Protocol::Http1 },
         name,
         address,
         bound,
-        protocol: Protocol::Http1,
         tls: None,
         roles: Vec::new(),
         stats: Arc::default(),
     };
     for passed in passed {
         let bound = share(passed.socket, workers).map_err(|why| StartError::failed(format!("share the socket {}", passed.address), why))?;
-        let name = if passed.name.is_empty() { format!("systemd-{}", sites.len()) } else { passed.name };
+        let for_scripts = config.settings.agi.listen.is_some_and(|listen| listen.to_string() == passed.address);
+        let name = match passed.name {
+            _ if for_scripts => AGI.to_owned(),
+            name if name.is_empty() => format!("systemd-{}", sites.len()),
+            name => name,
+        };
         sites.push(plain(name, passed.address, bound));
     }
     let is_passed = |address: &str| sites.iter().any(|site| site.address == address);
@@ -260,6 +269,9 @@ fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site
     }
     for (at, listener) in config.settings.listeners.iter().enumerate() {
         wanted.push((format!("listener-{}", at + 1), listener.address.clone(), Some(listener)));
+    }
+    if let Some(listen) = config.settings.agi.listen.filter(|listen| !is_passed(&listen.to_string())) {
+        wanted.push((AGI.to_owned(), Address::Tcp(listen), None));
     }
     for (name, address, listener) in wanted {
         let bound = bind_one(&address, workers)?;
@@ -386,7 +398,7 @@ fn app(
         // Ids go on from the time of day, so that those of an earlier run are seen as gone.
         events: Arc::new(Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs())),
         metrics,
-        edge: Arc::new(Edge::new(edge_limits(config))),
+        edge: Arc::new(Edge::new(edge_limits(&settings.server))),
         listeners: listeners.collect(),
         auth: ArcSwap::from_pointee(reload::authenticator(config)),
         sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
@@ -409,27 +421,6 @@ fn app(
         ready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
     })
-}
-
-fn edge_limits(config: &Config) -> http::Limits {
-    let server = &config.settings.server;
-    let ms = |ms: u32| Duration::from_millis(ms.into());
-    let body_deadline = ms(server.body_deadline_ms);
-    http::Limits {
-        first_byte_deadline: ms(server.first_byte_deadline_ms),
-        head_deadline: ms(server.head_deadline_ms),
-        body_deadline,
-        answer_deadline: body_deadline + Duration::from_secs(20),
-        write_deadline: ms(server.write_deadline_ms),
-        idle_deadline: Duration::from_secs(server.idle_deadline_s.into()),
-        connection_age: Duration::from_secs(server.connection_age_s.into()),
-        drain_deadline: ms(server.drain_deadline_ms),
-        buf_bytes_max: server.max_head_bytes as usize,
-        connections_max: server.connections_max,
-        connections_reserved_for_nodes: server.connections_reserved_for_nodes,
-        connections_per_address_max: server.connections_per_address_max,
-        ..http::Limits::default()
-    }
 }
 
 /// One thread, one runtime, one handle of every socket each.
