@@ -49,7 +49,7 @@ impl Server {
         for at in 0..tenants {
             assert!(write!(config, "[[tenant]]\nid = \"tenant-{at:05}\"\nkind = \"paid\"\nstart = \"2026-01-01\"\nseats = 64\n").is_ok());
         }
-        for listen in ["listen = \"127.0.0.2:0\"".to_owned(), format!("unix_socket = \"{}\"", folder.path().join("resp").display())] {
+        for listen in ["listen = \"127.0.0.1:0\"".to_owned(), format!("unix_socket = \"{}\"", folder.path().join("resp").display())] {
             assert!(write!(config, "[[listener]]\n{listen}\nprotocol = \"resp\"\n").is_ok());
         }
         config.insert_str(0, "tenants_dir = \"\"\n");
