@@ -75,6 +75,7 @@ impl Daemon {
             name: site.name.clone(),
             address: site.address.clone(),
             roles: site.roles.clone(),
+            is_plain_http: site.protocol == Protocol::Http1 && site.tls.is_none(),
             stats: Arc::clone(&site.stats),
         });
         let control = prepared.control(listeners.collect(), workers)?;
