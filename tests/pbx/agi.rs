@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
 
+use super::exchanges::channel as channel_of;
+use super::exchanges::templates::asterisk_agi;
 use super::process::{PATIENCE, Site, Usherd, wait_for};
 
 const LISTEN: &str = "[agi]\nlisten = \"127.0.0.1:0\"\n";
@@ -111,6 +113,25 @@ fn a_script_takes_a_seat_and_another_gives_it_back() {
     assert_eq!(sessions[0]["subject"], "Jörg & Co");
     assert_eq!(ask(scripts, "release", &["tenant=acme", "session=pbx1-1.2"]).code, "released.last");
     assert_eq!(ask(scripts, "release", &["tenant=acme", "session=pbx1-1.2"]).code, "released.none");
+}
+
+#[test]
+fn the_dial_plan_of_the_recipe_is_answered() {
+    let (_site, usherd, scripts) = start("");
+    for epoch in ["1700000000", ""] {
+        let [acquire, release] = ["acquire", "release"].map(|verb| {
+            let written = asterisk_agi(verb, channel_of(epoch));
+            format!("{}?{}", written.target.trim_start_matches('/'), written.body)
+        });
+        assert_eq!(ask(scripts, &acquire, &[]).code, "allow.new");
+        assert_eq!(ask(scripts, &acquire, &[]).code, "allow.same");
+        assert_eq!(ask(scripts, CALL, &[]).code, "deny.full");
+        assert_eq!(ask(scripts, &release, &[]).code, "released.last");
+        assert_eq!(ask(scripts, &release, &[]).code, "released.none");
+        assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
+        let late = ask(scripts, &acquire, &[]);
+        assert_eq!((late.code.as_str(), late.allow.as_str()), (if epoch.is_empty() { "allow.new" } else { "ignore.stale" }, "1"));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! and rest_client of OpenSIPS, all of them libcurl. Their bodies are worked out from the shipped recipes as well, so
 //! that neither changes without the other.
 
-mod templates;
+pub(super) mod templates;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -42,7 +42,8 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn channel(epoch: &str) -> Variables {
+/// The variables of a caller's channel, in an Asterisk or FreeSWITCH of this boot number.
+pub(super) fn channel(epoch: &str) -> Variables {
     let mut all = CHANNELS.to_vec();
     all.extend([("USHERD_EPOCH", epoch), ("usherd_epoch", epoch)]);
     Variables::of(&all)
