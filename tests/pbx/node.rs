@@ -96,6 +96,19 @@ fn heartbeats_go_on_when_the_daemon_comes_back_empty() {
 }
 
 #[test]
+fn its_unit_is_one_that_systemd_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("usherd-node@asterisk.service");
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/node/usherd-node@.service"), &unit).unwrap();
+    std::fs::write(folder.path().join("asterisk.service"), "[Service]\nExecStart=/bin/true\n").unwrap();
+    let verified = Command::new("systemd-analyze").arg("verify").arg(&unit).output();
+    let said = verified.expect("systemd-analyze is missing: apt-get install systemd");
+    let said = String::from_utf8(said.stderr).unwrap();
+    // What it says of other units of this machine is not ours.
+    assert!(!said.contains("usherd-node"), "{said}");
+}
+
+#[test]
 fn it_is_a_shell_script_that_a_shell_can_read() {
     for shell in ["sh", "bash"] {
         assert!(Command::new(shell).arg("-n").arg(Path::new(SCRIPT)).status().unwrap().success());
