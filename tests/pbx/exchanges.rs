@@ -222,6 +222,32 @@ fn the_refusal_is_what_the_recipes_look_for() {
 }
 
 #[test]
+fn no_other_answer_looks_like_a_refusal_i10() {
+    let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let site = Site::new(&format!("[[auth.tokens]]\nid = \"x\"\nrole = \"node\"\nsha256 = \"{sha256}\"\n"), &[]);
+    let usherd = site.start();
+    let mut client = usherd.client();
+    let call = "tenant=acme&subject=x&session=x&kind=call&direction=outbound&ttl_s=60";
+    for (path, body, status) in [
+        ("/v1/acquire", call, 401),
+        ("/v1/acquire", "kind=call", 400),
+        ("/v1/acquire", "subject=deny.full&kind=deny.full", 400),
+        ("/v1/deny.full", call, 404),
+        ("/livez", call, 405),
+    ] {
+        let answer = client.post(path, body);
+        assert_eq!(answer.status, status, "{answer:?}");
+        // FreeSWITCH and OpenSIPS want status 200 as well; Asterisk sees the body only, and keeps these letters of it.
+        let kept: String =
+            answer.body.chars().filter(|letter| letter.is_ascii_lowercase() || "._".contains(*letter)).collect();
+        assert!(!kept.starts_with("deny.") && !kept.starts_with("allow."), "{answer:?}");
+    }
+    assert!(recipe("asterisk/extensions_usherd.conf").contains("Set(USHERD_CODE=${FILTER(a-z._,${CURL("));
+    assert!(recipe("freeswitch/dialplan/usherd.xml").contains("field=\"${curl_response_code}\" expression=\"^200$\""));
+    assert!(recipe("opensips/usherd.cfg").contains("$rc > 0 && $avp(usherd_status) == 200 && $avp(usherd_code)"));
+}
+
+#[test]
 fn a_release_that_overtakes_its_acquire_is_not_undone_by_it_g5() {
     let (_site, usherd) = one_seat();
     let mut client = usherd.client();
