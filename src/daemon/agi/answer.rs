@@ -34,7 +34,7 @@ pub fn variables_of_fault(what: impl Into<Cow<'static, str>>) -> [Variable; 4] {
     ]
 }
 
-/// One command. The value is cut at [`VALUE_BYTES_MAX`], and what would end the line or the quotes is taken out of it.
+/// One command. The value is cut at 512 bytes, and what would end the line or the quotes is taken out of it.
 pub fn set_variable((name, value): &Variable) -> String {
     let mut command = format!("SET VARIABLE {name} \"");
     let end = command.len() + VALUE_BYTES_MAX;
