@@ -164,6 +164,8 @@ pub struct ListenerInfo {
     pub address: String,
     /// Whose requests it takes; empty: everybody's.
     pub roles: Vec<Role>,
+    /// Whether it speaks HTTP/1 in the clear, so that the daemon can ask itself there.
+    pub is_plain_http: bool,
     /// Its counters.
     pub stats: Arc<EdgeStats>,
 }

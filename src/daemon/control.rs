@@ -418,7 +418,7 @@ impl Loop {
 
     /// The watchdog's ping comes from a request to ourselves, through listener, table and journal.
     fn prove_alive(&self) {
-        let Some(listener) = self.app.listeners.iter().find(|listener| selfcheck::can_ask(&listener.address)) else {
+        let Some(listener) = self.app.listeners.iter().find(|listener| listener.is_plain_http && selfcheck::can_ask(&listener.address)) else {
             let _ = notify::alive();
             return;
         };

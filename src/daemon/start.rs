@@ -75,6 +75,7 @@ impl Daemon {
             name: site.name.clone(),
             address: site.address.clone(),
             roles: site.roles.clone(),
+            is_plain_http: site.protocol == Protocol::Http1 && site.tls.is_none(),
             stats: Arc::clone(&site.stats),
         });
         let control = prepared.control(listeners.collect(), workers)?;
@@ -141,21 +142,29 @@ fn workers(config: &Config) -> usize {
     }
 }
 
+/// The name of the listener of `[agi]`; a socket that the service manager passes by this name speaks FastAGI, too.
+const AGI: &str = "agi";
+
 fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site>, StartError> {
     let server = &config.settings.server;
     let mut sites = Vec::new();
     let plain = |name: String, address: String, bound: Bound| Site {
+        protocol: if name == AGI { Protocol::Agi } else { Protocol::Http1 },
         name,
         address,
         bound,
-        protocol: Protocol::Http1,
         tls: None,
         roles: Vec::new(),
         stats: Arc::default(),
     };
     for passed in passed {
         let bound = share(passed.socket, workers).map_err(|why| StartError::failed(format!("share the socket {}", passed.address), why))?;
-        let name = if passed.name.is_empty() { format!("systemd-{}", sites.len()) } else { passed.name };
+        let for_scripts = config.settings.agi.listen.is_some_and(|listen| listen.to_string() == passed.address);
+        let name = match passed.name {
+            _ if for_scripts => AGI.to_owned(),
+            name if name.is_empty() => format!("systemd-{}", sites.len()),
+            name => name,
+        };
         sites.push(plain(name, passed.address, bound));
     }
     let is_passed = |address: &str| sites.iter().any(|site| site.address == address);
@@ -168,6 +177,9 @@ fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site
     }
     for (at, listener) in config.settings.listeners.iter().enumerate() {
         wanted.push((format!("listener-{}", at + 1), listener.address.clone(), Some(listener)));
+    }
+    if let Some(listen) = config.settings.agi.listen.filter(|listen| !is_passed(&listen.to_string())) {
+        wanted.push((AGI.to_owned(), Address::Tcp(listen), None));
     }
     for (name, address, listener) in wanted {
         let bound = bind_one(&address, workers)?;

@@ -69,6 +69,32 @@ fn the_watchdog_is_fed_while_the_daemon_answers() {
     until("WATCHDOG=1");
 }
 
+#[test]
+fn the_watchdog_is_fed_where_no_listener_speaks_plain_http() {
+    let only_scripts = "[agi]\nlisten = \"127.0.0.1:0\"\n";
+    let only_resp = "[[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"resp\"\n";
+    let only_h2c = "[[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"h2c\"\n";
+    for only in [only_scripts, only_resp, only_h2c] {
+        let site = Site::new(only, &[("acme", ACME)]);
+        let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
+        let without_main = main.replace("[server]\nlisten = \"127.0.0.1:0\"", "[server]\nlisten = \"\"");
+        assert_ne!(without_main, main);
+        std::fs::write(site.path("usherd.toml"), without_main).unwrap();
+        let told = UnixDatagram::bind(site.path("notify")).unwrap();
+        told.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut command = site.command();
+        command.env("NOTIFY_SOCKET", site.path("notify")).env("WATCHDOG_USEC", "200000");
+        let mut usherd = Usherd::spawn(&mut command);
+        let mut fed = 0;
+        while fed < 3 {
+            let mut buffer = [0; 4_096];
+            let length = told.recv(&mut buffer).unwrap();
+            fed += u32::from(String::from_utf8_lossy(&buffer[..length]).contains("WATCHDOG=1"));
+        }
+        assert!(!usherd.all_said().contains("does not answer itself"), "{only}");
+    }
+}
+
 /// A port that was free a moment ago.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod agi;
 mod client;
 mod contract;
 mod daemon;

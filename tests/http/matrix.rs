@@ -9,6 +9,7 @@ use usherd::daemon::clock::{Clock, ManualClock};
 use usherd::engine::Now;
 
 use crate::access::{entry, token};
+use crate::agi;
 use crate::client::{self, Parts, ask, ask_h2, finish, h2c, request, wait};
 use crate::resp;
 use crate::daemon::{Answer, NOON_UTC_MS, Running, write_tenant};
@@ -59,6 +60,10 @@ fn all_pass(daemon: &Running, tenant: &str, wrong: bool) {
                 assert!(allows(&answer, detail), "{tenant} {detail} {transport} {content_type} {path}: {answer:?}");
             }
         }
+        let form = if emergency { "to=112&direction=outbound" } else { "session=c1&direction=inbound" };
+        let set = agi::run(daemon.listener("agi"), &format!("acquire?tenant={tenant}&kind=call&{form}"));
+        assert_eq!(set[..2], ["USHERD_CODE=allow.free", "USHERD_ALLOW=1"], "{tenant} {detail}: {set:?}");
+        assert!(set[2].to_lowercase().contains(if emergency { "emergency" } else { "incoming" }), "{set:?}");
         let (_, token) = bearer.split_once(' ').unwrap();
         let call = if emergency { ["-", "outbound", "to", "112"] } else { ["-", "inbound", "to", "030"] };
         let [subject, direction, to, number] = call;
@@ -76,7 +81,7 @@ fn all_pass(daemon: &Running, tenant: &str, wrong: bool) {
 
 fn main_file(place: &tempfile::TempDir) -> String {
     let socket = place.path().join("usherd.sock");
-    let listeners = "[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"resp\"\n";
+    let listeners = "[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"resp\"\n[agi]\nlisten = \"127.0.0.3:0\"\n";
     format!("[server]\nauth_failures_per_minute = 1000\nunix_socket = \"{}\"\n[journal]\nsegment_bytes = 1048576\n{listeners}{}{}", socket.display(), entry("node", 'a', ""), entry("admin", 'a', ""))
 }
 
@@ -221,6 +226,8 @@ fn before_the_journal_is_read() {
     assert_eq!(daemon.get("/livez").status, 200);
     let answer = desktop(&daemon, "room");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "nobody answered, not: no licence");
+    let set = agi::run(daemon.listener("agi"), "acquire?tenant=room&subject=u&session=d&kind=desktop&ttl_s=60");
+    assert_eq!(set[..2], ["USHERD_CODE=error", "USHERD_ALLOW=1"], "{set:?}");
     let headers = format!("Authorization: Bearer {}\r\n", token("node", 'a'));
     assert_eq!(daemon.call("POST", "/v1/release", &headers, "tenant=room&session=d").status, 503);
     assert_eq!(daemon.call("POST", "/v1/nodes/n1/hello", &headers, "epoch=1").status, 503);
@@ -253,6 +260,8 @@ fn while_overloaded() {
     let new = "tenant=room&subject=v&session=e&kind=desktop&ttl_s=60";
     let answer = daemon.call("POST", "/v1/acquire", &node, new);
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
+    let set = agi::run(daemon.listener("agi"), &format!("acquire?{new}"));
+    assert_eq!(set[..2], ["USHERD_CODE=error", "USHERD_ALLOW=1"], "{set:?}");
     let batch = "{\"ops\":[{\"op\":\"acquire\",\"tenant\":\"room\",\"subject\":\"v\",\"session\":\"e\",\"kind\":\"desktop\",\"ttl_s\":60}]}";
     assert_eq!(daemon.call("POST", "/v1/batch", &node, batch).json()["results"][0]["status"], 503);
     assert_eq!(desktop(&daemon, "room").body, "allow.same", "a renewal is never turned away");

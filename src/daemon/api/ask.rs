@@ -37,7 +37,7 @@ impl Future for Committed<'_> {
 
 /// What is asked by a message that is a list of fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub(super) enum Verb {
     /// A session begins, or goes on (API 2).
     Acquire,
     /// A session ended.
@@ -51,16 +51,15 @@ impl Worker {
     ///
     /// # Errors
     /// Whatever HTTP would answer with another status than 200: the caller allows then, and says why.
-    pub async fn ask_form(&self, verb: Verb, form: &[u8], authorization: Option<&[u8]>, peer: &Peer) -> Result<Decision, Problem> {
+    pub(super) async fn ask_form(&self, verb: Verb, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
         let _in_flight = super::InFlight::new(&self.in_flight);
         let now = self.app.now();
-        let asker = self.asker(authorization, peer, now);
         let decided = match verb {
-            Verb::Acquire => self.ask_acquire(now, form, &asker).await,
+            Verb::Acquire => self.ask_acquire(now, form, asker).await,
             Verb::Release => {
                 let read = ReleaseBody::from_form(form)?;
                 let message = read.checked()?;
-                let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| worker.release_now(now, &message, &asker, group, events);
+                let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| worker.release_now(now, &message, asker, group, events);
                 return self.settled(now, decide).await;
             }
         };

@@ -1,6 +1,7 @@
 //! The routes of the wire contract: one hand-written match, one file per family.
 
 mod admin;
+mod agi;
 mod ask;
 mod calc;
 mod decide;
@@ -24,6 +25,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 
+use crate::daemon::agi::Variable;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::http::auth::{Access, RouteClass};
@@ -34,7 +36,6 @@ use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
 use query::{Query, percent_decoded};
 
-pub use ask::Verb;
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
 
@@ -265,6 +266,10 @@ impl Handler for Worker {
     fn commands<'a>(&'a self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, impl Future<Output = bool> + use<'a>) {
         let (taken, committed) = self.answer_commands(bytes, talk, peer);
         (taken, async move { committed.await != Commit::Fenced })
+    }
+
+    async fn script(&self, head: &[u8], peer: &Peer) -> [Variable; 4] {
+        self.answer_script(head, peer).await
     }
 }
 

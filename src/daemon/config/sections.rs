@@ -28,6 +28,8 @@ pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
     for table in document.tables(cx, "listener", LISTENERS_MAX) {
         settings.listeners.extend(read_listener(cx, table, &settings));
     }
+    let table = document.table(cx, "agi");
+    read_agi(cx, table, &mut settings);
     settings.rules.read(cx, document);
     let table = document.table(cx, "trial");
     read_trial(cx, table, &mut settings.trial);
@@ -238,6 +240,30 @@ fn check_taken(cx: &mut Cx<'_>, table: &Table<'_, '_>, listener: &Listener, sett
         let problem = cx.fault(&table.span, &path, format!("`{path}` is taken by [server] or another [[listener]]"));
         cx.problems.push(problem.help("give each listener an address of its own"));
     }
+}
+
+/// FastAGI has neither TLS nor credentials, so what is asked of an open [server] is asked of it.
+fn read_agi(cx: &mut Cx<'_>, mut table: Table<'_, '_>, settings: &mut Settings) {
+    let mut listen = String::new();
+    if let Some(item) = table.text(cx, "listen", &mut listen).filter(|_| !listen.is_empty())
+        && let Some(address) = socket_address(cx, &item, &listen)
+    {
+        if !address.ip().is_loopback() && !settings.server.insecure {
+            let message = format!("`{}` is open to the network without TLS and credentials: {address}", item.key_path);
+            item.wrong(cx, message, "FastAGI has neither: listen on 127.0.0.1, or set server.insecure = true if the network is trusted");
+        }
+        let is_there = |other: &Address| *other == Address::Tcp(address) && address.port() != 0;
+        if is_there_already(settings, is_there) {
+            let message = format!("`{}` is taken by [server] or a [[listener]]", item.key_path);
+            item.wrong(cx, message, "give it an address of its own; FastAGI's usual port is 4573");
+        }
+        settings.agi.listen = Some(address);
+    }
+    table.finish(cx);
+}
+
+fn is_there_already(settings: &Settings, is: impl Fn(&Address) -> bool) -> bool {
+    settings.server.listen.is_some_and(|address| is(&Address::Tcp(address))) || settings.listeners.iter().any(|listener| is(&listener.address))
 }
 
 fn check_open(cx: &mut Cx<'_>, item: &Item<'_, '_>, address: SocketAddr, tls: Option<&Tls>, settings: &Settings) {

@@ -31,6 +31,7 @@ pub const RESTART_ONLY: &[&str] = &[
     "server.tombstones_per_tenant_max",
     "server.nodes_max",
     "listener",
+    "agi.listen",
     "journal.segment_bytes",
     "events.buffered_max",
     "log.format",
@@ -55,6 +56,8 @@ pub struct Settings {
     pub server: Server,
     /// `[[listener]]`.
     pub listeners: Vec<Listener>,
+    /// `[agi]`.
+    pub agi: Agi,
     /// `[auth]`.
     pub auth: Auth,
     /// `[journal]`.
@@ -331,6 +334,13 @@ pub struct Certificate {
     pub tenants: Vec<Name>,
     /// The nodes it may speak as; empty as for a token.
     pub nodes: Vec<String>,
+}
+
+/// `[agi]`: FastAGI for Asterisk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agi {
+    /// Where it listens; nothing is nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[journal]` (DESIGN 4).

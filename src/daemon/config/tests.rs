@@ -83,7 +83,7 @@ fn with_examples() -> String {
 fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
     let text = with_examples();
     let config = good(&text, &[]);
-    assert_eq!(config.settings.listeners.len(), 3);
+    assert_eq!(config.settings.listeners.len(), 4);
     assert_eq!(config.settings.auth.tokens.len(), 1);
     assert_eq!(config.settings.auth.tokens[0].nodes, ["pbx-berlin-1", "pbx-berlin-2"]);
     assert_eq!(config.settings.auth.certificates.len(), 1);
@@ -363,6 +363,12 @@ fn listening_to_the_network_needs_tls_and_credentials() {
     good(&format!("{open}{tls}{token}"), &[]);
     good(&format!("[server]\ninsecure = true\n{open}"), &[]);
     good("[server]\nlisten = \"[::1]:7788\"\n", &[]);
+    let scripts = "[agi]\nlisten = \"0.0.0.0:4573\"\n";
+    bad(scripts, &[], "usherd.toml:2:10", "agi.listen", &["without TLS and credentials: 0.0.0.0:4573", "insecure = true"]);
+    good(&format!("[server]\ninsecure = true\n{scripts}"), &[]);
+    good("[agi]\nlisten = \"127.0.0.1:4573\"\n", &[]);
+    bad("[agi]\nlisten = \"127.0.0.1:7788\"\n", &[], "usherd.toml:2:10", "agi.listen", &["is taken by [server]"]);
+    bad("[agi]\nlisten = \"4573\"\n", &[], "usherd.toml:2:10", "agi.listen", &["not an address and port"]);
     bad(
         &format!("{open}{tls}protocol = \"h2c\"\n{token}"),
         &[],

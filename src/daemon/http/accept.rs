@@ -20,6 +20,7 @@ use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
+use super::scripts;
 use super::stats::{Deadline, EdgeStats, Refusal};
 use super::stream::Socket;
 use super::tls;
@@ -225,6 +226,7 @@ where
     let (handler, peer, shutdown) = (Rc::clone(&shared.handler), Rc::new(peer), shared.shutdown.clone());
     match shared.protocol {
         Protocol::Resp => Box::pin(commands::serve(stream, handler, peer, Rc::clone(&shared.scratch), shutdown)).await,
+        Protocol::Agi => Box::pin(scripts::serve(stream, handler, peer, shutdown)).await,
         protocol => Box::pin(connection::serve(stream, protocol, handler, peer, shutdown)).await,
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn serve<S, H>(
     };
     let ended = match protocol {
         // RESP connections go elsewhere (commands.rs).
-        Protocol::Http1 | Protocol::Resp => {
+        Protocol::Http1 | Protocol::Resp | Protocol::Agi => {
             let connection = http1(&peer.limits).serve_connection(io, service);
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }

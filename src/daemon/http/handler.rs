@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use super::body::ReplyBody;
 use super::peer::Peer;
 use super::talk::Talk;
+use crate::daemon::agi::{Variable, variables_of_fault};
 
 /// Answers requests. One per core; it is never moved to another.
 pub trait Handler: 'static {
@@ -25,5 +26,12 @@ pub trait Handler: 'static {
         let _ = (bytes, peer);
         talk.close();
         (0, std::future::ready(true))
+    }
+
+    /// Answers a script of Asterisk by channel variables; `head` is whole. What it waits for must have a limit; a
+    /// panic lets the call go out.
+    fn script(&self, head: &[u8], peer: &Peer) -> impl Future<Output = [Variable; 4]> {
+        let _ = (head, peer);
+        std::future::ready(variables_of_fault("nobody answers scripts here"))
     }
 }

@@ -21,6 +21,7 @@ pub mod peer;
 pub mod problem;
 mod protocol;
 pub mod reply;
+mod scripts;
 pub mod stats;
 mod stream;
 mod talk;

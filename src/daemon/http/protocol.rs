@@ -9,4 +9,6 @@ pub enum Protocol {
     H2c,
     /// The Redis protocol (API 6a).
     Resp,
+    /// FastAGI: one script of Asterisk for each connection.
+    Agi,
 }

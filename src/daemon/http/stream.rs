@@ -221,7 +221,7 @@ impl InProgress {
     pub(super) fn part_bytes_max(&self) -> usize {
         match self.vitals.protocol {
             Protocol::H2c => 4 * 1024,
-            Protocol::Http1 | Protocol::Resp => 64 * 1024,
+            Protocol::Http1 | Protocol::Resp | Protocol::Agi => 64 * 1024,
         }
     }
 }

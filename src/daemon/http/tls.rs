@@ -74,7 +74,7 @@ pub fn acceptor(files: &TlsFiles<'_>, protocol: Protocol) -> Result<TlsAcceptor,
         Protocol::Http1 => vec![b"http/1.1".to_vec()],
         Protocol::H2c => vec![b"h2".to_vec()],
         // It has no name there.
-        Protocol::Resp => Vec::new(),
+        Protocol::Resp | Protocol::Agi => Vec::new(),
     };
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -1,0 +1,129 @@
+//! What Asterisk is told: one `SET VARIABLE` for each word of the answer, and its replies to them.
+
+use std::borrow::Cow;
+
+use crate::engine::Decision;
+
+/// Longest reply line of Asterisk, bytes.
+pub const REPLY_BYTES_MAX: usize = 4 * 1024;
+/// Longest value that is set, bytes: Asterisk reads commands of 2 KiB.
+const VALUE_BYTES_MAX: usize = 512;
+
+/// A channel variable and its value.
+pub type Variable = (&'static str, Cow<'static, str>);
+
+/// The variables of a decision. Only a denial is not allowed; `message` is for a person.
+pub fn variables(decision: &Decision, message: &'static str) -> [Variable; 4] {
+    let denies = decision.code.denies();
+    let sip_code = if denies { Cow::Owned(decision.sip_code.to_string()) } else { Cow::Borrowed("") };
+    [
+        ("USHERD_CODE", decision.code.as_str().into()),
+        ("USHERD_ALLOW", if denies { "0" } else { "1" }.into()),
+        ("USHERD_MESSAGE", message.into()),
+        ("USHERD_SIP_CODE", sip_code),
+    ]
+}
+
+/// The variables of a request that was wrong or could not be decided: the call goes out (C20, I10).
+pub fn variables_of_fault(what: impl Into<Cow<'static, str>>) -> [Variable; 4] {
+    [
+        ("USHERD_CODE", "error".into()),
+        ("USHERD_ALLOW", "1".into()),
+        ("USHERD_MESSAGE", what.into()),
+        ("USHERD_SIP_CODE", "".into()),
+    ]
+}
+
+/// One command. The value is cut at 512 bytes, and what would end the line or the quotes is taken out of it.
+pub fn set_variable((name, value): &Variable) -> String {
+    let mut command = format!("SET VARIABLE {name} \"");
+    let end = command.len() + VALUE_BYTES_MAX;
+    for letter in value.chars() {
+        if command.len() + letter.len_utf8() + 1 > end {
+            break;
+        }
+        match letter {
+            '"' | '\\' => command.extend(['\\', letter]),
+            letter if letter.is_control() => command.push(' '),
+            letter => command.push(letter),
+        }
+    }
+    command + "\"\n"
+}
+
+/// What a line of Asterisk means for the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The command was carried out.
+    Done,
+    /// The caller hung up; variables are set all the same, and a reply still comes.
+    HungUp,
+    /// It will not: the script is over.
+    Refused,
+}
+
+/// Reads a line, without its end.
+pub fn reply(line: &[u8]) -> Reply {
+    let line = line.trim_ascii();
+    if line.starts_with(b"200 result=") {
+        Reply::Done
+    } else if line == b"HANGUP" {
+        Reply::HungUp
+    } else {
+        Reply::Refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Code, Detail};
+
+    fn decision(code: Code) -> Decision {
+        Decision { code, detail: Detail::None, first: None, held: 1, quota: Some(1), ttl_ms: None, retry_after_s: 60, sip_code: 403 }
+    }
+
+    #[test]
+    fn only_a_denial_is_not_allowed() {
+        for code in Code::ALL {
+            let [(_, word), (_, allow), (_, message), (_, sip_code)] = variables(&decision(*code), "m");
+            assert_eq!((&*word, &*message), (code.as_str(), "m"));
+            let wanted = if code.denies() { ("0", "403") } else { ("1", "") };
+            assert_eq!((&*allow, &*sip_code), wanted, "{}", code.as_str());
+        }
+        let [(_, word), (_, allow), ..] = variables_of_fault("x");
+        assert_eq!((&*word, &*allow), ("error", "1"));
+    }
+
+    #[test]
+    fn a_value_is_one_word_of_one_line() {
+        for (value, wanted) in [
+            ("", "SET VARIABLE USHERD_CODE \"\"\n"),
+            ("allow.new", "SET VARIABLE USHERD_CODE \"allow.new\"\n"),
+            ("a \"b\" \\c", "SET VARIABLE USHERD_CODE \"a \\\"b\\\" \\\\c\"\n"),
+            ("a\nHANGUP\r\0", "SET VARIABLE USHERD_CODE \"a HANGUP  \"\n"),
+        ] {
+            assert_eq!(set_variable(&("USHERD_CODE", value.to_owned().into())), wanted);
+        }
+        for letter in ["x", "\"", "ü"] {
+            let command = set_variable(&("USHERD_MESSAGE", letter.repeat(3_000).into()));
+            assert!(command.len() < 600 && command.ends_with("\"\n") && !command.ends_with("\\\"\n"), "{command}");
+        }
+    }
+
+    #[test]
+    fn replies() {
+        for (line, wanted) in [
+            (&b"200 result=1"[..], Reply::Done),
+            (b"200 result=0\r", Reply::Done),
+            (b"HANGUP", Reply::HungUp),
+            (b"510 Invalid or unknown command", Reply::Refused),
+            (b"511 Command Not Permitted on a dead channel or intercept routine", Reply::Refused),
+            (b"520-Invalid command syntax.  Proper usage follows:", Reply::Refused),
+            (b"", Reply::Refused),
+            (b"\xff\xfe", Reply::Refused),
+        ] {
+            assert_eq!(reply(line), wanted);
+        }
+    }
+}

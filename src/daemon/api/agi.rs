@@ -1,0 +1,37 @@
+//! The same questions from a script of Asterisk: what `AGI(agi://…/acquire?…)` means.
+
+use std::sync::Arc;
+
+use super::Worker;
+use super::ask::Verb;
+use crate::daemon::agi::{Variable, script, variables, variables_of_fault};
+use crate::daemon::http::auth::{Access, Role};
+use crate::daemon::http::reply::message;
+use crate::daemon::http::{Peer, Problem};
+
+impl Worker {
+    /// The channel variables that answer a script. Only a denial refuses; whatever is wrong lets the call go out, and
+    /// says so (C20).
+    pub(super) async fn answer_script(&self, head: &[u8], peer: &Peer) -> [Variable; 4] {
+        let script = match script(head) {
+            Ok(script) => script,
+            Err(wrong) => return variables_of_fault(wrong.to_string()),
+        };
+        let verb = if script.is_release { Verb::Release } else { Verb::Acquire };
+        // FastAGI knows no credentials: whoever reaches the listener is a node.
+        let asker = self.ready().map(|()| Arc::new(Access::new("agi", Role::Node)));
+        match self.ask_form(verb, &script.form, &asker).await {
+            Ok(decision) => {
+                peer.mark_node();
+                variables(&decision, message(decision.code, decision.detail))
+            }
+            Err(problem) => variables_of_fault(told(&problem)),
+        }
+    }
+}
+
+/// What is wrong, in one line.
+fn told(problem: &Problem) -> String {
+    let faults: Vec<_> = problem.errors().iter().map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail)).collect();
+    if faults.is_empty() { problem.detail().to_owned() } else { faults.join("; ") }
+}
