@@ -8,20 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use super::commands::{self, Scratch};
-use super::connection;
+use super::commands::Scratch;
 use super::gate::Gate;
 use super::handler::Handler;
 use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
-use super::scripts;
 use super::stats::{Deadline, EdgeStats, Refusal};
+use super::speak::speak;
 use super::stream::Socket;
 use super::tls;
 
@@ -204,29 +202,16 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
         },
     }
     drop(shutdown);
+    let (handler, scratch, shutdown) = (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
-        return converse(shared, socket, peer).await;
+        return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
     match timeout(limits.head_deadline, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
             peer.names = tls::certificate_names(stream.get_ref().1);
-            converse(shared, stream, peer).await;
+            speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;
         }
         Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),
         Err(_) => shared.stats.count_deadline(Deadline::Head),
-    }
-}
-
-/// Speaks what the listener is for.
-async fn converse<S, H>(shared: &Rc<Shared<H>>, stream: S, peer: Peer)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: Handler,
-{
-    let (handler, peer, shutdown) = (Rc::clone(&shared.handler), Rc::new(peer), shared.shutdown.clone());
-    match shared.protocol {
-        Protocol::Resp => Box::pin(commands::serve(stream, handler, peer, Rc::clone(&shared.scratch), shutdown)).await,
-        Protocol::Agi => Box::pin(scripts::serve(stream, handler, peer, shutdown)).await,
-        protocol => Box::pin(connection::serve(stream, protocol, handler, peer, shutdown)).await,
     }
 }

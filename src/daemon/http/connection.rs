@@ -23,9 +23,8 @@ use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::problem::Problem;
-use super::protocol::Protocol;
 use super::stats::Deadline;
-use super::stream::{Guarded, InProgress, Phase, Shared, Vitals};
+use super::stream::{Guarded, InProgress, Phase, Shared, Version, Vitals};
 
 /// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
 const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;
@@ -33,7 +32,7 @@ const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;
 /// Serves one connection until it ends, is cut by a deadline, or has drained.
 pub(super) async fn serve<S, H>(
     stream: S,
-    protocol: Protocol,
+    version: Version,
     handler: Rc<H>,
     peer: Rc<Peer>,
     shutdown: watch::Receiver<bool>,
@@ -41,7 +40,7 @@ pub(super) async fn serve<S, H>(
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     H: Handler,
 {
-    let vitals = Rc::new(Vitals::new(protocol));
+    let vitals = Rc::new(Vitals::new(version));
     let stream = Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals))));
     let io = TokioIo::new(Shared(Rc::clone(&stream)));
     let service = {
@@ -51,13 +50,12 @@ pub(super) async fn serve<S, H>(
             answer(Rc::clone(&handler), Rc::clone(&peer), progress, request)
         })
     };
-    let ended = match protocol {
-        // RESP connections go elsewhere (commands.rs).
-        Protocol::Http1 | Protocol::Resp | Protocol::Agi => {
+    let ended = match version {
+        Version::One => {
             let connection = http1(&peer.limits).serve_connection(io, service);
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }
-        Protocol::H2c => {
+        Version::Two => {
             let connection = http2(&peer.limits).serve_connection(io, service);
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }

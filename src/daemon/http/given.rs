@@ -7,11 +7,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::accept::Edge;
-use super::commands::{self, Scratch};
-use super::connection;
+use super::commands::Scratch;
 use super::handler::Handler;
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
+use super::speak::speak;
 use super::stats::EdgeStats;
 
 /// Serves one connection of the caller's, with the limits and deadlines of the edge, until it ends or
@@ -42,8 +42,5 @@ pub async fn serve_stream<S, H>(
         limits: Arc::new(edge.limits().clone()),
         stats: Arc::new(EdgeStats::default()),
     };
-    match protocol {
-        Protocol::Resp => commands::serve(stream, handler, Rc::new(peer), Rc::new(Scratch::new()), shutdown).await,
-        protocol => connection::serve(stream, protocol, handler, Rc::new(peer), shutdown).await,
-    }
+    speak(stream, protocol, handler, peer, Rc::new(Scratch::new()), shutdown).await;
 }

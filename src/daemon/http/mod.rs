@@ -22,6 +22,7 @@ pub mod problem;
 mod protocol;
 pub mod reply;
 mod scripts;
+mod speak;
 pub mod stats;
 mod stream;
 mod talk;

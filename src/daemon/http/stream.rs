@@ -13,7 +13,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use super::limits::Limits;
-use super::protocol::Protocol;
 
 /// An accepted socket, before any protocol.
 #[derive(Debug)]
@@ -88,6 +87,13 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    One,
+    Two,
+}
+
 /// What a connection is doing; each wait has its own deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -114,11 +120,11 @@ pub(super) struct Vitals {
     /// itself, because on HTTP/2 one stream can stand still while another goes on.
     waiting: RefCell<Vec<(u64, Instant)>>,
     numbers: Cell<u64>,
-    protocol: Protocol,
+    version: Version,
 }
 
 impl Vitals {
-    pub(super) fn new(protocol: Protocol) -> Self {
+    pub(super) fn new(version: Version) -> Self {
         Vitals {
             phase: Cell::new(Phase::Head),
             phase_moved: Cell::new(true),
@@ -127,7 +133,7 @@ impl Vitals {
             written_bytes: Cell::new(0),
             waiting: RefCell::default(),
             numbers: Cell::new(0),
-            protocol,
+            version,
         }
     }
 
@@ -156,7 +162,7 @@ impl Vitals {
 
     fn saw_bytes(&self) {
         // In HTTP/2 bytes may be anything; in HTTP/1 they begin a head.
-        if self.protocol == Protocol::Http1 && self.phase.get() == Phase::Idle {
+        if self.version == Version::One && self.phase.get() == Phase::Idle {
             self.enter(Phase::Head);
         }
     }
@@ -219,9 +225,9 @@ impl InProgress {
     /// The largest part of a reply to hand over at once. HTTP/2 keeps what it was handed until the client
     /// opens its window, and nobody sees it there.
     pub(super) fn part_bytes_max(&self) -> usize {
-        match self.vitals.protocol {
-            Protocol::H2c => 4 * 1024,
-            Protocol::Http1 | Protocol::Resp | Protocol::Agi => 64 * 1024,
+        match self.vitals.version {
+            Version::One => 64 * 1024,
+            Version::Two => 4 * 1024,
         }
     }
 }
