@@ -8,6 +8,7 @@
 //! | [`agent`] | sits beside a PBX: reports what lives there, keeps what is to be sent, answers its scripts | decide |
 //! | [`client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
+//! | [`agi`] | the protocol of Asterisk's scripts, for daemon and agent | decide, set deadlines |
 //! | [`engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`subscription`] | what a contract allows at an instant | the same |
 //!
@@ -33,6 +34,7 @@
 //!   change seldom: reading them writes to no shared cache line.
 
 pub mod agent;
+pub mod agi;
 pub mod cli;
 pub mod client;
 pub mod daemon;

@@ -1,6 +1,5 @@
 //! The daemon acts: everything that waits, reads, writes or tells the time.
 
-pub mod agi;
 pub mod api;
 pub mod app;
 pub mod clock;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Worker;
 use super::ask::Verb;
-use crate::daemon::agi::{Variable, script, variables, variables_of_fault};
+use crate::agi::{Variable, script, variables, variables_of_fault};
 use crate::daemon::http::auth::{Access, Role};
 use crate::daemon::http::reply::message;
-use crate::daemon::http::{Peer, Problem};
+use crate::daemon::http::Peer;
 
 impl Worker {
     /// The channel variables that answer a script. Only a denial refuses; whatever is wrong lets the call go out, and
@@ -25,13 +25,7 @@ impl Worker {
                 peer.mark_node();
                 variables(&decision, message(decision.code, decision.detail))
             }
-            Err(problem) => variables_of_fault(told(&problem)),
+            Err(problem) => variables_of_fault(problem.in_one_line()),
         }
     }
-}
-
-/// What is wrong, in one line.
-fn told(problem: &Problem) -> String {
-    let faults: Vec<_> = problem.errors().iter().map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail)).collect();
-    if faults.is_empty() { problem.detail().to_owned() } else { faults.join("; ") }
 }

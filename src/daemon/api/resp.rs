@@ -124,7 +124,9 @@ impl Worker {
                 ProblemKind::TooMany | ProblemKind::Unavailable => "BUSY",
                 _ => "ERR",
             };
-            reply::error(&mut command.talk.out, prefix, &told(&problem));
+            // A word for the node to look for, as HTTP has a status of its own for it.
+            let word = if problem.kind() == ProblemKind::UnknownEpoch { "unknown_epoch " } else { "" };
+            reply::error(&mut command.talk.out, prefix, &format!("{word}{}", problem.in_one_line()));
         }
     }
 
@@ -310,16 +312,4 @@ fn status_line(status: &Value) -> String {
     let number = |key: &str| status[key].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
     let state = status["state"].as_str().unwrap_or("-");
     format!("{state} held={} quota={} over={}", number("held"), number("quota"), number("over"))
-}
-
-/// What is wrong, in one line.
-fn told(problem: &Problem) -> String {
-    let errors = problem.errors().iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail));
-    let errors: Vec<String> = errors.collect();
-    match problem.kind() {
-        // A word for the node to look for, as HTTP has a status of its own for it.
-        ProblemKind::UnknownEpoch => format!("unknown_epoch {}", problem.detail()),
-        _ if errors.is_empty() => problem.detail().to_owned(),
-        _ => errors.join("; "),
-    }
 }

@@ -181,6 +181,7 @@ async fn within<R>(writing: impl Future<Output = io::Result<R>>, limits: &Limits
 struct Wait {
     stopping: watch::Receiver<bool>,
     stop: Pin<Box<dyn Future<Output = ()>>>,
+    stopped: bool,
     age_at: Instant,
     /// Until when the client must send something, and which deadline that is; none since it last did.
     due: Option<(Instant, Deadline)>,
@@ -197,8 +198,10 @@ impl Wait {
         let stopping = shutdown.clone();
         let stop = Box::pin(async move {
             let _ = shutdown.wait_for(|on| *on).await;
+            // What came before that is read before the connection may end.
+            tokio::task::yield_now().await;
         });
-        Wait { stopping, stop, age_at, due: None, drained_at: None, timer: Box::pin(sleep_until(age_at)), armed: false }
+        Wait { stopping, stop, stopped: false, age_at, due: None, drained_at: None, timer: Box::pin(sleep_until(age_at)), armed: false }
     }
 
     /// A command came, or the beginning of one.
@@ -215,12 +218,14 @@ impl Wait {
         };
         self.due = Some((due, which));
         let between = which == Deadline::Idle;
-        let stops = !self.armed && self.stop.as_mut().poll(cx).is_ready() || self.stopping.has_changed().unwrap_or(true);
-        if between && (stops || now >= self.age_at) {
+        if !self.stopped && (!self.armed || self.stopping.has_changed().unwrap_or(true)) {
+            self.stopped = self.stop.as_mut().poll(cx).is_ready();
+        }
+        if between && (self.stopped || now >= self.age_at) {
             return Poll::Ready(None);
         }
         let mut next = (due, which);
-        if stops {
+        if self.stopped {
             let drained = *self.drained_at.get_or_insert(now + limits.drain_deadline);
             if drained < due {
                 next = (drained, Deadline::Drain);

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::body::ReplyBody;
 use super::peer::Peer;
 use super::talk::Talk;
-use crate::daemon::agi::{Variable, variables_of_fault};
+use crate::agi::{Variable, variables_of_fault};
 
 /// Answers requests. One per core; it is never moved to another.
 pub trait Handler: 'static {

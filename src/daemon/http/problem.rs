@@ -212,6 +212,13 @@ impl Problem {
         self.errors
     }
 
+    /// What is wrong with which field, or what is wrong at all, for protocols that have one line for it.
+    pub fn in_one_line(&self) -> String {
+        let faults = self.errors.iter().map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail));
+        let faults: Vec<String> = faults.collect();
+        if faults.is_empty() || self.kind == ProblemKind::UnknownEpoch { self.detail.to_string() } else { faults.join("; ") }
+    }
+
     /// The JSON object, also for its place in a batch.
     pub fn to_json(&self) -> Vec<u8> {
         let (status, type_uri, title) = self.kind.parts();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::engine::Decision;
 
 /// Longest reply line of Asterisk, bytes.
-pub const REPLY_BYTES_MAX: usize = 4 * 1024;
+pub(super) const REPLY_BYTES_MAX: usize = 4 * 1024;
 /// Longest value that is set, bytes: Asterisk reads commands of 2 KiB.
 const VALUE_BYTES_MAX: usize = 512;
 
@@ -35,7 +35,7 @@ pub fn variables_of_fault(what: impl Into<Cow<'static, str>>) -> [Variable; 4] {
 }
 
 /// One command. The value is cut at 512 bytes, and what would end the line or the quotes is taken out of it.
-pub fn set_variable((name, value): &Variable) -> String {
+pub(super) fn set_variable((name, value): &Variable) -> String {
     let mut command = format!("SET VARIABLE {name} \"");
     let end = command.len() + VALUE_BYTES_MAX;
     for letter in value.chars() {
@@ -53,7 +53,7 @@ pub fn set_variable((name, value): &Variable) -> String {
 
 /// What a line of Asterisk means for the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub(super) enum Reply {
     /// The command was carried out.
     Done,
     /// The caller hung up; variables are set all the same, and a reply still comes.
@@ -63,7 +63,7 @@ pub enum Reply {
 }
 
 /// Reads a line, without its end.
-pub fn reply(line: &[u8]) -> Reply {
+pub(super) fn reply(line: &[u8]) -> Reply {
     let line = line.trim_ascii();
     if line.starts_with(b"200 result=") {
         Reply::Done

@@ -57,7 +57,7 @@ pub struct Script {
 ///
 /// # Errors
 /// What is too long; then it need not be read on.
-pub fn head_bytes(bytes: &[u8]) -> Result<Option<usize>, Wrong> {
+pub(super) fn head_bytes(bytes: &[u8]) -> Result<Option<usize>, Wrong> {
     let mut at = 0;
     for line in 0.. {
         let rest = &bytes[at..];
