@@ -7,6 +7,7 @@ mod client;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;
+mod kamailio;
 
 use process::Site;
 

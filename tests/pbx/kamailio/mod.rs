@@ -1,0 +1,4 @@
+//! The shipped Kamailio recipe, started as it is, between real SIP callers and the real daemon.
+
+mod calls;
+mod lab;
