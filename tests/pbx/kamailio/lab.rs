@@ -1,7 +1,7 @@
 //! One Kamailio with the shipped files, the daemon it asks, phones and a trunk; each test its own, on free ports.
 
 use std::io::{BufRead, BufReader};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -89,10 +89,21 @@ impl Lab {
 
     /// With further definitions for Kamailio (`NAME` or `NAME=value`).
     pub(super) fn with(seats: u32, extra: &[&str]) -> Self {
+        let mut lab = Self::idle(seats, extra);
+        lab.start_kamailio();
+        lab
+    }
+
+    /// Without a Kamailio yet.
+    pub(super) fn idle(seats: u32, extra: &[&str]) -> Self {
         let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
         let site = Site::new("", &[("acme", &tenant)]);
+        // Its port stays, also when it starts again.
+        let port = TcpListener::bind((PHONES, 0)).unwrap().local_addr().unwrap().port();
+        let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
+        std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &format!("{PHONES}:{port}"))).unwrap();
         let usherd = site.start();
-        let mut lab = Lab {
+        Lab {
             url: format!("http://{}", usherd.address()),
             site,
             usherd: Some(usherd),
@@ -101,13 +112,17 @@ impl Lab {
             phones_port: free_port(PHONES),
             trunk_port: free_port(TRUNK),
             extra: extra.iter().map(|&name| name.to_owned()).collect(),
-        };
-        lab.start_kamailio();
-        lab
+        }
     }
 
     /// Starts the shipped kamailio.cfg, and waits until it has said hello.
     pub(super) fn start_kamailio(&mut self) {
+        let url = self.url.clone();
+        self.start_kamailio_asking(&url);
+    }
+
+    /// The same, with somebody else in the place of usherd.
+    pub(super) fn start_kamailio_asking(&mut self, url: &str) {
         let mut command = Command::new("kamailio");
         command.arg("-f").arg(recipe().join("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);
         command.arg("-Y").arg(self.site.folder.path());
@@ -115,7 +130,7 @@ impl Lab {
         let mut define = |text: String| {
             command.args(["-A", &text]);
         };
-        define(format!("USHERD_URL=\"{}\"", self.url));
+        define(format!("USHERD_URL=\"{url}\""));
         define(format!("PHONES=\"{PHONES}:{}\"", self.phones_port));
         define(format!("TRUNK=\"{TRUNK}:{}\"", self.trunk_port));
         self.extra.iter().cloned().for_each(define);
@@ -197,7 +212,20 @@ impl Sipp {
         let mut command = Command::new("sipp");
         command.current_dir(folder.path()).arg("-sf").arg(file);
         command
-            .args(["-i", ip, "-p", &port.to_string(), "-nostdin", "-trace_counts", "-trace_err", "-fd", "1"])
+            .args([
+                "-i",
+                ip,
+                "-p",
+                &port.to_string(),
+                "-nostdin",
+                "-trace_counts",
+                "-trace_err",
+                "-fd",
+                "1",
+                "-trace_rtt",
+                "-rtt_freq",
+                "1",
+            ])
             .args(more);
         Sipp { program: Program::start(&mut command, "sip-tester"), folder, scenario: scenario.to_owned() }
     }
@@ -208,6 +236,21 @@ impl Sipp {
         let counts = self.counts();
         assert!(status.success(), "{}: {status}\n{counts:?}\n{}", self.scenario, self.errors());
         counts
+    }
+
+    /// Waits until so many calls were answered.
+    pub(super) fn until_answered(&self, calls: usize) {
+        wait_for(&format!("{calls} calls to be answered"), || (self.answer_times_ms().len() >= calls).then_some(()));
+    }
+
+    /// The longest time from an INVITE to its 200, milliseconds.
+    pub(super) fn longest_ms(&self) -> f64 {
+        self.answer_times_ms().into_iter().fold(0.0, f64::max)
+    }
+
+    fn answer_times_ms(&self) -> Vec<f64> {
+        let text = self.file("_rtt.csv").unwrap_or_default();
+        text.lines().skip(1).filter_map(|line| line.split(';').nth(1)?.trim().parse().ok()).collect()
     }
 
     fn file(&self, ending: &str) -> Option<String> {

@@ -1,4 +1,9 @@
 //! The shipped Kamailio recipe, started as it is, between real SIP callers and the real daemon.
 
 mod calls;
+mod cancel;
+mod faults;
 mod lab;
+mod sip;
+mod transfers;
+mod wire;

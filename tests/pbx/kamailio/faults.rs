@@ -1,0 +1,58 @@
+//! usherd hangs, is gone, or comes back; Kamailio is killed: calls go on, and the books are right afterwards.
+
+use rustix::process::Signal;
+
+use super::lab::{Lab, PHONES, Sipp, TRUNK, users};
+
+/// Longest that a call may wait for a usherd that hangs: the time-out of one second, and two busy cores.
+const HANG_MS_MAX: f64 = 2_000.0;
+/// And for one that is gone.
+const GONE_MS_MAX: f64 = 600.0;
+
+#[test]
+fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards() {
+    let lab = Lab::new(5);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    lab.usherd().pause();
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "12000"]);
+    callers.until_answered(40);
+    lab.usherd().signal(Signal::CONT);
+    lab.until_held(40);
+    let longest_ms = callers.longest_ms();
+    assert_eq!(callers.done().up_and_refused(), (40, 0));
+    assert!((900.0..HANG_MS_MAX).contains(&longest_ms), "{longest_ms} ms");
+    lab.until_held(0);
+    assert_eq!(lab.sessions().len(), 0);
+}
+
+#[test]
+fn every_call_goes_out_while_usherd_is_gone_and_is_booked_afterwards() {
+    let mut lab = Lab::new(5);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    lab.usherd.take().unwrap().kill();
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "12000"]);
+    callers.until_answered(40);
+    lab.usherd = Some(lab.site.start());
+    lab.until_held(40);
+    let longest_ms = callers.longest_ms();
+    assert_eq!(callers.done().up_and_refused(), (40, 0));
+    assert!(longest_ms < GONE_MS_MAX, "{longest_ms} ms");
+    lab.until_held(0);
+    assert_eq!(lab.statistic("usherd_unanswered"), 40);
+}
+
+#[test]
+fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
+    let mut lab = Lab::new(30);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(20), &["-r", "100", "-d", "60000"]);
+    lab.until_held(20);
+    lab.kamailio.take().unwrap().kill();
+    drop(callers);
+    assert_eq!(lab.held(), 20, "nobody released them");
+    lab.start_kamailio();
+    lab.until_held(0);
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"epoch\""), 20.0);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(30), &["-r", "100", "-d", "500"]);
+    assert_eq!(callers.done().up_and_refused(), (30, 0));
+}
