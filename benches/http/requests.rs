@@ -99,3 +99,15 @@ pub fn redis(connection: usize, acquire: &str, release: &str, pipelined: usize) 
     });
     single.chunks(pipelined).map(<[Vec<u8>]>::concat).collect()
 }
+
+/// The same calls over our own RESP listener.
+pub fn commands(connection: usize, pipelined: usize) -> Vec<Vec<u8>> {
+    let single = pairs(connection, |call| {
+        let Call { tenant, subject, session } = call;
+        [
+            resp(&["CU.ACQUIRE", tenant, subject, session, "call", "direction", "outbound", "ttl_s", "3600"]),
+            resp(&["CU.RELEASE", tenant, session]),
+        ]
+    });
+    single.chunks(pipelined).map(<[Vec<u8>]>::concat).collect()
+}

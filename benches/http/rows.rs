@@ -161,6 +161,44 @@ pub fn redis(effort: Effort) {
     row("batch of 100 / Redis Lua pipelined 16, per decision", ratio(&values[4], &values[5]), "x", Goal::AtLeast(6.0), &beside(5, 4));
 }
 
+/// The RESP listener and a Redis with the same decision as a Lua script, asked by the same client.
+pub fn resp(effort: Effort) {
+    let Some(redis) = Redis::start() else {
+        return println!("resp: left out, there is no redis-server");
+    };
+    let written = Server::daemon("written", 1_000, Some(SERVER_CORE));
+    let turn = |place: &Place, pipelined: usize, ours: bool| {
+        let requests = |at| match ours {
+            true => requests::commands(at, pipelined),
+            false => requests::redis(at, &redis.acquire, &redis.release, pipelined),
+        };
+        let mut ring = Ring::new(place, Framing::Lines(pipelined), CONNECTIONS, requests);
+        ring.warm_up(|answer| assert!(answer.starts_with(b"+allow.new") || answer.starts_with(b"+released.last"), "{}", String::from_utf8_lossy(answer)));
+        let cpu_ns: Box<dyn Fn() -> u64> = if ours { Box::new(|| written.cpu_ns()) } else { Box::new(|| redis.cpu_ns()) };
+        Turn { ring, cpu_ns, requests: effort.requests * 4 / if pipelined > 1 { 4 } else { 1 }, decisions: pipelined as f64, rates: Vec::new() }
+    };
+    let (ours, theirs) = (Place::Tcp(written.resp), redis.tcp.clone());
+    let (ours_unix, theirs_unix) = (Place::unix(&written.resp_unix), Place::unix(&redis.unix));
+    let mut turns = [
+        turn(&theirs, 1, false),
+        turn(&ours, 1, true),
+        turn(&theirs_unix, 1, false),
+        turn(&ours_unix, 1, true),
+        turn(&theirs, 16, false),
+        turn(&ours, 16, true),
+        turn(&theirs_unix, 16, false),
+        turn(&ours_unix, 16, true),
+    ];
+    let values: [Vec<f64>; 8] = alternate(effort.rounds, |which| turns[which].take());
+    let names = ["TCP", "Unix socket", "pipeline 16, TCP", "pipeline 16, Unix socket"];
+    for (at, (name, goal)) in names.iter().zip([1.5, 1.5, 4.0, 4.0]).enumerate() {
+        let (theirs, ours) = (at * 2, at * 2 + 1);
+        let rates = ratio(&turns[ours].rates, &turns[theirs].rates);
+        let beside = format!("{}; Redis {}; by throughput {rates:.2}x", turns[ours].beside(&values[ours]), turns[theirs].beside(&values[theirs]));
+        row(&format!("RESP, written / Redis Lua, {name}, by CPU"), ratio(&values[theirs], &values[ours]), "x", Goal::AtLeast(goal), &beside);
+    }
+}
+
 /// The same decision as a function, every commit on the disk.
 pub fn postgres(effort: Effort) {
     let postgres = match Postgres::start() {

@@ -32,6 +32,9 @@ pub struct Server {
     tells: RefCell<BufReader<ChildStdout>>,
     pub tcp: SocketAddr,
     pub unix: PathBuf,
+    /// Where the daemon speaks RESP.
+    pub resp: SocketAddr,
+    pub resp_unix: PathBuf,
     _folder: tempfile::TempDir,
 }
 
@@ -45,6 +48,9 @@ impl Server {
         );
         for at in 0..tenants {
             assert!(write!(config, "[[tenant]]\nid = \"tenant-{at:05}\"\nkind = \"paid\"\nstart = \"2026-01-01\"\nseats = 64\n").is_ok());
+        }
+        for listen in ["listen = \"127.0.0.2:0\"".to_owned(), format!("unix_socket = \"{}\"", folder.path().join("resp").display())] {
+            assert!(write!(config, "[[listener]]\n{listen}\nprotocol = \"resp\"\n").is_ok());
         }
         config.insert_str(0, "tenants_dir = \"\"\n");
         std::fs::write(folder.path().join("usherd.toml"), config).unwrap();
@@ -64,8 +70,11 @@ impl Server {
         let mut tells = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         tells.read_line(&mut line).unwrap();
-        let tcp = line.trim().parse().unwrap_or_else(|_| panic!("the child said {line:?}"));
-        Server { child, asks, tells: RefCell::new(tells), tcp, unix: folder.path().join("sock"), _folder: folder }
+        let mut told = line.split_whitespace().map(|word| word.parse().unwrap_or_else(|_| panic!("the child said {line:?}")));
+        let tcp = told.next().unwrap_or_else(|| panic!("the child said nothing"));
+        let resp = told.next().unwrap_or(tcp);
+        let (unix, resp_unix) = (folder.path().join("sock"), folder.path().join("resp"));
+        Server { child, asks, tells: RefCell::new(tells), tcp, unix, resp, resp_unix, _folder: folder }
     }
 
     /// CPU nanoseconds of the whole process so far.
@@ -120,15 +129,16 @@ pub fn child(what: &str, folder: &Path) {
             };
             let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
             assert!(daemon.wait_ready(Duration::from_secs(60)), "not ready");
-            questions(daemon.address().unwrap());
+            let resp = daemon.app().listeners.iter().find(|listener| listener.name == "listener-1").unwrap();
+            println!("{} {}", daemon.address().unwrap(), resp.address);
+            questions();
             daemon.stop();
             daemon.wait();
         }
     }
 }
 
-fn questions(address: SocketAddr) {
-    println!("{address}");
+fn questions() {
     for line in std::io::stdin().lock().lines() {
         match line.as_deref() {
             Ok("cpu") => {
@@ -181,6 +191,7 @@ fn bare(bytes: usize, folder: &Path) {
         });
     };
     std::thread::spawn(serve);
-    questions(address);
+    println!("{address}");
+    questions();
     std::process::exit(0);
 }

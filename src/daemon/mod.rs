@@ -16,6 +16,7 @@ pub mod recorder;
 pub mod reload;
 pub mod reload_request;
 mod remember;
+pub mod resp;
 mod schedule;
 pub mod selfcheck;
 mod signals;

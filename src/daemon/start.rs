@@ -275,6 +275,7 @@ fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site
             site.protocol = match listener.protocol {
                 config::Protocol::Http1 => Protocol::Http1,
                 config::Protocol::H2c => Protocol::H2c,
+                config::Protocol::Resp => Protocol::Resp,
             };
             site.tls = listener.tls.as_ref().map(|files| acceptor(config, files, site.protocol)).transpose()?;
             site.roles = listener.roles.iter().filter_map(|role| Role::from_word(role.as_str())).collect();

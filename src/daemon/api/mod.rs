@@ -1,6 +1,7 @@
 //! The routes of the wire contract: one hand-written match, one file per family.
 
 mod admin;
+mod ask;
 mod calc;
 mod decide;
 mod endpoints;
@@ -8,6 +9,7 @@ mod nodes;
 mod openapi;
 mod query;
 mod read;
+mod resp;
 pub mod size;
 mod stream;
 mod subscription;
@@ -26,12 +28,13 @@ use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::{Handler, Peer, Problem, ReplyBody};
-use crate::daemon::journal::TurnWriter;
+use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
+use crate::daemon::journal::{Commit, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
 use query::{Query, percent_decoded};
 
+pub use ask::Verb;
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
 
@@ -142,8 +145,7 @@ impl Worker {
     }
 
     /// Who asks, if the listener takes their requests at all.
-    fn access(&self, headers: &HeaderMap, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
-        let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    fn access(&self, authorization: Option<&[u8]>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
         let auth = self.app.auth.load();
         let access = auth.authenticate(authorization, peer, now.uptime_ms)?;
         if !self.has_roles {
@@ -161,7 +163,7 @@ impl Worker {
 
     /// Who asks, once the daemon is ready, if they may do this.
     fn permitted(&self, call: &Call<'_>, class: RouteClass, tenant: Option<&str>) -> Result<Arc<Access>, Problem> {
-        let access = self.access(&call.head.headers, call.peer, self.app.now())?;
+        let access = self.access(authorization(&call.head.headers), call.peer, self.app.now())?;
         access.need(class, tenant)?;
         if matches!(class, RouteClass::Read | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
@@ -259,6 +261,11 @@ impl Handler for Worker {
         self.shard.http(route, &head.method, response.status().as_u16(), monotonic_ns().saturating_sub(began));
         response
     }
+
+    fn commands<'a>(&'a self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, impl Future<Output = bool> + use<'a>) {
+        let (taken, committed) = self.answer_commands(bytes, talk, peer);
+        (taken, async move { committed.await != Commit::Fenced })
+    }
 }
 
 /// A request in progress, until it is dropped.
@@ -275,6 +282,11 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
+}
+
+/// The credential of a request.
+fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
 }
 
 /// Runs a handler once the method was found right.

@@ -3,20 +3,20 @@
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Call, Worker, json, method, query_of, read, segment, with};
+use super::{Call, Worker, authorization, json, method, query_of, read, segment, with};
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::config::Word as _;
 use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::Commit;
+use crate::daemon::journal::Group;
 use crate::daemon::metrics::Route;
 use crate::daemon::recorder::Recorder;
-use crate::engine::{Acquire, NodeFault, check_word};
+use crate::engine::{Acquire, NodeFault, Now, check_word};
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 
@@ -43,43 +43,65 @@ impl Worker {
     async fn hello(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let (report, committed) = self.decide(now, |worker, group, events| match group {
-            Some(group) => {
-                let mut recorder = Recorder::new(group, &worker.shard, Some(&mut *events), now.utc_ms);
-                worker.app.engine.hello(now, &node, epoch, &mut recorder)
-            }
-            None => worker.app.engine.hello(now, &node, epoch, &mut ()),
-        });
-        let report = report.map_err(|fault| refused(&node, fault))?;
-        if committed.await == Commit::Fenced {
-            return Err(Problem::unavailable(1, "another daemon has taken over this state directory"));
-        }
+        let said = self.settled(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?;
         call.peer.mark_node();
-        let text = format!("node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait", report.dropped, report.orphaned);
-        self.app.events.publish(Event::plain(EventType::Node, now.utc_ms, text));
-        let config = self.app.config();
-        let nodes = &config.settings.nodes;
-        Ok(json(&json!({
-            "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
-            "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
-            "dropped": report.dropped, "orphaned": report.orphaned,
-        })))
+        Ok(json(&said))
     }
 
     async fn heartbeat(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
-        self.app.engine.heartbeat(self.app.now(), &node, epoch).map_err(|fault| refused(&node, fault))?;
+        let said = self.heartbeat_now(self.app.now(), &node, epoch)?;
         call.peer.mark_node();
-        Ok(json(&json!({ "code": "ok" })))
+        Ok(json(&said))
     }
 
     async fn goodbye(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let report = self.app.engine.goodbye(now, &node, epoch, &mut ()).map_err(|fault| refused(&node, fault))?;
+        let said = self.settled(now, |worker, _, events| worker.goodbye_now(now, &node, epoch, events)).await?;
+        Ok(json(&said))
+    }
+
+    /// A node starts, or comes back (G6, G8).
+    pub(super) fn hello_now(
+        &self,
+        now: Now,
+        node: &str,
+        epoch: u64,
+        group: Option<&mut Group>,
+        events: &mut Vec<Event>,
+    ) -> Result<Value, Problem> {
+        let report = match group {
+            Some(group) => {
+                let mut recorder = Recorder::new(group, &self.shard, Some(&mut *events), now.utc_ms);
+                self.app.engine.hello(now, node, epoch, &mut recorder)
+            }
+            None => self.app.engine.hello(now, node, epoch, &mut ()),
+        };
+        let report = report.map_err(|fault| refused(node, fault))?;
+        let text = format!("node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait", report.dropped, report.orphaned);
+        events.push(Event::plain(EventType::Node, now.utc_ms, text));
+        let config = self.app.config();
+        let nodes = &config.settings.nodes;
+        Ok(json!({
+            "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
+            "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
+            "dropped": report.dropped, "orphaned": report.orphaned,
+        }))
+    }
+
+    /// A node lives; it touches nothing else.
+    pub(super) fn heartbeat_now(&self, now: Now, node: &str, epoch: u64) -> Result<Value, Problem> {
+        self.app.engine.heartbeat(now, node, epoch).map_err(|fault| refused(node, fault))?;
+        Ok(json!({ "code": "ok" }))
+    }
+
+    /// A node stops as planned: its grace begins now (G6).
+    pub(super) fn goodbye_now(&self, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
+        let report = self.app.engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
         let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
-        self.app.events.publish(Event::plain(EventType::Node, now.utc_ms, text));
-        Ok(json(&json!({ "code": "ok", "orphaned": report.orphaned })))
+        events.push(Event::plain(EventType::Node, now.utc_ms, text));
+        Ok(json!({ "code": "ok", "orphaned": report.orphaned }))
     }
 
     async fn inventory(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
@@ -87,7 +109,7 @@ impl Worker {
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
         let most = self.app.knobs.load().inventory_bytes_max / 32;
         let read = InventoryBody::parse(&body, &node, most)?;
-        let access = self.access(&call.head.headers, call.peer, self.app.now())?;
+        let access = self.access(authorization(&call.head.headers), call.peer, self.app.now())?;
         let mut messages: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
         for (at, session) in read.sessions.iter().enumerate() {
             let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;
@@ -95,18 +117,19 @@ impl Worker {
             messages.push(message);
         }
         let now = self.app.now();
-        let (report, committed) = self.decide(now, |worker, group, events| match group {
-            Some(group) => {
-                let listening = worker.app.events.is_awake(now.uptime_ms).then_some(events);
-                let mut recorder = Recorder::new(group, &worker.shard, listening, now.utc_ms);
-                worker.app.engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut recorder)
-            }
-            None => worker.app.engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut ()),
+        let report = self.settled(now, |worker, group, events| {
+            let engine = &worker.app.engine;
+            let report = match group {
+                Some(group) => {
+                    let listening = worker.app.events.is_awake(now.uptime_ms).then_some(events);
+                    let mut recorder = Recorder::new(group, &worker.shard, listening, now.utc_ms);
+                    engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut recorder)
+                }
+                None => engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut ()),
+            };
+            report.map_err(|fault| refused(&node, fault))
         });
-        let report = report.map_err(|fault| refused(&node, fault))?;
-        if committed.await == Commit::Fenced {
-            return Err(Problem::unavailable(1, "another daemon has taken over this state directory"));
-        }
+        let report = report.await?;
         call.peer.mark_node();
         Ok(json(&json!({
             "code": "ok", "kept": report.kept, "adopted": report.adopted, "removed": report.removed, "ignored": report.ignored,
@@ -127,16 +150,22 @@ impl Worker {
     fn node_permitted(&self, call: &Call<'_>, node: &str) -> Result<String, Problem> {
         let access = self.permitted(call, RouteClass::Nodes, None)?;
         let node = segment(node)?;
-        let mut faults = Vec::new();
-        check_word("node", &node, &mut faults);
-        if !faults.is_empty() {
-            return Err(Problem::from_faults(&faults));
-        }
-        if !access.may_speak_as(&node) {
-            return Err(Problem::new(ProblemKind::NotPermitted, format!("{} may not speak as node {node}", access.id)));
-        }
+        check_speaker(&access, &node)?;
         Ok(node)
     }
+}
+
+/// Whether this is a name of a node, and who asks may speak for it.
+pub(super) fn check_speaker(access: &Access, node: &str) -> Result<(), Problem> {
+    let mut faults = Vec::new();
+    check_word("node", node, &mut faults);
+    if !faults.is_empty() {
+        return Err(Problem::from_faults(&faults));
+    }
+    if !access.may_speak_as(node) {
+        return Err(Problem::new(ProblemKind::NotPermitted, format!("{} may not speak as node {node}", access.id)));
+    }
+    Ok(())
 }
 
 /// Why a node's message was not taken, and what it should do.

@@ -9,6 +9,7 @@ use http::{HeaderValue, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::ask::Asker;
 use super::{Call, Worker, query_of};
 use crate::daemon::events::{EventType, Next, Subscriber};
 use crate::daemon::http::auth::{Access, RouteClass};
@@ -73,16 +74,16 @@ impl Worker {
     }
 
     /// `POST /v1/batch` with `application/x-ndjson`: a line in, a line out, without an end but the client's.
-    pub(super) fn batch_lines(&self, call: &Call<'_>, body: Incoming, access: Result<Arc<Access>, Problem>) -> Answer {
+    pub(super) fn batch_lines(&self, call: &Call<'_>, body: Incoming, asker: Asker) -> Answer {
         let knobs = self.app.knobs.load();
         let worker = self.sibling();
         let (sender, reply) = ReplyBody::stream(CHUNKS_MAX, knobs.write_deadline);
         let (line_bytes_max, patience) = (knobs.body_bytes_max, knobs.body_deadline);
-        if access.is_ok() {
+        if asker.is_ok() {
             call.peer.mark_node();
         }
         tokio::task::spawn_local(async move {
-            worker.answer_lines(body, Lines::new(line_bytes_max), patience, &access, &sender).await;
+            worker.answer_lines(body, Lines::new(line_bytes_max), patience, &asker, &sender).await;
         });
         Ok(streamed(reply, "application/x-ndjson"))
     }
@@ -92,7 +93,7 @@ impl Worker {
         mut body: Incoming,
         mut lines: Lines,
         patience: Duration,
-        access: &Result<Arc<Access>, Problem>,
+        asker: &Asker,
         sender: &ReplySender,
     ) {
         loop {
@@ -105,7 +106,7 @@ impl Worker {
                 // The client sends no more: what has no end of line yet is the last line.
                 Ok(None) => {
                     if let Some(last) = lines.finish() {
-                        self.answer_chunk(vec![Ok(last)], access, sender).await;
+                        self.answer_chunk(vec![Ok(last)], asker, sender).await;
                     }
                     return;
                 }
@@ -116,7 +117,7 @@ impl Worker {
             while let Some(line) = lines.next_line() {
                 ready.push(line.map_err(|_| Problem::malformed("the line is too long")));
             }
-            if !self.answer_chunk(ready, access, sender).await {
+            if !self.answer_chunk(ready, asker, sender).await {
                 return;
             }
         }
@@ -126,7 +127,7 @@ impl Worker {
     async fn answer_chunk(
         &self,
         lines: Vec<Result<Bytes, Problem>>,
-        access: &Result<Arc<Access>, Problem>,
+        asker: &Asker,
         sender: &ReplySender,
     ) -> bool {
         if lines.is_empty() {
@@ -137,7 +138,7 @@ impl Worker {
         let (_, committed) = self.decide(now, |worker, mut group, events| {
             for line in &lines {
                 let raw = line.as_deref().map_err(Clone::clone);
-                worker.decide_op(now, raw, access, group.as_deref_mut(), events, &mut out);
+                worker.decide_op(now, raw, asker, group.as_deref_mut(), events, &mut out);
                 out.put_u8(b'\n');
             }
         });

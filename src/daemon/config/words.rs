@@ -105,6 +105,8 @@ words! {
         Http1 = "http1",
         /// HTTP/2 with prior knowledge, without TLS.
         H2c = "h2c",
+        /// The Redis protocol (API 6a).
+        Resp = "resp",
     }
 }
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::commands::{self, Scratch};
 use super::connection;
 use super::gate::Gate;
 use super::handler::Handler;
@@ -60,6 +62,7 @@ struct Shared<H> {
     tls: Option<TlsAcceptorDebug>,
     shutdown: watch::Receiver<bool>,
     live: Live,
+    scratch: Rc<Scratch>,
 }
 
 /// How many connection tasks of this listener on this core are alive.
@@ -108,6 +111,7 @@ pub async fn serve<H: Handler>(
         tls: listener.tls.clone(),
         shutdown: shutdown.clone(),
         live: Live::default(),
+        scratch: Rc::new(Scratch::new()),
     });
     let mut spare = Spare::new();
     loop {
@@ -199,16 +203,28 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
         },
     }
     drop(shutdown);
-    let (handler, shutdown) = (Rc::clone(&shared.handler), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
-        return Box::pin(connection::serve(socket, shared.protocol, handler, Rc::new(peer), shutdown)).await;
+        return converse(shared, socket, peer).await;
     };
     match timeout(limits.head_deadline, acceptor.accept(socket)).await {
         Ok(Ok(stream)) => {
             peer.names = tls::certificate_names(stream.get_ref().1);
-            Box::pin(connection::serve(stream, shared.protocol, handler, Rc::new(peer), shutdown)).await;
+            converse(shared, stream, peer).await;
         }
         Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),
         Err(_) => shared.stats.count_deadline(Deadline::Head),
+    }
+}
+
+/// Speaks what the listener is for.
+async fn converse<S, H>(shared: &Rc<Shared<H>>, stream: S, peer: Peer)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: Handler,
+{
+    let (handler, peer, shutdown) = (Rc::clone(&shared.handler), Rc::new(peer), shared.shutdown.clone());
+    match shared.protocol {
+        Protocol::Resp => Box::pin(commands::serve(stream, handler, peer, Rc::clone(&shared.scratch), shutdown)).await,
+        protocol => Box::pin(connection::serve(stream, protocol, handler, peer, shutdown)).await,
     }
 }

@@ -52,7 +52,8 @@ pub(super) async fn serve<S, H>(
         })
     };
     let ended = match protocol {
-        Protocol::Http1 => {
+        // RESP connections go elsewhere (commands.rs).
+        Protocol::Http1 | Protocol::Resp => {
             let connection = http1(&peer.limits).serve_connection(io, service);
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }

@@ -20,6 +20,23 @@ fn pairs(form: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// A form of these fields: what they would have been over HTTP.
+pub fn of_pairs<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+    let mut form = Vec::new();
+    for (key, value) in pairs {
+        for (part, end) in [(key, b'='), (value, b'&')] {
+            for byte in part {
+                match byte {
+                    b'&' | b'=' | b'+' | b'%' => form.extend_from_slice(format!("%{byte:02x}").as_bytes()),
+                    byte => form.push(*byte),
+                }
+            }
+            form.push(end);
+        }
+    }
+    form
+}
+
 /// Decodes `%41` and `+`. A percent sign without two hex digits stands for itself, as browsers have it.
 pub(super) fn decode(encoded: &[u8]) -> Cow<'_, [u8]> {
     if !encoded.iter().any(|b| matches!(b, b'%' | b'+')) {
@@ -102,15 +119,24 @@ impl Faulty {
 ///
 /// # Errors
 /// 400: every fault.
-pub(super) fn read<'a>(
-    form: &'a [u8],
+pub(super) fn read<'a>(form: &'a [u8], set: impl FnMut(&str, Cow<'a, str>, &mut Faulty)) -> Result<(), Problem> {
+    read_pairs(pairs(form), decode, set)
+}
+
+/// As [`read`], of names and values that a protocol keeps apart by itself.
+///
+/// # Errors
+/// 400: every fault.
+pub(super) fn read_pairs<'a>(
+    pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    decode: fn(&'a [u8]) -> Cow<'a, [u8]>,
     mut set: impl FnMut(&str, Cow<'a, str>, &mut Faulty),
 ) -> Result<(), Problem> {
     let mut faulty = Faulty::default();
     let mut seen: [&[u8]; FIELDS_MAX] = [&[]; FIELDS_MAX];
-    for (at, (key, value)) in pairs(form).enumerate() {
+    for (at, (key, value)) in pairs.enumerate() {
         let Some(place) = seen.get_mut(at) else {
-            return Err(Problem::malformed("the form has more than 64 fields"));
+            return Err(Problem::malformed("there are more than 64 fields"));
         };
         *place = key;
         let Some(name) = text(decode(key)) else { continue };
@@ -161,6 +187,15 @@ mod tests {
         ] {
             assert_eq!(&*decode(encoded), decoded);
         }
+    }
+
+    #[test]
+    fn pairs_become_the_form_that_reads_as_them() {
+        let pairs = [(&b"a&b"[..], &b"=%+ \xff"[..]), (b"", b""), (b"c", "\u{fc}".as_bytes())];
+        let form = of_pairs(pairs.into_iter());
+        let read: Vec<_> = super::pairs(&form).map(|(key, value)| (decode(key), decode(value))).collect();
+        assert_eq!(read.len(), 3);
+        assert!(read.iter().zip(pairs).all(|(read, pair)| *read.0 == *pair.0 && *read.1 == *pair.1));
     }
 
     #[test]

@@ -6,10 +6,24 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::body::ReplyBody;
+use super::commands::Talk;
 use super::peer::Peer;
 
 /// Answers requests. One per core; it is never moved to another.
 pub trait Handler: 'static {
     /// Answers one request. What it waits for must have a limit; a panic becomes a 503.
     fn handle(&self, request: Request<Incoming>, peer: &Peer) -> impl Future<Output = Response<ReplyBody>>;
+
+    /// Answers the whole commands at the front of `bytes` (RESP, API 6a), in their order, into the talk; gives how
+    /// many bytes they were, and what the answers wait for: `false` where they must not go out.
+    fn commands<'a>(
+        &'a self,
+        bytes: &[u8],
+        talk: &mut Talk,
+        peer: &Peer,
+    ) -> (usize, impl Future<Output = bool> + use<'a, Self>) {
+        let _ = (bytes, peer);
+        talk.close();
+        (0, std::future::ready(true))
+    }
 }

@@ -68,6 +68,11 @@ impl Peer {
         self.pass.mark_node();
     }
 
+    /// One more request, of a protocol of which a connection brings many at once.
+    pub fn count_request(&self) {
+        self.stats.count_request();
+    }
+
     pub(super) fn idle_deadline(&self) -> Duration {
         if self.pass.is_node() { self.limits.idle_deadline } else { self.limits.idle_stranger_deadline }
     }

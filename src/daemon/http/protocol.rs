@@ -7,4 +7,6 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge; over TLS as `h2`.
     H2c,
+    /// The Redis protocol (API 6a).
+    Resp,
 }

@@ -189,7 +189,7 @@ pub fn write_release(out: &mut BytesMut, decision: &Decision, about: &About<'_>)
 }
 
 /// Writes a decision as one line: the code, and the detail after a blank where there is one.
-pub fn write_plain(out: &mut BytesMut, decision: &Decision) {
+pub fn write_plain(out: &mut impl BufMut, decision: &Decision) {
     out.put_slice(decision.code.as_str().as_bytes());
     if decision.detail != Detail::None {
         out.put_u8(b' ');

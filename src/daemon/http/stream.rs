@@ -220,8 +220,8 @@ impl InProgress {
     /// opens its window, and nobody sees it there.
     pub(super) fn part_bytes_max(&self) -> usize {
         match self.vitals.protocol {
-            Protocol::Http1 => 64 * 1024,
             Protocol::H2c => 4 * 1024,
+            Protocol::Http1 | Protocol::Resp => 64 * 1024,
         }
     }
 }

@@ -70,10 +70,12 @@ pub fn acceptor(files: &TlsFiles<'_>, protocol: Protocol) -> Result<TlsAcceptor,
     };
     let mut config =
         builder.with_single_cert(chain, key).map_err(|e| wrong("the certificate and the key")(&e))?;
-    config.alpn_protocols = vec![match protocol {
-        Protocol::Http1 => b"http/1.1".to_vec(),
-        Protocol::H2c => b"h2".to_vec(),
-    }];
+    config.alpn_protocols = match protocol {
+        Protocol::Http1 => vec![b"http/1.1".to_vec()],
+        Protocol::H2c => vec![b"h2".to_vec()],
+        // It has no name there.
+        Protocol::Resp => Vec::new(),
+    };
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

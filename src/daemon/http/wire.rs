@@ -116,6 +116,16 @@ impl<'a> AcquireBody<'a> {
         Ok(body)
     }
 
+    /// Reads names and values that a protocol keeps apart by itself, as [`Self::from_form`] does those of a form.
+    ///
+    /// # Errors
+    /// 400: every wrong field.
+    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Problem> {
+        let mut body = AcquireBody::default();
+        form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
+        Ok(body)
+    }
+
     /// Reads a body in either format, and the query for what the body does not say.
     ///
     /// # Errors
@@ -310,16 +320,30 @@ impl<'a> ReleaseBody<'a> {
     /// 400: every wrong field.
     pub fn from_form(form: &'a [u8]) -> Result<Self, Problem> {
         let mut body = ReleaseBody::default();
-        form::read(form, |key, value, faulty| match key {
-            "tenant" => body.tenant = Some(Text(value)),
-            "session" => body.session = Some(Text(value)),
-            "node" => body.node = Some(Text(value)),
-            "why" => body.why = Lenient::Text(value),
-            "epoch" => body.epoch = faulty.number(key, &value),
-            "seq" => body.seq = faulty.number(key, &value),
-            _ => {}
-        })?;
+        form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
+    }
+
+    /// Reads names and values that a protocol keeps apart by itself, as [`AcquireBody::from_pairs`].
+    ///
+    /// # Errors
+    /// 400: every wrong field.
+    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Problem> {
+        let mut body = ReleaseBody::default();
+        form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
+        Ok(body)
+    }
+
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut form::Faulty) {
+        match key {
+            "tenant" => self.tenant = Some(Text(value)),
+            "session" => self.session = Some(Text(value)),
+            "node" => self.node = Some(Text(value)),
+            "why" => self.why = Lenient::Text(value),
+            "epoch" => self.epoch = faulty.number(key, &value),
+            "seq" => self.seq = faulty.number(key, &value),
+            _ => {}
+        }
     }
 
     /// Reads a body in either format, and the query for what the body does not say.

@@ -1,0 +1,315 @@
+//! A message that was read is decided, whatever protocol brought it: HTTP, RESP, or a script of Asterisk.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::Worker;
+use crate::daemon::app::Journal;
+use crate::daemon::clock::monotonic_ns;
+use crate::daemon::events::{Event, EventType};
+use crate::daemon::http::auth::{Access, RouteClass};
+use crate::daemon::http::hint::{Hint, emergency_hint, inbound_hint};
+use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
+use crate::daemon::http::{Peer, Problem};
+use crate::daemon::journal::sampler::Sample;
+use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
+use crate::daemon::recorder::Recorder;
+use crate::engine::{Acquire, Code, Decision, Detail, Direction, Fault, Kind, Now, Release};
+
+/// Who sent a message, or why that is not known yet.
+pub(super) type Asker = Result<Arc<Access>, Problem>;
+
+/// Ready when what was decided is as durable as was asked for. Before recovery nothing is.
+pub(super) struct Committed<'a>(Option<Ticket<'a, Journal>>);
+
+impl Future for Committed<'_> {
+    type Output = Commit;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Commit> {
+        match &mut self.0 {
+            Some(ticket) => Pin::new(ticket).poll(cx),
+            None => Poll::Ready(Commit::NotDurable),
+        }
+    }
+}
+
+/// What is asked by a message that is a list of fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// A session begins, or goes on (API 2).
+    Acquire,
+    /// A session ended.
+    Release,
+}
+
+impl Worker {
+    /// Decides the fields of a form (API 2), as text that came by another way than HTTP; inbound and emergency
+    /// calls are allowed in spite of any problem that is not their own (I8). Waits until the decision is as
+    /// durable as was asked for.
+    ///
+    /// # Errors
+    /// Whatever HTTP would answer with another status than 200: the caller allows then, and says why.
+    pub async fn ask_form(&self, verb: Verb, form: &[u8], authorization: Option<&[u8]>, peer: &Peer) -> Result<Decision, Problem> {
+        let _in_flight = super::InFlight::new(&self.in_flight);
+        let now = self.app.now();
+        let asker = self.asker(authorization, peer, now);
+        let decided = match verb {
+            Verb::Acquire => self.ask_acquire(now, form, &asker).await,
+            Verb::Release => {
+                let read = ReleaseBody::from_form(form)?;
+                let message = read.checked()?;
+                let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| worker.release_now(now, &message, &asker, group, events);
+                return self.settled(now, decide).await;
+            }
+        };
+        decided.or_else(|problem| {
+            match self.free_hint(form, None, &problem) {
+                Some((hint, detail)) => Ok(self.pass_unrecorded(&hint, detail)),
+                None => Err(problem),
+            }
+        })
+    }
+
+    async fn ask_acquire(&self, now: Now, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
+        let read = AcquireBody::from_form(form)?;
+        let message = read.request()?;
+        self.settled(now, |worker, group, events| worker.acquire_now(now, &message, asker, group, events)).await
+    }
+
+    /// Who sends, if the listener takes their messages, once decisions are made at all.
+    pub(super) fn asker(&self, authorization: Option<&[u8]>, peer: &Peer, now: Now) -> Asker {
+        let access = self.access(authorization, peer, now)?;
+        self.ready()?;
+        Ok(access)
+    }
+
+    /// Decides, and waits until it is as durable as was asked for.
+    pub(super) async fn settled<R, D>(&self, now: Now, decide: D) -> Result<R, Problem>
+    where
+        D: FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> Result<R, Problem>,
+    {
+        let (result, committed) = self.decide(now, decide);
+        let result = result?;
+        if committed.await == Commit::Fenced {
+            return Err(fenced());
+        }
+        Ok(result)
+    }
+
+    /// An acquire within a turn: its shape, who asks, overload, then the engine (D5).
+    pub(super) fn acquire_now(
+        &self,
+        now: Now,
+        message: &Acquire<'_>,
+        asker: &Asker,
+        group: Option<&mut Group>,
+        events: &mut Vec<Event>,
+    ) -> Result<Decision, Problem> {
+        let access = asker.as_ref().map_err(Clone::clone)?;
+        access.need(RouteClass::Decide, Some(message.tenant))?;
+        self.in_order(message)?;
+        self.shed(message)?;
+        self.decide_acquire(now, message, access, group, events).map_err(|fault| Problem::from_faults(&[fault]))
+    }
+
+    /// A release within a turn; never turned away for overload (I27).
+    pub(super) fn release_now(
+        &self,
+        now: Now,
+        message: &Release<'_>,
+        asker: &Asker,
+        group: Option<&mut Group>,
+        events: &mut Vec<Event>,
+    ) -> Result<Decision, Problem> {
+        asker.as_ref().map_err(Clone::clone)?.need(RouteClass::Decide, Some(message.tenant))?;
+        Ok(self.decide_release(now, message, group, events))
+    }
+
+    /// Decides and encodes, and gives what the answer has to wait for. Before recovery nothing is encoded.
+    pub(super) fn decide<R>(
+        &self,
+        now: Now,
+        decide: impl FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> R,
+    ) -> (R, Committed<'_>) {
+        let mut events = Vec::new();
+        let (result, ticket) = match self.writer() {
+            Some(writer) => {
+                let (result, ticket) = writer.record(now.utc_ms, |group| decide(self, Some(group), &mut events));
+                (result, Some(ticket))
+            }
+            None => (decide(self, None, &mut events), None),
+        };
+        for event in events {
+            self.app.events.publish(event);
+        }
+        (result, Committed(ticket))
+    }
+
+    fn decide_acquire(
+        &self,
+        now: Now,
+        message: &Acquire<'_>,
+        access: &Access,
+        group: Option<&mut Group>,
+        events: &mut Vec<Event>,
+    ) -> Result<Decision, Fault> {
+        let began = monotonic_ns();
+        let awake = self.app.events.is_awake(now.uptime_ms);
+        let decided = match group {
+            Some(group) => {
+                let listening = awake.then_some(&mut *events);
+                let mut recorder = Recorder::new(group, &self.shard, listening, now.utc_ms);
+                let decided = self.app.engine.acquire(now, message, &mut recorder);
+                if let Ok(decision) = &decided
+                    && (decision.code.denies() || decision.detail == Detail::Emergency)
+                {
+                    self.audit(now, message, decision, access, group);
+                }
+                decided
+            }
+            None => self.app.engine.acquire(now, message, &mut ()),
+        };
+        let decision = decided?;
+        self.shard.decision(Some(message.kind), decision.code, decision.detail, monotonic_ns().saturating_sub(began));
+        let told = match decision.code {
+            code if code.denies() => Some(EventType::Denied),
+            Code::AllowNew | Code::AllowOver if awake => Some(EventType::Granted),
+            Code::AllowFree if decision.detail == Detail::Emergency => Some(EventType::Emergency),
+            _ => None,
+        };
+        if let Some(kind) = told {
+            events.push(event(kind, now, message, &decision));
+        }
+        Ok(decision)
+    }
+
+    fn decide_release(&self, now: Now, message: &Release<'_>, group: Option<&mut Group>, events: &mut Vec<Event>) -> Decision {
+        let began = monotonic_ns();
+        let listening = self.app.events.is_awake(now.uptime_ms).then_some(events);
+        let decision = match group {
+            Some(group) => {
+                self.app.engine.release(now, message, &mut Recorder::new(group, &self.shard, listening, now.utc_ms))
+            }
+            None => self.app.engine.release(now, message, &mut ()),
+        };
+        self.shard.decision(None, decision.code, decision.detail, monotonic_ns().saturating_sub(began));
+        decision
+    }
+
+    /// Denials and emergency calls go to the audit trail; of a storm of denials only some.
+    fn audit(&self, now: Now, message: &Acquire<'_>, decision: &Decision, access: &Access, group: &mut Group) {
+        let mut audit = Audit {
+            code: Some(decision.code),
+            detail: Some(decision.detail),
+            tenant: message.tenant,
+            subject: message.subject.unwrap_or(""),
+            session: message.session.unwrap_or(""),
+            node: message.node.unwrap_or(""),
+            actor: &access.id,
+            ..Audit::new(AuditKind::Decision)
+        };
+        if decision.code.denies() {
+            match self.app.sampler.lock().sample(now.uptime_ms, message.tenant, decision.code) {
+                Sample::Suppress => return,
+                Sample::Record { suppressed: 0 } => {}
+                Sample::Record { suppressed } => {
+                    let left_out = Audit { kind: AuditKind::Suppressed, count: suppressed, subject: "", session: "", node: "", ..audit };
+                    group.audit(&left_out);
+                }
+            }
+        }
+        audit.count = 1;
+        group.audit(&audit);
+    }
+
+    /// Whether a request is in order; an emergency call need not be (C14).
+    pub(super) fn in_order(&self, message: &Acquire<'_>) -> Result<(), Problem> {
+        match message.check() {
+            Err(faults) if self.free_pass(message) != Some(Detail::Emergency) => Err(Problem::from_faults(&faults)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a request is allowed whatever else is the case: emergency, or inbound.
+    fn free_pass(&self, message: &Acquire<'_>) -> Option<Detail> {
+        let emergency = message.emergency
+            || message.to.is_some_and(|to| self.app.engine.is_emergency(message.tenant, to));
+        if emergency {
+            return Some(Detail::Emergency);
+        }
+        (message.kind == Kind::Call && message.direction == Some(Direction::Inbound)).then_some(Detail::Inbound)
+    }
+
+    /// Under overload new outbound seats are turned away; never a release, a renewal, inbound or emergency (I27).
+    fn shed(&self, message: &Acquire<'_>) -> Result<(), Problem> {
+        if !self.is_overloaded(100) || self.free_pass(message).is_some() {
+            return Ok(());
+        }
+        let known = message.session.is_some_and(|session| self.app.engine.session(message.tenant, session).is_some());
+        if known { Ok(()) } else { Err(Problem::unavailable(1, "too many requests at once; ask again, or apply on_unreachable")) }
+    }
+
+    /// What is allowed in spite of a problem: an emergency call that can be recognised at all (C14), and an
+    /// inbound one unless it is the request itself that is wrong (I8, C20).
+    pub(super) fn free_hint(&self, body: &[u8], query: Option<&str>, problem: &Problem) -> Option<(Hint, Detail)> {
+        let known = |tenant: Option<&str>, to: &str| self.app.engine.is_emergency(tenant.unwrap_or(""), to);
+        if let Some(hint) = emergency_hint(body, query, known) {
+            return Some((hint, Detail::Emergency));
+        }
+        let ours = matches!(problem.kind(), ProblemKind::NotPermitted | ProblemKind::TooMany | ProblemKind::Unavailable);
+        inbound_hint(body, query).filter(|_| ours).map(|hint| (hint, Detail::Inbound))
+    }
+
+    /// Counts, and tells, the allow of a call that must pass although nothing is recorded of it.
+    pub(super) fn note_unrecorded(&self, now: Now, hint: &Hint, detail: Detail, events: &mut Vec<Event>) -> Decision {
+        let decision = free_answer(detail);
+        self.shard.decision(Some(Kind::Call), decision.code, decision.detail, 0);
+        if detail == Detail::Emergency {
+            let mut told = Event::plain(EventType::Emergency, now.utc_ms, "allowed although the request was not in order");
+            told.tenant = hint.tenant.as_deref().unwrap_or("").chars().take(64).collect::<String>().into();
+            events.push(told);
+        }
+        decision
+    }
+
+    /// As [`Self::note_unrecorded`], outside a turn.
+    pub(super) fn pass_unrecorded(&self, hint: &Hint, detail: Detail) -> Decision {
+        let mut events = Vec::new();
+        let decision = self.note_unrecorded(self.app.now(), hint, detail, &mut events);
+        events.into_iter().for_each(|event| self.app.events.publish(event));
+        decision
+    }
+}
+
+pub(super) fn fenced() -> Problem {
+    Problem::unavailable(1, "another daemon has taken over this state directory")
+}
+
+/// Allowed without a look at any tenant: nothing of one is told to who may not be permitted.
+fn free_answer(detail: Detail) -> Decision {
+    Decision {
+        code: Code::AllowFree,
+        detail,
+        first: None,
+        held: 0,
+        quota: Some(0),
+        ttl_ms: None,
+        retry_after_s: 0,
+        sip_code: 0,
+    }
+}
+
+fn event(kind: EventType, now: Now, message: &Acquire<'_>, decision: &Decision) -> Event {
+    Event {
+        tenant: message.tenant.into(),
+        subject: message.subject.unwrap_or("").into(),
+        session: message.session.unwrap_or("").into(),
+        session_kind: Some(message.kind),
+        code: Some(decision.code),
+        detail: decision.detail,
+        seats: Some((decision.held, decision.quota)),
+        ..Event::plain(kind, now.utc_ms, "")
+    }
+}

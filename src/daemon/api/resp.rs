@@ -1,0 +1,325 @@
+//! The same questions over RESP: what each command means (API 6a).
+
+use std::str;
+
+use bytes::BytesMut;
+use serde_json::Value;
+
+use super::ask::Asker;
+use super::nodes::check_speaker;
+use super::{InFlight, Worker, ask, read};
+use crate::daemon::events::Event;
+use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::form;
+use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
+use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
+use crate::daemon::http::{Peer, Problem, Talk};
+use crate::daemon::journal::Group;
+use crate::daemon::resp::{Next, next, reply};
+use crate::engine::{Decision, Now};
+
+/// What an absent subject is written as.
+const ABSENT: &[u8] = b"-";
+
+/// What a command is answered within: the turn, the instant, who asks.
+struct Turn<'a> {
+    now: Now,
+    group: Option<&'a mut Group>,
+    events: &'a mut Vec<Event>,
+}
+
+/// One command: its bytes, with the talk that knows where its arguments stand.
+struct Command<'a> {
+    bytes: &'a [u8],
+    talk: &'a mut Talk,
+    peer: &'a Peer,
+}
+
+impl<'a> Command<'a> {
+    fn arg(&self, at: usize) -> &'a [u8] {
+        self.talk.args.get(self.bytes, at)
+    }
+
+    fn count(&self) -> usize {
+        self.talk.args.count()
+    }
+
+    fn word(&self, at: usize) -> Result<&'a str, Problem> {
+        str::from_utf8(self.arg(at)).map_err(|_| Problem::malformed("an argument is not UTF-8"))
+    }
+
+    /// Names and values from argument `from` on.
+    fn pairs(&self, from: usize) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'_, 'a> {
+        (from..self.count()).step_by(2).map(|at| (self.arg(at), self.arg(at + 1)))
+    }
+
+    /// Whether the arguments are as many as the command has places, and whole pairs behind them.
+    fn check(&self, places: usize, usage: &'static str) -> Result<(), Problem> {
+        let whole = self.count() > places && (self.count() - places - 1).is_multiple_of(2);
+        if whole { Ok(()) } else { Err(Problem::malformed(usage)) }
+    }
+
+    fn wants_json(&self, from: usize) -> bool {
+        self.pairs(from).any(|(name, value)| name == b"format" && value == b"json")
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.arg(0).eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+const ACQUIRE: &str = "write CU.ACQUIRE tenant subject session kind [field value ...]";
+const RELEASE: &str = "write CU.RELEASE tenant session [field value ...]";
+const NODE: &str = "write CU.NODE node hello|heartbeat|goodbye epoch";
+const STATUS: &str = "write CU.STATUS tenant";
+
+impl Worker {
+    /// Answers the whole commands at the front of `bytes` within one turn.
+    pub(super) fn answer_commands(&self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, ask::Committed<'_>) {
+        let _in_flight = InFlight::new(&self.in_flight);
+        let now = self.app.now();
+        let mut asker = self.asker(talk.authorization.as_deref(), peer, now);
+        self.decide(now, |worker, mut group, events| {
+            let mut at = 0;
+            while !talk.is_closing() {
+                let rest = &bytes[at..];
+                match next(rest, &mut talk.args) {
+                    Next::Partial => break,
+                    Next::Broken(why) => {
+                        reply::error(&mut talk.out, "ERR", why);
+                        talk.close();
+                    }
+                    Next::Command(length) => {
+                        at += length;
+                        let turn = Turn { now, group: group.as_deref_mut(), events: &mut *events };
+                        let command = Command { bytes: rest, talk: &mut *talk, peer };
+                        worker.command(turn, command, &mut asker);
+                    }
+                }
+            }
+            at
+        })
+    }
+
+    fn command(&self, mut turn: Turn<'_>, mut command: Command<'_>, asker: &mut Asker) {
+        if command.count() == 0 {
+            return;
+        }
+        command.peer.count_request();
+        let answered = if command.is("CU.ACQUIRE") {
+            self.resp_acquire(&mut turn, &mut command, asker)
+        } else if command.is("CU.RELEASE") {
+            self.resp_release(&mut turn, &mut command, asker)
+        } else if command.is("CU.NODE") {
+            self.resp_node(&mut turn, &mut command, asker)
+        } else if command.is("CU.STATUS") {
+            self.resp_status(&turn, &mut command, asker)
+        } else {
+            self.of_the_protocol(turn.now, &mut command, asker)
+        };
+        if let Err(problem) = answered {
+            let prefix = match problem.kind() {
+                ProblemKind::NotPermitted => "NOAUTH",
+                ProblemKind::TooMany | ProblemKind::Unavailable => "BUSY",
+                _ => "ERR",
+            };
+            reply::error(&mut command.talk.out, prefix, &told(&problem));
+        }
+    }
+
+    fn resp_acquire(&self, turn: &mut Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+        command.check(4, ACQUIRE)?;
+        let [tenant, subject, session, kind] = [1, 2, 3, 4].map(|at| command.arg(at));
+        let subject = if subject == ABSENT { b"" } else { subject };
+        let placed = [(&b"tenant"[..], tenant), (b"subject", subject), (b"session", session), (b"kind", kind)];
+        let read = AcquireBody::from_pairs(placed.into_iter().chain(command.pairs(5)));
+        let id = self.decision_id();
+        let decided = read.as_ref().map_err(Clone::clone).and_then(|read| {
+            let message = read.request()?;
+            let decision = self.acquire_now(turn.now, &message, asker, turn.group.as_deref_mut(), turn.events)?;
+            if message.node.is_some() {
+                command.peer.mark_node();
+            }
+            Ok((decision, About { tenant: message.tenant, subject: message.subject, session: message.session, decision_id: &id, message: "" }))
+        });
+        let (decision, about) = match decided {
+            Ok(decided) => decided,
+            Err(problem) => {
+                let form = form::of_pairs(placed.into_iter().chain(command.pairs(5)));
+                let Some((hint, detail)) = self.free_hint(&form, None, &problem) else { return Err(problem) };
+                (self.note_unrecorded(turn.now, &hint, detail, turn.events), About { decision_id: &id, ..About::default() })
+            }
+        };
+        let json = command.wants_json(5).then_some(write_acquire as fn(&mut BytesMut, &Decision, &About<'_>));
+        self.tell(&mut command.talk.out, &decision, &about, json);
+        Ok(())
+    }
+
+    fn resp_release(&self, turn: &mut Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+        command.check(2, RELEASE)?;
+        let placed = [(&b"tenant"[..], command.arg(1)), (b"session", command.arg(2))];
+        let read = ReleaseBody::from_pairs(placed.into_iter().chain(command.pairs(3)))?;
+        let message = read.checked()?;
+        let decision = self.release_now(turn.now, &message, asker, turn.group.as_deref_mut(), turn.events)?;
+        if message.node.is_some() {
+            command.peer.mark_node();
+        }
+        let id = self.decision_id();
+        let about = About { tenant: message.tenant, subject: None, session: Some(message.session), decision_id: &id, message: "" };
+        let json = command.wants_json(3).then_some(write_release as fn(&mut BytesMut, &Decision, &About<'_>));
+        self.tell(&mut command.talk.out, &decision, &about, json);
+        Ok(())
+    }
+
+    fn resp_node(&self, turn: &mut Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+        command.check(3, NODE)?;
+        let (node, verb, epoch) = (command.word(1)?, command.word(2)?, command.word(3)?);
+        let access = asker.as_ref().map_err(Clone::clone)?;
+        access.need(RouteClass::Nodes, None)?;
+        check_speaker(access, node)?;
+        let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
+        let said = match verb.to_ascii_lowercase().as_str() {
+            "hello" => self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?,
+            "heartbeat" => self.heartbeat_now(turn.now, node, epoch)?,
+            "goodbye" => self.goodbye_now(turn.now, node, epoch, turn.events)?,
+            _ => return Err(Problem::malformed(NODE)),
+        };
+        command.peer.mark_node();
+        if command.wants_json(4) {
+            reply::bulk(&mut command.talk.out, said.to_string().as_bytes());
+        } else {
+            reply::simple(&mut command.talk.out, "ok");
+        }
+        Ok(())
+    }
+
+    fn resp_status(&self, turn: &Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+        command.check(1, STATUS)?;
+        let tenant = command.word(1)?;
+        asker.as_ref().map_err(Clone::clone)?.need(RouteClass::Read, Some(tenant))?;
+        let status = read::tenant(&self.app, turn.now, tenant)?;
+        if command.wants_json(2) {
+            reply::bulk(&mut command.talk.out, status.to_string().as_bytes());
+        } else {
+            reply::simple(&mut command.talk.out, &status_line(&status));
+        }
+        Ok(())
+    }
+
+    /// A decision: one line, or as JSON in a bulk string.
+    fn tell(&self, out: &mut Vec<u8>, decision: &Decision, about: &About<'_>, json: Option<fn(&mut BytesMut, &Decision, &About<'_>)>) {
+        match json {
+            None => {
+                out.push(b'+');
+                write_plain(out, decision);
+                out.extend_from_slice(b"\r\n");
+            }
+            Some(write) => {
+                let mut buffer = self.buffer.borrow_mut();
+                buffer.clear();
+                write(&mut buffer, decision, about);
+                reply::bulk(out, &buffer);
+                buffer.clear();
+            }
+        }
+    }
+
+    /// What clients say of themselves, and ask of any server.
+    fn of_the_protocol(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker) -> Result<(), Problem> {
+        let name = String::from_utf8_lossy(command.arg(0)).to_ascii_uppercase();
+        let second = command.arg(1).to_ascii_uppercase();
+        let (count, argument) = (command.count(), command.arg(1));
+        let resp3 = command.talk.resp3;
+        match (name.as_str(), second.as_slice()) {
+            ("PING", _) if count == 1 => reply::simple(&mut command.talk.out, "PONG"),
+            ("PING", _) => reply::bulk(&mut command.talk.out, argument),
+            ("HELLO", _) => return self.resp_hello(now, command, asker),
+            ("AUTH", _) if (2..=3).contains(&count) => {
+                self.authorize(now, command, asker, count - 1)?;
+                reply::simple(&mut command.talk.out, "OK");
+            }
+            ("QUIT", _) => {
+                reply::simple(&mut command.talk.out, "OK");
+                command.talk.close();
+            }
+            // There is one database; and who asks for another would mix things up.
+            ("SELECT", b"0") | ("CLIENT", b"SETNAME" | b"SETINFO") => reply::simple(&mut command.talk.out, "OK"),
+            ("COMMAND", _) => reply::array(&mut command.talk.out, 0),
+            ("CONFIG", b"GET") => reply::map(&mut command.talk.out, 0, resp3),
+            ("INFO", _) => {
+                let text = format!("# Server\r\nserver_name:usherd\r\nusherd_version:{}\r\n", env!("CARGO_PKG_VERSION"));
+                reply::bulk(&mut command.talk.out, text.as_bytes());
+            }
+            _ => {
+                let shown: String = name.chars().take(40).collect();
+                let detail = format!("there is no command {shown:?} of this form; CU.ACQUIRE, CU.RELEASE, CU.NODE, CU.STATUS, PING, HELLO, AUTH, QUIT, INFO");
+                return Err(Problem::new(ProblemKind::NotFound, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// `HELLO [2|3 [AUTH user token] [SETNAME name]]`
+    fn resp_hello(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker) -> Result<(), Problem> {
+        let resp3 = match command.arg(1) {
+            b"" => command.talk.resp3,
+            b"2" => false,
+            b"3" => true,
+            _ => {
+                reply::error(&mut command.talk.out, "NOPROTO", "unsupported protocol version: write HELLO 2 or HELLO 3");
+                return Ok(());
+            }
+        };
+        let mut at = 2;
+        while at < command.count() {
+            match command.arg(at).to_ascii_uppercase().as_slice() {
+                b"AUTH" if at + 2 < command.count() => {
+                    self.authorize(now, command, asker, at + 2)?;
+                    at += 3;
+                }
+                b"SETNAME" if at + 1 < command.count() => at += 2,
+                _ => return Err(Problem::malformed("write HELLO [2|3 [AUTH user token] [SETNAME name]]")),
+            }
+        }
+        command.talk.resp3 = resp3;
+        let out = &mut command.talk.out;
+        reply::map(out, 4, resp3);
+        for (key, value) in [("server", "usherd"), ("version", env!("CARGO_PKG_VERSION")), ("mode", "standalone")] {
+            reply::bulk(out, key.as_bytes());
+            reply::bulk(out, value.as_bytes());
+        }
+        reply::bulk(out, b"proto");
+        reply::integer(out, if resp3 { 3 } else { 2 });
+        Ok(())
+    }
+
+    /// Takes argument `at` for a token; the user is not looked at, for a token names its owner.
+    fn authorize(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker, at: usize) -> Result<(), Problem> {
+        let authorization = [b"Bearer ", command.arg(at)].concat();
+        // Before recovery a token can be checked too: only decisions wait for it.
+        self.access(Some(&authorization), command.peer, now)?;
+        *asker = self.asker(Some(&authorization), command.peer, now);
+        command.talk.authorization = Some(authorization);
+        Ok(())
+    }
+}
+
+/// `active held=3 quota=16 over=0`; `quota=-` is an unlimited one.
+fn status_line(status: &Value) -> String {
+    let number = |key: &str| status[key].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let state = status["state"].as_str().unwrap_or("-");
+    format!("{state} held={} quota={} over={}", number("held"), number("quota"), number("over"))
+}
+
+/// What is wrong, in one line.
+fn told(problem: &Problem) -> String {
+    let errors = problem.errors().iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail));
+    let errors: Vec<String> = errors.collect();
+    match problem.kind() {
+        // A word for the node to look for, as HTTP has a status of its own for it.
+        ProblemKind::UnknownEpoch => format!("unknown_epoch {}", problem.detail()),
+        _ if errors.is_empty() => problem.detail().to_owned(),
+        _ => errors.join("; "),
+    }
+}

@@ -1,0 +1,258 @@
+//! One RESP connection: what a read brings is answered together, and the answers leave in one write (API 6a).
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::handler::Handler;
+use super::limits::Limits;
+use super::peer::Peer;
+use super::stats::Deadline;
+use crate::daemon::resp::{Args, reply};
+
+/// What is read at once, bytes; longer than any command, so that one always fits.
+const READ_BYTES: usize = 64 * 1024;
+/// An answer buffer that grew beyond this is given back, bytes.
+const OUT_BYTES_KEPT: usize = 4 * 1024;
+
+/// What is remembered between the commands of one connection.
+#[derive(Debug, Default)]
+pub struct Talk {
+    /// Answers that are to be sent.
+    pub out: Vec<u8>,
+    /// The credential that `AUTH` or `HELLO` brought, as the `Authorization` header of HTTP.
+    pub authorization: Option<Vec<u8>>,
+    /// Whether replies are those of RESP3.
+    pub resp3: bool,
+    /// Where the arguments of the command at hand stand.
+    pub args: Args,
+    closing: bool,
+}
+
+impl Talk {
+    /// The connection ends once what is in [`Talk::out`] is sent.
+    pub fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Whether the connection ends.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+}
+
+/// Room to read into, shared by the connections of a runtime: an idle one has no buffer.
+#[derive(Debug)]
+pub(super) struct Scratch(RefCell<Vec<u8>>);
+
+impl Scratch {
+    pub(super) fn new() -> Self {
+        Scratch(RefCell::new(Vec::new()))
+    }
+}
+
+/// Serves one connection until it ends, is cut by a deadline, or has drained.
+pub(super) async fn serve<S, H>(stream: S, handler: Rc<H>, peer: Rc<Peer>, scratch: Rc<Scratch>, shutdown: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    let mut wait = Wait::new(shutdown, &peer.limits);
+    let mut connection = Connection { stream, rest: Vec::new(), talk: Talk::default(), peer: &peer, scratch: &scratch };
+    while !connection.talk.closing {
+        let settled = match poll_fn(|cx| connection.poll_commands(cx, &*handler, &mut wait)).await {
+            Turn::Commands(settled) => settled,
+            Turn::End => break,
+            Turn::Broken => return peer.stats.count_broken(),
+            Turn::Cut(deadline) => return peer.stats.count_deadline(deadline),
+        };
+        if !settled.await {
+            connection.talk.out.clear();
+            reply::error(&mut connection.talk.out, "BUSY", "what was decided cannot be recorded; ask again");
+            connection.talk.close();
+        }
+        if !connection.send().await {
+            return;
+        }
+    }
+    connection.end().await;
+}
+
+/// What waiting for commands came to.
+enum Turn<F> {
+    /// Some were answered, and the answers wait for this.
+    Commands(F),
+    /// The client sends no more, or we stop.
+    End,
+    Broken,
+    Cut(Deadline),
+}
+
+struct Connection<'a, S> {
+    stream: S,
+    /// The beginning of a command whose rest has not come.
+    rest: Vec<u8>,
+    talk: Talk,
+    peer: &'a Peer,
+    scratch: &'a Scratch,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+    /// Reads, and answers what is whole.
+    fn poll_commands<'h, H: Handler>(
+        &mut self,
+        cx: &mut Context<'_>,
+        handler: &'h H,
+        wait: &mut Wait,
+    ) -> Poll<Turn<impl Future<Output = bool> + use<'h, H, S>>> {
+        let mut scratch = self.scratch.0.borrow_mut();
+        scratch.resize(READ_BYTES, 0);
+        let before = self.rest.len();
+        scratch[..before].copy_from_slice(&self.rest);
+        let mut room = ReadBuf::new(&mut scratch);
+        room.advance(before);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut room) {
+            Poll::Pending => {
+                let (deadline, why) = if before > 0 {
+                    (self.peer.limits.head_deadline, Deadline::Head)
+                } else {
+                    (self.peer.idle_deadline(), Deadline::Idle)
+                };
+                return wait.poll(cx, deadline, why).map(|cut| cut.map_or(Turn::End, Turn::Cut));
+            }
+            Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken),
+            Poll::Ready(Ok(())) if room.filled().len() == before => return Poll::Ready(Turn::End),
+            Poll::Ready(Ok(())) => {}
+        }
+        let bytes = room.filled();
+        let (talk, peer) = (&mut self.talk, self.peer);
+        // A panic touches this connection alone: its client is told, and reconnects.
+        let answered = std::panic::catch_unwind(AssertUnwindSafe(|| handler.commands(bytes, talk, peer)));
+        let Ok((taken, settled)) = answered else {
+            self.peer.stats.count_panic();
+            return Poll::Ready(Turn::Broken);
+        };
+        if taken > 0 || before == 0 {
+            wait.heard();
+        }
+        self.rest.clear();
+        self.rest.extend_from_slice(&bytes[taken..]);
+        Poll::Ready(Turn::Commands(settled))
+    }
+
+    /// Sends what is to be sent; `false` where the client does not take it.
+    async fn send(&mut self) -> bool {
+        let limits = &self.peer.limits;
+        let mut sent = 0;
+        while sent < self.talk.out.len() {
+            let writing = self.stream.write(&self.talk.out[sent..]);
+            match within(writing, limits).await {
+                Some(Ok(taken)) if taken > 0 => sent += taken,
+                Some(_) => {
+                    self.peer.stats.count_broken();
+                    return false;
+                }
+                None => {
+                    self.peer.stats.count_deadline(Deadline::Write);
+                    return false;
+                }
+            }
+        }
+        self.talk.out.clear();
+        self.talk.out.shrink_to(OUT_BYTES_KEPT);
+        self.rest.shrink_to(0);
+        matches!(within(self.stream.flush(), limits).await, Some(Ok(())))
+    }
+
+    /// Ends our side, then reads what still comes: a reset would take the last answer from the client.
+    async fn end(&mut self) {
+        let closing = async {
+            self.stream.shutdown().await?;
+            let mut left = Limits::LINGER_BYTES_MAX;
+            let mut bytes = [0_u8; 2_048];
+            while left > 0 {
+                match self.stream.read(&mut bytes).await? {
+                    0 => break,
+                    read => left = left.saturating_sub(read),
+                }
+            }
+            io::Result::Ok(())
+        };
+        let _ = timeout(self.peer.limits.linger_deadline, closing).await;
+    }
+}
+
+/// Waits for a write; most are done at once, and cost no timer.
+async fn within<R>(writing: impl Future<Output = io::Result<R>>, limits: &Limits) -> Option<io::Result<R>> {
+    let mut writing = std::pin::pin!(writing);
+    let at_once = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+    match at_once {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => timeout(limits.write_deadline, writing).await.ok(),
+    }
+}
+
+/// Why a connection that waits for its client may end. One timer serves all deadlines, and is touched only where
+/// one comes nearer: a quick command costs none.
+struct Wait {
+    stopping: watch::Receiver<bool>,
+    stop: Pin<Box<dyn Future<Output = ()>>>,
+    age_at: Instant,
+    /// Until when the client must send something, and which deadline that is; none since it last did.
+    due: Option<(Instant, Deadline)>,
+    timer: Pin<Box<Sleep>>,
+    /// Timer and stop know whom to wake.
+    armed: bool,
+}
+
+impl Wait {
+    fn new(mut shutdown: watch::Receiver<bool>, limits: &Limits) -> Self {
+        let age_at = Instant::now() + limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
+        let stopping = shutdown.clone();
+        let stop = Box::pin(async move {
+            let _ = shutdown.wait_for(|on| *on).await;
+        });
+        Wait { stopping, stop, age_at, due: None, timer: Box::pin(sleep_until(age_at)), armed: false }
+    }
+
+    /// A command came, or the beginning of one.
+    fn heard(&mut self) {
+        self.due = None;
+    }
+
+    /// Whether it is over with waiting. A connection that is only old, or asked to stop, ends between two commands.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Duration, which: Deadline) -> Poll<Option<Deadline>> {
+        let now = Instant::now();
+        let due = match self.due {
+            Some((due, known)) if known == which => due,
+            _ => now + deadline,
+        };
+        self.due = Some((due, which));
+        if now >= due {
+            return Poll::Ready(Some(which));
+        }
+        let stops = !self.armed && self.stop.as_mut().poll(cx).is_ready() || self.stopping.has_changed().unwrap_or(true);
+        if stops || (now >= self.age_at && which == Deadline::Idle) {
+            return Poll::Ready(None);
+        }
+        let next = if which == Deadline::Idle { due.min(self.age_at) } else { due };
+        if self.timer.is_elapsed() || next < self.timer.deadline() {
+            self.timer.as_mut().reset(next);
+            self.armed = false;
+        }
+        if !self.armed {
+            // It is due later than now, so this only tells it whom to wake.
+            self.armed = self.timer.as_mut().poll(cx).is_pending();
+        }
+        Poll::Pending
+    }
+}
