@@ -1,13 +1,21 @@
 //! Calls by many users at once: who gets a seat, and that every seat comes back.
 
-use super::lab::{Lab, PHONES, Sipp, TRUNK, users};
+use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, users};
 use crate::process::wait_for;
 
 #[test]
 fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
-    let lab = Lab::new(30);
+    fifty_users_at_once(&Lab::over(Transport::Http, 30));
+}
+
+#[test]
+fn of_fifty_users_at_once_thirty_get_the_thirty_seats_over_redis() {
+    fifty_users_at_once(&Lab::over(Transport::Redis, 30));
+}
+
+fn fifty_users_at_once(lab: &Lab) {
     let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(50), &["-r", "1000", "-d", "3000"]);
+    let callers = Sipp::caller(lab, "caller", PHONES, &users(50), &["-r", "1000", "-d", "3000"]);
     lab.until_held(30);
     let counts = callers.done();
     assert_eq!(counts.up_and_refused(), (30, 20), "{counts:?}");

@@ -69,6 +69,13 @@ impl Drop for Program {
     }
 }
 
+/// How the recipe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Http,
+    Redis,
+}
+
 /// Everything a scenario needs.
 pub(super) struct Lab {
     pub(super) site: Site,
@@ -78,6 +85,8 @@ pub(super) struct Lab {
     pub(super) phones_port: u16,
     pub(super) trunk_port: u16,
     url: String,
+    resp_port: u16,
+    transport: Transport,
     extra: Vec<String>,
 }
 
@@ -94,12 +103,20 @@ impl Lab {
         lab
     }
 
+    /// With the recipe for this transport.
+    pub(super) fn over(transport: Transport, seats: u32) -> Self {
+        let mut lab = Lab { transport, ..Self::idle(seats, &[]) };
+        lab.start_kamailio();
+        lab
+    }
+
     /// Without a Kamailio yet.
     pub(super) fn idle(seats: u32, extra: &[&str]) -> Self {
         let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
-        let site = Site::new("", &[("acme", &tenant)]);
-        // Its port stays, also when it starts again.
-        let port = TcpListener::bind((PHONES, 0)).unwrap().local_addr().unwrap().port();
+        // Its ports stay, also when it starts again.
+        let [port, resp_port] = [(); 2].map(|()| TcpListener::bind((PHONES, 0)).unwrap().local_addr().unwrap().port());
+        let resp = format!("[[listener]]\nlisten = \"{PHONES}:{resp_port}\"\nprotocol = \"resp\"\n");
+        let site = Site::new(&resp, &[("acme", &tenant)]);
         let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
         std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &format!("{PHONES}:{port}"))).unwrap();
         let usherd = site.start();
@@ -111,6 +128,8 @@ impl Lab {
             kamailio_port: free_port(PHONES),
             phones_port: free_port(PHONES),
             trunk_port: free_port(TRUNK),
+            resp_port,
+            transport: Transport::Http,
             extra: extra.iter().map(|&name| name.to_owned()).collect(),
         }
     }
@@ -127,6 +146,10 @@ impl Lab {
         command.arg("-f").arg(recipe().join("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);
         command.arg("-Y").arg(self.site.folder.path());
         command.arg("-l").arg(format!("udp:{PHONES}:{}", self.kamailio_port));
+        if self.transport == Transport::Redis {
+            command.args(["-A", "USHERD_REDIS"]);
+            command.arg(format!("--substdef=!USHERD_RESP!addr={PHONES};port={}!g", self.resp_port));
+        }
         let mut define = |text: String| {
             command.args(["-A", &text]);
         };
