@@ -61,6 +61,22 @@ fn while_it_is_gone(mut lab: Lab) {
 }
 
 #[test]
+fn inbound_and_emergency_calls_do_not_wait_for_a_usherd_that_hangs() {
+    let lab = Lab::new(0);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _phones = Sipp::callee("callee", PHONES, lab.phones_port);
+    lab.usherd().pause();
+    let inbound = Sipp::caller(&lab, "caller", TRUNK, &"outside;200;\n".repeat(20), &["-r", "100", "-d", "500"]);
+    let emergency = Sipp::caller(&lab, "caller", PHONES, &"anna;112;\n".repeat(20), &["-r", "100", "-d", "500"]);
+    for calls in [inbound, emergency] {
+        calls.until_answered(20);
+        assert!(calls.longest_ms() < GONE_MS_MAX, "{} ms", calls.longest_ms());
+        assert_eq!(calls.done().up_and_refused(), (20, 0));
+    }
+    assert_eq!(lab.statistic("usherd_unanswered"), 0, "nobody was asked");
+}
+
+#[test]
 fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
     let mut lab = Lab::new(30);
     let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);

@@ -3,6 +3,7 @@
 mod calls;
 mod cancel;
 mod faults;
+mod files;
 mod lab;
 mod sip;
 mod transfers;

@@ -116,3 +116,19 @@ fn an_inbound_call_forwarded_to_outside_needs_no_seat() {
     assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
     assert_eq!(lab.statistic("usherd_asked"), 0);
 }
+
+#[test]
+fn a_diversion_header_counts_only_where_it_is_trusted() {
+    let lab = Lab::new(0);
+    let (_trunk, mut phones) = parties(&lab);
+    let diverted = "Diversion: <sip:bob@acme.example>;reason=unconditional\r\n";
+    let call = phones.invite("bob", "01701234567", "untrusted", diverted);
+    phones.receive(" 403 ", Some(&call.call_id));
+    let trusting = Lab::with(0, &["USHERD_TRUST_DIVERSION"]);
+    let (mut trunk, mut phones) = parties(&trusting);
+    let call = phones.invite("bob", "01701234567", "trusted", diverted);
+    let invite = trunk.receive("INVITE ", None);
+    let (call, _) = connect(&mut phones, call, &mut trunk, &invite, "mobile");
+    assert_eq!(trusting.held(), 0);
+    hang_up(&mut phones, call, &mut trunk);
+}

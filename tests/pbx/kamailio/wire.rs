@@ -90,3 +90,40 @@ fn a_release_that_overtakes_its_acquire_leaves_no_seat_t065() {
     assert_eq!(send(&lab, &recorder.request("/v1/nodes/pbx1/heartbeat")).status, 200);
     assert_eq!(send(&lab, &recorder.request("/v1/nodes/pbx1/inventory")).status, 200);
 }
+
+/// As libcurl's multi interface writes a POST for http_async_client: on a kept connection, with the header it was given.
+fn as_http_async_client(lab: &Lab, path: &str, body: &str) -> Vec<u8> {
+    let (host, length) = (lab.usherd().address(), body.len());
+    let kind = "application/x-www-form-urlencoded";
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nContent-Length: {length}\r\n\
+         Content-Type: {kind}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+#[test]
+fn the_questions_of_kamailio_6_are_decided_on_one_kept_connection() {
+    let recorder = Recorder::start();
+    let mut lab = Lab::idle(1, &[]);
+    lab.start_kamailio_asking(&recorder.url);
+    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    anna.invite("anna", "0301234567", "first", "");
+    // The body is made by the same route for both versions, so it is taken from this one.
+    let asked = String::from_utf8(recorder.request("/v1/acquire")).unwrap();
+    let body = asked.split_once("\r\n\r\n").unwrap().1;
+    assert_eq!(send(&lab, &recorder.request("/v1/nodes/pbx1/hello")).status, 200);
+    let mut kept = lab.usherd().client();
+    let mut ask = |body: &str| {
+        kept.send(&as_http_async_client(&lab, "/v1/acquire", body)).unwrap();
+        kept.answer().unwrap().json()
+    };
+    assert_eq!(ask(body)["code"], "allow.new");
+    // libcurl sends a POST again by itself where the kept connection died before the answer.
+    assert_eq!(ask(body)["code"], "allow.same");
+    let other = body.replace("=anna", "=ben").replace("first", "second");
+    let denied = ask(&other);
+    assert_eq!((&denied["code"], &denied["allow"]), (&"deny.full".into(), &false.into()));
+    assert_eq!((&denied["sip_code"], &denied["retry_after_s"]), (&403.into(), &60.into()));
+    assert_eq!(lab.held(), 1);
+}
