@@ -29,7 +29,6 @@ fn while_it_hangs(lab: &Lab, longest_ms: Range<f64>) {
     lab.until_held(40);
     let longest = callers.longest_ms();
     assert_eq!(callers.done().up_and_refused(), (40, 0));
-    println!("the longest wait for a usherd that hangs: {longest} ms");
     assert!(longest_ms.contains(&longest), "{longest} ms");
     lab.until_held(0);
     assert_eq!(lab.sessions().len(), 0);
@@ -50,11 +49,12 @@ fn while_it_is_gone(mut lab: Lab) {
     lab.usherd.take().unwrap().kill();
     let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "10000"]);
     callers.until_answered(40);
+    // It comes back without its books, so that Kamailio must tell it everything.
+    std::fs::remove_dir_all(lab.site.path("state")).unwrap();
     lab.usherd = Some(lab.site.start());
     lab.until_held(40);
     let longest = callers.longest_ms();
     assert_eq!(callers.done().up_and_refused(), (40, 0));
-    println!("the longest wait for a usherd that is gone: {longest} ms");
     assert!(longest < GONE_MS_MAX, "{longest} ms");
     lab.until_held(0);
     assert_eq!(lab.statistic("usherd_unanswered"), 40);
@@ -90,4 +90,17 @@ fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
     assert_eq!(lab.metric("usherd_releases_total", "reason=\"epoch\""), 20.0);
     let callers = Sipp::caller(&lab, "caller", PHONES, &users(30), &["-r", "100", "-d", "500"]);
     assert_eq!(callers.done().up_and_refused(), (30, 0));
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_kamailio_from_asking() {
+    for transport in [Transport::Http, Transport::Redis] {
+        let mut lab = Lab::idle_over(transport, 1);
+        let later = r#"{"epoch":2000000000}"#;
+        assert_eq!(lab.usherd().client().post("/v1/nodes/pbx1/hello", later).status, 200);
+        lab.start_kamailio();
+        let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+        let callers = Sipp::caller(&lab, "caller", PHONES, &users(2), &["-d", "1000"]);
+        assert_eq!(callers.done().up_and_refused(), (1, 1), "{transport:?}");
+    }
 }

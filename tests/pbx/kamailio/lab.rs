@@ -105,9 +105,13 @@ impl Lab {
 
     /// With the recipe for this transport.
     pub(super) fn over(transport: Transport, seats: u32) -> Self {
-        let mut lab = Lab { transport, ..Self::idle(seats, &[]) };
+        let mut lab = Self::idle_over(transport, seats);
         lab.start_kamailio();
         lab
+    }
+
+    pub(super) fn idle_over(transport: Transport, seats: u32) -> Self {
+        Lab { transport, ..Self::idle(seats, &[]) }
     }
 
     /// Without a Kamailio yet.
@@ -214,9 +218,9 @@ pub(super) struct Sipp {
 }
 
 impl Sipp {
-    /// Listens here and waits for calls.
+    /// Listens here and waits for calls. A message that was repeated on a busy machine does not end one.
     pub(super) fn callee(scenario: &str, ip: &str, port: u16) -> Self {
-        Self::start(scenario, ip, port, &[], "")
+        Self::start(scenario, ip, port, &["-default_behaviors", "-abortunexp"], "")
     }
 
     /// Calls through the proxy of the lab; one line of the table per call: user;number.
