@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::lab::{Lab, PHONES, TRUNK, free_port};
+use super::sip::{Phone, connect};
+
 fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx/kamailio")
 }
@@ -45,4 +48,23 @@ fn the_files_for_kamailio_6_are_well_formed_but_for_its_own_module() {
         std::fs::write(folder.path().join(file), text).unwrap();
     }
     check(&folder.path().join("kamailio.cfg"), &["USHERD_HTTP_ASYNC"]);
+}
+
+#[test]
+fn the_commands_of_the_readme_show_a_call_that_is_up() {
+    let lab = Lab::new(1);
+    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let call = anna.invite("anna", "0301234567", "shown@phone", "");
+    let invite = trunk.receive("INVITE ", None);
+    connect(&mut anna, call, &mut trunk, &invite, "t");
+    let readme = std::fs::read_to_string(shipped().join("README.md")).unwrap();
+    let commands = readme.lines().filter_map(|line| line.split('#').next()?.strip_prefix("kamcmd "));
+    let told: Vec<String> = commands.map(|command| lab.kamcmd(command.split_whitespace())).collect();
+    let told = told.join("\n");
+    for part in ["script:usherd_asked = 1", "script:usherd_allowed = 1", "shown@phone", "size: 0", "name: usherd_down"]
+    {
+        assert!(told.contains(part), "no {part} in {told}");
+    }
+    assert!(!told.contains("error"), "{told}");
 }

@@ -197,11 +197,15 @@ impl Lab {
 
     /// A figure of Kamailio itself.
     pub(super) fn statistic(&self, name: &str) -> u64 {
-        let mut command = Command::new("kamcmd");
-        command.arg("-s").arg(format!("unix:{}", self.site.path("kamailio_ctl").display()));
-        let out = command.args(["stats.get_statistics", name]).output().unwrap();
-        let text = String::from_utf8(out.stdout).unwrap();
+        let text = self.kamcmd(["stats.get_statistics", name]);
         text.rsplit(' ').next().unwrap().trim().parse().unwrap_or_else(|_| panic!("{name}: {text}"))
+    }
+
+    /// What Kamailio answers to a command.
+    pub(super) fn kamcmd<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
+        let socket = format!("unix:{}", self.site.path("kamailio_ctl").display());
+        let out = Command::new("kamcmd").args(["-s", &socket]).args(command).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
     }
 }
 
