@@ -1,6 +1,6 @@
 //! What a request costs the server, against bare hyper, Redis and PostgreSQL (DESIGN 6).
 //!
-//! `cargo bench --bench http [-- [--quick] ROW…]`, rows: cpu, synced, redis, resp, postgres, latency; loop-json,
+//! `cargo bench --bench http [-- [--quick] ROW…]`, rows: cpu, synced, redis, resp, redis-benchmark, postgres, latency; loop-json,
 //! loop-written and loop-batch run one thing alone, for a profiler. Servers run on one core, the client on another; servers are measured by turns, by the CPU time of their process. What is
 //! not installed (redis-server, postgresql-15, taskset) is left out by name.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a measurement stops where something is wrong, and prints")]
@@ -33,11 +33,12 @@ fn main() {
         _ => {}
     }
     println!("load {}", measure::load());
-    let rows: [(&str, Row); 6] = [
+    let rows: [(&str, Row); 7] = [
         ("cpu", rows::cpu),
         ("synced", rows::synced),
         ("redis", rows::redis),
         ("resp", rows::resp),
+        ("redis-benchmark", rows::redis_benchmark),
         ("postgres", rows::postgres),
         ("latency", rows::latency),
     ];

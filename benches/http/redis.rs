@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use crate::client::{Connection, Framing, Place};
 use crate::requests::resp;
-use crate::server::{SERVER_CORE, folder, has, on_core};
+use crate::server::{CLIENT_CORE, LARGE, SERVER_CORE, folder, has, on_core};
 
 /// Known claim, conflict, seat count, claim of the subject: what `/v1/acquire` does at least.
 const ACQUIRE: &str = r#"
@@ -70,6 +70,9 @@ impl Redis {
         for tenant in 0..1_000 {
             redis.say(&["HSET", &format!("t:tenant-{tenant:05}"), "held", "0", "quota", "64"]);
         }
+        for tenant in 0..LARGE {
+            redis.say(&["HSET", &format!("t:large-{tenant}"), "held", "0", "quota", "1000000"]);
+        }
         Some(redis)
     }
 
@@ -96,6 +99,18 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// `redis-benchmark` with 50 connections on the core of the clients; what it did in a second.
+pub fn benchmark(place: &[String], requests: u64, pipelined: u64, words: &[&str]) -> f64 {
+    let mut command = on_core(Some(CLIENT_CORE), "redis-benchmark");
+    command.args(place).args(["-n", &requests.to_string(), "-c", "50", "-P", &pipelined.to_string()]);
+    let output = command.args(["-r", "1000000000", "--csv", "-q"]).args(words).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or("");
+    // The name of the test is quoted, and holds no comma.
+    let rate = last.split(',').nth(1).and_then(|field| field.trim_matches('"').parse().ok());
+    rate.unwrap_or_else(|| panic!("redis-benchmark said {text:?} {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// User and system time of a process.

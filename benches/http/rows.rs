@@ -199,6 +199,46 @@ pub fn resp(effort: Effort) {
     }
 }
 
+/// The same by `redis-benchmark`, the same arguments for both: calls of persons that have none yet.
+pub fn redis_benchmark(effort: Effort) {
+    let Some(redis) = Redis::start().filter(|_| crate::server::has("redis-benchmark")) else {
+        return println!("redis-benchmark: left out, there is no redis-server or no redis-benchmark");
+    };
+    let written = Server::daemon("written", 1_000, Some(SERVER_CORE));
+    let unix = |path: &std::path::Path| vec!["-s".to_owned(), path.display().to_string()];
+    let tcp = |address: std::net::SocketAddr| ["-h", &address.ip().to_string(), "-p", &address.port().to_string()].map(str::to_owned).to_vec();
+    let Place::Tcp(redis_tcp) = redis.tcp else { return };
+    let places = [tcp(redis_tcp), tcp(written.resp), unix(&redis.unix), unix(&written.resp_unix)];
+    for (row_of, (pipelined, goal)) in [(1, 1.5), (16, 4.0)].into_iter().enumerate() {
+        let requests = effort.requests * if pipelined > 1 { 3 } else { 1 };
+        let mut rates = [const { Vec::new() }; 4];
+        let cpu: [Vec<f64>; 4] = alternate(effort.rounds, |which| {
+            let cpu_ns = || if which % 2 == 0 { redis.cpu_ns() } else { written.cpu_ns() };
+            let before = cpu_ns();
+            // A tenant of its own for each row, so that no seat is ever refused.
+            let tenant = format!("large-{}", row_of * 2 + which / 2);
+            let (session, claims, seats) = (format!("s:{tenant}:s__rand_int__"), format!("c:{tenant}:"), format!("t:{tenant}"));
+            let theirs = ["EVALSHA", &redis.acquire, "3", &session, &claims, &seats, "u__rand_int__", "3600"];
+            let ours = ["CU.ACQUIRE", &tenant, "u__rand_int__", "s__rand_int__", "call", "direction", "outbound", "ttl_s", "3600"];
+            let words = if which % 2 == 0 { &theirs[..] } else { &ours };
+            rates[which].push(crate::redis::benchmark(&places[which], requests, pipelined, words));
+            (cpu_ns() - before) as f64 / requests as f64
+        });
+        for (at, name) in ["TCP", "Unix socket"].iter().enumerate() {
+            let (theirs, ours) = (at * 2, at * 2 + 1);
+            let beside = format!(
+                "{:.2} us against {:.2} us of CPU; {:.0}/s against {:.0}/s, {:.2}x",
+                median(&cpu[ours]) / 1e3,
+                median(&cpu[theirs]) / 1e3,
+                median(&rates[ours]),
+                median(&rates[theirs]),
+                ratio(&rates[ours], &rates[theirs])
+            );
+            row(&format!("redis-benchmark, pipeline {pipelined}, {name}, by CPU"), ratio(&cpu[theirs], &cpu[ours]), "x", Goal::AtLeast(goal), &beside);
+        }
+    }
+}
+
 /// The same decision as a function, every commit on the disk.
 pub fn postgres(effort: Effort) {
     let postgres = match Postgres::start() {

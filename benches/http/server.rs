@@ -25,6 +25,9 @@ pub const SERVER_CORE: &str = "0";
 /// Where clients run.
 pub const CLIENT_CORE: &str = "1";
 
+/// Tenants of a million seats each.
+pub const LARGE: usize = 4;
+
 /// A child process that serves, and tells how much CPU it took.
 pub struct Server {
     child: Child,
@@ -49,7 +52,10 @@ impl Server {
         for at in 0..tenants {
             assert!(write!(config, "[[tenant]]\nid = \"tenant-{at:05}\"\nkind = \"paid\"\nstart = \"2026-01-01\"\nseats = 64\n").is_ok());
         }
-        for listen in ["listen = \"127.0.0.2:0\"".to_owned(), format!("unix_socket = \"{}\"", folder.path().join("resp").display())] {
+        for at in 0..LARGE {
+            assert!(write!(config, "[[tenant]]\nid = \"large-{at}\"\nkind = \"nfr\"\nseats = 1000000\n").is_ok());
+        }
+        for listen in ["listen = \"127.0.0.1:0\"".to_owned(), format!("unix_socket = \"{}\"", folder.path().join("resp").display())] {
             assert!(write!(config, "[[listener]]\n{listen}\nprotocol = \"resp\"\n").is_ok());
         }
         config.insert_str(0, "tenants_dir = \"\"\n");

@@ -50,7 +50,7 @@ pub fn paths(tokens: &[Token]) -> Vec<Path> {
         if word(0) == "mod" && word(2) == "{" {
             inline_ends.push(behind_group(tokens, at + 2));
             at += 3;
-        } else if word(0) == "use" {
+        } else if word(0) == "use" && word(1) != "<" {
             let how = if is_public(tokens, at) { How::Export } else { How::Import };
             let mut tree = Tree { tokens, at: at + 1, how, inline_depth: inline_ends.len(), found: &mut found };
             tree.read(&[], false);
@@ -188,6 +188,11 @@ mod tests {
         );
         let all = paths(&tokens("use a::{b::self, d as e};"));
         assert_eq!(all.iter().map(Path::name).collect::<Vec<_>>(), ["b", "e"]);
+    }
+
+    #[test]
+    fn what_a_type_captures_is_no_import() {
+        assert_eq!(told("fn f() -> impl F + use<'a, Self> { a::b } use c::d;"), ["a::b", "c::d"]);
     }
 
     #[test]

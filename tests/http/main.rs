@@ -14,6 +14,7 @@ mod lists;
 mod matrix;
 mod problems;
 mod quote;
+mod resp;
 mod rules;
 mod size;
 mod spec;

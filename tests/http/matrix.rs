@@ -10,6 +10,7 @@ use usherd::engine::Now;
 
 use crate::access::{entry, token};
 use crate::client::{self, Parts, ask, ask_h2, finish, h2c, request, wait};
+use crate::resp;
 use crate::daemon::{Answer, NOON_UTC_MS, Running, write_tenant};
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\n";
@@ -58,12 +59,24 @@ fn all_pass(daemon: &Running, tenant: &str, wrong: bool) {
                 assert!(allows(&answer, detail), "{tenant} {detail} {transport} {content_type} {path}: {answer:?}");
             }
         }
+        let (_, token) = bearer.split_once(' ').unwrap();
+        let call = if emergency { ["-", "outbound", "to", "112"] } else { ["-", "inbound", "to", "030"] };
+        let [subject, direction, to, number] = call;
+        let asked = ["CU.ACQUIRE", tenant, subject, "c1", "call", "direction", direction, to, number];
+        let mut talk = resp::Talk::new(client::tcp(daemon.listener("listener-2")));
+        talk.ask(&["AUTH", token]);
+        assert_eq!(talk.ask(&asked), format!("+allow.free {detail}"), "{tenant}");
+        let [_, _, more @ ..] = asked;
+        let odd: Vec<&str> = ["CU.ACQUIRE", "NOT A TENANT"].into_iter().chain(more).chain(["ttl_s", "soon"]).collect();
+        if emergency {
+            assert_eq!(talk.ask(&odd), "+allow.free emergency", "whatever else is wrong");
+        }
     }
 }
 
 fn main_file(place: &tempfile::TempDir) -> String {
     let socket = place.path().join("usherd.sock");
-    let listeners = "[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n";
+    let listeners = "[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"resp\"\n";
     format!("[server]\nauth_failures_per_minute = 1000\nunix_socket = \"{}\"\n[journal]\nsegment_bytes = 1048576\n{listeners}{}{}", socket.display(), entry("node", 'a', ""), entry("admin", 'a', ""))
 }
 

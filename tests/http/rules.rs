@@ -1,4 +1,4 @@
-//! Scenarios of the rule book, over HTTP, one row of data each.
+//! Scenarios of the rule book, over HTTP and over RESP, one row of data each.
 //!
 //! A step is an action and what comes of it, separated by `=>`:
 //! `+ANNA KIND [field=value ...]` acquires (session = the word after `#`, else the subject), `-SESSION [...]`
@@ -10,6 +10,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::daemon::{Running, write_tenant};
+use crate::resp;
 
 struct Scenario {
     id: &'static str,
@@ -104,22 +105,35 @@ fn the_rule_book_over_http() {
     let scenarios = ROWS.iter().filter(|row| row.id.starts_with('T')).count();
     assert!(scenarios >= 30, "{scenarios}");
     for row in ROWS {
-        play(row);
+        play(row, Over::Http);
     }
 }
 
-fn play(row: &Scenario) {
+#[test]
+fn the_rule_book_over_resp() {
+    ROWS.iter().for_each(|row| play(row, Over::Resp));
+}
+
+/// What decisions and the calls of nodes are asked over.
+#[derive(Clone, Copy, PartialEq)]
+enum Over {
+    Http,
+    Resp,
+}
+
+fn play(row: &Scenario, over: Over) {
     let acme = format!("{HEAD}{}\n", row.tenant);
     let other = format!("{HEAD}seats = 1\n");
-    let mut daemon = Running::start(row.main, &[("acme", &acme), ("other", &other)]);
+    let main = format!("{}\n{}", row.main, if over == Over::Resp { resp::LISTENER } else { "" });
+    let mut daemon = Running::start(&main, &[("acme", &acme), ("other", &other)]);
     for (at, step) in row.steps.iter().enumerate() {
         let (action, expected) = step.split_once("=>").unwrap();
-        let got = act(&mut daemon, action.trim());
+        let got = act(&mut daemon, action.trim(), over);
         assert_eq!(got, expected.trim(), "{} step {at}: {step}", row.id);
     }
 }
 
-fn act(daemon: &mut Running, action: &str) -> String {
+fn act(daemon: &mut Running, action: &str, over: Over) -> String {
     let (verb, rest) = action.split_once(' ').unwrap_or((action, ""));
     let words: Vec<&str> = rest.split(' ').filter(|word| !word.is_empty()).collect();
     match verb {
@@ -148,11 +162,15 @@ fn act(daemon: &mut Running, action: &str) -> String {
                 "bye" => "goodbye",
                 hello => hello,
             };
+            if over == Over::Resp {
+                let said = resp::ask(daemon, &["CU.NODE", words[0], call, words[1]]);
+                return if said == "+ok" { "200" } else { "409" }.to_owned();
+            }
             let answer = daemon.form(&format!("/v1/nodes/{}/{call}", words[0]), &format!("epoch={}", words[1]));
             answer.status.to_string()
         }
         "inv" => inventory(daemon, &words),
-        verb => decide(daemon, verb, &words),
+        verb => decide(daemon, verb, &words, over),
     }
 }
 
@@ -172,7 +190,7 @@ fn inventory(daemon: &Running, words: &[&str]) -> String {
     if answer.status == 200 { format!("200 {}", counts(answer.json())) } else { answer.status.to_string() }
 }
 
-fn decide(daemon: &Running, verb: &str, words: &[&str]) -> String {
+fn decide(daemon: &Running, verb: &str, words: &[&str], over: Over) -> String {
     let (acquires, name) = (verb.starts_with('+'), verb[1..].to_owned());
     let mut fields = Map::new();
     let mut rest = words;
@@ -202,6 +220,9 @@ fn decide(daemon: &Running, verb: &str, words: &[&str]) -> String {
         fields.insert("ttl_s".into(), json!(86_400));
     }
     let body = Value::Object(fields);
+    if over == Over::Resp {
+        return resp::ask(daemon, &command(acquires, &body)).trim_start_matches('+').to_owned();
+    }
     let explained = acquires.then(|| daemon.post("/v1/explain", &body));
     let answer = daemon.post(if acquires { "/v1/acquire" } else { "/v1/release" }, &body);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -209,6 +230,18 @@ fn decide(daemon: &Running, verb: &str, words: &[&str]) -> String {
         assert_eq!(explained.decision(), answer.decision(), "explain says something else of {body}");
     }
     answer.decision()
+}
+
+/// The same as a command: what has a place in it, then the rest by name.
+fn command(acquires: bool, body: &Value) -> Vec<String> {
+    let placed: &[&str] = if acquires { &["tenant", "subject", "session", "kind"] } else { &["tenant", "session"] };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut words = vec![if acquires { "CU.ACQUIRE" } else { "CU.RELEASE" }.to_owned()];
+    words.extend(placed.iter().map(|name| body.get(name).map_or_else(|| "-".to_owned(), text)));
+    for (name, value) in body.as_object().unwrap().iter().filter(|(name, _)| !placed.contains(&name.as_str())) {
+        words.extend([name.clone(), text(value)]);
+    }
+    words
 }
 
 fn kind(short: &str) -> Map<String, Value> {

@@ -225,11 +225,13 @@ fn read_listener(cx: &mut Cx<'_>, mut table: Table<'_, '_>, settings: &Settings)
 
 fn check_taken(cx: &mut Cx<'_>, table: &Table<'_, '_>, listener: &Listener, settings: &Settings) {
     let server = &settings.server;
-    let taken = settings.listeners.iter().any(|other| other.address == listener.address)
+    // Port 0 is any that is free, so each gets its own.
+    let any = matches!(&listener.address, Address::Tcp(address) if address.port() == 0);
+    let taken = !any && (settings.listeners.iter().any(|other| other.address == listener.address)
         || match &listener.address {
             Address::Tcp(address) => server.listen == Some(*address),
             Address::Unix(path) => *path == server.unix_socket,
-        };
+        });
     if taken {
         let key = if matches!(listener.address, Address::Tcp(_)) { "listen" } else { "unix_socket" };
         let path = table.key_path(key);

@@ -17,38 +17,13 @@ use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::stats::Deadline;
-use crate::daemon::resp::{Args, reply};
+use super::talk::Talk;
+use crate::daemon::resp::reply;
 
 /// What is read at once, bytes; longer than any command, so that one always fits.
 const READ_BYTES: usize = 64 * 1024;
 /// An answer buffer that grew beyond this is given back, bytes.
 const OUT_BYTES_KEPT: usize = 4 * 1024;
-
-/// What is remembered between the commands of one connection.
-#[derive(Debug, Default)]
-pub struct Talk {
-    /// Answers that are to be sent.
-    pub out: Vec<u8>,
-    /// The credential that `AUTH` or `HELLO` brought, as the `Authorization` header of HTTP.
-    pub authorization: Option<Vec<u8>>,
-    /// Whether replies are those of RESP3.
-    pub resp3: bool,
-    /// Where the arguments of the command at hand stand.
-    pub args: Args,
-    closing: bool,
-}
-
-impl Talk {
-    /// The connection ends once what is in [`Talk::out`] is sent.
-    pub fn close(&mut self) {
-        self.closing = true;
-    }
-
-    /// Whether the connection ends.
-    pub fn is_closing(&self) -> bool {
-        self.closing
-    }
-}
 
 /// Room to read into, shared by the connections of a runtime: an idle one has no buffer.
 #[derive(Debug)]
@@ -68,7 +43,7 @@ where
 {
     let mut wait = Wait::new(shutdown, &peer.limits);
     let mut connection = Connection { stream, rest: Vec::new(), talk: Talk::default(), peer: &peer, scratch: &scratch };
-    while !connection.talk.closing {
+    while !connection.talk.is_closing() {
         let settled = match poll_fn(|cx| connection.poll_commands(cx, &*handler, &mut wait)).await {
             Turn::Commands(settled) => settled,
             Turn::End => break,
@@ -127,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 } else {
                     (self.peer.idle_deadline(), Deadline::Idle)
                 };
-                return wait.poll(cx, deadline, why).map(|cut| cut.map_or(Turn::End, Turn::Cut));
+                return wait.poll(cx, &self.peer.limits, deadline, why).map(|cut| cut.map_or(Turn::End, Turn::Cut));
             }
             Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken),
             Poll::Ready(Ok(())) if room.filled().len() == before => return Poll::Ready(Turn::End),
@@ -209,6 +184,8 @@ struct Wait {
     age_at: Instant,
     /// Until when the client must send something, and which deadline that is; none since it last did.
     due: Option<(Instant, Deadline)>,
+    /// Until when a command that has begun may be finished, once it is asked to stop.
+    drained_at: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     /// Timer and stop know whom to wake.
     armed: bool,
@@ -221,7 +198,7 @@ impl Wait {
         let stop = Box::pin(async move {
             let _ = shutdown.wait_for(|on| *on).await;
         });
-        Wait { stopping, stop, age_at, due: None, timer: Box::pin(sleep_until(age_at)), armed: false }
+        Wait { stopping, stop, age_at, due: None, drained_at: None, timer: Box::pin(sleep_until(age_at)), armed: false }
     }
 
     /// A command came, or the beginning of one.
@@ -229,24 +206,32 @@ impl Wait {
         self.due = None;
     }
 
-    /// Whether it is over with waiting. A connection that is only old, or asked to stop, ends between two commands.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Duration, which: Deadline) -> Poll<Option<Deadline>> {
+    /// Whether it is over with waiting. A connection that is old, or asked to stop, ends between two commands.
+    fn poll(&mut self, cx: &mut Context<'_>, limits: &Limits, deadline: Duration, which: Deadline) -> Poll<Option<Deadline>> {
         let now = Instant::now();
         let due = match self.due {
             Some((due, known)) if known == which => due,
             _ => now + deadline,
         };
         self.due = Some((due, which));
-        if now >= due {
-            return Poll::Ready(Some(which));
-        }
+        let between = which == Deadline::Idle;
         let stops = !self.armed && self.stop.as_mut().poll(cx).is_ready() || self.stopping.has_changed().unwrap_or(true);
-        if stops || (now >= self.age_at && which == Deadline::Idle) {
+        if between && (stops || now >= self.age_at) {
             return Poll::Ready(None);
         }
-        let next = if which == Deadline::Idle { due.min(self.age_at) } else { due };
-        if self.timer.is_elapsed() || next < self.timer.deadline() {
-            self.timer.as_mut().reset(next);
+        let mut next = (due, which);
+        if stops {
+            let drained = *self.drained_at.get_or_insert(now + limits.drain_deadline);
+            if drained < due {
+                next = (drained, Deadline::Drain);
+            }
+        }
+        if now >= next.0 {
+            return Poll::Ready(Some(next.1));
+        }
+        let wake = if between { due.min(self.age_at) } else { next.0 };
+        if self.timer.is_elapsed() || wake < self.timer.deadline() {
+            self.timer.as_mut().reset(wake);
             self.armed = false;
         }
         if !self.armed {

@@ -6,8 +6,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::body::ReplyBody;
-use super::commands::Talk;
 use super::peer::Peer;
+use super::talk::Talk;
 
 /// Answers requests. One per core; it is never moved to another.
 pub trait Handler: 'static {

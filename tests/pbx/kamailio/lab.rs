@@ -164,7 +164,7 @@ impl Lab {
         let kamailio = Program::start(&mut command, "kamailio");
         wait_for("Kamailio to greet usherd", || {
             let said = kamailio.said();
-            assert!(!said.contains("bad config file"), "{said}");
+            assert!(!said.contains("bad config file"), "Debian packages kamailio-{{json,redis,utils}}-modules: {said}");
             said.contains("usherd: greeted as").then_some(())
         });
         self.kamailio = Some(kamailio);
