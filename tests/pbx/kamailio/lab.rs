@@ -2,13 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 
 use serde_json::Value;
 
@@ -28,7 +27,8 @@ fn recipe() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx/kamailio")
 }
 
-/// A program in a process group of its own; dropping it kills the group.
+/// A program; dropping it kills it and its children. All stay in the process group of the test, so that whoever ends
+/// the test ends them too.
 pub(super) struct Program {
     child: Child,
     said: Arc<Mutex<String>>,
@@ -36,7 +36,7 @@ pub(super) struct Program {
 
 impl Program {
     fn start(command: &mut Command, package: &str) -> Self {
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let name = command.get_program().to_string_lossy().into_owned();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} (Debian package {package}): {error}"));
         let said = Arc::new(Mutex::new(String::new()));
@@ -57,8 +57,17 @@ impl Program {
 
     /// `kill -9` of all its processes.
     pub(super) fn kill(&mut self) {
-        // A group that ended already cannot be signalled.
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            // Its number may be somebody else's by now.
+            return;
+        }
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let _ = self.child.kill();
+        for child in children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)) {
+            // One that ended by itself cannot be signalled.
+            let _ = kill_process(child, Signal::KILL);
+        }
         let _ = self.child.wait();
     }
 }
