@@ -1,8 +1,10 @@
 //! Calls by many users at once: who gets a seat, and that every seat comes back.
 
+use std::time::Duration;
+
 use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, free_port, users};
 use super::sip::Phone;
-use crate::process::wait_for;
+use crate::process::{pause, wait_for};
 
 #[test]
 fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
@@ -41,6 +43,26 @@ fn hundreds_of_calls_leave_the_books_balanced() {
     assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), up as f64);
     assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), up as f64);
     assert_eq!(lab.statistic("usherd_unanswered"), 0);
+}
+
+#[test]
+fn inventories_amid_calls_take_and_give_no_seat() {
+    let lab = Lab::new(50);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let mut callers = Sipp::caller(&lab, "caller", PHONES, &users(120), &["-r", "15", "-d", "6000"]);
+    while !callers.has_ended() {
+        // Due again, every second: a call that is being asked for must not be adopted, nor an old one be ended.
+        lab.kamcmd(["pv.shvSet", "usherd_report", "int", "1"]);
+        pause(Duration::from_millis(100));
+    }
+    let (up, refused) = callers.done().up_and_refused();
+    assert!(up >= 50 && refused > 0 && up + refused == 120, "{up} up, {refused} refused: the quota must matter");
+    lab.until_held(0);
+    let inventories = lab.metric("usherd_http_requests_total", "route=\"inventory\"");
+    assert!(inventories >= 8.0, "{inventories} inventories");
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), up as f64);
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"inventory\""), 0.0);
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.over\""), 0.0);
 }
 
 #[test]

@@ -270,6 +270,10 @@ impl Sipp {
         Sipp { program: Program::start(&mut command, "sip-tester"), folder, scenario: scenario.to_owned() }
     }
 
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.program.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end: every call went as the scenario says.
     pub(super) fn done(mut self) -> Counts {
         let status = wait_for("the calls to end", || self.program.child.try_wait().unwrap());
