@@ -12,6 +12,7 @@ mod node;
 #[path = "../crash/process.rs"]
 mod process;
 mod recipes;
+mod kamailio;
 
 use process::Site;
 

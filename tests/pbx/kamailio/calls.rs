@@ -1,0 +1,114 @@
+//! Calls by many users at once: who gets a seat, and that every seat comes back.
+
+use std::time::Duration;
+
+use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, free_port, users};
+use super::sip::Phone;
+use crate::process::{pause, wait_for};
+
+#[test]
+fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
+    fifty_users_at_once(&Lab::over(Transport::Http, 30));
+}
+
+#[test]
+fn of_fifty_users_at_once_thirty_get_the_thirty_seats_over_redis() {
+    fifty_users_at_once(&Lab::over(Transport::Redis, 30));
+}
+
+fn fifty_users_at_once(lab: &Lab) {
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller(lab, "caller", PHONES, &users(50), &["-r", "1000", "-d", "3000"]);
+    lab.until_held(30);
+    let counts = callers.done();
+    assert_eq!(counts.up_and_refused(), (30, 20), "{counts:?}");
+    lab.until_held(0);
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), 30.0);
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"deny.full\""), 20.0);
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), 30.0, "each by its node, none by a timer");
+    assert_eq!((lab.statistic("usherd_allowed"), lab.statistic("usherd_denied")), (30, 20));
+}
+
+#[test]
+fn hundreds_of_calls_leave_the_books_balanced() {
+    let lab = Lab::new(50);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(400), &["-r", "80", "-d", "1000"]);
+    let (up, refused) = callers.done().up_and_refused();
+    assert_eq!(up + refused, 400);
+    assert!(up >= 200 && refused > 0, "{up} up, {refused} refused: the quota must matter");
+    lab.until_held(0);
+    let tenant = lab.usherd().client().get("/v1/tenants/acme").json();
+    assert_eq!((tenant["peak"].as_u64(), tenant["sessions"].as_u64()), (Some(50), Some(0)), "{tenant}");
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), up as f64);
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), up as f64);
+    assert_eq!(lab.statistic("usherd_unanswered"), 0);
+}
+
+#[test]
+fn inventories_amid_calls_take_and_give_no_seat() {
+    let lab = Lab::new(50);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let mut callers = Sipp::caller(&lab, "caller", PHONES, &users(120), &["-r", "15", "-d", "6000"]);
+    while !callers.has_ended() {
+        // Due again, every second: a call that is being asked for must not be adopted, nor an old one be ended.
+        lab.kamcmd(["pv.shvSet", "usherd_report", "int", "1"]);
+        pause(Duration::from_millis(100));
+    }
+    let (up, refused) = callers.done().up_and_refused();
+    assert!(up >= 50 && refused > 0 && up + refused == 120, "{up} up, {refused} refused: the quota must matter");
+    lab.until_held(0);
+    let inventories = lab.metric("usherd_http_requests_total", "route=\"inventory\"");
+    assert!(inventories >= 8.0, "{inventories} inventories");
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), up as f64);
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"inventory\""), 0.0);
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.over\""), 0.0);
+}
+
+#[test]
+fn five_calls_of_one_user_hold_one_seat() {
+    let lab = Lab::new(1);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let five = "anna;0301234567;\n".repeat(5);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &five, &["-r", "50", "-d", "2000"]);
+    wait_for("five calls", || (lab.sessions().len() == 5).then_some(()));
+    assert_eq!(lab.held(), 1);
+    assert_eq!(callers.done().up_and_refused(), (5, 0));
+    lab.until_held(0);
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.held\""), 4.0);
+}
+
+#[test]
+fn without_a_seat_only_inbound_and_emergency_calls_go_through() {
+    let lab = Lab::new(0);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _phones = Sipp::callee("callee", PHONES, lab.phones_port);
+    let own = Sipp::caller(&lab, "caller", PHONES, &users(10), &["-r", "100", "-d", "500"]);
+    let inbound = Sipp::caller(&lab, "caller", TRUNK, &"outside;200;\n".repeat(10), &["-r", "100", "-d", "500"]);
+    // As dialled, with the outside line in front, and with the plus that some phones put before every number.
+    let emergency = "anna;112;\nben;0112;\ncara;+112;\ndora;110;";
+    let emergency = Sipp::caller(&lab, "caller", PHONES, emergency, &["-r", "100", "-d", "500"]);
+    assert_eq!(own.done().up_and_refused(), (0, 10));
+    assert_eq!(inbound.done().up_and_refused(), (10, 0));
+    assert_eq!(emergency.done().up_and_refused(), (4, 0));
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow"), 0.0, "inbound and emergency are not asked for");
+    assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
+}
+
+#[test]
+fn an_emergency_number_is_known_however_it_is_written() {
+    let lab = Lab::new(0);
+    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    for (number, written) in ["110", "0110", "+112", "112;phone-context=acme.example", "1-1-2"].into_iter().enumerate()
+    {
+        let call_id = format!("emergency{number}");
+        anna.invite("anna", written, &call_id, "");
+        trunk.receive("INVITE ", Some(&call_id));
+    }
+    for (number, written) in ["1120", "9112", "01121", "11"].into_iter().enumerate() {
+        let call_id = format!("other{number}");
+        anna.invite("anna", written, &call_id, "");
+        anna.receive(" 403 ", Some(&call_id));
+    }
+}

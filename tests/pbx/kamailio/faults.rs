@@ -1,0 +1,106 @@
+//! usherd hangs, is gone, or comes back; Kamailio is killed: calls go on, and the books are right afterwards.
+
+use std::ops::Range;
+
+use rustix::process::Signal;
+
+use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, users};
+
+/// Longest that a call may wait for a usherd that is gone.
+const GONE_MS_MAX: f64 = 600.0;
+
+#[test]
+fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards() {
+    // The time-out of http_client, which knows whole seconds only, and two busy cores.
+    while_it_hangs(&Lab::over(Transport::Http, 5), 900.0..2_000.0);
+}
+
+#[test]
+fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards_over_redis() {
+    while_it_hangs(&Lab::over(Transport::Redis, 5), 200.0..2_000.0);
+}
+
+fn while_it_hangs(lab: &Lab, longest_ms: Range<f64>) {
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    lab.usherd().pause();
+    let callers = Sipp::caller(lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "10000"]);
+    callers.until_answered(40);
+    lab.usherd().signal(Signal::CONT);
+    lab.until_held(40);
+    let longest = callers.longest_ms();
+    assert_eq!(callers.done().up_and_refused(), (40, 0));
+    assert!(longest_ms.contains(&longest), "{longest} ms");
+    lab.until_held(0);
+    assert_eq!(lab.sessions().len(), 0);
+}
+
+#[test]
+fn every_call_goes_out_while_usherd_is_gone_and_is_booked_afterwards() {
+    while_it_is_gone(Lab::over(Transport::Http, 5));
+}
+
+#[test]
+fn every_call_goes_out_while_usherd_is_gone_and_is_booked_afterwards_over_redis() {
+    while_it_is_gone(Lab::over(Transport::Redis, 5));
+}
+
+fn while_it_is_gone(mut lab: Lab) {
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    lab.usherd.take().unwrap().kill();
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "10000"]);
+    callers.until_answered(40);
+    // It comes back without its books, so that Kamailio must tell it everything.
+    std::fs::remove_dir_all(lab.site.path("state")).unwrap();
+    lab.usherd = Some(lab.site.start());
+    lab.until_held(40);
+    let longest = callers.longest_ms();
+    assert_eq!(callers.done().up_and_refused(), (40, 0));
+    assert!(longest < GONE_MS_MAX, "{longest} ms");
+    lab.until_held(0);
+    assert_eq!(lab.statistic("usherd_unanswered"), 40);
+}
+
+#[test]
+fn inbound_and_emergency_calls_do_not_wait_for_a_usherd_that_hangs() {
+    let lab = Lab::new(0);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _phones = Sipp::callee("callee", PHONES, lab.phones_port);
+    lab.usherd().pause();
+    let inbound = Sipp::caller(&lab, "caller", TRUNK, &"outside;200;\n".repeat(20), &["-r", "100", "-d", "500"]);
+    let emergency = Sipp::caller(&lab, "caller", PHONES, &"anna;112;\n".repeat(20), &["-r", "100", "-d", "500"]);
+    for calls in [inbound, emergency] {
+        calls.until_answered(20);
+        assert!(calls.longest_ms() < GONE_MS_MAX, "{} ms", calls.longest_ms());
+        assert_eq!(calls.done().up_and_refused(), (20, 0));
+    }
+    assert_eq!(lab.statistic("usherd_unanswered"), 0, "nobody was asked");
+}
+
+#[test]
+fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
+    let mut lab = Lab::new(30);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(20), &["-r", "100", "-d", "60000"]);
+    lab.until_held(20);
+    lab.kamailio.take().unwrap().kill();
+    drop(callers);
+    assert_eq!(lab.held(), 20, "nobody released them");
+    lab.start_kamailio();
+    lab.until_held(0);
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"epoch\""), 20.0);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(30), &["-r", "100", "-d", "500"]);
+    assert_eq!(callers.done().up_and_refused(), (30, 0));
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_kamailio_from_asking() {
+    for transport in [Transport::Http, Transport::Redis] {
+        let mut lab = Lab::idle_over(transport, 1);
+        let later = r#"{"epoch":2000000000}"#;
+        assert_eq!(lab.usherd().client().post("/v1/nodes/pbx1/hello", later).status, 200);
+        lab.start_kamailio();
+        let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+        let callers = Sipp::caller(&lab, "caller", PHONES, &users(2), &["-d", "1000"]);
+        assert_eq!(callers.done().up_and_refused(), (1, 1), "{transport:?}");
+    }
+}

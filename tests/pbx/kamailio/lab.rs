@@ -1,0 +1,334 @@
+//! One Kamailio with the shipped files, the daemon it asks, phones and a trunk; each test its own, on free ports.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+
+use serde_json::Value;
+
+use crate::process::{Site, Usherd, wait_for};
+
+/// Where the phones are, and where the trunk is: Kamailio tells inbound calls by the address.
+pub(super) const PHONES: &str = "127.0.0.1";
+pub(super) const TRUNK: &str = "127.0.0.2";
+
+/// A UDP port that is free on this address.
+pub(super) fn free_port(ip: &str) -> u16 {
+    UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// The folder that is shipped.
+fn recipe() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx/kamailio")
+}
+
+/// A program; dropping it kills it and its children. All stay in the process group of the test, so that whoever ends
+/// the test ends them too.
+pub(super) struct Program {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Program {
+    fn start(command: &mut Command, package: &str) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} (Debian package {package}): {error}"));
+        let said = Arc::new(Mutex::new(String::new()));
+        let (errors, into) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&said));
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                let mut said = into.lock();
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        Program { child, said }
+    }
+
+    pub(super) fn said(&self) -> String {
+        self.said.lock().clone()
+    }
+
+    /// `kill -9` of all its processes.
+    pub(super) fn kill(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            // Its number may be somebody else's by now.
+            return;
+        }
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        let _ = self.child.kill();
+        for child in children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)) {
+            // One that ended by itself cannot be signalled.
+            let _ = kill_process(child, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// How the recipe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Http,
+    Redis,
+}
+
+/// Everything a scenario needs.
+pub(super) struct Lab {
+    pub(super) site: Site,
+    pub(super) usherd: Option<Usherd>,
+    pub(super) kamailio: Option<Program>,
+    pub(super) kamailio_port: u16,
+    pub(super) phones_port: u16,
+    pub(super) trunk_port: u16,
+    url: String,
+    resp_port: u16,
+    transport: Transport,
+    extra: Vec<String>,
+}
+
+impl Lab {
+    /// With this many seats.
+    pub(super) fn new(seats: u32) -> Self {
+        Self::with(seats, &[])
+    }
+
+    /// With further definitions for Kamailio (`NAME` or `NAME=value`).
+    pub(super) fn with(seats: u32, extra: &[&str]) -> Self {
+        let mut lab = Self::idle(seats, extra);
+        lab.start_kamailio();
+        lab
+    }
+
+    /// With the recipe for this transport.
+    pub(super) fn over(transport: Transport, seats: u32) -> Self {
+        let mut lab = Self::idle_over(transport, seats);
+        lab.start_kamailio();
+        lab
+    }
+
+    pub(super) fn idle_over(transport: Transport, seats: u32) -> Self {
+        Lab { transport, ..Self::idle(seats, &[]) }
+    }
+
+    /// Without a Kamailio yet.
+    pub(super) fn idle(seats: u32, extra: &[&str]) -> Self {
+        let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
+        // Its ports stay, also when it starts again.
+        let [port, resp_port] = [(); 2].map(|()| TcpListener::bind((PHONES, 0)).unwrap().local_addr().unwrap().port());
+        let resp = format!("[[listener]]\nlisten = \"{PHONES}:{resp_port}\"\nprotocol = \"resp\"\n");
+        let site = Site::new(&resp, &[("acme", &tenant)]);
+        let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
+        std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &format!("{PHONES}:{port}"))).unwrap();
+        let usherd = site.start();
+        Lab {
+            url: format!("http://{}", usherd.address()),
+            site,
+            usherd: Some(usherd),
+            kamailio: None,
+            kamailio_port: free_port(PHONES),
+            phones_port: free_port(PHONES),
+            trunk_port: free_port(TRUNK),
+            resp_port,
+            transport: Transport::Http,
+            extra: extra.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    /// Starts the shipped kamailio.cfg, and waits until it has said hello.
+    pub(super) fn start_kamailio(&mut self) {
+        let url = self.url.clone();
+        self.start_kamailio_asking(&url);
+    }
+
+    /// The same, with somebody else in the place of usherd.
+    pub(super) fn start_kamailio_asking(&mut self, url: &str) {
+        let mut command = Command::new("kamailio");
+        command.arg("-f").arg(recipe().join("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);
+        command.arg("-Y").arg(self.site.folder.path());
+        command.arg("-l").arg(format!("udp:{PHONES}:{}", self.kamailio_port));
+        if self.transport == Transport::Redis {
+            command.args(["-A", "USHERD_REDIS"]);
+            command.arg(format!("--substdef=!USHERD_RESP!addr={PHONES};port={}!g", self.resp_port));
+        }
+        let mut define = |text: String| {
+            command.args(["-A", &text]);
+        };
+        define(format!("USHERD_URL=\"{url}\""));
+        define(format!("PHONES=\"{PHONES}:{}\"", self.phones_port));
+        define(format!("TRUNK=\"{TRUNK}:{}\"", self.trunk_port));
+        self.extra.iter().cloned().for_each(define);
+        let kamailio = Program::start(&mut command, "kamailio");
+        wait_for("Kamailio to greet usherd", || {
+            let said = kamailio.said();
+            assert!(!said.contains("bad config file"), "Debian packages kamailio-{{json,redis,utils}}-modules: {said}");
+            said.contains("usherd: greeted as").then_some(())
+        });
+        self.kamailio = Some(kamailio);
+    }
+
+    pub(super) fn usherd(&self) -> &Usherd {
+        self.usherd.as_ref().unwrap()
+    }
+
+    /// How many seats are held now.
+    pub(super) fn held(&self) -> u64 {
+        self.usherd().client().get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
+    }
+
+    /// The live sessions of the tenant.
+    pub(super) fn sessions(&self) -> Vec<Value> {
+        self.usherd().client().list("/v1/tenants/acme/sessions", "sessions")
+    }
+
+    pub(super) fn until_held(&self, seats: u64) {
+        wait_for(&format!("{seats} seats to be held"), || (self.held() == seats).then_some(()));
+    }
+
+    /// A figure of `/metrics`, summed over all its labels that contain this text.
+    pub(super) fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = self.usherd().client().get("/metrics").body;
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// A figure of Kamailio itself.
+    pub(super) fn statistic(&self, name: &str) -> u64 {
+        let text = self.kamcmd(["stats.get_statistics", name]);
+        text.rsplit(' ').next().unwrap().trim().parse().unwrap_or_else(|_| panic!("{name}: {text}"))
+    }
+
+    /// What Kamailio answers to a command.
+    pub(super) fn kamcmd<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
+        let socket = format!("unix:{}", self.site.path("kamailio_ctl").display());
+        let out = Command::new("kamcmd").args(["-s", &socket]).args(command).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    }
+}
+
+/// One call each by this many users to an outside number.
+pub(super) fn users(count: u32) -> String {
+    (0..count).map(|user| format!("user{user};0301234567;\n")).collect()
+}
+
+/// A SIPp that plays a scenario of tests/pbx/sipp.
+pub(super) struct Sipp {
+    program: Program,
+    folder: tempfile::TempDir,
+    scenario: String,
+}
+
+impl Sipp {
+    /// Listens here and waits for calls. A message that was repeated on a busy machine does not end one.
+    pub(super) fn callee(scenario: &str, ip: &str, port: u16) -> Self {
+        Self::start(scenario, ip, port, &["-default_behaviors", "-abortunexp"], "")
+    }
+
+    /// Calls through the proxy of the lab; one line of the table per call: user;number.
+    pub(super) fn caller(lab: &Lab, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
+        let proxy = format!("{PHONES}:{}", lab.kamailio_port);
+        let calls = table.lines().count().to_string();
+        let mut arguments = vec![proxy.as_str(), "-inf", "calls.csv", "-m", &calls];
+        arguments.extend(more);
+        Self::start(scenario, ip, free_port(ip), &arguments, table)
+    }
+
+    fn start(scenario: &str, ip: &str, port: u16, more: &[&str], table: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("calls.csv"), format!("SEQUENTIAL\n{table}\n")).unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/pbx/sipp/{scenario}.xml"));
+        let mut command = Command::new("sipp");
+        command.current_dir(folder.path()).arg("-sf").arg(file);
+        command
+            .args([
+                "-i",
+                ip,
+                "-p",
+                &port.to_string(),
+                "-nostdin",
+                "-trace_counts",
+                "-trace_err",
+                "-fd",
+                "1",
+                "-trace_rtt",
+                "-rtt_freq",
+                "1",
+            ])
+            .args(more);
+        Sipp { program: Program::start(&mut command, "sip-tester"), folder, scenario: scenario.to_owned() }
+    }
+
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.program.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end: every call went as the scenario says.
+    pub(super) fn done(mut self) -> Counts {
+        let status = wait_for("the calls to end", || self.program.child.try_wait().unwrap());
+        let counts = self.counts();
+        assert!(status.success(), "{}: {status}\n{counts:?}\n{}", self.scenario, self.errors());
+        counts
+    }
+
+    /// Waits until so many calls were answered.
+    pub(super) fn until_answered(&self, calls: usize) {
+        wait_for(&format!("{calls} calls to be answered"), || (self.answer_times_ms().len() >= calls).then_some(()));
+    }
+
+    /// The longest time from an INVITE to its 200, milliseconds.
+    pub(super) fn longest_ms(&self) -> f64 {
+        self.answer_times_ms().into_iter().fold(0.0, f64::max)
+    }
+
+    fn answer_times_ms(&self) -> Vec<f64> {
+        let text = self.file("_rtt.csv").unwrap_or_default();
+        text.lines().skip(1).filter_map(|line| line.split(';').nth(1)?.trim().parse().ok()).collect()
+    }
+
+    fn file(&self, ending: &str) -> Option<String> {
+        let mut entries = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let file = entries.find(|path| path.to_string_lossy().ends_with(ending))?;
+        Some(String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned())
+    }
+
+    fn errors(&self) -> String {
+        self.file("_errors.log").unwrap_or_default().chars().take(3_000).collect()
+    }
+
+    fn counts(&self) -> Counts {
+        let text = self.file("_counts.csv").unwrap_or_default();
+        let mut lines = text.lines();
+        let names = lines.next().unwrap_or_default().split(';').map(str::to_owned);
+        let values = lines.next_back().unwrap_or_default().split(';').map(|value| value.parse().unwrap_or(0));
+        Counts(names.zip(values).collect())
+    }
+}
+
+/// How often each message of a scenario was sent or received.
+#[derive(Debug)]
+pub(super) struct Counts(Vec<(String, u64)>);
+
+impl Counts {
+    /// Calls that were answered, and calls that were refused for want of a seat.
+    pub(super) fn up_and_refused(&self) -> (u64, u64) {
+        (self.of("_200_Recv"), self.of("_403_Recv"))
+    }
+
+    /// Received or sent: `_403_Recv`, `_BYE_Sent`; the first of that name.
+    pub(super) fn of(&self, what: &str) -> u64 {
+        let found = self.0.iter().find(|(name, _)| name.ends_with(what));
+        found.unwrap_or_else(|| panic!("no {what} in {self:?}")).1
+    }
+}
