@@ -299,7 +299,7 @@ pub(super) fn no_decision(status: u16, body: &[u8]) -> NoDecision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Direction, Kind};
+    use crate::engine::Direction;
 
     const SENDER: Sender<'_> = Sender { node: "n1", epoch: 7 };
 
