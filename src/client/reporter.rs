@@ -26,13 +26,10 @@ enum Sent {
 
 /// Sends reports until the task is ended.
 pub(super) async fn run(shared: &Shared) {
-    let mut link = shared.link.subscribe();
     let mut most = shared.options.limits.batch_ops_max as usize;
     let mut fresh = false;
     loop {
-        if link.wait_for(|link| *link == Link::Greeted).await.is_err() {
-            return;
-        }
+        shared.until_link(|link| link == Link::Greeted).await;
         let messages = shared.ledger.lock().take(most);
         if messages.is_empty() {
             // What was waiting may have ended by itself.

@@ -1,7 +1,7 @@
 //! What the questions, the node's own messages and the reports of one client share.
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::breaker::{Breaker, Turn};
 use super::exchange::{Exchange, Replied};
@@ -30,7 +30,9 @@ pub(super) struct Shared {
     pub exchange: Exchange,
     pub ledger: Mutex<Ledger>,
     pub breaker: Mutex<Breaker>,
-    pub link: watch::Sender<Link>,
+    link: Mutex<Link>,
+    /// Wakes who waits for another link, in the order in which they came.
+    linked: Notify,
     /// Wakes who speaks for the node: something may be wrong with the daemon.
     pub suspect: Notify,
     /// Wakes who sends reports.
@@ -47,7 +49,8 @@ impl Shared {
             exchange,
             ledger: Mutex::new(Ledger::new(limits.sessions_max, limits.in_flight_max, limits.reports_max)),
             breaker: Mutex::new(Breaker::new(limits.misses_max)),
-            link: watch::Sender::new(Link::Greeting),
+            link: Mutex::new(Link::Greeting),
+            linked: Notify::new(),
             suspect: Notify::new(),
             reports: Notify::new(),
             settled: Notify::new(),
@@ -60,18 +63,29 @@ impl Shared {
     }
 
     pub(super) fn link(&self) -> Link {
-        *self.link.borrow()
+        *self.link.lock()
     }
 
     /// How they stand from now on; after goodbye nothing changes that.
     pub(super) fn set_link(&self, link: Link) {
-        self.link.send_if_modified(|now| {
-            let changes = *now != Link::Closed && *now != link;
-            if changes {
-                *now = link;
+        let mut now = self.link.lock();
+        if *now != Link::Closed {
+            *now = link;
+            drop(now);
+            self.linked.notify_waiters();
+        }
+    }
+
+    /// Waits until they stand like this.
+    pub(super) async fn until_link(&self, wanted: impl Fn(Link) -> bool) -> Link {
+        loop {
+            let linked = self.linked.notified();
+            let link = self.link();
+            if wanted(link) {
+                return link;
             }
-            changes
-        });
+            linked.await;
+        }
     }
 
     /// Passes on what the ledger said of a report: there is one, there is none, or there was no room for it.

@@ -90,7 +90,7 @@ impl World<'_> {
             Fault::Hold(node) => self.sim.hold(NODES[node], DAEMON),
             Fault::Loss => NODES.iter().for_each(|node| self.sim.set_link_fail_rate(*node, DAEMON, 0.02)),
             Fault::Slow => self.sim.set_max_message_latency(Duration::from_millis(80)),
-            Fault::Hang => drop(self.site.hung.send_replace(true)),
+            Fault::Hang => self.site.hang(true),
             Fault::Kill => {
                 self.site.forget();
                 self.sim.crash(DAEMON);
@@ -110,7 +110,7 @@ impl World<'_> {
                 }
             }
             Fault::Slow => self.sim.set_max_message_latency(Duration::from_millis(4)),
-            Fault::Hang => drop(self.site.hung.send_replace(false)),
+            Fault::Hang => self.site.hang(false),
             Fault::Kill => self.sim.bounce(DAEMON),
             Fault::RestartNode(_) => {}
         }
