@@ -189,7 +189,7 @@ fn what_was_granted_stays_until_it_is_given_back() {
     calm(number("SEED").unwrap_or_else(a_seed));
 }
 
-/// `cargo nextest run --test turmoil --features canary-client-inventory`
+/// `cargo nextest run --test turmoil --features canary-client-inventory is_caught`
 #[cfg(feature = "canary-client-inventory")]
 #[test]
 #[should_panic(expected = "was granted and is lost")]
@@ -201,7 +201,6 @@ fn a_seed() -> u64 {
     monotonic_ns() / 1_000_000 % 1_000_000_000
 }
 
-#[cfg(not(feature = "canary-client-inventory"))]
 #[test]
 fn whatever_the_network_does_calls_flow_and_the_daemon_learns_the_truth() {
     let calls = number("USHERD_TURMOIL_CALLS").unwrap_or(CALLS);
