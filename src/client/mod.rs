@@ -1,1 +1,329 @@
 //! The client of a PBX node: asks in time, allows where nobody answers, and reports it later.
+//!
+//! # The model
+//! A node asks before something starts that may need a seat ([`Client::acquire`]), acts on the [`Verdict`], and says
+//! when it ended ([`Client::release`]). The client does the rest of the contract: it says hello, keeps the node's
+//! lease by heartbeats, numbers every message, remembers what lives on the node, and tells the daemon all of it now
+//! and then, so that both agree again whatever was lost in between.
+//!
+//! **Telephony first.** Inbound calls, legs that deliver them, and emergency calls are allowed here, at the first
+//! poll, without a look at the network; the daemon hears of them afterwards. Everything else waits for the daemon,
+//! at most [`Options::deadline`] (50 ms): half of it for a try on a kept connection, the other half for a second one
+//! with the same numbers on a new connection. Then [`OnUnreachable`] decides, which allows unless told otherwise.
+//! A question that is not well formed is allowed too, and says what was wrong with it: a defect of the node's own
+//! never stops a call (C20).
+//!
+//! **Afterwards the daemon learns the truth.** What was allowed without it is remembered as unconfirmed and reported
+//! with `existing`, which the daemon adopts, above the quota if need be (G7). What was asked and not answered may be
+//! booked yet, so its release is sent in any case. Releases and reports wait in a queue and are sent in batches until
+//! each is acknowledged; sending one twice changes nothing, because of its number (G5). An inventory, at connect and
+//! every `inventory_s`, puts right what is left: what is missing in it has ended (G9), except pairings, which only a
+//! release ends (B2).
+//!
+//! **A daemon that hangs** does not cost every call its deadline: after [`Limits::misses_max`] questions in a row
+//! without an answer, or two heartbeats, no call waits any more ([`Unreachable::Paused`]) until a heartbeat is
+//! answered; then one call at a time tries, and an answer to it, or to the inventory that follows, ends the pause.
+//!
+//! **Limits** have an answer each ([`Limits`]): beyond them a call is allowed, and counted why.
+//!
+//! **What dies with the process** is the ledger. A node that starts anew says hello with a higher epoch: its calls
+//! are dropped, its clients keep their seats for the grace time, its pairings stay (G8). It then adopts what still
+//! runs ([`Client::adopt`]), and releases once more the pairings that ended around its death.
+//!
+//! Counting and logging is the caller's, through [`Hooks`].
+//!
+//! # Example
+//! ```
+//! use std::time::Duration;
+//! use usherd::client::{Ask, Client, Ended, Options, Source};
+//! use usherd::engine::{Direction, Kind};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # std::fs::create_dir(folder.path().join("tenants.d"))?;
+//! # std::fs::write(folder.path().join("tenants.d/acme.toml"), "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")?;
+//! # std::fs::write(folder.path().join("usherd.toml"), "[server]\nlisten = \"127.0.0.1:0\"\n")?;
+//! # let daemon = usherd::daemon::Daemon::start(usherd::daemon::Options {
+//! #     config: folder.path().join("usherd.toml"),
+//! #     clock: std::sync::Arc::new(usherd::daemon::clock::SystemClock::start()),
+//! #     passed: Vec::new(),
+//! #     as_process: false,
+//! # })?;
+//! # assert!(daemon.wait_ready(Duration::from_secs(30)));
+//! # let address = format!("http://{}", daemon.address().ok_or("it listens")?);
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! // `address` is where the daemon listens: "http://127.0.0.1:7788", or "unix:/run/usherd/usherd.sock".
+//! let client = Client::start(Options::starting_now(address.parse()?, "pbx-berlin-1"), ())?;
+//! # assert!(client.connected(Duration::from_secs(30)).await);
+//!
+//! // Anna dials; her phone is on a desk. Ids are unique: node, boot, number of the call.
+//! let call = Ask::call("acme", "anna", "pbx-berlin-1/7/1001", Direction::Outbound);
+//! let verdict = client.acquire(&Ask { to: Some("030 7654321".into()), ..call }).await;
+//! assert!(verdict.allow);
+//!
+//! // Bob opens his client; there is one seat, and it is Anna's.
+//! let refused = client.acquire(&Ask::new("acme", "bob", "pbx-berlin-1/7/bob", Kind::Desktop)).await;
+//! # assert_eq!(refused.source, Source::Daemon);
+//! if !refused.allow {
+//!     println!("{} (again in {:?} s)", refused.message(), refused.retry_after_s());
+//! }
+//! # assert!(!refused.allow);
+//!
+//! // Customers always get through, and so does help.
+//! let inbound = Ask { subject: None, ..Ask::call("acme", "", "pbx-berlin-1/7/1002", Direction::Inbound) };
+//! assert_eq!(client.acquire(&inbound).await.source, Source::Inbound);
+//! let help = Ask { session: None, to: Some("112".into()), ..Ask::call("acme", "bob", "", Direction::Outbound) };
+//! assert_eq!(client.acquire(&help).await.source, Source::Emergency);
+//!
+//! // Everybody hangs up, and the PBX is shut down.
+//! client.release("acme", "pbx-berlin-1/7/1001", Ended::Over);
+//! client.release("acme", "pbx-berlin-1/7/1002", Ended::Over);
+//! assert!(client.goodbye(Duration::from_secs(5)).await);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })
+//! # }
+//! ```
+
+mod ask;
+mod asking;
+mod breaker;
+mod connector;
+mod epoch;
+mod exchange;
+mod hooks;
+mod keeper;
+mod ledger;
+mod options;
+mod reporter;
+mod shared;
+mod verdict;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub use ask::{Ask, Ended};
+pub use connector::Connector;
+pub use epoch::wall_clock_epoch;
+pub use hooks::{Event, Hooks, VerdictSeen};
+pub use ledger::Remembered;
+pub use options::{Address, AddressFault, Limits, OnUnreachable, Options};
+pub use verdict::{Answer, Source, Unreachable, Verdict};
+
+use connector::{Dial, Sockets};
+use exchange::Exchange;
+use shared::{Link, Shared};
+
+use crate::engine::{Fault, Name};
+
+/// Why a client could not be started.
+#[derive(Debug)]
+pub enum StartFault {
+    /// Options that cannot be.
+    Options(Vec<Fault>),
+    /// The certificates to trust cannot be used; how it failed.
+    Tls(String),
+}
+
+impl fmt::Display for StartFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartFault::Options(faults) => {
+                let faults: Vec<String> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.what)).collect();
+                f.write_str(&faults.join("; "))
+            }
+            StartFault::Tls(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StartFault {}
+
+/// How a client is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The daemon answered hello, and every heartbeat since.
+    pub connected: bool,
+    /// No call waits for the daemon: it left several without an answer.
+    pub paused: bool,
+    /// Sessions remembered.
+    pub sessions: usize,
+    /// Of these, allowed here and still to be adopted.
+    pub unconfirmed: usize,
+    /// Releases and reports that wait to be sent.
+    pub reports: usize,
+    /// Questions that wait for an answer.
+    pub in_flight: usize,
+}
+
+/// The client of one node. Cheap to clone; when the last clone is dropped its background work ends, and the
+/// daemon takes the node for lost once its lease is over (G6): call [`Client::goodbye`] before.
+#[derive(Clone)]
+pub struct Client {
+    running: Arc<Running>,
+}
+
+/// What goes on in the background, until this is dropped.
+struct Running {
+    shared: Arc<Shared>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Client {
+    /// Starts a client; hello, heartbeats, inventories and reports run in the background from now on. Needs a
+    /// tokio runtime with time and I/O.
+    ///
+    /// # Errors
+    /// [`StartFault`]. That the daemon cannot be reached is none: calls are allowed, and it is tried again.
+    pub fn start(options: Options, hooks: impl Hooks) -> Result<Self, StartFault> {
+        let sockets = Sockets::new(&options).map_err(StartFault::Tls)?;
+        Self::start_over(options, sockets, hooks)
+    }
+
+    /// The same, over connections of the caller's.
+    ///
+    /// # Errors
+    /// [`StartFault::Options`].
+    pub fn start_over(options: Options, connector: impl Connector, hooks: impl Hooks) -> Result<Self, StartFault> {
+        options.check().map_err(StartFault::Options)?;
+        let dial: Arc<dyn Dial> = Arc::new(connector);
+        let (host, token) = (options.address.authority(), options.token.as_deref());
+        let exchange = Exchange::new(dial, &host, token, options.limits.in_flight_max);
+        let shared = Arc::new(Shared::new(options, exchange, Box::new(hooks)));
+        let (speaking, reporting) = (Arc::clone(&shared), Arc::clone(&shared));
+        let tasks = [
+            tokio::spawn(async move { keeper::run(&speaking).await }),
+            tokio::spawn(async move { reporter::run(&reporting).await }),
+        ];
+        Ok(Client { running: Arc::new(Running { shared, tasks }) })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.running.shared
+    }
+
+    /// May this happen? Answers within [`Options::deadline`], always.
+    ///
+    /// Inbound and emergency calls are allowed at the first poll: nothing is waited for. What is allowed with
+    /// a session id is remembered until [`Client::release`]. Dropping the future before it is ready gives the
+    /// session back.
+    pub async fn acquire(&self, ask: &Ask) -> Verdict {
+        self.shared().acquire(ask).await
+    }
+
+    /// The verdict of this node alone, where it needs nobody: inbound and emergency calls, malformed
+    /// questions. `None`: [`Client::acquire`] would ask. What is allowed is remembered and reported, as there.
+    pub fn decide_alone(&self, ask: &Ask) -> Option<Verdict> {
+        self.shared().decide_alone(ask)
+    }
+
+    /// Remembers what runs already and has it adopted in the background (G7): never waits, never refused.
+    ///
+    /// # Errors
+    /// Every fault of a question that is not well formed; nothing is remembered.
+    pub fn adopt(&self, ask: &Ask) -> Result<(), Vec<Fault>> {
+        ask.check()?;
+        self.shared().note(&Ask { existing: true, ..ask.clone() });
+        Ok(())
+    }
+
+    /// This ended. Never waits and never fails: it is sent in the background until the daemon acknowledges it.
+    pub fn release(&self, tenant: &str, session: &str, ended: Ended) {
+        let told = self.shared().ledger.lock().release((tenant.into(), session.into()), ended);
+        self.shared().tell(told);
+    }
+
+    /// Everything that is remembered, in no order.
+    pub fn sessions(&self) -> Vec<Remembered> {
+        self.shared().ledger.lock().sessions().collect()
+    }
+
+    /// How it is doing. Looks at every session that is remembered.
+    pub fn status(&self) -> Status {
+        let shared = self.shared();
+        let paused = shared.breaker.lock().is_open();
+        let ledger = shared.ledger.lock();
+        Status {
+            connected: shared.link() == Link::Greeted,
+            paused,
+            sessions: ledger.sessions().count(),
+            unconfirmed: ledger.sessions().filter(|session| !session.confirmed).count(),
+            reports: ledger.reports(),
+            in_flight: ledger.asking(),
+        }
+    }
+
+    /// The node's name.
+    pub fn node(&self) -> &Name {
+        &self.shared().options.node
+    }
+
+    /// Waits until the daemon knows this node; `false` where that took longer than `patience`. Nothing needs
+    /// to wait for this: questions wait by themselves, within their deadline.
+    pub async fn connected(&self, patience: Duration) -> bool {
+        timeout(patience, self.shared().until_link(|link| link == Link::Greeted)).await.is_ok()
+    }
+
+    /// Waits until every release and report is acknowledged; `false` where that took longer than `patience`.
+    pub async fn flush(&self, patience: Duration) -> bool {
+        let flushed = async {
+            loop {
+                let settled = self.shared().settled.notified();
+                if self.shared().ledger.lock().reports() == 0 {
+                    return;
+                }
+                settled.await;
+            }
+        };
+        timeout(patience, flushed).await.is_ok()
+    }
+
+    /// A planned shutdown: sends what waits, as far as `patience` goes, then says goodbye (the grace starts
+    /// now) and ends the background work. Whether the daemon heard it. Later questions are answered as if
+    /// nobody could be asked, and nothing is remembered any more.
+    pub async fn goodbye(&self, patience: Duration) -> bool {
+        self.flush(patience).await;
+        self.shared().set_link(Link::Closed);
+        for task in &self.running.tasks {
+            task.abort();
+        }
+        keeper::goodbye(self.shared()).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("options", &self.shared().options).field("status", &self.status()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes ask from whatever thread has the call.
+    #[test]
+    fn questions_may_be_asked_from_any_thread() {
+        fn is_send<T: Send>(_: fn() -> T) {}
+        is_send(|| async {
+            let client: Option<Client> = None;
+            if let Some(client) = client {
+                client.acquire(&Ask::new("t", "s", "d", crate::engine::Kind::Desktop)).await;
+                client.goodbye(Duration::ZERO).await;
+            }
+        });
+    }
+}

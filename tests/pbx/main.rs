@@ -7,12 +7,14 @@ mod agi;
 mod client;
 mod exchanges;
 mod freeradius;
+mod kamailio;
 mod node;
+mod node_client;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;
 mod recipes;
-mod kamailio;
+
 
 use process::Site;
 

@@ -1,0 +1,79 @@
+//! What a client tells whoever counts or logs: closed vocabularies only, never the name of a subject (U6).
+
+use std::time::Duration;
+
+use super::verdict::{Source, Unreachable};
+use crate::engine::{Code, Direction, Kind};
+
+/// Takes what a client has to tell, to count or to log it. Every method does nothing unless implemented; they
+/// are called on the way of a call, so they must not wait.
+pub trait Hooks: Send + Sync + 'static {
+    /// A question was answered, by whomever.
+    fn verdict(&self, verdict: &VerdictSeen) {
+        let _ = verdict;
+    }
+
+    /// Something else happened.
+    fn event(&self, event: Event) {
+        let _ = event;
+    }
+}
+
+/// Tells nobody.
+impl Hooks for () {}
+
+/// What a metric may know of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerdictSeen {
+    /// What was asked about.
+    pub kind: Kind,
+    /// Of a call.
+    pub direction: Option<Direction>,
+    /// The verdict.
+    pub allow: bool,
+    /// Who decided.
+    pub source: Source,
+    /// The daemon's code, where it answered.
+    pub code: Option<Code>,
+    /// How long the question waited; zero where nobody was asked.
+    pub waited: Duration,
+}
+
+/// What happened apart from verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The daemon knows this node: it answered hello.
+    Greeted,
+    /// A hello, heartbeat or inventory was not answered well.
+    Missed(Unreachable),
+    /// The daemon does not know this node (any more): hello and an inventory follow.
+    Forgotten,
+    /// The daemon knows a newer epoch of this node: another process speaks as this node, or the clock went
+    /// back. Its answers mean nothing any more (they are all `ignore.stale`, which allows): start the node
+    /// with a higher epoch.
+    EpochRefused,
+    /// An inventory was taken in (G9).
+    Inventory {
+        /// Listed and known.
+        kept: u32,
+        /// Listed and stored by this: what was allowed while nobody answered.
+        adopted: u32,
+        /// Known to the daemon, and not here.
+        removed: u32,
+        /// Listed and not taken.
+        ignored: u32,
+    },
+    /// An inventory is larger than the daemon accepts (413); raise its `max_inventory_bytes`.
+    InventoryTooLarge,
+    /// A question is asked a second time, on a new connection.
+    Retried,
+    /// Several questions in a row went unanswered, or the node's own messages: calls do not wait any more.
+    Paused,
+    /// The daemon answers again.
+    Resumed,
+    /// A release or a report was not accepted as it was (a problem in its place of a batch); it is given up,
+    /// and the next inventory says how it is.
+    ReportRefused,
+    /// The queue of reports is full: this one is left to the next inventory.
+    ReportsFull,
+}
