@@ -50,18 +50,23 @@ fn inventories_amid_calls_take_and_give_no_seat() {
     let lab = Lab::new(50);
     let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
     let mut callers = Sipp::caller(&lab, "caller", PHONES, &users(120), &["-r", "15", "-d", "6000"]);
+    let mut most = 0;
     while !callers.has_ended() {
         // Due again, every second: a call that is being asked for must not be adopted, nor an old one be ended.
         lab.kamcmd(["pv.shvSet", "usherd_report", "int", "1"]);
+        most = most.max(lab.statistic("active_dialogs"));
         pause(Duration::from_millis(100));
     }
+    // Had a list ended calls that run, others would have taken their seats. A few of these are just ending.
+    assert!((40..=53).contains(&most), "{most} calls up at once with 50 seats");
     let (up, refused) = callers.done().up_and_refused();
     assert!(up >= 50 && refused > 0 && up + refused == 120, "{up} up, {refused} refused: the quota must matter");
     lab.until_held(0);
     let inventories = lab.metric("usherd_http_requests_total", "route=\"inventory\"");
     assert!(inventories >= 8.0, "{inventories} inventories");
-    assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), up as f64);
-    assert_eq!(lab.metric("usherd_releases_total", "reason=\"inventory\""), 0.0);
+    // A call that ended is in no list any more, which may come before its release: then the list has ended it.
+    let ended = ["node", "inventory"].map(|by| lab.metric("usherd_releases_total", &format!("reason=\"{by}\"")));
+    assert_eq!(ended.iter().sum::<f64>(), up as f64, "each once: {ended:?}");
     assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.over\""), 0.0);
 }
 
