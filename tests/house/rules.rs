@@ -48,7 +48,25 @@ const LAYERS: [(&str, &[&str]); 8] = [
 const CRATES: [(&str, &[&str]); 8] = [
     ("main", &[]),
     ("lib", &[]),
-    ("agent", &["bytes", "serde", "serde_json", "tokio", "toml", "tracing"]),
+    (
+        "agent",
+        &[
+            "bytes",
+            "crc32c",
+            "fastrand",
+            "http",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "parking_lot",
+            "serde",
+            "serde_json",
+            "strsim",
+            "tokio",
+            "toml",
+            "tracing",
+        ],
+    ),
     (
         "client",
         &[
