@@ -2,8 +2,17 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::options::{Address, Options};
 
 /// Makes connections to the daemon; implement it to put something else than sockets in between.
 pub trait Connector: Send + Sync + 'static {
@@ -15,4 +24,87 @@ pub trait Connector: Send + Sync + 'static {
     /// # Errors
     /// What the network says.
     fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// A connection of any connector.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type Dialling<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
+/// A connector whose kind of connection is of no concern.
+pub(super) trait Dial: Send + Sync {
+    fn dial(&self) -> Dialling<'_>;
+}
+
+impl<C: Connector> Dial for C {
+    fn dial(&self) -> Dialling<'_> {
+        Box::pin(async {
+            let stream = self.connect().await?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+}
+
+/// Connects to where the options say.
+pub(super) struct Sockets {
+    address: Address,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Sockets {
+    /// # Errors
+    /// The certificates to trust, or the host's name, cannot be used.
+    pub(super) fn new(options: &Options) -> Result<Self, String> {
+        let tls = match &options.address {
+            Address::Https { host, .. } => Some(trust(host, options.ca_pem.as_deref())?),
+            _ => None,
+        };
+        Ok(Sockets { address: options.address.clone(), tls })
+    }
+}
+
+impl Connector for Sockets {
+    type Stream = Box<dyn Stream>;
+
+    async fn connect(&self) -> io::Result<Self::Stream> {
+        let tcp = match &self.address {
+            Address::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+            Address::Http { host, port } | Address::Https { host, port } => {
+                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                TcpStream::connect((host, *port)).await?
+            }
+        };
+        tcp.set_nodelay(true)?;
+        match &self.tls {
+            Some((tls, name)) => Ok(Box::new(tls.connect(name.clone(), tcp).await?)),
+            None => Ok(Box::new(tcp)),
+        }
+    }
+}
+
+fn trust(host: &str, ca_pem: Option<&[u8]>) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let mut roots = RootCertStore::empty();
+    match ca_pem {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|why| format!("ca_pem cannot be read: {why}"))?;
+                roots.add(certificate).map_err(|why| format!("ca_pem holds no certificate of an authority: {why}"))?;
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    if roots.is_empty() {
+        return Err("no authority is trusted: ca_pem is empty, or this machine trusts none".to_owned());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|why| why.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let name = ServerName::try_from(host.to_owned()).map_err(|why| format!("{host:?}: {why}"))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
 }

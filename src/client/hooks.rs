@@ -63,7 +63,7 @@ pub enum Event {
         /// Listed and not taken.
         ignored: u32,
     },
-    /// An inventory is larger than the daemon accepts (413); raise its `inventory_bytes_max`.
+    /// An inventory is larger than the daemon accepts (413); raise its `max_inventory_bytes`.
     InventoryTooLarge,
     /// A question is asked a second time, on a new connection.
     Retried,

@@ -1,21 +1,38 @@
 //! The client of a PBX node: asks in time, allows where nobody answers, and reports it later.
 
 mod ask;
+mod asking;
+mod breaker;
 mod connector;
 mod epoch;
+mod exchange;
 mod hooks;
+mod keeper;
+mod ledger;
 mod options;
+mod reporter;
+mod shared;
 mod verdict;
+mod wire;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 pub use ask::{Ask, Ended};
 pub use connector::Connector;
 pub use epoch::wall_clock_epoch;
 pub use hooks::{Event, Hooks, VerdictSeen};
+pub use ledger::Remembered;
 pub use options::{Address, AddressFault, Limits, OnUnreachable, Options};
 pub use verdict::{Answer, Source, Unreachable, Verdict};
+
+use connector::{Dial, Sockets};
+use exchange::Exchange;
+use shared::{Link, Shared};
 
 use crate::engine::{Fault, Name};
 
@@ -28,16 +45,19 @@ pub enum StartFault {
     Tls(String),
 }
 
-/// What lives on this node, as the client remembers it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remembered {
-    /// The question with which it came.
-    pub ask: Ask,
-    /// Number of its message.
-    pub seq: u64,
-    /// Whether the daemon is known to have it; `false` = it was allowed here and is still to be adopted.
-    pub confirmed: bool,
+impl fmt::Display for StartFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartFault::Options(faults) => {
+                let faults: Vec<String> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.what)).collect();
+                f.write_str(&faults.join("; "))
+            }
+            StartFault::Tls(why) => f.write_str(why),
+        }
+    }
 }
+
+impl std::error::Error for StartFault {}
 
 /// How a client is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,10 +77,24 @@ pub struct Status {
 }
 
 /// The client of one node. Cheap to clone; when the last clone is dropped its background work ends, and the
-/// daemon takes the node for lost (G6): call [`Client::goodbye`] before.
+/// daemon takes the node for lost once its lease is over (G6): call [`Client::goodbye`] before.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<()>,
+    running: Arc<Running>,
+}
+
+/// What goes on in the background, until this is dropped.
+struct Running {
+    shared: Arc<Shared>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
 }
 
 impl Client {
@@ -70,8 +104,8 @@ impl Client {
     /// # Errors
     /// [`StartFault`]. That the daemon cannot be reached is none: calls are allowed, and it is tried again.
     pub fn start(options: Options, hooks: impl Hooks) -> Result<Self, StartFault> {
-        let _ = (options, hooks);
-        Err(StartFault::Options(Vec::new()))
+        let sockets = Sockets::new(&options).map_err(StartFault::Tls)?;
+        Self::start_over(options, sockets, hooks)
     }
 
     /// The same, over connections of the caller's.
@@ -79,8 +113,21 @@ impl Client {
     /// # Errors
     /// [`StartFault::Options`].
     pub fn start_over(options: Options, connector: impl Connector, hooks: impl Hooks) -> Result<Self, StartFault> {
-        let _ = (options, connector, hooks);
-        Err(StartFault::Options(Vec::new()))
+        options.check().map_err(StartFault::Options)?;
+        let dial: Arc<dyn Dial> = Arc::new(connector);
+        let (host, token) = (options.address.authority(), options.token.as_deref());
+        let exchange = Exchange::new(dial, &host, token, options.limits.in_flight_max);
+        let shared = Arc::new(Shared::new(options, exchange, Box::new(hooks)));
+        let (speaking, reporting) = (Arc::clone(&shared), Arc::clone(&shared));
+        let tasks = [
+            tokio::spawn(async move { keeper::run(&speaking).await }),
+            tokio::spawn(async move { reporter::run(&reporting).await }),
+        ];
+        Ok(Client { running: Arc::new(Running { shared, tasks }) })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.running.shared
     }
 
     /// May this happen? Answers within [`Options::deadline`], always.
@@ -89,15 +136,13 @@ impl Client {
     /// a session id is remembered until [`Client::release`]. Dropping the future before it is ready gives the
     /// session back.
     pub async fn acquire(&self, ask: &Ask) -> Verdict {
-        let _ = (ask, &self.inner, ask::digits, Address::authority);
-        Verdict::of(true, Source::Malformed)
+        self.shared().acquire(ask).await
     }
 
     /// The verdict of this node alone, where it needs nobody: inbound and emergency calls, malformed
     /// questions. `None`: [`Client::acquire`] would ask. What is allowed is remembered and reported, as there.
     pub fn decide_alone(&self, ask: &Ask) -> Option<Verdict> {
-        let _ = ask;
-        None
+        self.shared().decide_alone(ask)
     }
 
     /// Remembers what runs already and has it adopted in the background (G7): never waits, never refused.
@@ -105,42 +150,78 @@ impl Client {
     /// # Errors
     /// Every fault of a question that is not well formed; nothing is remembered.
     pub fn adopt(&self, ask: &Ask) -> Result<(), Vec<Fault>> {
-        let _ = ask;
+        ask.check()?;
+        self.shared().note(&Ask { existing: true, ..ask.clone() });
         Ok(())
     }
 
     /// This ended. Never waits and never fails: it is sent in the background until the daemon acknowledges it.
     pub fn release(&self, tenant: &str, session: &str, ended: Ended) {
-        let _ = (tenant, session, ended);
+        let told = self.shared().ledger.lock().release((tenant.into(), session.into()), ended);
+        self.shared().tell(told);
     }
 
     /// Everything that is remembered, in no order.
     pub fn sessions(&self) -> Vec<Remembered> {
-        Vec::new()
+        self.shared().ledger.lock().sessions().collect()
     }
 
-    /// How it is doing.
+    /// How it is doing. Looks at every session that is remembered.
     pub fn status(&self) -> Status {
-        Status::default()
+        let shared = self.shared();
+        let paused = shared.breaker.lock().is_open();
+        let ledger = shared.ledger.lock();
+        Status {
+            connected: shared.link() == Link::Greeted,
+            paused,
+            sessions: ledger.sessions().count(),
+            unconfirmed: ledger.sessions().filter(|session| !session.confirmed).count(),
+            reports: ledger.reports(),
+            in_flight: ledger.asking(),
+        }
     }
 
     /// The node's name.
     pub fn node(&self) -> &Name {
-        const NONE: &Name = &Name::const_new("");
-        NONE
+        &self.shared().options.node
+    }
+
+    /// Waits until the daemon knows this node; `false` where that took longer than `patience`. Nothing needs
+    /// to wait for this: questions wait by themselves, within their deadline.
+    pub async fn connected(&self, patience: Duration) -> bool {
+        let mut link = self.shared().link.subscribe();
+        timeout(patience, link.wait_for(|link| *link == Link::Greeted)).await.is_ok_and(|link| link.is_ok())
     }
 
     /// Waits until every release and report is acknowledged; `false` where that took longer than `patience`.
     pub async fn flush(&self, patience: Duration) -> bool {
-        let _ = patience;
-        true
+        let flushed = async {
+            loop {
+                let settled = self.shared().settled.notified();
+                if self.shared().ledger.lock().reports() == 0 {
+                    return;
+                }
+                settled.await;
+            }
+        };
+        timeout(patience, flushed).await.is_ok()
     }
 
     /// A planned shutdown: sends what waits, as far as `patience` goes, then says goodbye (the grace starts
     /// now) and ends the background work. Whether the daemon heard it. Later questions are answered as if
-    /// nobody could be asked.
+    /// nobody could be asked, and nothing is remembered any more.
     pub async fn goodbye(&self, patience: Duration) -> bool {
-        let _ = patience;
-        false
+        self.flush(patience).await;
+        self.shared().set_link(Link::Closed);
+        for task in &self.running.tasks {
+            task.abort();
+        }
+        keeper::goodbye(self.shared()).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("options", &self.shared().options).field("status", &self.status()).finish()
     }
 }

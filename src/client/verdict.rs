@@ -16,11 +16,13 @@ pub struct Verdict {
     /// What was wrong with the question; only with [`Source::Malformed`], where it was seen here. Report it:
     /// it is a defect of the node's own (C20).
     pub faults: Vec<Fault>,
+    /// What the daemon says was wrong with the question; only with [`Source::Malformed`], where it was seen there.
+    pub problem: Option<String>,
 }
 
 impl Verdict {
     pub(super) fn of(allow: bool, source: Source) -> Self {
-        Verdict { allow, source, answer: None, faults: Vec::new() }
+        Verdict { allow, source, answer: None, faults: Vec::new(), problem: None }
     }
 
     /// The SIP code to refuse with (U3): the daemon's, or 403 where this node refuses because nobody answers.

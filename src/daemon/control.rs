@@ -103,7 +103,11 @@ impl Control {
         stop.send_replace(true);
     }
 
-    async fn serve(mut self) -> Result<(), JournalError> {
+    /// The same on the caller's runtime, inside a `LocalSet`.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(super) async fn serve(mut self) -> Result<(), JournalError> {
         // Before recovery, and before anybody is told that it is ready: a signal that comes early waits.
         let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");

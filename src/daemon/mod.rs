@@ -12,6 +12,7 @@ pub mod log;
 pub mod marks;
 pub mod metrics;
 pub mod notify;
+mod prepare;
 pub mod recorder;
 pub mod reload;
 pub mod reload_request;
@@ -26,4 +27,5 @@ pub mod sync;
 pub mod text;
 pub mod timeline;
 
-pub use start::{Daemon, Options, StartError};
+pub use prepare::{Embedded, Prepared, StartError};
+pub use start::{Daemon, Options};

@@ -1,44 +1,27 @@
 //! Starting and stopping: configuration, sockets, runtimes, recovery, drain.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use chrono::DateTime;
-use parking_lot::Mutex;
 use tokio::runtime::{self, Builder};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::daemon::api::Worker;
-use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today};
+use crate::daemon::app::{App, ListenerInfo};
 use crate::daemon::clock::Clock;
-use crate::daemon::config::{self, Address, Boot, Config, Word as _};
-use crate::daemon::control;
-use crate::daemon::events::Events;
+use crate::daemon::config::{self, Address, Config, Word as _};
 use crate::daemon::http::auth::Role;
-use crate::daemon::http::{self, Edge, EdgeStats, Listener, Protocol, tls};
-use crate::daemon::journal::storage::Folder;
-use crate::daemon::journal::sampler::Sampler;
-use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
-use crate::daemon::log;
-use crate::daemon::marks::Marks;
-use crate::daemon::metrics::{BuildInfo, Metrics};
-use crate::daemon::sync::keeper::{DiskAndState, Keeper};
-use crate::daemon::sync::puller;
-use crate::daemon::sync::status::Status as SyncStatus;
-use crate::daemon::text::utc;
-use crate::daemon::{reload, reload_request};
+use crate::daemon::http::{self, EdgeStats, Listener, Protocol, tls};
+use crate::daemon::prepare::{Prepared, StartError};
 use crate::daemon::sockets::{Passed, Socket};
-use crate::daemon::timeline::Timeline;
-use crate::engine::Engine;
+use crate::daemon::sync::puller;
 
 /// How a daemon is started.
 pub struct Options {
@@ -51,37 +34,6 @@ pub struct Options {
     /// Whether it logs, to the standard error stream, and listens to signals.
     pub as_process: bool,
 }
-
-/// Why a daemon could not be started.
-#[derive(Debug)]
-pub enum StartError {
-    /// The configuration is bad, and there is no last good one.
-    Config(Vec<config::Problem>),
-    /// Something else; what was tried, and how it failed.
-    Failed {
-        /// What was tried.
-        what: String,
-        /// How it failed.
-        why: String,
-    },
-}
-
-impl StartError {
-    fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
-        StartError::Failed { what: what.into(), why: why.to_string() }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Config(problems) => f.write_str(&config::render_problems(problems, false)),
-            StartError::Failed { what, why } => write!(f, "cannot {what}: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// A running daemon. Dropping it stops it.
 pub struct Daemon {
@@ -115,42 +67,20 @@ impl Daemon {
     /// # Errors
     /// The configuration, the sockets, or the state directory.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let now = options.clock.now();
-        let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
-        let from_systemd = std::env::var("STATE_DIRECTORY").ok();
-        let files = DiskAndState { from_systemd: from_systemd.as_deref(), now: utc };
-        let boot = config::load_for_boot(&files, &options.config, from_systemd.as_deref(), utc).map_err(StartError::Config)?;
-        let log = match options.as_process {
-            true => {
-                let log = &boot.config.settings.log;
-                Some(log::start(&log.filter, log.format).map_err(|why| StartError::failed("start logging", why))?)
-            }
-            false => None,
-        };
-        reload::log_warnings(&boot.config.warnings);
-        let state_dir = boot.config.state_dir(from_systemd.as_deref());
-        let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
-        let workers = workers(&boot.config);
-        let sites = bind(&boot.config, options.passed, workers)?;
-        let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
-        let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings, utc);
-        if let Some(why) = problem {
-            tracing::error!(why, "what is stored of the publisher of tenant records is not used; the next pull brings it anew");
-        }
-        let app = Arc::new(app(boot, &options.clock, &sites, reloads, log, workers, keeper)?);
-        let (stop, stopped) = watch::channel(false);
-        let (ready_sender, ready) = watch::channel(false);
+        let clock = Arc::clone(&options.clock);
+        let prepared = Prepared::new(&options.config, clock, options.as_process)?;
+        let workers = workers(prepared.config());
+        let sites = bind(prepared.config(), options.passed, workers)?;
+        let listeners = sites.iter().map(|site| ListenerInfo {
+            name: site.name.clone(),
+            address: site.address.clone(),
+            roles: site.roles.clone(),
+            stats: Arc::clone(&site.stats),
+        });
+        let control = prepared.control(listeners.collect(), workers)?;
+        let (app, stop, ready) = (Arc::clone(&control.app), control.stop.clone(), control.ready.subscribe());
+        let stopped = stop.subscribe();
         let mut threads = start_workers(&app, sites, workers, &stopped)?;
-        let control = control::Control {
-            app: Arc::clone(&app),
-            journal,
-            epoch,
-            state_dir,
-            reloads: reload_requests,
-            stop: stop.clone(),
-            ready: ready_sender,
-            as_process: options.as_process,
-        };
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control.run());
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);
         let (pulling, until) = (Arc::clone(&app), stopped);
@@ -200,28 +130,6 @@ impl Drop for Daemon {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-    }
-}
-
-fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoch), StartError> {
-    let folder = state_dir.join("journal");
-    let failed = |why: &dyn fmt::Display| {
-        StartError::failed(format!("use the state directory {}", state_dir.display()), format!("{why}; set [server] state_dir to a folder that this user may write"))
-    };
-    let storage = Folder::at(&folder).map_err(|why| failed(&why))?;
-    let journal = &config.settings.journal;
-    let options = LocalOptions {
-        sync: journal.durability == config::Durability::Synced,
-        segment_bytes_max: journal.segment_bytes,
-        ..LocalOptions::default()
-    };
-    let journal = Arc::new(Journal::new(storage, options));
-    match journal.acquire(Shard::ALL) {
-        Ok(epoch) => Ok((journal, epoch)),
-        Err(why @ JournalError::Locked) => {
-            Err(StartError::failed(format!("use the state directory {}", state_dir.display()), format!("{why}; stop that one first")))
-        }
-        Err(why) => Err(failed(&why)),
     }
 }
 
@@ -347,88 +255,6 @@ fn acceptor(config: &Config, files: &config::Tls, protocol: Protocol) -> Result<
         client_certificate_required: authorities.is_some(),
     };
     tls::acceptor(&files, protocol).map_err(|why| StartError::failed("use the TLS files of a [[listener]]", why))
-}
-
-fn app(
-    boot: Boot,
-    clock: &Arc<dyn Clock>,
-    sites: &[Site],
-    reloads: mpsc::Sender<reload_request::Request>,
-    log: Option<log::LogControl>,
-    workers: usize,
-    keeper: Keeper,
-) -> Result<App, StartError> {
-    let now = clock.now();
-    let config = &boot.config;
-    let settings = &config.settings;
-    let build = BuildInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        revision: option_env!("USHERD_REVISION").unwrap_or("unknown"),
-        rustc: option_env!("USHERD_RUSTC").unwrap_or("unknown"),
-    };
-    let metrics = Metrics::new(&build).map_err(|why| StartError::failed("register metrics", why))?;
-    let state = ConfigState {
-        loaded_utc_ms: now.utc_ms,
-        successful: boot.problems.is_empty(),
-        from_last_good: !boot.problems.is_empty(),
-        problems: boot.problems,
-    };
-    let listeners = sites.iter().map(|site| ListenerInfo {
-        name: site.name.clone(),
-        address: site.address.clone(),
-        roles: site.roles.clone(),
-        stats: Arc::clone(&site.stats),
-    });
-    Ok(App {
-        engine: Engine::new(settings.server.limits()),
-        clock: Arc::clone(clock),
-        // Ids go on from the time of day, so that those of an earlier run are seen as gone.
-        events: Arc::new(Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs())),
-        metrics,
-        edge: Arc::new(Edge::new(edge_limits(config))),
-        listeners: listeners.collect(),
-        auth: ArcSwap::from_pointee(reload::authenticator(config)),
-        sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
-        timeline: Mutex::new(Timeline::new(now)),
-        marks: Marks::default(),
-        today: Today::default(),
-        reloads,
-        log,
-        knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),
-        commits: Arc::new(CommitTimes::default()),
-        boot: fastrand::u32(..),
-        workers,
-        // Records of the last good copy do not know when they were confirmed.
-        running: config::Running::new(boot.config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now)))),
-        keeper,
-        sync_status: SyncStatus::default(),
-        state: Mutex::new(state),
-        committer: OnceLock::new(),
-        damage: Mutex::new(None),
-        ready: AtomicBool::new(false),
-        draining: AtomicBool::new(false),
-    })
-}
-
-fn edge_limits(config: &Config) -> http::Limits {
-    let server = &config.settings.server;
-    let ms = |ms: u32| Duration::from_millis(ms.into());
-    let body_deadline = ms(server.body_deadline_ms);
-    http::Limits {
-        first_byte_deadline: ms(server.first_byte_deadline_ms),
-        head_deadline: ms(server.head_deadline_ms),
-        body_deadline,
-        answer_deadline: body_deadline + Duration::from_secs(20),
-        write_deadline: ms(server.write_deadline_ms),
-        idle_deadline: Duration::from_secs(server.idle_deadline_s.into()),
-        connection_age: Duration::from_secs(server.connection_age_s.into()),
-        drain_deadline: ms(server.drain_deadline_ms),
-        buf_bytes_max: server.max_head_bytes as usize,
-        connections_max: server.connections_max,
-        connections_reserved_for_nodes: server.connections_reserved_for_nodes,
-        connections_per_address_max: server.connections_per_address_max,
-        ..http::Limits::default()
-    }
 }
 
 /// One thread, one runtime, one handle of every socket each.

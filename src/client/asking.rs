@@ -1,0 +1,284 @@
+//! One question on its way: what needs nobody, the two tries within the deadline, and what follows from each end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::ask::{Ask, digits};
+use super::hooks::{Event, VerdictSeen};
+use super::ledger::{Outcome, key_of};
+use super::options::OnUnreachable;
+use super::shared::{Link, Shared};
+use super::verdict::{Answer, Source, Unreachable, Verdict};
+use super::wire::{self, NoDecision};
+use crate::engine::{Code, Detail, Kind, Leg};
+
+/// Timers are a millisecond coarse; this much earlier they keep a deadline.
+const TIMER_SLACK: Duration = Duration::from_millis(1);
+
+impl Shared {
+    /// [`Client::acquire`](super::Client::acquire)
+    pub(super) async fn acquire(&self, ask: &Ask) -> Verdict {
+        if let Some(verdict) = self.decide_alone(ask) {
+            return verdict;
+        }
+        let began = Instant::now();
+        let verdict = self.ask_daemon(ask, began).await;
+        self.seen(ask, &verdict, began.elapsed());
+        verdict
+    }
+
+    /// [`Client::decide_alone`](super::Client::decide_alone)
+    pub(super) fn decide_alone(&self, ask: &Ask) -> Option<Verdict> {
+        let verdict = if self.is_emergency(ask) {
+            if is_sayable_emergency(ask) {
+                let told = self.ledger.lock().note_emergency(ask);
+                self.tell(told);
+            }
+            Verdict::of(true, Source::Emergency)
+        } else if let Err(faults) = ask.check() {
+            Verdict { faults, ..Verdict::of(true, Source::Malformed) }
+        } else if ask.is_inbound() {
+            self.note(ask);
+            Verdict::of(true, Source::Inbound)
+        } else {
+            return None;
+        };
+        self.seen(ask, &verdict, Duration::ZERO);
+        Some(verdict)
+    }
+
+    /// Remembers what lives here without a question, to be told in the background.
+    pub(super) fn note(&self, ask: &Ask) {
+        // After goodbye another process speaks for this node.
+        if self.link() == Link::Closed {
+            return;
+        }
+        let told = self.ledger.lock().note(ask);
+        self.tell(told);
+    }
+
+    /// C14, as far as this node knows; the daemon looks at the tenant's own list besides.
+    fn is_emergency(&self, ask: &Ask) -> bool {
+        let options = &self.options;
+        let matches = |to: &str| {
+            let to = digits(to);
+            let stripped = to.strip_prefix(options.trunk_prefix.as_str());
+            options.emergency_numbers.iter().any(|number| *number == *to || stripped == Some(number.as_str()))
+        };
+        ask.emergency || ask.to.as_deref().is_some_and(matches)
+    }
+
+    fn seen(&self, ask: &Ask, verdict: &Verdict, waited: Duration) {
+        self.hooks.verdict(&VerdictSeen {
+            kind: ask.kind,
+            direction: ask.direction,
+            allow: verdict.allow,
+            source: verdict.source,
+            code: verdict.answer.as_ref().map(|answer| answer.code),
+            waited,
+        });
+    }
+
+    async fn ask_daemon(&self, ask: &Ask, began: Instant) -> Verdict {
+        if matches!(self.link(), Link::Away | Link::Closed) || !self.breaker.lock().admit() {
+            return self.unasked(ask, Unreachable::Paused);
+        }
+        let numbered = self.ledger.lock().ask(ask);
+        let question = match numbered {
+            Ok(question) => question,
+            Err(why) => {
+                self.breaker.lock().left();
+                return self.unasked(ask, why);
+            }
+        };
+        let pending = Pending { shared: self, ask, seq: question.seq, loose: AtomicBool::new(false), open: true };
+        let body = wire::acquire(ask, self.sender(), question.seq, question.existing);
+        match pending.tries(&body, began).await {
+            Ok(answer) => pending.answered(answer),
+            Err(NoDecision::Malformed(problem)) => pending.malformed(problem),
+            Err(NoDecision::Unreachable(why)) => pending.unanswered(question.existing, why),
+        }
+    }
+
+    /// The verdict where nobody was asked.
+    fn unasked(&self, ask: &Ask, why: Unreachable) -> Verdict {
+        let key = key_of(ask);
+        let lives = key.is_some_and(|key| self.ledger.lock().lives(&key));
+        let allow = self.allows_unasked(ask, lives);
+        // What there is no room for is not remembered.
+        if allow && why != Unreachable::Full {
+            self.note(ask);
+        }
+        Verdict::of(allow, Source::Unreachable(why))
+    }
+
+    /// G7, and what a node never refuses by itself: lifelines, what runs already, what never counts.
+    fn allows_unasked(&self, ask: &Ask, lives: bool) -> bool {
+        self.options.on_unreachable == OnUnreachable::Allow
+            || lives
+            || ask.existing
+            || ask.kind == Kind::Phone
+            || ask.class.is_some_and(|class| self.options.never_deny.contains(&class))
+            || (ask.kind == Kind::Call && matches!(ask.leg, Leg::Deliver | Leg::System))
+    }
+
+    async fn greeted(&self) -> Result<(), NoDecision> {
+        let mut link = self.link.subscribe();
+        let settled = link.wait_for(|link| *link != Link::Greeting).await.map(|link| *link);
+        match settled {
+            Ok(Link::Greeted) => Ok(()),
+            _ => Err(NoDecision::Unreachable(Unreachable::NotGreeted)),
+        }
+    }
+}
+
+/// A question on its way. Dropped before its end, it gives its session back.
+struct Pending<'a> {
+    shared: &'a Shared,
+    ask: &'a Ask,
+    seq: u64,
+    /// A try is on the wire that was not answered: the daemon may take it in at any time.
+    loose: AtomicBool,
+    open: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.shared.breaker.lock().left();
+            self.end(Outcome::Refused { loose: self.loose.load(Ordering::Relaxed) });
+        }
+    }
+}
+
+impl Pending<'_> {
+    fn end(&mut self, outcome: Outcome) {
+        self.open = false;
+        let told = self.shared.ledger.lock().answered(self.seq, self.ask, outcome);
+        self.shared.tell(told);
+    }
+
+    /// Two tries, the second with the same numbers over a new connection, so that it counts once whatever
+    /// became of the first.
+    ///
+    /// Half the time for each: a daemon that is well answers in a fraction of that, also where it writes to
+    /// disk first; and what may be wrong with the first (a lost packet, a connection that leads nowhere, a
+    /// daemon that was replaced) is not wrong with the second, so it deserves as long. A try that fails at
+    /// once leaves its time to the other.
+    async fn tries(&self, body: &Bytes, began: Instant) -> Result<Answer, NoDecision> {
+        let budget = self.shared.options.deadline;
+        let budget = budget.saturating_sub(TIMER_SLACK.min(budget / 10));
+        let (half, end) = (began + budget / 2, began + budget);
+        match self.one_try(body, false, half).await {
+            Ok(answer) if answer.code == Code::DenyConflict && self.is_ending() => {
+                // The id was another subject's, whose end is still to be told: that comes first.
+                let _ = timeout_at(half, self.told_end()).await;
+            }
+            Err(NoDecision::Unreachable(
+                Unreachable::Timeout | Unreachable::Connection | Unreachable::Protocol | Unreachable::NotGreeted,
+            )) => {}
+            other => return other,
+        }
+        self.shared.hooks.event(Event::Retried);
+        self.one_try(body, true, end).await
+    }
+
+    async fn one_try(&self, body: &Bytes, fresh: bool, until: Instant) -> Result<Answer, NoDecision> {
+        let shared = self.shared;
+        let loose_before = self.loose.load(Ordering::Relaxed);
+        let asked = async {
+            shared.greeted().await?;
+            let on_wire = || self.loose.store(true, Ordering::Relaxed);
+            let answer_max = shared.options.limits.answer_bytes_max;
+            let replied = shared.exchange.post("/v1/acquire", body.clone(), fresh, answer_max, on_wire).await;
+            let replied = replied.map_err(NoDecision::Unreachable)?;
+            let read = match replied.status {
+                200 => wire::answer(&replied.body).ok_or(NoDecision::Unreachable(Unreachable::Protocol))?,
+                status => return Err(wire::no_decision(status, &replied.body)),
+            };
+            Ok(read)
+        };
+        let Ok(answered) = timeout_at(until, asked).await else {
+            shared.exchange.close_kept();
+            let asked = self.loose.load(Ordering::Relaxed) || shared.link() == Link::Greeted;
+            return Err(NoDecision::Unreachable(if asked { Unreachable::Timeout } else { Unreachable::NotGreeted }));
+        };
+        match &answered {
+            Err(NoDecision::Unreachable(Unreachable::Connection | Unreachable::Protocol)) => shared.suspect.notify_one(),
+            Err(NoDecision::Unreachable(Unreachable::NotGreeted)) => {
+                self.loose.store(loose_before, Ordering::Relaxed);
+                shared.suspect.notify_one();
+            }
+            _ => self.loose.store(loose_before, Ordering::Relaxed),
+        }
+        answered
+    }
+
+    fn is_ending(&self) -> bool {
+        key_of(self.ask).is_some_and(|key| self.shared.ledger.lock().is_ending(&key))
+    }
+
+    async fn told_end(&self) {
+        loop {
+            let settled = self.shared.settled.notified();
+            if !self.is_ending() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    fn answered(mut self, answer: Answer) -> Verdict {
+        let turn = self.shared.breaker.lock().answered();
+        self.shared.turned(turn);
+        let allow = answer.code.allows();
+        let loose = self.loose.load(Ordering::Relaxed);
+        self.end(match (allow, answer.detail) {
+            (true, Detail::Emergency) => Outcome::Unrecorded,
+            (true, _) => Outcome::Granted,
+            (false, _) => Outcome::Refused { loose },
+        });
+        Verdict { answer: Some(answer), ..Verdict::of(allow, Source::Daemon) }
+    }
+
+    /// C20: our own defect blocks nobody. It is not told again, for it would spoil an inventory.
+    fn malformed(mut self, problem: String) -> Verdict {
+        let turn = self.shared.breaker.lock().answered();
+        self.shared.turned(turn);
+        let loose = self.loose.load(Ordering::Relaxed);
+        self.end(Outcome::Refused { loose });
+        Verdict { problem: Some(problem), ..Verdict::of(true, Source::Malformed) }
+    }
+
+    fn unanswered(mut self, lives: bool, why: Unreachable) -> Verdict {
+        let told = self.loose.load(Ordering::Relaxed);
+        if why == Unreachable::Timeout {
+            let turn = self.shared.breaker.lock().missed();
+            self.shared.turned(turn);
+            self.shared.suspect.notify_one();
+        } else {
+            self.shared.breaker.lock().left();
+        }
+        let allow = self.shared.allows_unasked(self.ask, lives);
+        self.end(match why {
+            // What this node may not tell would spoil an inventory.
+            Unreachable::NotPermitted => Outcome::Refused { loose: false },
+            _ if allow => Outcome::FailedOpen { told },
+            _ => Outcome::Refused { loose: told },
+        });
+        Verdict::of(allow, Source::Unreachable(why))
+    }
+}
+
+/// Whether the daemon would read the report of an emergency call, which need not be well formed to be allowed.
+fn is_sayable_emergency(ask: &Ask) -> bool {
+    let absent = |field: &str| match field {
+        "subject" => ask.subject.is_none(),
+        "session" => ask.session.is_none(),
+        field => field == "direction",
+    };
+    ask.check().map_or_else(|faults| faults.iter().all(|fault| absent(fault.field)), |()| true)
+}

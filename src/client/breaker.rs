@@ -1,0 +1,139 @@
+//! Whether a call should wait for the daemon at all, so that one that hangs does not cost each call its deadline.
+//!
+//! Closed: every call asks. After several questions in a row without an answer, or when the node's heartbeat is
+//! not answered either, it opens: no call asks, all are decided by `on_unreachable` at once, and the heartbeat
+//! tries in the background. A heartbeat that is answered half opens it: one call at a time asks, for a daemon may
+//! answer heartbeats and yet not decide; the others do not wait for that. An answer to that call closes it, and so
+//! does an inventory that was taken in, which is decided and recorded as a call is.
+
+/// What the calls may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open,
+    HalfOpen { asking: bool },
+}
+
+/// What an observation changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    None,
+    Opened,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    state: State,
+    misses: u32,
+    misses_max: u32,
+}
+
+impl Breaker {
+    pub(super) fn new(misses_max: u32) -> Self {
+        Breaker { state: State::Closed, misses: 0, misses_max }
+    }
+
+    /// Whether a call may ask; [`Breaker::answered`] or [`Breaker::missed`] or [`Breaker::left`] follows.
+    pub(super) fn admit(&mut self) -> bool {
+        match self.state {
+            State::Closed => true,
+            State::Open | State::HalfOpen { asking: true } => false,
+            State::HalfOpen { asking: false } => {
+                self.state = State::HalfOpen { asking: true };
+                true
+            }
+        }
+    }
+
+    /// The daemon decided something.
+    pub(super) fn answered(&mut self) -> Turn {
+        self.misses = 0;
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Closed => Turn::None,
+            _ => Turn::Closed,
+        }
+    }
+
+    /// A call waited in vain.
+    pub(super) fn missed(&mut self) -> Turn {
+        self.misses = self.misses.saturating_add(1);
+        match self.state {
+            State::Closed if self.misses < self.misses_max => Turn::None,
+            State::Closed => self.open(),
+            // It was said already that calls do not wait.
+            State::Open | State::HalfOpen { .. } => {
+                self.state = State::Open;
+                Turn::None
+            }
+        }
+    }
+
+    /// A call that asked came to no end of its own.
+    pub(super) fn left(&mut self) {
+        if let State::HalfOpen { .. } = self.state {
+            self.state = State::HalfOpen { asking: false };
+        }
+    }
+
+    /// The node's own messages are not answered either.
+    pub(super) fn open(&mut self) -> Turn {
+        match std::mem::replace(&mut self.state, State::Open) {
+            State::Closed => Turn::Opened,
+            _ => Turn::None,
+        }
+    }
+
+    /// A heartbeat was answered.
+    pub(super) fn heard(&mut self) {
+        if self.state == State::Open {
+            self.state = State::HalfOpen { asking: false };
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state != State::Closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_misses_open_it_and_an_answer_to_the_one_that_tries_closes_it() {
+        let mut breaker = Breaker::new(3);
+        for turn in [Turn::None, Turn::None, Turn::Opened] {
+            assert!(breaker.admit());
+            assert_eq!(breaker.missed(), turn);
+        }
+        assert!(!breaker.admit());
+        breaker.heard();
+        assert!(breaker.admit(), "one tries");
+        assert!(!breaker.admit(), "the others do not wait");
+        assert_eq!(breaker.missed(), Turn::None);
+        assert!(!breaker.admit(), "until the next heartbeat");
+        breaker.heard();
+        assert!(breaker.admit());
+        assert_eq!(breaker.answered(), Turn::Closed);
+        assert!(breaker.admit() && breaker.admit() && !breaker.is_open());
+    }
+
+    #[test]
+    fn an_answer_between_misses_keeps_it_closed() {
+        let mut breaker = Breaker::new(2);
+        for _ in 0..5 {
+            assert_eq!((breaker.missed(), breaker.answered()), (Turn::None, Turn::None));
+        }
+    }
+
+    #[test]
+    fn who_tries_and_leaves_lets_the_next_one_try() {
+        let mut breaker = Breaker::new(1);
+        assert_eq!(breaker.open(), Turn::Opened);
+        breaker.heard();
+        assert!(breaker.admit() && !breaker.admit());
+        breaker.left();
+        assert!(breaker.admit());
+    }
+}

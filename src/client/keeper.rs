@@ -1,0 +1,193 @@
+//! The node's own messages: hello, heartbeats and inventories, and what follows when they are not answered.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::breaker::Turn;
+use super::hooks::Event;
+use super::shared::{Link, Shared};
+use super::verdict::Unreachable;
+use super::wire::{self, Welcome};
+
+/// Rest between tries while the daemon does not answer, about; nodes that lost it together come back spread.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// Rest where another process speaks as this node, or where this one may not speak.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why the node's own messages stop going well.
+enum Broken {
+    /// The daemon does not know this node: say hello.
+    Forgotten,
+    /// It does not answer, or not well.
+    Away(Unreachable),
+    /// It knows a newer epoch of this node.
+    Refused,
+}
+
+impl From<Unreachable> for Broken {
+    fn from(why: Unreachable) -> Self {
+        Broken::Away(why)
+    }
+}
+
+/// Speaks for the node until the task is ended.
+pub(super) async fn run(shared: &Shared) {
+    loop {
+        let Err(broken) = attend(shared).await;
+        match broken {
+            Broken::Forgotten => {
+                shared.hooks.event(Event::Forgotten);
+                shared.set_link(Link::Greeting);
+            }
+            Broken::Away(why) => {
+                shared.hooks.event(Event::Missed(why));
+                leave(shared);
+                sleep(if why == Unreachable::NotPermitted { REFUSED_PAUSE } else { spread(RETRY_EVERY) }).await;
+            }
+            Broken::Refused => {
+                shared.hooks.event(Event::EpochRefused);
+                leave(shared);
+                sleep(REFUSED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Nobody answers: calls need not find that out one by one.
+fn leave(shared: &Shared) {
+    shared.set_link(Link::Away);
+    shared.exchange.close_kept();
+    let turn = shared.breaker.lock().open();
+    shared.turned(turn);
+}
+
+fn spread(pause: Duration) -> Duration {
+    pause.mul_f64(0.8 + 0.4 * fastrand::f64())
+}
+
+/// Says hello and what lives here, then heartbeats and inventories in their turn.
+async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
+    let welcome = hello(shared).await?;
+    shared.hooks.event(Event::Greeted);
+    // Before calls ask again: what was allowed meanwhile counts in what they are told.
+    shared.set_link(Link::Greeting);
+    let taken_in = inventory(shared).await?;
+    shared.set_link(Link::Greeted);
+    let turn = if taken_in { shared.breaker.lock().answered() } else { Turn::None };
+    shared.turned(turn);
+    shared.reports.notify_one();
+    let mut inventory_at = Instant::now() + seconds(welcome.inventory_s);
+    loop {
+        let calls_wait = !shared.breaker.lock().is_open();
+        let pause = if calls_wait { seconds(welcome.heartbeat_s) } else { spread(RETRY_EVERY) };
+        let beat_at = Instant::now() + pause;
+        let due = tokio::select! {
+            () = sleep_until(inventory_at) => true,
+            () = sleep_until(beat_at) => false,
+            () = shared.suspect.notified(), if calls_wait => false,
+        };
+        if due || shared.ledger.lock().is_inventory_due() {
+            inventory_at = Instant::now() + seconds(welcome.inventory_s);
+            inventory(shared).await?;
+        }
+        heartbeat(shared).await?;
+    }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.max(1).into())
+}
+
+async fn hello(shared: &Shared) -> Result<Welcome, Broken> {
+    let path = path(shared, "hello");
+    let body = wire::epoch(shared.options.epoch);
+    let replied = shared.post_aside(&path, body, true, shared.options.limits.answer_bytes_max).await?;
+    match replied.status {
+        200 => wire::welcome(&replied.body).ok_or(Broken::Away(Unreachable::Protocol)),
+        409 => Err(Broken::Refused),
+        status => Err(Broken::Away(reason(status))),
+    }
+}
+
+/// One that is lost may be an accident; two in a row are not.
+async fn heartbeat(shared: &Shared) -> Result<(), Broken> {
+    let path = path(shared, "heartbeat");
+    let body = wire::epoch(shared.options.epoch);
+    let answer_max = shared.options.limits.answer_bytes_max;
+    let replied = match shared.post_aside(&path, body.clone(), false, answer_max).await {
+        Ok(replied) => replied,
+        Err(_) => shared.post_aside(&path, body, true, answer_max).await?,
+    };
+    match replied.status {
+        200 => {
+            shared.breaker.lock().heard();
+            Ok(())
+        }
+        409 => Err(Broken::Forgotten),
+        status => Err(Broken::Away(reason(status))),
+    }
+}
+
+/// Tells everything that lives here. Whether it was taken in; where it cannot be, calls ask all the same.
+async fn inventory(shared: &Shared) -> Result<bool, Broken> {
+    let path = path(shared, "inventory");
+    let listed = shared.ledger.lock().inventory();
+    let body = wire::inventory(&listed, shared.options.epoch).await;
+    let posted = shared.post_aside(&path, body, false, shared.options.limits.answer_bytes_max).await;
+    let replied = match posted {
+        Ok(replied) => replied,
+        Err(why) => {
+            shared.ledger.lock().need_inventory();
+            return Err(Broken::Away(why));
+        }
+    };
+    match replied.status {
+        200 => {
+            let taken = wire::taken_in(&replied.body).unwrap_or_default();
+            shared.ledger.lock().taken_in(&listed, taken.ignored);
+            let (kept, adopted, removed, ignored) = (taken.kept, taken.adopted, taken.removed, taken.ignored);
+            shared.hooks.event(Event::Inventory { kept, adopted, removed, ignored });
+            return Ok(true);
+        }
+        409 => return Err(Broken::Forgotten),
+        413 => shared.hooks.event(Event::InventoryTooLarge),
+        status @ (429 | 503) => {
+            shared.ledger.lock().need_inventory();
+            return Err(Broken::Away(reason(status)));
+        }
+        status => shared.hooks.event(Event::Missed(reason(status))),
+    }
+    Ok(false)
+}
+
+/// A planned shutdown; whether the daemon heard it.
+pub(super) async fn goodbye(shared: &Shared) -> bool {
+    let path = path(shared, "goodbye");
+    let body = wire::epoch(shared.options.epoch);
+    let replied = shared.post_aside(&path, body, false, shared.options.limits.answer_bytes_max).await;
+    replied.is_ok_and(|replied| replied.status == 200)
+}
+
+fn reason(status: u16) -> Unreachable {
+    match status {
+        401 | 403 => Unreachable::NotPermitted,
+        429 | 503 => Unreachable::Overloaded,
+        _ => Unreachable::Protocol,
+    }
+}
+
+/// The path of a message of this node. Its name may hold whatever is printable.
+fn path(shared: &Shared, verb: &str) -> String {
+    let mut path = String::from("/v1/nodes/");
+    for byte in shared.options.node.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path.push('/');
+    path.push_str(verb);
+    path
+}

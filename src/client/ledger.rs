@@ -1,0 +1,396 @@
+//! What lives on this node, what was asked and not answered yet, and what is still to be told.
+//!
+//! Pure: no I/O and no time, so that every race of the protocol is a sequence of calls here. All of it is behind
+//! one lock, so that numbers are given, sessions come and go, and inventories are taken, in one order.
+//!
+//! Every message has a number. Of one session the highest counts (G5): a late acquire that comes after its
+//! release is ignored by the daemon, whatever connection it took. So a release may always be sent, and sending
+//! anything twice is harmless.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::ask::{Ask, Ended};
+use super::verdict::Unreachable;
+use crate::engine::Name;
+
+/// Tenant and session.
+pub(super) type Key = (Name, Name);
+
+/// What lives on this node, as the client remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The question with which it came.
+    pub ask: Arc<Ask>,
+    /// Number of its message.
+    pub seq: u64,
+    /// Whether the daemon is known to have it; `false` = it was allowed here and is still to be adopted.
+    pub confirmed: bool,
+}
+
+#[derive(Debug)]
+struct Live {
+    ask: Arc<Ask>,
+    seq: u64,
+    confirmed: bool,
+    /// Whether a message about it may have reached the daemon. What it never heard of needs no release.
+    told: bool,
+}
+
+/// A question on its way.
+#[derive(Debug)]
+struct Open {
+    key: Option<Key>,
+    /// Its session was given back meanwhile: whatever the answer, it does not live here.
+    released: bool,
+}
+
+/// A question with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub seq: u64,
+    /// It is known here, and so it runs already (G7).
+    pub existing: bool,
+}
+
+/// How a question ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The daemon allowed it and has it.
+    Granted,
+    /// The daemon allowed it and has nothing to remember: an emergency call.
+    Unrecorded,
+    /// It goes on without the daemon, to be adopted.
+    FailedOpen {
+        /// A message about it may have reached the daemon.
+        told: bool,
+    },
+    /// It does not go on, or nothing of it may be told again.
+    Refused {
+        /// A try of it was not answered: the daemon may take it in yet.
+        loose: bool,
+    },
+}
+
+/// Something to tell the daemon that no call waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    Ended { key: Key, seq: u64, ended: Ended },
+    Lives { key: Key, seq: u64 },
+    Emergency { ask: Arc<Ask>, seq: u64 },
+}
+
+/// A report with what goes on the wire.
+#[derive(Clone, Debug)]
+pub(super) enum Message {
+    Release { key: Key, seq: u64, ended: Ended },
+    Acquire { ask: Arc<Ask>, seq: u64, existing: bool },
+}
+
+/// What the daemon made of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It is done.
+    Done,
+    /// The release ended nothing yet: the claim of a transferred call stays until its end (C7).
+    Stays,
+    /// It was not taken as it is, and will not be.
+    Refused,
+    /// Not now.
+    Later,
+}
+
+/// Everything that lives here, and the number at which that was so (G9).
+#[derive(Debug)]
+pub(super) struct Inventory {
+    pub seq: u64,
+    pub sessions: Vec<(Arc<Ask>, u64)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    last_seq: u64,
+    live: HashMap<Key, Live>,
+    /// Numbers whose outcome is open: questions on their way, and releases that may leave the claim.
+    open: BTreeMap<u64, Open>,
+    asking: usize,
+    reports: VecDeque<Report>,
+    sending: Vec<Report>,
+    /// Something is known here that only an inventory will tell.
+    inventory_due: bool,
+    sessions_max: usize,
+    asking_max: usize,
+    reports_max: usize,
+}
+
+impl Ledger {
+    pub(super) fn new(sessions_max: u32, asking_max: u32, reports_max: u32) -> Self {
+        Ledger {
+            last_seq: 0,
+            live: HashMap::new(),
+            open: BTreeMap::new(),
+            asking: 0,
+            reports: VecDeque::new(),
+            sending: Vec::new(),
+            inventory_due: false,
+            sessions_max: sessions_max as usize,
+            asking_max: asking_max as usize,
+            reports_max: reports_max as usize,
+        }
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
+        self.last_seq
+    }
+
+    /// Numbers a question that is about to be sent; [`Ledger::answered`] ends it.
+    pub(super) fn ask(&mut self, ask: &Ask) -> Result<Question, Unreachable> {
+        if self.asking >= self.asking_max {
+            return Err(Unreachable::Busy);
+        }
+        let key = key_of(ask);
+        let known = key.as_ref().and_then(|key| self.live.get(key));
+        if known.is_none() && self.live.len() + self.asking >= self.sessions_max {
+            return Err(Unreachable::Full);
+        }
+        let existing = ask.existing || known.is_some_and(|live| live.ask.subject == ask.subject);
+        let seq = self.next_seq();
+        self.open.insert(seq, Open { key, released: false });
+        self.asking += 1;
+        Ok(Question { seq, existing })
+    }
+
+    /// A question came to its end. Whether something is to be told by this, or `None` where it should be and
+    /// there is no room.
+    pub(super) fn answered(&mut self, seq: u64, ask: &Ask, outcome: Outcome) -> Option<bool> {
+        let Some(Open { key, released }) = self.open.remove(&seq) else { return Some(false) };
+        self.asking -= 1;
+        let Some(key) = key.filter(|_| !released) else { return Some(false) };
+        match outcome {
+            Outcome::Unrecorded => Some(false),
+            Outcome::Granted => {
+                self.remember(key, ask, seq, true, true);
+                Some(false)
+            }
+            Outcome::FailedOpen { told } => {
+                if self.live.contains_key(&key) {
+                    return Some(false);
+                }
+                self.remember(key.clone(), ask, seq, false, told);
+                self.report(Report::Lives { key, seq })
+            }
+            Outcome::Refused { loose } => {
+                let wanted = self.live.contains_key(&key) || self.open.values().any(|open| open.key.as_ref() == Some(&key));
+                if !loose || wanted {
+                    return Some(false);
+                }
+                let seq = self.next_seq();
+                self.report(Report::Ended { key, seq, ended: Ended::Over })
+            }
+        }
+    }
+
+    /// Something lives here that nobody was asked for: an inbound call, what runs already, what went on
+    /// without a question. As [`Ledger::answered`].
+    pub(super) fn note(&mut self, ask: &Ask) -> Option<bool> {
+        let key = key_of(ask)?;
+        if self.live.get(&key).is_some_and(|live| live.ask.subject == ask.subject) {
+            return Some(false);
+        }
+        if self.live.len() + self.asking >= self.sessions_max {
+            return None;
+        }
+        let seq = self.next_seq();
+        self.remember(key.clone(), ask, seq, false, false);
+        self.report(Report::Lives { key, seq })
+    }
+
+    /// An emergency call: told, not remembered.
+    pub(super) fn note_emergency(&mut self, ask: &Ask) -> Option<bool> {
+        let seq = self.next_seq();
+        self.report(Report::Emergency { ask: Arc::new(ask.clone()), seq })
+    }
+
+    fn remember(&mut self, key: Key, ask: &Ask, seq: u64, confirmed: bool, told: bool) {
+        match self.live.get_mut(&key) {
+            // A later question of the same session was answered first.
+            Some(live) if live.seq > seq => {}
+            Some(live) if *live.ask == *ask => {
+                live.seq = seq;
+                live.confirmed |= confirmed;
+                live.told |= told;
+            }
+            _ => {
+                self.live.insert(key, Live { ask: Arc::new(ask.clone()), seq, confirmed, told });
+            }
+        }
+    }
+
+    /// It ended on this node. As [`Ledger::answered`].
+    pub(super) fn release(&mut self, key: Key, ended: Ended) -> Option<bool> {
+        let mut asked = false;
+        for open in self.open.values_mut().filter(|open| open.key.as_ref() == Some(&key)) {
+            open.released = true;
+            asked = true;
+        }
+        let told = match (ended, self.live.get(&key)) {
+            (_, Some(live)) if !live.told && !asked => {
+                self.live.remove(&key);
+                return Some(false);
+            }
+            (Ended::Over, _) => {
+                self.live.remove(&key);
+                None
+            }
+            (Ended::Transferred, live) => live.map(|_| key.clone()),
+        };
+        let seq = self.next_seq();
+        let reported = self.report(Report::Ended { key: key.clone(), seq, ended });
+        match (told, reported) {
+            // Until the daemon answers, the list may not say anything about it (C7).
+            (Some(key), Some(_)) => drop(self.open.insert(seq, Open { key: Some(key), released: true })),
+            (Some(_), None) => drop(self.live.remove(&key)),
+            _ => {}
+        }
+        reported
+    }
+
+    fn report(&mut self, report: Report) -> Option<bool> {
+        if self.reports.len() + self.sending.len() >= self.reports_max {
+            self.inventory_due = true;
+            return None;
+        }
+        self.reports.push_back(report);
+        Some(true)
+    }
+
+    /// The next reports to send, as they are now; [`Ledger::sent`] ends them. What ended meanwhile is left out.
+    pub(super) fn take(&mut self, most: usize) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while messages.len() < most {
+            let Some(report) = self.reports.pop_front() else { break };
+            let message = match &report {
+                Report::Ended { key, seq, ended } => Message::Release { key: key.clone(), seq: *seq, ended: *ended },
+                Report::Emergency { ask, seq } => Message::Acquire { ask: Arc::clone(ask), seq: *seq, existing: false },
+                Report::Lives { key, seq } => match self.live.get_mut(key) {
+                    Some(live) if live.seq == *seq && !live.confirmed => {
+                        live.told = true;
+                        let existing = live.ask.existing || !live.ask.is_inbound();
+                        Message::Acquire { ask: Arc::clone(&live.ask), seq: *seq, existing }
+                    }
+                    _ => continue,
+                },
+            };
+            messages.push(message);
+            self.sending.push(report);
+        }
+        messages
+    }
+
+    /// What came of the reports that were taken last, in their order; those without an answer are sent again.
+    pub(super) fn sent(&mut self, results: &[Settled]) {
+        let sending = std::mem::take(&mut self.sending);
+        let mut again = Vec::new();
+        for (at, report) in sending.into_iter().enumerate() {
+            match (results.get(at).copied().unwrap_or(Settled::Later), report) {
+                (Settled::Later, report) => again.push(report),
+                (settled, Report::Ended { key, seq, ended: Ended::Transferred }) => self.transferred(&key, seq, settled),
+                // What the daemon will not have must not spoil an inventory.
+                (Settled::Refused, Report::Lives { key, seq }) if self.lives_as(&key, seq) => {
+                    drop(self.live.remove(&key));
+                }
+                (_, Report::Lives { key, seq }) => self.confirm(&key, seq),
+                _ => {}
+            }
+        }
+        for report in again.into_iter().rev() {
+            self.reports.push_front(report);
+        }
+    }
+
+    fn transferred(&mut self, key: &Key, seq: u64, settled: Settled) {
+        self.open.remove(&seq);
+        match self.live.get_mut(key) {
+            Some(live) if live.seq < seq && settled == Settled::Stays => live.seq = seq,
+            Some(live) if live.seq < seq => drop(self.live.remove(key)),
+            _ => {}
+        }
+    }
+
+    fn lives_as(&self, key: &Key, seq: u64) -> bool {
+        self.live.get(key).is_some_and(|live| live.seq == seq)
+    }
+
+    fn confirm(&mut self, key: &Key, seq: u64) {
+        if let Some(live) = self.live.get_mut(key).filter(|live| live.seq == seq) {
+            live.confirmed = true;
+        }
+    }
+
+    /// Everything that lives here. What is missing in it and has a number up to its own has ended.
+    ///
+    /// A question on its way is not in the list, for nobody knows yet whether it will live; so the number of
+    /// the list is below all of these, and it says nothing about them.
+    pub(super) fn inventory(&mut self) -> Inventory {
+        self.inventory_due = false;
+        let seq = match self.open.first_key_value() {
+            Some((lowest, _)) => lowest - 1,
+            None => self.next_seq(),
+        };
+        let mut sessions = Vec::with_capacity(self.live.len());
+        for live in self.live.values_mut() {
+            live.told = true;
+            sessions.push((Arc::clone(&live.ask), live.seq));
+        }
+        Inventory { seq, sessions }
+    }
+
+    /// An inventory was taken in; all of it, unless something was `ignored`.
+    pub(super) fn taken_in(&mut self, inventory: &Inventory, ignored: u32) {
+        if ignored > 0 {
+            return;
+        }
+        for (ask, seq) in &inventory.sessions {
+            if let Some(key) = key_of(ask) {
+                self.confirm(&key, *seq);
+            }
+        }
+    }
+
+    /// An inventory did not get through: it is as due as before.
+    pub(super) fn need_inventory(&mut self) {
+        self.inventory_due = true;
+    }
+
+    pub(super) fn is_inventory_due(&self) -> bool {
+        self.inventory_due
+    }
+
+    /// Whether the end of this session is still to be told.
+    pub(super) fn is_ending(&self, key: &Key) -> bool {
+        self.reports.iter().chain(&self.sending).any(|report| matches!(report, Report::Ended { key: own, .. } if own == key))
+    }
+
+    /// Whether this session lives here.
+    pub(super) fn lives(&self, key: &Key) -> bool {
+        self.live.contains_key(key)
+    }
+
+    pub(super) fn reports(&self) -> usize {
+        self.reports.len() + self.sending.len()
+    }
+
+    pub(super) fn asking(&self) -> usize {
+        self.asking
+    }
+
+    pub(super) fn sessions(&self) -> impl Iterator<Item = Remembered> + '_ {
+        self.live.values().map(|live| Remembered { ask: Arc::clone(&live.ask), seq: live.seq, confirmed: live.confirmed })
+    }
+}
+
+/// Under what a question's session is remembered; an emergency call may have none.
+pub(super) fn key_of(ask: &Ask) -> Option<Key> {
+    Some((ask.tenant.clone(), ask.session.clone()?))
+}

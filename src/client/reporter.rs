@@ -1,0 +1,81 @@
+//! Sends releases and reports, several at once where several wait, until each is acknowledged.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::hooks::Event;
+use super::ledger::{Message, Settled};
+use super::shared::{Link, Shared};
+use super::wire;
+
+/// Rest after a batch that was not taken.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes that the answer to one operation may take, beside those of [`Limits::answer_bytes_max`](super::Limits).
+const RESULT_BYTES_MAX: u32 = 1_024;
+
+/// What came of a batch.
+enum Sent {
+    /// Each operation was answered.
+    Answered(Vec<Settled>),
+    /// It was more than the daemon takes at once.
+    TooLarge,
+    /// It was not answered, or not well.
+    Lost,
+}
+
+/// Sends reports until the task is ended.
+pub(super) async fn run(shared: &Shared) {
+    let mut link = shared.link.subscribe();
+    let mut most = shared.options.limits.batch_ops_max as usize;
+    let mut fresh = false;
+    loop {
+        if link.wait_for(|link| *link == Link::Greeted).await.is_err() {
+            return;
+        }
+        let messages = shared.ledger.lock().take(most);
+        if messages.is_empty() {
+            // What was waiting may have ended by itself.
+            shared.settled.notify_waiters();
+            shared.reports.notified().await;
+            continue;
+        }
+        let sent = send(shared, &messages, fresh).await;
+        fresh = matches!(sent, Sent::Lost);
+        let settled = match sent {
+            Sent::Answered(settled) => settled,
+            Sent::TooLarge if messages.len() == 1 => vec![Settled::Refused],
+            Sent::TooLarge => {
+                most = messages.len() / 2;
+                Vec::new()
+            }
+            Sent::Lost => Vec::new(),
+        };
+        shared.ledger.lock().sent(&settled);
+        shared.settled.notify_waiters();
+        for _ in settled.iter().filter(|settled| **settled == Settled::Refused) {
+            shared.hooks.event(Event::ReportRefused);
+        }
+        if settled.is_empty() || settled.contains(&Settled::Later) {
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+async fn send(shared: &Shared, messages: &[Message], fresh: bool) -> Sent {
+    let body = wire::batch(messages, shared.sender());
+    let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+    let answer_max = shared.options.limits.answer_bytes_max.saturating_add(count.saturating_mul(RESULT_BYTES_MAX));
+    let replied = shared.post_aside("/v1/batch", body, fresh, answer_max).await;
+    match replied {
+        Ok(replied) if replied.status == 200 => {
+            wire::results(&replied.body, messages.len()).map_or(Sent::Lost, Sent::Answered)
+        }
+        Ok(replied) if replied.status == 413 => Sent::TooLarge,
+        Ok(_) => Sent::Lost,
+        Err(_) => {
+            shared.suspect.notify_one();
+            Sent::Lost
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What the questions, the node's own messages and the reports of one client share.
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::breaker::{Breaker, Turn};
+use super::exchange::{Exchange, Replied};
+use super::hooks::{Event, Hooks};
+use super::ledger::Ledger;
+use super::options::Options;
+use super::verdict::Unreachable;
+use super::wire::Sender;
+
+/// How node and daemon stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Hello is on its way; questions wait for it within their deadline.
+    Greeting,
+    /// The daemon knows this node, and what lives on it.
+    Greeted,
+    /// The node's own messages are not answered.
+    Away,
+    /// Goodbye was said.
+    Closed,
+}
+
+pub(super) struct Shared {
+    pub options: Options,
+    pub hooks: Box<dyn Hooks>,
+    pub exchange: Exchange,
+    pub ledger: Mutex<Ledger>,
+    pub breaker: Mutex<Breaker>,
+    pub link: watch::Sender<Link>,
+    /// Wakes who speaks for the node: something may be wrong with the daemon.
+    pub suspect: Notify,
+    /// Wakes who sends reports.
+    pub reports: Notify,
+    /// Wakes who waits for reports to be sent.
+    pub settled: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(options: Options, exchange: Exchange, hooks: Box<dyn Hooks>) -> Self {
+        let limits = options.limits;
+        Shared {
+            hooks,
+            exchange,
+            ledger: Mutex::new(Ledger::new(limits.sessions_max, limits.in_flight_max, limits.reports_max)),
+            breaker: Mutex::new(Breaker::new(limits.misses_max)),
+            link: watch::Sender::new(Link::Greeting),
+            suspect: Notify::new(),
+            reports: Notify::new(),
+            settled: Notify::new(),
+            options,
+        }
+    }
+
+    pub(super) fn sender(&self) -> Sender<'_> {
+        Sender { node: &self.options.node, epoch: self.options.epoch }
+    }
+
+    pub(super) fn link(&self) -> Link {
+        *self.link.borrow()
+    }
+
+    /// How they stand from now on; after goodbye nothing changes that.
+    pub(super) fn set_link(&self, link: Link) {
+        self.link.send_if_modified(|now| {
+            let changes = *now != Link::Closed && *now != link;
+            if changes {
+                *now = link;
+            }
+            changes
+        });
+    }
+
+    /// Passes on what the ledger said of a report: there is one, there is none, or there was no room for it.
+    pub(super) fn tell(&self, reported: Option<bool>) {
+        match reported {
+            Some(true) => self.reports.notify_one(),
+            Some(false) => {}
+            None => self.hooks.event(Event::ReportsFull),
+        }
+    }
+
+    /// Passes on what the breaker said.
+    pub(super) fn turned(&self, turn: Turn) {
+        match turn {
+            Turn::None => {}
+            Turn::Opened => self.hooks.event(Event::Paused),
+            Turn::Closed => self.hooks.event(Event::Resumed),
+        }
+    }
+
+    /// Sends a message that no call waits for.
+    ///
+    /// # Errors
+    /// Why it was not answered.
+    pub(super) async fn post_aside(
+        &self,
+        path: &str,
+        body: bytes::Bytes,
+        fresh: bool,
+        answer_bytes_max: u32,
+    ) -> Result<Replied, Unreachable> {
+        let posting = self.exchange.post(path, body, fresh, answer_bytes_max, || {});
+        match tokio::time::timeout(self.options.background_deadline, posting).await {
+            Ok(replied) => replied,
+            Err(_) => {
+                self.exchange.close_kept();
+                Err(Unreachable::Timeout)
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Messages as the daemon reads and writes them (API 2, 3).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::ask::{Ask, Ended};
+use super::ledger::{Inventory, Message, Settled};
+use super::verdict::{Answer, Unreachable};
+use crate::engine::{Code, Detail, Leg};
+
+/// Sessions of an inventory that are written before others get their turn.
+const SESSIONS_IN_ONE_GO: usize = 256;
+
+/// The node's own names and numbers, which every message carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender<'a> {
+    pub node: &'a str,
+    pub epoch: u64,
+}
+
+#[derive(Serialize)]
+struct AcquireBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op: Option<&'static str>,
+    tenant: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leg: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_false")]
+    emergency: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_s: Option<u32>,
+    #[serde(skip_serializing_if = "is_false")]
+    existing: bool,
+    #[serde(flatten)]
+    sender: Option<SenderBody<'a>>,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct SenderBody<'a> {
+    node: &'a str,
+    epoch: u64,
+}
+
+#[derive(Serialize)]
+struct ReleaseBody<'a> {
+    op: &'static str,
+    tenant: &'a str,
+    session: &'a str,
+    node: &'a str,
+    epoch: u64,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'static str>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl<'a> AcquireBody<'a> {
+    fn of(ask: &'a Ask, sender: Option<Sender<'a>>, seq: u64, existing: bool) -> Self {
+        AcquireBody {
+            op: None,
+            tenant: &ask.tenant,
+            subject: ask.subject.as_deref(),
+            session: ask.session.as_deref(),
+            kind: ask.kind.as_str(),
+            direction: ask.direction.map(|word| word.as_str()),
+            leg: (ask.leg != Leg::Originate).then(|| ask.leg.as_str()),
+            device: ask.device.map(|word| word.as_str()),
+            class: ask.class.map(|word| word.as_str()),
+            to: ask.to.as_deref(),
+            emergency: ask.emergency,
+            external: ask.external,
+            group: ask.group.as_deref(),
+            ttl_s: ask.ttl_s,
+            existing,
+            sender: sender.map(|sender| SenderBody { node: sender.node, epoch: sender.epoch }),
+            seq,
+        }
+    }
+}
+
+/// The body of `POST /v1/acquire`.
+pub(super) fn acquire(ask: &Ask, sender: Sender<'_>, seq: u64, existing: bool) -> Bytes {
+    written(&AcquireBody::of(ask, Some(sender), seq, existing))
+}
+
+/// The body of hello, heartbeat and goodbye.
+pub(super) fn epoch(epoch: u64) -> Bytes {
+    Bytes::from(format!("{{\"epoch\":{epoch}}}"))
+}
+
+/// The body of `POST /v1/batch`.
+pub(super) fn batch(messages: &[Message], sender: Sender<'_>) -> Bytes {
+    let mut body = b"{\"ops\":[".to_vec();
+    for (at, message) in messages.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        match message {
+            Message::Acquire { ask, seq, existing } => {
+                let op = AcquireBody { op: Some("acquire"), ..AcquireBody::of(ask, Some(sender), *seq, *existing) };
+                write(&mut body, &op);
+            }
+            Message::Release { key: (tenant, session), seq, ended } => {
+                let why = (*ended == Ended::Transferred).then_some("transfer");
+                let Sender { node, epoch } = sender;
+                write(&mut body, &ReleaseBody { op: "release", tenant, session, node, epoch, seq: *seq, why });
+            }
+        }
+    }
+    body.extend_from_slice(b"]}");
+    body.into()
+}
+
+/// The body of an inventory. A long one is written in several goes, so that calls get their turn in between.
+pub(super) async fn inventory(inventory: &Inventory, epoch: u64) -> Bytes {
+    let mut body = format!("{{\"epoch\":{epoch},\"seq\":{},\"sessions\":[", inventory.seq).into_bytes();
+    for (at, (ask, seq)) in inventory.sessions.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        write(&mut body, &AcquireBody::of(ask, None, *seq, !ask.is_inbound()));
+        if at % SESSIONS_IN_ONE_GO == SESSIONS_IN_ONE_GO - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    body.extend_from_slice(b"]}");
+    body.into()
+}
+
+fn written(body: &impl Serialize) -> Bytes {
+    let mut out = Vec::with_capacity(256);
+    write(&mut out, body);
+    out.into()
+}
+
+/// Bodies are made of texts and numbers, and a vector takes everything: this cannot fail.
+fn write(out: &mut Vec<u8>, body: &impl Serialize) {
+    let _ = serde_json::to_writer(out, body);
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    code: String,
+    #[serde(default)]
+    detail: String,
+    first: Option<String>,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    held: u32,
+    quota: Option<u32>,
+    #[serde(default)]
+    over: u32,
+    ttl_s: Option<u32>,
+    sip_code: Option<u16>,
+    retry_after_s: Option<u32>,
+    #[serde(default)]
+    decision_id: String,
+}
+
+/// Reads the answer to an acquire; `None` where it is none of this protocol.
+pub(super) fn answer(body: &[u8]) -> Option<Answer> {
+    let reply: Reply = serde_json::from_slice(body).ok()?;
+    let is_verdict = |code: &Code| !matches!(code, Code::ReleasedLast | Code::ReleasedMore | Code::ReleasedNone);
+    Some(Answer {
+        code: Code::from_word(&reply.code).filter(is_verdict)?,
+        detail: Detail::from_word(&reply.detail).unwrap_or(Detail::None),
+        first: reply.first.as_deref().and_then(Code::from_word),
+        message: reply.message,
+        held: reply.held,
+        quota: reply.quota,
+        over: reply.over,
+        ttl_s: reply.ttl_s,
+        sip_code: reply.sip_code,
+        retry_after_s: reply.retry_after_s,
+        decision_id: reply.decision_id,
+    })
+}
+
+#[derive(Deserialize)]
+struct Results {
+    results: Vec<ResultBody>,
+}
+
+#[derive(Deserialize)]
+struct ResultBody {
+    code: Option<String>,
+    #[serde(default)]
+    detail: String,
+    status: Option<u16>,
+}
+
+/// Reads the answer to a batch of so many; `None` where it is none of this protocol.
+pub(super) fn results(body: &[u8], count: usize) -> Option<Vec<Settled>> {
+    let Results { results } = serde_json::from_slice(body).ok()?;
+    (results.len() == count).then(|| results.iter().map(settled).collect())
+}
+
+fn settled(result: &ResultBody) -> Settled {
+    match (result.code.as_deref().and_then(Code::from_word), result.status) {
+        (Some(Code::ReleasedMore), _) if result.detail == Detail::Linger.as_str() => Settled::Stays,
+        (Some(_), _) => Settled::Done,
+        (None, Some(status)) if status == 429 || status >= 500 => Settled::Later,
+        (None, _) => Settled::Refused,
+    }
+}
+
+/// What hello answers.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct Welcome {
+    pub heartbeat_s: u32,
+    pub inventory_s: u32,
+}
+
+/// Reads the answer to a hello.
+pub(super) fn welcome(body: &[u8]) -> Option<Welcome> {
+    serde_json::from_slice(body).ok()
+}
+
+/// What an inventory came to.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(super) struct TakenIn {
+    pub kept: u32,
+    pub adopted: u32,
+    pub removed: u32,
+    pub ignored: u32,
+}
+
+/// Reads the answer to an inventory.
+pub(super) fn taken_in(body: &[u8]) -> Option<TakenIn> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Why there is no decision, from an answer that is not 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoDecision {
+    /// As if nobody had answered.
+    Unreachable(Unreachable),
+    /// The daemon does not understand the question (400); what it says.
+    Malformed(String),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    detail: String,
+    errors: Vec<ProblemError>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProblemError {
+    pointer: String,
+    detail: String,
+}
+
+/// Reads an answer to an acquire that is no decision.
+pub(super) fn no_decision(status: u16, body: &[u8]) -> NoDecision {
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    match status {
+        // Without a lease something else must end the claim (E3): it does not know this node.
+        400 if matches!(problem.errors.as_slice(), [only] if only.pointer == "/ttl_s") => {
+            NoDecision::Unreachable(Unreachable::NotGreeted)
+        }
+        400 => {
+            let errors: Vec<String> =
+                problem.errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect();
+            NoDecision::Malformed(format!("{}: {}", problem.detail, errors.join("; ")))
+        }
+        401 | 403 => NoDecision::Unreachable(Unreachable::NotPermitted),
+        429 | 503 => NoDecision::Unreachable(Unreachable::Overloaded),
+        _ => NoDecision::Unreachable(Unreachable::Protocol),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Direction, Kind};
+
+    const SENDER: Sender<'_> = Sender { node: "n1", epoch: 7 };
+
+    #[test]
+    fn a_question_says_what_was_set_and_nothing_else() {
+        let ask = Ask::call("acme", "anna", "n1-7-c1", Direction::Outbound);
+        let full = Ask { to: Some("030\"1".into()), leg: Leg::Deliver, external: Some(false), ..ask.clone() };
+        let text = |ask, existing| String::from_utf8(acquire(ask, SENDER, 9, existing).to_vec()).unwrap();
+        assert_eq!(
+            text(&ask, false),
+            r#"{"tenant":"acme","subject":"anna","session":"n1-7-c1","kind":"call","direction":"outbound","node":"n1","epoch":7,"seq":9}"#
+        );
+        let want = r#""leg":"deliver","to":"030\"1","external":false,"existing":true,"#;
+        assert!(text(&full, true).contains(want), "{}", text(&full, true));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_of_the_protocol_is_none() {
+        for (body, code) in [
+            (r#"{"code":"deny.full","allow":false,"detail":"tenant","held":1,"quota":1,"sip_code":403}"#, Some(Code::DenyFull)),
+            (r#"{"code":"allow.new","quota":null}"#, Some(Code::AllowNew)),
+            (r#"{"code":"allow.maybe"}"#, None),
+            (r#"{"code":"released.last"}"#, None),
+            (r#"<html>"#, None),
+            ("", None),
+        ] {
+            assert_eq!(answer(body.as_bytes()).map(|answer| answer.code), code, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_became_of_a_report_is_read_from_its_place() {
+        let body = br#"{"results":[{"code":"released.last","detail":""},{"code":"released.more","detail":"linger"},
+            {"status":400,"type":"x"},{"status":503},{"code":"deny.unknown_tenant"}]}"#;
+        let want = [Settled::Done, Settled::Stays, Settled::Refused, Settled::Later, Settled::Done];
+        assert_eq!(results(body, 5).unwrap(), want);
+        assert_eq!(results(body, 4), None);
+    }
+
+    #[test]
+    fn what_is_no_decision_has_a_reason() {
+        let ttl = br#"{"status":400,"detail":"x","errors":[{"pointer":"/ttl_s","detail":"is needed"}]}"#;
+        let kind = br#"{"status":400,"detail":"bad","errors":[{"pointer":"/kind","detail":"is odd"}]}"#;
+        for (status, body, want) in [
+            (400, &ttl[..], NoDecision::Unreachable(Unreachable::NotGreeted)),
+            (400, &kind[..], NoDecision::Malformed("bad: /kind is odd".to_owned())),
+            (401, b"", NoDecision::Unreachable(Unreachable::NotPermitted)),
+            (503, b"", NoDecision::Unreachable(Unreachable::Overloaded)),
+            (404, b"nginx", NoDecision::Unreachable(Unreachable::Protocol)),
+        ] {
+            assert_eq!(no_decision(status, body), want);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A connection that did not come from a listener of ours: a simulated network, an embedding program.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+use super::accept::Edge;
+use super::connection;
+use super::handler::Handler;
+use super::peer::{Peer, PeerAddress};
+use super::protocol::Protocol;
+use super::stats::EdgeStats;
+
+/// Serves one HTTP/1 connection of the caller's, with the limits and deadlines of the edge, until it ends or
+/// has drained after `shutdown` turned true (or its sender is gone). It stays on the runtime that calls this.
+/// A connection beyond the limits is dropped at once.
+pub async fn serve_stream<S, H>(
+    stream: S,
+    address: PeerAddress,
+    handler: Rc<H>,
+    edge: Arc<Edge>,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: Handler,
+{
+    let ip = match address {
+        PeerAddress::Ip(ip) => Some(ip),
+        PeerAddress::Unix { .. } => None,
+    };
+    let Ok(pass) = edge.gate().admit(ip) else { return };
+    let peer = Peer {
+        address,
+        listener: Rc::from("given"),
+        names: Vec::new(),
+        encrypted: false,
+        pass,
+        limits: Arc::new(edge.limits().clone()),
+        stats: Arc::new(EdgeStats::default()),
+    };
+    connection::serve(stream, Protocol::Http1, handler, Rc::new(peer), shutdown).await;
+}

@@ -1,0 +1,258 @@
+//! A daemon before its sockets and threads: configuration read, journal opened, everything in its place.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chrono::DateTime;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use crate::daemon::api::Worker;
+use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today};
+use crate::daemon::clock::Clock;
+use crate::daemon::config::{self, Boot, Config};
+use crate::daemon::control::Control;
+use crate::daemon::events::Events;
+use crate::daemon::http::{self, Edge};
+use crate::daemon::journal::sampler::Sampler;
+use crate::daemon::journal::storage::Folder;
+use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
+use crate::daemon::log;
+use crate::daemon::marks::Marks;
+use crate::daemon::metrics::{BuildInfo, Metrics};
+use crate::daemon::sync::keeper::{DiskAndState, Keeper};
+use crate::daemon::sync::status::Status as SyncStatus;
+use crate::daemon::text::utc;
+use crate::daemon::timeline::Timeline;
+use crate::daemon::{reload, reload_request};
+use crate::engine::Engine;
+
+/// Why a daemon could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration is bad, and there is no last good one.
+    Config(Vec<config::Problem>),
+    /// Something else; what was tried, and how it failed.
+    Failed {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        why: String,
+    },
+}
+
+impl StartError {
+    pub(super) fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        StartError::Failed { what: what.into(), why: why.to_string() }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(problems) => f.write_str(&config::render_problems(problems, false)),
+            StartError::Failed { what, why } => write!(f, "cannot {what}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A daemon before its sockets and threads.
+pub struct Prepared {
+    boot: Boot,
+    clock: Arc<dyn Clock>,
+    as_process: bool,
+    log: Option<log::LogControl>,
+    journal: Arc<Journal>,
+    epoch: Epoch,
+    state_dir: PathBuf,
+    keeper: Keeper,
+}
+
+impl Prepared {
+    /// Reads the configuration and takes the state directory. `as_process`: it logs, and listens to signals.
+    ///
+    /// # Errors
+    /// The configuration, or the state directory.
+    pub fn new(config: &Path, clock: Arc<dyn Clock>, as_process: bool) -> Result<Self, StartError> {
+        let now = clock.now();
+        let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
+        let from_systemd = std::env::var("STATE_DIRECTORY").ok();
+        let files = DiskAndState { from_systemd: from_systemd.as_deref(), now: utc };
+        let boot = config::load_for_boot(&files, config, from_systemd.as_deref(), utc).map_err(StartError::Config)?;
+        let log = match as_process {
+            true => {
+                let log = &boot.config.settings.log;
+                Some(log::start(&log.filter, log.format).map_err(|why| StartError::failed("start logging", why))?)
+            }
+            false => None,
+        };
+        reload::log_warnings(&boot.config.warnings);
+        let state_dir = boot.config.state_dir(from_systemd.as_deref());
+        let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
+        let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings, utc);
+        if let Some(why) = problem {
+            tracing::error!(why, "what is stored of the publisher of tenant records is not used; the next pull brings it anew");
+        }
+        Ok(Prepared { boot, clock, as_process, log, journal, epoch, state_dir, keeper })
+    }
+
+    /// What it starts with.
+    pub fn config(&self) -> &Config {
+        &self.boot.config
+    }
+
+    /// Puts it together for these listeners, and as many runtimes that decide.
+    pub(super) fn control(self, listeners: Vec<ListenerInfo>, workers: usize) -> Result<Control, StartError> {
+        let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
+        let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, self.keeper)?;
+        Ok(Control {
+            app: Arc::new(app),
+            journal: self.journal,
+            epoch: self.epoch,
+            state_dir: self.state_dir,
+            reloads: reload_requests,
+            stop: watch::Sender::new(false),
+            ready: watch::Sender::new(false),
+            as_process: self.as_process,
+        })
+    }
+
+    /// A daemon on the caller's runtime, clock and connections: for simulations, and for who embeds it.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn embedded(self) -> Result<Embedded, StartError> {
+        Ok(Embedded { control: self.control(Vec::new(), 1)? })
+    }
+}
+
+/// A daemon without sockets and threads of its own. Give each connection to
+/// [`serve_stream`](http::serve_stream) with one [`Worker`] for all, and run [`Embedded::run`] beside them.
+pub struct Embedded {
+    control: Control,
+}
+
+impl Embedded {
+    /// What it consists of.
+    pub fn app(&self) -> &Arc<App> {
+        &self.control.app
+    }
+
+    /// Answers its requests.
+    pub fn worker(&self) -> Worker {
+        Worker::new(Arc::clone(&self.control.app), 0)
+    }
+
+    /// Recovers the journal, then does what is due, until the future is dropped; inside a `LocalSet`. Dropping
+    /// is as a crash: what was answered is in the journal.
+    ///
+    /// # Errors
+    /// The journal cannot be read, which is what ends it.
+    pub async fn run(self) -> Result<(), JournalError> {
+        self.control.serve().await
+    }
+}
+
+fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoch), StartError> {
+    let folder = state_dir.join("journal");
+    let failed = |why: &dyn fmt::Display| {
+        StartError::failed(format!("use the state directory {}", state_dir.display()), format!("{why}; set [server] state_dir to a folder that this user may write"))
+    };
+    let storage = Folder::at(&folder).map_err(|why| failed(&why))?;
+    let journal = &config.settings.journal;
+    let options = LocalOptions {
+        sync: journal.durability == config::Durability::Synced,
+        segment_bytes_max: journal.segment_bytes,
+        ..LocalOptions::default()
+    };
+    let journal = Arc::new(Journal::new(storage, options));
+    match journal.acquire(Shard::ALL) {
+        Ok(epoch) => Ok((journal, epoch)),
+        Err(why @ JournalError::Locked) => {
+            Err(StartError::failed(format!("use the state directory {}", state_dir.display()), format!("{why}; stop that one first")))
+        }
+        Err(why) => Err(failed(&why)),
+    }
+}
+
+fn app(
+    boot: Boot,
+    clock: &Arc<dyn Clock>,
+    listeners: Vec<ListenerInfo>,
+    reloads: mpsc::Sender<reload_request::Request>,
+    log: Option<log::LogControl>,
+    workers: usize,
+    keeper: Keeper,
+) -> Result<App, StartError> {
+    let now = clock.now();
+    let config = &boot.config;
+    let settings = &config.settings;
+    let build = BuildInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: option_env!("USHERD_REVISION").unwrap_or("unknown"),
+        rustc: option_env!("USHERD_RUSTC").unwrap_or("unknown"),
+    };
+    let metrics = Metrics::new(&build).map_err(|why| StartError::failed("register metrics", why))?;
+    let state = ConfigState {
+        loaded_utc_ms: now.utc_ms,
+        successful: boot.problems.is_empty(),
+        from_last_good: !boot.problems.is_empty(),
+        problems: boot.problems,
+    };
+    Ok(App {
+        engine: Engine::new(settings.server.limits()),
+        clock: Arc::clone(clock),
+        // Ids go on from the time of day, so that those of an earlier run are seen as gone.
+        events: Arc::new(Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs())),
+        metrics,
+        edge: Arc::new(Edge::new(edge_limits(config))),
+        listeners,
+        auth: ArcSwap::from_pointee(reload::authenticator(config)),
+        sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
+        timeline: Mutex::new(Timeline::new(now)),
+        marks: Marks::default(),
+        today: Today::default(),
+        reloads,
+        log,
+        knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),
+        commits: Arc::new(CommitTimes::default()),
+        boot: fastrand::u32(..),
+        workers,
+        // Records of the last good copy do not know when they were confirmed.
+        running: config::Running::new(boot.config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now)))),
+        keeper,
+        sync_status: SyncStatus::default(),
+        state: Mutex::new(state),
+        committer: OnceLock::new(),
+        damage: Mutex::new(None),
+        ready: AtomicBool::new(false),
+        draining: AtomicBool::new(false),
+    })
+}
+
+fn edge_limits(config: &Config) -> http::Limits {
+    let server = &config.settings.server;
+    let ms = |ms: u32| Duration::from_millis(ms.into());
+    let body_deadline = ms(server.body_deadline_ms);
+    http::Limits {
+        first_byte_deadline: ms(server.first_byte_deadline_ms),
+        head_deadline: ms(server.head_deadline_ms),
+        body_deadline,
+        answer_deadline: body_deadline + Duration::from_secs(20),
+        write_deadline: ms(server.write_deadline_ms),
+        idle_deadline: Duration::from_secs(server.idle_deadline_s.into()),
+        connection_age: Duration::from_secs(server.connection_age_s.into()),
+        drain_deadline: ms(server.drain_deadline_ms),
+        buf_bytes_max: server.max_head_bytes as usize,
+        connections_max: server.connections_max,
+        connections_reserved_for_nodes: server.connections_reserved_for_nodes,
+        connections_per_address_max: server.connections_per_address_max,
+        ..http::Limits::default()
+    }
+}
