@@ -124,9 +124,9 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(sessions_max: u32, asking_max: u32, reports_max: u32) -> Self {
+    pub(super) fn new(first_seq: u64, sessions_max: u32, asking_max: u32, reports_max: u32) -> Self {
         Ledger {
-            last_seq: 0,
+            last_seq: first_seq.saturating_sub(1),
             live: HashMap::new(),
             open: BTreeMap::new(),
             asking: 0,
@@ -141,6 +141,11 @@ impl Ledger {
 
     fn next_seq(&mut self) -> u64 {
         self.last_seq += 1;
+        self.last_seq
+    }
+
+    /// The number that was given last.
+    pub(super) fn last_seq(&self) -> u64 {
         self.last_seq
     }
 
