@@ -79,7 +79,7 @@ impl Decoder {
             return (!message.fields.is_empty()).then_some(Frame::Message(message));
         }
         // A line without a colon is the output of a command, which nobody asked for.
-        let Some((key, value)) = line.split_once(':') else { return None };
+        let (key, value) = line.split_once(':')?;
         if self.message.fields.len() < LINES_MAX {
             self.message.fields.push((key.trim().to_owned(), value.trim_start().to_owned()));
         } else {

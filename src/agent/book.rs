@@ -67,7 +67,8 @@ impl Book {
         let ttl = ask.ttl_s.map(|seconds| Duration::from_secs(seconds.into()));
         let key = (ask.tenant.clone(), session.clone());
         let misses = vec![0; self.sources.len()];
-        let entry = self.entries.entry(key).or_insert(Entry { kind: ask.kind, ttl, since: now, shown_by: None, misses });
+        let entry =
+            self.entries.entry(key).or_insert(Entry { kind: ask.kind, ttl, since: now, shown_by: None, misses });
         // Asked again is renewed.
         entry.ttl = ttl.or(entry.ttl);
         entry.since = now;
@@ -253,7 +254,10 @@ mod tests {
 
     fn marked(id: &str, session: &str) -> Thing {
         let session = Some(session.to_owned());
-        Thing { id: id.to_owned(), marks: Marks { subject: Some("anna".into()), session, granted: true, ..Marks::default() } }
+        Thing {
+            id: id.to_owned(),
+            marks: Marks { subject: Some("anna".into()), session, granted: true, ..Marks::default() },
+        }
     }
 
     fn listing(book: &mut Book, from: u64, to: u64, things: Vec<Thing>) -> Vec<Step> {

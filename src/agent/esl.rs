@@ -97,7 +97,8 @@ impl Decoder {
 
 /// A command as bytes. A line end within it would begin a command of its own, so it becomes a blank.
 pub fn command(text: &str) -> Vec<u8> {
-    let mut out: Vec<u8> = text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }).collect();
+    let mut out: Vec<u8> =
+        text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }).collect();
     out.extend_from_slice(b"\n\n");
     out
 }

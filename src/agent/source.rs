@@ -43,7 +43,8 @@ impl Marks {
     /// A value that no field of the wire contract may have is passed over: a channel that is marked wrongly
     /// is one that is not marked.
     pub fn set(&mut self, name: &str, value: &str) -> bool {
-        let Some(mark) = name.get(..7).filter(|prefix| prefix.eq_ignore_ascii_case("usherd_")).map(|_| &name[7..]) else {
+        let Some(mark) = name.get(..7).filter(|prefix| prefix.eq_ignore_ascii_case("usherd_")).map(|_| &name[7..])
+        else {
             return false;
         };
         let text = || (!value.is_empty() && value.len() <= VALUE_BYTES_MAX).then(|| value.to_owned());

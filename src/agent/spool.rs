@@ -2,7 +2,7 @@
 //!
 //! One line each, with a checksum: a line that a power cut tore, or that somebody edited, is set aside and
 //! counted, and those around it are kept. What was written survives a `kill -9` at once and a power cut from
-//! the next [`Spool::sync`] on; what a power cut takes, the next listing of the PBX says again.
+//! the next sync on; what a power cut takes, the next listing of the PBX says again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -100,12 +100,21 @@ impl Spool {
         Ok(true)
     }
 
-    /// Makes all that was written survive a power cut.
+    /// What is to be synced, so that all that was written by now survives a power cut; `None` where it does.
+    /// Syncing takes a disk its time: do it where nobody waits, and say [`Spool::unsynced`] if it failed.
     ///
     /// # Errors
-    /// The disk; what was written since the last success may be lost.
-    pub fn sync(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.unsynced) { self.file.sync_data() } else { Ok(()) }
+    /// The handle cannot be doubled.
+    pub fn to_sync(&mut self) -> io::Result<Option<File>> {
+        if !std::mem::take(&mut self.unsynced) {
+            return Ok(None);
+        }
+        self.file.try_clone().map(Some)
+    }
+
+    /// What [`Spool::to_sync`] gave could not be synced.
+    pub fn unsynced(&mut self) {
+        self.unsynced = true;
     }
 
     /// How many were written, counted from the opening; for [`Spool::acknowledge`].
@@ -242,7 +251,7 @@ mod tests {
         spool.acknowledge(mark).unwrap();
         assert_eq!(spool.waiting(), 1);
         spool.acknowledge(spool.mark()).unwrap();
-        spool.sync().unwrap();
+        assert!(spool.to_sync().unwrap().is_some() && spool.to_sync().unwrap().is_none());
         assert!(spool.append(&release("e")).unwrap());
         assert_eq!(open(dir.path()).1, [release("e")]);
     }
