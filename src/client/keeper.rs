@@ -73,7 +73,15 @@ async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
     shared.hooks.event(Event::Greeted);
     // Before calls ask again: what was allowed meanwhile counts in what they are told.
     shared.set_link(Link::Greeting);
-    let taken_in = inventory(shared).await?;
+    let taken_in = match shared.withheld.load(Ordering::Acquire) {
+        true => {
+            // It may have lost what it knew, and an inventory would say more than is known here.
+            let told = shared.ledger.lock().tell_again();
+            shared.tell(told);
+            true
+        }
+        false => inventory(shared).await?,
+    };
     shared.set_link(Link::Greeted);
     let turn = if taken_in { shared.breaker.lock().answered() } else { Turn::None };
     shared.turned(turn);
@@ -133,7 +141,7 @@ async fn heartbeat(shared: &Shared) -> Result<(), Broken> {
 /// Tells everything that lives here. Whether it was taken in; where it cannot be, calls ask all the same.
 async fn inventory(shared: &Shared) -> Result<bool, Broken> {
     if shared.withheld.load(Ordering::Acquire) {
-        // What was allowed meanwhile is told by reports; what lives besides is not known yet.
+        // What lives besides what is remembered is not known yet.
         return Ok(true);
     }
     let path = path(shared, "inventory");

@@ -363,6 +363,21 @@ impl Ledger {
         }
     }
 
+    /// Tells everything that lives here once more, each as a report of its own: for a daemon that greets this node
+    /// while inventories are withheld. `None` where not all of it finds room.
+    pub(super) fn tell_again(&mut self) -> Option<bool> {
+        let keys: Vec<Key> = self.live.keys().cloned().collect();
+        let mut told = Some(false);
+        for key in keys {
+            let seq = self.next_seq();
+            if let Some(live) = self.live.get_mut(&key) {
+                (live.seq, live.confirmed) = (seq, false);
+            }
+            told = self.report(Report::Lives { key, seq }).and(told.map(|_| true));
+        }
+        told
+    }
+
     /// An inventory did not get through: it is as due as before.
     pub(super) fn need_inventory(&mut self) {
         self.inventory_due = true;
