@@ -131,7 +131,9 @@ impl Asterisk {
             acts.push(Act::Tell(Report::Unsure("Asterisk refuses `Status`: give the manager user read = call")));
         } else if message.get("ActionID") == "usherd-devices" && message.get("Response") == "Error" {
             self.devices = None;
-            acts.push(Act::Tell(Report::Unsure("Asterisk refuses `DeviceStateList`: load res_manager_devicestate")));
+            acts.push(Act::Tell(Report::UnsureOfDevices(
+                "Asterisk refuses `DeviceStateList`: load res_manager_devicestate",
+            )));
         }
     }
 

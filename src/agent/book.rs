@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::source::{Report, Thing};
+use super::source::{Report, THINGS_MAX, Thing};
 use crate::client::Ask;
 use crate::engine::{Direction, Kind, Leg, Name};
 
@@ -66,6 +66,10 @@ impl Book {
         let Some(session) = &ask.session else { return };
         let ttl = ask.ttl_s.map(|seconds| Duration::from_secs(seconds.into()));
         let key = (ask.tenant.clone(), session.clone());
+        if self.entries.len() >= THINGS_MAX && !self.entries.contains_key(&key) {
+            // The client has a limit of its own and says so; this one only bounds the memory.
+            return;
+        }
         let misses = vec![0; self.sources.len()];
         let entry =
             self.entries.entry(key).or_insert(Entry { kind: ask.kind, ttl, since: now, shown_by: None, misses });
@@ -107,7 +111,7 @@ impl Book {
             Report::Started(thing) => return self.shown(now, source, thing).1.into_iter().collect(),
             Report::Ended(thing) => return self.thing_ended(source, thing),
             Report::Unsure(_) | Report::Lost => self.sources[source].begun = None,
-            Report::Ready | Report::Presence { .. } | Report::Present(_) => {}
+            Report::Ready | Report::Presence { .. } | Report::Present(_) | Report::UnsureOfDevices(_) => {}
         }
         Vec::new()
     }

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     const TEXT: &str =
-        "# first\n[daemon]\nädress = \"x\"\n[[asterisk.presence]]\nkind = \"a\"\n[[asterisk.presence]]\nkind = \"b\"\n";
+        "# first\n[daemon]\n\"ädress\" = \"x\"\n[[asterisk.presence]]\nkind = \"a\"\n[[asterisk.presence]]\nkind = \"b\"\n";
 
     #[test]
     fn a_key_is_found_by_its_path() {

@@ -129,7 +129,7 @@ impl FreeSwitch {
                     let devices = rows.into_iter().map(|row| format!("{}@{}", row.reg_user, row.realm));
                     acts.push(Act::Tell(Report::Present(devices.collect())));
                 }
-                None => acts.push(Act::Tell(Report::Unsure("the list of registrations is not whole"))),
+                None => acts.push(Act::Tell(Report::UnsureOfDevices("the list of registrations is not whole"))),
             },
             Some(Expected::Uptime) => {}
             _ => acts.push(Act::Close("FreeSWITCH answers what was not asked".to_owned())),

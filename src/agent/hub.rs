@@ -146,7 +146,7 @@ impl Hub {
             Report::Ready => source.connected.store(true, Ordering::Relaxed),
             Report::Lost => source.connected.store(false, Ordering::Relaxed),
             Report::Live(_) => self.counters.count("listings", source.name),
-            Report::Unsure(why) => {
+            Report::Unsure(why) | Report::UnsureOfDevices(why) => {
                 self.counters.count("listings_unsure", source.name);
                 warn!(source = source.name, why, "a listing cannot be believed; nothing is released for it");
             }
@@ -165,7 +165,9 @@ impl Hub {
         for key in &gone {
             self.release(key, Ended::Over);
         }
-        self.devices_due.notify_one();
+        if matches!(report, Report::Presence { .. } | Report::Present(_) | Report::Live(_)) {
+            self.devices_due.notify_one();
+        }
     }
 
     fn take(&self, steps: Vec<Step>) {

@@ -192,3 +192,69 @@ impl Machine for Kamailio {
         self.cut
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Kamailio 5.6.3 writes it, shortened: the second dialog is over, the third says nothing of usherd.
+    const DIALOGS: &str = "{\n\t\"jsonrpc\":\t\"2.0\",\n\t\"result\":\t[{\n\t\t\t\"h_entry\":\t147,\n\
+        \t\t\t\"call-id\":\t\"2-31155@127.0.0.1\",\n\t\t\t\"state\":\t4,\n\t\t\t\"profiles\":\t[],\n\t\t\t\"variables\":\t[{\n\
+        \t\t\t\t\t\"usherd_session\":\t\"s1\"\n\t\t\t\t}, {\n\t\t\t\t\t\"usherd_subject\":\t\"sipp\"\n\t\t\t\t}]\n\t\t}, {\n\
+        \t\t\t\"call-id\":\t\"1-31155@127.0.0.1\",\n\t\t\t\"state\":\t5\n\t\t}, {\n\
+        \t\t\t\"call-id\":\t\"3\",\n\t\t\t\"state\":\t1,\n\t\t\t\"variables\":\t[]\n\t\t}],\n\t\"id\":\t1\n}";
+
+    fn answer(status: &str, body: &str) -> Vec<u8> {
+        format!("HTTP/1.1 {status}\r\nSia: SIP/2.0/TCP 127.0.0.1:1\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            .into()
+    }
+
+    fn fed(chunks: &[&[u8]]) -> Vec<Act> {
+        let mut machine = Kamailio::new("127.0.0.1:1", "/RPC");
+        let mut acts = Vec::new();
+        machine.opened(&mut acts);
+        acts.clear();
+        for chunk in chunks {
+            machine.feed(chunk, &mut acts);
+        }
+        acts
+    }
+
+    #[test]
+    fn dialogs_are_the_same_wherever_the_bytes_are_cut() {
+        let bytes = answer("200 OK", DIALOGS);
+        let whole = fed(&[&bytes]);
+        let [Act::Tell(Report::Ready), Act::Tell(Report::Live(things))] = whole.as_slice() else { panic!("{whole:?}") };
+        let ids: Vec<&str> = things.iter().map(|thing| thing.id.as_str()).collect();
+        assert_eq!(ids, ["2-31155@127.0.0.1", "3"]);
+        assert_eq!(
+            (things[0].marks.session.as_deref(), things[0].marks.subject.as_deref()),
+            (Some("s1"), Some("sipp"))
+        );
+        for cut in 0..=bytes.len() {
+            assert_eq!(fed(&[&bytes[..cut], &bytes[cut..]]), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_dialogs_ends_nothing() {
+        for (bytes, expected) in [
+            (answer("200 OK", "{\"jsonrpc\":\"2.0\",\"id\":1}"), "Live([])"),
+            (answer("200 OK", "{\"result\":[{\"state\":\"up\"}],\"id\":1}"), "Unsure"),
+            (
+                answer("200 OK", "{\"error\":{\"code\":500,\"message\":\"Method Not Found\"},\"id\":1}"),
+                "Method Not Found",
+            ),
+            (answer("200 OK", "{\"result\":[],\"id\":2}"), "what was not asked"),
+            (answer("200 OK", "<html>"), "not JSON-RPC"),
+            (answer("404 Not Found", ""), "answered 404"),
+            (b"SIP/2.0 200 OK\r\n\r\n".to_vec(), "no HTTP"),
+            (b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), "how long it is"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n".to_vec(), "longer than 64 MiB"),
+            (vec![b'x'; HEAD_BYTES_MAX + 1], "no end"),
+        ] {
+            let told = format!("{:?}", fed(&[&bytes]));
+            assert!(told.contains(expected), "{expected}: {told}");
+        }
+    }
+}

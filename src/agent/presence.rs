@@ -3,7 +3,7 @@
 //! Pure. A desktop is given back when its device goes (B1). A mobile is not: a pairing lives until it is
 //! unpaired, whether or not the app can be reached (B2), and that only the platform knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::client::Ask;
 use crate::engine::{Kind, Name};
@@ -40,6 +40,8 @@ pub struct Presence {
     prefix: String,
     rules: Vec<Rule>,
     devices: BTreeMap<String, Device>,
+    /// Those that are to be asked for, in their order.
+    queue: VecDeque<String>,
     /// Devices that matched a rule and were not remembered because there were too many.
     pub left_out: u64,
 }
@@ -49,14 +51,14 @@ struct Device {
     ask: Ask,
     /// It holds a seat.
     held: bool,
-    /// It is to be asked for, because it came or because it is time to try again.
-    due: bool,
+    /// It is in the queue, or being asked for.
+    asked: bool,
 }
 
 impl Presence {
     /// By these rules, the first that matches; `prefix` makes the sessions of this source unlike others'.
     pub fn new(prefix: &str, rules: Vec<Rule>) -> Self {
-        Presence { prefix: prefix.to_owned(), rules, devices: BTreeMap::new(), left_out: 0 }
+        Presence { prefix: prefix.to_owned(), rules, devices: BTreeMap::new(), queue: VecDeque::new(), left_out: 0 }
     }
 
     /// A device came, or went: then the session to give back, if there is one.
@@ -68,7 +70,8 @@ impl Presence {
             && let Some(ask) = self.ask(device)
         {
             if self.devices.len() < DEVICES_MAX {
-                self.devices.insert(device.to_owned(), Device { ask, held: false, due: true });
+                self.devices.insert(device.to_owned(), Device { ask, held: false, asked: true });
+                self.queue.push_back(device.to_owned());
             } else {
                 self.left_out += 1;
             }
@@ -81,26 +84,33 @@ impl Presence {
         for device in devices {
             self.set(device, true);
         }
-        for device in self.devices.values_mut() {
-            device.due |= !device.held;
+        for (name, device) in &mut self.devices {
+            if !device.held && !std::mem::replace(&mut device.asked, true) {
+                self.queue.push_back(name.clone());
+            }
         }
-        let there: std::collections::BTreeSet<&str> = devices.iter().map(String::as_str).collect();
+        let there: BTreeSet<&str> = devices.iter().map(String::as_str).collect();
         let gone: Vec<String> = self.devices.keys().filter(|name| !there.contains(name.as_str())).cloned().collect();
         gone.iter().filter_map(|device| self.remove(device)).collect()
     }
 
     /// A device to ask for next.
     pub fn due(&mut self) -> Option<(String, Ask)> {
-        let (name, device) = self.devices.iter_mut().find(|(_, device)| device.due)?;
-        device.due = false;
-        Some((name.clone(), device.ask.clone()))
+        loop {
+            let name = self.queue.pop_front()?;
+            // It may have gone since it was queued.
+            if let Some(device) = self.devices.get(&name) {
+                let ask = device.ask.clone();
+                return Some((name, ask));
+            }
+        }
     }
 
     /// The answer to [`Presence::due`]; whether the session is of no use because the device went meanwhile.
     pub fn answered(&mut self, device: &str, allowed: bool) -> bool {
         match self.devices.get_mut(device) {
             Some(device) => {
-                device.held = allowed;
+                (device.held, device.asked) = (allowed, false);
                 false
             }
             None => allowed,
@@ -187,6 +197,7 @@ mod tests {
         assert_eq!(all_due(&mut presence).len(), 1, "anna's again");
         assert!(presence.present(&there[..1]) == [("acme".into(), "pbx1-Custom:client-bob".into())]);
         // Anna's client closes while she is asked for.
+        presence.answered(&there[0], false);
         presence.present(&there[..1]);
         let (device, _) = presence.due().unwrap();
         presence.set(&device, false);

@@ -77,6 +77,8 @@ pub enum Report {
     Live(Vec<Thing>),
     /// A listing that cannot be believed as a whole: nothing follows from what is missing in it.
     Unsure(&'static str),
+    /// A list of devices that cannot be believed: nothing follows from what is missing in it.
+    UnsureOfDevices(&'static str),
     /// A channel is there, or its marks changed.
     Started(Thing),
     /// A channel is gone; with the marks of its last message, where that had some.

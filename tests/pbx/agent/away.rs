@@ -110,3 +110,18 @@ fn a_killed_agent_keeps_every_seat_until_it_knows_better_g8_g9() {
     fake.open("listed");
     until_sessions(&daemon, &["call bob c2", "call cara c3"]);
 }
+
+#[test]
+fn a_daemon_that_lost_everything_is_told_again_g10() {
+    let place = Place::new("");
+    let (daemon, _agent) = (place.daemon(), place.agent());
+    for session in ["c1", "c2"] {
+        assert_eq!(place.acquire("anna", session), if session == "c1" { "allow.new" } else { "allow.held" });
+    }
+    daemon.kill();
+    place.forget();
+    assert_eq!(place.release("c2"), "released.more unreachable");
+    let daemon = place.daemon();
+    until_sessions(&daemon, &["call anna c1"]);
+    assert_eq!(place.release("c1"), "released.last");
+}

@@ -47,6 +47,11 @@ impl Place {
         self.site.start()
     }
 
+    /// The daemon loses all that it knew.
+    pub(super) fn forget(&self) {
+        std::fs::remove_dir_all(self.site.journal()).unwrap();
+    }
+
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
         command.args(["agent", "--config"]).arg(self.path("agent.toml"));
