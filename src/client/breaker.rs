@@ -4,7 +4,7 @@
 //! not answered either, it opens: no call asks, all are decided by `on_unreachable` at once, and the heartbeat
 //! tries in the background. A heartbeat that is answered half opens it: one call at a time asks, for a daemon may
 //! answer heartbeats and yet not decide; the others do not wait for that. An answer to that call closes it, and so
-//! does an inventory that was taken in, which is decided and recorded as a call is.
+//! does the inventory that follows, once it was taken in.
 
 /// What the calls may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,15 +84,23 @@ impl Breaker {
         }
     }
 
-    /// A heartbeat was answered.
-    pub(super) fn heard(&mut self) {
-        if self.state == State::Open {
+    /// A heartbeat was answered. Whether calls may try again by this.
+    pub(super) fn heard(&mut self) -> bool {
+        let opened = self.state == State::Open;
+        if opened {
             self.state = State::HalfOpen { asking: false };
         }
+        opened
     }
 
+    /// No call asks.
     pub(super) fn is_open(&self) -> bool {
-        self.state != State::Closed
+        self.state == State::Open
+    }
+
+    /// Every call asks.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
     }
 }
 
@@ -116,7 +124,7 @@ mod tests {
         breaker.heard();
         assert!(breaker.admit());
         assert_eq!(breaker.answered(), Turn::Closed);
-        assert!(breaker.admit() && breaker.admit() && !breaker.is_open());
+        assert!(breaker.admit() && breaker.admit() && breaker.is_closed());
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub enum Event {
     InventoryTooLarge,
     /// A question is asked a second time, on a new connection.
     Retried,
-    /// Several questions in a row went unanswered: calls do not wait any more, one at a time tries again.
+    /// Several questions in a row went unanswered, or the node's own messages: calls do not wait any more.
     Paused,
     /// The daemon answers again.
     Resumed,

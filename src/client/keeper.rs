@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::breaker::Turn;
 use super::hooks::Event;
 use super::shared::{Link, Shared};
 use super::verdict::Unreachable;
@@ -73,25 +72,23 @@ async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
     shared.hooks.event(Event::Greeted);
     // Before calls ask again: what was allowed meanwhile counts in what they are told.
     shared.set_link(Link::Greeting);
-    let taken_in = match shared.withheld.load(Ordering::Acquire) {
-        true => {
-            // It may have lost what it knew, and an inventory would say more than is known here.
-            let told = shared.ledger.lock().tell_again();
-            shared.tell(told);
-            true
-        }
-        false => inventory(shared).await?,
-    };
+    if shared.withheld.load(Ordering::Acquire) {
+        // It may have lost what it knew, and an inventory would say more than is known here.
+        let told = shared.ledger.lock().tell_again();
+        shared.tell(told);
+    } else {
+        inventory(shared).await?;
+    }
     shared.set_link(Link::Greeted);
-    let turn = if taken_in { shared.breaker.lock().answered() } else { Turn::None };
-    shared.turned(turn);
     shared.reports.notify_one();
     let mut inventory_at = Instant::now() + seconds(welcome.inventory_s);
     loop {
-        let calls_wait = !shared.breaker.lock().is_open();
+        let calls_wait = shared.breaker.lock().is_closed();
         let pause = if calls_wait { seconds(welcome.heartbeat_s) } else { spread(RETRY_EVERY) };
         let beat_at = Instant::now() + pause;
         let due = tokio::select! {
+            // In this order, so that a simulation is what its seed says.
+            biased;
             () = sleep_until(inventory_at) => true,
             () = sleep_until(beat_at) => false,
             () = shared.suspect.notified(), if calls_wait => false,
@@ -130,7 +127,9 @@ async fn heartbeat(shared: &Shared) -> Result<(), Broken> {
     };
     match replied.status {
         200 => {
-            shared.breaker.lock().heard();
+            if shared.breaker.lock().heard() {
+                shared.ledger.lock().need_inventory();
+            }
             Ok(())
         }
         409 => Err(Broken::Forgotten),
@@ -138,11 +137,11 @@ async fn heartbeat(shared: &Shared) -> Result<(), Broken> {
     }
 }
 
-/// Tells everything that lives here. Whether it was taken in; where it cannot be, calls ask all the same.
-async fn inventory(shared: &Shared) -> Result<bool, Broken> {
+/// Tells everything that lives here. Where that is refused, calls ask all the same.
+async fn inventory(shared: &Shared) -> Result<(), Broken> {
     if shared.withheld.load(Ordering::Acquire) {
         // What lives besides what is remembered is not known yet.
-        return Ok(true);
+        return Ok(());
     }
     let path = path(shared, "inventory");
     let listed = shared.ledger.lock().inventory();
@@ -161,7 +160,8 @@ async fn inventory(shared: &Shared) -> Result<bool, Broken> {
             shared.ledger.lock().taken_in(&listed, taken.ignored);
             let (kept, adopted, removed, ignored) = (taken.kept, taken.adopted, taken.removed, taken.ignored);
             shared.hooks.event(Event::Inventory { kept, adopted, removed, ignored });
-            return Ok(true);
+            let turn = shared.breaker.lock().answered();
+            shared.turned(turn);
         }
         409 => return Err(Broken::Forgotten),
         413 => shared.hooks.event(Event::InventoryTooLarge),
@@ -171,7 +171,7 @@ async fn inventory(shared: &Shared) -> Result<bool, Broken> {
         }
         status => shared.hooks.event(Event::Missed(reason(status))),
     }
-    Ok(false)
+    Ok(())
 }
 
 /// A planned shutdown; whether the daemon heard it.

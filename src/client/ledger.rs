@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::ask::{Ask, Ended};
 use super::verdict::Unreachable;
-use crate::engine::Name;
+use crate::engine::{Kind, Name};
 
 /// Tenant and session.
 pub(super) type Key = (Name, Name);
@@ -191,7 +191,7 @@ impl Ledger {
                     return Some(false);
                 }
                 let seq = self.next_seq();
-                self.report(Report::Ended { key, seq, ended: Ended::Over })
+                self.report_end(key, Ended::Over, seq, Some(ask.kind))
             }
         }
     }
@@ -214,7 +214,8 @@ impl Ledger {
     /// An emergency call: told, not remembered.
     pub(super) fn note_emergency(&mut self, ask: &Ask) -> Option<bool> {
         let seq = self.next_seq();
-        self.report(Report::Emergency { ask: Arc::new(ask.clone()), seq })
+        // By this node's judgement, which need not be the daemon's: it compares digits as they were dialled.
+        self.report(Report::Emergency { ask: Arc::new(Ask { emergency: true, ..ask.clone() }), seq })
     }
 
     fn remember(&mut self, key: Key, ask: &Ask, seq: u64, confirmed: bool, told: bool) {
@@ -239,6 +240,7 @@ impl Ledger {
             open.released = true;
             asked = true;
         }
+        let kind = self.live.get(&key).map(|live| live.ask.kind);
         let told = match (ended, self.live.get(&key)) {
             (_, Some(live)) if !live.told && !asked => {
                 self.live.remove(&key);
@@ -251,7 +253,7 @@ impl Ledger {
             (Ended::Transferred, live) => live.map(|_| key.clone()),
         };
         let seq = self.next_seq();
-        let reported = self.report(Report::Ended { key: key.clone(), seq, ended });
+        let reported = self.report_end(key.clone(), ended, seq, kind);
         match (told, reported) {
             // Until the daemon answers, the list may not say anything about it (C7).
             (Some(key), Some(_)) => drop(self.open.insert(seq, Open { key: Some(key), released: true })),
@@ -265,6 +267,16 @@ impl Ledger {
         if self.reports.len() + self.sending.len() >= self.reports_max {
             self.inventory_due = true;
             return None;
+        }
+        self.reports.push_back(report);
+        Some(true)
+    }
+
+    /// The end of a pairing finds room always: no inventory ends one (B2), and they are few.
+    fn report_end(&mut self, key: Key, ended: Ended, seq: u64, kind: Option<Kind>) -> Option<bool> {
+        let report = Report::Ended { key, seq, ended };
+        if kind != Some(Kind::Mobile) {
+            return self.report(report);
         }
         self.reports.push_back(report);
         Some(true)
@@ -340,6 +352,8 @@ impl Ledger {
     pub(super) fn inventory(&mut self) -> Inventory {
         self.inventory_due = false;
         let seq = match self.open.first_key_value() {
+            // A known bug for the checkers: questions on their way are taken for ended.
+            Some(_) if cfg!(feature = "canary-client-inventory") => self.next_seq(),
             Some((lowest, _)) => lowest - 1,
             None => self.next_seq(),
         };
@@ -413,4 +427,188 @@ impl Ledger {
 /// Under what a question's session is remembered; an emergency call may have none.
 pub(super) fn key_of(ask: &Ask) -> Option<Key> {
     Some((ask.tenant.clone(), ask.session.clone()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Direction;
+
+    fn ledger() -> Ledger {
+        Ledger::new(1, 4, 3, 4)
+    }
+
+    fn call(session: &str) -> Ask {
+        Ask::call("acme", "anna", session, Direction::Outbound)
+    }
+
+    fn key(session: &str) -> Key {
+        ("acme".into(), session.into())
+    }
+
+    /// Asks and is answered.
+    fn answered(ledger: &mut Ledger, session: &str, outcome: Outcome) -> u64 {
+        let question = ledger.ask(&call(session)).unwrap();
+        ledger.answered(question.seq, &call(session), outcome);
+        question.seq
+    }
+
+    /// What would be sent, in words.
+    fn said(ledger: &mut Ledger) -> Vec<String> {
+        let messages = ledger.take(10);
+        let words = messages.iter().map(|message| match message {
+            Message::Release { key, seq, ended: Ended::Over } => format!("-{} {seq}", key.1),
+            Message::Release { key, seq, ended: Ended::Transferred } => format!("~{} {seq}", key.1),
+            Message::Acquire { ask, seq, existing } => {
+                format!("+{} {seq}{}", ask.session.as_deref().unwrap_or("emergency"), if *existing { " existing" } else { "" })
+            }
+        });
+        words.collect()
+    }
+
+    fn listed(inventory: &Inventory) -> (u64, Vec<&str>) {
+        let mut sessions: Vec<_> = inventory.sessions.iter().filter_map(|(ask, _)| ask.session.as_deref()).collect();
+        sessions.sort_unstable();
+        (inventory.seq, sessions)
+    }
+
+    #[test]
+    fn a_list_says_nothing_about_questions_on_their_way() {
+        let mut ledger = ledger();
+        answered(&mut ledger, "c1", Outcome::Granted);
+        let second = ledger.ask(&call("c2")).unwrap();
+        answered(&mut ledger, "c3", Outcome::Granted);
+        let inventory = ledger.inventory();
+        assert_eq!(listed(&inventory), (second.seq - 1, vec!["c1", "c3"]));
+        ledger.answered(second.seq, &call("c2"), Outcome::Granted);
+        assert_eq!(listed(&ledger.inventory()), (4, vec!["c1", "c2", "c3"]), "a number of its own: none is open");
+    }
+
+    #[test]
+    fn whatever_the_answer_what_was_released_before_it_does_not_live() {
+        for outcome in [Outcome::Granted, Outcome::FailedOpen { told: true }, Outcome::Refused { loose: true }] {
+            let mut ledger = ledger();
+            let question = ledger.ask(&call("c1")).unwrap();
+            assert_eq!(ledger.release(key("c1"), Ended::Over), Some(true));
+            ledger.answered(question.seq, &call("c1"), outcome);
+            assert_eq!((ledger.sessions().count(), said(&mut ledger)), (0, vec!["-c1 2".to_owned()]), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_given_back_where_a_try_of_it_may_still_be_taken_in() {
+        for (loose, want) in [(false, vec![]), (true, vec!["-c1 2".to_owned()])] {
+            let mut ledger = ledger();
+            answered(&mut ledger, "c1", Outcome::Refused { loose });
+            assert_eq!(said(&mut ledger), want);
+        }
+        let mut ledger = ledger();
+        let (first, second) = (ledger.ask(&call("c1")).unwrap(), ledger.ask(&call("c1")).unwrap());
+        ledger.answered(first.seq, &call("c1"), Outcome::Refused { loose: true });
+        ledger.answered(second.seq, &call("c1"), Outcome::Granted);
+        assert_eq!(said(&mut ledger), Vec::<String>::new(), "the other question of it got it");
+    }
+
+    #[test]
+    fn what_was_allowed_alone_is_told_unless_it_ended_before() {
+        let mut ledger = ledger();
+        answered(&mut ledger, "c1", Outcome::FailedOpen { told: false });
+        answered(&mut ledger, "c2", Outcome::FailedOpen { told: false });
+        answered(&mut ledger, "c3", Outcome::FailedOpen { told: true });
+        assert_eq!(ledger.release(key("c1"), Ended::Over), Some(false), "nobody ever heard of it");
+        assert_eq!(ledger.release(key("c3"), Ended::Over), Some(true), "it may be on its way");
+        assert_eq!(said(&mut ledger), ["+c2 2 existing", "-c3 4"]);
+        ledger.sent(&[]);
+        assert_eq!(said(&mut ledger), ["+c2 2 existing", "-c3 4"], "the same numbers again");
+        ledger.sent(&[Settled::Done, Settled::Done]);
+        assert_eq!(ledger.sessions().map(|session| session.confirmed).collect::<Vec<_>>(), [true]);
+        assert_eq!(ledger.reports(), 0);
+    }
+
+    #[test]
+    fn an_inventory_that_was_taken_in_saves_the_reports() {
+        let mut ledger = ledger();
+        answered(&mut ledger, "c1", Outcome::FailedOpen { told: false });
+        let inventory = ledger.inventory();
+        ledger.taken_in(&inventory, 1);
+        assert!(ledger.sessions().all(|session| !session.confirmed), "something was not taken, nobody knows what");
+        ledger.taken_in(&inventory, 0);
+        assert_eq!(said(&mut ledger), Vec::<String>::new());
+        assert_eq!(ledger.release(key("c1"), Ended::Over), Some(true), "the list told of it");
+    }
+
+    #[test]
+    fn what_the_daemon_will_not_have_spoils_no_inventory() {
+        let mut ledger = ledger();
+        ledger.note(&call("c1"));
+        assert_eq!(said(&mut ledger), ["+c1 1 existing"]);
+        ledger.sent(&[Settled::Refused]);
+        assert!(ledger.inventory().sessions.is_empty());
+    }
+
+    #[test]
+    fn what_lives_here_is_asked_for_as_running() {
+        let mut ledger = ledger();
+        answered(&mut ledger, "c1", Outcome::Granted);
+        assert!(ledger.ask(&call("c1")).unwrap().existing);
+        let other = Ask { subject: Some("bob".into()), ..call("c1") };
+        assert!(!ledger.ask(&other).unwrap().existing, "another subject's is another question");
+    }
+
+    #[test]
+    fn a_transferred_call_lives_as_long_as_the_daemon_says_c7() {
+        for (settled, left) in [(Settled::Done, 0), (Settled::Stays, 1)] {
+            let mut ledger = ledger();
+            answered(&mut ledger, "c1", Outcome::Granted);
+            ledger.release(key("c1"), Ended::Transferred);
+            assert_eq!(said(&mut ledger), ["~c1 2"]);
+            assert_eq!(listed(&ledger.inventory()), (1, vec!["c1"]), "a list may not keep it, nor end it");
+            ledger.sent(&[settled]);
+            assert_eq!(ledger.sessions().count(), left);
+        }
+    }
+
+    #[test]
+    fn full_is_an_answer() {
+        let mut ledger = ledger();
+        for session in ["c1", "c2", "c3"] {
+            ledger.ask(&call(session)).unwrap();
+        }
+        assert_eq!(ledger.ask(&call("c4")), Err(Unreachable::Busy));
+        for (seq, session) in (1..).zip(["c1", "c2", "c3"]) {
+            ledger.answered(seq, &call(session), Outcome::FailedOpen { told: true });
+        }
+        answered(&mut ledger, "c4", Outcome::FailedOpen { told: true });
+        assert_eq!(ledger.ask(&call("c5")), Err(Unreachable::Full));
+        assert!(ledger.ask(&call("c1")).is_ok(), "what lives here needs no room");
+        assert_eq!(ledger.release(key("c4"), Ended::Over), None, "the queue is full");
+        assert!(ledger.is_inventory_due());
+        ledger.inventory();
+        assert!(!ledger.is_inventory_due());
+    }
+
+    #[test]
+    fn the_end_of_a_pairing_finds_room_b2() {
+        let mut ledger = Ledger::new(1, 9, 9, 1);
+        let pairing = Ask::new("acme", "anna", "m1", Kind::Mobile);
+        let question = ledger.ask(&pairing).unwrap();
+        ledger.answered(question.seq, &pairing, Outcome::Granted);
+        answered(&mut ledger, "c1", Outcome::FailedOpen { told: true });
+        assert_eq!(ledger.release(key("m1"), Ended::Over), Some(true));
+        assert_eq!(said(&mut ledger), ["+c1 2 existing", "-m1 3"]);
+    }
+
+    #[test]
+    fn what_lives_is_told_again_with_numbers_above_all_before() {
+        let mut ledger = Ledger::new(100, 9, 9, 9);
+        assert_eq!(ledger.tell_again(), Some(false), "nothing lives");
+        assert_eq!(answered(&mut ledger, "c1", Outcome::Granted), 100);
+        answered(&mut ledger, "c2", Outcome::FailedOpen { told: false });
+        assert_eq!(ledger.tell_again(), Some(true));
+        let told = said(&mut ledger);
+        let mut sessions: Vec<&str> = told.iter().map(|said| &said[..3]).collect();
+        sessions.sort_unstable();
+        assert_eq!(sessions, ["+c1", "+c2"], "each once: {told:?}");
+        assert!(told.iter().all(|said| said.contains(" 102") || said.contains(" 103")), "{told:?}");
+    }
 }

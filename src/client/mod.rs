@@ -1,4 +1,89 @@
 //! The client of a PBX node: asks in time, allows where nobody answers, and reports it later.
+//!
+//! # The model
+//! A node asks before something starts that may need a seat ([`Client::acquire`]), acts on the [`Verdict`], and says
+//! when it ended ([`Client::release`]). The client does the rest of the contract: it says hello, keeps the node's
+//! lease by heartbeats, numbers every message, remembers what lives on the node, and tells the daemon all of it now
+//! and then, so that both agree again whatever was lost in between.
+//!
+//! **Telephony first.** Inbound calls, legs that deliver them, and emergency calls are allowed here, at the first
+//! poll, without a look at the network; the daemon hears of them afterwards. Everything else waits for the daemon,
+//! at most [`Options::deadline`] (50 ms): half of it for a try on a kept connection, the other half for a second one
+//! with the same numbers on a new connection. Then [`OnUnreachable`] decides, which allows unless told otherwise.
+//! A question that is not well formed is allowed too, and says what was wrong with it: a defect of the node's own
+//! never stops a call (C20).
+//!
+//! **Afterwards the daemon learns the truth.** What was allowed without it is remembered as unconfirmed and reported
+//! with `existing`, which the daemon adopts, above the quota if need be (G7). What was asked and not answered may be
+//! booked yet, so its release is sent in any case. Releases and reports wait in a queue and are sent in batches until
+//! each is acknowledged; sending one twice changes nothing, because of its number (G5). An inventory, at connect and
+//! every `inventory_s`, puts right what is left: what is missing in it has ended (G9), except pairings, which only a
+//! release ends (B2).
+//!
+//! **A daemon that hangs** does not cost every call its deadline: after [`Limits::misses_max`] questions in a row
+//! without an answer, or two heartbeats, no call waits any more ([`Unreachable::Paused`]) until a heartbeat is
+//! answered; then one call at a time tries, and an answer to it, or to the inventory that follows, ends the pause.
+//!
+//! **Limits** have an answer each ([`Limits`]): beyond them a call is allowed, and counted why.
+//!
+//! **What dies with the process** is the ledger. A node that starts anew says hello with a higher epoch: its calls
+//! are dropped, its clients keep their seats for the grace time, its pairings stay (G8). It then adopts what still
+//! runs ([`Client::adopt`]), and releases once more the pairings that ended around its death.
+//!
+//! Counting and logging is the caller's, through [`Hooks`].
+//!
+//! # Example
+//! ```
+//! use std::time::Duration;
+//! use usherd::client::{Ask, Client, Ended, Options, Source};
+//! use usherd::engine::{Direction, Kind};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # std::fs::create_dir(folder.path().join("tenants.d"))?;
+//! # std::fs::write(folder.path().join("tenants.d/acme.toml"), "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")?;
+//! # std::fs::write(folder.path().join("usherd.toml"), "[server]\nlisten = \"127.0.0.1:0\"\n")?;
+//! # let daemon = usherd::daemon::Daemon::start(usherd::daemon::Options {
+//! #     config: folder.path().join("usherd.toml"),
+//! #     clock: std::sync::Arc::new(usherd::daemon::clock::SystemClock::start()),
+//! #     passed: Vec::new(),
+//! #     as_process: false,
+//! # })?;
+//! # assert!(daemon.wait_ready(Duration::from_secs(30)));
+//! # let address = format!("http://{}", daemon.address().ok_or("it listens")?);
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
+//! // `address` is where the daemon listens: "http://127.0.0.1:7788", or "unix:/run/usherd/usherd.sock".
+//! let client = Client::start(Options::starting_now(address.parse()?, "pbx-berlin-1"), ())?;
+//! # assert!(client.connected(Duration::from_secs(30)).await);
+//!
+//! // Anna dials; her phone is on a desk. Ids are unique: node, boot, number of the call.
+//! let call = Ask::call("acme", "anna", "pbx-berlin-1/7/1001", Direction::Outbound);
+//! let verdict = client.acquire(&Ask { to: Some("030 7654321".into()), ..call }).await;
+//! assert!(verdict.allow);
+//!
+//! // Bob opens his client; there is one seat, and it is Anna's.
+//! let refused = client.acquire(&Ask::new("acme", "bob", "pbx-berlin-1/7/bob", Kind::Desktop)).await;
+//! # assert_eq!(refused.source, Source::Daemon);
+//! if !refused.allow {
+//!     println!("{} (again in {:?} s)", refused.message(), refused.retry_after_s());
+//! }
+//! # assert!(!refused.allow);
+//!
+//! // Customers always get through, and so does help.
+//! let inbound = Ask { subject: None, ..Ask::call("acme", "", "pbx-berlin-1/7/1002", Direction::Inbound) };
+//! assert_eq!(client.acquire(&inbound).await.source, Source::Inbound);
+//! let help = Ask { session: None, to: Some("112".into()), ..Ask::call("acme", "bob", "", Direction::Outbound) };
+//! assert_eq!(client.acquire(&help).await.source, Source::Emergency);
+//!
+//! // Everybody hangs up, and the PBX is shut down.
+//! client.release("acme", "pbx-berlin-1/7/1001", Ended::Over);
+//! client.release("acme", "pbx-berlin-1/7/1002", Ended::Over);
+//! assert!(client.goodbye(Duration::from_secs(5)).await);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })
+//! # }
+//! ```
 
 mod ask;
 mod asking;
@@ -66,7 +151,7 @@ impl std::error::Error for StartFault {}
 pub struct Status {
     /// The daemon answered hello, and every heartbeat since.
     pub connected: bool,
-    /// Calls do not wait for the daemon: it left several without an answer.
+    /// No call waits for the daemon: it left several without an answer.
     pub paused: bool,
     /// Sessions remembered.
     pub sessions: usize,

@@ -5,6 +5,7 @@ mod agent;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/client.rs"]
 mod client;
+mod node_client;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;
