@@ -75,13 +75,12 @@ impl Asterisk {
 
     fn log_in(&mut self, acts: &mut Vec<Act>) {
         self.step = Step::Login;
-        let events = if self.wants_presence { "call,system,reporting" } else { "call,system" };
         acts.push(Act::Send(action(&[
             ("Action", "Login"),
             ("ActionID", "usherd-login"),
             ("Username", &self.user),
             ("Secret", &self.secret),
-            ("Events", events),
+            ("Events", "call,system"),
         ])));
     }
 
@@ -128,11 +127,11 @@ impl Asterisk {
         let of_listing = self.listing.as_ref().is_some_and(|listing| listing.action == message.get("ActionID"));
         if of_listing && message.get("Response") == "Error" {
             self.listing = None;
-            acts.push(Act::Tell(Report::Unsure("Asterisk refuses `Status`: give the manager user read = call")));
+            acts.push(Act::Tell(Report::Unsure("Asterisk refuses `Status`: give the manager user write = reporting")));
         } else if message.get("ActionID") == "usherd-devices" && message.get("Response") == "Error" {
             self.devices = None;
             acts.push(Act::Tell(Report::UnsureOfDevices(
-                "Asterisk refuses `DeviceStateList`: load res_manager_devicestate",
+                "Asterisk refuses `DeviceStateList`: load res_manager_devicestate, write = reporting",
             )));
         }
     }

@@ -51,7 +51,7 @@ impl Hooks for Told {
             Event::Forgotten => info!("usherd does not know this node any more; it is told everything again"),
             Event::EpochRefused => {
                 error!(
-                    "usherd knows a newer boot number of this node: two agents have the same name, or a spool was put back"
+                    "usherd knows a newer boot number of this node: two processes speak as it, or a spool was put back; once there is only one, remove `boot` from the spool's folder and restart"
                 );
             }
             Event::Inventory { kept, adopted, removed, ignored } => {

@@ -106,8 +106,7 @@ pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<
 mod tests {
     use super::*;
 
-    const TEXT: &str =
-        "# first\n[daemon]\n\"ädress\" = \"x\"\n[[asterisk.presence]]\nkind = \"a\"\n[[asterisk.presence]]\nkind = \"b\"\n";
+    const TEXT: &str = "# first\n[daemon]\n\"ädress\" = \"x\"\n[[asterisk.presence]]\nkind = \"a\"\n[[asterisk.presence]]\nkind = \"b\"\n";
 
     #[test]
     fn a_key_is_found_by_its_path() {

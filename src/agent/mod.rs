@@ -108,7 +108,7 @@ pub async fn run(
     let client = Client::start(options(loaded, epoch, first_seq), Told(Arc::clone(&counters)));
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);
-    let states = sources.iter().map(state).collect();
+    let states = sources.iter().map(|source| state(&config.node.name, source)).collect();
     let book = Book::new(Name::from(config.node.tenant.as_str()), sources.len());
     let hub = Arc::new(Hub::new(client, counters, states, book, spool, config.socket.unwatched_ttl_s));
     hub.send_again(&waiting);
@@ -156,11 +156,13 @@ fn options(loaded: &Loaded, epoch: u64, first_seq: u64) -> Options {
     }
 }
 
-fn state(source: &Source) -> SourceState {
+fn state(node: &str, source: &Source) -> SourceState {
+    // Sessions are unique per tenant, and a tenant may have several nodes.
+    let prefix = format!("{node}-{}", source.line.name);
     SourceState {
         name: source.line.name,
         connected: AtomicBool::new(false),
-        presence: Mutex::new(Presence::new(source.line.name, source.rules.clone())),
+        presence: Mutex::new(Presence::new(&prefix, source.rules.clone())),
         devices_known: AtomicBool::new(source.rules.is_empty()),
     }
 }

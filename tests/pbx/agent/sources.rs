@@ -72,11 +72,11 @@ fn a_desktop_comes_and_goes_and_a_sleeping_mobile_stays_b1_b2() {
          [[asterisk.presence]]\ndevice = \"PJSIP/*-mobile\"\nsubject = \"*\"\nkind = \"mobile\"\n",
     );
     let (daemon, _agent) = (place.daemon(), place.agent());
-    let mobile = "mobile bob asterisk-PJSIP/bob-mobile";
-    until_sessions(&daemon, &["desktop anna asterisk-Custom:client-anna", mobile]);
+    let mobile = "mobile bob pbx-1-asterisk-PJSIP/bob-mobile";
+    until_sessions(&daemon, &["desktop anna pbx-1-asterisk-Custom:client-anna", mobile]);
     fake.reached("present");
     fake.open("present");
-    until_sessions(&daemon, &["desktop cara asterisk-Custom:client-cara", mobile]);
+    until_sessions(&daemon, &["desktop cara pbx-1-asterisk-Custom:client-cara", mobile]);
     assert_eq!(held(&daemon), 2);
 }
 
@@ -89,7 +89,7 @@ fn channels_and_registrations_of_freeswitch_come_and_go() {
         fake.address
     ));
     let (daemon, _agent) = (place.daemon(), place.agent());
-    let desk = |name: &str| format!("desktop {name} freeswitch-{name}-desk@acme.example");
+    let desk = |name: &str| format!("desktop {name} pbx-1-freeswitch-{name}-desk@acme.example");
     fake.reached("listed");
     until_sessions(&daemon, &["call anna fs-aaaa-1", &desk("dora")]);
     fake.open("listed");
