@@ -126,10 +126,8 @@ impl Shared {
     }
 
     async fn greeted(&self) -> Result<(), NoDecision> {
-        let mut link = self.link.subscribe();
-        let settled = link.wait_for(|link| *link != Link::Greeting).await.map(|link| *link);
-        match settled {
-            Ok(Link::Greeted) => Ok(()),
+        match self.until_link(|link| link != Link::Greeting).await {
+            Link::Greeted => Ok(()),
             _ => Err(NoDecision::Unreachable(Unreachable::NotGreeted)),
         }
     }

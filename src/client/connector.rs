@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -58,7 +58,7 @@ impl Sockets {
     /// The certificates to trust, or the host's name, cannot be used.
     pub(super) fn new(options: &Options) -> Result<Self, String> {
         let tls = match &options.address {
-            Address::Https { host, .. } => Some(trust(host, options.ca_pem.as_deref())?),
+            Address::Https { host, .. } => Some(tls(host, options)?),
             _ => None,
         };
         Ok(Sockets { address: options.address.clone(), tls })
@@ -84,7 +84,28 @@ impl Connector for Sockets {
     }
 }
 
-fn trust(host: &str, ca_pem: Option<&[u8]>) -> Result<(TlsConnector, ServerName<'static>), String> {
+fn tls(host: &str, options: &Options) -> Result<(TlsConnector, ServerName<'static>), String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|why| why.to_string())?
+        .with_root_certificates(trusted(options.ca_pem.as_deref())?);
+    let config = match options.identity_pem.as_deref() {
+        Some(pem) => {
+            let unread = |why| format!("identity_pem cannot be read: {why}");
+            let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(unread)?;
+            let key = PrivateKeyDer::from_pem_slice(pem).map_err(unread)?;
+            config.with_client_auth_cert(chain, key).map_err(|why| format!("identity_pem cannot be used: {why}"))?
+        }
+        None => config.with_no_client_auth(),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let name = ServerName::try_from(host.to_owned()).map_err(|why| format!("{host:?}: {why}"))?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+/// Those of the PEM, or those that the machine trusts.
+fn trusted(ca_pem: Option<&[u8]>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     match ca_pem {
         Some(pem) => {
@@ -98,13 +119,5 @@ fn trust(host: &str, ca_pem: Option<&[u8]>) -> Result<(TlsConnector, ServerName<
     if roots.is_empty() {
         return Err("no authority is trusted: ca_pem is empty, or this machine trusts none".to_owned());
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|why| why.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let name = ServerName::try_from(host.to_owned()).map_err(|why| format!("{host:?}: {why}"))?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok(roots)
 }

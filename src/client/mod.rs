@@ -313,8 +313,7 @@ impl Client {
     /// Waits until the daemon knows this node; `false` where that took longer than `patience`. Nothing needs
     /// to wait for this: questions wait by themselves, within their deadline.
     pub async fn connected(&self, patience: Duration) -> bool {
-        let mut link = self.shared().link.subscribe();
-        timeout(patience, link.wait_for(|link| *link == Link::Greeted)).await.is_ok_and(|link| link.is_ok())
+        timeout(patience, self.shared().until_link(|link| link == Link::Greeted)).await.is_ok()
     }
 
     /// Waits until every release and report is acknowledged; `false` where that took longer than `patience`.
@@ -347,5 +346,23 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("options", &self.shared().options).field("status", &self.status()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes ask from whatever thread has the call.
+    #[test]
+    fn questions_may_be_asked_from_any_thread() {
+        fn is_send<T: Send>(_: fn() -> T) {}
+        is_send(|| async {
+            let client: Option<Client> = None;
+            if let Some(client) = client {
+                client.acquire(&Ask::new("t", "s", "d", crate::engine::Kind::Desktop)).await;
+                client.goodbye(Duration::ZERO).await;
+            }
+        });
     }
 }

@@ -177,6 +177,8 @@ pub struct Options {
     pub never_deny: Vec<Class>,
     /// Certificates, as PEM, that an `https` daemon may be signed by; `None` = those the machine trusts.
     pub ca_pem: Option<Vec<u8>>,
+    /// A certificate with its chain and its key, as PEM, where an `https` daemon asks for one.
+    pub identity_pem: Option<Vec<u8>>,
     /// The limits.
     pub limits: Limits,
 }
@@ -198,6 +200,7 @@ impl Options {
             trunk_prefix: Name::const_new(""),
             never_deny: vec![Class::Lift],
             ca_pem: None,
+            identity_pem: None,
             limits: Limits::default(),
         }
     }
@@ -234,7 +237,7 @@ impl Options {
 }
 
 impl fmt::Debug for Options {
-    /// Everything but the token.
+    /// Everything but the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("address", &self.address)

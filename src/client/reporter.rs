@@ -26,13 +26,10 @@ enum Sent {
 
 /// Sends reports until the task is ended.
 pub(super) async fn run(shared: &Shared) {
-    let mut link = shared.link.subscribe();
     let mut most = shared.options.limits.batch_ops_max as usize;
     let mut fresh = false;
     loop {
-        if link.wait_for(|link| *link == Link::Greeted).await.is_err() {
-            return;
-        }
+        shared.until_link(|link| link == Link::Greeted).await;
         let messages = shared.ledger.lock().take(most);
         if messages.is_empty() {
             // What was waiting may have ended by itself.
@@ -91,9 +88,8 @@ fn tell_those_who_wait(shared: &Shared, messages: &[Message], body: &[u8]) {
         return;
     }
     for (message, code) in messages.iter().zip(wire::codes(body)) {
-        if let (Message::Release { seq, .. }, Some(code)) = (message, code)
-            && let Some(waiting) = awaited.remove(seq)
-        {
+        let Message::Release { seq, .. } = message else { continue };
+        if let (Some(waiting), Some(code)) = (awaited.remove(seq), code) {
             // Who does not wait any more is told nothing.
             let _ = waiting.send(code);
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use super::breaker::{Breaker, Turn};
 use super::exchange::{Exchange, Replied};
@@ -34,11 +34,13 @@ pub(super) struct Shared {
     pub exchange: Exchange,
     pub ledger: Mutex<Ledger>,
     pub breaker: Mutex<Breaker>,
-    pub link: watch::Sender<Link>,
     /// Whether inventories may not be sent yet.
     pub withheld: AtomicBool,
     /// Who waits for what the daemon makes of a release, by its number.
     pub awaited: Mutex<HashMap<u64, oneshot::Sender<(Code, Detail)>>>,
+    link: Mutex<Link>,
+    /// Wakes who waits for another link, in the order in which they came.
+    linked: Notify,
     /// Wakes who speaks for the node: something may be wrong with the daemon.
     pub suspect: Notify,
     /// Wakes who sends reports.
@@ -57,7 +59,8 @@ impl Shared {
             awaited: Mutex::new(HashMap::new()),
             ledger: Mutex::new(Ledger::new(options.first_seq, limits.sessions_max, limits.in_flight_max, limits.reports_max)),
             breaker: Mutex::new(Breaker::new(limits.misses_max)),
-            link: watch::Sender::new(Link::Greeting),
+            link: Mutex::new(Link::Greeting),
+            linked: Notify::new(),
             suspect: Notify::new(),
             reports: Notify::new(),
             settled: Notify::new(),
@@ -70,18 +73,29 @@ impl Shared {
     }
 
     pub(super) fn link(&self) -> Link {
-        *self.link.borrow()
+        *self.link.lock()
     }
 
     /// How they stand from now on; after goodbye nothing changes that.
     pub(super) fn set_link(&self, link: Link) {
-        self.link.send_if_modified(|now| {
-            let changes = *now != Link::Closed && *now != link;
-            if changes {
-                *now = link;
+        let mut now = self.link.lock();
+        if *now != Link::Closed {
+            *now = link;
+            drop(now);
+            self.linked.notify_waiters();
+        }
+    }
+
+    /// Waits until they stand like this.
+    pub(super) async fn until_link(&self, wanted: impl Fn(Link) -> bool) -> Link {
+        loop {
+            let linked = self.linked.notified();
+            let link = self.link();
+            if wanted(link) {
+                return link;
             }
-            changes
-        });
+            linked.await;
+        }
     }
 
     /// Passes on what the ledger said of a report: there is one, there is none, or there was no room for it.

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -186,4 +187,51 @@ fn a_node_that_starts_again_has_its_calls_dropped_and_its_pairings_kept_g8() {
         assert!(again.flush(PATIENCE).await);
         assert_eq!(seats(&daemon), (0, 0, 0));
     });
+}
+
+/// A certificate for a name, signed by an authority; PEM of it and of its key.
+fn signed(authority: &CertifiedIssuer<'_, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn over_tls_both_ends_show_their_certificates() {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params.clone(), KeyPair::generate().unwrap()).unwrap();
+    let stranger = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let (certificate, key) = signed(&authority, "127.0.0.2");
+    let main = "[[listener]]\nlisten = \"127.0.0.2:0\"\ntls = { cert_file = \"cert.pem\", key_file = \"key.pem\", \
+        client_ca_file = \"ca.pem\" }\n[[auth.certificates]]\nname = \"pbx.example\"\nrole = \"node\"\nnodes = [\"pbx\"]\n";
+    let site = Site::new(main, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    for (name, text) in [("cert.pem", &certificate), ("key.pem", &key), ("ca.pem", &authority.pem())] {
+        std::fs::write(site.path(name), text).unwrap();
+    }
+    let daemon = site.start();
+    let port = daemon.addresses[1].port();
+    let identity = signed(&authority, "pbx.example");
+    let options = |trusts: &CertifiedIssuer<'_, KeyPair>| {
+        let address = format!("https://127.0.0.2:{port}").parse().unwrap();
+        let identity_pem = Some([identity.0.as_bytes(), identity.1.as_bytes()].concat());
+        // A handshake of a build without optimisations, on a busy machine.
+        let deadline = Duration::from_secs(5);
+        let ca_pem = Some(trusts.pem().into_bytes());
+        Options { ca_pem, identity_pem, deadline, ..Options::starting_now(address, "pbx") }
+    };
+    run(async {
+        let client = Client::start(options(&authority), ()).unwrap();
+        assert!(client.connected(PATIENCE).await);
+        for (session, code) in [("c1", Code::AllowNew), ("c2", Code::AllowHeld)] {
+            assert_eq!(client.acquire(&outbound("anna", session)).await.answer.map(|answer| answer.code), Some(code));
+        }
+        let distrusts = Client::start(options(&stranger), ()).unwrap();
+        let verdict = distrusts.acquire(&outbound("bob", "c3")).await;
+        assert!(verdict.allow && matches!(verdict.source, Source::Unreachable(_)), "{verdict:?}");
+        assert!(!distrusts.status().connected);
+    });
+    let nothing = Options { ca_pem: Some(Vec::new()), ..options(&authority) };
+    assert!(Client::start(nothing, ()).unwrap_err().to_string().contains("ca_pem is empty"));
 }

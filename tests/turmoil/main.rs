@@ -90,7 +90,7 @@ impl World<'_> {
             Fault::Hold(node) => self.sim.hold(NODES[node], DAEMON),
             Fault::Loss => NODES.iter().for_each(|node| self.sim.set_link_fail_rate(*node, DAEMON, 0.02)),
             Fault::Slow => self.sim.set_max_message_latency(Duration::from_millis(80)),
-            Fault::Hang => drop(self.site.hung.send_replace(true)),
+            Fault::Hang => self.site.hang(true),
             Fault::Kill => {
                 self.site.forget();
                 self.sim.crash(DAEMON);
@@ -110,7 +110,7 @@ impl World<'_> {
                 }
             }
             Fault::Slow => self.sim.set_max_message_latency(Duration::from_millis(4)),
-            Fault::Hang => drop(self.site.hung.send_replace(false)),
+            Fault::Hang => self.site.hang(false),
             Fault::Kill => self.sim.bounce(DAEMON),
             Fault::RestartNode(_) => {}
         }
@@ -189,7 +189,7 @@ fn what_was_granted_stays_until_it_is_given_back() {
     calm(number("SEED").unwrap_or_else(a_seed));
 }
 
-/// `cargo nextest run --test turmoil --features canary-client-inventory`
+/// `cargo nextest run --test turmoil --features canary-client-inventory is_caught`
 #[cfg(feature = "canary-client-inventory")]
 #[test]
 #[should_panic(expected = "was granted and is lost")]
@@ -201,7 +201,6 @@ fn a_seed() -> u64 {
     monotonic_ns() / 1_000_000 % 1_000_000_000
 }
 
-#[cfg(not(feature = "canary-client-inventory"))]
 #[test]
 fn whatever_the_network_does_calls_flow_and_the_daemon_learns_the_truth() {
     let calls = number("USHERD_TURMOIL_CALLS").unwrap_or(CALLS);

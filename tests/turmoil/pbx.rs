@@ -258,6 +258,7 @@ impl Pbx {
     async fn live(self: Rc<Self>, key: Key, lasts: Duration) {
         if !self.is_closing.get() {
             tokio::select! {
+                biased;
                 () = sleep(lasts) => {}
                 () = self.closing.notified() => {}
             }

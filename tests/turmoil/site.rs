@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use usherd::daemon::Prepared;
 use usherd::daemon::app::App;
 use usherd::daemon::clock::ManualClock;
@@ -37,8 +37,7 @@ pub(crate) struct Site {
     pub(crate) clock: Arc<ManualClock>,
     /// Of the daemon that runs at present.
     app: RefCell<Option<Arc<App>>>,
-    /// It accepts connections, and reads and writes nothing.
-    pub(crate) hung: watch::Sender<bool>,
+    hung: Rc<Hung>,
     pub(crate) starts: Cell<u32>,
 }
 
@@ -62,7 +61,7 @@ impl Site {
             folder,
             clock: Arc::new(ManualClock::new(now)),
             app: RefCell::default(),
-            hung: watch::Sender::new(false),
+            hung: Rc::default(),
             starts: Cell::new(0),
         })
     }
@@ -75,7 +74,13 @@ impl Site {
     /// It was killed: nothing of it is left but its folder.
     pub(crate) fn forget(&self) {
         self.app.take();
-        self.hung.send_replace(false);
+        self.hang(false);
+    }
+
+    /// From now on it accepts connections, and reads and writes nothing; or does again.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.hung.now.set(hangs);
+        self.hung.over.notify_waiters();
     }
 
     /// The life of one daemon, until the host is crashed.
@@ -92,7 +97,7 @@ impl Site {
         loop {
             let (stream, from) = listener.accept().await?;
             assert!(!deciding.is_finished(), "the daemon goes on");
-            let stream = Stalling { stream, hung: self.hung.subscribe(), waiting: None };
+            let stream = Stalling { stream, hung: Rc::clone(&self.hung), waiting: None };
             let address = PeerAddress::Ip(from.ip());
             let served = serve_stream(stream, address, Rc::clone(&worker), Arc::clone(&edge), shutdown.clone());
             tokio::task::spawn_local(served);
@@ -100,25 +105,29 @@ impl Site {
     }
 }
 
+/// Whether the daemon hangs. No `watch`: that wakes in an order that no seed says.
+#[derive(Default)]
+struct Hung {
+    now: Cell<bool>,
+    over: Notify,
+}
+
 /// A stream of a daemon that may hang.
 struct Stalling<S> {
     stream: S,
-    hung: watch::Receiver<bool>,
+    hung: Rc<Hung>,
     waiting: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl<S> Stalling<S> {
     fn poll_awake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while *self.hung.borrow() {
-            let mut hung = self.hung.clone();
-            let waiting = self.waiting.get_or_insert_with(|| {
-                Box::pin(async move {
-                    let _ = hung.wait_for(|hung| !hung).await;
-                })
-            });
+        while self.hung.now.get() {
+            let hung = Rc::clone(&self.hung);
+            let waiting = self.waiting.get_or_insert_with(|| Box::pin(async move { hung.over.notified().await }));
             ready!(waiting.as_mut().poll(cx));
             self.waiting = None;
         }
+        self.waiting = None;
         Poll::Ready(())
     }
 }
