@@ -1,5 +1,6 @@
 //! The shipped configuration and page of the agent, and its verb.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -103,4 +104,31 @@ fn the_command_line_asks_the_agent_as_it_asks_usherd() {
     assert!(code == Some(0) && told.starts_with("released.last"), "{told}");
     let (code, told) = ask(&["acquire", "acme", "anna", "c1", "call"]);
     assert!(code == Some(1) && told.contains("direction"), "{told}");
+}
+
+#[test]
+fn the_socket_has_limits_and_full_is_an_answer() {
+    let place = Place::new("");
+    let path = place.path("agent.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[socket]\n", "[socket]\nconnections_max = 2\n")).unwrap();
+    let _agent = place.agent();
+    assert_eq!(place.ask("/v1/acquire", &format!("to={}", "1".repeat(70_000))).0, 413);
+    assert_eq!(place.ask("/v1/acquire", "").0, 405);
+    assert_eq!(place.ask("/livez", "x=1").0, 405);
+    assert_eq!(place.ask("/v1/acquire", "tenant=acme&kind=call").0, 400);
+    assert_eq!(place.ask("/v1/acquire", "{\"tenant\":").0, 400);
+    assert_eq!(place.ask("/v1/release", "tenant=acme").0, 400);
+    let connect = || std::os::unix::net::UnixStream::connect(place.path("agent.sock")).unwrap();
+    // Those of before have ended once two new ones are served.
+    let idle = super::super::process::wait_for("room", || {
+        let mut both = [connect(), connect()];
+        let served = both.iter_mut().all(|stream| {
+            stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").is_ok()
+                && stream.read(&mut [0; 1_024]).is_ok_and(|read| read > 0)
+        });
+        served.then_some(both)
+    });
+    assert_eq!(connect().read(&mut [0; 1]).unwrap(), 0, "one too many is not kept waiting");
+    drop(idle);
 }
