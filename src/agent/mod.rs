@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
 //! [`freeswitch`] over [`esl`], [`kamailio`]), [`book`] (what follows for sessions), [`presence`] (desktops and
-//! mobiles), [`hub`] (where it all meets), [`follow`], [`socket`] and [`spool`] (what waits, answers and writes).
+//! mobiles), [`hub`] (where it all meets), [`mod@follow`], [`socket`] and [`spool`] (what waits, answers and writes).
 //!
 //! What never happens:
 //! - a session is given back because a PBX could not be asked, or was listed in part;
