@@ -134,7 +134,9 @@ impl Book {
             alive.extend(key.map(|key| (key, thing.id.as_str())));
             steps.extend(step);
         }
-        self.follow_moved(source, things, &alive);
+        let ids: BTreeSet<&str> = things.iter().map(|thing| thing.id.as_str()).collect();
+        self.recognise(source, &ids, &mut alive);
+        self.follow_moved(source, &ids, &alive);
         let mut gone = Vec::new();
         for (key, entry) in &mut self.entries {
             if alive.contains_key(key) || entry.since >= begun {
@@ -156,9 +158,27 @@ impl Book {
         steps
     }
 
+    /// Sessions that no channel names, but whose id ends with a channel's own: node, epoch and call id are the
+    /// usual way to make one.
+    fn recognise<'t>(&mut self, source: usize, ids: &BTreeSet<&'t str>, alive: &mut BTreeMap<Key, &'t str>) {
+        for (key, entry) in &mut self.entries {
+            let elsewhere = entry.shown_by.as_ref().is_some_and(|(owner, _)| *owner != source);
+            if elsewhere || entry.kind != Kind::Call || alive.contains_key(key) {
+                continue;
+            }
+            let ends = key.1.match_indices(|c: char| !c.is_ascii_alphanumeric()).map(|(at, mark)| at + mark.len());
+            let Some(id) = ends.into_iter().find_map(|at| ids.get(&key.1[at..]).copied()) else { continue };
+            if entry.shown_by.is_none() {
+                let place = (source, id.to_owned());
+                entry.shown_by = Some(place.clone());
+                self.things.insert(place, key.clone());
+            }
+            alive.insert(key.clone(), id);
+        }
+    }
+
     /// A session whose channel is gone while another carries it on is from now on that other one's.
-    fn follow_moved(&mut self, source: usize, things: &[Thing], alive: &BTreeMap<Key, &str>) {
-        let ids: BTreeSet<&str> = things.iter().map(|thing| thing.id.as_str()).collect();
+    fn follow_moved(&mut self, source: usize, ids: &BTreeSet<&str>, alive: &BTreeMap<Key, &str>) {
         for (key, id) in alive {
             let Some(entry) = self.entries.get_mut(key) else { continue };
             if let Some(place) = &mut entry.shown_by
@@ -329,6 +349,20 @@ mod tests {
             assert!(listing(&mut book, from, from, vec![bare("1.1")]).is_empty());
         }
         assert_eq!(book.report(at(4), 0, &Report::Ended(bare("1.1"))), release("1.1"));
+    }
+
+    #[test]
+    fn a_session_that_ends_with_the_id_of_the_pbx_is_recognised() {
+        let mut book = book(1);
+        for session in ["pbx1-17-a-b@host", "pbx1-a-b@hos", "xa-b@host"] {
+            book.asked(at(0), &call(session));
+        }
+        assert!(listing(&mut book, 1, 1, vec![bare("a-b@host")]).is_empty());
+        let mut gone = listing(&mut book, 2, 2, vec![bare("a-b@host")]);
+        gone.sort_by_key(|step| format!("{step:?}"));
+        assert_eq!(gone, [release("pbx1-a-b@hos"), release("xa-b@host")].concat());
+        assert!(listing(&mut book, 3, 3, vec![bare("a-b@host")]).is_empty());
+        assert_eq!(listing(&mut book, 4, 4, vec![]), release("pbx1-17-a-b@host"));
     }
 
     #[test]
