@@ -182,7 +182,7 @@ impl Ledger {
                 if self.live.contains_key(&key) {
                     return Some(false);
                 }
-                self.remember(key.clone(), ask, seq, false, told);
+                self.remember(key.clone(), ask, seq, false, told || ask.existing);
                 self.report(Report::Lives { key, seq })
             }
             Outcome::Refused { loose } => {
@@ -207,7 +207,8 @@ impl Ledger {
             return None;
         }
         let seq = self.next_seq();
-        self.remember(key.clone(), ask, seq, false, false);
+        // What ran before may be known from an earlier life of this node.
+        self.remember(key.clone(), ask, seq, false, ask.existing);
         self.report(Report::Lives { key, seq })
     }
 
@@ -523,6 +524,14 @@ mod tests {
         ledger.sent(&[Settled::Done, Settled::Done]);
         assert_eq!(ledger.sessions().map(|session| session.confirmed).collect::<Vec<_>>(), [true]);
         assert_eq!(ledger.reports(), 0);
+    }
+
+    #[test]
+    fn what_ran_before_is_given_back_whether_or_not_it_was_told() {
+        let mut ledger = ledger();
+        ledger.note(&Ask { existing: true, ..call("c1") });
+        assert_eq!(ledger.release(key("c1"), Ended::Over), Some(true), "an earlier life may have told of it");
+        assert_eq!(said(&mut ledger), ["-c1 2"]);
     }
 
     #[test]
