@@ -30,14 +30,14 @@ fn copies(dir: &Path) -> Vec<String> {
         std::fs::write(&path, text.replace("/usr/bin/usherd", env!("CARGO_BIN_EXE_usherd"))).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    ["usherd.service", "usherd.socket"].map(copy).to_vec()
+    ["usherd.service", "usherd.socket", "usherd-agent.service"].map(copy).to_vec()
 }
 
 #[test]
 fn systemd_finds_nothing_to_complain_about() {
     let dir = tempfile::tempdir().unwrap();
     let units = copies(dir.path());
-    let output = run("systemd-analyze", &["verify", "--man=no", &units[0], &units[1]]);
+    let output = run("systemd-analyze", &["verify", "--man=no", &units[0], &units[1], &units[2]]);
     let told = told(&output);
     let ours: Vec<&str> = told.lines().filter(|line| line.contains("usherd")).collect();
     assert!(output.status.success() && ours.is_empty(), "systemd-analyze verify: {told}");
@@ -55,11 +55,13 @@ fn a_fault_in_a_unit_would_be_seen() {
 
 #[test]
 fn the_daemon_is_exposed_to_at_most_one_of_ten() {
-    let unit = shipped("usherd.service");
-    let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
-    let output =
-        run("systemd-analyze", &["security", "--offline=true", "--no-pager", &threshold, unit.to_str().unwrap()]);
-    assert!(output.status.success(), "more than {EXPOSURE_TENTHS_MAX} tenths: {}", told(&output));
+    for name in ["usherd.service", "usherd-agent.service"] {
+        let unit = shipped(name);
+        let threshold = format!("--threshold={EXPOSURE_TENTHS_MAX}");
+        let output =
+            run("systemd-analyze", &["security", "--offline=true", "--no-pager", &threshold, unit.to_str().unwrap()]);
+        assert!(output.status.success(), "{name}: more than {EXPOSURE_TENTHS_MAX} tenths: {}", told(&output));
+    }
 }
 
 #[test]
@@ -69,6 +71,23 @@ fn the_user_of_the_service_is_made_by_sysusers() {
     let user = service.lines().find_map(|line| line.strip_prefix("User=")).unwrap();
     let made = users.lines().any(|line| line.split_whitespace().take(2).eq(["u", user]));
     assert!(made, "User={user}, but sysusers.d/usherd.conf does not make it");
+}
+
+#[test]
+fn the_agent_behaves_as_promised() {
+    let service = std::fs::read_to_string(shipped("usherd-agent.service")).unwrap();
+    for (line, why) in [
+        ("Type=notify", "READY means that scripts are answered"),
+        ("ExecStartPre=/usr/bin/usherd agent --check", "a wrong configuration is told before it runs"),
+        ("Restart=always", "an agent that stays down lets the leases of live calls end"),
+        ("StartLimitIntervalSec=0", "a crash loop must not end in an agent that stays down"),
+        ("WatchdogSec=", "an agent that hangs must be started again"),
+        ("StateDirectory=usherd-agent", "the spool lies there"),
+        ("RuntimeDirectory=usherd-agent", "the socket lies there"),
+        ("User=usherd", "sysusers.d makes no other"),
+    ] {
+        assert!(service.lines().any(|own| own.starts_with(line)), "usherd-agent.service lacks {line}: {why}");
+    }
 }
 
 #[test]

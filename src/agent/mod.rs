@@ -1,1 +1,198 @@
-//! The agent beside a PBX: what a dial plan cannot do.
+//! The agent beside a PBX: what a dial plan cannot do, from heartbeats to releases while the daemon is away.
+//!
+//! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
+//! [`freeswitch`] over [`esl`], [`kamailio`]), [`book`] (what follows for sessions), [`presence`] (desktops and
+//! mobiles), [`hub`] (where it all meets), [`mod@follow`], [`socket`] and [`spool`] (what waits, answers and writes).
+//!
+//! What never happens:
+//! - a session is given back because a PBX could not be asked, or was listed in part;
+//! - something is adopted that was not granted: only channels whose dial plan wrote down an `allow` are;
+//! - a question over the socket waits longer than the client's deadline;
+//! - a release is lost because the daemon is away, or because the agent is killed meanwhile.
+
+pub mod ami;
+pub mod asterisk;
+pub mod book;
+pub mod config;
+pub mod counters;
+pub mod esl;
+pub mod fault;
+pub mod follow;
+pub mod freeswitch;
+pub mod hub;
+pub mod kamailio;
+pub mod presence;
+pub mod question;
+pub mod socket;
+pub mod source;
+pub mod spool;
+pub mod status;
+
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use asterisk::Asterisk;
+use book::Book;
+use config::Loaded;
+use counters::{Counters, Told};
+use follow::{Line, follow};
+use freeswitch::FreeSwitch;
+use hub::{Hub, SourceState};
+use kamailio::Kamailio;
+use presence::{Presence, Rule};
+use source::Machine;
+use spool::Spool;
+
+use crate::client::{Client, OnUnreachable, Options};
+use crate::engine::Name;
+
+/// How long the agent waits for what is on its way when it is told to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why the agent cannot start.
+#[derive(Debug)]
+pub struct StartFault {
+    /// What it was about to do.
+    pub what: String,
+    /// Why that failed.
+    pub why: String,
+}
+
+fn cannot(what: impl Into<String>) -> impl FnOnce(&dyn Display) -> StartFault {
+    let what = what.into();
+    move |why| StartFault { what, why: why.to_string() }
+}
+
+/// A source with what makes its machines.
+struct Source {
+    line: Line,
+    rules: Vec<Rule>,
+    make: Box<dyn Fn() -> Box<dyn Machine> + Send + Sync>,
+}
+
+/// Runs until `stop` is ready. `fresh_epoch` is the node's boot number where the spool's folder holds none yet;
+/// `ready` is called once, when scripts are answered.
+///
+/// It says no goodbye: the PBX goes on, and its sessions keep the whole lease until the agent is back.
+///
+/// # Errors
+/// The spool, the socket or the client cannot be opened.
+pub async fn run(
+    loaded: &Loaded,
+    fresh_epoch: u64,
+    ready: impl FnOnce(),
+    stop: impl Future<Output = ()>,
+) -> Result<(), StartFault> {
+    let config = &loaded.config;
+    let folder = Path::new(&config.spool.folder);
+    let open = format!("open the spool in {}", folder.display());
+    let listener = match config.socket_path() {
+        None => None,
+        Some(path) => {
+            // Before the spool: the socket tells whether another agent is at work.
+            let bind = format!("listen on {}", path.display());
+            let mode = config::mode(&config.socket.mode).unwrap_or(0o600);
+            Some(socket::bind(&path, mode, &config.socket.group).await.map_err(|why| cannot(bind)(&why))?)
+        }
+    };
+    let (epoch, first_seq) = spool::boot(folder, fresh_epoch).map_err(|why| cannot(open.clone())(&why))?;
+    let (spool, waiting) = Spool::open(folder, config.spool.bytes_max).map_err(|why| cannot(open)(&why))?;
+    let counters = Arc::new(Counters::default());
+    let client = Client::start(options(loaded, epoch, first_seq), Told(Arc::clone(&counters)));
+    let client = client.map_err(|why| cannot("start the client")(&why))?;
+    let sources = sources(loaded);
+    let states = sources.iter().map(|source| state(&config.node.name, source)).collect();
+    let book = Book::new(Name::from(config.node.tenant.as_str()), sources.len());
+    let hub = Arc::new(Hub::new(client, counters, states, book, spool, config.socket.unwatched_ttl_s));
+    hub.send_again(&waiting);
+    info!(node = config.node.name, epoch, sources = sources.len(), "the agent is at work");
+
+    let mut tasks = JoinSet::new();
+    for (at, source) in sources.into_iter().enumerate() {
+        let hub = Arc::clone(&hub);
+        tasks.spawn(async move { follow(&source.line, source.make, |report| hub.report(at, &report)).await });
+    }
+    if let Some(listener) = listener {
+        tasks.spawn(socket::serve(listener, Arc::clone(&hub), config.socket.connections_max));
+    }
+    let (presence, spool, time) = (Arc::clone(&hub), Arc::clone(&hub), Arc::clone(&hub));
+    tasks.spawn(async move { presence.keep_presence().await });
+    tasks.spawn(async move { spool.keep_spool().await });
+    tasks.spawn(async move { time.keep_time().await });
+    ready();
+    stop.await;
+    tasks.shutdown().await;
+    // What is acknowledged now need not be sent again by the next start; the rest is on disk.
+    hub.strike_off(STOP_PATIENCE).await;
+    info!("the agent stops; sessions keep their lease");
+    if let Some(path) = config.socket_path() {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+fn options(loaded: &Loaded, epoch: u64, first_seq: u64) -> Options {
+    let config = &loaded.config;
+    let refuses = config.daemon.on_unreachable == "deny";
+    let numbers = config.node.emergency_numbers.iter().map(|number| Name::from(number.as_str()));
+    Options {
+        first_seq,
+        // The ledger is empty until the PBX was listed: an inventory of it would end every call.
+        withhold_inventories: true,
+        token: loaded.token.clone(),
+        ca_pem: loaded.ca_pem.clone(),
+        deadline: Duration::from_millis(config.daemon.deadline_ms),
+        on_unreachable: if refuses { OnUnreachable::Deny } else { OnUnreachable::Allow },
+        emergency_numbers: numbers.collect(),
+        trunk_prefix: Name::from(config.node.trunk_prefix.as_str()),
+        ..Options::new(loaded.address.clone(), config.node.name.as_str(), epoch)
+    }
+}
+
+fn state(node: &str, source: &Source) -> SourceState {
+    // Sessions are unique per tenant, and a tenant may have several nodes.
+    let prefix = format!("{node}-{}", source.line.name);
+    SourceState {
+        name: source.line.name,
+        connected: AtomicBool::new(false),
+        presence: Mutex::new(Presence::new(&prefix, source.rules.clone())),
+        devices_known: AtomicBool::new(source.rules.is_empty()),
+    }
+}
+
+fn sources(loaded: &Loaded) -> Vec<Source> {
+    let config = &loaded.config;
+    let (asterisk, freeswitch, kamailio) = (&config.asterisk, &config.freeswitch, &config.kamailio);
+    let line = |name, address: &str, list_s, silence_s| Line {
+        name,
+        address: address.to_owned(),
+        list: Duration::from_secs(list_s),
+        silence: Duration::from_secs(silence_s),
+    };
+    let mut all = Vec::new();
+    if !asterisk.address.is_empty() {
+        let rules = config.presence_rules(&asterisk.presence);
+        let (user, secret, presence) = (asterisk.user.clone(), loaded.asterisk_secret.clone(), !rules.is_empty());
+        let line = line("asterisk", &asterisk.address, asterisk.list_s, asterisk.silence_s);
+        all.push(Source { line, rules, make: Box::new(move || Box::new(Asterisk::new(&user, &secret, presence))) });
+    }
+    if !freeswitch.address.is_empty() {
+        let rules = config.presence_rules(&freeswitch.presence);
+        let (password, presence) = (loaded.freeswitch_password.clone(), !rules.is_empty());
+        let line = line("freeswitch", &freeswitch.address, freeswitch.list_s, freeswitch.silence_s);
+        all.push(Source { line, rules, make: Box::new(move || Box::new(FreeSwitch::new(&password, presence))) });
+    }
+    if !kamailio.address.is_empty() {
+        let (host, path) = (kamailio.address.clone(), kamailio.path.clone());
+        let line = line("kamailio", &kamailio.address, kamailio.list_s, kamailio.silence_s);
+        all.push(Source { line, rules: Vec::new(), make: Box::new(move || Box::new(Kamailio::new(&host, &path))) });
+    }
+    all
+}

@@ -1,6 +1,7 @@
 //! The command line: verbs in, tables or JSON out, and an exit code that says how it went (API 7).
 
 mod address;
+mod agent;
 mod ask;
 mod check;
 mod client;
@@ -59,6 +60,8 @@ pub struct Cli {
 enum Verb {
     /// The daemon, in the foreground
     Serve,
+    /// The agent beside a PBX, in the foreground; its configuration is --config, or /etc/usherd/agent.toml
+    Agent(agent::AgentArgs),
     /// Check, write or show the configuration, without a running daemon
     Config(config::ConfigArgs),
     /// What a reload would change, with its consequences
@@ -148,6 +151,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let client = || cli.connection.client(main);
     match cli.verb.as_ref().unwrap_or(&Verb::Serve) {
         Verb::Serve => serve::serve(main, screen.colour),
+        Verb::Agent(arguments) => agent::agent(arguments, main, &cli.connection, screen),
         Verb::Config(arguments) => config::config(arguments, main, screen),
         Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),
         Verb::Reload(arguments) => reload::reload(arguments, client()?, screen),

@@ -1,5 +1,6 @@
 //! The node's own messages: hello, heartbeats and inventories, and what follows when they are not answered.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -71,7 +72,13 @@ async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
     shared.hooks.event(Event::Greeted);
     // Before calls ask again: what was allowed meanwhile counts in what they are told.
     shared.set_link(Link::Greeting);
-    inventory(shared).await?;
+    if shared.withheld.load(Ordering::Acquire) {
+        // It may have lost what it knew, and an inventory would say more than is known here.
+        let told = shared.ledger.lock().tell_again();
+        shared.tell(told);
+    } else {
+        inventory(shared).await?;
+    }
     shared.set_link(Link::Greeted);
     shared.reports.notify_one();
     let mut inventory_at = Instant::now() + seconds(welcome.inventory_s);
@@ -132,6 +139,10 @@ async fn heartbeat(shared: &Shared) -> Result<(), Broken> {
 
 /// Tells everything that lives here. Where that is refused, calls ask all the same.
 async fn inventory(shared: &Shared) -> Result<(), Broken> {
+    if shared.withheld.load(Ordering::Acquire) {
+        // What lives besides what is remembered is not known yet.
+        return Ok(());
+    }
     let path = path(shared, "inventory");
     let listed = shared.ledger.lock().inventory();
     let body = wire::inventory(&listed, shared.options.epoch).await;

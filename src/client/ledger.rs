@@ -124,9 +124,9 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(sessions_max: u32, asking_max: u32, reports_max: u32) -> Self {
+    pub(super) fn new(first_seq: u64, sessions_max: u32, asking_max: u32, reports_max: u32) -> Self {
         Ledger {
-            last_seq: 0,
+            last_seq: first_seq.saturating_sub(1),
             live: HashMap::new(),
             open: BTreeMap::new(),
             asking: 0,
@@ -141,6 +141,11 @@ impl Ledger {
 
     fn next_seq(&mut self) -> u64 {
         self.last_seq += 1;
+        self.last_seq
+    }
+
+    /// The number that was given last.
+    pub(super) fn last_seq(&self) -> u64 {
         self.last_seq
     }
 
@@ -373,6 +378,21 @@ impl Ledger {
         }
     }
 
+    /// Tells everything that lives here once more, each as a report of its own: for a daemon that greets this node
+    /// while inventories are withheld. `None` where not all of it finds room.
+    pub(super) fn tell_again(&mut self) -> Option<bool> {
+        let keys: Vec<Key> = self.live.keys().cloned().collect();
+        let mut told = Some(false);
+        for key in keys {
+            let seq = self.next_seq();
+            if let Some(live) = self.live.get_mut(&key) {
+                (live.seq, live.confirmed) = (seq, false);
+            }
+            told = self.report(Report::Lives { key, seq }).and(told.map(|_| true));
+        }
+        told
+    }
+
     /// An inventory did not get through: it is as due as before.
     pub(super) fn need_inventory(&mut self) {
         self.inventory_due = true;
@@ -416,7 +436,7 @@ mod tests {
     use crate::engine::Direction;
 
     fn ledger() -> Ledger {
-        Ledger::new(4, 3, 4)
+        Ledger::new(1, 4, 3, 4)
     }
 
     fn call(session: &str) -> Ask {
@@ -578,12 +598,26 @@ mod tests {
 
     #[test]
     fn the_end_of_a_pairing_finds_room_b2() {
-        let mut ledger = Ledger::new(9, 9, 1);
+        let mut ledger = Ledger::new(1, 9, 9, 1);
         let pairing = Ask::new("acme", "anna", "m1", Kind::Mobile);
         let question = ledger.ask(&pairing).unwrap();
         ledger.answered(question.seq, &pairing, Outcome::Granted);
         answered(&mut ledger, "c1", Outcome::FailedOpen { told: true });
         assert_eq!(ledger.release(key("m1"), Ended::Over), Some(true));
         assert_eq!(said(&mut ledger), ["+c1 2 existing", "-m1 3"]);
+    }
+
+    #[test]
+    fn what_lives_is_told_again_with_numbers_above_all_before() {
+        let mut ledger = Ledger::new(100, 9, 9, 9);
+        assert_eq!(ledger.tell_again(), Some(false), "nothing lives");
+        assert_eq!(answered(&mut ledger, "c1", Outcome::Granted), 100);
+        answered(&mut ledger, "c2", Outcome::FailedOpen { told: false });
+        assert_eq!(ledger.tell_again(), Some(true));
+        let told = said(&mut ledger);
+        let mut sessions: Vec<&str> = told.iter().map(|said| &said[..3]).collect();
+        sessions.sort_unstable();
+        assert_eq!(sessions, ["+c1", "+c2"], "each once: {told:?}");
+        assert!(told.iter().all(|said| said.contains(" 102") || said.contains(" 103")), "{told:?}");
     }
 }

@@ -102,8 +102,10 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -119,7 +121,7 @@ use connector::{Dial, Sockets};
 use exchange::Exchange;
 use shared::{Link, Shared};
 
-use crate::engine::{Fault, Name};
+use crate::engine::{Code, Detail, Fault, Name};
 
 /// Why a client could not be started.
 #[derive(Debug)]
@@ -244,6 +246,43 @@ impl Client {
     pub fn release(&self, tenant: &str, session: &str, ended: Ended) {
         let told = self.shared().ledger.lock().release((tenant.into(), session.into()), ended);
         self.shared().tell(told);
+    }
+
+    /// The same for a caller who wants to know what came of it: waits up to [`Options::deadline`] for the daemon's
+    /// answer. `None` where it did not come by then; the release is sent in the background all the same.
+    pub async fn release_asked(&self, tenant: &str, session: &str, ended: Ended) -> Option<(Code, Detail)> {
+        let shared = self.shared();
+        let (answering, answer) = oneshot::channel();
+        let (told, seq) = {
+            let mut ledger = shared.ledger.lock();
+            let told = ledger.release((tenant.into(), session.into()), ended);
+            let seq = ledger.last_seq();
+            if told == Some(true) && shared.link() == Link::Greeted {
+                // Under the ledger's lock: nobody can have sent it yet.
+                shared.awaited.lock().insert(seq, answering);
+            }
+            (told, seq)
+        };
+        shared.tell(told);
+        if told == Some(false) {
+            // The daemon never heard of it, and need not.
+            return Some((Code::ReleasedNone, Detail::None));
+        }
+        let answered = timeout(shared.options.deadline, answer).await.ok().and_then(Result::ok);
+        if answered.is_none() {
+            shared.awaited.lock().remove(&seq);
+        }
+        answered
+    }
+
+    /// From here on inventories are sent, the first one soon: what is remembered is all that lives. Does nothing
+    /// without [`Options::withhold_inventories`].
+    pub fn allow_inventories(&self) {
+        let shared = self.shared();
+        if shared.withheld.swap(false, Ordering::AcqRel) {
+            shared.ledger.lock().need_inventory();
+            shared.suspect.notify_one();
+        }
     }
 
     /// Everything that is remembered, in no order.

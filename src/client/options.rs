@@ -154,6 +154,12 @@ pub struct Options {
     pub node: Name,
     /// The node's boot number; higher after each start (G5, G8).
     pub epoch: u64,
+    /// Number of the first message, from 1. A node that starts again with the epoch it had, because what lives on
+    /// it outlived the start, begins above all numbers it ever gave (G5).
+    pub first_seq: u64,
+    /// No inventory is sent until [`Client::allow_inventories`](super::Client::allow_inventories): for a node that
+    /// starts again with the epoch it had and has yet to find out what lives on it. An inventory would end the rest.
+    pub withhold_inventories: bool,
     /// The credential that the daemon's `[auth]` asks for.
     pub token: Option<String>,
     /// Longest that a question may wait, the retry included. Default 50 ms.
@@ -184,6 +190,8 @@ impl Options {
             address,
             node: node.into(),
             epoch,
+            first_seq: 1,
+            withhold_inventories: false,
             token: None,
             deadline: Duration::from_millis(50),
             background_deadline: Duration::from_secs(2),

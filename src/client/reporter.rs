@@ -16,8 +16,8 @@ const RESULT_BYTES_MAX: u32 = 1_024;
 
 /// What came of a batch.
 enum Sent {
-    /// Each operation was answered.
-    Answered(Vec<Settled>),
+    /// Each operation was answered, in these bytes.
+    Answered(Vec<Settled>, Vec<u8>),
     /// It was more than the daemon takes at once.
     TooLarge,
     /// It was not answered, or not well.
@@ -40,7 +40,10 @@ pub(super) async fn run(shared: &Shared) {
         let sent = send(shared, &messages, fresh).await;
         fresh = matches!(sent, Sent::Lost);
         let settled = match sent {
-            Sent::Answered(settled) => settled,
+            Sent::Answered(settled, body) => {
+                tell_those_who_wait(shared, &messages, &body);
+                settled
+            }
             Sent::TooLarge if messages.len() == 1 => vec![Settled::Refused],
             Sent::TooLarge => {
                 most = messages.len() / 2;
@@ -66,13 +69,29 @@ async fn send(shared: &Shared, messages: &[Message], fresh: bool) -> Sent {
     let replied = shared.post_aside("/v1/batch", body, fresh, answer_max).await;
     match replied {
         Ok(replied) if replied.status == 200 => {
-            wire::results(&replied.body, messages.len()).map_or(Sent::Lost, Sent::Answered)
+            let settled = wire::results(&replied.body, messages.len());
+            settled.map_or(Sent::Lost, |settled| Sent::Answered(settled, replied.body))
         }
         Ok(replied) if replied.status == 413 => Sent::TooLarge,
         Ok(_) => Sent::Lost,
         Err(_) => {
             shared.suspect.notify_one();
             Sent::Lost
+        }
+    }
+}
+
+/// Hands the daemon's answers to those who asked with [`Client::release_asked`](super::Client::release_asked).
+fn tell_those_who_wait(shared: &Shared, messages: &[Message], body: &[u8]) {
+    let mut awaited = shared.awaited.lock();
+    if awaited.is_empty() {
+        return;
+    }
+    for (message, code) in messages.iter().zip(wire::codes(body)) {
+        let Message::Release { seq, .. } = message else { continue };
+        if let (Some(waiting), Some(code)) = (awaited.remove(seq), code) {
+            // Who does not wait any more is told nothing.
+            let _ = waiting.send(code);
         }
     }
 }

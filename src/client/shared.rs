@@ -1,7 +1,10 @@
 //! What the questions, the node's own messages and the reports of one client share.
 
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::breaker::{Breaker, Turn};
 use super::exchange::{Exchange, Replied};
@@ -10,6 +13,7 @@ use super::ledger::Ledger;
 use super::options::Options;
 use super::verdict::Unreachable;
 use super::wire::Sender;
+use crate::engine::{Code, Detail};
 
 /// How node and daemon stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,10 @@ pub(super) struct Shared {
     pub exchange: Exchange,
     pub ledger: Mutex<Ledger>,
     pub breaker: Mutex<Breaker>,
+    /// Whether inventories may not be sent yet.
+    pub withheld: AtomicBool,
+    /// Who waits for what the daemon makes of a release, by its number.
+    pub awaited: Mutex<HashMap<u64, oneshot::Sender<(Code, Detail)>>>,
     link: Mutex<Link>,
     /// Wakes who waits for another link, in the order in which they came.
     linked: Notify,
@@ -47,7 +55,9 @@ impl Shared {
         Shared {
             hooks,
             exchange,
-            ledger: Mutex::new(Ledger::new(limits.sessions_max, limits.in_flight_max, limits.reports_max)),
+            withheld: AtomicBool::new(options.withhold_inventories),
+            awaited: Mutex::new(HashMap::new()),
+            ledger: Mutex::new(Ledger::new(options.first_seq, limits.sessions_max, limits.in_flight_max, limits.reports_max)),
             breaker: Mutex::new(Breaker::new(limits.misses_max)),
             link: Mutex::new(Link::Greeting),
             linked: Notify::new(),

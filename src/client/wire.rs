@@ -218,6 +218,16 @@ pub(super) fn results(body: &[u8], count: usize) -> Option<Vec<Settled>> {
     (results.len() == count).then(|| results.iter().map(settled).collect())
 }
 
+/// The decision of each operation of a batch, in their order; `None` where one was not decided.
+pub(super) fn codes(body: &[u8]) -> Vec<Option<(Code, Detail)>> {
+    let results = serde_json::from_slice::<Results>(body).map(|results| results.results).unwrap_or_default();
+    let decided = |result: &ResultBody| {
+        let detail = Detail::from_word(&result.detail).unwrap_or(Detail::None);
+        Some((Code::from_word(result.code.as_deref()?)?, detail))
+    };
+    results.iter().map(decided).collect()
+}
+
 fn settled(result: &ResultBody) -> Settled {
     match (result.code.as_deref().and_then(Code::from_word), result.status) {
         (Some(Code::ReleasedMore), _) if result.detail == Detail::Linger.as_str() => Settled::Stays,

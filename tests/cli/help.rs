@@ -2,8 +2,9 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 33] = [
+const VERBS: [&[&str]; 34] = [
     &["serve"],
+    &["agent"],
     &["config"],
     &["config", "check"],
     &["config", "init"],

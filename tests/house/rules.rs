@@ -49,7 +49,25 @@ const LAYERS: [(&str, &[&str]); 9] = [
 const CRATES: [(&str, &[&str]); 9] = [
     ("main", &[]),
     ("lib", &[]),
-    ("agent", &["bytes", "serde", "serde_json", "tokio", "toml", "tracing"]),
+    (
+        "agent",
+        &[
+            "bytes",
+            "crc32c",
+            "fastrand",
+            "http",
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "parking_lot",
+            "serde",
+            "serde_json",
+            "strsim",
+            "tokio",
+            "toml",
+            "tracing",
+        ],
+    ),
     ("agi", &["tokio"]),
     (
         "client",

@@ -1,6 +1,7 @@
 //! Recipes, client and agent against the real daemon, and with real PBX programs where Debian has them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
+mod agent;
 mod agi;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/client.rs"]

@@ -1,0 +1,161 @@
+//! The framing of Asterisk's manager interface: bytes to messages and actions to bytes, without a connection.
+
+/// Longest line that is kept, bytes; what is behind it is passed over.
+pub const LINE_BYTES_MAX: usize = 8 * 1024;
+/// Most lines of one message that are kept.
+pub const LINES_MAX: usize = 256;
+
+/// One message: its fields in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    fields: Vec<(String, String)>,
+    /// Something of it was longer than the limits and is missing.
+    pub cut: bool,
+}
+
+impl Message {
+    /// The first value of a key, whatever its case; empty where there is none.
+    pub fn get(&self, key: &str) -> &str {
+        self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map_or("", |(_, value)| value)
+    }
+
+    /// Name and value of every variable that came along.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_variables = |name: &str| {
+            // Asterisk before 1.8.0 wrote the channel into the key: `ChanVariable(SIP/anna-1)`.
+            let key = name.split('(').next().unwrap_or_default();
+            key.eq_ignore_ascii_case("Variable") || key.eq_ignore_ascii_case("ChanVariable")
+        };
+        let pairs = self.fields.iter().filter(move |(name, _)| of_variables(name));
+        pairs.filter_map(|(_, pair)| pair.split_once('='))
+    }
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The line with which it opens: `Asterisk Call Manager/5.0.2`.
+    Banner(String),
+    /// A message.
+    Message(Message),
+}
+
+/// Takes bytes, cut anywhere, and gives whole messages.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    line: Vec<u8>,
+    line_is_cut: bool,
+    message: Message,
+    greeted: bool,
+}
+
+impl Decoder {
+    /// Takes bytes; calls `each` with everything that is whole by now.
+    pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Frame)) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let ended = part.last() == Some(&b'\n');
+            let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
+            self.line_is_cut |= part.len() > room;
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if ended {
+                let line = String::from_utf8_lossy(&self.line).trim_end_matches(['\r', '\n']).to_owned();
+                let cut = std::mem::take(&mut self.line_is_cut);
+                self.line.clear();
+                if let Some(frame) = self.line(&line, cut) {
+                    each(frame);
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str, cut: bool) -> Option<Frame> {
+        if !self.greeted {
+            self.greeted = true;
+            return Some(Frame::Banner(line.to_owned()));
+        }
+        self.message.cut |= cut;
+        if line.is_empty() {
+            let message = std::mem::take(&mut self.message);
+            return (!message.fields.is_empty()).then_some(Frame::Message(message));
+        }
+        // A line without a colon is the output of a command, which nobody asked for.
+        let (key, value) = line.split_once(':')?;
+        if self.message.fields.len() < LINES_MAX {
+            self.message.fields.push((key.trim().to_owned(), value.trim_start().to_owned()));
+        } else {
+            self.message.cut = true;
+        }
+        None
+    }
+}
+
+/// An action as bytes. A line end in a value would begin a header of its own, so it becomes a blank.
+pub fn action(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (key, value) in fields {
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend(value.bytes().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }));
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(chunks: &[&[u8]]) -> Vec<Frame> {
+        let mut decoder = Decoder::default();
+        let mut all = Vec::new();
+        for chunk in chunks {
+            decoder.feed(chunk, |frame| all.push(frame));
+        }
+        all
+    }
+
+    const RECORDED: &[u8] = b"Asterisk Call Manager/5.0.2\r\nResponse: Success\r\nMessage: Authentication accepted\r\n\r\n\
+        Event: Hangup\r\nUniqueid: 1.1\r\nChanVariable: USHERD_SESSION=a=b\r\nchanvariable(SIP/x): EMPTY=\r\nlone\r\n\r\n\r\n";
+
+    #[test]
+    fn messages_are_the_same_wherever_the_bytes_are_cut() {
+        let whole = frames(&[RECORDED]);
+        assert_eq!(whole.len(), 3);
+        for cut in 0..=RECORDED.len() {
+            assert_eq!(frames(&[&RECORDED[..cut], &RECORDED[cut..]]), whole, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = RECORDED.chunks(1).collect();
+        assert_eq!(frames(&bytes), whole);
+    }
+
+    #[test]
+    fn fields_and_variables_are_found() {
+        let Some(Frame::Message(hangup)) = frames(&[RECORDED]).pop() else { panic!("no message") };
+        assert_eq!((hangup.get("EVENT"), hangup.get("uniqueid"), hangup.get("Channel")), ("Hangup", "1.1", ""));
+        let variables: Vec<_> = hangup.variables().collect();
+        assert_eq!(variables, [("USHERD_SESSION", "a=b"), ("EMPTY", "")]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_said_so_and_the_next_message_is_whole() {
+        let mut bytes = b"Asterisk\r\nEvent: VarSet\r\nValue: ".to_vec();
+        bytes.extend(vec![b'x'; 3 * LINE_BYTES_MAX]);
+        bytes.extend(b"\r\nChannel: a\r\n\r\nEvent: Next\r\n\r\n");
+        let got = frames(&bytes.chunks(1000).collect::<Vec<_>>());
+        let [_, Frame::Message(long), Frame::Message(next)] = got.as_slice() else { panic!("{got:?}") };
+        assert!(long.cut && long.get("value").len() < LINE_BYTES_MAX && long.get("channel") == "a");
+        assert!(!next.cut && next.get("event") == "Next");
+
+        let many = format!("A\r\n{}\r\nEvent: Next\r\n\r\n", "K: v\r\n".repeat(LINES_MAX + 1));
+        let got = frames(&[many.as_bytes()]);
+        let [_, Frame::Message(many), Frame::Message(next)] = got.as_slice() else { panic!("{got:?}") };
+        assert!(many.cut && many.fields.len() == LINES_MAX && !next.cut);
+    }
+
+    #[test]
+    fn a_value_cannot_smuggle_in_a_header() {
+        let bytes = action(&[("Action", "Login"), ("Secret", "a\r\nAction: Originate")]);
+        assert_eq!(bytes, b"Action: Login\r\nSecret: a  Action: Originate\r\n\r\n");
+    }
+}

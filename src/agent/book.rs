@@ -1,0 +1,419 @@
+//! What lives on this node as far as the agent knows, and what follows from what the PBXs say of it.
+//!
+//! The PBX is right about what lives there: what it no longer has is given back, what it has and nobody
+//! remembers is adopted. While it cannot be asked, nothing follows. Pure: time comes in with every call.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::source::{Report, THINGS_MAX, Thing};
+use crate::client::Ask;
+use crate::engine::{Direction, Kind, Leg, Name};
+
+/// Listings in a row that must lack a session which no PBX has shown yet: the dial plan writes its variables
+/// after it got its answer, so the first listing may have come in between.
+const MISSES_MAX: u8 = 2;
+
+/// Tenant and session.
+pub type Key = (Name, Name);
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It runs already and nobody remembers it.
+    Adopt(Ask),
+    /// It is over.
+    Release(Key),
+}
+
+/// What lives, by session, and which source has shown it.
+#[derive(Debug)]
+pub struct Book {
+    tenant: Name,
+    entries: BTreeMap<Key, Entry>,
+    /// Which session a channel is, for when it ends.
+    things: BTreeMap<(usize, String), Key>,
+    sources: Vec<Listed>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    kind: Kind,
+    ttl: Option<Duration>,
+    since: Duration,
+    shown_by: Option<(usize, String)>,
+    /// Listings in a row without it, by source.
+    misses: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    /// When the present listing was asked for.
+    begun: Option<Duration>,
+    /// It was listed at least once.
+    once: bool,
+}
+
+impl Book {
+    /// An empty book for this many sources; `tenant` is whose the channels are that do not say it.
+    pub fn new(tenant: Name, sources: usize) -> Self {
+        let sources = vec![Listed::default(); sources];
+        Book { tenant, entries: BTreeMap::new(), things: BTreeMap::new(), sources }
+    }
+
+    /// A script was allowed a session; to be called with the time at which it asked.
+    pub fn asked(&mut self, now: Duration, ask: &Ask) {
+        let Some(session) = &ask.session else { return };
+        let ttl = ask.ttl_s.map(|seconds| Duration::from_secs(seconds.into()));
+        let key = (ask.tenant.clone(), session.clone());
+        if self.entries.len() >= THINGS_MAX && !self.entries.contains_key(&key) {
+            // The client has a limit of its own and says so; this one only bounds the memory.
+            return;
+        }
+        let misses = vec![0; self.sources.len()];
+        let entry =
+            self.entries.entry(key).or_insert(Entry { kind: ask.kind, ttl, since: now, shown_by: None, misses });
+        // Asked again is renewed.
+        entry.ttl = ttl.or(entry.ttl);
+        entry.since = now;
+        entry.misses.fill(0);
+    }
+
+    /// A session is over, and somebody has seen to its release; whether it was known.
+    pub fn ended(&mut self, key: &Key) -> bool {
+        let Some(entry) = self.entries.remove(key) else { return false };
+        if let Some(thing) = entry.shown_by {
+            self.things.remove(&thing);
+        }
+        true
+    }
+
+    /// Whether every source was listed since the start, so that what is not in the book does not live.
+    pub fn is_complete(&self) -> bool {
+        !self.sources.is_empty() && self.sources.iter().all(|source| source.once)
+    }
+
+    /// How many sessions are known.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes up what a source says, and answers what follows.
+    pub fn report(&mut self, now: Duration, source: usize, report: &Report) -> Vec<Step> {
+        match report {
+            Report::Asking => self.sources[source].begun = Some(now),
+            Report::Live(things) => return self.listed(now, source, things),
+            Report::Started(thing) => return self.shown(now, source, thing).1.into_iter().collect(),
+            Report::Ended(thing) => return self.thing_ended(source, thing),
+            Report::Unsure(_) | Report::Lost => self.sources[source].begun = None,
+            Report::Ready | Report::Presence { .. } | Report::Present(_) | Report::UnsureOfDevices(_) => {}
+        }
+        Vec::new()
+    }
+
+    /// What no source has shown ends with its `ttl_s` (E3): the client's inventories would renew it for ever.
+    pub fn expire(&mut self, now: Duration) -> Vec<Step> {
+        let over = |entry: &Entry| entry.shown_by.is_none() && entry.ttl.is_some_and(|ttl| now >= entry.since + ttl);
+        let keys: Vec<Key> = self.entries.iter().filter(|(_, entry)| over(entry)).map(|(key, _)| key.clone()).collect();
+        self.release_all(keys)
+    }
+
+    fn listed(&mut self, now: Duration, source: usize, things: &[Thing]) -> Vec<Step> {
+        // Without its beginning it is not known what it can be believed about.
+        let Some(begun) = self.sources[source].begun.take() else { return Vec::new() };
+        self.sources[source].once = true;
+        let mut steps = Vec::new();
+        let mut alive = BTreeMap::new();
+        for thing in things {
+            let (key, step) = self.shown(now, source, thing);
+            alive.extend(key.map(|key| (key, thing.id.as_str())));
+            steps.extend(step);
+        }
+        let ids: BTreeSet<&str> = things.iter().map(|thing| thing.id.as_str()).collect();
+        self.recognise(source, &ids, &mut alive);
+        self.follow_moved(source, &ids, &alive);
+        let mut gone = Vec::new();
+        for (key, entry) in &mut self.entries {
+            if alive.contains_key(key) || entry.since >= begun {
+                continue;
+            }
+            match &entry.shown_by {
+                Some((owner, _)) if *owner == source => gone.push(key.clone()),
+                Some(_) => {}
+                None => {
+                    entry.misses[source] = (entry.misses[source] + 1).min(MISSES_MAX);
+                    let nowhere = entry.misses.iter().all(|misses| *misses >= MISSES_MAX);
+                    if entry.kind == Kind::Call && entry.ttl.is_none() && nowhere {
+                        gone.push(key.clone());
+                    }
+                }
+            }
+        }
+        steps.extend(self.release_all(gone));
+        steps
+    }
+
+    /// Sessions that no channel names, but whose id ends with a channel's own: node, epoch and call id are the
+    /// usual way to make one.
+    fn recognise<'t>(&mut self, source: usize, ids: &BTreeSet<&'t str>, alive: &mut BTreeMap<Key, &'t str>) {
+        for (key, entry) in &mut self.entries {
+            let elsewhere = entry.shown_by.as_ref().is_some_and(|(owner, _)| *owner != source);
+            if elsewhere || entry.kind != Kind::Call || alive.contains_key(key) {
+                continue;
+            }
+            let ends = key.1.match_indices(|c: char| !c.is_ascii_alphanumeric()).map(|(at, mark)| at + mark.len());
+            let Some(id) = ends.into_iter().find_map(|at| ids.get(&key.1[at..]).copied()) else { continue };
+            if entry.shown_by.is_none() {
+                let place = (source, id.to_owned());
+                entry.shown_by = Some(place.clone());
+                self.things.insert(place, key.clone());
+            }
+            alive.insert(key.clone(), id);
+        }
+    }
+
+    /// A session whose channel is gone while another carries it on is from now on that other one's.
+    fn follow_moved(&mut self, source: usize, ids: &BTreeSet<&str>, alive: &BTreeMap<Key, &str>) {
+        for (key, id) in alive {
+            let Some(entry) = self.entries.get_mut(key) else { continue };
+            if let Some(place) = &mut entry.shown_by
+                && place.0 == source
+                && !ids.contains(place.1.as_str())
+            {
+                self.things.remove(place);
+                place.1 = (*id).to_owned();
+                self.things.insert(place.clone(), key.clone());
+            }
+        }
+    }
+
+    /// A channel is there: which known session it is, and whether that is new.
+    fn shown(&mut self, now: Duration, source: usize, thing: &Thing) -> (Option<Key>, Option<Step>) {
+        let key = self.key(thing);
+        let place = (source, thing.id.clone());
+        if let Some(entry) = self.entries.get_mut(&key) {
+            if entry.shown_by.is_none() {
+                entry.shown_by = Some(place.clone());
+                self.things.insert(place, key.clone());
+            }
+            return (Some(key), None);
+        }
+        let Some(ask) = self.adoptable(thing) else { return (None, None) };
+        let entry = Entry {
+            kind: Kind::Call,
+            ttl: None,
+            since: now,
+            shown_by: Some(place.clone()),
+            misses: vec![0; self.sources.len()],
+        };
+        self.entries.insert(key.clone(), entry);
+        self.things.insert(place, key.clone());
+        (Some(key), Some(Step::Adopt(ask)))
+    }
+
+    fn key(&self, thing: &Thing) -> Key {
+        let tenant = thing.marks.tenant.as_deref().map_or_else(|| self.tenant.clone(), Name::from);
+        (tenant, Name::from(thing.marks.session.as_deref().unwrap_or(&thing.id)))
+    }
+
+    fn adoptable(&self, thing: &Thing) -> Option<Ask> {
+        if !thing.marks.hold_a_seat() {
+            return None;
+        }
+        let (tenant, session) = self.key(thing);
+        let subject = thing.marks.subject.as_deref()?;
+        let direction = thing.marks.direction.unwrap_or(Direction::Outbound);
+        let leg = thing.marks.leg.unwrap_or(Leg::Originate);
+        let ask = Ask { leg, existing: true, ..Ask::call(tenant, subject, session, direction) };
+        ask.check().is_ok().then_some(ask)
+    }
+
+    fn thing_ended(&mut self, source: usize, thing: &Thing) -> Vec<Step> {
+        let place = (source, thing.id.clone());
+        let key = match self.things.get(&place) {
+            Some(key) => key.clone(),
+            // Never listed: its last message says which session it was. Not where another channel carries it.
+            None => match self.entries.get(&self.key(thing)) {
+                Some(entry) if entry.shown_by.is_none() => self.key(thing),
+                _ => return Vec::new(),
+            },
+        };
+        self.release_all([key])
+    }
+
+    fn release_all(&mut self, keys: impl IntoIterator<Item = Key>) -> Vec<Step> {
+        keys.into_iter().filter(|key| self.ended(key)).map(Step::Release).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::source::Marks;
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn call(session: &str) -> Ask {
+        Ask::call("acme", "anna", session, Direction::Outbound)
+    }
+
+    fn key(session: &str) -> Key {
+        ("acme".into(), session.into())
+    }
+
+    fn release(session: &str) -> Vec<Step> {
+        vec![Step::Release(key(session))]
+    }
+
+    fn bare(id: &str) -> Thing {
+        Thing { id: id.to_owned(), marks: Marks::default() }
+    }
+
+    fn marked(id: &str, session: &str) -> Thing {
+        let session = Some(session.to_owned());
+        Thing {
+            id: id.to_owned(),
+            marks: Marks { subject: Some("anna".into()), session, granted: true, ..Marks::default() },
+        }
+    }
+
+    fn listing(book: &mut Book, from: u64, to: u64, things: Vec<Thing>) -> Vec<Step> {
+        assert!(book.report(at(from), 0, &Report::Asking).is_empty());
+        book.report(at(to), 0, &Report::Live(things))
+    }
+
+    fn book(sources: usize) -> Book {
+        Book::new("acme".into(), sources)
+    }
+
+    #[test]
+    fn what_lives_and_is_not_remembered_is_adopted_once_g7() {
+        let mut book = book(1);
+        assert!(!book.is_complete());
+        let steps = listing(&mut book, 1, 2, vec![marked("1.1", "c1"), bare("1.2")]);
+        assert_eq!(steps, [Step::Adopt(Ask { existing: true, ..call("c1") })]);
+        assert!(book.is_complete());
+        assert!(listing(&mut book, 3, 4, vec![marked("1.1", "c1")]).is_empty());
+        assert_eq!(book.report(at(5), 0, &Report::Ended(bare("1.1"))), release("c1"));
+        assert!(book.is_empty() && book.things.is_empty());
+    }
+
+    #[test]
+    fn what_was_not_granted_is_not_adopted() {
+        let mut thing = marked("1.1", "c1");
+        thing.marks.granted = false;
+        assert!(listing(&mut book(1), 1, 2, vec![thing]).is_empty());
+    }
+
+    #[test]
+    fn what_the_pbx_no_longer_has_is_released() {
+        let mut book = book(1);
+        book.asked(at(0), &call("c1"));
+        assert!(listing(&mut book, 1, 2, vec![marked("1.1", "c1")]).is_empty());
+        assert_eq!(listing(&mut book, 61, 62, vec![]), release("c1"));
+    }
+
+    #[test]
+    fn what_is_newer_than_the_listing_is_kept() {
+        let mut book = book(1);
+        book.report(at(1), 0, &Report::Asking);
+        book.asked(at(1), &call("c1"));
+        book.report(at(1), 0, &Report::Started(marked("1.1", "c1")));
+        assert!(book.report(at(2), 0, &Report::Live(vec![])).is_empty());
+        assert_eq!(book.len(), 1);
+    }
+
+    #[test]
+    fn what_no_pbx_ever_showed_is_released_after_two_listings_of_every_source() {
+        let mut book = book(2);
+        book.asked(at(0), &call("c1"));
+        for (source, from, released) in [(0, 1, false), (0, 2, false), (0, 3, false), (1, 4, false), (1, 5, true)] {
+            book.report(at(from), source, &Report::Asking);
+            let steps = book.report(at(from), source, &Report::Live(vec![bare("9")]));
+            assert_eq!(steps == release("c1"), released, "{from}: {steps:?}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_the_pbx_is_a_session_where_none_is_written() {
+        let mut book = book(1);
+        book.asked(at(0), &call("1.1"));
+        for from in [1, 2, 3] {
+            assert!(listing(&mut book, from, from, vec![bare("1.1")]).is_empty());
+        }
+        assert_eq!(book.report(at(4), 0, &Report::Ended(bare("1.1"))), release("1.1"));
+    }
+
+    #[test]
+    fn a_session_that_ends_with_the_id_of_the_pbx_is_recognised() {
+        let mut book = book(1);
+        for session in ["pbx1-17-a-b@host", "pbx1-a-b@hos", "xa-b@host"] {
+            book.asked(at(0), &call(session));
+        }
+        assert!(listing(&mut book, 1, 1, vec![bare("a-b@host")]).is_empty());
+        let mut gone = listing(&mut book, 2, 2, vec![bare("a-b@host")]);
+        gone.sort_by_key(|step| format!("{step:?}"));
+        assert_eq!(gone, [release("pbx1-a-b@hos"), release("xa-b@host")].concat());
+        assert!(listing(&mut book, 3, 3, vec![bare("a-b@host")]).is_empty());
+        assert_eq!(listing(&mut book, 4, 4, vec![]), release("pbx1-17-a-b@host"));
+    }
+
+    #[test]
+    fn a_call_that_ends_before_any_listing_is_released_by_its_marks() {
+        let mut book = book(1);
+        book.asked(at(0), &call("c1"));
+        assert_eq!(book.report(at(1), 0, &Report::Ended(marked("1.1", "c1"))), release("c1"));
+        assert!(book.report(at(1), 0, &Report::Ended(marked("1.1", "c1"))).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_released_by_ignorance() {
+        let mut book = book(1);
+        book.asked(at(0), &call("c1"));
+        listing(&mut book, 1, 1, vec![marked("1.1", "c1")]);
+        book.report(at(2), 0, &Report::Asking);
+        book.report(at(2), 0, &Report::Lost);
+        assert!(book.report(at(3), 0, &Report::Live(vec![])).is_empty(), "a listing of a connection that is gone");
+        book.report(at(4), 0, &Report::Asking);
+        book.report(at(4), 0, &Report::Unsure("cut"));
+        assert!(book.report(at(5), 0, &Report::Live(vec![])).is_empty());
+        assert_eq!(book.len(), 1);
+    }
+
+    #[test]
+    fn one_channel_of_two_may_go() {
+        let mut book = book(1);
+        listing(&mut book, 1, 1, vec![marked("1.1", "c1"), marked("1.2", "c1")]);
+        assert!(book.report(at(2), 0, &Report::Ended(marked("1.2", "c1"))).is_empty(), "the called side");
+        assert!(listing(&mut book, 3, 3, vec![marked("1.3", "c1")]).is_empty(), "the end of 1.1 was missed");
+        assert_eq!(book.report(at(4), 0, &Report::Ended(bare("1.3"))), release("c1"));
+    }
+
+    #[test]
+    fn a_script_with_a_ttl_lives_by_it_e3() {
+        let mut book = book(1);
+        book.asked(at(0), &Ask { ttl_s: Some(60), ..call("fax") });
+        for from in [1, 2, 3] {
+            assert!(listing(&mut book, from, from, vec![]).is_empty());
+        }
+        book.asked(at(50), &Ask { ttl_s: Some(60), ..call("fax") });
+        assert!(book.expire(at(109)).is_empty());
+        assert_eq!(book.expire(at(110)), release("fax"));
+    }
+
+    #[test]
+    fn desktops_of_scripts_are_not_looked_for_among_channels() {
+        let mut book = book(1);
+        book.asked(at(0), &Ask::new("acme", "anna", "d1", Kind::Desktop));
+        for from in [1, 2, 3] {
+            assert!(listing(&mut book, from, from, vec![]).is_empty());
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! `agent.toml`: every key, its default and its limits; unknown keys are refused.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::{Fault, nearest};
+use super::presence::Rule;
+use crate::client::Address;
+use crate::engine::{Kind, check_tenant, check_word};
+
+/// Largest file that is read, bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest secret, bytes.
+const SECRET_BYTES_MAX: usize = 4_096;
+/// Most presence rules of one source.
+const RULES_MAX: usize = 1_000;
+/// Longest path of a Unix socket, bytes: the kernel's `sun_path` less its end mark.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// What `agent.toml` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where usherd is, and what to do without it.
+    pub daemon: Daemon,
+    /// Whom the agent speaks for.
+    pub node: Node,
+    /// The socket for dial plans and scripts.
+    pub socket: Socket,
+    /// What waits for the daemon.
+    pub spool: Spool,
+    /// Asterisk's manager interface.
+    pub asterisk: Asterisk,
+    /// FreeSWITCH's event socket.
+    pub freeswitch: FreeSwitch,
+    /// Kamailio's JSON-RPC.
+    pub kamailio: Kamailio,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Daemon {
+    /// `http://host:port`, `https://host:port` or `unix:/path`.
+    pub address: String,
+    /// File with the node's token; empty = none.
+    pub token_file: String,
+    /// File with certificates that an `https` daemon may be signed by; empty = those the machine trusts.
+    pub ca_file: String,
+    /// Longest that a call waits for an answer, milliseconds, 1-10,000.
+    pub deadline_ms: u64,
+    /// `allow` or `deny` (G7).
+    pub on_unreachable: String,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// The node's name; the same after each start.
+    pub name: String,
+    /// Whose phone system it is, where channels do not say.
+    pub tenant: String,
+    /// Emergency numbers of this node (C14).
+    pub emergency_numbers: Vec<String>,
+    /// Digits that mean "outside", removed before an emergency match.
+    pub trunk_prefix: String,
+}
+
+/// `[socket]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Socket {
+    /// Where it lies; empty = none.
+    pub path: String,
+    /// Permissions, octal.
+    pub mode: String,
+    /// Group that it is given to; empty = the agent's own.
+    pub group: String,
+    /// Connections at one time, 1-4,096.
+    pub connections_max: usize,
+    /// Life of a call that no source watches and that names no `ttl_s`, seconds (E3).
+    pub unwatched_ttl_s: u32,
+}
+
+/// `[spool]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// Its folder.
+    pub folder: String,
+    /// Most bytes of releases that wait.
+    pub bytes_max: u64,
+}
+
+/// `[asterisk]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Asterisk {
+    /// `host:port` of the manager interface; empty = none.
+    pub address: String,
+    /// The manager user.
+    pub user: String,
+    /// File with the secret.
+    pub secret_file: String,
+    /// How often everything is listed, seconds.
+    pub list_s: u64,
+    /// Longest silence, seconds: half of it brings a question, all of it ends the connection.
+    pub silence_s: u64,
+    /// Which devices are desktops or mobiles.
+    pub presence: Vec<PresenceRule>,
+}
+
+/// `[freeswitch]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FreeSwitch {
+    /// `host:port` of the event socket; empty = none.
+    pub address: String,
+    /// File with the password.
+    pub password_file: String,
+    /// How often everything is listed, seconds.
+    pub list_s: u64,
+    /// Longest silence, seconds.
+    pub silence_s: u64,
+    /// Which registrations are desktops or mobiles.
+    pub presence: Vec<PresenceRule>,
+}
+
+/// `[kamailio]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kamailio {
+    /// `host:port` of xhttp; empty = none.
+    pub address: String,
+    /// The path that it hands to jsonrpcs.
+    pub path: String,
+    /// How often dialogs are listed, seconds.
+    pub list_s: u64,
+    /// Longest silence, seconds.
+    pub silence_s: u64,
+}
+
+/// `[[asterisk.presence]]`, `[[freeswitch.presence]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PresenceRule {
+    /// The device, with at most one `*`.
+    pub device: String,
+    /// Who holds the seat; `*` is what the device's `*` stands for.
+    pub subject: String,
+    /// Empty = `[node] tenant`.
+    pub tenant: String,
+    /// `desktop` or `mobile`.
+    pub kind: String,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What is logged, as in `info,usherd::agent=debug`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Daemon {
+            address: "http://127.0.0.1:7788".to_owned(),
+            token_file: String::new(),
+            ca_file: String::new(),
+            deadline_ms: 50,
+            on_unreachable: "allow".to_owned(),
+        }
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node {
+            name: String::new(),
+            tenant: String::new(),
+            emergency_numbers: vec!["110".to_owned(), "112".to_owned()],
+            trunk_prefix: String::new(),
+        }
+    }
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Socket {
+            path: "/run/usherd-agent/agent.sock".to_owned(),
+            mode: "0660".to_owned(),
+            group: String::new(),
+            connections_max: 256,
+            unwatched_ttl_s: 14_400,
+        }
+    }
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Spool { folder: "/var/lib/usherd-agent".to_owned(), bytes_max: 16 * 1024 * 1024 }
+    }
+}
+
+impl Default for Asterisk {
+    fn default() -> Self {
+        let none = String::new;
+        Asterisk { address: none(), user: none(), secret_file: none(), list_s: 60, silence_s: 30, presence: Vec::new() }
+    }
+}
+
+impl Default for FreeSwitch {
+    fn default() -> Self {
+        let none = String::new;
+        FreeSwitch { address: none(), password_file: none(), list_s: 60, silence_s: 60, presence: Vec::new() }
+    }
+}
+
+impl Default for Kamailio {
+    fn default() -> Self {
+        Kamailio { address: String::new(), path: "/RPC".to_owned(), list_s: 5, silence_s: 15 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { filter: "info".to_owned(), format: "text".to_owned() }
+    }
+}
+
+/// A configuration with the secrets that its files hold.
+#[derive(Clone)]
+pub struct Loaded {
+    /// What the file says.
+    pub config: Config,
+    /// Where the daemon is.
+    pub address: Address,
+    /// The node's token.
+    pub token: Option<String>,
+    /// Certificates to trust.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The manager user's secret; empty without `[asterisk]`.
+    pub asterisk_secret: String,
+    /// The event socket's password; empty without `[freeswitch]`.
+    pub freeswitch_password: String,
+}
+
+/// Reads the file and those that it names; relative paths are below its folder.
+///
+/// # Errors
+/// Every fault that can be told, never none.
+pub fn load(path: &Path) -> Result<Loaded, Vec<Fault>> {
+    let file = path.display().to_string();
+    let small = std::fs::metadata(path).map(|about| about.len() <= FILE_BYTES_MAX);
+    let text = match small {
+        Ok(true) => std::fs::read_to_string(path),
+        Ok(false) => {
+            return Err(vec![Fault::of_file(&file, "the file is larger than 1 MiB", "it needs some 100 lines")]);
+        }
+        Err(error) => Err(error),
+    };
+    let text = text.map_err(|error| {
+        let help = "copy config/pbx/agent.toml there, or name the file with --config";
+        vec![Fault::of_file(&file, format!("it cannot be read: {error}"), help)]
+    })?;
+    let config = parse(&file, &text)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut check = Check { file: &file, text: &text, faults: Vec::new() };
+    check.sections(&config);
+    let address = check.address(&config.daemon.address);
+    let token = check.secret(folder, "daemon.token_file", &config.daemon.token_file);
+    let ca_pem = check.file(folder, "daemon.ca_file", &config.daemon.ca_file);
+    let asterisk = check.secret(folder, "asterisk.secret_file", &config.asterisk.secret_file);
+    let freeswitch = check.secret(folder, "freeswitch.password_file", &config.freeswitch.password_file);
+    match (address, check.faults) {
+        (Some(address), faults) if faults.is_empty() => Ok(Loaded {
+            config,
+            address,
+            token,
+            ca_pem,
+            asterisk_secret: asterisk.unwrap_or_default(),
+            freeswitch_password: freeswitch.unwrap_or_default(),
+        }),
+        (_, faults) => Err(faults),
+    }
+}
+
+fn parse(file: &str, text: &str) -> Result<Config, Vec<Fault>> {
+    toml::from_str(text).map_err(|error| {
+        let message = error.message().to_owned();
+        // `unknown field `adress`, expected one of `address`, …`: the words between backquotes.
+        let mut words = message.split('`').skip(1).step_by(2);
+        let typed = if message.starts_with("unknown field") { words.next() } else { None };
+        let near = typed.and_then(|typed| nearest(typed, words));
+        let help = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
+        vec![Fault::at(file, text, error.span().unwrap_or(0..0), message, &help)]
+    })
+}
+
+/// Faults as they are found.
+struct Check<'a> {
+    file: &'a str,
+    text: &'a str,
+    faults: Vec<Fault>,
+}
+
+impl Check<'_> {
+    fn wrong(&mut self, path: &str, message: impl Into<String>, help: &str) {
+        self.faults.push(Fault::of_key(self.file, self.text, path, message, help));
+    }
+
+    fn range(&mut self, path: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
+        if !range.contains(&value) {
+            let help = format!("write {} to {}", range.start(), range.end());
+            self.wrong(path, format!("`{path}` is out of range: {value}"), &help);
+        }
+    }
+
+    fn word(&mut self, path: &str, value: &str, known: &[&str]) {
+        if !known.contains(&value) {
+            let guess = nearest(value, known.iter().copied()).map(|near| format!("did you mean {near:?}? "));
+            let help = format!("{}write one of {}", guess.unwrap_or_default(), known.join(", "));
+            self.wrong(path, format!("`{path}` does not know {value:?}"), &help);
+        }
+    }
+
+    fn sections(&mut self, config: &Config) {
+        self.range("daemon.deadline_ms", config.daemon.deadline_ms, 1..=10_000);
+        self.word("daemon.on_unreachable", &config.daemon.on_unreachable, &["allow", "deny"]);
+        self.node(&config.node);
+        self.socket(&config.socket);
+        self.range("spool.bytes_max", config.spool.bytes_max, 4_096..=1 << 32);
+        if config.spool.folder.is_empty() {
+            self.wrong(
+                "spool.folder",
+                "`spool.folder` is empty",
+                "name the folder that keeps what usherd has not heard",
+            );
+        }
+        self.word("log.format", &config.log.format, &["text", "json"]);
+        let (asterisk, freeswitch, kamailio) = (&config.asterisk, &config.freeswitch, &config.kamailio);
+        self.source("asterisk", &asterisk.address, asterisk.list_s, asterisk.silence_s);
+        self.source("freeswitch", &freeswitch.address, freeswitch.list_s, freeswitch.silence_s);
+        self.source("kamailio", &kamailio.address, kamailio.list_s, kamailio.silence_s);
+        self.rules("asterisk", &asterisk.presence, &config.node.tenant);
+        self.rules("freeswitch", &freeswitch.presence, &config.node.tenant);
+        if !kamailio.path.starts_with('/') || !kamailio.path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.wrong("kamailio.path", "`kamailio.path` is no path", "write the path of xhttp, as in \"/RPC\"");
+        }
+        if !asterisk.address.is_empty() && (asterisk.user.is_empty() || asterisk.secret_file.is_empty()) {
+            self.wrong("asterisk", "[asterisk] needs `user` and `secret_file`", "name a user of manager.conf");
+        }
+        if !freeswitch.address.is_empty() && freeswitch.password_file.is_empty() {
+            self.wrong("freeswitch", "[freeswitch] needs `password_file`", "as in event_socket.conf.xml");
+        }
+    }
+
+    fn node(&mut self, node: &Node) {
+        let mut faults = Vec::new();
+        check_word("node.name", &node.name, &mut faults);
+        if !node.tenant.is_empty() {
+            check_tenant(&node.tenant, &mut faults);
+        }
+        for fault in faults {
+            let path = if fault.field == "tenant" { "node.tenant" } else { "node.name" };
+            self.wrong(path, format!("`{path}` {}", fault.what), "");
+        }
+        if node.emergency_numbers.len() > 1_000 {
+            self.wrong("node.emergency_numbers", "there are more than 1,000 emergency numbers", "");
+        }
+    }
+
+    fn socket(&mut self, socket: &Socket) {
+        self.range("socket.connections_max", socket.connections_max as u64, 1..=4_096);
+        self.range("socket.unwatched_ttl_s", socket.unwatched_ttl_s.into(), 1..=86_400);
+        if socket.path.len() > SOCKET_PATH_BYTES_MAX || !(socket.path.is_empty() || socket.path.starts_with('/')) {
+            self.wrong("socket.path", "`socket.path` is no whole path of at most 107 bytes", "begin it with /run");
+        }
+        if mode(&socket.mode).is_none() {
+            self.wrong(
+                "socket.mode",
+                format!("`socket.mode` is no mode: {:?}", socket.mode),
+                "write it as in \"0660\"",
+            );
+        }
+    }
+
+    fn source(&mut self, section: &str, address: &str, list_s: u64, silence_s: u64) {
+        self.range(&format!("{section}.list_s"), list_s, 1..=3_600);
+        self.range(&format!("{section}.silence_s"), silence_s, 2..=3_600);
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if !address.is_empty() && port.is_none_or(|port| port == 0) {
+            let path = format!("{section}.address");
+            self.wrong(&path, format!("`{path}` is no host:port: {address:?}"), "write it as in \"127.0.0.1:5038\"");
+        }
+    }
+
+    fn rules(&mut self, section: &str, rules: &[PresenceRule], tenant: &str) {
+        if rules.len() > RULES_MAX {
+            self.wrong(
+                &format!("{section}.presence"),
+                "there are more than 1,000 rules",
+                "one * stands for many devices",
+            );
+        }
+        for (at, rule) in rules.iter().enumerate() {
+            let path = |key: &str| format!("{section}.presence[{at}].{key}");
+            self.word(&path("kind"), &rule.kind, &["desktop", "mobile"]);
+            if rule.device.is_empty() || rule.device.matches('*').count() > 1 {
+                self.wrong(&path("device"), "a device has exactly one name, with at most one *", "");
+            }
+            if rule.subject.is_empty() || (rule.subject.contains('*') && !rule.device.contains('*')) {
+                let help = "its * is what the * of the device stands for";
+                self.wrong(&path("subject"), "a rule names whose device it is", help);
+            }
+            let mut faults = Vec::new();
+            check_tenant(if rule.tenant.is_empty() { tenant } else { &rule.tenant }, &mut faults);
+            if !faults.is_empty() {
+                self.wrong(&path("tenant"), "a rule needs a tenant: 1-64 of a-z 0-9 . _ -", "or set it in [node]");
+            }
+        }
+    }
+
+    fn address(&mut self, text: &str) -> Option<Address> {
+        text.parse().map_err(|fault| self.wrong("daemon.address", format!("{fault}"), "")).ok()
+    }
+
+    fn file(&mut self, folder: &Path, path: &str, name: &str) -> Option<Vec<u8>> {
+        if name.is_empty() {
+            return None;
+        }
+        let read = std::fs::read(folder.join(name));
+        read.map_err(|error| {
+            self.wrong(path, format!("{name} cannot be read: {error}"), "is it readable for the agent's user?")
+        })
+        .ok()
+    }
+
+    /// The first line of a file, which is never shown.
+    fn secret(&mut self, folder: &Path, path: &str, name: &str) -> Option<String> {
+        let bytes = self.file(folder, path, name)?;
+        let text = String::from_utf8(bytes).ok();
+        let line = text.as_deref().and_then(|text| text.lines().map(str::trim).find(|line| !line.is_empty()));
+        match line.filter(|line| line.len() <= SECRET_BYTES_MAX && !line.contains(char::is_control)) {
+            Some(line) => Some(line.to_owned()),
+            None => {
+                self.wrong(path, format!("{name} holds no secret"), "write it on the first line");
+                None
+            }
+        }
+    }
+}
+
+/// The permissions of a socket.
+pub fn mode(text: &str) -> Option<u32> {
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777)
+}
+
+impl Config {
+    /// The presence rules of a section, with the tenant where they name none.
+    pub fn presence_rules(&self, rules: &[PresenceRule]) -> Vec<Rule> {
+        let rule = |rule: &PresenceRule| Rule {
+            device: rule.device.clone(),
+            subject: rule.subject.clone(),
+            tenant: if rule.tenant.is_empty() { &self.node.tenant } else { &rule.tenant }.as_str().into(),
+            kind: if rule.kind == "mobile" { Kind::Mobile } else { Kind::Desktop },
+        };
+        rules.iter().map(rule).collect()
+    }
+
+    /// The socket's path, if there is to be one.
+    pub fn socket_path(&self) -> Option<PathBuf> {
+        (!self.socket.path.is_empty()).then(|| PathBuf::from(&self.socket.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        let faults = load(&path).err().unwrap_or_default();
+        faults.iter().map(|fault| format!("{}:{} {} {}", fault.line, fault.column, fault.message, fault.help)).collect()
+    }
+
+    #[test]
+    fn the_smallest_configuration_names_the_node() {
+        assert_eq!(faults("[node]\nname = \"pbx-1\"\n"), [""; 0]);
+        assert_eq!(faults("")[0], "1:1 `node.name` must be 1-64 bytes of printable ASCII without blanks ");
+    }
+
+    #[test]
+    fn every_fault_says_where_and_how_to_mend_it() {
+        const NODE: &str = "[node]\nname = \"n\"\n";
+        for (text, expected) in [
+            ("[daemon]\nadress = \"x\"", "4:1 unknown field `adress`"),
+            ("[daemon]\nadress = \"x\"", "did you mean `address`?"),
+            ("[deamon]", "did you mean `daemon`?"),
+            ("[daemon]\naddress = \"ftp://x\"", "4:11 \"ftp://x\" is not where a daemon listens"),
+            ("[daemon]\ndeadline_ms = 0", "4:15 `daemon.deadline_ms` is out of range: 0 write 1 to 10000"),
+            ("[daemon]\ndeadline_ms = \"50\"", "4:15 invalid type: string"),
+            ("[daemon]\non_unreachable = \"alow\"", "did you mean \"allow\"?"),
+            ("[daemon]\ntoken_file = \"nowhere\"", "4:14 nowhere cannot be read"),
+            ("[socket]\nmode = \"0990\"", "`socket.mode` is no mode"),
+            ("[socket]\npath = \"agent.sock\"", "`socket.path` is no whole path"),
+            ("[asterisk]\naddress = \"localhost\"", "`asterisk.address` is no host:port"),
+            ("[asterisk]\naddress = \"localhost:5038\"", "needs `user` and `secret_file`"),
+            ("[kamailio]\nlist_s = 0", "`kamailio.list_s` is out of range"),
+            (
+                "[[asterisk.presence]]\ndevice = \"*\"\nsubject = \"*\"\nkind = \"desk\"\ntenant = \"a\"",
+                "6:8 `asterisk.presence[0].kind`",
+            ),
+            ("[[asterisk.presence]]\ndevice = \"*\"\nsubject = \"*\"\nkind = \"desktop\"", "a rule needs a tenant"),
+            (
+                "[[freeswitch.presence]]\ndevice = \"**\"\nsubject = \"*\"\nkind = \"mobile\"\ntenant = \"a\"",
+                "at most one *",
+            ),
+            ("[spool\n", "3:"),
+        ] {
+            let found = faults(&format!("{NODE}{text}\n"));
+            assert!(found.iter().any(|fault| fault.contains(expected)), "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_the_first_line_of_its_file_and_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, "[node]\nname = \"n\"\n[daemon]\ntoken_file = \"token\"\n").unwrap();
+        std::fs::write(dir.path().join("token"), "\n ush_node_1 \n").unwrap();
+        assert_eq!(load(&path).ok().unwrap().token.as_deref(), Some("ush_node_1"));
+        std::fs::write(dir.path().join("token"), "se\u{7}cret\n").unwrap();
+        let shown = load(&path).err().unwrap()[0].to_string();
+        assert!(
+            shown.contains("holds no secret") && !shown.contains("cret\u{7}") && !shown.contains("se\u{7}"),
+            "{shown}"
+        );
+    }
+}

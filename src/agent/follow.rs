@@ -1,0 +1,136 @@
+//! Keeps one source connected: connects, feeds its machine, and tries again with growing pauses.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+use super::source::{Act, Machine, Report};
+
+/// Longest that a connection may take to stand.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+/// First pause before another try; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// Longest pause before another try.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Most bytes read at once.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Where a source is, and its rhythm.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What it is called in logs and metrics.
+    pub name: &'static str,
+    /// `host:port`.
+    pub address: String,
+    /// How often everything is listed.
+    pub list: Duration,
+    /// Longest silence: half of it brings a question, all of it ends the connection.
+    pub silence: Duration,
+}
+
+/// Follows a source for ever; `make` begins a machine for each connection, `tell` takes what it reports.
+pub async fn follow(line: &Line, make: impl Fn() -> Box<dyn Machine>, mut tell: impl FnMut(Report)) {
+    let mut pause = PAUSE_MIN;
+    let mut last_why = String::new();
+    loop {
+        let mut was_ready = false;
+        let why = match timeout(CONNECT_DEADLINE, TcpStream::connect(&line.address)).await {
+            Err(_) => "no connection within 3 s".to_owned(),
+            Ok(Err(error)) => format!("no connection: {error}"),
+            Ok(Ok(stream)) => {
+                let mut told = |report: Report| {
+                    was_ready |= report == Report::Ready;
+                    tell(report);
+                };
+                converse(line, stream, make(), &mut told).await
+            }
+        };
+        tell(Report::Lost);
+        if was_ready {
+            pause = PAUSE_MIN;
+        }
+        // The same reason again and again is one line in the log.
+        if why != last_why || was_ready {
+            warn!(
+                source = line.name,
+                address = line.address,
+                why,
+                "the PBX cannot be asked; what it carries stays as it is"
+            );
+            last_why = why;
+        }
+        // Half of it by chance: agents that lost the same PBX come back one by one.
+        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// One connection until it is of no use; why.
+async fn converse(
+    line: &Line,
+    mut stream: TcpStream,
+    mut machine: Box<dyn Machine>,
+    tell: &mut impl FnMut(Report),
+) -> String {
+    let mut bytes = Vec::with_capacity(READ_BYTES_MAX);
+    let mut acts = Vec::new();
+    let mut cut = 0;
+    let mut heard = Instant::now();
+    let mut probed = false;
+    let mut list_at = heard + line.list;
+    machine.opened(&mut acts);
+    loop {
+        let mut is_ready = false;
+        for act in acts.drain(..) {
+            match act {
+                Act::Tell(report) => {
+                    is_ready |= report == Report::Ready;
+                    tell(report);
+                }
+                Act::Send(message) => match timeout(line.silence, stream.write_all(&message)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return format!("the connection broke: {error}"),
+                    Err(_) => return "it does not read what is sent to it".to_owned(),
+                },
+                Act::Close(why) => return why,
+            }
+        }
+        if is_ready {
+            info!(source = line.name, address = line.address, "the PBX is connected");
+            machine.list(&mut acts);
+            list_at = Instant::now() + line.list;
+            continue;
+        }
+        let quiet_at = heard + if probed { line.silence } else { line.silence / 2 };
+        tokio::select! {
+            read = stream.read_buf(&mut bytes) => {
+                match read {
+                    Ok(0) => return "it ended the connection".to_owned(),
+                    Err(error) => return format!("the connection broke: {error}"),
+                    Ok(_) => {}
+                }
+                (heard, probed) = (Instant::now(), false);
+                machine.feed(&bytes, &mut acts);
+                bytes.clear();
+                if machine.cut() > cut {
+                    cut = machine.cut();
+                    warn!(source = line.name, cut, "messages longer than the limits were cut");
+                }
+            }
+            () = sleep_until(list_at) => {
+                machine.list(&mut acts);
+                list_at = Instant::now() + line.list;
+            }
+            () = sleep_until(quiet_at) => {
+                if probed {
+                    return format!("it said nothing for {} s", line.silence.as_secs());
+                }
+                probed = true;
+                machine.probe(&mut acts);
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! What brings sources, socket, spool and client together: each of them says here what happened, and here it is
+//! decided what follows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use super::book::{Book, Key, Step};
+use super::counters::Counters;
+use super::presence::Presence;
+use super::source::Report;
+use super::spool::{Release, Spool};
+use crate::client::{Ask, Client, Ended, Source, Verdict};
+use crate::engine::{Code, Detail, Kind, Name};
+
+/// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
+const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A source as the rest of the agent sees it.
+pub struct SourceState {
+    /// What it is called.
+    pub name: &'static str,
+    /// Its connection stands and it let us in.
+    pub connected: AtomicBool,
+    /// Its devices.
+    pub presence: Mutex<Presence>,
+    /// Whether its devices were listed since the start; true where none are wanted.
+    pub devices_known: AtomicBool,
+}
+
+/// The middle of the agent.
+pub struct Hub {
+    /// Asks usherd.
+    pub client: Client,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Where sessions live.
+    pub sources: Vec<SourceState>,
+    book: Mutex<Book>,
+    spool: Mutex<Spool>,
+    unwatched_ttl_s: u32,
+    released: Notify,
+    devices_due: Notify,
+    inventories: AtomicBool,
+    started: Instant,
+}
+
+impl Hub {
+    /// With everything that was opened before.
+    pub fn new(
+        client: Client,
+        counters: Arc<Counters>,
+        sources: Vec<SourceState>,
+        book: Book,
+        spool: Spool,
+        ttl_s: u32,
+    ) -> Self {
+        Hub {
+            client,
+            counters,
+            sources,
+            book: Mutex::new(book),
+            spool: Mutex::new(spool),
+            unwatched_ttl_s: ttl_s,
+            released: Notify::new(),
+            devices_due: Notify::new(),
+            inventories: AtomicBool::new(false),
+            started: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// A script asks; always answered within the client's deadline.
+    pub async fn acquire(&self, mut ask: Ask) -> (Ask, Verdict) {
+        if self.sources.is_empty() && ask.kind == Kind::Call && ask.ttl_s.is_none() {
+            // Nobody would ever notice that its release was lost (E3).
+            ask.ttl_s = Some(self.unwatched_ttl_s);
+        }
+        let asked_at = self.now();
+        let verdict = self.client.acquire(&ask).await;
+        if verdict.allow && !matches!(verdict.source, Source::Emergency | Source::Malformed) {
+            self.book.lock().asked(asked_at, &ask);
+        }
+        (ask, verdict)
+    }
+
+    /// A session is over, whoever says so: written down, then sent until usherd has acknowledged it.
+    pub fn release(&self, key: &Key, ended: Ended) {
+        self.write_down(key, ended);
+        self.client.release(&key.0, &key.1, ended);
+        self.released.notify_one();
+    }
+
+    fn write_down(&self, key: &Key, ended: Ended) {
+        // A transferred call that still counts is released again at its end (C7).
+        if ended == Ended::Over {
+            self.book.lock().ended(key);
+        }
+        let transferred = ended == Ended::Transferred;
+        let release = Release { tenant: key.0.to_string(), session: key.1.to_string(), transferred };
+        let written = self.spool.lock().append(&release);
+        match written {
+            Ok(true) => self.counters.count("released", ""),
+            Ok(false) => {
+                self.counters.count("spool_full", "");
+                error!("the spool is full; a release is only in memory: raise spool.bytes_max, or start usherd");
+            }
+            Err(why) => {
+                self.counters.count("spool_failed", "");
+                error!(%why, "the spool cannot be written; a release is only in memory");
+            }
+        }
+    }
+
+    /// The same for a script, which is told what usherd said; `None` where usherd hears of it later.
+    pub async fn release_asked(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
+        self.write_down(key, ended);
+        self.released.notify_one();
+        self.client.release_asked(&key.0, &key.1, ended).await
+    }
+
+    /// What was written down before this start and never acknowledged.
+    pub fn send_again(&self, releases: &[Release]) {
+        for release in releases {
+            let ended = if release.transferred { Ended::Transferred } else { Ended::Over };
+            self.client.release(&release.tenant, &release.session, ended);
+        }
+        if !releases.is_empty() {
+            info!(releases = releases.len(), "releases of before the restart are sent");
+            self.released.notify_one();
+        }
+    }
+
+    /// A source says something. Never waits, so that what it says and what scripts ask have one order.
+    pub fn report(&self, at: usize, report: &Report) {
+        let source = &self.sources[at];
+        match report {
+            Report::Ready => source.connected.store(true, Ordering::Relaxed),
+            Report::Lost => source.connected.store(false, Ordering::Relaxed),
+            Report::Live(_) => self.counters.count("listings", source.name),
+            Report::Unsure(why) | Report::UnsureOfDevices(why) => {
+                self.counters.count("listings_unsure", source.name);
+                warn!(source = source.name, why, "a listing cannot be believed; nothing is released for it");
+            }
+            _ => {}
+        }
+        let steps = self.book.lock().report(self.now(), at, report);
+        self.take(steps);
+        let gone: Vec<Key> = match report {
+            Report::Presence { device, on } => source.presence.lock().set(device, *on).into_iter().collect(),
+            Report::Present(devices) => {
+                source.devices_known.store(true, Ordering::Relaxed);
+                source.presence.lock().present(devices)
+            }
+            _ => Vec::new(),
+        };
+        for key in &gone {
+            self.release(key, Ended::Over);
+        }
+        if matches!(report, Report::Presence { .. } | Report::Present(_) | Report::Live(_)) {
+            self.devices_due.notify_one();
+        }
+    }
+
+    fn take(&self, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Release(key) => self.release(&key, Ended::Over),
+                Step::Adopt(ask) => {
+                    self.counters.count("adopted", "");
+                    // Its shape was checked where it was made.
+                    let _ = self.client.adopt(&ask);
+                }
+            }
+        }
+    }
+
+    /// Asks for the devices that came, one after the other, for ever.
+    pub async fn keep_presence(&self) {
+        loop {
+            self.devices_due.notified().await;
+            for source in &self.sources {
+                loop {
+                    let due = source.presence.lock().due();
+                    let Some((device, ask)) = due else { break };
+                    let verdict = self.client.acquire(&ask).await;
+                    let useless = source.presence.lock().answered(&device, verdict.allow);
+                    if useless && let Some(session) = ask.session {
+                        self.release(&(ask.tenant, session), Ended::Over);
+                    }
+                }
+            }
+            self.allow_inventories();
+        }
+    }
+
+    /// From here on what the client remembers is all that lives: what is missing in it does not.
+    fn allow_inventories(&self) {
+        let devices_known = self.sources.iter().all(|source| source.devices_known.load(Ordering::Relaxed));
+        if devices_known && self.book.lock().is_complete() && !self.inventories.swap(true, Ordering::Relaxed) {
+            info!("everything that lives was listed; usherd gets inventories from now on");
+            self.client.allow_inventories();
+        }
+    }
+
+    /// Strikes off what usherd has acknowledged, and makes the rest survive a power cut, for ever.
+    pub async fn keep_spool(&self) {
+        loop {
+            self.released.notified().await;
+            while self.spool.lock().waiting() > 0 {
+                let mark = self.spool.lock().mark();
+                if self.client.flush(ACKNOWLEDGE_PATIENCE).await {
+                    let emptied = self.spool.lock().acknowledge(mark);
+                    if let Err(why) = emptied {
+                        error!(%why, "the spool cannot be emptied; its releases will be sent again");
+                        sleep(ACKNOWLEDGE_PATIENCE).await;
+                    }
+                } else {
+                    self.sync_spool().await;
+                    sleep(ACKNOWLEDGE_PATIENCE).await;
+                }
+            }
+        }
+    }
+
+    /// Gives usherd a last while to acknowledge, and strikes off what it did.
+    pub async fn strike_off(&self, patience: Duration) {
+        let mark = self.spool.lock().mark();
+        if self.client.flush(patience).await {
+            let _ = self.spool.lock().acknowledge(mark);
+        }
+        self.sync_spool().await;
+    }
+
+    async fn sync_spool(&self) {
+        let file = self.spool.lock().to_sync();
+        let synced = match file {
+            Ok(None) => return,
+            Ok(Some(file)) => {
+                tokio::task::spawn_blocking(move || file.sync_data()).await.unwrap_or_else(|error| Err(error.into()))
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(why) = synced {
+            self.spool.lock().unsynced();
+            error!(%why, "the spool cannot be synced; a power cut may lose releases");
+        }
+    }
+
+    /// Ends what lived longer than its `ttl_s`, for ever.
+    pub async fn keep_time(&self) {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            let steps = self.book.lock().expire(self.now());
+            self.take(steps);
+        }
+    }
+
+    /// Whether this node's own judgement suffices: an emergency call, however it is asked for (C14).
+    pub fn is_emergency(&self, ask: &Ask) -> Option<Verdict> {
+        self.client.decide_alone(ask).filter(|verdict| verdict.source == Source::Emergency)
+    }
+
+    /// Sessions that the book has.
+    pub fn known(&self) -> usize {
+        self.book.lock().len()
+    }
+
+    /// Releases that wait for usherd, and damaged lines that the spool had at the start.
+    pub fn spooled(&self) -> (u64, u64) {
+        let spool = self.spool.lock();
+        (spool.waiting(), spool.damaged())
+    }
+
+    /// Seconds since the start.
+    pub fn uptime_s(&self) -> u64 {
+        self.now().as_secs()
+    }
+
+    /// The node's name.
+    pub fn node(&self) -> &Name {
+        self.client.node()
+    }
+}

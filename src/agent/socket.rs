@@ -1,0 +1,258 @@
+//! The Unix socket for dial plans and scripts: the wire contract of usherd, answered by the agent (API 1, 2).
+//!
+//! `POST /v1/acquire`, `POST /v1/release`, `GET /livez`, `GET /metrics`, `GET /v1/agent`. The agent speaks as its
+//! own node: `node`, `epoch` and `seq` of a question are passed over.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::hub::Hub;
+use super::question::{Fields, Reply, released, reply};
+use super::status;
+use crate::client::Source;
+use crate::engine::Fault;
+
+/// Longest body, bytes; the largest question has some 2 KiB.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Read buffer of a connection, bytes.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// Longest that a head, or the next request on a kept connection, may take.
+const HEAD_DEADLINE: Duration = Duration::from_secs(60);
+/// Longest that a body may take.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest life of a connection.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// Pause after the system refused a connection, as when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+type Answer = Response<Full<Bytes>>;
+
+/// Binds the socket; one that a killed agent left behind is taken away, one that answers is not.
+///
+/// # Errors
+/// Another process answers there, or the path, mode or group cannot be set.
+pub async fn bind(path: &Path, mode: u32, group: &str) -> io::Result<UnixListener> {
+    match UnixStream::connect(path).await {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    if !group.is_empty() {
+        chown(path, None, Some(group_id(group)?))?;
+    }
+    Ok(listener)
+}
+
+/// The number of a group, as `/etc/group` has it; a number stands for itself.
+fn group_id(group: &str) -> io::Result<u32> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let groups = std::fs::read_to_string("/etc/group")?;
+    let found = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() == Some(group) { fields.nth(1)?.parse().ok() } else { None }
+    });
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("/etc/group has no group {group}")))
+}
+
+/// Serves for ever.
+pub async fn serve(listener: UnixListener, hub: Arc<Hub>, connections_max: usize) {
+    let room = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "a connection to the socket could not be taken");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // One too many is told so at once: a dial plan that waits is worse off than one that lets through.
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            hub.counters.count("connections_refused", "");
+            continue;
+        };
+        let hub = Arc::clone(&hub);
+        tokio::spawn(async move {
+            let _permit = permit;
+            let service = service_fn(|request| {
+                let hub = Arc::clone(&hub);
+                async move { Ok::<_, Infallible>(route(&hub, request).await) }
+            });
+            let mut server = http1::Builder::new();
+            server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(BUFFER_BYTES_MAX);
+            let connection = server.serve_connection(TokioIo::new(stream), service);
+            // How a caller ends its connection is its own affair.
+            let _ = timeout(CONNECTION_AGE_MAX, connection).await;
+        });
+    }
+}
+
+async fn route(hub: &Hub, request: Request<Incoming>) -> Answer {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    match (method, path.as_str()) {
+        (Method::POST, "/v1/acquire") => acquire(hub, request).await,
+        (Method::POST, "/v1/release") => release(hub, request).await,
+        (Method::GET, "/livez") => answer(StatusCode::OK, "text/plain", "ok"),
+        (Method::GET, "/metrics") => answer(StatusCode::OK, "text/plain; version=0.0.4", status::metrics(hub)),
+        (Method::GET, "/v1/agent") => answer(StatusCode::OK, "application/json", status::look(hub).to_string()),
+        (_, "/v1/acquire" | "/v1/release") => not_so("POST"),
+        (_, "/livez" | "/metrics" | "/v1/agent") => not_so("GET"),
+        _ => problem(StatusCode::NOT_FOUND, "the agent has no such route; ask usherd itself", &[]),
+    }
+}
+
+async fn acquire(hub: &Hub, request: Request<Incoming>) -> Answer {
+    let (fields, wants) = match read(hub, request).await {
+        Ok(read) => read,
+        Err(refused) => return *refused,
+    };
+    let (ask, faults) = fields.ask();
+    let (ask, verdict) = match faults.is_empty() {
+        true => hub.acquire(ask).await,
+        // An emergency call goes through however badly it is asked for (C14).
+        false => match hub.is_emergency(&ask) {
+            Some(verdict) => (ask, verdict),
+            None => return malformed(hub, &faults),
+        },
+    };
+    if verdict.source == Source::Malformed {
+        hub.counters.count("malformed", "");
+        let why = verdict.problem.as_deref().unwrap_or("usherd does not understand the question");
+        return problem(StatusCode::BAD_REQUEST, why, &verdict.faults);
+    }
+    match reply(&ask, &verdict) {
+        Some(reply) => decision(&reply, &wants, fields.flag("status")),
+        None => {
+            let why = "usherd cannot be asked, and on_unreachable is deny: nothing is known about a licence";
+            let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, why, &[]);
+            answer.headers_mut().insert(RETRY_AFTER, 5.into());
+            answer
+        }
+    }
+}
+
+async fn release(hub: &Hub, request: Request<Incoming>) -> Answer {
+    let (fields, wants) = match read(hub, request).await {
+        Ok(read) => read,
+        Err(refused) => return *refused,
+    };
+    match fields.ended() {
+        Ok((tenant, session, ended)) => {
+            let answer = hub.release_asked(&(tenant.clone(), session.clone()), ended).await;
+            decision(&released(&tenant, &session, answer), &wants, false)
+        }
+        Err(faults) => malformed(hub, &faults),
+    }
+}
+
+/// How the answer is to be written.
+struct Wants {
+    plain: bool,
+}
+
+async fn read(hub: &Hub, request: Request<Incoming>) -> Result<(Fields, Wants), Box<Answer>> {
+    let (head, body) = request.into_parts();
+    let body = timeout(BODY_DEADLINE, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let body = match body {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            let why = "the body is longer than 64 KiB, or broke off";
+            return Err(Box::new(problem(StatusCode::PAYLOAD_TOO_LARGE, why, &[])));
+        }
+        Err(_) => return Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body took longer than 5 s", &[]))),
+    };
+    let is_json = body.trim_ascii_start().first() == Some(&b'{');
+    let mut fields = Ok(Fields::default());
+    if is_json {
+        fields = Fields::from_json(&body);
+    }
+    let fields = fields.and_then(|mut fields| {
+        if !is_json {
+            fields.add_form(&body)?;
+        }
+        fields.add_form(head.uri.query().unwrap_or_default().as_bytes())?;
+        Ok(fields)
+    });
+    match fields {
+        Ok(fields) => Ok((fields, Wants { plain: wants_plain(&head.headers, is_json) })),
+        Err(why) => {
+            hub.counters.count("malformed", "");
+            Err(Box::new(problem(StatusCode::BAD_REQUEST, &why, &[])))
+        }
+    }
+}
+
+/// `Accept: application/json` wins, then `text/plain`, then what the question was written in.
+fn wants_plain(headers: &HeaderMap, is_json: bool) -> bool {
+    let accepts = |wanted: &str| {
+        let all =
+            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        let mut essences = all.filter_map(|part| part.split(';').next());
+        essences.any(|essence| essence.trim().eq_ignore_ascii_case(wanted))
+    };
+    !accepts("application/json") && (accepts("text/plain") || !is_json)
+}
+
+fn decision(reply: &Reply, wants: &Wants, by_status: bool) -> Answer {
+    let status = if by_status && reply.denied { StatusCode::FORBIDDEN } else { StatusCode::OK };
+    let mut answer = match wants.plain {
+        true => answer(status, "text/plain; charset=utf-8", reply.line.clone()),
+        false => answer(status, "application/json", reply.json.to_string()),
+    };
+    if let Some(why) = reply.unreachable {
+        answer.headers_mut().insert("usherd-unreachable", http::HeaderValue::from_static(why));
+    }
+    answer
+}
+
+fn malformed(hub: &Hub, faults: &[Fault]) -> Answer {
+    hub.counters.count("malformed", "");
+    problem(StatusCode::BAD_REQUEST, "the question is malformed", faults)
+}
+
+fn not_so(method: &'static str) -> Answer {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "the route is there, for another method", &[]);
+    answer.headers_mut().insert(ALLOW, http::HeaderValue::from_static(method));
+    answer
+}
+
+/// RFC 9457.
+fn problem(status: StatusCode, detail: &str, faults: &[Fault]) -> Answer {
+    let error = |fault: &Fault| json!({"pointer": format!("/{}", fault.field), "detail": fault.what});
+    let errors: Vec<Value> = faults.iter().map(error).collect();
+    let title = status.canonical_reason().unwrap_or("No decision");
+    let mut body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    if !errors.is_empty() {
+        body["errors"] = errors.into();
+    }
+    answer(status, "application/problem+json", body.to_string())
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    answer
+}

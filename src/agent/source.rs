@@ -1,0 +1,161 @@
+//! What every source tells the agent: which sessions live at the PBX, what began and ended, who is present.
+
+use crate::engine::{Direction, Leg};
+
+/// Longest value of a channel variable that is kept, bytes: no field of the wire contract is longer.
+pub const VALUE_BYTES_MAX: usize = 128;
+/// Most channels, dialogs or devices of one listing; a longer one is not believed, and nothing is released by it.
+pub const THINGS_MAX: usize = 100_000;
+
+/// A live channel or dialog, as its PBX shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Thing {
+    /// The PBX's own id: `Uniqueid`, channel UUID or Call-ID.
+    pub id: String,
+    /// What its dial plan wrote on it.
+    pub marks: Marks,
+}
+
+/// The variables by which a dial plan says which session a channel is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// `USHERD_TENANT`; without it the tenant of the agent's own configuration.
+    pub tenant: Option<String>,
+    /// `USHERD_SUBJECT`.
+    pub subject: Option<String>,
+    /// `USHERD_SESSION`; without it the session has the PBX's own id.
+    pub session: Option<String>,
+    /// `USHERD_DIRECTION`; outbound where it is not said.
+    pub direction: Option<Direction>,
+    /// `USHERD_LEG`.
+    pub leg: Option<Leg>,
+    /// `USHERD_CODE`, the answer as the dial plan got it, says that a seat is used. Before the answer, after a
+    /// refusal (what is still heard is the announcement) and for free calls it does not, and nothing is adopted.
+    pub granted: bool,
+}
+
+/// Names of the variables, without their prefix and in lower case.
+pub const MARKS: [&str; 6] = ["tenant", "subject", "session", "direction", "leg", "code"];
+
+impl Marks {
+    /// Takes up one variable, whatever the case of its name; says whether it is one of ours.
+    ///
+    /// A value that no field of the wire contract may have is passed over: a channel that is marked wrongly
+    /// is one that is not marked.
+    pub fn set(&mut self, name: &str, value: &str) -> bool {
+        let Some(mark) = name.get(..7).filter(|prefix| prefix.eq_ignore_ascii_case("usherd_")).map(|_| &name[7..])
+        else {
+            return false;
+        };
+        let text = || (!value.is_empty() && value.len() <= VALUE_BYTES_MAX).then(|| value.to_owned());
+        match MARKS.iter().find(|known| mark.eq_ignore_ascii_case(known)) {
+            Some(&"tenant") => self.tenant = text(),
+            Some(&"subject") => self.subject = text(),
+            Some(&"session") => self.session = text(),
+            Some(&"direction") => self.direction = Direction::from_word(value),
+            Some(&"leg") => self.leg = Leg::from_word(value),
+            Some(_) => self.granted = value.starts_with("allow") && !value.starts_with("allow.free"),
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether they name a session that holds a seat, so that it may be adopted.
+    pub fn hold_a_seat(&self) -> bool {
+        self.granted && self.subject.is_some()
+    }
+}
+
+/// What a source says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The PBX let us in; a listing follows.
+    Ready,
+    /// A listing was asked for: what is decided from now on may be missing in it.
+    Asking,
+    /// All that lives there, as answered to the last [`Report::Asking`].
+    Live(Vec<Thing>),
+    /// A listing that cannot be believed as a whole: nothing follows from what is missing in it.
+    Unsure(&'static str),
+    /// A list of devices that cannot be believed: nothing follows from what is missing in it.
+    UnsureOfDevices(&'static str),
+    /// A channel is there, or its marks changed.
+    Started(Thing),
+    /// A channel is gone; with the marks of its last message, where that had some.
+    Ended(Thing),
+    /// A device came or went.
+    Presence {
+        /// As the PBX names it.
+        device: String,
+        /// Whether it is there.
+        on: bool,
+    },
+    /// Every device that is there: those that are not in it went.
+    Present(Vec<String>),
+    /// The connection is gone: nothing is known any more, and nothing is released for it.
+    Lost,
+}
+
+/// What a protocol machine wants done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Bytes to send.
+    Send(Vec<u8>),
+    /// Something to tell.
+    Tell(Report),
+    /// The connection is of no use; why.
+    Close(String),
+}
+
+/// A protocol without its connection: bytes in, acts out.
+pub trait Machine: Send {
+    /// The connection stands.
+    fn opened(&mut self, acts: &mut Vec<Act>);
+    /// Bytes have come, cut anywhere.
+    fn feed(&mut self, bytes: &[u8], acts: &mut Vec<Act>);
+    /// It is time to list what lives.
+    fn list(&mut self, acts: &mut Vec<Act>);
+    /// It was silent for a while: make it say something.
+    fn probe(&mut self, acts: &mut Vec<Act>);
+    /// Messages so far that were cut because they were longer than the limits.
+    fn cut(&self) -> u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_read_in_any_case_and_within_limits() {
+        let mut marks = Marks::default();
+        let all = [("USHERD_TENANT", "acme"), ("usherd_subject", "änna"), ("Usherd_Direction", "internal")];
+        for (name, value) in all.into_iter().chain([("USHERD_CODE", "allow.new")]) {
+            assert!(marks.set(name, value), "{name}");
+        }
+        assert!(marks.hold_a_seat());
+        assert_eq!((marks.tenant.as_deref(), marks.subject.as_deref()), (Some("acme"), Some("änna")));
+        assert_eq!(marks.direction, Some(Direction::Internal));
+        for name in ["USHERD_", "USHERD_X", "USHER", "DIALSTATUS", "", "ä"] {
+            assert!(!marks.clone().set(name, "x"), "{name}");
+        }
+        assert!(marks.set("USHERD_SUBJECT", &"x".repeat(VALUE_BYTES_MAX + 1)));
+        assert!(!marks.hold_a_seat(), "a subject that no daemon would take is none");
+    }
+
+    #[test]
+    fn only_what_was_granted_holds_a_seat() {
+        let mut marks = Marks { subject: Some("anna".to_owned()), ..Marks::default() };
+        assert!(!marks.hold_a_seat(), "it is still asked for");
+        for (answer, holds) in [
+            ("allow.new", true),
+            ("allow.over unreachable", true),
+            ("allow", true),
+            ("allow.free inbound", false),
+            ("deny.full tenant", false),
+            ("", false),
+        ] {
+            marks.set("USHERD_CODE", answer);
+            assert_eq!(marks.hold_a_seat(), holds, "{answer}");
+        }
+    }
+}

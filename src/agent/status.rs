@@ -1,0 +1,90 @@
+//! How the agent is doing: for machines that watch (text exposition) and for people (JSON).
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::hub::{Hub, SourceState};
+
+/// What each counter means, and the name of its label.
+const COUNTERS: [(&str, &str, &str); 15] = [
+    ("adopted", "", "Sessions that ran already and nobody remembered."),
+    ("connections_refused", "", "Connections to the socket beyond connections_max."),
+    ("inventories", "", "Inventories that usherd took."),
+    ("listings", "source", "Whole listings of what lives at a PBX."),
+    ("listings_unsure", "source", "Listings that could not be believed."),
+    ("malformed", "", "Questions over the socket that could not be understood."),
+    ("missed", "why", "Messages that no call waits for and usherd did not answer."),
+    ("questions", "source", "Questions by who decided: daemon, inbound, emergency, or why it could not be asked."),
+    ("refused", "source", "Of these, refused."),
+    ("released", "", "Sessions that ended."),
+    ("reports_full", "", "Reports left to the next inventory because too many waited."),
+    ("reports_refused", "", "Reports that usherd refused."),
+    ("retried", "", "Questions asked a second time."),
+    ("spool_failed", "", "Releases that could not be written down."),
+    ("spool_full", "", "Releases that did not fit into the spool."),
+];
+
+/// The text exposition.
+pub fn metrics(hub: &Hub) -> String {
+    let mut out = String::new();
+    let client = hub.client.status();
+    let (waiting, damaged) = hub.spooled();
+    let presence: usize = hub.sources.iter().map(|source| source.presence.lock().held()).sum();
+    for (name, help, value) in [
+        ("connected", "Whether usherd answered hello and every heartbeat since.", u64::from(client.connected)),
+        ("paused", "Whether calls do not wait for usherd.", u64::from(client.paused)),
+        ("sessions", "Sessions that live on this node.", client.sessions as u64),
+        ("sessions_unconfirmed", "Of these, allowed here and still to be adopted.", client.unconfirmed as u64),
+        ("sessions_watched", "Sessions that the agent knows of by scripts and listings.", hub.known() as u64),
+        ("presence_held", "Devices that hold a seat.", presence as u64),
+        ("reports_waiting", "Releases and reports in memory that wait for usherd.", client.reports as u64),
+        ("spool_waiting", "Releases on disk that wait for usherd.", waiting),
+        ("spool_damaged", "Lines of the spool that could not be read at the start.", damaged),
+        ("uptime_seconds", "Seconds since the start.", hub.uptime_s()),
+    ] {
+        let _ = write!(
+            out,
+            "# HELP usherd_agent_{name} {help}\n# TYPE usherd_agent_{name} gauge\nusherd_agent_{name} {value}\n"
+        );
+    }
+    out.push_str("# HELP usherd_agent_source_connected Whether a PBX is connected.\n");
+    out.push_str("# TYPE usherd_agent_source_connected gauge\n");
+    for source in &hub.sources {
+        let connected = u8::from(source.connected.load(Ordering::Relaxed));
+        let _ = writeln!(out, "usherd_agent_source_connected{{source=\"{}\"}} {connected}", source.name);
+    }
+    counters(hub, &mut out);
+    out
+}
+
+fn counters(hub: &Hub, out: &mut String) {
+    let counted = hub.counters.all();
+    for (name, label, help) in COUNTERS {
+        let _ = write!(out, "# HELP usherd_agent_{name}_total {help}\n# TYPE usherd_agent_{name}_total counter\n");
+        if label.is_empty() {
+            let count = counted.iter().find(|(of, ..)| *of == name).map_or(0, |(_, _, count)| *count);
+            let _ = writeln!(out, "usherd_agent_{name}_total {count}");
+        }
+        for (_, value, count) in counted.iter().filter(|(of, ..)| *of == name && !label.is_empty()) {
+            let _ = writeln!(out, "usherd_agent_{name}_total{{{label}=\"{value}\"}} {count}");
+        }
+    }
+}
+
+/// The same in short, for people.
+pub fn look(hub: &Hub) -> Value {
+    let client = hub.client.status();
+    let (waiting, damaged) = hub.spooled();
+    let source = |source: &SourceState| {
+        let connected = source.connected.load(Ordering::Relaxed);
+        json!({"source": source.name, "connected": connected, "presence": source.presence.lock().held()})
+    };
+    let sources: Vec<Value> = hub.sources.iter().map(source).collect();
+    json!({
+        "node": hub.node().as_str(), "uptime_s": hub.uptime_s(), "connected": client.connected, "paused": client.paused,
+        "sessions": client.sessions, "unconfirmed": client.unconfirmed, "watched": hub.known(),
+        "releases_waiting": waiting, "spool_damaged": damaged, "sources": sources,
+    })
+}

@@ -1,0 +1,127 @@
+//! The daemon is away or hangs, the agent is killed: calls go on at once, and nothing is lost.
+
+use std::time::Duration;
+
+use usherd::daemon::clock::monotonic_ns;
+
+use super::super::process::wait_for;
+use super::beside::{Place, held, sessions, until_sessions};
+use super::fake::Fake;
+
+#[test]
+fn releases_wait_on_disk_for_the_daemon_also_when_the_agent_is_killed() {
+    let place = Place::new("");
+    let (daemon, agent) = (place.daemon(), place.agent());
+    for session in ["c1", "c2", "c3"] {
+        assert_eq!(place.acquire(session, session), "allow.new");
+    }
+    assert_eq!(place.release("c3"), "released.last");
+    daemon.kill();
+    for session in ["c1", "c2"] {
+        assert_eq!(place.release(session), "released.more unreachable");
+    }
+    agent.kill();
+    let agent = place.agent();
+    place.until_agent("the releases of before", |look| look["releases_waiting"] == 2);
+    agent.kill();
+    let daemon = place.daemon();
+    assert_eq!(held(&daemon), 2, "its journal knows no better");
+    let _agent = place.agent();
+    until_sessions(&daemon, &[]);
+    place.until_agent("an empty spool", |look| look["releases_waiting"] == 0);
+    assert_eq!(std::fs::metadata(place.path("spool/releases")).unwrap().len(), 0);
+}
+
+#[test]
+fn damaged_lines_of_the_spool_are_set_aside_and_the_others_are_sent() {
+    let place = Place::new("");
+    let (daemon, agent) = (place.daemon(), place.agent());
+    place.acquire("anna", "c1");
+    place.acquire("bob", "c2");
+    daemon.kill();
+    place.release("c1");
+    place.release("c2");
+    agent.kill();
+    let path = place.path("spool/releases");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (daemon, _agent) = (place.daemon(), place.agent());
+    until_sessions(&daemon, &["call anna c1"]);
+    place.until_agent("the damage to be counted", |look| look["spool_damaged"] == 1);
+    assert!(place.path("spool/releases.damaged").exists());
+}
+
+#[test]
+fn a_daemon_that_hangs_holds_no_call_up_i9() {
+    let place = Place::new("");
+    let (daemon, _agent) = (place.daemon(), place.agent());
+    assert_eq!(place.acquire("anna", "c1"), "allow.new");
+    daemon.pause();
+    for number in 0..5 {
+        let begun = monotonic_ns();
+        assert_eq!(place.acquire("bob", &format!("d{number}")), "allow.over unreachable");
+        let took = Duration::from_nanos(monotonic_ns() - begun);
+        assert!(took < Duration::from_secs(1), "the deadline is 200 ms, and it took {took:?}");
+    }
+    let body = r#"{"tenant":"acme","subject":"bob","session":"j1","kind":"call","direction":"outbound"}"#;
+    let (status, answer) = place.ask("/v1/acquire", body);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((status, &answer["code"], &answer["allow"]), (200, &"allow.over".into(), &true.into()));
+    assert!(answer["unreachable"].is_string() && answer.get("held").is_none(), "{answer}");
+    let inbound = "tenant=acme&session=i1&kind=call&direction=inbound";
+    assert_eq!(place.ask("/v1/acquire", inbound), (200, "allow.free inbound".to_owned()));
+    assert_eq!(place.ask("/v1/acquire", "emergency=1"), (200, "allow.free emergency".to_owned()));
+    daemon.signal(rustix::process::Signal::CONT);
+    // What was let through is reported when it answers again (G7).
+    wait_for("bob's calls to be adopted", || (sessions(&daemon).len() >= 7).then_some(()));
+}
+
+#[test]
+fn on_unreachable_deny_is_no_decision_about_a_licence_i10() {
+    let place = Place::new("");
+    let path = place.path("agent.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[daemon]\n", "[daemon]\non_unreachable = \"deny\"\n")).unwrap();
+    let _agent = place.agent();
+    let ask = "tenant=acme&subject=anna&session=c1&kind=call&direction=outbound&status=1";
+    let (status, problem) = place.ask("/v1/acquire", ask);
+    assert_eq!(status, 503, "{problem}");
+    assert!(!problem.contains("deny.") && problem.contains("on_unreachable"), "{problem}");
+    assert_eq!(place.ask("/v1/acquire", &ask.replace("outbound", "inbound")).0, 200);
+}
+
+#[test]
+fn a_killed_agent_keeps_every_seat_until_it_knows_better_g8_g9() {
+    let fake = Fake::play("asterisk-restart.txt");
+    let sections = format!("[asterisk]\naddress = \"{}\"\nuser = \"usherd\"\nsecret_file = \"secret\"\n", fake.address);
+    let place = Place::new(&sections);
+    let (daemon, agent) = (place.daemon(), place.agent());
+    fake.reached("listed");
+    until_sessions(&daemon, &["call anna c1", "call bob c2"]);
+    agent.kill();
+    let mut agent = place.agent();
+    agent.until_says("usherd knows this node");
+    // Beyond lease and grace: the seats live by the new agent's heartbeats, though it has seen no PBX yet.
+    for _ in 0..40 {
+        assert_eq!(held(&daemon), 2);
+        super::super::process::pause(Duration::from_millis(200));
+    }
+    fake.open("listed");
+    until_sessions(&daemon, &["call bob c2", "call cara c3"]);
+}
+
+#[test]
+fn a_daemon_that_lost_everything_is_told_again_g10() {
+    let place = Place::new("");
+    let (daemon, _agent) = (place.daemon(), place.agent());
+    for session in ["c1", "c2"] {
+        assert_eq!(place.acquire("anna", session), if session == "c1" { "allow.new" } else { "allow.held" });
+    }
+    daemon.kill();
+    place.forget();
+    assert_eq!(place.release("c2"), "released.more unreachable");
+    let daemon = place.daemon();
+    until_sessions(&daemon, &["call anna c1"]);
+    assert_eq!(place.release("c1"), "released.last");
+}

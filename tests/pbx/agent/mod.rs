@@ -1,0 +1,9 @@
+//! The agent as a process of its own, between the built daemon and PBXs that play recorded sessions.
+
+mod away;
+mod beside;
+mod fake;
+mod kamailio;
+mod machines;
+mod shipped;
+mod sources;
