@@ -13,10 +13,11 @@ use tracing::{error, info, warn};
 use super::book::{Book, Key, Step};
 use super::counters::Counters;
 use super::presence::Presence;
+use super::question::Fields;
 use super::source::Report;
 use super::spool::{Release, Spool};
 use crate::client::{Ask, Client, Ended, Source, Verdict};
-use crate::engine::{Code, Detail, Kind, Name};
+use crate::engine::{Code, Detail, Fault, Kind, Name};
 
 /// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);
@@ -76,6 +77,21 @@ impl Hub {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// What a script asks, and the verdict.
+    ///
+    /// # Errors
+    /// Every fault of the question; but an emergency call goes through however badly it is asked for (C14).
+    pub async fn asked(&self, fields: &Fields) -> Result<(Ask, Verdict), Vec<Fault>> {
+        let (ask, faults) = fields.ask();
+        if faults.is_empty() {
+            return Ok(self.acquire(ask).await);
+        }
+        match self.is_emergency(&ask) {
+            Some(verdict) => Ok((ask, verdict)),
+            None => Err(faults),
+        }
     }
 
     /// A script asks; always answered within the client's deadline.

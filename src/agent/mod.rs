@@ -2,12 +2,12 @@
 //!
 //! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
 //! [`freeswitch`] over [`esl`], [`kamailio`]), [`book`] (what follows for sessions), [`presence`] (desktops and
-//! mobiles), [`hub`] (where it all meets), [`mod@follow`], [`socket`] and [`spool`] (what waits, answers and writes).
+//! mobiles), [`hub`] (where it all meets), [`mod@follow`], [`socket`], [`scripts`] and [`spool`] (what waits, answers and writes).
 //!
 //! What never happens:
 //! - a session is given back because a PBX could not be asked, or was listed in part;
 //! - something is adopted that was not granted: only channels whose dial plan wrote down an `allow` are;
-//! - a question over the socket waits longer than the client's deadline;
+//! - a question of a script waits longer than the client's deadline;
 //! - a release is lost because the daemon is away, or because the agent is killed meanwhile.
 
 pub mod ami;
@@ -23,6 +23,8 @@ pub mod hub;
 pub mod kamailio;
 pub mod presence;
 pub mod question;
+pub mod scripts;
+pub mod settings;
 pub mod socket;
 pub mod source;
 pub mod spool;
@@ -35,6 +37,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -98,8 +101,15 @@ pub async fn run(
         Some(path) => {
             // Before the spool: the socket tells whether another agent is at work.
             let bind = format!("listen on {}", path.display());
-            let mode = config::mode(&config.socket.mode).unwrap_or(0o600);
+            let mode = settings::mode(&config.socket.mode).unwrap_or(0o600);
             Some(socket::bind(&path, mode, &config.socket.group).await.map_err(|why| cannot(bind)(&why))?)
+        }
+    };
+    let scripts = match config.agi_address() {
+        None => None,
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|why| cannot(format!("listen for scripts on {address}"))(&why))?)
         }
     };
     let (epoch, first_seq) = spool::boot(folder, fresh_epoch).map_err(|why| cannot(open.clone())(&why))?;
@@ -112,7 +122,8 @@ pub async fn run(
     let book = Book::new(Name::from(config.node.tenant.as_str()), sources.len());
     let hub = Arc::new(Hub::new(client, counters, states, book, spool, config.socket.unwatched_ttl_s));
     hub.send_again(&waiting);
-    info!(node = config.node.name, epoch, sources = sources.len(), "the agent is at work");
+    let scripts_at = scripts.as_ref().and_then(|listener| listener.local_addr().ok());
+    info!(node = config.node.name, epoch, sources = sources.len(), scripts_at = ?scripts_at, "the agent is at work");
 
     let mut tasks = JoinSet::new();
     for (at, source) in sources.into_iter().enumerate() {
@@ -121,6 +132,9 @@ pub async fn run(
     }
     if let Some(listener) = listener {
         tasks.spawn(socket::serve(listener, Arc::clone(&hub), config.socket.connections_max));
+    }
+    if let Some(scripts) = scripts {
+        tasks.spawn(scripts::serve(scripts, Arc::clone(&hub), config.socket.connections_max));
     }
     let (presence, spool, time) = (Arc::clone(&hub), Arc::clone(&hub), Arc::clone(&hub));
     tasks.spawn(async move { presence.keep_presence().await });

@@ -153,6 +153,8 @@ fn decoded(encoded: &[u8]) -> Option<String> {
 /// An answer that is a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
+    /// The code of the line.
+    pub code: Code,
     /// Whether a denial is to be said by status.
     pub denied: bool,
     /// The line for those who read text.
@@ -187,7 +189,7 @@ pub fn reply(ask: &Ask, verdict: &Verdict) -> Option<Reply> {
     if let Some(answer) = &verdict.answer {
         put_answer(&mut json, answer);
     }
-    Some(Reply { denied: !verdict.allow, line: line(code, detail), json, unreachable })
+    Some(Reply { code, denied: !verdict.allow, line: line(code, detail), json, unreachable })
 }
 
 /// The answer to a release: usherd's, or that the seat is kept until usherd hears of it.
@@ -196,7 +198,7 @@ pub fn released(tenant: &str, session: &str, answer: Option<(Code, Detail)>) -> 
     let unreachable = answer.is_none().then_some("queued");
     let mut json = json!({"code": code.as_str(), "detail": detail, "tenant": tenant, "session": session});
     put(&mut json, "unreachable", unreachable);
-    Reply { denied: false, line: line(code, detail), json, unreachable }
+    Reply { code, denied: false, line: line(code, detail), json, unreachable }
 }
 
 fn put_answer(json: &mut Value, answer: &Answer) {

@@ -128,14 +128,9 @@ async fn acquire(hub: &Hub, request: Request<Incoming>) -> Answer {
         Ok(read) => read,
         Err(refused) => return *refused,
     };
-    let (ask, faults) = fields.ask();
-    let (ask, verdict) = match faults.is_empty() {
-        true => hub.acquire(ask).await,
-        // An emergency call goes through however badly it is asked for (C14).
-        false => match hub.is_emergency(&ask) {
-            Some(verdict) => (ask, verdict),
-            None => return malformed(hub, &faults),
-        },
+    let (ask, verdict) = match hub.asked(&fields).await {
+        Ok(asked) => asked,
+        Err(faults) => return malformed(hub, &faults),
     };
     if verdict.source == Source::Malformed {
         hub.counters.count("malformed", "");

@@ -13,7 +13,8 @@ use super::failure::{FAILED, Failure, OK};
 use super::instant::wall_clock;
 use super::screen::{Format, Screen};
 use crate::agent;
-use crate::agent::config::{Config, Loaded};
+use crate::agent::config::Loaded;
+use crate::agent::settings::Config;
 use crate::daemon::config::LogFormat;
 use crate::daemon::{log, notify};
 

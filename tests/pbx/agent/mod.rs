@@ -5,5 +5,6 @@ mod beside;
 mod fake;
 mod kamailio;
 mod machines;
+mod scripts;
 mod shipped;
 mod sources;

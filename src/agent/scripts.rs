@@ -1,0 +1,110 @@
+//! Scripts of Asterisk over FastAGI, answered by the agent: unlike one that asks usherd itself, none waits longer
+//! than the client's deadline, for `AGI()` has no time-out of its own (I9).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use super::hub::Hub;
+use super::question::{Fields, reply};
+use crate::agi::{Broken, Talk, Variable, script, variables_of_fault};
+use crate::client::Verdict;
+use crate::engine::Code;
+
+/// Longest that Asterisk may take for its head, and for the reply to each variable.
+const STEP_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause after the system refused a connection, as when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves for ever; one too many is turned away at once, and its dial plan lets the call through.
+pub async fn serve(listener: TcpListener, hub: Arc<Hub>, connections_max: usize) {
+    let room = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "a script could not be taken");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            hub.counters.count("connections_refused", "");
+            continue;
+        };
+        let hub = Arc::clone(&hub);
+        tokio::spawn(async move {
+            let _permit = permit;
+            let mut talk = Talk::new(stream);
+            if run(&mut talk, &hub).await.is_err() {
+                hub.counters.count("scripts_broken", "");
+            }
+            let _ = timeout(STEP_DEADLINE, talk.end()).await;
+        });
+    }
+}
+
+async fn run(talk: &mut Talk<TcpStream>, hub: &Hub) -> Result<(), Broken> {
+    let head = timeout(STEP_DEADLINE, talk.head()).await.map_err(|_| Broken)??;
+    for variable in &answered(hub, &head).await {
+        timeout(STEP_DEADLINE, talk.set(variable)).await.map_err(|_| Broken)??;
+    }
+    Ok(())
+}
+
+/// The variables that answer a script. What is wrong with it lets the call go out, and says so (C20).
+async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
+    let script = match script(head) {
+        Ok(script) => script,
+        Err(wrong) => return fault(hub, wrong.to_string()),
+    };
+    let mut fields = Fields::default();
+    if let Err(why) = fields.add_form(&script.form) {
+        return fault(hub, why);
+    }
+    let in_words = |faults: Vec<crate::engine::Fault>| {
+        faults.iter().map(|fault| format!("{} {}", fault.field, fault.what)).collect::<Vec<_>>().join("; ")
+    };
+    if script.is_release {
+        return match fields.ended() {
+            Ok((tenant, session, ended)) => {
+                let answer = hub.release_asked(&(tenant, session), ended).await;
+                let code = answer.map_or(Code::ReleasedMore, |(code, _)| code);
+                told(code, true, if answer.is_none() { "It is over; usherd will hear of it." } else { "" }.to_owned(), None)
+            }
+            Err(faults) => fault(hub, in_words(faults)),
+        };
+    }
+    match hub.asked(&fields).await {
+        Ok((ask, verdict)) => match reply(&ask, &verdict) {
+            Some(reply) => told(reply.code, verdict.allow, verdict.message().to_owned(), verdict.sip_code()),
+            None => refused(&verdict),
+        },
+        Err(faults) => fault(hub, in_words(faults)),
+    }
+}
+
+fn told(code: Code, allow: bool, message: String, sip_code: Option<u16>) -> [Variable; 4] {
+    let sip_code = sip_code.filter(|_| !allow).map(|code| code.to_string()).unwrap_or_default();
+    [
+        ("USHERD_CODE", code.as_str().into()),
+        ("USHERD_ALLOW", if allow { "1" } else { "0" }.into()),
+        ("USHERD_MESSAGE", message.into()),
+        ("USHERD_SIP_CODE", sip_code.into()),
+    ]
+}
+
+/// Nobody could be asked, and this node is told to refuse then.
+fn refused(verdict: &Verdict) -> [Variable; 4] {
+    let [code, allow, message, sip_code] = variables_of_fault(verdict.message().to_owned());
+    [code, if verdict.allow { allow } else { ("USHERD_ALLOW", "0".into()) }, message, sip_code]
+}
+
+fn fault(hub: &Hub, what: String) -> [Variable; 4] {
+    hub.counters.count("malformed", "");
+    variables_of_fault(what)
+}
