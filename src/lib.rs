@@ -17,6 +17,7 @@
 //! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`subscription::record`] (the nouns),
 //! [`subscription::entitlement`] (what one is worth when), [`subscription::request`] (what may be asked),
 //! [`subscription::tariff`] and [`subscription::invoice`] (money); `daemon/schedule.rs` puts them into force.
+//! A node: [`client`] (the model in a page), `client/ledger.rs` (every race of the protocol); [`mod@agent`] stands on it.
 //!
 //! What never happens, mostly absences (letters and numbers are those of the rule book):
 //! - an inbound or emergency call is denied (V3, I8);

@@ -15,6 +15,7 @@ pub mod asterisk;
 pub mod book;
 pub mod config;
 pub mod counters;
+mod door;
 pub mod esl;
 pub mod fault;
 pub mod follow;

@@ -2,13 +2,13 @@
 //! than the client's deadline, for `AGI()` has no time-out of its own (I9).
 
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tokio::time::timeout;
 
+use super::door;
 use super::hub::Hub;
 use super::question::{Fields, reply};
 use crate::agi::{Broken, Talk, Variable, script, variables_of_fault};
@@ -17,35 +17,19 @@ use crate::engine::Code;
 
 /// Longest that Asterisk may take for its head, and for the reply to each variable.
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
-/// Pause after the system refused a connection, as when descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves for ever; one too many is turned away at once, and its dial plan lets the call through.
+/// Serves for ever.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, connections_max: usize) {
-    let room = Arc::new(Semaphore::new(connections_max));
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "a script could not be taken");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            hub.counters.count("connections_refused", "");
-            continue;
-        };
-        let hub = Arc::clone(&hub);
-        tokio::spawn(async move {
-            let _permit = permit;
-            let mut talk = Talk::new(stream);
-            if run(&mut talk, &hub).await.is_err() {
-                hub.counters.count("scripts_broken", "");
-            }
-            let _ = timeout(STEP_DEADLINE, talk.end()).await;
-        });
+    let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+    door::open(hub, connections_max, accept, answer).await;
+}
+
+async fn answer(stream: TcpStream, hub: Arc<Hub>) {
+    let mut talk = Talk::new(stream);
+    if run(&mut talk, &hub).await.is_err() {
+        hub.counters.count("scripts_broken", "");
     }
+    let _ = timeout(STEP_DEADLINE, talk.end()).await;
 }
 
 async fn run(talk: &mut Talk<TcpStream>, hub: &Hub) -> Result<(), Broken> {

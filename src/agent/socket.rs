@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,10 +21,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tokio::time::timeout;
 
+use super::door;
 use super::hub::Hub;
 use super::question::{Fields, Reply, released, reply};
 use super::status;
@@ -40,8 +40,6 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(60);
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest life of a connection.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
-/// Pause after the system refused a connection, as when descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Answer = Response<Full<Bytes>>;
 
@@ -78,35 +76,20 @@ fn group_id(group: &str) -> io::Result<u32> {
 
 /// Serves for ever.
 pub async fn serve(listener: UnixListener, hub: Arc<Hub>, connections_max: usize) {
-    let room = Arc::new(Semaphore::new(connections_max));
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "a connection to the socket could not be taken");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // One too many is told so at once: a dial plan that waits is worse off than one that lets through.
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            hub.counters.count("connections_refused", "");
-            continue;
-        };
+    let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+    door::open(hub, connections_max, accept, converse).await;
+}
+
+async fn converse(stream: UnixStream, hub: Arc<Hub>) {
+    let service = service_fn(|request| {
         let hub = Arc::clone(&hub);
-        tokio::spawn(async move {
-            let _permit = permit;
-            let service = service_fn(|request| {
-                let hub = Arc::clone(&hub);
-                async move { Ok::<_, Infallible>(route(&hub, request).await) }
-            });
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(BUFFER_BYTES_MAX);
-            let connection = server.serve_connection(TokioIo::new(stream), service);
-            // How a caller ends its connection is its own affair.
-            let _ = timeout(CONNECTION_AGE_MAX, connection).await;
-        });
-    }
+        async move { Ok::<_, Infallible>(route(&hub, request).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(BUFFER_BYTES_MAX);
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    // How a caller ends its connection is its own affair.
+    let _ = timeout(CONNECTION_AGE_MAX, connection).await;
 }
 
 async fn route(hub: &Hub, request: Request<Incoming>) -> Answer {
