@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         }
         let bytes = room.filled();
         let (talk, peer) = (&mut self.talk, self.peer);
-        // A panic touches this connection alone: its client is told, and reconnects.
+        // A panic touches this connection alone: its client takes it for "nobody answered", and reconnects.
         let answered = std::panic::catch_unwind(AssertUnwindSafe(|| handler.commands(bytes, talk, peer)));
         let Ok((taken, settled)) = answered else {
             self.peer.stats.count_panic();
