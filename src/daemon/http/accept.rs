@@ -18,6 +18,7 @@ use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
+use super::stop;
 use super::stats::{Deadline, EdgeStats, Refusal};
 use super::speak::speak;
 use super::stream::Socket;
@@ -192,16 +193,16 @@ fn admit<H: Handler>(shared: &Rc<Shared<H>>, gate: &Arc<Gate>, socket: Socket, a
 /// Waits for the first byte, which costs a silent client nothing but a descriptor, then serves.
 async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Peer) {
     let limits = &shared.limits;
-    let mut shutdown = shared.shutdown.clone();
     tokio::select! {
-        _ = shutdown.wait_for(|on| *on) => return,
+        // In this order: what came before a stop is answered.
+        biased;
         first = timeout(limits.first_byte_deadline, socket.readable()) => match first {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return shared.stats.count_broken(),
             Err(_) => return shared.stats.count_deadline(Deadline::FirstByte),
         },
+        () = stop::asked(shared.shutdown.clone()) => return,
     }
-    drop(shutdown);
     let (handler, scratch, shutdown) = (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;

@@ -17,6 +17,7 @@ use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::stats::Deadline;
+use super::stop;
 use super::talk::Talk;
 use crate::daemon::resp::reply;
 
@@ -193,14 +194,10 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(mut shutdown: watch::Receiver<bool>, limits: &Limits) -> Self {
+    fn new(shutdown: watch::Receiver<bool>, limits: &Limits) -> Self {
         let age_at = Instant::now() + limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
         let stopping = shutdown.clone();
-        let stop = Box::pin(async move {
-            let _ = shutdown.wait_for(|on| *on).await;
-            // What came before that is read before the connection may end.
-            tokio::task::yield_now().await;
-        });
+        let stop = Box::pin(stop::asked(shutdown));
         Wait { stopping, stop, stopped: false, age_at, due: None, drained_at: None, timer: Box::pin(sleep_until(age_at)), armed: false }
     }
 

@@ -24,6 +24,7 @@ use super::limits::Limits;
 use super::peer::Peer;
 use super::problem::Problem;
 use super::stats::Deadline;
+use super::stop;
 use super::stream::{Guarded, InProgress, Phase, Shared, Version, Vitals};
 
 /// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
@@ -249,7 +250,7 @@ async fn drive<C, E, S>(
     ask_to_close: impl Fn(Pin<&mut C>),
     stream: &RefCell<Guarded<S>>,
     mut deadlines: Deadlines<'_>,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> Ended
 where
     C: Future<Output = Result<(), E>>,
@@ -259,9 +260,7 @@ where
     let peer = deadlines.peer;
     let mut timer: Pin<Box<Sleep>> = Box::pin(sleep_until(Instant::now() + peer.limits.head_deadline));
     let mut draining = false;
-    let mut drain = std::pin::pin!(async move {
-        let _ = shutdown.wait_for(|on| *on).await;
-    });
+    let mut drain = std::pin::pin!(stop::asked(shutdown));
     std::future::poll_fn(move |cx| {
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {

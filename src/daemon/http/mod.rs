@@ -24,6 +24,7 @@ pub mod reply;
 mod scripts;
 mod speak;
 pub mod stats;
+mod stop;
 mod stream;
 mod talk;
 pub mod tls;
