@@ -1,6 +1,9 @@
 //! What a scrape says: complete, well-formed, without a series twice, and with counters that never fall.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[path = "metrics/shipped.rs"]
+mod shipped;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
