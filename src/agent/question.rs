@@ -1,8 +1,10 @@
 //! What scripts ask over the agent's socket: bodies of the wire contract read, answers written (API 1, 2).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use percent_encoding::percent_decode;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Answer, Ask, Ended, Source, Verdict};
@@ -129,25 +131,10 @@ impl Fields {
     }
 }
 
+/// Decodes `%41` and `+`. A percent sign without two hex digits stands for itself.
 fn decoded(encoded: &[u8]) -> Option<String> {
-    let mut bytes = Vec::with_capacity(encoded.len());
-    let mut rest = encoded;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let hex = || u8::from_str_radix(std::str::from_utf8(tail.get(..2)?).ok()?, 16).ok();
-        bytes.push(match first {
-            b'+' => b' ',
-            b'%' if tail.first().is_some_and(u8::is_ascii_hexdigit) => match hex() {
-                Some(byte) => {
-                    rest = &tail[2..];
-                    byte
-                }
-                None => b'%',
-            },
-            other => *other,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    let blanks: Vec<u8> = encoded.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_decode(&blanks).decode_utf8().ok().map(Cow::into_owned)
 }
 
 /// An answer that is a decision.

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::hooks::Event;
@@ -12,6 +13,8 @@ use super::wire::{self, Welcome};
 
 /// Rest between tries while the daemon does not answer, about; nodes that lost it together come back spread.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// What is escaped in a segment of a path: all but the unreserved characters of RFC 3986.
+const BEYOND_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Rest where another process speaks as this node, or where this one may not speak.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
@@ -192,15 +195,5 @@ fn reason(status: u16) -> Unreachable {
 
 /// The path of a message of this node. Its name may hold whatever is printable.
 fn path(shared: &Shared, verb: &str) -> String {
-    let mut path = String::from("/v1/nodes/");
-    for byte in shared.options.node.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    path.push('/');
-    path.push_str(verb);
-    path
+    format!("/v1/nodes/{}/{verb}", utf8_percent_encode(&shared.options.node, BEYOND_UNRESERVED))
 }
