@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::door;
 use super::hub::Hub;
 use super::question::{Fields, reply};
-use crate::agi::{Broken, Talk, Variable, script, variables_of_fault};
+use crate::agi::{Broken, Talk, Variable, script, variables_of, variables_of_fault};
 use crate::client::Verdict;
 use crate::engine::Code;
 
@@ -58,28 +58,18 @@ async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
             Ok((tenant, session, ended)) => {
                 let answer = hub.release_asked(&(tenant, session), ended).await;
                 let code = answer.map_or(Code::ReleasedMore, |(code, _)| code);
-                told(code, true, if answer.is_none() { "It is over; usherd will hear of it." } else { "" }.to_owned(), None)
+                variables_of(code, if answer.is_none() { "It is over; usherd will hear of it." } else { "" }, None)
             }
             Err(faults) => fault(hub, in_words(faults)),
         };
     }
     match hub.asked(&fields).await {
         Ok((ask, verdict)) => match reply(&ask, &verdict) {
-            Some(reply) => told(reply.code, verdict.allow, verdict.message().to_owned(), verdict.sip_code()),
+            Some(reply) => variables_of(reply.code, verdict.message().to_owned(), verdict.sip_code()),
             None => refused(&verdict),
         },
         Err(faults) => fault(hub, in_words(faults)),
     }
-}
-
-fn told(code: Code, allow: bool, message: String, sip_code: Option<u16>) -> [Variable; 4] {
-    let sip_code = sip_code.filter(|_| !allow).map(|code| code.to_string()).unwrap_or_default();
-    [
-        ("USHERD_CODE", code.as_str().into()),
-        ("USHERD_ALLOW", if allow { "1" } else { "0" }.into()),
-        ("USHERD_MESSAGE", message.into()),
-        ("USHERD_SIP_CODE", sip_code.into()),
-    ]
 }
 
 /// Nobody could be asked, and this node is told to refuse then.

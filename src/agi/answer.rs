@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::engine::Decision;
+use crate::engine::{Code, Decision};
 
 /// Longest reply line of Asterisk, bytes.
 pub(super) const REPLY_BYTES_MAX: usize = 4 * 1024;
@@ -14,13 +14,17 @@ pub type Variable = (&'static str, Cow<'static, str>);
 
 /// The variables of a decision. Only a denial is not allowed; `message` is for a person.
 pub fn variables(decision: &Decision, message: &'static str) -> [Variable; 4] {
-    let denies = decision.code.denies();
-    let sip_code = if denies { Cow::Owned(decision.sip_code.to_string()) } else { Cow::Borrowed("") };
+    let refuses = decision.code.denies().then_some(decision.sip_code);
+    variables_of(decision.code, message, refuses)
+}
+
+/// The same of an answer in parts; `refuses` is the SIP code to refuse with, `None` where the call goes out.
+pub fn variables_of(code: Code, message: impl Into<Cow<'static, str>>, refuses: Option<u16>) -> [Variable; 4] {
     [
-        ("USHERD_CODE", decision.code.as_str().into()),
-        ("USHERD_ALLOW", if denies { "0" } else { "1" }.into()),
+        ("USHERD_CODE", code.as_str().into()),
+        ("USHERD_ALLOW", if refuses.is_some() { "0" } else { "1" }.into()),
         ("USHERD_MESSAGE", message.into()),
-        ("USHERD_SIP_CODE", sip_code),
+        ("USHERD_SIP_CODE", refuses.map(|code| code.to_string()).unwrap_or_default().into()),
     ]
 }
 
@@ -77,7 +81,7 @@ pub(super) fn reply(line: &[u8]) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Code, Detail};
+    use crate::engine::Detail;
 
     fn decision(code: Code) -> Decision {
         Decision { code, detail: Detail::None, first: None, held: 1, quota: Some(1), ttl_ms: None, retry_after_s: 60, sip_code: 403 }
