@@ -28,6 +28,9 @@ const CALLS: u64 = 100_000;
 const RUNS: u64 = 2;
 /// Calls of a run without faults.
 const CALM_CALLS: u64 = 30_000;
+/// Runs without faults in which a known bug must show.
+#[cfg(feature = "canary-client-inventory")]
+const CANARY_RUNS: u64 = 16;
 /// Calls of one node in a second.
 const CALLS_PER_SECOND: f64 = 350.0;
 const NODES: [&str; 3] = ["pbx1", "pbx2", "pbx3"];
@@ -190,11 +193,14 @@ fn what_was_granted_stays_until_it_is_given_back() {
 }
 
 /// `cargo nextest run --test turmoil --features canary-client-inventory is_caught`
+///
+/// One run in six has no question on its way at an inventory, and nothing to see; so there are several.
 #[cfg(feature = "canary-client-inventory")]
 #[test]
 #[should_panic(expected = "was granted and is lost")]
 fn a_client_whose_inventories_end_what_is_on_its_way_is_caught() {
-    calm(number("SEED").unwrap_or_else(a_seed));
+    let first = number("SEED").unwrap_or_else(a_seed);
+    (first..first + CANARY_RUNS).for_each(calm);
 }
 
 fn a_seed() -> u64 {
