@@ -36,7 +36,7 @@ pub const FILE_LINES_MAX: usize = 500;
 const LAYERS: [(&str, &[&str]); 9] = [
     ("main", &["cli"]),
     ("lib", &["agent", "agi", "cli", "client", "daemon", "engine", "subscription"]),
-    ("cli", &["agent", "cli", "daemon", "engine", "subscription"]),
+    ("cli", &["agent", "cli", "client", "daemon", "engine", "subscription"]),
     ("agent", &["agent", "agi", "client", "engine"]),
     ("agi", &["agi", "engine"]),
     ("client", &["client", "engine"]),
@@ -102,8 +102,11 @@ const CRATES: [(&str, &[&str]); 9] = [
             "http_body_util",
             "hyper",
             "hyper_util",
+            "indicatif",
             "percent_encoding",
+            "ratatui",
             "serde_json",
+            "tempfile",
             "tokio",
             "toml",
         ],
@@ -113,6 +116,7 @@ const CRATES: [(&str, &[&str]); 9] = [
         &[
             "annotate_snippets",
             "arc_swap",
+            "base64",
             "bytes",
             "chrono",
             "chrono_tz",
