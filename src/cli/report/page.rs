@@ -113,7 +113,7 @@ fn heat(report: &Report, out: &mut String) {
     let height = days.len() * 16 + 20;
     let _ = writeln!(
         out,
-        "<h2>Hour by hour</h2>\n<p>Darker: more seats held at once. Framed: no seat was free for a while. Pale grey: not looked at.</p>\n\
+        "<h2>Hour by hour</h2>\n<p>The stronger the colour, the more seats were held at once. Framed: no seat was free for a while. Pale grey: not looked at.</p>\n\
          <svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Heat map: a row per day, a column per hour\">"
     );
     for hour in (0..24).step_by(3) {
