@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 34] = [
+const VERBS: [&[&str]; 35] = [
     &["serve"],
     &["agent"],
     &["config"],
@@ -12,6 +12,7 @@ const VERBS: [&[&str]; 34] = [
     &["plan"],
     &["reload"],
     &["status"],
+    &["top"],
     &["tenants"],
     &["sessions"],
     &["nodes"],
