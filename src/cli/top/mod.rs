@@ -117,13 +117,7 @@ fn once(
     Ok(OK)
 }
 
-fn live(
-    arguments: &TopArgs,
-    client: Client,
-    mut state: State,
-    look: Look,
-    clock: &SystemClock,
-) -> Result<u8, Failure> {
+fn live(arguments: &TopArgs, client: Client, mut state: State, look: Look, clock: &SystemClock) -> Result<u8, Failure> {
     let (sender, news) = channel();
     let reader = Reader::start(client, arguments.interval, state.wish(), sender)?;
     let mut terminal = Terminal::take()?;
@@ -169,10 +163,21 @@ mod tests {
 
     #[test]
     fn intervals_and_sizes_have_limits() {
-        for (text, seconds) in [("1s", Some(1)), ("60s", Some(60)), ("1m", Some(60)), ("5", Some(5)), ("0s", None), ("61s", None), ("2m", None), ("s", None)] {
+        for (text, seconds) in [
+            ("1s", Some(1)),
+            ("60s", Some(60)),
+            ("1m", Some(60)),
+            ("5", Some(5)),
+            ("0s", None),
+            ("61s", None),
+            ("2m", None),
+            ("s", None),
+        ] {
             assert_eq!(interval(text).ok(), seconds.map(Duration::from_secs), "{text}");
         }
-        for (text, expected) in [("80x24", Some((80, 24))), ("0x24", None), ("80", None), ("80x1001", None), ("x", None)] {
+        for (text, expected) in
+            [("80x24", Some((80, 24))), ("0x24", None), ("80", None), ("80x1001", None), ("x", None)]
+        {
             assert_eq!(size(text).ok(), expected, "{text}");
         }
     }

@@ -180,7 +180,11 @@ impl<'a> Pen<'a> {
     pub fn bar(&mut self, x: u16, y: u16, columns: u16, share: f64, tone: Tone) {
         let eighths = f64::from(columns) * 8.0 * share.clamp(0.0, 1.0);
         let most = f64::from(columns) * 8.0;
-        let eighths = if share >= 1.0 { most } else { eighths.floor().clamp(if share > 0.0 { 1.0 } else { 0.0 }, (most - 1.0).max(0.0)) };
+        let eighths = if share >= 1.0 {
+            most
+        } else {
+            eighths.floor().clamp(if share > 0.0 { 1.0 } else { 0.0 }, (most - 1.0).max(0.0))
+        };
         let eighths = eighths as u16;
         for column in 0..columns {
             let part = eighths.saturating_sub(column * 8).min(8);
@@ -207,7 +211,8 @@ impl<'a> Pen<'a> {
 
     /// Lets a line stand out as the one that keys act on.
     pub fn choose(&mut self, x: u16, y: u16, columns: u16) {
-        self.buffer.set_style(Rect::new(x, y, columns, 1).intersection(self.buffer.area), self.look.style(Tone::Chosen));
+        self.buffer
+            .set_style(Rect::new(x, y, columns, 1).intersection(self.buffer.area), self.look.style(Tone::Chosen));
     }
 
     /// Wipes a part, for something that lies above it.
@@ -223,8 +228,7 @@ impl<'a> Pen<'a> {
     pub fn frame(&mut self, area: Rect, heading: &str) {
         self.wipe(area);
         let (across, down) = (self.look.either("─", "-"), self.look.either("│", "|"));
-        let corners =
-            if self.look.unicode { ["┌", "┐", "└", "┘"] } else { ["+", "+", "+", "+"] };
+        let corners = if self.look.unicode { ["┌", "┐", "└", "┘"] } else { ["+", "+", "+", "+"] };
         let (right, bottom) = (area.right().saturating_sub(1), area.bottom().saturating_sub(1));
         for x in area.left()..area.right() {
             self.text(x, area.y, 1, across, Tone::Plain);
@@ -234,7 +238,8 @@ impl<'a> Pen<'a> {
             self.text(area.x, y, 1, down, Tone::Plain);
             self.text(right, y, 1, down, Tone::Plain);
         }
-        for (corner, (x, y)) in corners.into_iter().zip([(area.x, area.y), (right, area.y), (area.x, bottom), (right, bottom)])
+        for (corner, (x, y)) in
+            corners.into_iter().zip([(area.x, area.y), (right, area.y), (area.x, bottom), (right, bottom)])
         {
             self.text(x, y, 1, corner, Tone::Plain);
         }
@@ -317,14 +322,19 @@ mod tests {
     #[test]
     fn figures_are_told_as_people_read_them() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([7, 119, 180, 7_200, 7_500, 400_000].map(span), ["7 s", "119 s", "3 min", "2 h", "2 h 5 min", "4 d"]);
+        assert_eq!(
+            [7, 119, 180, 7_200, 7_500, 400_000].map(span),
+            ["7 s", "119 s", "3 min", "2 h", "2 h 5 min", "4 d"]
+        );
         assert_eq!((quota(None), quota(Some(0))), ("unlim".to_owned(), "0".to_owned()));
     }
 
     #[test]
     fn without_colour_there_is_none() {
         let bare = Look { colour: false, unicode: true, utc: true };
-        for tone in [Tone::Plain, Tone::Strong, Tone::Faint, Tone::Good, Tone::Warn, Tone::Bad, Tone::Title, Tone::Chosen] {
+        for tone in
+            [Tone::Plain, Tone::Strong, Tone::Faint, Tone::Good, Tone::Warn, Tone::Bad, Tone::Title, Tone::Chosen]
+        {
             assert_eq!((bare.style(tone).fg, bare.style(tone).bg), (None, None), "{tone:?}");
         }
     }

@@ -496,11 +496,7 @@ mod tests {
 
     fn fleet(tenants: &[Tenant]) -> News {
         let overview = Overview { tenants: tenants.len() as u64, ready: true, ..Overview::default() };
-        News::Fleet(Box::new(Fleet {
-            overview: Some(overview),
-            tenants: Some(tenants.to_vec()),
-            ..Fleet::default()
-        }))
+        News::Fleet(Box::new(Fleet { overview: Some(overview), tenants: Some(tenants.to_vec()), ..Fleet::default() }))
     }
 
     fn state(tenants: &[Tenant]) -> State {
@@ -606,7 +602,8 @@ mod tests {
     fn a_denied_call_is_explained_as_one_that_counts() {
         let mut state = three();
         press(&mut state, "Enter Tab");
-        let event = json!({ "id": 7, "type": "denied", "tenant": "b", "subject": "bob", "session": "c9", "kind": "call" });
+        let event =
+            json!({ "id": 7, "type": "denied", "tenant": "b", "subject": "bob", "session": "c9", "kind": "call" });
         state.news(News::Event(Event::read(&event)));
         let Effect::Ask(body) = press(&mut state, "e") else { panic!("nothing was asked") };
         assert_eq!(body["direction"], "outbound");
@@ -618,7 +615,13 @@ mod tests {
         let mut state = three();
         press(&mut state, "Enter Tab");
         let event = |id: u64, tenant: &str| {
-            News::Event(Event { id, tenant: tenant.into(), kind: "desktop".into(), subject: "x".into(), ..Event::default() })
+            News::Event(Event {
+                id,
+                tenant: tenant.into(),
+                kind: "desktop".into(),
+                subject: "x".into(),
+                ..Event::default()
+            })
         };
         for id in 1..=3 {
             state.news(event(id, "b"));

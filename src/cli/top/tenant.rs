@@ -16,7 +16,12 @@ const SCALE: u16 = 7;
 pub fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth, live: bool) {
     let places = places::tenant_of(state, area, live);
     let Some(detail) = &depth.detail else {
-        title(pen, area, state, &[(depth.id.clone(), Tone::Title), (format!("  asking {} ...", state.address), Tone::Plain)]);
+        title(
+            pen,
+            area,
+            state,
+            &[(depth.id.clone(), Tone::Title), (format!("  asking {} ...", state.address), Tone::Plain)],
+        );
         if let Some(why) = state.trouble() {
             pen.text(area.x, area.y + 2, area.width, &format!("! {why}"), Tone::Bad);
         }
@@ -97,15 +102,12 @@ fn curve(pen: &mut Pen<'_>, area: Rect, usage: &[Slot]) {
     let quota = last.quota.map_or_else(|| "unlimited".to_owned(), |quota| format!("quota {}", grouped(quota)));
     let right = format!("{quota}, peak {}, {} denied", grouped(peak), grouped(denials));
     pen.rule(area.x, area.y, area.width, &heading, &right, Tone::Title);
-    let plot = Rect::new(
-        area.x + SCALE,
-        area.y + 1,
-        area.width.saturating_sub(SCALE + 1),
-        area.height.saturating_sub(2),
-    );
+    let plot =
+        Rect::new(area.x + SCALE, area.y + 1, area.width.saturating_sub(SCALE + 1), area.height.saturating_sub(2));
     pen.right(area.x, plot.y, SCALE - 1, &grouped(top), Tone::Faint);
     pen.right(area.x, plot.bottom().saturating_sub(1), SCALE - 1, "0", Tone::Faint);
-    let values: Vec<Option<u64>> = (0..plot.width).map(|column| peak_in(usage, start, end, step, column, plot.width)).collect();
+    let values: Vec<Option<u64>> =
+        (0..plot.width).map(|column| peak_in(usage, start, end, step, column, plot.width)).collect();
     pen.curve(plot, &values, last.quota, top);
     let y = plot.bottom();
     let middle = start + (end - start) / 2;
@@ -151,7 +153,14 @@ fn holders(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth, detail: 
     for (row, holder) in detail.holders.iter().skip(top).take(page).enumerate() {
         let row_y = 2 + row as u16;
         let is_orphan = holder.claims.iter().any(|claim| claim.orphan);
-        cells(pen, area, row_y, &columns, holder_cells(holder, state.now), if is_orphan { Tone::Warn } else { Tone::Plain });
+        cells(
+            pen,
+            area,
+            row_y,
+            &columns,
+            holder_cells(holder, state.now),
+            if is_orphan { Tone::Warn } else { Tone::Plain },
+        );
         if live && depth.pane == Pane::Holders && top + row == depth.holder.at {
             pen.text(area.x, area.y + row_y, 1, ">", Tone::Strong);
             pen.choose(area.x, area.y + row_y, area.width);
@@ -170,7 +179,13 @@ fn cells(pen: &mut Pen<'_>, area: Rect, row: u16, columns: &[u16; 5], cells: [St
 fn holder_cells(holder: &Holder, now: Option<DateTime<Utc>>) -> [String; 5] {
     let Some(first) = holder.claims.first() else {
         // D4 and E1: the seat of a call is kept a moment for the next.
-        return [holder.subject.clone(), "lingers after the last".to_owned(), String::new(), String::new(), String::new()];
+        return [
+            holder.subject.clone(),
+            "lingers after the last".to_owned(),
+            String::new(),
+            String::new(),
+            String::new(),
+        ];
     };
     let mut why = holder.claims.iter().map(super::facts::Session::told).collect::<Vec<_>>().join(", ");
     if holder.claims.iter().any(|claim| claim.orphan) {
@@ -220,7 +235,14 @@ fn decisions(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth) {
 
 fn foot(pen: &mut Pen<'_>, area: Rect, live: bool) {
     if live {
-        let shown = [("Esc", "back"), ("Tab", "other list"), ("e", "explain"), ("space", "pause"), ("r", "read now"), ("?", "help")];
+        let shown = [
+            ("Esc", "back"),
+            ("Tab", "other list"),
+            ("e", "explain"),
+            ("space", "pause"),
+            ("r", "read now"),
+            ("?", "help"),
+        ];
         keys(pen, area, &shown, "");
     }
 }

@@ -204,7 +204,12 @@ mod tests {
             ..Overview::default()
         };
         let silent = vec!["pbx2".to_owned()];
-        state.news(News::Fleet(Box::new(Fleet { overview: Some(overview), tenants: Some(tenants), cut: false, silent })));
+        state.news(News::Fleet(Box::new(Fleet {
+            overview: Some(overview),
+            tenants: Some(tenants),
+            cut: false,
+            silent,
+        })));
         state
     }
 
@@ -214,7 +219,11 @@ mod tests {
     }
 
     fn some() -> State {
-        let stale = Tenant { state: "pending_cancel".into(), denials: 1_234_567, ..tenant("a-company-with-a-long-name", 9, Some(10)) };
+        let stale = Tenant {
+            state: "pending_cancel".into(),
+            denials: 1_234_567,
+            ..tenant("a-company-with-a-long-name", 9, Some(10))
+        };
         fleet_of(vec![tenant("acme", 12, Some(10)), stale, tenant("vast", 123_456, None), tenant("full", 2, Some(2))])
     }
 
@@ -229,10 +238,7 @@ mod tests {
         assert_eq!(lines[1], "Seats     ████████████████·········· 1,234 of 2,000 held  61%  3 over quota");
         assert_eq!(lines[2], "Tenants   4  5 idle  20 <50%  9 <80%  3 <90%  2 <100%  2 full  1 over");
         assert!(lines[3].starts_with("Nodes     3 up, 1 silent: pbx2"), "{}", lines[3]);
-        assert_eq!(
-            lines[6],
-            "  TENANT               STATE      HELD QUOTA  FREE OVER  PEAK DENIED FULLNESS"
-        );
+        assert_eq!(lines[6], "  TENANT               STATE      HELD QUOTA  FREE OVER  PEAK DENIED FULLNESS");
         assert_eq!(lines[7], "> acme                 active       12    10     0    2    12      - ██████ over");
         assert_eq!(lines[8], "  full                 active        2     2     0    -     2      - ██████ full");
         assert_eq!(lines[9], "  a-company-with-a-lo… ending        9    10     1    -     9  1234k █████▍  90%");
@@ -268,7 +274,8 @@ mod tests {
     fn detail() -> News {
         let session = json!({ "session": "d1", "subject": "anna", "kind": "desktop", "counts": true, "node": "pbx1",
             "started": "2027-01-15T07:00:00Z", "ends_in_s": 58 });
-        let idle = json!({ "session": "c2", "subject": "bob", "kind": "call", "direction": "inbound", "counts": false });
+        let idle =
+            json!({ "session": "c2", "subject": "bob", "kind": "call", "direction": "inbound", "counts": false });
         let tenant = json!({ "tenant": "müller", "name": "Müller Bau", "state": "pending_change", "held": 1, "quota": 8,
             "peak_today": 7, "denials_today": 4, "inclusive": { "channels": 20, "channels_in_use": 1 },
             "next_change": { "at": "2027-02-01T00:00:00Z", "seats": 12, "state": "active" } });
@@ -302,7 +309,10 @@ mod tests {
         assert!(line(&lines, "desktop d1").contains("60 min"), "{lines:#?}");
         assert!(line(&lines, "desktop d1").ends_with("58 s"), "{lines:#?}");
         assert!(line(&lines, "Seats over 24 h").contains("quota 8"), "{lines:#?}");
-        assert_eq!(line(&lines, "cleo").trim(), "07:59:58  denied     cleo  desktop  deny.full tenant                       8/8".trim());
+        assert_eq!(
+            line(&lines, "cleo").trim(),
+            "07:59:58  denied     cleo  desktop  deny.full tenant                       8/8".trim()
+        );
         let curve = line(&lines, "     8 ");
         assert!(curve.contains("────") && curve.ends_with('█'), "the quota, and that it was reached: {curve}");
     }
@@ -324,7 +334,8 @@ mod tests {
             "would_allow": ["a larger quota"], "frees_next": { "in_s": 30, "by": "the earliest" } });
         state.news(News::Explained(Ok(Explanation::read(&answer))));
         let lines = shown(&state, 80, 24, LOOK);
-        for part in ["deny.full tenant. All in use.", "12 of 10 seats held: full: tenant", "a larger quota", "in 30 s"] {
+        for part in ["deny.full tenant. All in use.", "12 of 10 seats held: full: tenant", "a larger quota", "in 30 s"]
+        {
             line(&lines, part);
         }
         // Scrolled far beyond, the end is still seen.
