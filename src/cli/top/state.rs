@@ -310,6 +310,13 @@ impl State {
 
     /// Acts on a key; `page` is the number of rows of the list that keys act on.
     pub fn key(&mut self, key: KeyEvent, page: usize) -> Effect {
+        // Escape and the key behind it look like one with Alt where both come in one packet, as over ssh.
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            return match self.key(KeyEvent::from(KeyCode::Esc), page) {
+                Effect::Draw => self.key(KeyEvent::new(key.code, key.modifiers - KeyModifiers::ALT), page),
+                effect => effect,
+            };
+        }
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c') if ctrl => Effect::Quit,
@@ -522,6 +529,7 @@ mod tests {
                 "Space" => (KeyCode::Char(' '), KeyModifiers::NONE),
                 "^C" => (KeyCode::Char('c'), KeyModifiers::CONTROL),
                 "^U" => (KeyCode::Char('u'), KeyModifiers::CONTROL),
+                "Alt-h" => (KeyCode::Char('h'), KeyModifiers::ALT),
                 "^Z" => (KeyCode::Char('z'), KeyModifiers::CONTROL),
                 key => (KeyCode::Char(key.chars().next().unwrap()), KeyModifiers::NONE),
             };
@@ -554,6 +562,8 @@ mod tests {
         assert_eq!((shown(&state).as_str(), state.filter.as_str(), state.typing), ("acme quick", "c", false));
         assert_eq!(press(&mut state, "Esc"), Effect::Draw);
         assert_eq!(state.filter, "");
+        press(&mut state, "/ q Alt-h");
+        assert_eq!((state.filter.as_str(), state.typing, state.sort), ("", false, Sort::Held), "Escape, then h");
         assert_eq!(press(&mut state, "Esc"), Effect::Quit);
     }
 
