@@ -120,7 +120,10 @@ impl Cursor {
 
     /// The first row that is seen, where so many fit: the page that the chosen one is on.
     pub const fn top(&self, page: usize) -> usize {
-        if page == 0 { 0 } else { self.at / page * page }
+        match self.at.checked_div(page) {
+            Some(pages) => pages * page,
+            None => 0,
+        }
     }
 }
 

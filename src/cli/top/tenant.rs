@@ -113,7 +113,7 @@ fn curve(pen: &mut Pen<'_>, area: Rect, usage: &[Slot]) {
     let middle = start + (end - start) / 2;
     pen.text(plot.x, y, 5, &pen.look.hour(start), Tone::Faint);
     pen.text(plot.x + plot.width / 2, y, 5, &pen.look.hour(middle), Tone::Faint);
-    pen.right(plot.x, y, plot.width, &format!("{} now", pen.look.hour(end)), Tone::Faint);
+    pen.right(plot.x, y, plot.width, "now", Tone::Faint);
 }
 
 /// The most seats in the part of the time that a column stands for; `None` where the daemon did not run.
