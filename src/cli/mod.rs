@@ -22,6 +22,7 @@ mod shell;
 mod size;
 mod subscription;
 mod table;
+mod top;
 mod whatif;
 
 use std::ffi::OsString;
@@ -86,6 +87,8 @@ enum Verb {
     Reload(reload::ReloadArgs),
     /// How the daemon is: ready or not, and its totals
     Status,
+    /// The fleet and its tenants, live in the terminal; --once prints it
+    Top(top::TopArgs),
     /// The tenants and how full they are
     Tenants(look::TenantsArgs),
     /// The live sessions of a tenant
@@ -184,6 +187,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),
         Verb::Reload(arguments) => reload::reload(arguments, client()?, screen),
         Verb::Status => look::status(&client()?, screen),
+        Verb::Top(arguments) => top::top(arguments, client()?, screen),
         Verb::Tenants(arguments) => look::tenants(arguments, &client()?, screen),
         Verb::Sessions(arguments) => look::sessions(arguments, &client()?, screen),
         Verb::Nodes(arguments) => look::nodes(arguments, &client()?, screen),

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 36] = [
+const VERBS: [&[&str]; 37] = [
     &["serve"],
     &["agent"],
     &["config"],
@@ -12,6 +12,7 @@ const VERBS: [&[&str]; 36] = [
     &["plan"],
     &["reload"],
     &["status"],
+    &["top"],
     &["tenants"],
     &["sessions"],
     &["nodes"],
