@@ -7,6 +7,7 @@ pub mod config;
 mod control;
 pub mod events;
 pub mod http;
+mod https;
 pub mod journal;
 pub mod log;
 pub mod marks;
