@@ -462,6 +462,19 @@ fn a_node_beyond_the_first_thousand_is_one_of_the_others() {
 }
 
 #[test]
+fn nobody_is_woken_for_a_node_that_said_goodbye() {
+    let engine = engine([]);
+    for node in ["left", "lost"] {
+        engine.hello(at(0), node, 1, &mut ()).unwrap();
+    }
+    engine.goodbye(at(1), "left", 1, &mut ()).unwrap();
+    let scrape = render(&metrics(TenantMode::None), &input(&engine, at(20)), None);
+    assert_eq!(scrape.value("usherd_nodes{state=\"silent\"}"), 1.0);
+    let nodes = scrape.labels.iter().filter(|(name, _)| name == "usherd_node_last_seen_timestamp_seconds");
+    assert_eq!(nodes.map(|(_, labels)| labels[0].1.as_str()).collect::<Vec<_>>(), ["lost"]);
+}
+
+#[test]
 fn seat_time_of_a_tenant_that_is_gone_stays_in_the_sum() {
     let engine = engine(numbered(3, 3));
     let metrics = metrics(TenantMode::All);

@@ -210,7 +210,7 @@ fn write_nodes(now: Now, nodes: &[NodeView], text: &mut Text<'_>) {
         let ago = i64::try_from(now.uptime_ms.saturating_sub(node.last_seen_ms)).unwrap_or(i64::MAX);
         utc_seconds(now.utc_ms.saturating_sub(ago))
     };
-    let leased = nodes.iter().filter(|node| node.epoch.is_some());
+    let leased = nodes.iter().filter(|node| node.epoch.is_some() && !node.left);
     let mut others: Option<f64> = None;
     for (at, node) in leased.enumerate() {
         let seen_at = seen_at(node);

@@ -128,7 +128,7 @@ impl Table {
             self.channels.with_label_values(&[direction]).set(int(lines));
         }
         let up = nodes.iter().filter(|node| node.up).count();
-        let silent = nodes.iter().filter(|node| !node.up && node.epoch.is_some()).count();
+        let silent = nodes.iter().filter(|node| !node.up && !node.left && node.epoch.is_some()).count();
         self.nodes.with_label_values(&["up"]).set(int(up as u64));
         self.nodes.with_label_values(&["silent"]).set(int(silent as u64));
     }
