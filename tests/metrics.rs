@@ -59,6 +59,8 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_journal_commit_duration_seconds", "histogram"),
     ("usherd_event_subscribers", "gauge"),
     ("usherd_events_dropped_total", "counter"),
+    ("usherd_webhook_deliveries_total", "counter"),
+    ("usherd_webhook_queue_messages", "gauge"),
     ("usherd_tls_certificate_expiry_timestamp_seconds", "gauge"),
     ("usherd_metrics_tenants_exported", "gauge"),
     ("usherd_metrics_tenants_omitted", "gauge"),

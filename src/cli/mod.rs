@@ -21,6 +21,7 @@ mod shell;
 mod size;
 mod subscription;
 mod table;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -98,6 +99,8 @@ enum Verb {
     Size(size::SizeArgs),
     /// Make and check signed bundles of tenant records, for [sync]
     Records(records::RecordsArgs),
+    /// Who is told of what happens: how deliveries went, tests, secrets
+    Webhook(webhook::WebhookArgs),
     /// The completions of a shell
     Completions {
         /// Which
@@ -173,6 +176,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Journal(arguments) => journal::journal(arguments, main, screen),
         Verb::Size(arguments) => size::size(arguments, screen),
         Verb::Records(arguments) => records::records(arguments, main, screen),
+        Verb::Webhook(arguments) => webhook::webhook(arguments, client, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
         Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),
     }

@@ -27,6 +27,7 @@ use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::Timeline;
+use crate::daemon::webhook::board::Board;
 use crate::engine::{Engine, Name, Now, TenantView};
 use crate::subscription::entitlement::Timelines;
 
@@ -73,6 +74,8 @@ pub struct App {
     pub keeper: Keeper,
     /// How pulling them went.
     pub sync_status: SyncStatus,
+    /// What is shown of the webhooks.
+    pub webhooks: Board,
     pub(super) running: Running,
     pub(super) state: Mutex<ConfigState>,
     pub(super) committer: OnceLock<Arc<Committer<Journal>>>,

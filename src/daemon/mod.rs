@@ -22,12 +22,14 @@ pub mod resp;
 mod schedule;
 pub mod selfcheck;
 mod signals;
+mod silence;
 pub mod sockets;
 pub mod start;
 pub mod subscriptions;
 pub mod sync;
 pub mod text;
 pub mod timeline;
+pub mod webhook;
 
 pub use prepare::{Embedded, Prepared, StartError};
 pub use start::{Daemon, Options};

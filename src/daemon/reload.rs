@@ -92,6 +92,7 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     install(app, now, config);
     app.auth.store(Arc::new(authenticator(config)));
     app.metrics.export_tenants(tenant_export(config));
+    app.webhooks.configure(&config.settings.webhooks);
     app.knobs.store(Arc::new(Knobs::of(config, app.workers)));
     if let Some(log) = &app.log
         && let Err(error) = log.configure(&config.settings.log.filter)
@@ -187,7 +188,7 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
     }
     let unchanged = matches!(outcome, Ok(applied) if applied.unchanged);
     if !unchanged {
-        app.events.publish(Event::plain(EventType::Config, now.utc_ms, text.clone()));
+        app.events.publish(Event::came_to(EventType::Config, result.as_str(), now.utc_ms, text.clone()));
     }
     if !unchanged || request.note.is_some() {
         let text = request.note.as_ref().map_or(text.clone(), |note| format!("{note}\n{text}"));

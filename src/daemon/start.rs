@@ -22,6 +22,7 @@ use crate::daemon::http::{self, EdgeStats, Listener, Protocol, tls};
 use crate::daemon::prepare::{Prepared, StartError};
 use crate::daemon::sockets::{Passed, Socket};
 use crate::daemon::sync::puller;
+use crate::daemon::webhook::courier;
 
 /// How a daemon is started.
 pub struct Options {
@@ -84,6 +85,9 @@ impl Daemon {
         let mut threads = start_workers(&app, sites, workers, &stopped)?;
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control.run());
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);
+        let (carrying, until) = (Arc::clone(&app), stopped.clone());
+        let thread = std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || courier::run(&carrying, until));
+        threads.push(thread.map_err(|why| StartError::failed("start the thread of the webhooks", why))?);
         let (pulling, until) = (Arc::clone(&app), stopped);
         let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || puller::run(&pulling, until));
         threads.push(thread.map_err(|why| StartError::failed("start the thread that pulls records", why))?);

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 34] = [
+const VERBS: [&[&str]; 39] = [
     &["serve"],
     &["agent"],
     &["config"],
@@ -30,6 +30,11 @@ const VERBS: [&[&str]; 34] = [
     &["journal", "verify"],
     &["journal", "export"],
     &["size"],
+    &["webhook"],
+    &["webhook", "list"],
+    &["webhook", "deliveries"],
+    &["webhook", "test"],
+    &["webhook", "secret"],
     &["records"],
     &["records", "keygen"],
     &["records", "sign"],
