@@ -15,6 +15,7 @@ use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
 use crate::daemon::http::auth::{Authenticator, Role};
+use crate::daemon::http::tls::Served;
 use crate::daemon::http::{Edge, EdgeStats};
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::sampler::Sampler;
@@ -169,6 +170,8 @@ pub struct ListenerInfo {
     pub roles: Vec<Role>,
     /// Whether it speaks HTTP/1 in the clear, so that the daemon can ask itself there.
     pub is_plain_http: bool,
+    /// The certificate that it shows, where it speaks TLS.
+    pub tls: Option<Arc<Served>>,
     /// Its counters.
     pub stats: Arc<EdgeStats>,
 }

@@ -192,6 +192,7 @@ impl Control {
         let committer = Committer::new(Arc::clone(&self.journal), self.epoch, durability, hooks)?;
         let _ = app.committer.set(Arc::clone(&committer));
         reload::take_up(app, now, &config);
+        reload::show_certificates(app);
         app.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::daemon::app::{App, Knobs};
+use crate::daemon::app::{App, Knobs, ListenerInfo};
 use crate::daemon::config::{self, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash};
@@ -36,6 +36,9 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
         keep(app, now, &reload.config);
     });
     let outcome = done.map(applied);
+    if outcome.is_ok() && pulled.is_none() {
+        renew_certificates(app);
+    }
     if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
         // The same records under a new serial: what is in force is confirmed by it.
         app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
@@ -99,6 +102,25 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     {
         tracing::error!(filter = config.settings.log.filter, error, "the log filter cannot be read; the one before stays");
     }
+}
+
+/// Takes up the certificates that stand in the files of the listeners by now, which are no part of the configuration.
+fn renew_certificates(app: &App) {
+    for listener in &app.listeners {
+        match listener.tls.as_ref().map(|served| served.renew()) {
+            Some(Ok(true)) => tracing::info!(listener = listener.name, "another certificate is shown from now on"),
+            Some(Err(why)) => tracing::error!(listener = listener.name, why, "the certificate cannot be renewed; the one before stays"),
+            Some(Ok(false)) | None => {}
+        }
+    }
+    show_certificates(app);
+}
+
+/// Tells the metrics when the certificates that are shown expire.
+pub fn show_certificates(app: &App) {
+    let expiry = |listener: &'_ ListenerInfo| listener.tls.as_ref()?.certificate.expires_s();
+    let expiries: Vec<_> = app.listeners.iter().filter_map(|listener| Some((listener.name.as_str(), expiry(listener)?))).collect();
+    app.metrics.set_tls_expiries(&expiries);
 }
 
 /// Gives the engine the plan of a configuration at an instant; what ended by it goes to the journal.

@@ -213,7 +213,7 @@ impl Service {
             webhook_queue: make.gauge("usherd_webhook_queue_messages", "Messages that wait for the receivers of webhooks.")?,
             tls_expiry: make.gauges(
                 "usherd_tls_certificate_expiry_timestamp_seconds",
-                "When the certificate in use expires.",
+                "When the certificate that a listener shows expires, or the first of its chain.",
                 &["listener"],
             )?,
         })
