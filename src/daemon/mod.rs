@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 mod control;
 pub mod events;
+pub mod history;
 pub mod http;
 mod https;
 pub mod journal;
@@ -29,6 +30,7 @@ pub mod subscriptions;
 pub mod sync;
 pub mod text;
 pub mod timeline;
+mod varint;
 pub mod webhook;
 
 pub use prepare::{Embedded, Prepared, StartError};

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 39] = [
+const VERBS: [&[&str]; 41] = [
     &["serve"],
     &["agent"],
     &["config"],
@@ -35,6 +35,8 @@ const VERBS: [&[&str]; 39] = [
     &["webhook", "deliveries"],
     &["webhook", "test"],
     &["webhook", "secret"],
+    &["whatif"],
+    &["report"],
     &["records"],
     &["records", "keygen"],
     &["records", "sign"],

@@ -208,6 +208,35 @@ mod tests {
     }
 
     #[test]
+    fn a_look_at_100_000_tenants_finds_the_one_that_is_full() {
+        let policy = std::sync::Arc::new(crate::engine::Policy::default());
+        let entitled = crate::engine::Entitled { standing: Standing::Active, seats: Some(1) };
+        let tenant = |n: u32| crate::engine::TenantPlan {
+            id: format!("tenant-{n:06}").into(),
+            entitled,
+            policy: std::sync::Arc::clone(&policy),
+            reserve: Vec::new(),
+            pool: None,
+        };
+        let engine = crate::engine::Engine::new(crate::engine::Limits::default());
+        let plan = crate::engine::Plan { tenants: (0..100_000).map(tenant).collect(), ..crate::engine::Plan::default() };
+        engine.install(at(0), plan, &mut ());
+        let mut selector = Selector::default();
+        let mut look = |second| {
+            let (mut news, began) = (Vec::new(), crate::daemon::clock::monotonic_ns());
+            engine.each_tenant(at(second), |view| selector.see(at(second), view, &mut news));
+            selector.looked(at(second));
+            println!("a look at 100,000 tenants took {} us", (crate::daemon::clock::monotonic_ns() - began) / 1_000);
+            news
+        };
+        assert!(look(0).is_empty());
+        let asked = crate::engine::Acquire { ttl_s: Some(60), ..crate::engine::Acquire::new("tenant-054321", "a", "a", Kind::Desktop) };
+        engine.acquire(at(0), &asked, &mut ()).unwrap();
+        assert_eq!(look(1).iter().map(|notice| notice.tenant.as_str()).collect::<Vec<_>>(), ["tenant-054321"]);
+        assert!(look(2).is_empty());
+    }
+
+    #[test]
     fn what_was_the_case_at_the_first_look_is_no_news() {
         let mut selector = Selector::default();
         let mut news = Vec::new();
