@@ -23,6 +23,7 @@ mod size;
 mod subscription;
 mod table;
 mod top;
+mod webhook;
 mod whatif;
 
 use std::ffi::OsString;
@@ -121,6 +122,8 @@ enum Verb {
     Report(report::ReportArgs),
     /// Make and check signed bundles of tenant records, for [sync]
     Records(records::RecordsArgs),
+    /// Who is told of what happens: how deliveries went, tests, secrets
+    Webhook(webhook::WebhookArgs),
     /// The completions of a shell
     Completions {
         /// Which
@@ -207,6 +210,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Whatif(arguments) => whatif::whatif(arguments, &client()?, screen),
         Verb::Report(arguments) => report::report(arguments, &client()?, cli.output == Output::Html, screen),
         Verb::Records(arguments) => records::records(arguments, main, screen),
+        Verb::Webhook(arguments) => webhook::webhook(arguments, client, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
         Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),
     }

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 37] = [
+const VERBS: &[&[&str]] = &[
     &["serve"],
     &["agent"],
     &["config"],
@@ -31,6 +31,11 @@ const VERBS: [&[&str]; 37] = [
     &["journal", "verify"],
     &["journal", "export"],
     &["size"],
+    &["webhook"],
+    &["webhook", "list"],
+    &["webhook", "deliveries"],
+    &["webhook", "test"],
+    &["webhook", "secret"],
     &["whatif"],
     &["report"],
     &["records"],

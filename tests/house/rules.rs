@@ -152,6 +152,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "toml_edit",
             "tracing",
             "tracing_subscriber",
+            "x509_parser",
         ],
     ),
     ("engine", &["arc_swap", "compact_str", "foldhash", "hashbrown", "parking_lot"]),
