@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 34] = [
+const VERBS: [&[&str]; 35] = [
     &["serve"],
     &["agent"],
     &["config"],
@@ -21,6 +21,7 @@ const VERBS: [&[&str]; 34] = [
     &["release"],
     &["check"],
     &["check", "tenant"],
+    &["doctor"],
     &["quote"],
     &["statement"],
     &["subscription"],
