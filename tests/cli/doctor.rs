@@ -37,13 +37,6 @@ fn private(folder: &Path) {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
-/// An installation in which all is well.
-fn office() -> Office {
-    let office = Office::open(2);
-    private(&office.path("state"));
-    office
-}
-
 fn doctor(office: &Office, arguments: &[&str], expected: i32) -> Vec<(String, String, String)> {
     let config = office.path("usherd.toml");
     examined(&[&["--config", config.to_str().unwrap()], arguments].concat(), expected)
@@ -51,16 +44,17 @@ fn doctor(office: &Office, arguments: &[&str], expected: i32) -> Vec<(String, St
 
 #[test]
 fn a_healthy_installation_is_told_to_be_so() {
-    let office = office();
+    let office = Office::open(2);
     let rows = doctor(&office, &[], 0);
     // What the machine is like, on which this runs, is no matter of the installation.
     let ours = rows.iter().filter(|row| !matches!(row.1.as_str(), "time sync" | "room" | "service" | "socket" | "state"));
     let bad: Vec<_> = ours.filter(|row| matches!(row.0.as_str(), "warn" | "fail")).collect();
     assert!(bad.is_empty(), "{bad:#?}");
+    assert!(!rows.iter().any(|row| row.2.contains("open to every user")), "{rows:#?}");
     for check in ["configuration", "access", "journal", "daemon", "durability", "listener", "in force", "release", "clock"] {
         finds(&rows, "ok", check, "");
     }
-    for check in ["tenants", "latency", "descriptors"] {
+    for check in ["tenants", "latency", "descriptors", "history"] {
         finds(&rows, "ok", check, "");
     }
     let told = office.ask(&["doctor"], 0);
@@ -72,7 +66,7 @@ fn a_healthy_installation_is_told_to_be_so() {
 
 #[test]
 fn what_is_broken_on_the_machine_is_named() {
-    let mut office = office();
+    let mut office = Office::open(2);
     office.ask(&["acquire", "acme", "anna", "d1", "desktop", "--ttl", "600"], 0);
     office.ask(&["acquire", "acme", "bob", "d2", "desktop", "--ttl", "600"], 0);
     finds(&doctor(&office, &[], 0), "warn", "tenants", "1 of 1 tenants are full");
@@ -141,7 +135,7 @@ fn what_the_files_leave_open_is_named() {
 }
 
 /// Answers of a daemon in which all is well.
-fn well() -> [(&'static str, Value); 6] {
+fn well() -> [(&'static str, Value); 7] {
     let at = chrono::DateTime::from_timestamp_nanos(0).max(usherd_clock());
     let bands = json!({"full": 0, "over": 0});
     [
@@ -153,6 +147,7 @@ fn well() -> [(&'static str, Value); 6] {
                 "time": {"clock_steps": 0, "wall_clock_trusted": true}, "sync": null}),
         ),
         ("GET /v1/nodes?limit=1000", json!({"nodes": []})),
+        ("GET /v1/admin/webhooks", json!({"webhooks": []})),
         ("POST /v1/explain", json!({})),
         ("GET /metrics", json!("process_open_fds 3\nprocess_max_fds 1024\n")),
     ]
@@ -166,7 +161,7 @@ fn usherd_clock() -> chrono::DateTime<chrono::Utc> {
 #[test]
 fn what_the_daemon_says_of_itself_is_judged() {
     let silent = json!({"nodes": [{"node": "pbx1", "epoch": 1, "state": "silent", "last_seen": "2026-01-01T00:00:00Z"}]});
-    let overview = "GET /v1/overview";
+    let (overview, hooks) = ("GET /v1/overview", "GET /v1/admin/webhooks");
     for (path, key, value, verdict, check, what) in [
         ("GET /readyz?verbose", "degraded", json!("disk full"), "fail", "durability", "disk full"),
         ("GET /readyz?verbose", "ready", json!(false), "fail", "daemon", "not ready"),
@@ -176,7 +171,8 @@ fn what_the_daemon_says_of_itself_is_judged() {
         (overview, "at", json!("2020-01-01T00:00:00Z"), "warn", "clock", "apart"),
         (overview, "time", json!({"wall_clock_trusted": false}), "fail", "clock", "jumped"),
         (overview, "sync", json!({"stale": true, "confirmed_at": "T"}), "fail", "sync", "stale"),
-        (overview, "webhooks", json!([{"id": "crm", "failing": true}]), "warn", "webhooks", "crm"),
+        (overview, "history", json!({"problem": "disk full"}), "warn", "history", "disk full"),
+        (hooks, "webhooks", json!([{"name": "crm", "state": "failing"}]), "warn", "webhooks", "crm"),
         (overview, "bands", json!({"over": 1}), "warn", "tenants", "more than their quota"),
         ("GET /v1/nodes?limit=1000", "nodes", silent["nodes"].clone(), "warn", "nodes", "pbx1 (last heard 2026-01-01"),
     ] {

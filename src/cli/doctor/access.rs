@@ -73,7 +73,7 @@ fn certificate(address: &str, path: &Path, now: DateTime<Utc>) -> Finding {
 fn judge_certificate(address: &str, path: &Path, read: Result<Validity, String>, now: DateTime<Utc>) -> Finding {
     let shown = path.display();
     let why = "no client that looks at certificates connects";
-    let mend = "put a new one there, and restart the daemon";
+    let mend = "put a new one there, then `usherd reload`, and restart the daemon if it still shows the old one";
     match read {
         Err(error) => Finding::fail(TLS, format!("{address}: {shown}: {error}"), "the daemon does not start", mend),
         Ok(Validity { from, .. }) if now < from => {

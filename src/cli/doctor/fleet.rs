@@ -48,7 +48,7 @@ pub fn nodes(nodes: &[Value]) -> Finding {
                 "no node has said hello",
                 "`usherd agent` beside a PBX does: without it a crash of the PBX keeps its seats until their ttl_s",
             ),
-            count => Finding::ok(NODES, format!("{count} nodes, all of them were heard lately")),
+            count => Finding::ok(NODES, format!("{count} nodes, none of them silent")),
         };
     }
     let more = if silent.len() > NAMES_MAX { ", and more" } else { "" };
@@ -83,6 +83,12 @@ pub fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Finding {
             "let `usherd agent` run beside it",
         ),
         ("up", true) => Finding::ok(check, format!("{wanted} is up: {what}")),
+        ("left", true) => Finding::warn(
+            check,
+            format!("{wanted} said goodbye: {what}"),
+            "its sessions ended with it, and calls that go on there are not counted",
+            "start the agent there again: systemctl start usherd-agent",
+        ),
         _ => Finding::fail(
             check,
             format!("{wanted} is silent: {what}"),
@@ -138,12 +144,14 @@ mod tests {
             json!({"node": "pbx1", "epoch": 7, "state": "up", "last_seen": "2026-11-22T12:54:20Z"}),
             json!({"node": "pbx2", "epoch": 3, "state": "silent", "last_seen": "2026-11-22T11:00:00Z"}),
             json!({"node": "pbx3", "epoch": null, "state": "silent", "last_seen": null}),
+            json!({"node": "pbx5", "epoch": 2, "state": "left", "last_seen": "2026-11-22T11:00:00Z"}),
         ];
-        let table: [(&str, Verdict, &str); 4] = [
+        let table: [(&str, Verdict, &str); 5] = [
             ("pbx1", Ok, "epoch 7, last seen 2026-11-22T12:54:20Z"),
             ("pbx2", Fail, "last seen 2026-11-22T11:00:00Z"),
             ("pbx3", Warn, "never said hello"),
             ("pbx4", Fail, "known are: pbx1, pbx2, pbx3"),
+            ("pbx5", Warn, "said goodbye"),
         ];
         for (wanted, verdict, word) in table {
             let finding = node(&all, wanted, Some(15));
@@ -151,7 +159,7 @@ mod tests {
             assert!(finding.what.contains(word), "{finding:?}");
         }
         let finding = nodes(&all);
-        assert!(finding.verdict == Warn && finding.what.starts_with("1 of 2 nodes are silent: pbx2"), "{finding:?}");
+        assert!(finding.verdict == Warn && finding.what.starts_with("1 of 3 nodes are silent: pbx2"), "{finding:?}");
         assert_eq!((nodes(&all[..1]).verdict, nodes(&[]).verdict), (Ok, Note));
     }
 }

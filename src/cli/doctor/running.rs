@@ -90,17 +90,19 @@ pub fn sync(overview: &Value) -> Option<Finding> {
     })
 }
 
-/// Whether webhooks arrive: every endpoint that the overview lists with its last try; nothing where there are none.
-pub fn webhooks(overview: &Value) -> Option<Finding> {
-    let hooks = overview.get("webhooks")?.as_array().filter(|hooks| !hooks.is_empty())?;
-    let failing = hooks.iter().filter(|hook| hook.get("failing").and_then(Value::as_bool) == Some(true));
-    let names: Vec<&str> = failing.filter_map(|hook| hook.get("id").and_then(Value::as_str)).collect();
-    Some(if names.is_empty() {
-        Finding::ok("webhooks", format!("{} are delivered", hooks.len()))
+/// Whether webhooks arrive, by the answer of `/v1/admin/webhooks`; nothing where there are none.
+pub fn webhooks(list: &Value) -> Option<Finding> {
+    let hooks = list.get("webhooks")?.as_array().filter(|hooks| !hooks.is_empty())?;
+    let failing = hooks.iter().filter(|hook| hook.get("state").and_then(Value::as_str) == Some("failing"));
+    let word = |hook: &Value, key: &str| hook.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let told: Vec<String> =
+        failing.map(|hook| format!("{} ({})", word(hook, "name"), word(hook, "last_error"))).collect();
+    Some(if told.is_empty() {
+        Finding::ok("webhooks", format!("{} of them, and none that fails", hooks.len()))
     } else {
-        let mend = "`usherd status` has the answer it got; IPAddressAllow= of the unit must name where it is";
+        let mend = "look at the receiver; IPAddressAllow= of the unit must name where it is";
         let why = "whoever waits for these events does not know what happens";
-        Finding::warn("webhooks", format!("{} cannot be delivered", names.join(", ")), why, mend)
+        Finding::warn("webhooks", format!("cannot be delivered: {}", told.join(", ")), why, mend)
     })
 }
 
@@ -109,6 +111,11 @@ pub fn history(overview: &Value) -> Option<Finding> {
     let history = overview.get("history").filter(|history| !history.is_null())?;
     let bytes = history.get("bytes").and_then(Value::as_u64).unwrap_or(0);
     let from = history.get("from").and_then(Value::as_str).unwrap_or("now");
+    if let Some(problem) = history.get("problem").and_then(Value::as_str) {
+        let why = "reports, whatif and the size by history know nothing of these hours";
+        let mend = "look at the disk of the state directory (df, dmesg)";
+        return Some(Finding::warn("history", format!("usage is not kept: {problem}"), why, mend));
+    }
     Some(Finding::ok("history", format!("usage is known from {from} on, {} KiB", bytes >> 10)))
 }
 
@@ -116,7 +123,7 @@ pub fn history(overview: &Value) -> Option<Finding> {
 pub fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option<Finding> {
     let (open, most) = (number(metrics, "process_open_fds")?, number(metrics, "process_max_fds")?);
     let check = "descriptors";
-    let mend = "raise LimitNOFILE= (systemctl edit usherd), or lower server.connections_max";
+    let mend = "raise LimitNOFILE= (systemctl edit usherd; --ulimit nofile= of a container), or lower server.connections_max";
     let why = "beyond it connections are neither taken nor refused: their nodes run into the deadline";
     let wanted = u64::from(connections_max.unwrap_or(0)) + FILES_RESERVE;
     if open * 100 >= most * FULL_PERCENT {
@@ -199,8 +206,9 @@ mod tests {
         for (overview, expected) in table {
             assert_eq!(sync(&overview).map(|finding| finding.verdict), expected, "{overview}");
         }
-        let hooks = json!({"webhooks": [{"id": "crm", "failing": true}, {"id": "b", "failing": false}]});
-        assert!(webhooks(&hooks).unwrap().what.starts_with("crm cannot"));
+        let hooks = json!({"webhooks": [{"name": "crm", "state": "failing", "last_error": "410"}, {"state": "ok"}]});
+        assert_eq!(webhooks(&hooks).unwrap().what, "cannot be delivered: crm (410)");
+        assert_eq!(history(&json!({"history": {"bytes": 4096, "problem": "disk full"}})).unwrap().verdict, Warn);
         assert_eq!((webhooks(&json!({})), history(&json!({}))), (None, None));
     }
 
