@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod config;
 mod connection;
+mod doctor;
 mod events;
 mod failure;
 mod instant;
@@ -106,6 +107,8 @@ enum Verb {
     Release(ask::ReleaseArgs),
     /// Monitoring plugin: one line, performance data, exit code 0 to 3
     Check(check::CheckArgs),
+    /// Looks at an installation, and says what is wrong, why it matters and how to mend it
+    Doctor(doctor::DoctorArgs),
     /// What a number of seats costs, and what a change to it costs now
     Quote(money::QuoteArgs),
     /// What a tenant's subscription costs month by month, credits included, from its files
@@ -202,6 +205,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
             let (line, code) = check::check(arguments, client());
             screen.write(&line).map(|()| code)
         }
+        Verb::Doctor(arguments) => doctor::doctor(arguments, main, &cli.connection, screen),
         Verb::Quote(arguments) => money::quote(arguments, main, screen),
         Verb::Statement(arguments) => money::statement_of(arguments, main, screen),
         Verb::Subscription(arguments) => subscription::subscription(arguments, main, &cli.connection, screen),

@@ -22,6 +22,7 @@ const VERBS: &[&[&str]] = &[
     &["release"],
     &["check"],
     &["check", "tenant"],
+    &["doctor"],
     &["quote"],
     &["statement"],
     &["subscription"],
