@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
-use crate::daemon::http::auth::{Authenticator, Role};
+use crate::daemon::http::auth::{Access, Authenticator, Role};
 use crate::daemon::http::{Edge, EdgeStats};
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::sampler::Sampler;
@@ -22,6 +22,7 @@ use crate::daemon::journal::{Committer, Local, TurnWriter};
 use crate::daemon::log::LogControl;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{HistogramStats, Metrics};
+use crate::daemon::names::{Pseudonyms, Sight};
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -57,6 +58,8 @@ pub struct App {
     pub marks: Marks,
     /// Peaks and denials since midnight.
     pub today: Today,
+    /// What stands for names that a reader may not see.
+    pub pseudonyms: Pseudonyms,
     /// Where reloads are asked for.
     pub reloads: mpsc::Sender<ReloadRequest>,
     /// Changes what is logged.
@@ -197,6 +200,11 @@ impl App {
     /// The timelines that subscriptions follow at an instant (H5).
     pub fn timelines(&self, now: Now) -> Timelines {
         self.timeline.lock().at(now)
+    }
+
+    /// How somebody sees the names of subjects.
+    pub fn sight(&self, access: &Access) -> Sight<'_> {
+        Sight::new(&self.pseudonyms, access.sees_names())
     }
 
     /// Whether decisions are made: the journal is recovered and the configuration installed.

@@ -6,6 +6,7 @@ mod ask;
 mod calc;
 mod decide;
 mod endpoints;
+mod fullest;
 mod nodes;
 mod openapi;
 mod query;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use crate::agi::Variable;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
+use crate::daemon::dashboard;
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
@@ -71,6 +73,9 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::GET, "/livez", Route::Livez),
     (Method::GET, "/readyz", Route::Readyz),
     (Method::GET, "/openapi.json", Route::Openapi),
+    (Method::GET, "/", Route::Dashboard),
+    (Method::GET, "/dashboard.js", Route::Dashboard),
+    (Method::GET, "/dashboard.css", Route::Dashboard),
 ];
 
 /// Answers the requests of one runtime.
@@ -190,7 +195,10 @@ impl Worker {
             ["livez"] => (Route::Livez, get(&call).map(|()| self.livez())),
             ["readyz"] => (Route::Readyz, get(&call).and_then(|()| self.readyz(&call))),
             ["openapi.json"] => (Route::Openapi, get(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
-            _ => (Route::Other, Err(no_route(path))),
+            _ => match dashboard::answer(path, &head.headers) {
+                Some(file) => (Route::Dashboard, get(&call).map(|()| file)),
+                None => (Route::Other, Err(no_route(path))),
+            },
         };
         (route, answer.unwrap_or_else(Problem::into_response))
     }

@@ -302,7 +302,7 @@ fn read_tls(cx: &mut Cx<'_>, mut table: Table<'_, '_>) -> Tls {
 fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
     for mut entry in table.tables(cx, "tokens", TOKENS_MAX) {
         let id = entry.text_opt(cx, "id");
-        let (role, tenants, nodes) = read_access(cx, &mut entry);
+        let Allowed { role, tenants, nodes, names } = read_access(cx, &mut entry);
         let sha256 = read_sha256(cx, &mut entry);
         match (id, sha256) {
             (Some((id, item)), Some(sha256)) => {
@@ -310,7 +310,7 @@ fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
                     let message = format!("`{}` is given to two tokens: {}", item.key_path, quoted(&id));
                     item.wrong_as(cx, ProblemCode::Duplicate, message, "give each token an id of its own; two may have one role");
                 } else {
-                    auth.tokens.push(Token { id, role, sha256, tenants, nodes });
+                    auth.tokens.push(Token { id, role, sha256, tenants, nodes, names });
                 }
             }
             (None, _) if !entry.has("id") => entry.missing(cx, "id", "write what logs shall call it"),
@@ -320,7 +320,7 @@ fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
     }
     for mut entry in table.tables(cx, "certificates", TOKENS_MAX) {
         let name = entry.text_opt(cx, "name");
-        let (role, tenants, nodes) = read_access(cx, &mut entry);
+        let Allowed { role, tenants, nodes, names } = read_access(cx, &mut entry);
         match name {
             Some((name, item)) if auth.certificates.iter().any(|known| known.name == name) => {
                 let message = format!("`{}` is given twice: {}", item.key_path, quoted(&name));
@@ -329,7 +329,7 @@ fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
             Some((name, item)) if name.is_empty() => {
                 item.wrong(cx, format!("`{}` is empty", item.key_path), "write a DNS name or URI of the certificate");
             }
-            Some((name, _)) => auth.certificates.push(Certificate { name, role, tenants, nodes }),
+            Some((name, _)) => auth.certificates.push(Certificate { name, role, tenants, nodes, names }),
             None if !entry.has("name") => entry.missing(cx, "name", "write a DNS name or URI of the certificate"),
             None => {}
         }
@@ -338,8 +338,15 @@ fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
     table.finish(cx);
 }
 
-/// What a credential allows: `role`, `tenants`, `nodes`.
-fn read_access(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> (Role, Vec<Name>, Vec<String>) {
+/// What a credential allows.
+struct Allowed {
+    role: Role,
+    tenants: Vec<Name>,
+    nodes: Vec<String>,
+    names: bool,
+}
+
+fn read_access(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Allowed {
     let mut role = Role::Viewer;
     if entry.has("role") {
         entry.word(cx, "role", &mut role);
@@ -350,7 +357,15 @@ fn read_access(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> (Role, Vec<Name>, 
     let (mut tenants, mut nodes) = (Vec::new(), Vec::new());
     entry.texts(cx, "tenants", &mut tenants, any_tenant);
     entry.texts(cx, "nodes", &mut nodes, any_node);
-    (role, tenants, nodes)
+    let mut names = false;
+    entry.flag(cx, "names", &mut names);
+    if names && role != Role::Viewer
+        && let Some(item) = entry.item("names")
+    {
+        let message = format!("`{}` is for the role viewer", item.key_path);
+        item.wrong(cx, message, "leave it out: an admin sees names, no other role reads any");
+    }
+    Allowed { role, tenants, nodes, names }
 }
 
 fn any_node(node: &str) -> Result<String, (&'static str, &'static str)> {
