@@ -93,6 +93,14 @@ function time(iso, form) {
   return h('time', { datetime: iso, title: dated.format(at) }, (form ?? (old ? dated : clock)).format(at));
 }
 
+// Contracts go by civil dates of the billing zone, whatever zone the reader is in; a time only where it is not midnight.
+function day(iso, timeZone) {
+  const at = new Date(iso);
+  const part = (form) => new Intl.DateTimeFormat('en-GB', { timeZone, ...form }).format(at);
+  const midnight = part({ hour: '2-digit', minute: '2-digit' }) === '00:00';
+  return h('time', { datetime: iso, title: `in ${timeZone}` }, part({ day: 'numeric', month: 'short', year: 'numeric', ...(!midnight && { hour: '2-digit', minute: '2-digit' }) }));
+}
+
 function lasting(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
@@ -261,7 +269,7 @@ const tag = (word, text) => h('span', { class: `tag ${word}` }, text);
 function table(caption, columns, rows, nothing, note) {
   const head = columns.map((column) => h('th', { scope: 'col', class: column[0] === '#' ? 'n' : column[0] === '?' ? 'opt' : null }, column ? column.replace(/^[#?]/, '') : h('span', { class: 'hidden' }, 'Actions')));
   return h('div', { class: 'scroll', tabindex: rows.length > 8 ? 0 : null, role: rows.length > 8 ? 'region' : null, 'aria-label': rows.length > 8 ? caption : null }, h('table', {},
-    h('caption', {}, caption, note && [' ', h('small', {}, note)]),
+    h('caption', {}, h('h2', {}, caption), note && [' ', h('small', {}, note)]),
     rows.length > 0 && h('thead', {}, h('tr', {}, head)),
     h('tbody', {}, rows.length > 0 ? rows : h('tr', { 'data-key': 'none' }, h('td', { class: 'soft' }, nothing)))));
 }
@@ -365,7 +373,7 @@ function stateList(o) {
   const next = o.next_change;
   const facts = [
     ['Configuration', [o.config.last_reload_successful ? 'in force since ' : tag('deny', 'last one rejected'), ' ', time(o.config.loaded_at, dated), ' ', h('code', { class: 'soft' }, o.config.hash.slice(0, 12))]],
-    ['Next booked change', next ? [time(next.at, dated), ': ', tenantLink(next.tenant), ` ${next.state === 'ended' ? 'ends' : `to ${seatsOf(next.seats)} seats`}`] : 'none'],
+    ['Next booked change', next ? [day(next.at, o.time.zone), ': ', tenantLink(next.tenant), ` ${next.state === 'ended' ? 'ends' : `to ${seatsOf(next.seats)} seats`}`] : 'none'],
     ['Journal', o.journal.degraded ? tag('deny', 'degraded') : { none: 'off', written: 'survives the end of the process', synced: 'survives a power cut' }[o.journal.durability]],
     ['Time', `${o.time.zone}, zone data ${o.time.tz_data}${o.time.clock_steps ? `, ${many(o.time.clock_steps, 'clock step')}` : ''}`],
     ['Records', o.sync ? [`pulled, serial ${n(o.sync.serial)}, confirmed `, time(o.sync.confirmed_at, dated)] : 'from files'],
@@ -482,7 +490,7 @@ class Tenant extends View {
         figure('Live sessions', n(t.sessions))),
       h('div', { class: 'grid', 'data-key': 'grid' },
         section('curve', '', this.curve()),
-        section('holders', 'w7', this.holders(t, sessions, more)),
+        section('holders', 'w7 tall', this.holders(t, sessions, more)),
         h('div', { class: 'w5 grid', 'data-key': 'side' },
           section('booked', '', this.booked(t)),
           section('inclusive', '', inclusiveTable(t.inclusive)),
@@ -500,14 +508,14 @@ class Tenant extends View {
 
   warnings(t) {
     const bad = (t.schedule ?? []).map((item) => [item, this.fit(item)]).filter(([, fit]) => fit?.bad);
-    return bad.map(([item, fit]) => h('p', { class: 'notice', 'data-key': `fit-${item.id}` }, h('strong', {}, `${n(item.seats_then)} seats`), ' from ', time(item.effective_at, dated), ` (${item.id}). ${fit.text}`));
+    return bad.map(([item, fit]) => h('p', { class: 'notice', 'data-key': `fit-${item.id}` }, h('strong', {}, `${n(item.seats_then)} seats`), ' from ', day(item.effective_at, t.time_zone), `. ${fit.text}`));
   }
 
   booked(t) {
     const rows = (t.schedule ?? []).map((item) => {
       const what = item.cancel ? (item.cancel_licences ? `cancel ${n(item.cancel_licences)}` : 'ends') : `${n(item.seats)} seats`;
       const fit = this.fit(item);
-      return row(item.id, td(time(item.effective_at, dated)), td(what, item.object !== 'subscription' && ` of ${item.object}`, h('br'), h('span', { class: 'soft' }, `${item.id}, by ${item.by}`)),
+      return row(item.id, td(day(item.effective_at, t.time_zone)), td(what, item.object !== 'subscription' && ` of ${item.object}`, h('span', { class: 'soft' }, ` by ${item.by}`)),
         num(seatsOf(item.seats_then)), td(item.status === 'pending' ? fit && tag(fit.bad ? 'over' : 'allow', fit.bad ? 'does not fit' : 'fits') : tag('', item.status)));
     });
     return table('Booked changes', ['From', 'Change', '#Seats then', 'Last week'], rows, 'Nothing is booked.');
