@@ -7,6 +7,7 @@ pub mod config;
 mod control;
 mod dashboard;
 pub mod events;
+pub mod history;
 pub mod http;
 pub mod journal;
 pub mod log;
@@ -29,6 +30,7 @@ pub mod subscriptions;
 pub mod sync;
 pub mod text;
 pub mod timeline;
+mod varint;
 
 pub use prepare::{Embedded, Prepared, StartError};
 pub use start::{Daemon, Options};

@@ -247,6 +247,7 @@ pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
         "config": app.config_state(),
         "time": time(app, now),
         "next_change": next_change_of_all(app, now),
+        "history": history(app),
         "sync": app.sync_status.show(&app.config(), &app.keeper, now),
     })
 }
@@ -268,6 +269,17 @@ fn denials(app: &App, sight: Sight<'_>) -> Value {
     let latest = app.events.latest(EventType::Denied, DENIALS_MAX);
     let lines = latest.iter().map(|(id, event)| sight.event(event).to_json(*id));
     lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok()).collect()
+}
+
+/// What is kept of the past.
+fn history(app: &App) -> Value {
+    let status = app.history.status();
+    let from = |at: Option<i64>| at.map(|at| rfc3339(at * 1_000));
+    let bytes_max = app.config().settings.history.bytes_max;
+    json!({
+        "bytes": status.bytes, "bytes_max": bytes_max, "from": from(status.from_s), "detail_from": from(status.detail_from_s),
+        "problem": status.problem,
+    })
 }
 
 /// By which time subscriptions go.
@@ -384,25 +396,25 @@ impl Worker {
 
     /// `GET /v1/tenants/{t}`
     pub(super) async fn tenant(&self, call: &Call<'_>, id: &str) -> Answer {
-        let ((id, access), now) = (self.tenant_permitted(call, id)?, self.app.now());
+        let ((id, access), now) = (self.tenant_seen(call, id)?, self.app.now());
         self.aside(move |app| tenant(app, now, &id, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects`
     pub(super) async fn subjects(&self, call: &Call<'_>, id: &str) -> Answer {
-        let ((id, access), query) = (self.tenant_permitted(call, id)?, query_of(call)?);
+        let ((id, access), query) = (self.tenant_seen(call, id)?, query_of(call)?);
         self.aside(move |app| subjects(app, &id, &query, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects/{s}`
     pub(super) async fn subject(&self, call: &Call<'_>, id: &str, name: &str) -> Answer {
-        let ((id, access), name, now) = (self.tenant_permitted(call, id)?, segment(name)?, self.app.now());
+        let ((id, access), name, now) = (self.tenant_seen(call, id)?, segment(name)?, self.app.now());
         self.aside(move |app| subject(app, now, &id, &name, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/sessions`
     pub(super) async fn sessions(&self, call: &Call<'_>, id: &str) -> Answer {
-        let ((id, access), query, now) = (self.tenant_permitted(call, id)?, query_of(call)?, self.app.now());
+        let ((id, access), query, now) = (self.tenant_seen(call, id)?, query_of(call)?, self.app.now());
         self.aside(move |app| sessions(app, now, &id, &query, app.sight(&access))).await
     }
 
@@ -417,7 +429,13 @@ impl Worker {
         self.aside(move |app| Ok(overview(app, now, app.sight(&access)))).await
     }
 
-    fn tenant_permitted(&self, call: &Call<'_>, id: &str) -> Result<(String, Arc<Access>), Problem> {
+    /// A tenant that may be read.
+    pub(super) fn tenant_permitted(&self, call: &Call<'_>, id: &str) -> Result<String, Problem> {
+        Ok(self.tenant_seen(call, id)?.0)
+    }
+
+    /// A tenant that may be read, and who reads it.
+    fn tenant_seen(&self, call: &Call<'_>, id: &str) -> Result<(String, Arc<Access>), Problem> {
         let id = segment(id)?;
         let access = self.permitted(call, RouteClass::Read, Some(&id))?;
         Ok((id, access))

@@ -344,6 +344,7 @@ function troubles(o) {
     o.journal.degraded && `The journal is degraded: ${o.journal.degraded}`,
     !o.config.last_reload_successful && `The last configuration was rejected, the one before is in force: ${o.config.last_error ?? 'see the log'}`,
     o.config.from_last_good && 'The last good copy of the configuration is in force: the files were bad at the start.',
+    o.history.problem && `The history of usage cannot be kept: ${o.history.problem}`,
     !o.time.wall_clock_trusted && 'The wall clock stepped: for ten minutes the more generous time counts.',
     o.sync && (o.sync.stale || o.sync.result === 'failed' || o.sync.result === 'refused') && `Tenant records are not being pulled: ${o.sync.message ?? 'not confirmed for too long'}`,
   ];
@@ -783,6 +784,7 @@ function open(next, wantsFocus) {
   view = next;
   view.wantsFocus = wantsFocus;
   document.title = `${view.title} · usherd`;
+  if (document.activeElement !== $('search')) $('search').value = view.query?.get('search') ?? '';
   $('sign-out').hidden = !token();
   if (document.hidden) return state('wait', 'paused');
   state('wait', 'connecting');
