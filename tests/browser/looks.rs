@@ -19,7 +19,7 @@ for (const node of document.body.querySelectorAll('*')) {
   seen += 1;
   if (ratio < (large ? 3 : 4.5)) found.add(`${node.nodeName}.${node.className} ${ratio.toFixed(2)} ${style.color} on ${ground(node)}`);
 }
-return [seen > 30, ...found];";
+return [seen > 15, ...found];";
 
 /// What can be operated and has no name, what is a table without a caption, a heading level that is left out.
 const NAMELESS: &str = r"

@@ -217,9 +217,7 @@ class View {
   }
 
   heard(event) {
-    $('live').classList.remove('beat');
-    requestAnimationFrame(() => $('live').classList.add('beat'));
-    this.wake(event);
+    if (event) this.wake();
   }
 
   wake() {
