@@ -2,6 +2,7 @@
 //!
 //! Everything here is computed on a thread that decides nothing, from copies that the engine hands out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::Response;
@@ -51,10 +52,17 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
         return Err(query.fault("band", format!("must be one of {}", BANDS.join(", "))));
     }
     let config = app.config();
+    let called = search.as_deref().map(|part| called(&config, part));
     let mut views = Vec::new();
     app.engine.each_tenant(now, |view| {
         let wanted = view.id.as_str() > after.as_str() && band.as_deref().is_none_or(|band| band == band_of(view));
-        if wanted && permitted(&view.id) && search.as_deref().is_none_or(|part| is_called(&config, view, part)) {
+        // One that the configuration does not name any more is called by its id.
+        let found = match (&called, &search) {
+            (Some(_), Some(part)) if !view.configured => view.id.contains(part),
+            (Some(called), _) => called.contains(&view.id),
+            _ => true,
+        };
+        if wanted && found && permitted(&view.id) {
             views.push(view.clone());
         }
     });
@@ -82,9 +90,10 @@ fn search(query: &Query) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Whether a tenant's id or name has this in it.
-fn is_called(config: &Config, view: &TenantView, part: &str) -> bool {
-    view.id.contains(part) || name_of(config, view).to_lowercase().contains(part)
+/// The tenants with this in their id or name.
+fn called<'a>(config: &'a Config, part: &str) -> HashSet<&'a Name> {
+    let is_called = |tenant: &Tenant| tenant.id.contains(part) || tenant.name.to_lowercase().contains(part);
+    config.tenants.iter().filter(|(_, tenant)| is_called(tenant)).map(|(id, _)| id).collect()
 }
 
 /// What people call it; the id of a tenant that the configuration does not name any more.
