@@ -76,14 +76,14 @@ impl<'a> Sight<'a> {
         rows.into_iter().map(|row| row.session).find(|session| self.session(tenant, session) == seen)
     }
 
-    /// What [`Engine::explain`] says to a reader who asks with pseudonyms. One that belongs to nobody who is live
-    /// stands for itself: whoever it was holds no seat.
+    /// What [`Engine::explain`] says to a reader who asks with pseudonyms. What belongs to nobody who is live, as a
+    /// real name does, stands for somebody who holds no seat.
     pub fn explain(self, engine: &Engine, now: Now, asked: &Acquire<'_>) -> Explanation {
         let tenant = asked.tenant;
-        let subject = asked.subject.and_then(|seen| self.find_subject(engine, tenant, seen));
-        let session = asked.session.and_then(|seen| self.find_session(engine, tenant, seen));
-        let meant =
-            Acquire { subject: subject.as_deref().or(asked.subject), session: session.as_deref().or(asked.session), ..asked.clone() };
+        let nobody = |seen: &str| self.subject(tenant, seen);
+        let subject = asked.subject.map(|seen| self.find_subject(engine, tenant, seen).unwrap_or_else(|| nobody(seen)));
+        let session = asked.session.map(|seen| self.find_session(engine, tenant, seen).unwrap_or_else(|| nobody(seen)));
+        let meant = Acquire { subject: subject.as_deref(), session: session.as_deref(), ..asked.clone() };
         let mut explanation = engine.explain(now, &meant);
         let hidden = [("subject", subject, asked.subject), ("session", session, asked.session)];
         for (word, real, seen) in hidden {

@@ -79,7 +79,7 @@ fn the_overview_names_the_fullest_and_the_latest_denials() {
 
 #[test]
 fn a_tenant_tells_all_that_is_booked_and_the_seats_it_has_then() {
-    let acme = format!("{PAID}seats = 16\n[[change]]\neffective_at = 2027-01-01\nseats = 10\n[[change]]\neffective_at = 2027-03-01\nseats = 20\n[[addon]]\nid = \"summer\"\nseats = 4\nstart = 2026-06-16\n");
+    let acme = format!("{PAID}seats = 16\n[[change]]\neffective_at = 2027-01-01\nseats = 10\n[[change]]\neffective_at = 2027-03-01\nseats = 20\n[[addon]]\nid = \"summer\"\nseats = 4\n");
     let daemon = Running::start("", &[("acme", &acme), ("plain", &format!("{PAID}seats = 1\n"))]);
     let tenant = daemon.get("/v1/tenants/acme").json();
     let booked: Vec<_> = tenant["schedule"].as_array().unwrap().iter().map(|item| (item["effective_at"].as_str().unwrap(), item["seats"].clone(), item["seats_then"].clone())).collect();

@@ -124,7 +124,7 @@ function why(event) {
   return WHY[code] ?? WHY[event.code] ?? WHY[event.reason] ?? code;
 }
 
-// Said to who listens instead of looking; of many things at once the latest, and not more often than one can hear.
+// Said to who cannot look: the latest of many things, and not more often than one can hear.
 let saidAt = 0, saying;
 function say(text) {
   clearTimeout(saying);
@@ -459,8 +459,7 @@ class Tenant extends View {
   }
 
   async load() {
-    const [tenant, sessions] = await Promise.all([ask(this.base), ask(`${this.base}/sessions?limit=1000`)]);
-    await this.loadUsage();
+    const [tenant, sessions] = await Promise.all([ask(this.base), ask(`${this.base}/sessions?limit=1000`), this.loadUsage()]);
     const before = this.data?.tenant;
     if (before && before.band !== tenant.band && ['full', 'over'].includes(tenant.band)) say(`${tenant.name ?? this.id} is ${BANDS[tenant.band]}: ${n(tenant.held)} of ${n(tenant.quota)} seats.`);
     return { tenant, sessions: sessions.sessions, more: Boolean(sessions.next) };
@@ -470,8 +469,11 @@ class Tenant extends View {
   async loadUsage() {
     const now = Date.now();
     const read = (days, step) => ask(`${this.base}/usage?step=${step}&from=${new Date(now - days * 86400e3).toISOString()}`).catch((error) => ({ missing: error.status === 404 ? 'This daemon keeps no history of usage.' : error.message }));
-    if (!this.week || now > this.weekDue) { this.week = await read(7, '1h'); this.weekDue = now + 300e3; }
-    if (!this.day || now > this.dayDue) { this.day = await read(1, '5m'); this.dayDue = now + 30e3; }
+    const kept = (usage, due) => (usage && now < due ? usage : null);
+    const [week, day] = [kept(this.week, this.weekDue), kept(this.day, this.dayDue)];
+    if (!week) this.weekDue = now + 300e3;
+    if (!day) this.dayDue = now + 30e3;
+    [this.week, this.day] = await Promise.all([week ?? read(7, '1h'), day ?? read(1, '5m')]);
   }
 
   nodes({ tenant: t, sessions, more }) {
@@ -532,7 +534,7 @@ class Tenant extends View {
       td(claims.map((claim, at) => [at > 0 && h('br'), claimText(claim)])), h('td', { class: 'n opt' }, time(claims.map((claim) => claim.started).sort()[0]))));
     const notes = [more && 'of the first 1,000 sessions', wanted.length > 300 && 'the first 300; filter for others', !more && lingering > 0 && `${many(lingering, 'seat')} kept for a moment after release`];
     return [
-      people.size > 8 && h('p', { 'data-key': 'filter' }, h('label', { class: 'hidden', for: 'filter' }, 'Filter holders'), h('input', { id: 'filter', type: 'search', placeholder: 'Filter holders', autocomplete: 'off', spellcheck: 'false' })),
+      people.size > 8 && h('p', { 'data-key': 'filter' }, h('label', { class: 'hidden', for: 'filter' }, 'Filter holders'), h('input', { id: 'filter', type: 'search', placeholder: 'Filter holders' })),
       table('Who holds a seat, and why', ['Subject', 'For', '?Since'], rows, people.size ? 'Nobody of that name.' : 'Nobody.', notes.filter(Boolean).join('; ')),
     ];
   }
