@@ -29,7 +29,7 @@ fn credentials() -> String {
         entry("node", 'c', "tenants = [\"acme\"]\nnodes = [\"n1\"]"),
         entry("node", 'd', "nodes = [\"n2\"]"),
         entry("viewer", 'a', ""),
-        entry("viewer", 'b', "tenants = [\"acme\"]"),
+        entry("viewer", 'b', "tenants = [\"acme\"]\nnames = true"),
         entry("scrape", 'a', ""),
         entry("admin", 'a', ""),
         entry("admin", 'b', "tenants = [\"acme\"]"),

@@ -29,7 +29,7 @@ function build(node, attributes, children) {
 const h = (tag, attributes, ...children) => build(document.createElement(tag), attributes, children);
 const s = (tag, attributes, ...children) => build(document.createElementNS(SVG, tag), attributes, children);
 
-// Makes the children of `parent` like `fresh` and keeps what is the same: focus, selection and scrolling stay.
+// Makes the children of `parent` like `fresh` and keeps what is the same, with its focus and scrolling.
 function patch(parent, fresh) {
   const keyOf = (node) => node.dataset?.key;
   const wanted = new Set(fresh.map(keyOf));
@@ -764,6 +764,7 @@ function keyOnChart(event) {
 
 // ------------------------------------------------------------------------------------------------ Signing in
 function drawLogin(fault) {
+  view.gone.abort();
   $('sign-out').hidden = true;
   state('wait', 'token needed');
   draw(section('login', 'login', h('h1', { tabindex: -1 }, 'A token is needed'),
@@ -808,7 +809,7 @@ const ACTIONS = {
   span(button) { view.span = button.dataset.span; view.cursor = null; view.redraw(); },
 };
 
-// While nobody looks nothing is asked; who comes back sees what is now.
+// While nobody looks nothing is asked.
 function looked() {
   if (!document.hidden) return view && !view.gone.signal.aborted ? null : resume();
   view?.gone.abort();
