@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_open_to_the_network_is_told() {
-        let token = Token { id: "t".into(), role: Role::Node, sha256: [0; 32], tenants: vec![], nodes: vec![] };
+        let token = Token { id: "t".into(), role: Role::Node, sha256: [0; 32], tenants: vec![], nodes: vec![], names: false };
         let table: [(&str, bool, Verdict, &str); 4] = [
             ("127.0.0.1:7788", false, Ok, "loopback"),
             ("127.0.0.1:7788", true, Ok, "1 tokens"),

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::facts::{Detail, Event, Explanation, Overview, Tenant, text};
 use super::state::{Fleet, News, Wish};
 use crate::cli::client::{Ask, Client, encoded, with_query};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, OK};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::EventType;
 
@@ -87,7 +87,8 @@ impl Reader {
     }
 }
 
-/// Ends with the signals that end a program; a hangup is the end of the terminal.
+/// Ends with the signals that end a program. A hangup ends it here: the terminal is gone, and who waits for its
+/// keys would read its end for ever.
 async fn until_signal() {
     let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
     let mut signals: VecDeque<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
@@ -97,7 +98,10 @@ async fn until_signal() {
     };
     tokio::select! {
         _ = a.recv() => {}
-        _ = b.recv() => {}
+        _ = b.recv() => {
+            let _ = ratatui::try_restore();
+            std::process::exit(OK.into());
+        }
         _ = c.recv() => {}
     }
 }
