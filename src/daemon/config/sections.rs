@@ -8,7 +8,7 @@ use super::settings::{
     Address, Auth, Certificate, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
     Settings, TOKENS_MAX, Tls, Token, Trial,
 };
-use super::value::{Cx, Item, quoted};
+use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
 use super::words::{ProblemCode, Protocol, Role, nearest};
 use crate::engine::session::{Name, check_tenant, check_word};
@@ -388,16 +388,6 @@ fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {
             item.wrong(cx, format!("`{}` is not a SHA-256", item.key_path), SHA256_HELP);
             None
         }
-    }
-}
-
-pub(super) fn any_tenant(text: &str) -> Result<Name, (&'static str, &'static str)> {
-    let mut faults = Vec::new();
-    check_tenant(text, &mut faults);
-    if faults.is_empty() {
-        Ok(Name::from(text))
-    } else {
-        Err(("is not a tenant id", "an id is 1 to 64 of a-z 0-9 . _ -"))
     }
 }
 
