@@ -15,7 +15,7 @@ use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
 use crate::daemon::history::History;
-use crate::daemon::http::auth::{Authenticator, Role};
+use crate::daemon::http::auth::{Access, Authenticator, Role};
 use crate::daemon::http::tls::Served;
 use crate::daemon::http::{Edge, EdgeStats};
 use crate::daemon::journal::storage::Folder;
@@ -24,6 +24,7 @@ use crate::daemon::journal::{Committer, Local, TurnWriter};
 use crate::daemon::log::LogControl;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{HistogramStats, Metrics};
+use crate::daemon::names::{Pseudonyms, Sight};
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -60,6 +61,8 @@ pub struct App {
     pub marks: Marks,
     /// Peaks and denials since midnight.
     pub today: Today,
+    /// What stands for names that a reader may not see.
+    pub pseudonyms: Pseudonyms,
     /// What was used and wanted over months.
     pub history: History,
     /// Where reloads are asked for.
@@ -212,6 +215,11 @@ impl App {
     /// The timelines that subscriptions follow at an instant (H5).
     pub fn timelines(&self, now: Now) -> Timelines {
         self.timeline.lock().at(now)
+    }
+
+    /// How somebody sees the names of subjects.
+    pub fn sight(&self, access: &Access) -> Sight<'_> {
+        Sight::new(&self.pseudonyms, access.sees_names())
     }
 
     /// Whether decisions are made: the journal is recovered and the configuration installed.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::daemon::text::{rfc3339, write_json_str};
-use crate::engine::{Code, Detail, Kind, Name, Reason};
+use crate::engine::{Class, Code, Detail, Direction, Kind, Name, Reason};
 
 /// How long grants and releases are kept after the last listener left, milliseconds.
 const AWAKE_MS: u64 = 600_000;
@@ -98,6 +98,12 @@ pub struct Event {
     pub session: Name,
     /// What the session is.
     pub session_kind: Option<Kind>,
+    /// Seen from the subject, for a call.
+    pub direction: Option<Direction>,
+    /// Function extension class.
+    pub class: Option<Class>,
+    /// The reservation group that was asked for; empty for none.
+    pub group: Name,
     /// The answer, where it was one.
     pub code: Option<Code>,
     /// The word that goes with it.
@@ -129,6 +135,9 @@ impl Event {
             subject: Name::default(),
             session: Name::default(),
             session_kind: None,
+            direction: None,
+            class: None,
+            group: Name::default(),
             code: None,
             detail: Detail::None,
             reason: None,
@@ -153,6 +162,9 @@ impl Event {
         word("subject", &self.subject);
         word("session", &self.session);
         word("kind", self.session_kind.map_or("", Kind::as_str));
+        word("direction", self.direction.map_or("", Direction::as_str));
+        word("class", self.class.map_or("", Class::as_str));
+        word("group", &self.group);
         word("code", self.code.map_or("", Code::as_str));
         word("detail", self.detail.as_str());
         word("reason", self.reason.map_or("", Reason::as_str));
@@ -259,6 +271,14 @@ impl Events {
             ring.first - 1 + if from_start { 0 } else { ring.events.len() as u64 }
         };
         Subscriber { events: Arc::clone(self), position, changed: self.newest.subscribe(), is_counted: false }
+    }
+
+    /// The latest events of a kind, newest first, at most `most`.
+    pub fn latest(&self, kind: EventType, most: usize) -> Vec<(u64, Arc<Event>)> {
+        let ring = self.ring.lock();
+        let all = ring.events.iter().enumerate().rev();
+        let wanted = all.filter(|(_, event)| event.kind == kind).take(most);
+        wanted.map(|(at, event)| (ring.first + at as u64, Arc::clone(event))).collect()
     }
 
     /// Keeps grants and releases for a while after the last listener left.

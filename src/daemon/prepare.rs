@@ -25,6 +25,7 @@ use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
 use crate::daemon::log;
 use crate::daemon::marks::Marks;
+use crate::daemon::names::Pseudonyms;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -230,6 +231,7 @@ fn app(
         timeline: Mutex::new(Timeline::new(now)),
         marks: Marks::default(),
         today: Today::default(),
+        pseudonyms: Pseudonyms::default(),
         history,
         reloads,
         log,

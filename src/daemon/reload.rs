@@ -225,19 +225,20 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
 
 /// Who may do what, as configured.
 pub fn authenticator(config: &Config) -> Authenticator {
-    let access = |id: &str, role: config::Role, tenants: &[Name], nodes: &[String]| Access {
+    let access = |id: &str, role: config::Role, tenants: &[Name], nodes: &[String], names| Access {
         tenants: tenants.iter().map(ToString::to_string).collect(),
         nodes: nodes.to_vec(),
+        names,
         ..Access::new(id, Role::from_word(role.as_str()).unwrap_or(Role::Viewer))
     };
     let settings = &config.settings;
     let credentials = settings.auth.tokens.iter().map(|token| Credential {
-        access: access(&token.id, token.role, &token.tenants, &token.nodes),
+        access: access(&token.id, token.role, &token.tenants, &token.nodes, token.names),
         tokens: vec![TokenHash::from_bytes(token.sha256)],
     });
     let certificates = settings.auth.certificates.iter().map(|rule| CertificateRule {
         name: rule.name.clone(),
-        access: access(&rule.name, rule.role, &rule.tenants, &rule.nodes),
+        access: access(&rule.name, rule.role, &rule.tenants, &rule.nodes, rule.names),
     });
     let per_minute = settings.server.auth_failures_per_minute;
     Authenticator::new(AuthSettings {

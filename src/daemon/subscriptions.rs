@@ -10,7 +10,7 @@ use crate::subscription::policy::Terms;
 use crate::subscription::price::price;
 use crate::subscription::record::{Actor, Object, Record, SEATS_MAX, When};
 use crate::subscription::request::{Request, Verb};
-use crate::subscription::schedule::{What, addon_state, object_seats, schedule, subscription_state};
+use crate::subscription::schedule::{Booked, What, addon_state, object_seats, schedule, subscription_state};
 
 /// The verbs of requests, as they are written.
 pub const VERBS: [&str; 10] =
@@ -181,25 +181,28 @@ pub fn told(ask: &Request) -> String {
     format!("{} asked: {what} ({})", ask.actor.as_str(), ask.object)
 }
 
-fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
-    let items = schedule(record, terms, now).into_iter().map(|item| {
-        let mut shown = Map::new();
-        shown.insert("id".into(), json!(item.id));
-        shown.insert("object".into(), json!(item.object.to_string()));
-        shown.insert("effective_at".into(), json!(rfc3339(item.effective_at)));
-        match item.what {
-            What::Seats(seats) => _ = shown.insert("seats".into(), json!(seats)),
-            What::Cancel => _ = shown.insert("cancel".into(), json!(true)),
-            What::Asked(licences) => {
-                shown.insert("cancel".into(), json!(true));
-                shown.insert("cancel_licences".into(), json!(licences));
-            }
+/// What is booked, by its dates.
+pub fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
+    schedule(record, terms, now).iter().map(|item| Value::Object(item_shown(item))).collect()
+}
+
+/// Something that is booked.
+pub fn item_shown(item: &Booked) -> Map<String, Value> {
+    let mut shown = Map::new();
+    shown.insert("id".into(), json!(item.id));
+    shown.insert("object".into(), json!(item.object.to_string()));
+    shown.insert("effective_at".into(), json!(rfc3339(item.effective_at)));
+    match item.what {
+        What::Seats(seats) => _ = shown.insert("seats".into(), json!(seats)),
+        What::Cancel => _ = shown.insert("cancel".into(), json!(true)),
+        What::Asked(licences) => {
+            shown.insert("cancel".into(), json!(true));
+            shown.insert("cancel_licences".into(), json!(licences));
         }
-        shown.insert("by".into(), json!(item.by.as_str()));
-        shown.insert("status".into(), json!(item.status.as_str()));
-        Value::Object(shown)
-    });
-    items.collect()
+    }
+    shown.insert("by".into(), json!(item.by.as_str()));
+    shown.insert("status".into(), json!(item.status.as_str()));
+    shown
 }
 
 /// Where subscription and add-ons stand (N1).

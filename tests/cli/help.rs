@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 41] = [
+const VERBS: &[&[&str]] = &[
     &["serve"],
     &["agent"],
     &["config"],
@@ -12,6 +12,7 @@ const VERBS: [&[&str]; 41] = [
     &["plan"],
     &["reload"],
     &["status"],
+    &["top"],
     &["tenants"],
     &["sessions"],
     &["nodes"],
@@ -21,6 +22,7 @@ const VERBS: [&[&str]; 41] = [
     &["release"],
     &["check"],
     &["check", "tenant"],
+    &["doctor"],
     &["quote"],
     &["statement"],
     &["subscription"],

@@ -105,6 +105,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "indicatif",
             "percent_encoding",
             "ratatui",
+            "rustix",
             "serde_json",
             "tempfile",
             "tokio",

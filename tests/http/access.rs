@@ -29,7 +29,7 @@ fn credentials() -> String {
         entry("node", 'c', "tenants = [\"acme\"]\nnodes = [\"n1\"]"),
         entry("node", 'd', "nodes = [\"n2\"]"),
         entry("viewer", 'a', ""),
-        entry("viewer", 'b', "tenants = [\"acme\"]"),
+        entry("viewer", 'b', "tenants = [\"acme\"]\nnames = true"),
         entry("scrape", 'a', ""),
         entry("admin", 'a', ""),
         entry("admin", 'b', "tenants = [\"acme\"]"),
@@ -45,7 +45,7 @@ fn a_role_may_do_what_is_its_own_and_nothing_else() {
     let rows: [(&str, &str, &str, String, &str); 13] = [
         ("decide acme", "POST", "/v1/acquire", seat("acme"), "node-a node-b node-c node-d admin-a admin-b"),
         ("decide other", "POST", "/v1/acquire", seat("other"), "node-a node-d admin-a"),
-        ("explain other", "POST", "/v1/explain", seat("other"), "node-a node-d admin-a"),
+        ("explain other", "POST", "/v1/explain", seat("other"), "node-a node-d viewer-a admin-a"),
         ("release other", "POST", "/v1/release", "tenant=other&session=x".into(), "node-a node-d admin-a"),
         ("hello n1", "POST", "/v1/nodes/n1/hello", "epoch=1".into(), "node-a node-c admin-a"),
         ("hello n2", "POST", "/v1/nodes/n2/hello", "epoch=1".into(), "node-a node-d admin-a"),
@@ -141,6 +141,19 @@ fn a_wrong_token_is_401_and_inbound_and_emergency_pass_nevertheless() {
         assert_eq!(daemon.get(open).status, 200, "{open}");
     }
     assert_eq!(as_token(&daemon, &token("node", 'a'), "GET", "/metrics", "").status, 401);
+}
+
+#[test]
+fn a_page_of_another_origin_is_not_trusted_for_coming_from_loopback() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    let seat = "tenant=acme&subject=a&session=a&kind=desktop&ttl_s=9";
+    for (site, wanted) in [("cross-site", 401), ("same-site", 401), ("", 401), ("same-origin", 200), ("none", 200)] {
+        let header = format!("Sec-Fetch-Site: {site}\r\n");
+        assert_eq!(daemon.call("POST", "/v1/acquire", &header, seat).status, wanted, "{site}");
+        assert_eq!(daemon.call("GET", "/v1/overview", &header, "").status, wanted, "{site}");
+        assert_eq!(daemon.call("POST", "/v1/admin/reload", &header, "").status, wanted, "{site}");
+        assert_eq!(daemon.call("POST", "/v1/acquire", &header, "emergency=1&kind=call").status, 200, "{site}");
+    }
 }
 
 #[test]

@@ -124,7 +124,8 @@ fn every_route_of_the_table_is_served_and_no_other() {
         if is_object {
             assert!(answer.json()["detail"].as_str().unwrap().contains("not live in") || answer.body.contains("no session"), "{answer:?}");
         }
-        if !matches!(path, &"/v1/tenants/{tenant}/subjects/{subject}") && *path != "/v1/events" {
+        let shares_a_route = ["/v1/tenants/{tenant}/subjects/{subject}", "/dashboard.js", "/dashboard.css"];
+        if !shares_a_route.contains(path) && *path != "/v1/events" {
             assert_eq!(route.template(), *path);
         }
         for wrong in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {

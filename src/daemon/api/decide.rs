@@ -156,9 +156,18 @@ impl Worker {
         let message = read.request()?;
         // The very checks of an acquire, in its order.
         self.in_order(&message)?;
-        self.permitted(call, RouteClass::Decide, Some(message.tenant))?;
+        let access = self.permitted(call, RouteClass::Explain, Some(message.tenant))?;
         let now = self.app.now();
-        Ok(json(&explained(now, &self.app.engine.explain(now, &message))))
+        if self.app.sight(&access).is_clear() {
+            return Ok(json(&explained(now, &self.app.engine.explain(now, &message))));
+        }
+        let (body, query) = (body.clone(), call.head.uri.query().map(str::to_owned));
+        // Whom a pseudonym means is found by reading the tenant.
+        self.aside(move |app| {
+            let read = AcquireBody::parse(&body, format, query.as_deref())?;
+            Ok(explained(now, &app.sight(&access).explain(&app.engine, now, &read.request()?)))
+        })
+        .await
     }
 
     fn allow_unrecorded(&self, head: &request::Parts, body: &Bytes, hint: &Hint, detail: Detail) -> Response<ReplyBody> {

@@ -6,6 +6,7 @@ mod ask;
 mod calc;
 mod decide;
 mod endpoints;
+mod fullest;
 mod nodes;
 mod openapi;
 mod query;
@@ -30,6 +31,7 @@ use serde_json::Value;
 use crate::agi::Variable;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
+use crate::daemon::dashboard;
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
@@ -78,6 +80,9 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::GET, "/livez", Route::Livez),
     (Method::GET, "/readyz", Route::Readyz),
     (Method::GET, "/openapi.json", Route::Openapi),
+    (Method::GET, "/", Route::Dashboard),
+    (Method::GET, "/dashboard.js", Route::Dashboard),
+    (Method::GET, "/dashboard.css", Route::Dashboard),
 ];
 
 /// Answers the requests of one runtime.
@@ -197,7 +202,10 @@ impl Worker {
             ["livez"] => (Route::Livez, get(&call).map(|()| self.livez())),
             ["readyz"] => (Route::Readyz, get(&call).and_then(|()| self.readyz(&call))),
             ["openapi.json"] => (Route::Openapi, get(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
-            _ => (Route::Other, Err(no_route(path))),
+            _ => match dashboard::answer(path, &head.headers) {
+                Some(file) => (Route::Dashboard, get(&call).map(|()| file)),
+                None => (Route::Other, Err(no_route(path))),
+            },
         };
         (route, answer.unwrap_or_else(Problem::into_response))
     }
@@ -303,9 +311,16 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The credential of a request.
+/// The credential of a request. What a page of another origin makes somebody's browser send is not trusted for coming
+/// from loopback: it counts as a credential that nobody has.
 fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
-    headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
+    let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    shown.or_else(|| is_of_another_page(headers).then_some(&b"another origin"[..]))
+}
+
+/// Browsers tell so of every request to a loopback address; PBX nodes and scripts tell nothing.
+fn is_of_another_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
 }
 
 /// Runs a handler once the method was found right.

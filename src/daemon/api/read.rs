@@ -2,32 +2,44 @@
 //!
 //! Everything here is computed on a thread that decides nothing, from copies that the engine hands out.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use http::Response;
 use serde_json::{Map, Value, json};
 
+use super::fullest::Fullest;
 use super::query::Query;
 use super::{Call, Worker, query_of, segment};
 use crate::daemon::app::App;
-use crate::daemon::config::Tenant;
-use crate::daemon::http::auth::RouteClass;
+use crate::daemon::config::{Config, Tenant};
+use crate::daemon::events::EventType;
+use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::names::Sight;
+use crate::daemon::subscriptions::item_shown;
 use crate::daemon::text::{rfc3339, utc};
 use crate::engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
 use crate::subscription::civil::TZ_DATA_VERSION;
 use crate::subscription::entitlement::{State, Timelines};
+use crate::subscription::schedule::schedule;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// Most rows of a page.
 const PAGE_MAX: usize = 1_000;
+/// Denials that the overview tells.
+const DENIALS_MAX: usize = 20;
+/// Longest text that is searched for, bytes.
+const SEARCH_BYTES_MAX: usize = 64;
 /// How full a tenant is, in the words of METRICS.
 const BANDS: [&str; 7] = ["idle", "below_50", "50_to_80", "80_to_90", "90_to_100", "full", "over"];
 
-/// `GET /v1/tenants?after=&limit=&state=&band=`
+/// `GET /v1/tenants?after=&limit=&state=&band=&search=`
 pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str) -> bool) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
-    let (state, band) = (query.get("state"), query.get("band"));
+    let (state, band, search) = (query.get("state"), query.get("band"), search(query)?);
     let states = || State::ALL.iter().map(|state| state.as_str());
     if let Some(state) = &state
         && !states().any(|known| known == state)
@@ -39,10 +51,18 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
     {
         return Err(query.fault("band", format!("must be one of {}", BANDS.join(", "))));
     }
+    let config = app.config();
+    let called = search.as_deref().map(|part| called(&config, part));
     let mut views = Vec::new();
     app.engine.each_tenant(now, |view| {
         let wanted = view.id.as_str() > after.as_str() && band.as_deref().is_none_or(|band| band == band_of(view));
-        if wanted && permitted(&view.id) {
+        // One that the configuration does not name any more is called by its id.
+        let found = match (&called, &search) {
+            (Some(_), Some(part)) if !view.configured => view.id.contains(part),
+            (Some(called), _) => called.contains(&view.id),
+            _ => true,
+        };
+        if wanted && found && permitted(&view.id) {
             views.push(view.clone());
         }
     });
@@ -52,12 +72,37 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
     }
     views.sort_by(|a, b| a.id.cmp(&b.id));
     let next = cut(&mut views, limit, |view| view.id.to_string());
-    let rows = views.iter().map(|view| Value::Object(tenant_fields(view, state_word(app, at, view))));
+    let rows = views.iter().map(|view| {
+        let mut fields = tenant_fields(view, state_word(app, at, view));
+        fields.insert("name".into(), json!(name_of(&config, view)));
+        Value::Object(fields)
+    });
     Ok(page("tenants", rows.collect(), next))
 }
 
+/// The part of an id or name that is looked for, in small letters.
+fn search(query: &Query) -> Result<Option<String>, Problem> {
+    match query.get("search") {
+        Some(part) if part.len() > SEARCH_BYTES_MAX => {
+            Err(query.fault("search", format!("must be at most {SEARCH_BYTES_MAX} bytes")))
+        }
+        part => Ok(part.map(|part| part.to_lowercase())),
+    }
+}
+
+/// The tenants with this in their id or name.
+fn called<'a>(config: &'a Config, part: &str) -> HashSet<&'a Name> {
+    let is_called = |tenant: &Tenant| tenant.id.contains(part) || tenant.name.to_lowercase().contains(part);
+    config.tenants.iter().filter(|(_, tenant)| is_called(tenant)).map(|(id, _)| id).collect()
+}
+
+/// What people call it; the id of a tenant that the configuration does not name any more.
+fn name_of<'a>(config: &'a Config, view: &'a TenantView) -> &'a str {
+    config.tenants.get(&view.id).map_or(&view.id, |tenant| &tenant.name)
+}
+
 /// `GET /v1/tenants/{t}`
-pub(super) fn tenant(app: &App, now: Now, id: &str) -> Result<Value, Problem> {
+pub(super) fn tenant(app: &App, now: Now, id: &str, sight: Sight<'_>) -> Result<Value, Problem> {
     let view = app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
     let at = app.timelines(now);
     let mut fields = tenant_fields(&view, state_word(app, at, &view));
@@ -65,13 +110,26 @@ pub(super) fn tenant(app: &App, now: Now, id: &str) -> Result<Value, Problem> {
     fields.insert("peak_today".into(), json!(today.peak));
     fields.insert("denials_today".into(), json!(today.denials));
     fields.insert("sessions".into(), json!(view.sessions));
+    fields.insert("names".into(), json!(sight.is_clear()));
     if let Some(tenant) = app.config().tenants.get(id) {
         fields.insert("name".into(), json!(tenant.name));
         fields.insert("source".into(), json!(tenant.source));
+        fields.insert("time_zone".into(), json!(app.config().settings.time_zone.0.name()));
         fields.insert("next_change".into(), next_change(tenant, now));
+        fields.insert("schedule".into(), booked(tenant, now));
         fields.insert("inclusive".into(), inclusive(tenant, &view, at));
     }
     Ok(Value::Object(fields))
+}
+
+/// Everything that is booked, each with the seats that the tenant has from then on.
+fn booked(tenant: &Tenant, now: Now) -> Value {
+    let items = schedule(&tenant.record, &tenant.terms, utc(now)).into_iter().map(|item| {
+        let mut shown = item_shown(&item);
+        shown.insert("seats_then".into(), json!(tenant.entitlement(item.effective_at).seats));
+        Value::Object(shown)
+    });
+    items.collect()
 }
 
 /// L1 to L4: what the seats include, and what is over it.
@@ -90,17 +148,23 @@ fn inclusive(tenant: &Tenant, view: &TenantView, at: Timelines) -> Value {
 }
 
 /// `GET /v1/tenants/{t}/subjects`
-pub(super) fn subjects(app: &App, id: &str, query: &Query) -> Result<Value, Problem> {
+pub(super) fn subjects(app: &App, id: &str, query: &Query, sight: Sight<'_>) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
-    let mut rows = app.engine.subjects(id, &after, limit + 1).ok_or_else(|| no_tenant(id))?;
+    let read = |after: &str, limit| app.engine.subjects(id, after, limit);
+    let mut rows = sight.page(id, &after, limit + 1, read).ok_or_else(|| no_tenant(id))?;
     let next = cut(&mut rows, limit, |row| row.subject.to_string());
     Ok(page("subjects", rows.iter().map(subject_row).collect(), next))
 }
 
 /// `GET /v1/tenants/{t}/subjects/{s}`
-pub(super) fn subject(app: &App, now: Now, id: &str, subject: &str) -> Result<Value, Problem> {
-    let filter = SessionFilter { subject: Some(Name::from(subject)), ..SessionFilter::default() };
-    let sessions = app.engine.sessions(id, &filter, "", PAGE_MAX).ok_or_else(|| no_tenant(id))?;
+pub(super) fn subject(app: &App, now: Now, id: &str, subject: &str, sight: Sight<'_>) -> Result<Value, Problem> {
+    app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
+    let filter = SessionFilter { subject: sight.find_subject(&app.engine, id, subject), ..SessionFilter::default() };
+    let read = |after: &str, limit| match filter.subject {
+        Some(_) => app.engine.sessions(id, &filter, after, limit),
+        None => None,
+    };
+    let sessions = sight.page(id, "", PAGE_MAX, read).unwrap_or_default();
     if sessions.is_empty() {
         let detail = format!("subject {subject:?} has no session in tenant {id}");
         return Err(Problem::new(ProblemKind::NotFound, detail));
@@ -111,7 +175,7 @@ pub(super) fn subject(app: &App, now: Now, id: &str, subject: &str) -> Result<Va
 }
 
 /// `GET /v1/tenants/{t}/sessions?kind=&node=&counts=`
-pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem> {
+pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query, sight: Sight<'_>) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
     let kind = match query.get("kind") {
         None => None,
@@ -120,15 +184,14 @@ pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query) -> Result<V
             query.fault("kind", format!("must be one of {}", words.join(", ")))
         })?),
     };
-    let filter = SessionFilter {
-        kind,
-        node: query.get("node").map(Name::from),
-        counts: query.flag("counts")?,
-        subject: query.get("subject").map(Name::from),
-    };
     app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
-    // An unknown node simply has no sessions here.
-    let mut rows = app.engine.sessions(id, &filter, &after, limit + 1).unwrap_or_default();
+    let asked = query.get("subject");
+    let subject = asked.as_deref().and_then(|seen| sight.find_subject(&app.engine, id, seen));
+    let nobody = asked.is_some() && subject.is_none();
+    let filter = SessionFilter { kind, node: query.get("node").map(Name::from), counts: query.flag("counts")?, subject };
+    let read = |after: &str, limit| if nobody { None } else { app.engine.sessions(id, &filter, after, limit) };
+    // An unknown node or subject simply has no sessions here.
+    let mut rows = sight.page(id, &after, limit + 1, read).unwrap_or_default();
     let next = cut(&mut rows, limit, |row| row.session.to_string());
     Ok(page("sessions", rows.iter().map(|row| session_row(now, row)).collect(), next))
 }
@@ -150,14 +213,16 @@ pub(super) fn nodes(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str)
 }
 
 /// `GET /v1/overview`
-pub(super) fn overview(app: &App, now: Now) -> Value {
+pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
     let (mut held, mut quota, mut over, mut tenants) = (0u64, 0u64, 0u64, 0u64);
     let mut in_band = [0u64; BANDS.len()];
+    let mut fullest = Fullest::default();
     app.engine.each_tenant(now, |view| {
         tenants += 1;
         held += u64::from(view.held);
         quota += u64::from(view.quota.unwrap_or(0));
         over += u64::from(view.over());
+        fullest.see(view);
         if let Some(at) = BANDS.iter().position(|band| *band == band_of(view)) {
             in_band[at] += 1;
         }
@@ -184,7 +249,8 @@ pub(super) fn overview(app: &App, now: Now) -> Value {
         "ready": app.is_ready(),
         "at": rfc3339(now.utc_ms),
         "tenants": tenants, "held": held, "quota": quota, "over": over,
-        "bands": bands, "sessions": sessions, "pools": pools.collect::<Vec<_>>(),
+        "bands": bands, "sessions": sessions,
+        "fullest": fullest_rows(app, now, fullest), "denials": denials(app, sight), "pools": pools.collect::<Vec<_>>(),
         "nodes": { "up": up, "silent": nodes.len() - up },
         "journal": { "durability": app.durability(), "degraded": app.degraded() },
         "config": app.config_state(),
@@ -193,6 +259,25 @@ pub(super) fn overview(app: &App, now: Now) -> Value {
         "history": history(app),
         "sync": app.sync_status.show(&app.config(), &app.keeper, now),
     })
+}
+
+fn fullest_rows(app: &App, now: Now, fullest: Fullest) -> Value {
+    let config = app.config();
+    let views = fullest.ids().filter_map(|id| app.engine.tenant(now, &id));
+    let rows = views.map(|view| {
+        json!({
+            "tenant": view.id, "name": name_of(&config, &view), "quota": view.quota, "held": view.held,
+            "free": view.free(), "over": view.over(), "band": band_of(&view),
+        })
+    });
+    rows.collect()
+}
+
+/// What was denied lately, the newest first.
+fn denials(app: &App, sight: Sight<'_>) -> Value {
+    let latest = app.events.latest(EventType::Denied, DENIALS_MAX);
+    let lines = latest.iter().map(|(id, event)| sight.event(event).to_json(*id));
+    lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok()).collect()
 }
 
 /// What is kept of the past.
@@ -320,26 +405,26 @@ impl Worker {
 
     /// `GET /v1/tenants/{t}`
     pub(super) async fn tenant(&self, call: &Call<'_>, id: &str) -> Answer {
-        let (id, now) = (self.tenant_permitted(call, id)?, self.app.now());
-        self.aside(move |app| tenant(app, now, &id)).await
+        let ((id, access), now) = (self.tenant_seen(call, id)?, self.app.now());
+        self.aside(move |app| tenant(app, now, &id, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects`
     pub(super) async fn subjects(&self, call: &Call<'_>, id: &str) -> Answer {
-        let (id, query) = (self.tenant_permitted(call, id)?, query_of(call)?);
-        self.aside(move |app| subjects(app, &id, &query)).await
+        let ((id, access), query) = (self.tenant_seen(call, id)?, query_of(call)?);
+        self.aside(move |app| subjects(app, &id, &query, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects/{s}`
     pub(super) async fn subject(&self, call: &Call<'_>, id: &str, name: &str) -> Answer {
-        let (id, name, now) = (self.tenant_permitted(call, id)?, segment(name)?, self.app.now());
-        self.aside(move |app| subject(app, now, &id, &name)).await
+        let ((id, access), name, now) = (self.tenant_seen(call, id)?, segment(name)?, self.app.now());
+        self.aside(move |app| subject(app, now, &id, &name, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/sessions`
     pub(super) async fn sessions(&self, call: &Call<'_>, id: &str) -> Answer {
-        let (id, query, now) = (self.tenant_permitted(call, id)?, query_of(call)?, self.app.now());
-        self.aside(move |app| sessions(app, now, &id, &query)).await
+        let ((id, access), query, now) = (self.tenant_seen(call, id)?, query_of(call)?, self.app.now());
+        self.aside(move |app| sessions(app, now, &id, &query, app.sight(&access))).await
     }
 
     /// `GET /v1/overview`
@@ -350,12 +435,18 @@ impl Worker {
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
         let now = self.app.now();
-        self.aside(move |app| Ok(overview(app, now))).await
+        self.aside(move |app| Ok(overview(app, now, app.sight(&access)))).await
     }
 
+    /// A tenant that may be read.
     pub(super) fn tenant_permitted(&self, call: &Call<'_>, id: &str) -> Result<String, Problem> {
+        Ok(self.tenant_seen(call, id)?.0)
+    }
+
+    /// A tenant that may be read, and who reads it.
+    fn tenant_seen(&self, call: &Call<'_>, id: &str) -> Result<(String, Arc<Access>), Problem> {
         let id = segment(id)?;
-        self.permitted(call, RouteClass::Read, Some(&id))?;
-        Ok(id)
+        let access = self.permitted(call, RouteClass::Read, Some(&id))?;
+        Ok((id, access))
     }
 }

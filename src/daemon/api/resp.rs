@@ -199,8 +199,9 @@ impl Worker {
     fn resp_status(&self, turn: &Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
         command.check(1, STATUS)?;
         let tenant = command.word(1)?;
-        asker.as_ref().map_err(Clone::clone)?.need(RouteClass::Read, Some(tenant))?;
-        let status = read::tenant(&self.app, turn.now, tenant)?;
+        let access = asker.as_ref().map_err(Clone::clone)?;
+        access.need(RouteClass::Read, Some(tenant))?;
+        let status = read::tenant(&self.app, turn.now, tenant, self.app.sight(access))?;
         if command.wants_json(2) {
             reply::bulk(&mut command.talk.out, status.to_string().as_bytes());
         } else {

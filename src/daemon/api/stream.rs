@@ -10,7 +10,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::ask::Asker;
+use super::query::Query;
 use super::{Call, Worker, query_of};
+use crate::daemon::app::App;
 use crate::daemon::events::{EventType, Next, Subscriber};
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::lines::Lines;
@@ -21,6 +23,10 @@ type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// How often a silent stream says that it lives.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
+/// Shortest and longest time between two pulses, milliseconds.
+const PULSE_MS: std::ops::RangeInclusive<u64> = 250..=60_000;
+/// Chunks that are passed over for one pulse: more than the ring holds as a rule.
+const DRAINED_CHUNKS_MAX: usize = 64;
 /// Events of one chunk.
 const CHUNK_EVENTS_MAX: usize = 256;
 /// Chunks that wait for a slow client.
@@ -31,11 +37,14 @@ struct Wanted {
     tenant: Option<String>,
     types: Option<Vec<EventType>>,
     ndjson: bool,
+    /// One line for all that happened in so long a time, instead of one for each event.
+    pulse: Option<Duration>,
     access: Arc<Access>,
+    app: Arc<App>,
 }
 
 impl Worker {
-    /// `GET /v1/events?tenant=&types=`
+    /// `GET /v1/events?tenant=&types=&pulse_ms=`
     pub(super) fn events(&self, call: &Call<'_>) -> Answer {
         let query = query_of(call)?;
         let tenant = query.get("tenant");
@@ -50,6 +59,7 @@ impl Worker {
                 })?)
             }
         };
+        let pulse = pulse(&query)?;
         let headers = &call.head.headers;
         let ndjson = headers.get(ACCEPT).is_some_and(|value| value.as_bytes().starts_with(b"application/x-ndjson"));
         let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("").parse::<u64>());
@@ -65,7 +75,7 @@ impl Worker {
         })?;
         let (sender, body) = ReplyBody::stream(CHUNKS_MAX, Duration::from_secs(20));
         let app = Arc::clone(&self.app);
-        let wanted = Wanted { tenant, types, ndjson, access };
+        let wanted = Wanted { tenant, types, ndjson, pulse, access, app: Arc::clone(&self.app) };
         tokio::task::spawn_local(async move {
             forward(subscriber, &wanted, &sender).await;
             app.events.stay_awake(app.now().uptime_ms);
@@ -151,12 +161,16 @@ async fn forward(mut subscriber: Subscriber, wanted: &Wanted, sender: &ReplySend
     if !wanted.ndjson && sender.send(Bytes::from_static(b": usherd events\n\n")).await.is_err() {
         return;
     }
+    if let Some(every) = wanted.pulse {
+        return beat(subscriber, every, wanted, sender).await;
+    }
     loop {
         let chunk = match subscriber.take(CHUNK_EVENTS_MAX) {
             Next::Events(events) => {
                 let mut out = String::new();
                 for (id, event) in events.iter().filter(|(_, event)| wanted.takes(event)) {
-                    wanted.write(&mut out, Some((*id, event.kind.as_str())), &event.to_json(*id));
+                    let shown = wanted.app.sight(&wanted.access).event(event).to_json(*id);
+                    wanted.write(&mut out, Some((*id, event.kind.as_str())), &shown);
                 }
                 out
             }
@@ -165,15 +179,10 @@ async fn forward(mut subscriber: Subscriber, wanted: &Wanted, sender: &ReplySend
                 wanted.write(&mut out, None, &format!("{{\"type\":\"gap\",\"resumes_at\":{resumes_at}}}"));
                 out
             }
-            Next::Nothing => {
-                let quiet = tokio::select! {
-                    () = subscriber.changed() => false,
-                    () = tokio::time::sleep(COMMENT_EVERY) => true,
-                    () = sender.gone() => return,
-                };
-                let alive = if wanted.ndjson { "\n" } else { ": alive\n\n" };
-                if quiet { alive.to_owned() } else { String::new() }
-            }
+            Next::Nothing => match wanted.quiet(&mut subscriber, sender).await {
+                Some(alive) => alive.to_owned(),
+                None => return,
+            },
         };
         if !chunk.is_empty() && sender.send(chunk.into()).await.is_err() {
             return;
@@ -181,7 +190,64 @@ async fn forward(mut subscriber: Subscriber, wanted: &Wanted, sender: &ReplySend
     }
 }
 
+/// Tells a listener that something happened that it wants to know of, and no more often than it asked for.
+async fn beat(mut subscriber: Subscriber, every: Duration, wanted: &Wanted, sender: &ReplySender) {
+    loop {
+        let (mut newest, mut count) = (0, 0);
+        for _ in 0..DRAINED_CHUNKS_MAX {
+            match subscriber.take(CHUNK_EVENTS_MAX) {
+                Next::Events(events) => {
+                    newest = events.last().map_or(newest, |(id, _)| *id);
+                    count += events.iter().filter(|(_, event)| wanted.takes(event)).count();
+                }
+                Next::Gap { .. } => count += 1,
+                Next::Nothing => break,
+            }
+        }
+        let mut line = String::new();
+        let pause = match count {
+            0 => match wanted.quiet(&mut subscriber, sender).await {
+                Some(alive) => {
+                    line.push_str(alive);
+                    Duration::ZERO
+                }
+                None => return,
+            },
+            _ => {
+                let json = format!("{{\"id\":{newest},\"type\":\"pulse\",\"events\":{count}}}");
+                wanted.write(&mut line, Some((newest, "pulse")), &json);
+                every
+            }
+        };
+        if !line.is_empty() && sender.send(line.into()).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = sender.gone() => return,
+        }
+    }
+}
+
+/// `pulse_ms`
+fn pulse(query: &Query) -> Result<Option<Duration>, Problem> {
+    match query.get("pulse_ms").map(|word| word.parse()) {
+        None => Ok(None),
+        Some(Ok(ms)) if PULSE_MS.contains(&ms) => Ok(Some(Duration::from_millis(ms))),
+        Some(_) => Err(query.fault("pulse_ms", format!("must be {} to {}", PULSE_MS.start(), PULSE_MS.end()))),
+    }
+}
+
 impl Wanted {
+    /// Waits for something new; what to say where there is nothing for long, and `None` once the client is gone.
+    async fn quiet(&self, subscriber: &mut Subscriber, sender: &ReplySender) -> Option<&'static str> {
+        tokio::select! {
+            () = subscriber.changed() => Some(""),
+            () = tokio::time::sleep(COMMENT_EVERY) => Some(if self.ndjson { "\n" } else { ": alive\n\n" }),
+            () = sender.gone() => None,
+        }
+    }
+
     fn takes(&self, event: &crate::daemon::events::Event) -> bool {
         // What concerns the whole daemon, as the diff of a reload, names every tenant (I29).
         let seen = if event.tenant.is_empty() { self.access.tenants.is_empty() } else { self.access.sees(&event.tenant) };

@@ -3,6 +3,7 @@
 //! Reading order: `settings` and `rules` say what there is, `value` and `reader` how they are read and
 //! complained about, `sections` and `tenant` how all are, `load` how a whole configuration is or is not good.
 
+mod access;
 mod accounts;
 mod diff;
 mod last_good;

@@ -2,21 +2,20 @@
 
 use std::net::SocketAddr;
 
+use super::access;
 use super::publisher;
 use super::reader::Table;
 use super::settings::{
-    Address, Auth, Certificate, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
-    Settings, TOKENS_MAX, Tls, Token, Trial,
+    Address, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
+    Settings, Tls, Trial,
 };
-use super::value::{Cx, Item, any_tenant, quoted};
+use super::value::{Cx, Item, quoted};
 use super::webhook;
 use super::words::{ProblemCode, Protocol, Role, nearest};
-use crate::engine::session::{Name, check_tenant, check_word};
+use crate::engine::session::{Name, check_tenant};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
 const UNIX_PATH_BYTES_MAX: usize = 107;
-const SHA256_HELP: &str =
-    "write the 64 hexadecimal digits of the token's SHA-256, as `printf %s \"$TOKEN\" | sha256sum` prints them";
 
 /// Reads everything but the tenants; the caller closes the document.
 pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
@@ -25,7 +24,7 @@ pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
     let table = document.table(cx, "server");
     read_server(cx, table, &mut settings.server);
     let table = document.table(cx, "auth");
-    read_auth(cx, table, &mut settings.auth);
+    access::read(cx, table, &mut settings.auth);
     for table in document.tables(cx, "listener", LISTENERS_MAX) {
         settings.listeners.extend(read_listener(cx, table, &settings));
     }
@@ -305,92 +304,6 @@ fn read_tls(cx: &mut Cx<'_>, mut table: Table<'_, '_>) -> Tls {
     tls
 }
 
-fn read_auth(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
-    for mut entry in table.tables(cx, "tokens", TOKENS_MAX) {
-        let id = entry.text_opt(cx, "id");
-        let (role, tenants, nodes) = read_access(cx, &mut entry);
-        let sha256 = read_sha256(cx, &mut entry);
-        match (id, sha256) {
-            (Some((id, item)), Some(sha256)) => {
-                if auth.tokens.iter().any(|token| token.id == id) {
-                    let message = format!("`{}` is given to two tokens: {}", item.key_path, quoted(&id));
-                    item.wrong_as(cx, ProblemCode::Duplicate, message, "give each token an id of its own; two may have one role");
-                } else {
-                    auth.tokens.push(Token { id, role, sha256, tenants, nodes });
-                }
-            }
-            (None, _) if !entry.has("id") => entry.missing(cx, "id", "write what logs shall call it"),
-            _ => {}
-        }
-        entry.finish(cx);
-    }
-    for mut entry in table.tables(cx, "certificates", TOKENS_MAX) {
-        let name = entry.text_opt(cx, "name");
-        let (role, tenants, nodes) = read_access(cx, &mut entry);
-        match name {
-            Some((name, item)) if auth.certificates.iter().any(|known| known.name == name) => {
-                let message = format!("`{}` is given twice: {}", item.key_path, quoted(&name));
-                item.wrong_as(cx, ProblemCode::Duplicate, message, "a name has one role; other certificates need other names");
-            }
-            Some((name, item)) if name.is_empty() => {
-                item.wrong(cx, format!("`{}` is empty", item.key_path), "write a DNS name or URI of the certificate");
-            }
-            Some((name, _)) => auth.certificates.push(Certificate { name, role, tenants, nodes }),
-            None if !entry.has("name") => entry.missing(cx, "name", "write a DNS name or URI of the certificate"),
-            None => {}
-        }
-        entry.finish(cx);
-    }
-    table.finish(cx);
-}
-
-/// What a credential allows: `role`, `tenants`, `nodes`.
-fn read_access(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> (Role, Vec<Name>, Vec<String>) {
-    let mut role = Role::Viewer;
-    if entry.has("role") {
-        entry.word(cx, "role", &mut role);
-    } else {
-        entry.item("role");
-        entry.missing(cx, "role", "allowed: `node`, `scrape`, `viewer`, `admin` or `sync`");
-    }
-    let (mut tenants, mut nodes) = (Vec::new(), Vec::new());
-    entry.texts(cx, "tenants", &mut tenants, any_tenant);
-    entry.texts(cx, "nodes", &mut nodes, any_node);
-    (role, tenants, nodes)
-}
-
-fn any_node(node: &str) -> Result<String, (&'static str, &'static str)> {
-    let mut faults = Vec::new();
-    check_word("nodes", node, &mut faults);
-    match faults.is_empty() {
-        true => Ok(node.to_owned()),
-        false => Err(("is not the name of a node", "write 1 to 64 printable ASCII characters without blanks")),
-    }
-}
-
-fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {
-    let Some(item) = entry.item("sha256") else {
-        entry.missing(cx, "sha256", SHA256_HELP);
-        return None;
-    };
-    let text = item.text(cx)?;
-    let mut sha256 = [0u8; 32];
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
-    match digits.filter(|digits| digits.len() == 64) {
-        Some(digits) => {
-            for (byte, pair) in sha256.iter_mut().zip(digits.chunks_exact(2)) {
-                *byte = (pair[0] << 4) | pair[1];
-            }
-            entry.noted(cx, "sha256", || quoted(&format!("{}...", text[..8].to_lowercase())));
-            Some(sha256)
-        }
-        None => {
-            item.wrong(cx, format!("`{}` is not a SHA-256", item.key_path), SHA256_HELP);
-            None
-        }
-    }
-}
-
 fn read_trial(cx: &mut Cx<'_>, mut table: Table<'_, '_>, trial: &mut Trial) {
     table.int(cx, "days", 1..=3_650, &mut trial.days);
     table.int(cx, "seats", 0..=u64::from(SEATS_MAX), &mut trial.seats);
@@ -432,7 +345,7 @@ fn read_metrics(cx: &mut Cx<'_>, mut table: Table<'_, '_>, metrics: &mut Metrics
     table.word(cx, "tenants", &mut metrics.tenants);
     table.int(cx, "top", 0..=100_000, &mut metrics.top);
     table.int(cx, "always_max", 0..=100_000, &mut metrics.always_max);
-    table.texts(cx, "watch", &mut metrics.watch, any_tenant);
+    table.texts(cx, "watch", &mut metrics.watch, access::any_tenant);
     table.finish(cx);
 }
 

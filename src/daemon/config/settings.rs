@@ -326,6 +326,8 @@ pub struct Token {
     pub tenants: Vec<Name>,
     /// The nodes it may speak as; empty: all, or none where it is for some tenants only.
     pub nodes: Vec<String>,
+    /// Whether a viewer sees the names of subjects.
+    pub names: bool,
 }
 
 /// A name in client certificates, and what it allows.
@@ -339,6 +341,8 @@ pub struct Certificate {
     pub tenants: Vec<Name>,
     /// The nodes it may speak as; empty as for a token.
     pub nodes: Vec<String>,
+    /// Whether a viewer sees the names of subjects.
+    pub names: bool,
 }
 
 /// `[agi]`: FastAGI for Asterisk.

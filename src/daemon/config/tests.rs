@@ -84,7 +84,7 @@ fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
     let text = with_examples();
     let config = good(&text, &[]);
     assert_eq!(config.settings.listeners.len(), 4);
-    assert_eq!(config.settings.auth.tokens.len(), 1);
+    assert_eq!(config.settings.auth.tokens.len(), 2);
     assert_eq!(config.settings.auth.tokens[0].nodes, ["pbx-berlin-1", "pbx-berlin-2"]);
     assert_eq!(config.settings.auth.certificates.len(), 1);
     assert_eq!(config.settings.pools.len(), 1);
@@ -399,6 +399,8 @@ fn listening_to_the_network_needs_tls_and_credentials() {
         "auth.tokens[0].nodes[0]",
         &["not the name of a node"],
     );
+    bad(&format!("{token}names = true\n"), &[], "usherd.toml:5:9", "auth.tokens[0].names", &["is for the role viewer"]);
+    assert!(good(&format!("{token}names = true\n").replace("node\"", "viewer\""), &[]).settings.auth.tokens[0].names);
     let certificate = "[[auth.certificates]]\nname = \"n1.example\"\nrole = \"node\"\n";
     good(certificate, &[]);
     bad(

@@ -10,7 +10,6 @@ use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::words::{ProblemCode, Word, nearest, one_of};
-use crate::engine::session::{Name, check_tenant};
 use crate::subscription::civil::{self, Edge};
 
 /// Longest text that a key may hold, in bytes.
@@ -232,17 +231,6 @@ impl Item<'_, '_> {
         let shown: String = text.chars().take(40).collect();
         self.wrong_as(cx, code, format!("`{}` {what}: {}", self.key_path, quoted(&shown)), help);
         None
-    }
-}
-
-/// One of a list of tenants; else what is wrong with it and what is allowed.
-pub(super) fn any_tenant(text: &str) -> Result<Name, (&'static str, &'static str)> {
-    let mut faults = Vec::new();
-    check_tenant(text, &mut faults);
-    if faults.is_empty() {
-        Ok(Name::from(text))
-    } else {
-        Err(("is not a tenant id", "an id is 1 to 64 of a-z 0-9 . _ -"))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::reader::Table;
-use super::value::{Cx, Item, any_tenant, quoted};
+use super::access::any_tenant;
+use super::value::{Cx, Item, quoted};
 use super::words::{HookType, ProblemCode};
 use crate::engine::session::{Name, check_tenant};
 

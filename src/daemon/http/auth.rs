@@ -61,6 +61,7 @@ impl Role {
         match class {
             RouteClass::Open => true,
             RouteClass::Decide | RouteClass::Nodes => matches!(self, Role::Node | Role::Admin),
+            RouteClass::Explain => matches!(self, Role::Node | Role::Viewer | Role::Admin),
             RouteClass::Read => matches!(self, Role::Viewer | Role::Admin),
             RouteClass::Metrics => matches!(self, Role::Scrape | Role::Viewer | Role::Admin),
             RouteClass::Admin => matches!(self, Role::Admin),
@@ -74,8 +75,10 @@ impl Role {
 pub enum RouteClass {
     /// Health, and what is public: `/livez`, `/readyz`, `/openapi.json`.
     Open,
-    /// Acquire, release, batch, explain.
+    /// Acquire, release, batch.
     Decide,
+    /// Why an acquire would be answered as it would be: it changes nothing.
+    Explain,
     /// Hello, heartbeat, inventory, goodbye.
     Nodes,
     /// Lists, the overview, events.
@@ -100,12 +103,14 @@ pub struct Access {
     /// The nodes it may speak as; empty is all where `tenants` is empty too, else none: a hello ends the
     /// node's calls of every tenant.
     pub nodes: Vec<String>,
+    /// Whether a viewer sees the names of subjects; others read pseudonyms. An admin always does.
+    pub names: bool,
 }
 
 impl Access {
     /// Somebody for all tenants.
     pub fn new(id: impl Into<String>, role: Role) -> Self {
-        Access { id: id.into(), role, tenants: Vec::new(), nodes: Vec::new() }
+        Access { id: id.into(), role, tenants: Vec::new(), nodes: Vec::new(), names: false }
     }
 
     /// Whether it may use a route for a tenant. `None` is a route that is not about one tenant: a list, which
@@ -122,6 +127,11 @@ impl Access {
     /// Whether anything of this tenant may be shown to it.
     pub fn sees(&self, tenant: &str) -> bool {
         self.tenants.is_empty() || self.tenants.iter().any(|own| own == tenant)
+    }
+
+    /// Whether it sees who holds a seat, and not only that somebody does. A node knows its people.
+    pub fn sees_names(&self) -> bool {
+        self.role != Role::Viewer || self.names
     }
 
     /// Whether it may make the calls of this node.
@@ -505,17 +515,26 @@ mod tests {
 
     #[test]
     fn a_role_may_what_it_is_for() {
-        use RouteClass::{Decide, Metrics, Nodes, Open, Read, Sync};
+        use RouteClass::{Decide, Explain, Metrics, Nodes, Open, Read, Sync};
         for (role, may) in [
-            (Role::Node, &[Open, Decide, Nodes][..]),
+            (Role::Node, &[Open, Decide, Explain, Nodes][..]),
             (Role::Scrape, &[Open, Metrics]),
-            (Role::Viewer, &[Open, Read, Metrics]),
-            (Role::Admin, &[Open, Decide, Nodes, Read, Metrics, RouteClass::Admin, Sync]),
+            (Role::Viewer, &[Open, Explain, Read, Metrics]),
+            (Role::Admin, &[Open, Decide, Explain, Nodes, Read, Metrics, RouteClass::Admin, Sync]),
             (Role::Sync, &[Open, Sync]),
         ] {
-            for class in [Open, Decide, Nodes, Read, Metrics, RouteClass::Admin, Sync] {
+            for class in [Open, Decide, Explain, Nodes, Read, Metrics, RouteClass::Admin, Sync] {
                 assert_eq!(Access::new("x", role).may(class, None), may.contains(&class), "{role:?} {class:?}");
             }
+        }
+    }
+
+    #[test]
+    fn only_a_viewer_without_the_right_sees_no_names() {
+        for role in Role::ALL {
+            let access = Access::new("x", *role);
+            assert_eq!(access.sees_names(), *role != Role::Viewer, "{role:?}");
+            assert!(Access { names: true, ..access }.sees_names());
         }
     }
 
