@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use usherd::daemon::metrics::{
     Band, BuildInfo, CONTENT_TYPE, ChangeKind, ConfigState, EventStats, HistogramStats, JournalStats, Metrics,
     ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, SyncResult,
-    TenantExport, TenantMode,
+    TenantExport, TenantMode, WebhookResult,
 };
 use usherd::engine::{
     Acquire, Code, Detail, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Reason, Release, Standing,
@@ -354,7 +354,10 @@ fn label_values_come_from_closed_sets() {
         ("reason", words(Reason::ALL, Reason::as_str)),
         ("route", words(Route::ALL, Route::as_str)),
         ("trigger", words(ReloadTrigger::ALL, ReloadTrigger::as_str)),
-        ("result", [words(ReloadResult::ALL, ReloadResult::as_str), words(SyncResult::ALL, SyncResult::as_str)].concat()),
+        ("result", {
+            let of_sync = [words(ReloadResult::ALL, ReloadResult::as_str), words(SyncResult::ALL, SyncResult::as_str)].concat();
+            [of_sync, words(WebhookResult::ALL, WebhookResult::as_str)].concat()
+        }),
         ("change", words(ChangeKind::ALL, ChangeKind::as_str)),
         ("method", vec!["GET", "HEAD", "POST", "PUT", "DELETE", "other"]),
     ]);

@@ -715,7 +715,7 @@ fn a_webhook_has_a_name_an_address_and_a_secret_that_stands_elsewhere() {
     bad(&format!("[[webhook]]\n{url}\n{rest}\n"), &[], "usherd.toml:1:1", "webhook[0].name", &["is missing"]);
     bad(&format!("[[webhook]]\nname = \"a/b\"\n{url}\n{rest}\n"), &[], "usherd.toml:2:8", "webhook[0].name", &["not the name of a webhook"]);
     bad(&hook(url), &[], "usherd.toml:1:1", "webhook[0].secret_file", &["is missing", "usherd webhook secret"]);
-    bad(&hook(&format!("{url}\n{rest}\ntypes = [\"deny\"]")), &[], "usherd.toml:5:10", "webhook[0].types[0]", &["did you mean `denied`"]);
+    bad(&hook(&format!("{url}\n{rest}\ntypes = [\"denid\"]")), &[], "usherd.toml:5:10", "webhook[0].types[0]", &["did you mean `denied`"]);
     bad(&[hook(&format!("{url}\n{rest}")), hook(&format!("{url}\n{rest}"))].concat(), &[], "usherd.toml:6:8", "webhook[1].name", &["two webhooks `desk`"]);
     let many: String = (0..33).map(|n| format!("[[webhook]]\nname = \"h{n}\"\n{url}\n{rest}\n")).collect();
     assert!(load_texts(&many, &[]).unwrap_err()[0].message.contains("33 times"));

@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::deliver::Outcome;
 use super::event::type_words;
-use super::hook::Hook;
 use super::queue::Waiting;
 use crate::daemon::config::Webhook;
 use crate::daemon::metrics::WebhookResult;
@@ -176,12 +175,9 @@ impl Board {
         }));
     }
 
-    pub(super) fn show(&self, hook: &Hook) {
-        self.with(&hook.settings.name, |row| {
-            row.gone = hook.gone;
-            row.queued = hook.queue.len();
-            row.oldest_utc_ms = hook.queue.oldest_utc_ms();
-        });
+    /// How a webhook is, and what waits for it.
+    pub(super) fn show(&self, hook: &str, gone: bool, queued: usize, oldest_utc_ms: Option<i64>) {
+        self.with(hook, |row| (row.gone, row.queued, row.oldest_utc_ms) = (gone, queued, oldest_utc_ms));
     }
 
     pub(super) fn show_unsaved(&self, hook: &str, why: Option<String>) {

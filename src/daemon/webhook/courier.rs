@@ -328,7 +328,7 @@ impl Courier {
             tracing::warn!(webhook = %name, id, about, result, status, duration_ms, attempt, error, "webhook");
         }
         // Whoever is answered sees what came of it.
-        self.app.webhooks.show(hook);
+        hook.show(&self.app.webhooks);
         self.count(&results);
         if let Some(order) = test {
             // Who asked may have gone meanwhile.
@@ -362,7 +362,7 @@ impl Courier {
     }
 
     fn show(&self) {
-        self.hooks.iter().for_each(|hook| self.app.webhooks.show(hook));
+        self.hooks.iter().for_each(|hook| hook.show(&self.app.webhooks));
         self.app.metrics.webhooks_waiting(self.hooks.iter().map(|hook| hook.queue.len()).sum());
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::board::Entry;
+use super::board::{Board, Entry};
 use super::deliver::Outcome;
 use super::event::{Notice, Told};
 use super::queue::{Queue, Waiting};
@@ -125,6 +125,11 @@ impl Hook {
         }
         results.push(entry.result);
         entry
+    }
+
+    /// How it is, for who wants to see it.
+    pub(super) fn show(&self, board: &Board) {
+        board.show(&self.settings.name, self.gone, self.queue.len(), self.queue.oldest_utc_ms());
     }
 
     /// It takes messages again.
