@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 36] = [
+const VERBS: &[&[&str]] = &[
     &["serve"],
     &["agent"],
     &["config"],
@@ -12,6 +12,7 @@ const VERBS: [&[&str]; 36] = [
     &["plan"],
     &["reload"],
     &["status"],
+    &["top"],
     &["tenants"],
     &["sessions"],
     &["nodes"],
@@ -21,6 +22,7 @@ const VERBS: [&[&str]; 36] = [
     &["release"],
     &["check"],
     &["check", "tenant"],
+    &["doctor"],
     &["quote"],
     &["statement"],
     &["subscription"],
@@ -30,6 +32,11 @@ const VERBS: [&[&str]; 36] = [
     &["journal", "verify"],
     &["journal", "export"],
     &["size"],
+    &["webhook"],
+    &["webhook", "list"],
+    &["webhook", "deliveries"],
+    &["webhook", "test"],
+    &["webhook", "secret"],
     &["whatif"],
     &["report"],
     &["records"],

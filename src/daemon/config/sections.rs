@@ -10,6 +10,7 @@ use super::settings::{
     Settings, Tls, Trial,
 };
 use super::value::{Cx, Item, quoted};
+use super::webhook;
 use super::words::{ProblemCode, Protocol, Role, nearest};
 use crate::engine::session::{Name, check_tenant};
 
@@ -44,6 +45,9 @@ pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
     read_log(cx, table, &mut settings.log);
     let table = document.table(cx, "events");
     read_events(cx, table, &mut settings.events);
+    for table in document.tables(cx, "webhook", webhook::WEBHOOKS_MAX) {
+        webhook::read(cx, table, &mut settings.webhooks);
+    }
     let table = document.table(cx, "sync");
     publisher::read(cx, table, &mut settings.sync);
     for table in document.tables(cx, "pool", POOLS_MAX) {
