@@ -2,8 +2,9 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 34] = [
+const VERBS: [&[&str]; 35] = [
     &["serve"],
+    &["demo"],
     &["agent"],
     &["config"],
     &["config", "check"],
