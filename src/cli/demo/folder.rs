@@ -33,7 +33,9 @@ impl Folder {
         let path = named.canonicalize().map_err(wrong)?;
         if fs::read_dir(&path).map_err(wrong)?.next().is_some() {
             let what = format!("something is in {} already", path.display());
-            return Err(Failure::failed(what).mend("--dir wants a new or an empty folder; without it a temporary one is made"));
+            return Err(
+                Failure::failed(what).mend("--dir wants a new or an empty folder; without it a temporary one is made")
+            );
         }
         Folder { path, temporary: None }.with_tenants_dir()
     }
@@ -154,7 +156,9 @@ mod tests {
 
     #[test]
     fn a_path_is_quoted_where_a_shell_needs_it() {
-        for (path, shown) in [("/tmp/a-b_1.x", "/tmp/a-b_1.x"), ("/my files/x", "'/my files/x'"), ("/it's", r"'/it'\''s'")] {
+        for (path, shown) in
+            [("/tmp/a-b_1.x", "/tmp/a-b_1.x"), ("/my files/x", "'/my files/x'"), ("/it's", r"'/it'\''s'")]
+        {
             assert_eq!(quoted(Path::new(path)), shown);
         }
     }

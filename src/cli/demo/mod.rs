@@ -1,5 +1,6 @@
 //! `demo`: a daemon on loopback with a simulated office day, or with as many tenants as one likes; needs nothing.
 
+mod figures;
 mod folder;
 mod narrate;
 mod office;
@@ -16,9 +17,10 @@ use std::sync::Arc;
 use chrono::{Datelike as _, Days, NaiveDate, Weekday};
 use tokio::runtime::Runtime;
 
+use figures::hours;
 use folder::Folder;
 use office::{CLOSES_S, OPENS_S, SEED, TENANT};
-use play::{Play, Stage, hours, utc_ms};
+use play::{Play, Stage, utc_ms};
 use start::{Stop, free, start};
 use terminal::{Terminal, Tone};
 
@@ -61,7 +63,8 @@ pub struct DemoArgs {
 
 /// Nobody shows a credential here, so nobody else may reach it.
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|_| "write an IP address and a port, as in 127.0.0.1:7788".to_owned())?;
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write an IP address and a port, as in 127.0.0.1:7788".to_owned())?;
     let why = "a demonstration asks for no credentials, so it listens on this machine only: 127.0.0.1 or [::1]";
     if address.ip().is_loopback() { Ok(address) } else { Err(why.to_owned()) }
 }
@@ -69,9 +72,12 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
 /// Seconds after midnight.
 fn time_of_day(text: &str) -> Result<u32, String> {
     let parsed = text.split_once(':').and_then(|(hour, minute)| Some((hour.parse().ok()?, minute.parse().ok()?)));
-    let at_s = parsed.filter(|(_, minute)| *minute < 60).map(|(hour, minute): (u32, u32)| hour.saturating_mul(3_600) + minute * 60);
+    let at_s = parsed
+        .filter(|(_, minute)| *minute < 60)
+        .map(|(hour, minute): (u32, u32)| hour.saturating_mul(3_600) + minute * 60);
     let range = OPENS_S..=CLOSES_S;
-    at_s.filter(|at_s| range.contains(at_s)).ok_or_else(|| format!("write a time from {} to {}", hours(OPENS_S), hours(CLOSES_S)))
+    at_s.filter(|at_s| range.contains(at_s))
+        .ok_or_else(|| format!("write a time from {} to {}", hours(OPENS_S), hours(CLOSES_S)))
 }
 
 /// Runs a demonstration until SIGINT or SIGTERM, or until its end.
@@ -81,7 +87,9 @@ fn time_of_day(text: &str) -> Result<u32, String> {
 pub fn demo(arguments: &DemoArgs, config: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     if config.is_some() {
         let failure = Failure::usage("a demonstration writes its own configuration");
-        return Err(failure.mend("--dir says where, so that you can look at it and change it; `usherd serve` takes yours"));
+        return Err(
+            failure.mend("--dir says where, so that you can look at it and change it; `usherd serve` takes yours")
+        );
     }
     if arguments.until.is_some_and(|until_s| until_s <= arguments.from) {
         return Err(Failure::usage("--until is not after --from"));
@@ -140,37 +148,32 @@ fn run_office(
     });
     greet(play.terminal(), listen, folder, arguments.speed)?;
     clock.set_speed(arguments.speed);
-    let played = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            () = stop.asked() => Ok(false),
-            played = days(&mut play, arguments.from, arguments.until) => played.map(|()| true),
-        }
-    });
-    let farewell = match played {
-        Ok(true) => Ok(()),
-        Ok(false) => play.stopped(),
-        Err(failure) => Err(failure),
-    };
-    // Its phone systems need a runtime to the end.
-    let _inside = runtime.enter();
+    let played = days(arguments, &mut play, runtime, &mut stop);
+    // First the phone systems, then what they talk to.
     drop(play);
     drop(daemon);
-    farewell
+    played
 }
 
-/// Day after day, or as much of the first as was asked for.
-async fn days(play: &mut Play<'_>, from_s: u32, until_s: Option<u32>) -> Result<(), Failure> {
-    play.day(0, from_s, until_s.unwrap_or(CLOSES_S)).await?;
-    for number in 1.. {
-        play.sums()?;
-        play.close().await;
-        if until_s.is_some() {
+/// Day after day until it is to end, or as much of the first as was asked for.
+fn days(arguments: &DemoArgs, play: &mut Play<'_>, runtime: &Runtime, stop: &mut Stop) -> Result<(), Failure> {
+    let mut from_s = arguments.from;
+    for number in 0.. {
+        let day = play.day(number, from_s, arguments.until.unwrap_or(CLOSES_S));
+        let is_over = runtime.block_on(stop.unless_asked(day))?;
+        play.figures()?;
+        if !is_over {
+            return play.stopped();
+        }
+        runtime.block_on(play.close());
+        if arguments.until.is_some() {
             break;
         }
         let next = working_day(play.date().succ_opt().unwrap_or_default());
-        play.night(next, OPENS_S).await?;
-        play.day(number, OPENS_S, CLOSES_S).await?;
+        if !runtime.block_on(stop.unless_asked(play.night(next, OPENS_S)))? {
+            return play.stopped();
+        }
+        from_s = OPENS_S;
     }
     Ok(())
 }
@@ -208,9 +211,13 @@ mod tests {
 
     #[test]
     fn only_this_machine_may_be_listened_on() {
-        for (text, good) in
-            [("127.0.0.1:7788", true), ("[::1]:0", true), ("127.8.9.1:1", true), ("0.0.0.0:7788", false), ("localhost:7788", false)]
-        {
+        for (text, good) in [
+            ("127.0.0.1:7788", true),
+            ("[::1]:0", true),
+            ("127.8.9.1:1", true),
+            ("0.0.0.0:7788", false),
+            ("localhost:7788", false),
+        ] {
             assert_eq!(loopback(text).is_ok(), good, "{text}");
         }
     }

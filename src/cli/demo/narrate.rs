@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::office::{Scene, Thing, called};
+use super::office::{Scene, TENANT, Thing, called};
 use super::terminal::Tone;
 use crate::client::{Answer, Source, Verdict};
 use crate::engine::{Code, Direction, Kind};
@@ -44,13 +44,16 @@ impl Tally {
         }
     }
 
-    /// `31 calls came in, all passed; 12 went out; nobody was refused`
+    /// `31 calls came in and all passed, 12 went out; nobody was refused`
     pub fn sums(&self) -> String {
-        let passed = if self.inbound == self.inbound_passed { "all passed".to_owned() } else { format!("{} passed", self.inbound_passed) };
-        format!("{} calls came in, {passed}; {} went out; {}", self.inbound, self.started, self.refusals())
+        let passed = match self.inbound - self.inbound_passed {
+            0 => "all passed".to_owned(),
+            lost => format!("{lost} did not pass"),
+        };
+        format!("{} in and {passed}, {} out; {}", calls(self.inbound), calls(self.started), self.refusals())
     }
 
-    /// `nobody was refused`, or `6 times somebody was refused: the fax 2, Nils 4`
+    /// `nobody was refused`, or `6 refusals: the fax 2, Nils 4`
     pub fn refusals(&self) -> String {
         if self.refused.is_empty() {
             return "nobody was refused".to_owned();
@@ -60,7 +63,24 @@ impl Tally {
         who.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let named: Vec<String> = who.iter().take(5).map(|(who, count)| format!("{} {count}", called(who))).collect();
         let others = if who.len() > 5 { ", others" } else { "" };
-        format!("refused {all} times: {}{others}", named.join(", "))
+        let word = if all == 1 { "refusal" } else { "refusals" };
+        format!("{all} {word}: {}{others}", named.join(", "))
+    }
+}
+
+/// `1 call`, `2 calls`
+fn calls(count: u32) -> String {
+    format!("{count} call{}", if count == 1 { "" } else { "s" })
+}
+
+/// The fields that ask the same by hand, where a reader may want to.
+pub fn by_hand(scene: Scene, verdict: &Verdict) -> Option<String> {
+    match scene {
+        Scene::Fax if !verdict.allow => {
+            Some(format!("tenant={TENANT}&subject=fax&session=f1&kind=call&class=fax&direction=outbound&ttl_s=60"))
+        }
+        Scene::InboundWhileFull => Some(format!("tenant={TENANT}&session=c1&kind=call&direction=inbound&ttl_s=60")),
+        _ => None,
     }
 }
 
@@ -125,7 +145,9 @@ fn sentence(thing: &Thing, verdict: &Verdict, tally: &Tally, who: &str, code: &s
         ),
         Scene::DeskLogIn => format!("{who} logs in at the hot desk: {code}. A log-in takes no seat."),
         Scene::DeskCall if verdict.allow => {
-            format!("{who} calls from the hot desk: {code}. The seat is {who}'s, not the desk's, and free again afterwards.")
+            format!(
+                "{who} calls from the hot desk: {code}. The seat is {who}'s, not the desk's, and free again afterwards."
+            )
         }
         Scene::DeskCall => format!("{who} calls from the hot desk and is refused: {code}."),
         Scene::LastSeat if is(Code::AllowNew) && is_full(answer) => format!(
@@ -143,10 +165,14 @@ fn sentence(thing: &Thing, verdict: &Verdict, tally: &Tally, who: &str, code: &s
             tally.inbound.saturating_sub(1)
         ),
         Scene::Latecomer if verdict.allow => format!("{who} opens the client: {code}, {seats}."),
-        Scene::Latecomer => format!("{who} opens the client and is refused: {code}. The phone on that desk still rings."),
-        Scene::Emergency => format!("{who} dials 112: it passes without a seat, and would with no daemon at all."),
+        Scene::Latecomer => {
+            format!("{who} opens the client and is refused: {code}. The phone on that desk still rings.")
+        }
+        Scene::Emergency => format!("{who} dials 112: it passes without a seat, as it would if no daemon were there."),
         Scene::LiftTest if is(Code::AllowOver) => {
-            format!("The lift makes its test call: {code}, {seats}. A lift is never refused, and nobody loses a seat for it.")
+            format!(
+                "The lift makes its test call: {code}, {seats}. A lift is never refused, and nobody loses a seat for it."
+            )
         }
         Scene::LiftTest => format!("The lift makes its test call: {code}, {seats}."),
         Scene::CordlessCall if verdict.allow => format!("{who} calls from a cordless phone: {code}, {seats}."),
@@ -197,10 +223,17 @@ mod tests {
     #[test]
     fn whatever_the_answer_there_is_a_whole_sentence() {
         for thing in things() {
-            for (code, held) in [(Code::AllowNew, 16), (Code::AllowOver, 17), (Code::DenyFull, 16), (Code::AllowNew, 3)] {
+            for (code, held) in [(Code::AllowNew, 16), (Code::AllowOver, 17), (Code::DenyFull, 16), (Code::AllowNew, 3)]
+            {
                 for again in [false, true] {
-                    let Some((tone, text)) = told(&thing, &verdict(code, held), &Tally::default(), again) else { continue };
-                    assert!(text.ends_with('.') && text.contains("of 16") | text.contains(code.as_str()) | text.contains("passes"), "{text}");
+                    let Some((tone, text)) = told(&thing, &verdict(code, held), &Tally::default(), again) else {
+                        continue;
+                    };
+                    assert!(
+                        text.ends_with('.')
+                            && text.contains("of 16") | text.contains(code.as_str()) | text.contains("passes"),
+                        "{text}"
+                    );
                     assert!(text.chars().next().unwrap().is_uppercase() && !text.contains("  "), "{text}");
                     assert_eq!(tone == Tone::Bad, code.denies(), "{text}");
                 }
@@ -217,7 +250,7 @@ mod tests {
             assert_eq!(told(&thing, &verdict, &tally, false), None);
         }
         assert!(tally.inbound > 50 && tally.inbound == tally.inbound_passed, "{tally:?}");
-        assert!(tally.sums().ends_with("refused 3 times: the archive 3"), "{}", tally.sums());
+        assert!(tally.sums().ends_with("3 refusals: the archive 3"), "{}", tally.sums());
         assert!(tally.sums().contains("all passed"), "{}", tally.sums());
     }
 

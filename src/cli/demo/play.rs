@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveTime};
 use tokio::time::sleep;
 
-use super::narrate::{Tally, told};
+use super::figures::{Figures, hours, what_if};
+use super::narrate::{Tally, by_hand, told};
 use super::office::{Act, CLOSES_S, Ends, Happening, Node, OPENS_S, Scene, TENANT, Thing, at, called, script};
 use super::terminal::{Terminal, Tone, seats_bar};
 use crate::cli::failure::Failure;
@@ -16,7 +17,7 @@ use crate::client::{Address, Client, Ended, Options};
 use crate::daemon::app::App;
 use crate::daemon::clock::{Clock, HurriedClock};
 use crate::daemon::config::Settings;
-use crate::engine::{Kind, Name, SessionFilter, TenantView};
+use crate::engine::{Code, Kind, Name, SessionFilter, TenantView};
 use crate::subscription::civil::{self, Edge};
 
 /// How often the state of the daemon is looked at, in real time.
@@ -94,11 +95,6 @@ pub fn midnight_ms(date: NaiveDate) -> i64 {
 pub fn utc_ms(date: NaiveDate, at_s: u32) -> i64 {
     let time = NaiveTime::from_num_seconds_from_midnight_opt(at_s, 0).unwrap_or(NaiveTime::MIN);
     civil::instant(Settings::default().time_zone.0, date.and_time(time), Edge::Start).timestamp_millis()
-}
-
-/// `10:31`
-pub fn hours(at_s: u32) -> String {
-    format!("{:02}:{:02}", at_s / 3_600 % 24, at_s / 60 % 60)
 }
 
 /// What a play is made of.
@@ -196,31 +192,21 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    /// The sums of a day that is over, or of as much of it as was played.
+    /// The figures of a day that is over, or of as much of it as was played.
     ///
     /// # Errors
     /// Nobody reads the output any more.
-    pub fn sums(&mut self) -> Result<(), Failure> {
-        let (now_s, tally) = (self.now_s(), self.tally.clone());
+    pub fn figures(&mut self) -> Result<(), Failure> {
         let Some(view) = self.view() else { return Ok(()) };
-        let quota = view.quota.map_or("no limit".to_owned(), |quota| quota.to_string());
-        let seat_hours = view.seat_ms.unwrap_or(0).saturating_sub(self.seat_ms_before) as f64 / 3_600_000.0;
-        self.terminal.status("")?;
-        self.terminal.say(&hours(now_s), Tone::Plain, "The day in figures")?;
-        for line in [
-            format!("peak          {} of {quota} seats, at {}", tally.peak, hours(tally.peak_at_s)),
-            format!("seat-hours    {seat_hours:.1}"),
-            format!("calls in      {}, {} passed", tally.inbound, tally.inbound_passed),
-            format!("calls out     {}, and {} to 112", tally.started, tally.emergencies),
-            format!("refusals      {}", tally.refusals()),
-        ] {
-            self.terminal.line(Tone::Plain, &format!("         {line}"))?;
-        }
-        if tally.unanswered > 0 {
-            let text = format!("unanswered    {}: allowed, and adopted afterwards", tally.unanswered);
-            self.terminal.line(Tone::Bad, &format!("         {text}"))?;
-        }
-        Ok(())
+        let figures = Figures {
+            tally: &self.tally,
+            quota: view.quota,
+            seat_hours: view.seat_ms.unwrap_or(0).saturating_sub(self.seat_ms_before) as f64 / 3_600_000.0,
+            at_s: self.now_s(),
+        };
+        figures.tell(&mut self.terminal)?;
+        let since = DateTime::from_timestamp_millis(self.midnight_ms).unwrap_or_default();
+        what_if(self.address, since, &mut self.terminal)
     }
 
     pub fn date(&self) -> NaiveDate {
@@ -236,7 +222,6 @@ impl<'a> Play<'a> {
     /// # Errors
     /// Nobody reads the output any more.
     pub fn stopped(&mut self) -> Result<(), Failure> {
-        self.sums()?;
         self.say(Tone::Plain, "Stopped.")
     }
 
@@ -247,6 +232,7 @@ impl<'a> Play<'a> {
         let view = self.view();
         self.seat_ms_before = view.as_ref().and_then(|view| view.seat_ms).unwrap_or(0);
         self.quota = view.and_then(|view| view.quota);
+        self.terminal.say("", Tone::Loud, &self.date.format("%A, %-d %B %Y").to_string())?;
         for node in [Node::Pbx, Node::Dect] {
             self.connect(node).await?;
         }
@@ -268,7 +254,8 @@ impl<'a> Play<'a> {
     async fn connect(&mut self, node: Node) -> Result<(), Failure> {
         let wrong = |why: String| Failure::failed(format!("{} cannot be started: {why}", node.name()));
         self.epoch += 1;
-        let address = format!("http://{}", self.address).parse::<Address>().map_err(|fault| wrong(fault.to_string()))?;
+        let address =
+            format!("http://{}", self.address).parse::<Address>().map_err(|fault| wrong(fault.to_string()))?;
         let mut options = Options::new(address, node.name(), self.epoch);
         options.deadline = DEADLINE;
         let client = Client::start(options, ()).map_err(|fault| wrong(fault.to_string()))?;
@@ -317,14 +304,21 @@ impl<'a> Play<'a> {
             Act::PowerCut => self.cut_power(),
             Act::PowerBack => {
                 self.connect(Node::Dect).await?;
-                let was = std::mem::replace(&mut self.gateway, Gateway::Powered);
-                if was == Gateway::Powered { Ok(()) } else { self.say(Tone::Plain, "The gateway has its power back and says hello with a new epoch.") }
+                let text = match std::mem::replace(&mut self.gateway, Gateway::Powered) {
+                    Gateway::Powered => return Ok(()),
+                    Gateway::Freed => "The gateway has its power back and says hello with a new epoch.",
+                    _ => {
+                        "The gateway has its power back and says hello with a new epoch: the calls of the old one are over."
+                    }
+                };
+                self.say(Tone::Plain, text)
             }
             Act::Advice => self.advise(),
             Act::Lunch => {
                 let held = self.view().map_or(0, |view| view.held);
                 let clients = self.live.values().filter(|live| live.kind == Kind::Desktop).count();
-                let text = format!("Lunch: {clients} clients are open, {held} seats are held. A closed client needs none.");
+                let text =
+                    format!("Lunch: {clients} clients are open, {held} seats are held. A closed client needs none.");
                 self.say(Tone::Plain, &text)
             }
         }
@@ -341,6 +335,10 @@ impl<'a> Play<'a> {
         self.note_peak(held);
         if let Some((tone, text)) = told(&thing, &verdict, &self.tally, again) {
             self.say(tone, &text)?;
+            if let Some(fields) = by_hand(thing.scene, &verdict).filter(|_| !again) {
+                let line = format!("  curl -s http://{}/v1/acquire -d '{fields}'", self.address);
+                self.terminal.line(Tone::Loud, &line)?;
+            }
         }
         let until_s = match thing.ends {
             Ends::After(lasts_s) => Some(began_s + lasts_s),
@@ -348,7 +346,7 @@ impl<'a> Play<'a> {
             Ends::Never => None,
         };
         if verdict.allow {
-            let counts = verdict.answer.as_ref().is_some_and(|answer| answer.code.as_str() != "allow.free");
+            let counts = verdict.answer.as_ref().is_some_and(|answer| answer.code != Code::AllowFree);
             self.live.insert(session.clone(), Live { node: thing.node, kind: thing.ask.kind, counts });
             if let Some(until_s) = until_s {
                 self.plan(until_s, Due::End(session, thing.node));
@@ -380,11 +378,18 @@ impl<'a> Play<'a> {
         let Some(client) = self.nodes.remove(&Node::Dect) else { return Ok(()) };
         drop(client);
         self.gateway = Gateway::Silent;
-        let filter = SessionFilter { node: Some(Name::const_new(Node::Dect.name())), counts: Some(true), ..SessionFilter::default() };
+        let filter = SessionFilter {
+            node: Some(Name::const_new(Node::Dect.name())),
+            counts: Some(true),
+            ..SessionFilter::default()
+        };
         let theirs = self.app.engine.sessions(TENANT, &filter, "", 1).unwrap_or_default().pop();
         self.cut_off = theirs.map(|session| (session.session, session.subject));
         self.live.retain(|_, live| live.node != Node::Dect);
-        let call = self.cut_off.as_ref().map_or(String::new(), |(_, who)| format!(", and the call of {} with it", called(who)));
+        let call = self
+            .cut_off
+            .as_ref()
+            .map_or(String::new(), |(_, who)| format!(", and the call of {} with it", called(who)));
         let text = format!("The gateway of the cordless phones loses its power{call}. Nobody tells the daemon.");
         self.say(Tone::Bad, &text)
     }
@@ -467,7 +472,10 @@ impl<'a> Play<'a> {
             return Ok(());
         }
         let raise = self.raise.clone();
-        self.say(Tone::Plain, "To have 20 seats, without a restart and without cutting a call, type into another terminal:")?;
+        self.say(
+            Tone::Plain,
+            "To have 20 seats, without a restart and without cutting a call, type into another terminal:",
+        )?;
         self.terminal.line(Tone::Plain, "")?;
         for command in raise {
             self.terminal.line(Tone::Loud, &format!("  {command}"))?;

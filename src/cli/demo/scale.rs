@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::Request;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -96,14 +96,8 @@ pub fn run(
     let daemon = start(folder, Arc::new(SystemClock::start()))?;
     waiting.finish_and_clear();
     told(&mut terminal, "loaded", &format!("in {:.1} s, and ready", seconds_since(began)))?;
-    let ended = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            () = stop.asked() => Ok(()),
-            ended = load(*wanted, &daemon, &mut terminal) => ended,
-        }
-    });
-    terminal.line(Tone::Plain, "Stopped.").and(ended)
+    runtime.block_on(stop.unless_asked(load(*wanted, &daemon, &mut terminal)))?;
+    terminal.line(Tone::Plain, "  Stopped.")
 }
 
 fn greet(wanted: &Wanted, folder: &Folder, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
@@ -157,7 +151,8 @@ async fn load(wanted: Wanted, daemon: &Daemon, terminal: &mut Terminal<'_>) -> R
     fill(wanted).await?;
     let (took, live) = (seconds_since(began), daemon.app().engine.session_total());
     let rate = grouped((f64::from(live) / took) as u32);
-    let figures = format!("{} sessions in {took:.1} s: {rate} decisions a second over HTTP, {BATCH} in a batch", grouped(live));
+    let figures =
+        format!("{} sessions in {took:.1} s: {rate} decisions a second over HTTP, {BATCH} in a batch", grouped(live));
     told(terminal, "filled", &figures)?;
     let rate = grouped(2 * CONNECTIONS * 1_000 / PAIR_EVERY.as_millis() as u32);
     let figures = format!("at most {rate} decisions a second from here on, one in each request:");
@@ -264,7 +259,8 @@ struct Asker {
 
 impl Asker {
     async fn connect(listen: SocketAddr) -> Result<Self, Failure> {
-        let wrong = |why: &dyn std::fmt::Display| Failure::failed(format!("the load cannot connect to {listen}: {why}"));
+        let wrong =
+            |why: &dyn std::fmt::Display| Failure::failed(format!("the load cannot connect to {listen}: {why}"));
         let stream = TcpStream::connect(listen).await.map_err(|error| wrong(&error))?;
         stream.set_nodelay(true).map_err(|error| wrong(&error))?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| wrong(&error))?;

@@ -41,6 +41,18 @@ impl Stop {
         }
     }
 
+    /// Does something unless it is asked for meanwhile; whether it came to its end.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn unless_asked(&mut self, work: impl Future<Output = Result<(), Failure>>) -> Result<bool, Failure> {
+        tokio::select! {
+            biased;
+            () = self.asked() => Ok(false),
+            done = work => done.map(|()| true),
+        }
+    }
+
     /// Whether it was asked for, for work that waits for nothing.
     pub fn was_asked(&mut self, runtime: &Runtime) -> bool {
         runtime.block_on(async {

@@ -122,7 +122,6 @@ pub fn seats_bar(held: u32, quota: Option<u32>) -> String {
     format!("{drawn} {held} of {quota} seats{above}")
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
