@@ -48,7 +48,7 @@ impl Figures<'_> {
             ("seat-hours", format!("{:.1}", self.seat_hours)),
             ("calls in", format!("{}, {} passed", tally.inbound, tally.inbound_passed)),
             ("calls out", format!("{}, and {} to 112", tally.started, tally.emergencies)),
-            ("refused", tally.refusals()),
+            ("refused", tally.refusals().unwrap_or("nobody".to_owned())),
         ] {
             terminal.line(Tone::Plain, &format!("         {what:<12}{figure}"))?;
         }
@@ -72,7 +72,7 @@ pub fn what_if(address: SocketAddr, since: DateTime<Utc>, terminal: &mut Termina
     let client = Client::new(vec![Address::Tcp(address.to_string())], None, PATIENCE)?;
     let Ok(answer) = client.ask_ok(&Ask::get(&path)).and_then(|reply| reply.json()) else { return Ok(()) };
     terminal
-        .line(Tone::Plain, &format!("         {:<12}{:>9}{:>9}{:>14}", "what if", "seats", "refused", "EUR a month"))?;
+        .line(Tone::Plain, &format!("         {:<12}{:>9}{:>9}{:>14}", "what if", "seats", "unmet", "EUR a month"))?;
     for row in rows(&answer) {
         terminal.line(Tone::Plain, &row)?;
     }

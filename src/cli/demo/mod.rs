@@ -2,6 +2,7 @@
 
 mod figures;
 mod folder;
+mod gateway;
 mod narrate;
 mod office;
 mod play;

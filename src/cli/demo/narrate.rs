@@ -50,21 +50,22 @@ impl Tally {
             0 => "all passed".to_owned(),
             lost => format!("{lost} did not pass"),
         };
-        format!("{} in and {passed}, {} out; {}", calls(self.inbound), calls(self.started), self.refusals())
+        let refused = self.refusals().map_or("nobody was refused".to_owned(), |who| format!("refused {who}"));
+        format!("{} in and {passed}, {} out; {refused}", calls(self.inbound), calls(self.started))
     }
 
-    /// `nobody was refused`, or `6 refusals: the fax 2, Nils 4`
-    pub fn refusals(&self) -> String {
-        if self.refused.is_empty() {
-            return "nobody was refused".to_owned();
-        }
-        let all: u32 = self.refused.values().sum();
+    /// `6 times: the fax 2, Nils 4`; `None` where nobody was refused.
+    pub fn refusals(&self) -> Option<String> {
+        let times = match self.refused.values().sum::<u32>() {
+            0 => return None,
+            1 => "once".to_owned(),
+            all => format!("{all} times"),
+        };
         let mut who: Vec<(&String, &u32)> = self.refused.iter().collect();
         who.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let named: Vec<String> = who.iter().take(5).map(|(who, count)| format!("{} {count}", called(who))).collect();
         let others = if who.len() > 5 { ", others" } else { "" };
-        let word = if all == 1 { "refusal" } else { "refusals" };
-        format!("{all} {word}: {}{others}", named.join(", "))
+        Some(format!("{times}: {}{others}", named.join(", ")))
     }
 }
 
@@ -250,7 +251,7 @@ mod tests {
             assert_eq!(told(&thing, &verdict, &tally, false), None);
         }
         assert!(tally.inbound > 50 && tally.inbound == tally.inbound_passed, "{tally:?}");
-        assert!(tally.sums().ends_with("3 refusals: the archive 3"), "{}", tally.sums());
+        assert!(tally.sums().ends_with("refused 3 times: the archive 3"), "{}", tally.sums());
         assert!(tally.sums().contains("all passed"), "{}", tally.sums());
     }
 

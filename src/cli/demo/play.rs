@@ -9,8 +9,9 @@ use chrono::{DateTime, NaiveDate, NaiveTime};
 use tokio::time::sleep;
 
 use super::figures::{Figures, hours, what_if};
+use super::gateway::Gateway;
 use super::narrate::{Tally, by_hand, told};
-use super::office::{Act, CLOSES_S, Ends, Happening, Node, OPENS_S, Scene, TENANT, Thing, at, called, script};
+use super::office::{Act, CLOSES_S, Ends, Happening, Node, OPENS_S, Scene, TENANT, Thing, at, script};
 use super::terminal::{Terminal, Tone, seats_bar};
 use crate::cli::failure::Failure;
 use crate::client::{Address, Client, Ended, Options};
@@ -46,18 +47,6 @@ struct Live {
     counts: bool,
 }
 
-/// The gateway of the cordless phones without power.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Gateway {
-    Powered,
-    /// The daemon has not noticed yet.
-    Silent,
-    /// It has; the seats of its calls are kept for the grace.
-    Lost,
-    /// They are free.
-    Freed,
-}
-
 /// The office while it is played.
 pub struct Play<'a> {
     clock: Arc<HurriedClock>,
@@ -78,8 +67,6 @@ pub struct Play<'a> {
     nodes: BTreeMap<Node, Client>,
     live: HashMap<Name, Live>,
     gateway: Gateway,
-    /// The call that was running when the gateway lost its power.
-    cut_off: Option<(Name, Name)>,
     quota: Option<u32>,
     tally: Tally,
     /// Milliseconds that seats were held before today.
@@ -127,8 +114,7 @@ impl<'a> Play<'a> {
             epoch: 0,
             nodes: BTreeMap::new(),
             live: HashMap::new(),
-            gateway: Gateway::Powered,
-            cut_off: None,
+            gateway: Gateway::default(),
             quota: None,
             tally: Tally::default(),
             seat_ms_before: 0,
@@ -227,8 +213,7 @@ impl<'a> Play<'a> {
 
     async fn begin_day(&mut self, number: u32, from_s: u32) -> Result<(), Failure> {
         self.tally = Tally::default();
-        self.gateway = Gateway::Powered;
-        self.cut_off = None;
+        self.gateway = Gateway::default();
         let view = self.view();
         self.seat_ms_before = view.as_ref().and_then(|view| view.seat_ms).unwrap_or(0);
         self.quota = view.and_then(|view| view.quota);
@@ -304,14 +289,8 @@ impl<'a> Play<'a> {
             Act::PowerCut => self.cut_power(),
             Act::PowerBack => {
                 self.connect(Node::Dect).await?;
-                let text = match std::mem::replace(&mut self.gateway, Gateway::Powered) {
-                    Gateway::Powered => return Ok(()),
-                    Gateway::Freed => "The gateway has its power back and says hello with a new epoch.",
-                    _ => {
-                        "The gateway has its power back and says hello with a new epoch: the calls of the old one are over."
-                    }
-                };
-                self.say(Tone::Plain, text)
+                let text = self.gateway.is_back();
+                text.map_or(Ok(()), |text| self.say(Tone::Plain, text))
             }
             Act::Advice => self.advise(),
             Act::Lunch => {
@@ -327,15 +306,17 @@ impl<'a> Play<'a> {
     /// Asks, as its phone system would, and sees to it that it ends.
     async fn begin(&mut self, began_s: u32, thing: Thing, again: bool) -> Result<(), Failure> {
         // A phone without power asks nobody.
-        let Some(client) = self.nodes.get(&thing.node).filter(|_| !self.is_cut_off(thing.node)) else { return Ok(()) };
+        let Some(client) = self.nodes.get(&thing.node) else { return Ok(()) };
         let verdict = client.acquire(&thing.ask).await;
         self.tally.note(&thing, &verdict);
         let session = thing.ask.session.clone().unwrap_or_default();
         let held = verdict.answer.as_ref().map_or(0, |answer| answer.held);
         self.note_peak(held);
         if let Some((tone, text)) = told(&thing, &verdict, &self.tally, again) {
-            self.say(tone, &text)?;
-            if let Some(fields) = by_hand(thing.scene, &verdict).filter(|_| !again) {
+            let fields = by_hand(thing.scene, &verdict).filter(|_| !again);
+            let more = if fields.is_some() { " Ask it yourself:" } else { "" };
+            self.say(tone, &format!("{text}{more}"))?;
+            if let Some(fields) = fields {
                 let line = format!("  curl -s http://{}/v1/acquire -d '{fields}'", self.address);
                 self.terminal.line(Tone::Loud, &line)?;
             }
@@ -369,50 +350,13 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn is_cut_off(&self, node: Node) -> bool {
-        node == Node::Dect && self.gateway != Gateway::Powered
-    }
-
     /// The gateway goes without a goodbye, and its calls with it: nobody tells the daemon.
     fn cut_power(&mut self) -> Result<(), Failure> {
         let Some(client) = self.nodes.remove(&Node::Dect) else { return Ok(()) };
         drop(client);
-        self.gateway = Gateway::Silent;
-        let filter = SessionFilter {
-            node: Some(Name::const_new(Node::Dect.name())),
-            counts: Some(true),
-            ..SessionFilter::default()
-        };
-        let theirs = self.app.engine.sessions(TENANT, &filter, "", 1).unwrap_or_default().pop();
-        self.cut_off = theirs.map(|session| (session.session, session.subject));
         self.live.retain(|_, live| live.node != Node::Dect);
-        let call = self
-            .cut_off
-            .as_ref()
-            .map_or(String::new(), |(_, who)| format!(", and the call of {} with it", called(who)));
-        let text = format!("The gateway of the cordless phones loses its power{call}. Nobody tells the daemon.");
+        let text = self.gateway.loses_power(&self.app.engine);
         self.say(Tone::Bad, &text)
-    }
-
-    /// What the daemon has noticed of it.
-    fn watch_gateway(&mut self) -> Result<(), Failure> {
-        if self.gateway == Gateway::Silent {
-            let nodes = self.app.engine.nodes(self.clock.now());
-            if nodes.iter().any(|node| node.node == Node::Dect.name() && !node.up) {
-                self.gateway = Gateway::Lost;
-                self.say(Tone::Plain, "The gateway missed its heartbeats and is taken for lost. Its calls keep their seats for the grace, in case it comes back.")?;
-            }
-        }
-        if self.gateway == Gateway::Lost
-            && let Some((session, who)) = self.cut_off.clone()
-            && !self.sessions().contains(&session)
-        {
-            self.gateway = Gateway::Freed;
-            let held = self.view().map_or(0, |view| view.held);
-            let text = format!("The grace is over: the seat of {} is free by itself, {held} are held.", called(&who));
-            self.say(Tone::Good, &text)?;
-        }
-        Ok(())
     }
 
     fn sessions(&self) -> HashSet<Name> {
@@ -426,7 +370,9 @@ impl<'a> Play<'a> {
         if view.quota != self.quota {
             self.quota_changed(view.quota)?;
         }
-        self.watch_gateway()?;
+        if let Some(text) = self.gateway.look(&self.app.engine, self.clock.now()) {
+            self.say(Tone::Plain, &text)?;
+        }
         let calls = self.live.values().filter(|live| live.kind == Kind::Call).count();
         let now_s = self.now_s();
         let status = format!("{}  {}, {calls} calls", hours(now_s), seats_bar(view.held, view.quota));
