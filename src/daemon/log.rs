@@ -26,7 +26,7 @@ impl LogControl {
     /// # Errors
     /// The filter cannot be read; nothing changed.
     pub fn set(&self, filter: &str) -> Result<u64, String> {
-        let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+        let parsed = parse(filter)?;
         self.handle.reload(parsed).map_err(|error| error.to_string())?;
         Ok(self.change.fetch_add(1, Ordering::AcqRel) + 1)
     }
@@ -61,12 +61,22 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
 }
 
+/// A filter without the finest lines of the file watch: it tells every event, so that a log that is written into a
+/// watched folder would be about itself, for ever.
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    Ok(match "notify=info".parse() {
+        Ok(quiet) => parsed.add_directive(quiet),
+        Err(_) => parsed,
+    })
+}
+
 /// Starts logging to the standard error stream, once per process.
 ///
 /// # Errors
 /// The filter cannot be read, or logging was started before.
 pub fn start(filter: &str, format: LogFormat) -> Result<LogControl, String> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| error.to_string())?;
+    let parsed = parse(filter)?;
     let (layer, handle) = reload::Layer::new(parsed);
     let registry = tracing_subscriber::registry().with(layer);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -77,4 +87,18 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogControl, String> {
     };
     started.map_err(|error| error.to_string())?;
     Ok(LogControl { handle, base: Arc::new(Mutex::new(filter.to_owned())), change: Arc::new(AtomicU64::new(0)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_watch_never_logs_its_events() {
+        for filter in ["trace", "notify=trace", "debug,usherd=trace"] {
+            let parsed = parse(filter).unwrap().to_string();
+            assert!(parsed.split(',').any(|one| one == "notify=info"), "{filter}: {parsed}");
+        }
+        assert!(parse("usherd=loud").is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 35] = [
+const VERBS: [&[&str]; 37] = [
     &["serve"],
     &["demo"],
     &["agent"],
@@ -31,6 +31,8 @@ const VERBS: [&[&str]; 35] = [
     &["journal", "verify"],
     &["journal", "export"],
     &["size"],
+    &["whatif"],
+    &["report"],
     &["records"],
     &["records", "keygen"],
     &["records", "sign"],

@@ -7,7 +7,7 @@ use super::process::{Demo, assert_gone, usherd};
 #[test]
 fn a_thousand_tenants_are_written_loaded_filled_and_kept_busy() {
     let mut demo = Demo::start(&["--tenants", "1000"]);
-    demo.wait_for("written     1,000 tenant files");
+    demo.wait_for("written     1,000 tenants in");
     demo.wait_for("loaded      in ");
     demo.wait_for("filled      10,000 sessions");
     demo.wait_for("at most 2,000 decisions a second");

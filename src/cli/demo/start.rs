@@ -52,18 +52,6 @@ impl Stop {
             done = work => done.map(|()| true),
         }
     }
-
-    /// Whether it was asked for, for work that waits for nothing.
-    pub fn was_asked(&mut self, runtime: &Runtime) -> bool {
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = self.asked() => true,
-                // Signals are seen when the runtime rests.
-                () = tokio::time::sleep(Duration::from_millis(1)) => false,
-            }
-        })
-    }
 }
 
 /// The address, its port chosen, if nobody listens there. A daemon would share it with another one of the same user,

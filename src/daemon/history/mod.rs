@@ -20,7 +20,8 @@ pub mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,8 @@ pub struct History {
     store: Arc<Store>,
     limits: Arc<ArcSwap<Limits>>,
     writer: Mutex<Option<Writer>>,
+    /// Jobs that wait for the disk.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The thread that writes, and how it is told to: each job with the second at which it was given.
@@ -56,16 +59,23 @@ impl History {
         let live = Arc::new(Mutex::new(Live::new(utc_ms, known)));
         let limits = Arc::new(ArcSwap::from_pointee(limits));
         let (jobs, work) = sync_channel(JOBS_MAX);
-        let of_writer = (Arc::clone(&live), Arc::clone(&store), Arc::clone(&limits));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let of_writer = (Arc::clone(&live), Arc::clone(&store), Arc::clone(&limits), Arc::clone(&waiting));
         let thread = std::thread::Builder::new().name("history".to_owned());
-        let writer = match thread.spawn(move || write(&work, &of_writer.0, &of_writer.1, &of_writer.2)) {
+        let writer = match thread.spawn(move || {
+            let (live, store, limits, waiting) = of_writer;
+            while let Ok((job, utc_s)) = work.recv() {
+                write(job, utc_s, &live, &store, **limits.load());
+                waiting.fetch_sub(1, Ordering::Release);
+            }
+        }) {
             Ok(thread) => Some((jobs, thread)),
             Err(error) => {
                 store.note(Err(error));
                 None
             }
         };
-        History { demand: Demand::default(), live, store, limits, writer: Mutex::new(writer) }
+        History { demand: Demand::default(), live, store, limits, writer: Mutex::new(writer), waiting }
     }
 
     /// How much is kept from now on.
@@ -85,6 +95,11 @@ impl History {
     pub fn end(&self, engine: &Engine, now: Now, utc_ms: i64) {
         let closed = self.live.lock().close(engine, now, utc_ms);
         self.keep(closed, utc_ms);
+        self.flush();
+    }
+
+    /// Returns once everything is written that was given to the writer; nothing is taken after it.
+    fn flush(&self) {
         let writer = self.writer.lock().take();
         if let Some((jobs, thread)) = writer {
             drop(jobs);
@@ -95,6 +110,11 @@ impl History {
     /// What is on disk.
     pub fn status(&self) -> Status {
         self.store.status()
+    }
+
+    /// Slots and hours that wait for the disk, of [`JOBS_MAX`] at most.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     fn keep(&self, closed: Closed, utc_ms: i64) -> Vec<(TenantView, u32)> {
@@ -108,23 +128,30 @@ impl History {
     fn write(&self, job: Job, utc_ms: i64) {
         let writer = self.writer.lock();
         let Some((jobs, _)) = &*writer else { return };
-        if let Err(TrySendError::Full((Job::Hour(hour), _))) = jobs.try_send((job, utc_ms / 1_000)) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let Err(TrySendError::Full((job, _)) | TrySendError::Disconnected((job, _))) = jobs.try_send((job, utc_ms / 1_000)) else { return };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.store.note(Err(std::io::Error::other("the disk takes nothing; what is not written is lost")));
+        if let Job::Hour(hour) = job {
             // Its slots are in the log, as far as the disk took them; the next start takes that in.
             self.live.lock().finished(&hour);
-            self.store.note(Err(std::io::Error::other("the disk takes nothing; what was not written is lost at a crash")));
         }
     }
 }
 
-fn write(jobs: &Receiver<(Job, i64)>, live: &Mutex<Live>, store: &Store, limits: &ArcSwap<Limits>) {
-    while let Ok((job, utc_s)) = jobs.recv() {
-        match job {
-            Job::Slot(hour, slot) => store.note(store.append(&hour, &slot)),
-            Job::Hour(hour) => {
-                store.note(store.finish_hour(&hour));
-                live.lock().finished(&hour);
-                store.keep_house(utc_s, **limits.load());
-            }
+impl Drop for History {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn write(job: Job, utc_s: i64, live: &Mutex<Live>, store: &Store, limits: Limits) {
+    match job {
+        Job::Slot(hour, slot) => store.note(store.append(&hour, &slot)),
+        Job::Hour(hour) => {
+            store.note(store.finish_hour(&hour));
+            live.lock().finished(&hour);
+            store.keep_house(utc_s, limits);
         }
     }
 }

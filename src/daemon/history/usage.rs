@@ -98,7 +98,9 @@ impl History {
                 point.slot.quota = quota;
             }
             quota = point.slot.quota;
-            points.entry(begin(at)).or_default().add(&point);
+            let sum = points.entry(begin(at)).or_default();
+            sum.add(&point);
+            sum.slot.quota = quota;
         }
         Ok(points)
     }
