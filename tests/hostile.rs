@@ -643,7 +643,7 @@ async fn tls_names_its_clients_and_turns_garbage_away() {
         client_authorities: Some(&papers.authority.pem().into_bytes()),
         client_certificate_required: false,
     };
-    let acceptor = usherd::daemon::http::tls::acceptor(&files, Protocol::Http1).unwrap();
+    let (acceptor, _) = usherd::daemon::http::tls::acceptor(&files, Protocol::Http1).unwrap();
     let server = Server::start_with(short(), Protocol::Http1, Some(acceptor));
     let name = rustls::pki_types::ServerName::try_from("usherd.test").unwrap();
     for (client, names) in [(None, ""), (Some(papers.for_name("pbx1.test")), "pbx1.test")] {

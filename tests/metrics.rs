@@ -1,6 +1,14 @@
 //! What a scrape says: complete, well-formed, without a series twice, and with counters that never fall.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "crash/client.rs"]
+mod client;
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "crash/process.rs"]
+mod process;
+#[path = "metrics/scraped.rs"]
+mod scraped;
 #[path = "metrics/shipped.rs"]
 mod shipped;
 
@@ -59,6 +67,8 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_journal_commit_duration_seconds", "histogram"),
     ("usherd_event_subscribers", "gauge"),
     ("usherd_events_dropped_total", "counter"),
+    ("usherd_webhook_deliveries_total", "counter"),
+    ("usherd_webhook_queue_messages", "gauge"),
     ("usherd_tls_certificate_expiry_timestamp_seconds", "gauge"),
     ("usherd_metrics_tenants_exported", "gauge"),
     ("usherd_metrics_tenants_omitted", "gauge"),
@@ -459,6 +469,19 @@ fn a_node_beyond_the_first_thousand_is_one_of_the_others() {
     assert_eq!(scrape.value("usherd_node_last_seen_timestamp_seconds{node=\"_other\"}"), 1_700_001_000.0);
     let nodes = scrape.labels.iter().filter(|(name, _)| name == "usherd_node_last_seen_timestamp_seconds");
     assert_eq!(nodes.count(), 1_001);
+}
+
+#[test]
+fn nobody_is_woken_for_a_node_that_said_goodbye() {
+    let engine = engine([]);
+    for node in ["left", "lost"] {
+        engine.hello(at(0), node, 1, &mut ()).unwrap();
+    }
+    engine.goodbye(at(1), "left", 1, &mut ()).unwrap();
+    let scrape = render(&metrics(TenantMode::None), &input(&engine, at(20)), None);
+    assert_eq!(scrape.value("usherd_nodes{state=\"silent\"}"), 1.0);
+    let nodes = scrape.labels.iter().filter(|(name, _)| name == "usherd_node_last_seen_timestamp_seconds");
+    assert_eq!(nodes.map(|(_, labels)| labels[0].1.as_str()).collect::<Vec<_>>(), ["lost"]);
 }
 
 #[test]

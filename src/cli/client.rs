@@ -100,20 +100,36 @@ impl Client {
         self
     }
 
+    /// Where it asks first.
+    pub fn first_address(&self) -> String {
+        self.candidates.first().map(Address::to_string).unwrap_or_default()
+    }
+
     /// Asks, and takes any answer.
     ///
     /// # Errors
     /// Nobody answered, not in time, or not in HTTP.
     pub fn ask(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
-        self.runtime.block_on(async {
-            let (from, response) = self.send(ask).await?;
-            let late = || self.too_late(&from);
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-            let body = timeout(self.deadline, body).await.map_err(|_| late())?;
-            let body = body.map_err(|error| Failure::failed(format!("the answer of {from} broke off: {error}")))?;
-            Ok(Reply { status, body: body.to_bytes(), from })
-        })
+        self.run(self.answer(ask))
+    }
+
+    /// Runs what asks several things beside each other, on the event loop of this client.
+    pub fn run<T>(&self, asking: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asking)
+    }
+
+    /// [`Client::ask`] within [`Client::run`].
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub async fn answer(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
+        let (from, response) = self.send(ask).await?;
+        let late = || self.too_late(&from);
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let body = timeout(self.deadline, body).await.map_err(|_| late())?;
+        let body = body.map_err(|error| Failure::failed(format!("the answer of {from} broke off: {error}")))?;
+        Ok(Reply { status, body: body.to_bytes(), from })
     }
 
     /// Asks, and takes only an answer of success.
@@ -129,34 +145,43 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::ask_ok`]; the stream broke off; or what `each` says.
-    pub fn follow(&self, ask: &Ask<'_>, mut each: impl FnMut(&str) -> Result<bool, Failure>) -> Result<bool, Failure> {
-        self.runtime.block_on(async {
-            let (from, response) = self.send(ask).await?;
-            let status = response.status();
-            let mut body = response.into_body();
-            if !status.is_success() {
-                let body = timeout(self.deadline, Limited::new(body, ANSWER_BYTES_MAX).collect()).await;
-                let body = body.map_err(|_| self.too_late(&from))?.map(|body| body.to_bytes()).unwrap_or_default();
-                return Err(Reply { status, body, from }.failure());
-            }
-            let mut pending = Vec::new();
-            while let Some(frame) = body.frame().await {
-                let frame =
-                    frame.map_err(|error| Failure::failed(format!("the stream of {from} broke off: {error}")))?;
-                pending.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
-                while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = pending.drain(..=end).collect();
-                    let line = String::from_utf8_lossy(&line);
-                    if !line.trim().is_empty() && !each(line.trim_end())? {
-                        return Ok(true);
-                    }
+    pub fn follow(&self, ask: &Ask<'_>, each: impl FnMut(&str) -> Result<bool, Failure>) -> Result<bool, Failure> {
+        self.run(self.lines(ask, each))
+    }
+
+    /// [`Client::follow`] within [`Client::run`]; dropping it ends the stream.
+    ///
+    /// # Errors
+    /// As [`Client::follow`].
+    pub async fn lines(
+        &self,
+        ask: &Ask<'_>,
+        mut each: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<bool, Failure> {
+        let (from, response) = self.send(ask).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let body = timeout(self.deadline, Limited::new(body, ANSWER_BYTES_MAX).collect()).await;
+            let body = body.map_err(|_| self.too_late(&from))?.map(|body| body.to_bytes()).unwrap_or_default();
+            return Err(Reply { status, body, from }.failure());
+        }
+        let mut pending = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::failed(format!("the stream of {from} broke off: {error}")))?;
+            pending.extend_from_slice(frame.data_ref().map(Bytes::as_ref).unwrap_or_default());
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                if !line.trim().is_empty() && !each(line.trim_end())? {
+                    return Ok(true);
                 }
-                if pending.len() > LINE_BYTES_MAX {
-                    return Err(Failure::failed(format!("{from} sent a line of more than {LINE_BYTES_MAX} bytes")));
-                }
             }
-            Ok(false)
-        })
+            if pending.len() > LINE_BYTES_MAX {
+                return Err(Failure::failed(format!("{from} sent a line of more than {LINE_BYTES_MAX} bytes")));
+            }
+        }
+        Ok(false)
     }
 
     /// Sends to the first address that takes a connection.

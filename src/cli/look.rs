@@ -147,7 +147,10 @@ pub fn nodes(arguments: &NodesArgs, client: &Client, screen: &mut Screen<'_>) ->
 }
 
 /// Reads a list page by page and shows it as one.
-fn list(
+///
+/// # Errors
+/// The daemon cannot be asked, or does not answer with a list.
+pub fn list(
     client: &Client,
     screen: &mut Screen<'_>,
     path: &str,

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod connection;
 mod demo;
+mod doctor;
 mod events;
 mod failure;
 mod instant;
@@ -23,6 +24,8 @@ mod shell;
 mod size;
 mod subscription;
 mod table;
+mod top;
+mod webhook;
 mod whatif;
 
 use std::ffi::OsString;
@@ -89,6 +92,8 @@ enum Verb {
     Reload(reload::ReloadArgs),
     /// How the daemon is: ready or not, and its totals
     Status,
+    /// The fleet and its tenants, live in the terminal; --once prints it
+    Top(top::TopArgs),
     /// The tenants and how full they are
     Tenants(look::TenantsArgs),
     /// The live sessions of a tenant
@@ -105,6 +110,8 @@ enum Verb {
     Release(ask::ReleaseArgs),
     /// Monitoring plugin: one line, performance data, exit code 0 to 3
     Check(check::CheckArgs),
+    /// Looks at an installation, and says what is wrong, why it matters and how to mend it
+    Doctor(doctor::DoctorArgs),
     /// What a number of seats costs, and what a change to it costs now
     Quote(money::QuoteArgs),
     /// What a tenant's subscription costs month by month, credits included, from its files
@@ -121,6 +128,8 @@ enum Verb {
     Report(report::ReportArgs),
     /// Make and check signed bundles of tenant records, for [sync]
     Records(records::RecordsArgs),
+    /// Who is told of what happens: how deliveries went, tests, secrets
+    Webhook(webhook::WebhookArgs),
     /// The completions of a shell
     Completions {
         /// Which
@@ -188,6 +197,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),
         Verb::Reload(arguments) => reload::reload(arguments, client()?, screen),
         Verb::Status => look::status(&client()?, screen),
+        Verb::Top(arguments) => top::top(arguments, client()?, screen),
         Verb::Tenants(arguments) => look::tenants(arguments, &client()?, screen),
         Verb::Sessions(arguments) => look::sessions(arguments, &client()?, screen),
         Verb::Nodes(arguments) => look::nodes(arguments, &client()?, screen),
@@ -199,6 +209,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
             let (line, code) = check::check(arguments, client());
             screen.write(&line).map(|()| code)
         }
+        Verb::Doctor(arguments) => doctor::doctor(arguments, main, &cli.connection, screen),
         Verb::Quote(arguments) => money::quote(arguments, main, screen),
         Verb::Statement(arguments) => money::statement_of(arguments, main, screen),
         Verb::Subscription(arguments) => subscription::subscription(arguments, main, &cli.connection, screen),
@@ -207,6 +218,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Whatif(arguments) => whatif::whatif(arguments, &client()?, screen),
         Verb::Report(arguments) => report::report(arguments, &client()?, cli.output == Output::Html, screen),
         Verb::Records(arguments) => records::records(arguments, main, screen),
+        Verb::Webhook(arguments) => webhook::webhook(arguments, client, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
         Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),
     }

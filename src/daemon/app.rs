@@ -16,6 +16,7 @@ use crate::daemon::config::{Config, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::http::auth::{Authenticator, Role};
+use crate::daemon::http::tls::Served;
 use crate::daemon::http::{Edge, EdgeStats};
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::sampler::Sampler;
@@ -28,6 +29,7 @@ use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::Timeline;
+use crate::daemon::webhook::board::Board;
 use crate::engine::{Engine, Name, Now, TenantView};
 use crate::subscription::entitlement::Timelines;
 
@@ -76,6 +78,8 @@ pub struct App {
     pub keeper: Keeper,
     /// How pulling them went.
     pub sync_status: SyncStatus,
+    /// What is shown of the webhooks.
+    pub webhooks: Board,
     pub(super) running: Running,
     pub(super) state: Mutex<ConfigState>,
     pub(super) committer: OnceLock<Arc<Committer<Journal>>>,
@@ -169,6 +173,8 @@ pub struct ListenerInfo {
     pub roles: Vec<Role>,
     /// Whether it speaks HTTP/1 in the clear, so that the daemon can ask itself there.
     pub is_plain_http: bool,
+    /// The certificate that it shows, where it speaks TLS.
+    pub tls: Option<Arc<Served>>,
     /// Its counters.
     pub stats: Arc<EdgeStats>,
 }

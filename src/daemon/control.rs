@@ -21,6 +21,7 @@ use crate::daemon::reload;
 use crate::daemon::reload_request::Request;
 use crate::daemon::remember::{checkpoint, restore};
 use crate::daemon::schedule::Schedule;
+use crate::daemon::silence::Silence;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::text::utc;
 use crate::daemon::{notify, selfcheck};
@@ -78,6 +79,7 @@ struct Loop {
     /// A snapshot or a trim in progress, on a thread of its own.
     work: Option<JoinHandle<()>>,
     was_degraded: bool,
+    silence: Silence,
     /// Real time passes: a jump of it means that the process was stopped.
     as_process: bool,
 }
@@ -133,6 +135,7 @@ impl Control {
             stop: self.stop.clone(),
             work: None,
             was_degraded: false,
+            silence: Silence::default(),
             as_process: self.as_process,
         };
         app.ready.store(true, Ordering::Release);
@@ -185,6 +188,7 @@ impl Control {
         let committer = Committer::new(Arc::clone(&self.journal), self.epoch, durability, hooks)?;
         let _ = app.committer.set(Arc::clone(&committer));
         reload::take_up(app, now, &config);
+        reload::show_certificates(app);
         app.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
@@ -196,6 +200,8 @@ impl Control {
     fn first_good(&self, config: &config::Config) {
         if self.app.state.lock().from_last_good {
             tracing::error!("the configuration is bad; the last good one is in force until it is mended");
+            let text = config::render_problems(&self.app.state.lock().problems, false);
+            self.app.events.publish(Event::came_to(EventType::Config, "rejected", self.app.now().utc_ms, text));
         } else if let Err(error) = config::store(&self.state_dir, config) {
             tracing::warn!(%error, "the configuration cannot be kept as the last good one");
         }
@@ -283,6 +289,7 @@ impl Loop {
                 self.app.damage.lock().take();
             }
             self.tell_degraded(now);
+            self.silence.look(&self.app, now);
             self.keep_journal(now);
         }
         if self.due.sweep_at <= now.uptime_ms {
@@ -378,7 +385,8 @@ impl Loop {
             tracing::info!("{text}");
         }
         let _ = notify::status(&self.status());
-        self.app.events.publish(Event::plain(EventType::Journal, now.utc_ms, text));
+        let result = if degraded.is_some() { "degraded" } else { "whole" };
+        self.app.events.publish(Event::came_to(EventType::Journal, result, now.utc_ms, text));
     }
 
     fn tell_suppressed(&self, now: Now) {

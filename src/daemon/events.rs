@@ -104,6 +104,10 @@ pub struct Event {
     pub detail: Detail,
     /// Why a session ended.
     pub reason: Option<Reason>,
+    /// The node concerned; empty for none.
+    pub node: Name,
+    /// What came of it, as one word, where the type leaves it open: `lost`, `rejected`, `degraded`; else empty.
+    pub result: &'static str,
     /// Seats held and quota after it, where known.
     pub seats: Option<(u32, Option<u32>)>,
     /// One sentence, where there is more to say.
@@ -111,6 +115,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event of the daemon itself that came to something.
+    pub fn came_to(kind: EventType, result: &'static str, utc_ms: i64, message: impl Into<String>) -> Self {
+        Event { result, ..Event::plain(kind, utc_ms, message) }
+    }
+
     /// An event of the daemon itself.
     pub fn plain(kind: EventType, utc_ms: i64, message: impl Into<String>) -> Self {
         Event {
@@ -123,6 +132,8 @@ impl Event {
             code: None,
             detail: Detail::None,
             reason: None,
+            node: Name::default(),
+            result: "",
             seats: None,
             message: message.into(),
         }
@@ -145,6 +156,8 @@ impl Event {
         word("code", self.code.map_or("", Code::as_str));
         word("detail", self.detail.as_str());
         word("reason", self.reason.map_or("", Reason::as_str));
+        word("node", &self.node);
+        word("result", self.result);
         word("message", &self.message);
         if let Some((held, quota)) = self.seats {
             let _ = write!(out, ",\"held\":{held}");
@@ -235,7 +248,17 @@ impl Events {
             let ring = self.ring.lock();
             ring.first + ring.events.len() as u64 - 1
         });
-        Some(Subscriber { events: Arc::clone(self), position, changed })
+        Some(Subscriber { events: Arc::clone(self), position, changed, is_counted: true })
+    }
+
+    /// Listens to what comes, and to what is in the ring already if that is wanted, without being counted: it
+    /// keeps no grants and releases, and nobody is turned away for it.
+    pub fn overhear(self: &Arc<Self>, from_start: bool) -> Subscriber {
+        let position = {
+            let ring = self.ring.lock();
+            ring.first - 1 + if from_start { 0 } else { ring.events.len() as u64 }
+        };
+        Subscriber { events: Arc::clone(self), position, changed: self.newest.subscribe(), is_counted: false }
     }
 
     /// Keeps grants and releases for a while after the last listener left.
@@ -272,9 +295,15 @@ pub struct Subscriber {
     events: Arc<Events>,
     position: u64,
     changed: watch::Receiver<u64>,
+    is_counted: bool,
 }
 
 impl Subscriber {
+    /// The id of the last event that it took.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Everything since the last call, at most `most`.
     pub fn take(&mut self, most: usize) -> Next {
         self.changed.mark_unchanged();
@@ -295,7 +324,9 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.events.subscribers.fetch_sub(1, Ordering::AcqRel);
+        if self.is_counted {
+            self.events.subscribers.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -344,6 +375,17 @@ mod tests {
         assert!(events.subscribe(None, 1).is_none());
         drop(other_run);
         assert!(events.subscribe(None, 1).is_some());
+    }
+
+    #[test]
+    fn who_overhears_misses_nothing_and_is_not_counted() {
+        let events = Arc::new(Events::new(3, 10));
+        publish(&events, "a");
+        let mut quiet = events.overhear(true);
+        assert!(!events.is_awake(1) && events.subscribers() == 0);
+        assert_eq!((said(quiet.take(9)), quiet.position()), (vec!["10 a".to_owned()], 10));
+        drop(quiet);
+        assert_eq!(events.subscribers(), 0);
     }
 
     #[test]

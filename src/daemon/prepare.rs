@@ -30,6 +30,7 @@ use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::utc;
 use crate::daemon::timeline::Timeline;
+use crate::daemon::webhook::board::Board;
 use crate::daemon::{reload, reload_request};
 use crate::engine::Engine;
 
@@ -240,6 +241,7 @@ fn app(
         running: config::Running::new(boot.config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now)))),
         keeper,
         sync_status: SyncStatus::default(),
+        webhooks: Board::default(),
         state: Mutex::new(state),
         committer: OnceLock::new(),
         damage: Mutex::new(None),

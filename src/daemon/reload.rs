@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::daemon::app::{App, Knobs};
+use crate::daemon::app::{App, Knobs, ListenerInfo};
 use crate::daemon::config::{self, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::history::store::Limits;
@@ -37,6 +37,9 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
         keep(app, now, &reload.config);
     });
     let outcome = done.map(applied);
+    if outcome.is_ok() && pulled.is_none() {
+        renew_certificates(app);
+    }
     if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
         // The same records under a new serial: what is in force is confirmed by it.
         app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
@@ -93,6 +96,7 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     install(app, now, config);
     app.auth.store(Arc::new(authenticator(config)));
     app.metrics.export_tenants(tenant_export(config));
+    app.webhooks.configure(&config.settings.webhooks);
     app.history.set_limits(Limits::of(&config.settings.history));
     app.knobs.store(Arc::new(Knobs::of(config, app.workers)));
     if let Some(log) = &app.log
@@ -100,6 +104,25 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     {
         tracing::error!(filter = config.settings.log.filter, error, "the log filter cannot be read; the one before stays");
     }
+}
+
+/// Takes up the certificates that stand in the files of the listeners by now, which are no part of the configuration.
+fn renew_certificates(app: &App) {
+    for listener in &app.listeners {
+        match listener.tls.as_ref().map(|served| served.renew()) {
+            Some(Ok(true)) => tracing::info!(listener = listener.name, "another certificate is shown from now on"),
+            Some(Err(why)) => tracing::error!(listener = listener.name, why, "the certificate cannot be renewed; the one before stays"),
+            Some(Ok(false)) | None => {}
+        }
+    }
+    show_certificates(app);
+}
+
+/// Tells the metrics when the certificates that are shown expire.
+pub fn show_certificates(app: &App) {
+    let expiry = |listener: &'_ ListenerInfo| listener.tls.as_ref()?.certificate.expires_s();
+    let expiries: Vec<_> = app.listeners.iter().filter_map(|listener| Some((listener.name.as_str(), expiry(listener)?))).collect();
+    app.metrics.set_tls_expiries(&expiries);
 }
 
 /// Gives the engine the plan of a configuration at an instant; what ended by it goes to the journal.
@@ -189,7 +212,7 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
     }
     let unchanged = matches!(outcome, Ok(applied) if applied.unchanged);
     if !unchanged {
-        app.events.publish(Event::plain(EventType::Config, now.utc_ms, text.clone()));
+        app.events.publish(Event::came_to(EventType::Config, result.as_str(), now.utc_ms, text.clone()));
     }
     if !unchanged || request.note.is_some() {
         let text = request.note.as_ref().map_or(text.clone(), |note| format!("{note}\n{text}"));

@@ -177,7 +177,7 @@ impl Turn<'_> {
         let view = self.app.engine.tenant(self.now, &tenant.id).filter(|view| view.configured);
         let before = view.map(|view| Entitled { standing: view.standing, seats: view.quota });
         let Some(before) = before.filter(|before| *before != after) else { return false };
-        self.tell(EventType::Subscription, &tenant.id, sentence(tenant, before, after));
+        self.tell(EventType::Subscription, after.standing.as_str(), &tenant.id, sentence(tenant, before, after));
         if after.standing == Standing::Ended {
             self.end(tenant);
         }
@@ -193,10 +193,10 @@ impl Turn<'_> {
         let text = format!(
             "the end takes effect: desktop and guest sessions are closed within {drain_s} s, nodes log their clients off; pairings left the account, running calls are not cut"
         );
-        self.tell(EventType::Subscription, &tenant.id, text);
+        self.tell(EventType::Subscription, "drains", &tenant.id, text);
         if policy.after_end == AfterEnd::Off {
             let text = "after_end = \"off\": the platform is asked to switch this phone system off; the daemon itself denies no inbound call";
-            self.tell(EventType::Subscription, &tenant.id, text.to_owned());
+            self.tell(EventType::Subscription, "off", &tenant.id, text.to_owned());
         }
     }
 
@@ -205,7 +205,8 @@ impl Turn<'_> {
         let (before, after) = (tenant.entitled(stopped), tenant.entitled(utc(self.now)));
         if before != after {
             let text = sentence(tenant, before, after);
-            self.tell(EventType::Subscription, &tenant.id, format!("{text}, while the daemon was stopped"));
+            let text = format!("{text}, while the daemon was stopped");
+            self.tell(EventType::Subscription, after.standing.as_str(), &tenant.id, text);
             if after.standing == Standing::Ended {
                 self.end(tenant);
             }
@@ -231,7 +232,7 @@ impl Turn<'_> {
     fn remind(&mut self, tenant: &Tenant, now: DateTime<Utc>) {
         let Some(reminder) = reminder::due(&tenant.record, &tenant.terms, now) else { return };
         if self.app.marks.remind(&tenant.id, &reminder, self.group) {
-            self.tell(EventType::Reminder, &tenant.id, reminder.sentence());
+            self.tell(EventType::Reminder, "", &tenant.id, reminder.sentence());
         }
     }
 
@@ -252,10 +253,10 @@ impl Turn<'_> {
         self.events.push(Event::plain(EventType::ClockStep, self.now.utc_ms, text));
     }
 
-    fn tell(&mut self, kind: EventType, tenant: &Name, text: String) {
+    fn tell(&mut self, kind: EventType, result: &'static str, tenant: &Name, text: String) {
         tracing::info!(tenant = %tenant, "{text}");
         self.group.audit(&Audit { tenant, text: &text, actor: "schedule", ..Audit::new(AuditKind::Request) });
-        self.events.push(Event { tenant: tenant.clone(), ..Event::plain(kind, self.now.utc_ms, text) });
+        self.events.push(Event { tenant: tenant.clone(), ..Event::came_to(kind, result, self.now.utc_ms, text) });
     }
 }
 

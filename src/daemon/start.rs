@@ -18,10 +18,12 @@ use crate::daemon::app::{App, ListenerInfo};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Address, Config, Word as _};
 use crate::daemon::http::auth::Role;
+use crate::daemon::http::tls::Served;
 use crate::daemon::http::{self, EdgeStats, Listener, Protocol, tls};
 use crate::daemon::prepare::{Prepared, StartError};
 use crate::daemon::sockets::{Passed, Socket};
 use crate::daemon::sync::puller;
+use crate::daemon::webhook::courier;
 
 /// How a daemon is started.
 pub struct Options {
@@ -56,6 +58,7 @@ struct Site {
     bound: Bound,
     protocol: Protocol,
     tls: Option<TlsAcceptor>,
+    served: Option<Arc<Served>>,
     roles: Vec<Role>,
     stats: Arc<EdgeStats>,
 }
@@ -76,6 +79,7 @@ impl Daemon {
             address: site.address.clone(),
             roles: site.roles.clone(),
             is_plain_http: site.protocol == Protocol::Http1 && site.tls.is_none(),
+            tls: site.served.clone(),
             stats: Arc::clone(&site.stats),
         });
         let control = prepared.control(listeners.collect(), workers)?;
@@ -84,6 +88,9 @@ impl Daemon {
         let mut threads = start_workers(&app, sites, workers, &stopped)?;
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control.run());
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);
+        let (carrying, until) = (Arc::clone(&app), stopped.clone());
+        let thread = std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || courier::run(&carrying, until));
+        threads.push(thread.map_err(|why| StartError::failed("start the thread of the webhooks", why))?);
         let (pulling, until) = (Arc::clone(&app), stopped);
         let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || puller::run(&pulling, until));
         threads.push(thread.map_err(|why| StartError::failed("start the thread that pulls records", why))?);
@@ -154,6 +161,7 @@ fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site
         address,
         bound,
         tls: None,
+        served: None,
         roles: Vec::new(),
         stats: Arc::default(),
     };
@@ -197,7 +205,8 @@ fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site
                 config::Protocol::H2c => Protocol::H2c,
                 config::Protocol::Resp => Protocol::Resp,
             };
-            site.tls = listener.tls.as_ref().map(|files| acceptor(config, files, site.protocol)).transpose()?;
+            let tls = listener.tls.as_ref().map(|files| acceptor(config, files, site.protocol)).transpose()?;
+            (site.tls, site.served) = tls.unzip();
             site.roles = listener.roles.iter().filter_map(|role| Role::from_word(role.as_str())).collect();
         }
         sites.push(site);
@@ -253,21 +262,24 @@ fn share(socket: Socket, workers: usize) -> io::Result<Bound> {
     }
 }
 
-fn acceptor(config: &Config, files: &config::Tls, protocol: Protocol) -> Result<TlsAcceptor, StartError> {
+fn acceptor(config: &Config, files: &config::Tls, protocol: Protocol) -> Result<(TlsAcceptor, Arc<Served>), StartError> {
+    let (cert_file, key_file) = (&files.cert_file, &files.key_file);
     let folder = config.main().parent().unwrap_or(Path::new("."));
     let read = |file: &str| {
         let path = folder.join(file);
         std::fs::read(&path).map_err(|why| StartError::failed(format!("read {}", path.display()), why))
     };
-    let (certificates, key) = (read(&files.cert_file)?, read(&files.key_file)?);
+    let (certificates, key) = (read(cert_file)?, read(key_file)?);
     let authorities = (!files.client_ca_file.is_empty()).then(|| read(&files.client_ca_file)).transpose()?;
-    let files = tls::TlsFiles {
+    let pem = tls::TlsFiles {
         certificates: &certificates,
         key: &key,
         client_authorities: authorities.as_deref(),
         client_certificate_required: authorities.is_some(),
     };
-    tls::acceptor(&files, protocol).map_err(|why| StartError::failed("use the TLS files of a [[listener]]", why))
+    let failed = |why| StartError::failed("use the TLS files of a [[listener]]", why);
+    let (acceptor, certificate) = tls::acceptor(&pem, protocol).map_err(failed)?;
+    Ok((acceptor, Arc::new(Served { certificate, cert_file: folder.join(cert_file), key_file: folder.join(key_file) })))
 }
 
 /// One thread, one runtime, one handle of every socket each.

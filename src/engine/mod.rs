@@ -287,6 +287,27 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_said_goodbye_has_left_and_is_forgotten_with_its_grace_g6() {
+        let engine = engine(1);
+        let node = |seconds| engine.nodes(at(seconds)).first().map(|node| (node.up, node.left));
+        engine.hello(at(0), "n1", 1, &mut ()).unwrap();
+        assert_eq!(node(0), Some((true, false)));
+        engine.goodbye(at(5), "n1", 1, &mut ()).unwrap();
+        assert_eq!(node(5), Some((false, true)));
+        // What was on its way is no return.
+        assert!(engine.heartbeat(at(6), "n1", 1).is_err());
+        assert_eq!((node(34), node(35)), (Some((false, true)), None));
+        engine.hello(at(40), "n1", 1, &mut ()).unwrap();
+        assert_eq!(node(40), Some((true, false)), "it came back with the epoch it had");
+        engine.goodbye(at(41), "n1", 1, &mut ()).unwrap();
+        engine.hello(at(42), "n1", 2, &mut ()).unwrap();
+        assert_eq!(node(42), Some((true, false)));
+        // Who only falls silent is waited for for a day.
+        assert_eq!((node(57), node(42 + 86_399), node(42 + 86_400)), (Some((false, false)), Some((false, false)), None));
+        assert_eq!(engine.hello(at(200_000), "n1", 1, &mut ()), Err(NodeFault::StaleEpoch { known: 2 }), "its epoch is kept");
+    }
+
+    #[test]
     fn what_every_message_touches_stays_small() {
         assert!(size_of::<entry::Session>() <= 88, "{}", size_of::<entry::Session>());
     }

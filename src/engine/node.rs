@@ -12,6 +12,8 @@ use super::shared::{Shared, lower};
 
 const LEASED: u32 = 1;
 const GREETED: u32 = 2;
+/// A node that was silent for so long is not listed any more, milliseconds.
+const FORGOTTEN_MS: u64 = 86_400_000;
 
 /// One PBX server.
 #[derive(Debug)]
@@ -24,6 +26,9 @@ pub(crate) struct Node {
     last_seen: AtomicU64,
     /// The `last_seen` for which its sessions were orphaned; [`NEVER`] while its lease holds.
     swept_for: AtomicU64,
+    /// When it said goodbye; [`NEVER`] where it did not, or greeted again since. A message that was on its way
+    /// meanwhile does not take it back.
+    left_at: AtomicU64,
     /// Hello, goodbye, inventory and loss of one node come one after the other (I19).
     work: Mutex<()>,
 }
@@ -68,12 +73,14 @@ impl Node {
         self.epoch.store(epoch, Ordering::SeqCst);
         self.last_seen.fetch_max(now_ms, Ordering::AcqRel);
         self.swept_for.store(NEVER, Ordering::Release);
+        self.left_at.store(NEVER, Ordering::Release);
         self.flags.store(LEASED | if greeted { GREETED } else { 0 }, Ordering::SeqCst);
         lower(&shared.due, now_ms + lease_ms);
     }
 
     pub(crate) fn greet(&self, greeted: bool) {
         if greeted {
+            self.left_at.store(NEVER, Ordering::Release);
             self.flags.fetch_or(GREETED, Ordering::AcqRel);
         } else {
             self.flags.fetch_and(!GREETED, Ordering::AcqRel);
@@ -94,6 +101,22 @@ impl Node {
 
     pub(crate) fn is_lost(&self, now_ms: u64, lease_ms: u64) -> bool {
         self.last_seen.load(Ordering::Acquire) + lease_ms <= now_ms
+    }
+
+    /// It said goodbye at this instant.
+    pub(crate) fn leave(&self, now_ms: u64) {
+        self.left_at.store(now_ms, Ordering::Release);
+    }
+
+    /// Whether goodbye is the last that was heard of it.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left_at.load(Ordering::Acquire) != NEVER
+    }
+
+    /// Whether nobody waits for it any more: it left and its sessions' grace is over, or it is silent for a day.
+    pub(crate) fn is_forgotten(&self, now_ms: u64, lease_ms: u64, grace_ms: u64) -> bool {
+        let gone_at = self.left_at.load(Ordering::Acquire).saturating_add(grace_ms);
+        gone_at <= now_ms || self.is_leased() && self.is_lost(now_ms, lease_ms.max(FORGOTTEN_MS))
     }
 
     pub(crate) fn last_seen(&self) -> u64 {
@@ -186,6 +209,7 @@ impl Nodes {
             flags: AtomicU32::new(0),
             last_seen: AtomicU64::new(0),
             swept_for: AtomicU64::new(NEVER),
+            left_at: AtomicU64::new(NEVER),
             work: Mutex::new(()),
         });
         let mut grown = Directory::clone(&known);

@@ -149,7 +149,9 @@ impl Engine {
             return Err(NodeFault::UnknownEpoch { known: node.epoch() });
         }
         let _work = node.work();
-        Ok(self.orphan_all(&world, now, node, changes))
+        let report = self.orphan_all(&world, now, node, changes);
+        node.leave(now.uptime_ms);
+        Ok(report)
     }
 
     /// All of a node's sessions wait for their node, or another, to confirm them (G6).

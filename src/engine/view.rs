@@ -99,6 +99,8 @@ pub struct NodeView {
     pub epoch: Option<u64>,
     /// Whether it said hello and its lease holds.
     pub up: bool,
+    /// Whether goodbye is the last that was heard of it: its sessions have their grace (G6).
+    pub left: bool,
     /// Uptime milliseconds of its last message; 0 for one without a lease.
     pub last_seen_ms: u64,
 }
@@ -218,15 +220,20 @@ impl Engine {
 
     /// All nodes, in the order in which they became known.
     pub fn nodes(&self, now: Now) -> Vec<NodeView> {
-        let lease_ms = self.world.load().timers.lease_ms;
+        let (lease_ms, grace_ms) = {
+            let world = self.world.load();
+            (world.timers.lease_ms, world.timers.grace_ms)
+        };
         let directory = self.nodes.directory();
         let view = |node: &std::sync::Arc<super::node::Node>| NodeView {
             node: node.name.clone(),
             epoch: node.epoch(),
             up: node.is_greeted() && !node.is_lost(now.uptime_ms, lease_ms),
+            left: node.has_left(),
             last_seen_ms: node.last_seen(),
         };
-        directory.iter().map(view).collect()
+        let listed = directory.iter().filter(|node| !node.is_forgotten(now.uptime_ms, lease_ms, grace_ms));
+        listed.map(view).collect()
     }
 
     /// All provider pools (F8).

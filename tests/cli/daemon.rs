@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{finish, run, usherd};
 
 /// A daemon in a folder of its own, listening on a Unix socket only.
-struct Office {
+pub(super) struct Office {
     dir: tempfile::TempDir,
     told: UnixDatagram,
     child: Option<Child>,
@@ -16,7 +16,7 @@ struct Office {
 
 impl Office {
     /// Writes a configuration with one tenant and starts; it decides when this returns.
-    fn open(seats: u32) -> Self {
+    pub(super) fn open(seats: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let told = UnixDatagram::bind(dir.path().join("notify.sock")).unwrap();
         told.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -30,7 +30,7 @@ impl Office {
         office
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -59,7 +59,7 @@ impl Office {
     }
 
     /// Asks the daemon by its configuration, as an admin of the machine would.
-    fn ask(&self, arguments: &[&str], expected: i32) -> String {
+    pub(super) fn ask(&self, arguments: &[&str], expected: i32) -> String {
         let config = self.path("usherd.toml");
         let mut all = arguments.to_vec();
         all.extend(["--config", config.to_str().unwrap()]);
@@ -67,7 +67,7 @@ impl Office {
         format!("{out}{err}")
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let mut child = self.child.take().unwrap();
         let killed = Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status().unwrap();
         assert!(killed.success());

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 37] = [
+const VERBS: [&[&str]; 44] = [
     &["serve"],
     &["demo"],
     &["agent"],
@@ -13,6 +13,7 @@ const VERBS: [&[&str]; 37] = [
     &["plan"],
     &["reload"],
     &["status"],
+    &["top"],
     &["tenants"],
     &["sessions"],
     &["nodes"],
@@ -22,6 +23,7 @@ const VERBS: [&[&str]; 37] = [
     &["release"],
     &["check"],
     &["check", "tenant"],
+    &["doctor"],
     &["quote"],
     &["statement"],
     &["subscription"],
@@ -31,6 +33,11 @@ const VERBS: [&[&str]; 37] = [
     &["journal", "verify"],
     &["journal", "export"],
     &["size"],
+    &["webhook"],
+    &["webhook", "list"],
+    &["webhook", "deliveries"],
+    &["webhook", "test"],
+    &["webhook", "secret"],
     &["whatif"],
     &["report"],
     &["records"],

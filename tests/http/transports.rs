@@ -105,6 +105,44 @@ fn a_client_certificate_is_a_credential_by_its_name() {
 }
 
 #[test]
+fn a_renewed_certificate_is_shown_from_the_next_reload_on() {
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    // Puts a certificate until a year into the files; PEM of who signed it.
+    let renew = |year: i32| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        std::fs::write(path("cert.pem"), params.signed_by(&key, &authority).unwrap().pem()).unwrap();
+        std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
+        authority.pem()
+    };
+    let first = renew(2090);
+    let tls = format!("tls = {{ cert_file = \"{}\", key_file = \"{}\" }}\n", path("cert.pem"), path("key.pem"));
+    let daemon = Running::start(&format!("[[listener]]\nlisten = \"127.0.0.2:0\"\n{tls}"), &[]);
+    let address = daemon.listener("listener-1");
+    let livez = request("GET", "/livez", "", "");
+    let expires = || {
+        let scrape = daemon.get("/metrics").body;
+        let series = "usherd_tls_certificate_expiry_timestamp_seconds{listener=\"listener-1\"} ";
+        scrape.lines().find_map(|line| line.strip_prefix(series)).unwrap().to_owned()
+    };
+    assert_eq!((ask(client::tls(address, &first, None), livez.as_bytes()).status, expires().as_str()), (200, "3786912000"));
+    let second = renew(2091);
+    assert_eq!(ask(client::tls(address, &first, None), livez.as_bytes()).status, 200, "not before a reload");
+    for attempt in ["taken up", "nothing is new"] {
+        assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").status, 200, "{attempt}");
+        assert_eq!((ask(client::tls(address, &second, None), livez.as_bytes()).status, expires().as_str()), (200, "3818448000"));
+    }
+    std::fs::write(path("cert.pem"), first).unwrap();
+    assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").status, 200);
+    assert_eq!(ask(client::tls(address, &second, None), livez.as_bytes()).status, 200, "what does not fit changes nothing");
+}
+
+#[test]
 fn a_listener_takes_only_the_roles_that_it_is_for() {
     let main = format!("[[listener]]\nlisten = \"127.0.0.2:0\"\nroles = [\"viewer\"]\n{}{}", entry("viewer", 'a', ""), entry("admin", 'a', ""));
     let daemon = Running::start(&main, &[("acme", PAID)]);

@@ -16,6 +16,7 @@ mod stream;
 mod subscription;
 mod usage;
 mod watch;
+mod webhooks;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
@@ -69,6 +70,9 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::POST, "/v1/admin/reload", Route::Reload),
     (Method::GET, "/v1/admin/config", Route::Config),
     (Method::PUT, "/v1/admin/log-level", Route::LogLevel),
+    (Method::GET, "/v1/admin/webhooks", Route::Webhooks),
+    (Method::GET, "/v1/admin/webhooks/{webhook}/deliveries", Route::WebhookDeliveries),
+    (Method::POST, "/v1/admin/webhooks/{webhook}/test", Route::WebhookTest),
     (Method::GET, "/v1/prometheus/sd", Route::PrometheusSd),
     (Method::GET, "/metrics", Route::Metrics),
     (Method::GET, "/livez", Route::Livez),
@@ -215,6 +219,11 @@ impl Worker {
             ["admin", "reload"] => (Route::Reload, with(post(call), self.reload(call)).await),
             ["admin", "config"] => (Route::Config, get(call).and_then(|()| self.config(call))),
             ["admin", "log-level"] => (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await),
+            ["admin", "webhooks"] => (Route::Webhooks, get(call).and_then(|()| self.list_webhooks(call))),
+            ["admin", "webhooks", name, "deliveries"] => {
+                (Route::WebhookDeliveries, get(call).and_then(|()| self.webhook_deliveries(call, name)))
+            }
+            ["admin", "webhooks", name, "test"] => (Route::WebhookTest, with(post(call), self.test_webhook(call, name)).await),
             ["prometheus", "sd"] => (Route::PrometheusSd, get(call).and_then(|()| self.service_discovery(call))),
             _ => (Route::Other, Err(no_route(call.head.uri.path()))),
         }

@@ -80,7 +80,7 @@ impl Worker {
         };
         let report = report.map_err(|fault| refused(node, fault))?;
         let text = format!("node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait", report.dropped, report.orphaned);
-        events.push(Event::plain(EventType::Node, now.utc_ms, text));
+        events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "hello", now.utc_ms, text) });
         let config = self.app.config();
         let nodes = &config.settings.nodes;
         Ok(json!({
@@ -100,7 +100,7 @@ impl Worker {
     pub(super) fn goodbye_now(&self, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
         let report = self.app.engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
         let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
-        events.push(Event::plain(EventType::Node, now.utc_ms, text));
+        events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "goodbye", now.utc_ms, text) });
         Ok(json!({ "code": "ok", "orphaned": report.orphaned }))
     }
 

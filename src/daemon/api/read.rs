@@ -143,7 +143,7 @@ pub(super) fn nodes(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str)
     let rows = rows.iter().map(|node| {
         let ago_ms = now.uptime_ms.saturating_sub(node.last_seen_ms) as i64;
         let seen = node.epoch.map(|_| rfc3339(now.utc_ms - ago_ms));
-        let state = if node.up { "up" } else { "silent" };
+        let state = if node.up { "up" } else if node.left { "left" } else { "silent" };
         json!({ "node": node.node, "epoch": node.epoch, "state": state, "last_seen": seen })
     });
     Ok(page("nodes", rows.collect(), next))
@@ -176,8 +176,8 @@ pub(super) fn overview(app: &App, now: Now) -> Value {
         })
     });
     let mut nodes = app.engine.nodes(now);
-    // A name that never said hello has no lease to lose.
-    nodes.retain(|node| node.epoch.is_some());
+    // A name that never said hello has no lease to lose, and nobody waits for who said goodbye.
+    nodes.retain(|node| node.epoch.is_some() && !node.left);
     let up = nodes.iter().filter(|node| node.up).count();
     json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -24,6 +24,7 @@ mod submit;
 mod tenant;
 mod value;
 mod watch;
+mod webhook;
 mod words;
 
 pub use accounts::{ACCOUNTS_FILE, Accounts};
@@ -43,6 +44,7 @@ pub use submit::{Submission, Unwritten, submit};
 pub use tenant::{GROUPS_MAX, Tenant, standing};
 pub use value::rfc3339;
 pub use watch::{SETTLE, Watch};
+pub use webhook::{WEBHOOKS_MAX, Webhook};
 pub use words::*;
 
 /// What `usherd config init` writes: every key with its default and its reason.

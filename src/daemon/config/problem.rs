@@ -13,6 +13,8 @@ use super::words::{ProblemCode, Severity, Word};
 pub const PROBLEMS_MAX: usize = 200;
 /// Longest line that is shown of a file, in bytes; a longer one is cut around the fault.
 const LINE_BYTES_MAX: usize = 200;
+/// How secrets of webhooks begin: a line with one is not shown, whatever is wrong with it.
+const SECRET_MARK: &str = "whsec_";
 
 /// One fault of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,8 +77,16 @@ impl Problem {
             message: message.into(),
             help: None,
             related: None,
-            excerpt: Some(excerpt(source, &place.line_span, span)),
+            excerpt: (!source.text()[place.line_span.clone()].contains(SECRET_MARK))
+                .then(|| excerpt(source, &place.line_span, span)),
         }
+    }
+
+    /// Shows nothing of the line: something in it may be secret.
+    #[must_use]
+    pub(crate) fn without_excerpt(mut self) -> Self {
+        self.excerpt = None;
+        self
     }
 
     /// A fault of a file as a whole: it is missing, unreadable, too large, wrongly named.

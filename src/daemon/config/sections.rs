@@ -9,6 +9,7 @@ use super::settings::{
     Settings, TOKENS_MAX, Tls, Token, Trial,
 };
 use super::value::{Cx, Item, quoted};
+use super::webhook;
 use super::words::{ProblemCode, Protocol, Role, nearest};
 use crate::engine::session::{Name, check_tenant, check_word};
 
@@ -45,6 +46,9 @@ pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
     read_log(cx, table, &mut settings.log);
     let table = document.table(cx, "events");
     read_events(cx, table, &mut settings.events);
+    for table in document.tables(cx, "webhook", webhook::WEBHOOKS_MAX) {
+        webhook::read(cx, table, &mut settings.webhooks);
+    }
     let table = document.table(cx, "sync");
     publisher::read(cx, table, &mut settings.sync);
     for table in document.tables(cx, "pool", POOLS_MAX) {
@@ -387,7 +391,7 @@ fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {
     }
 }
 
-fn any_tenant(text: &str) -> Result<Name, (&'static str, &'static str)> {
+pub(super) fn any_tenant(text: &str) -> Result<Name, (&'static str, &'static str)> {
     let mut faults = Vec::new();
     check_tenant(text, &mut faults);
     if faults.is_empty() {

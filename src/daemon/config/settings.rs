@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 
 use super::publisher::Publisher;
 use super::rules::Rules;
+use super::webhook::Webhook;
 use super::words::{Durability, LogFormat, OnUnreachable, Protocol, Role, TenantSeries};
 use crate::engine::plan::{Limits, Timers};
 use crate::engine::session::Name;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub log: Log,
     /// `[events]`.
     pub events: Events,
+    /// `[[webhook]]`.
+    pub webhooks: Vec<Webhook>,
     /// `[sync]`.
     pub sync: Publisher,
     /// `[[pool]]` (F7).

@@ -88,8 +88,14 @@ fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
     assert_eq!(config.settings.auth.tokens[0].nodes, ["pbx-berlin-1", "pbx-berlin-2"]);
     assert_eq!(config.settings.auth.certificates.len(), 1);
     assert_eq!(config.settings.pools.len(), 1);
+    let hook = &config.settings.webhooks[0];
+    let example = Webhook { name: hook.name.clone(), url: hook.url.clone(), secret_file: hook.secret_file.clone(), types: hook.types.clone(), ..Webhook::default() };
+    assert_eq!((&config.settings.webhooks[..], hook.types.len()), (&[example][..], 5), "defaults as they are");
+    for kind in HookType::ALL {
+        assert!(text.contains(kind.as_str()), "{kind:?}");
+    }
     assert_eq!(config.tenants.len(), 1);
-    for key in ["protocol", "roles", "cert_file", "key_file", "client_ca_file", "oversubscribe", "sha256", "tenants", "nodes"] {
+    for key in ["protocol", "roles", "cert_file", "key_file", "client_ca_file", "oversubscribe", "sha256", "tenants", "nodes", "url", "secret_file", "ca_file", "types", "names", "insecure", "enabled", "timeout_s", "retry_for_s", "queue_max", "denied_per_minute_max"] {
         assert!(text.contains(&format!("{key} =")), "{key}");
     }
 }
@@ -679,6 +685,43 @@ fn what_is_pulled_needs_an_address_over_https_a_name_and_a_key() {
     let problems = load_texts(&twin, &[]).expect_err("one key under two ids has two ratchets");
     assert!(problems[0].message.contains("`sync.public_keys.b` is the same key as `a`"), "{}", problems[0]);
     bad("[sync]\nurls = \"\"\n", &[], "usherd.toml:2:1", "sync.urls", &["did you mean `url`"]);
+}
+
+#[test]
+fn a_webhook_has_a_name_an_address_and_a_secret_that_stands_elsewhere() {
+    let hook = |more: &str| format!("[[webhook]]\nname = \"desk\"\n{more}\n");
+    let rest = "secret_file = \"s\"";
+    let settings = good(&hook(&format!("url = \"https://a.example/b?code=hidden\"\n{rest}\ntypes = [\"full\", \"full\"]")), &[]);
+    assert_eq!((settings.settings.webhooks[0].types.len(), settings.settings.webhooks[0].timeout_s), (1, 15));
+    let shown: String = settings.effective.iter().map(|entry| format!("{}={}\n", entry.key, entry.value)).collect();
+    assert!(shown.contains("webhook[0].url=\"https://a.example/b?...\"") && !shown.contains("hidden"), "{shown}");
+    for (url, fragment) in [
+        ("http://a.example/b", "in the clear"),
+        ("ftp://a.example/b", "over https"),
+        ("https:///b", "over https"),
+        ("https://me:hunter2@a.example/b", "holds a user or password"),
+    ] {
+        let problems = load_texts(&hook(&format!("url = \"{url}\"\n{rest}")), &[]).unwrap_err();
+        let told = render_problems(&problems, false);
+        assert!(told.contains(fragment) && told.contains("usherd.toml:3:7") && !told.contains("hunter2"), "{told}");
+    }
+    for url in ["http://localhost:8080/x", "http://127.0.0.1/", "http://[::1]:9/", "https://a.example"] {
+        good(&hook(&format!("url = \"{url}\"\n{rest}")), &[]);
+    }
+    good(&hook(&format!("url = \"http://a.example/\"\ninsecure = true\n{rest}")), &[]);
+    let url = "url = \"https://a.example\"";
+    bad(&format!("[[webhook]]\n{url}\n{rest}\n"), &[], "usherd.toml:1:1", "webhook[0].name", &["is missing"]);
+    bad(&format!("[[webhook]]\nname = \"a/b\"\n{url}\n{rest}\n"), &[], "usherd.toml:2:8", "webhook[0].name", &["not the name of a webhook"]);
+    bad(&hook(url), &[], "usherd.toml:1:1", "webhook[0].secret_file", &["is missing", "usherd webhook secret"]);
+    bad(&hook(&format!("{url}\n{rest}\ntypes = [\"deny\"]")), &[], "usherd.toml:5:10", "webhook[0].types[0]", &["did you mean `denied`"]);
+    bad(&[hook(&format!("{url}\n{rest}")), hook(&format!("{url}\n{rest}"))].concat(), &[], "usherd.toml:6:8", "webhook[1].name", &["two webhooks `desk`"]);
+    let many: String = (0..33).map(|n| format!("[[webhook]]\nname = \"h{n}\"\n{url}\n{rest}\n")).collect();
+    assert!(load_texts(&many, &[]).unwrap_err()[0].message.contains("33 times"));
+    // Whoever writes the secret here all the same does not find it in the log.
+    for line in ["secret = \"whsec_hunter2\"", "secert = \"whsec_hunter2\"", "secret = whsec_hunter2", "names = \"whsec_hunter2\""] {
+        let told = render_problems(&load_texts(&hook(&format!("{url}\n{rest}\n{line}")), &[]).unwrap_err(), false);
+        assert!(told.contains("usherd.toml:5:") && !told.contains("hunter2"), "{told}");
+    }
 }
 
 #[test]

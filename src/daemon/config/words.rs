@@ -163,6 +163,61 @@ words! {
 }
 
 words! {
+    /// What a webhook can be told.
+    HookType {
+        /// Somebody was refused.
+        Denied = "denied",
+        /// The last seat of a tenant was taken.
+        Full = "full",
+        /// More seats are held than the quota.
+        Over = "over",
+        /// A node is silent and its lease is over.
+        NodeLost = "node_lost",
+        /// It is heard again.
+        NodeBack = "node_back",
+        /// A subscription is in another state, or worth another number of seats.
+        StateChanged = "state_changed",
+        /// A subscription ends soon (J13).
+        Reminder = "reminder",
+        /// A configuration was not taken.
+        ConfigRejected = "config_rejected",
+        /// A configuration was taken.
+        ConfigApplied = "config_applied",
+        /// Records cannot be pulled.
+        SyncFailed = "sync_failed",
+        /// They can be again.
+        SyncRestored = "sync_restored",
+        /// Decisions are not recorded as durably as configured.
+        JournalDegraded = "journal_degraded",
+        /// They are again.
+        JournalWhole = "journal_whole",
+        /// An emergency call was made.
+        Emergency = "emergency",
+        /// The wall clock stepped (H5).
+        ClockStep = "clock_step",
+    }
+}
+
+impl HookType {
+    /// What is told where nothing is said: everything that somebody may have to act on, and its end.
+    pub const DEFAULT: &'static [HookType] = &[
+        HookType::Denied,
+        HookType::Full,
+        HookType::Over,
+        HookType::NodeLost,
+        HookType::NodeBack,
+        HookType::StateChanged,
+        HookType::Reminder,
+        HookType::ConfigRejected,
+        HookType::SyncFailed,
+        HookType::SyncRestored,
+        HookType::JournalDegraded,
+        HookType::JournalWhole,
+        HookType::Emergency,
+    ];
+}
+
+words! {
     /// What kind of fault a problem is, for machines.
     ProblemCode {
         /// None of the others: the message says what.

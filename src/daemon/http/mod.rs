@@ -28,6 +28,7 @@ mod stop;
 mod stream;
 mod talk;
 pub mod tls;
+pub mod validity;
 pub mod wire;
 
 pub use accept::{Edge, serve};

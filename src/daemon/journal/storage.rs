@@ -1,7 +1,8 @@
 //! The few things that a journal asks of a disk, and the folder that gives them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,12 +85,13 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder, and makes it where it is missing.
+    /// Opens the folder, and makes it where it is missing, with those above it: closed to other users of the machine,
+    /// because it says who called whom.
     ///
     /// # Errors
     /// Of the file system.
     pub fn at(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         Ok(Folder { path: path.to_owned(), handle: File::open(path)? })
     }
 }

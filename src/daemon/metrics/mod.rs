@@ -24,7 +24,7 @@ pub use route::Route;
 pub use shard::{InFlight, Shard};
 pub use tenants::{SHARDS_MAX, ScrapeShard, TENANTS_UNSHARDED_MAX, TenantExport, TenantMode};
 pub use text::CONTENT_TYPE;
-pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult};
+pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
 
 use crate::engine::{NodeView, Now};
 use rows::Rows;
@@ -105,6 +105,16 @@ impl Metrics {
     /// Records were pulled, or not; `success_utc_ms` where the publisher was heard and agrees.
     pub fn synced(&self, result: SyncResult, success_utc_ms: Option<i64>) {
         self.statics.synced(result, success_utc_ms);
+    }
+
+    /// Something came of a message of a webhook.
+    pub fn webhook(&self, result: WebhookResult) {
+        self.statics.webhook(result);
+    }
+
+    /// So many messages wait for the receivers of webhooks.
+    pub fn webhooks_waiting(&self, messages: usize) {
+        self.statics.webhooks_waiting(messages);
     }
 
     /// Sets when the certificates in use expire, by listener, seconds since 1970 UTC.
@@ -208,7 +218,7 @@ fn write_nodes(now: Now, nodes: &[NodeView], text: &mut Text<'_>) {
         let ago = i64::try_from(now.uptime_ms.saturating_sub(node.last_seen_ms)).unwrap_or(i64::MAX);
         utc_seconds(now.utc_ms.saturating_sub(ago))
     };
-    let leased = nodes.iter().filter(|node| node.epoch.is_some());
+    let leased = nodes.iter().filter(|node| node.epoch.is_some() && !node.left);
     let mut others: Option<f64> = None;
     for (at, node) in leased.enumerate() {
         let seen_at = seen_at(node);

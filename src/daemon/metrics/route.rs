@@ -51,6 +51,12 @@ words! {
         Config = "config",
         /// `PUT /v1/admin/log-level`.
         LogLevel = "log_level",
+        /// `GET /v1/admin/webhooks`.
+        Webhooks = "webhooks",
+        /// `GET /v1/admin/webhooks/{webhook}/deliveries`.
+        WebhookDeliveries = "webhook_deliveries",
+        /// `POST /v1/admin/webhooks/{webhook}/test`.
+        WebhookTest = "webhook_test",
         /// `DELETE /v1/tenants/{tenant}/sessions/{session}`.
         EndSession = "end_session",
         /// `DELETE /v1/tenants/{tenant}/subjects/{subject}`.
@@ -101,6 +107,9 @@ impl Route {
             Route::Reload => "/v1/admin/reload",
             Route::Config => "/v1/admin/config",
             Route::LogLevel => "/v1/admin/log-level",
+            Route::Webhooks => "/v1/admin/webhooks",
+            Route::WebhookDeliveries => "/v1/admin/webhooks/{webhook}/deliveries",
+            Route::WebhookTest => "/v1/admin/webhooks/{webhook}/test",
             Route::EndSession => "/v1/tenants/{tenant}/sessions/{session}",
             Route::EndSubject => "/v1/tenants/{tenant}/subjects/{subject}",
             Route::Subscription => "/v1/tenants/{tenant}/subscription",
@@ -127,6 +136,7 @@ impl Route {
             | Route::Goodbye
             | Route::EndpointsCheck
             | Route::Reload
+            | Route::WebhookTest
             | Route::Subscription => Method::Post,
             Route::LogLevel => Method::Put,
             Route::EndSession | Route::EndSubject => Method::Delete,

@@ -8,7 +8,7 @@ use prometheus::{
 };
 
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
-use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult};
+use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
 use crate::engine::{Engine, Kind, NodeView, TenantView};
 
 /// Both values of a yes-or-no label, by the value.
@@ -128,7 +128,7 @@ impl Table {
             self.channels.with_label_values(&[direction]).set(int(lines));
         }
         let up = nodes.iter().filter(|node| node.up).count();
-        let silent = nodes.iter().filter(|node| !node.up && node.epoch.is_some()).count();
+        let silent = nodes.iter().filter(|node| !node.up && !node.left && node.epoch.is_some()).count();
         self.nodes.with_label_values(&["up"]).set(int(up as u64));
         self.nodes.with_label_values(&["silent"]).set(int(silent as u64));
     }
@@ -152,6 +152,8 @@ struct Service {
     journal_degraded: IntGauge,
     event_subscribers: IntGauge,
     events_dropped: IntCounter,
+    webhook_deliveries: IntCounterVec,
+    webhook_queue: IntGauge,
     tls_expiry: IntGaugeVec,
 }
 
@@ -204,9 +206,14 @@ impl Service {
             )?,
             event_subscribers: make.gauge("usherd_event_subscribers", "Listeners to the event stream.")?,
             events_dropped: make.counter("usherd_events_dropped_total", "Events that a slow listener missed.")?,
+            webhook_deliveries: make.add(IntCounterVec::new(
+                Opts::new("usherd_webhook_deliveries_total", "Messages of webhooks and their tries, by what came of them."),
+                &["result"],
+            ))?,
+            webhook_queue: make.gauge("usherd_webhook_queue_messages", "Messages that wait for the receivers of webhooks.")?,
             tls_expiry: make.gauges(
                 "usherd_tls_certificate_expiry_timestamp_seconds",
-                "When the certificate in use expires.",
+                "When the certificate that a listener shows expires, or the first of its chain.",
                 &["listener"],
             )?,
         })
@@ -260,6 +267,9 @@ impl Statics {
         for result in SyncResult::ALL {
             service.sync_runs.with_label_values(&[result.as_str()]);
         }
+        for result in WebhookResult::ALL {
+            service.webhook_deliveries.with_label_values(&[result.as_str()]);
+        }
         let info = make.gauges("usherd_build_info", "What runs here; always 1.", &["version", "revision", "rustc"])?;
         info.with_label_values(&[build.version, build.revision, build.rustc]).set(1);
         make.0.register(Box::new(ProcessCollector::for_self()))?;
@@ -275,6 +285,14 @@ impl Statics {
         if let Some(at) = success_utc_ms {
             self.service.sync_success_at.set(utc_seconds(at));
         }
+    }
+
+    pub(super) fn webhook(&self, result: WebhookResult) {
+        self.service.webhook_deliveries.with_label_values(&[result.as_str()]).inc();
+    }
+
+    pub(super) fn webhooks_waiting(&self, messages: usize) {
+        self.service.webhook_queue.set(int(messages as u64));
     }
 
     pub(super) fn set_tls_expiries(&self, expiries: &[(&str, i64)]) {

@@ -127,6 +127,22 @@ words! {
 }
 
 words! {
+    /// What came of a message of a webhook, or of one try of it.
+    WebhookResult {
+        /// The receiver took it.
+        Delivered = "delivered",
+        /// It is tried again.
+        Retried = "retried",
+        /// It was tried for as long as it may be.
+        Failed = "failed",
+        /// It was not tried any more: too many waited.
+        Dropped = "dropped",
+        /// The receiver wants nothing any more.
+        Gone = "gone",
+    }
+}
+
+words! {
     /// What a booked change does.
     ChangeKind {
         /// More seats.

@@ -87,7 +87,8 @@ impl Puller {
             SyncResult::Applied | SyncResult::Unchanged => tracing::info!(message, "sync {}", result.as_str()),
             _ => tracing::error!(code, message, "sync {}, what was in force stays", result.as_str()),
         }
-        self.app.events.publish(Event::plain(EventType::Sync, now.utc_ms, format!("{}: {message}", result.as_str())));
+        let text = format!("{}: {message}", result.as_str());
+        self.app.events.publish(Event::came_to(EventType::Sync, result.as_str(), now.utc_ms, text));
     }
 
     async fn attempt(&self, config: &Config) -> Outcome {

@@ -1,0 +1,95 @@
+//! Whether the clock can be trusted: contracts begin and end by it.
+
+use std::process::Command;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::finding::Finding;
+
+const CHECK: &str = "clock";
+const WHY: &str = "contracts begin and end, and bundles of records expire, by the wall clock";
+/// More than the way of an answer can explain, seconds.
+const SKEW_S_MAX: i64 = 2;
+
+/// Whether the machine's clock follows a time server; `None` where nobody knows.
+pub fn is_synchronized() -> Option<bool> {
+    let output = Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output().ok()?;
+    match String::from_utf8_lossy(&output.stdout).trim() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether this machine's clock is right.
+pub fn of_machine(synchronized: Option<bool>) -> Finding {
+    let check = "time sync";
+    match synchronized {
+        Some(true) => Finding::ok(check, "the clock follows a time server"),
+        Some(false) => Finding::warn(
+            check,
+            "the clock follows no time server",
+            WHY,
+            "apt-get install systemd-timesyncd (or chrony), then `timedatectl` shows it",
+        ),
+        None => Finding::note(check, "nobody here knows whether the clock follows a time server", ""),
+    }
+}
+
+/// Whether the daemon's clock went evenly, and agrees with the one here; `here` is when its overview was asked for.
+pub fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
+    let time = overview.get("time").unwrap_or(&Value::Null);
+    let at = overview.get("at").and_then(Value::as_str).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
+    let skew_s = at.map_or(0, |at| (at.to_utc() - here).num_seconds());
+    if time.get("wall_clock_trusted") == Some(&Value::Bool(false)) {
+        return Finding::fail(
+            CHECK,
+            "the wall clock jumped by more than it may: contracts go by the old one for ten minutes",
+            WHY,
+            "set the clock right (`timedatectl`); what stays is believed after ten minutes",
+        );
+    }
+    if skew_s.abs() > SKEW_S_MAX {
+        let what = format!("the daemon's clock and the one here are {} s apart", skew_s.abs());
+        return Finding::warn(CHECK, what, WHY, "let both follow a time server");
+    }
+    match time.get("clock_steps").and_then(Value::as_u64).unwrap_or(0) {
+        0 => Finding::ok(CHECK, "it went evenly since the daemon started"),
+        steps => Finding::warn(
+            CHECK,
+            format!("it was set {steps} times since the daemon started"),
+            WHY,
+            "let a time server steer it slowly: chrony, without makestep after the boot",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::finding::Verdict::{self, *};
+    use super::*;
+
+    #[test]
+    fn the_clock_of_the_daemon_against_the_one_here() {
+        let here = DateTime::from_timestamp(1_795_352_060, 0).unwrap();
+        let overview = |at: &str, steps: u64, trusted: bool| {
+            json!({"at": at, "time": {"clock_steps": steps, "wall_clock_trusted": trusted}})
+        };
+        let table: [(&str, u64, bool, Verdict); 5] = [
+            ("2026-11-22T12:54:20.006Z", 0, true, Ok),
+            ("2026-11-22T12:54:22.006Z", 0, true, Ok),
+            ("2026-11-22T12:54:10.006Z", 0, true, Warn),
+            ("2026-11-22T12:54:20.006Z", 2, true, Warn),
+            ("2026-11-22T12:54:20.006Z", 1, false, Fail),
+        ];
+        for (at, steps, trusted, verdict) in table {
+            let finding = of_daemon(&overview(at, steps, trusted), here);
+            assert_eq!(finding.verdict, verdict, "{at} {finding:?}");
+        }
+        assert_eq!(of_machine(Some(false)).verdict, Warn);
+        assert_eq!(of_machine(None).verdict, Note);
+    }
+}

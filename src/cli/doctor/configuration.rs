@@ -1,0 +1,109 @@
+//! Whether the files are good, and whether they are what the daemon runs with.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::finding::Finding;
+use crate::daemon::config::{Config, Problem};
+
+const CHECK: &str = "configuration";
+const REJECTED: &str = "the daemon keeps what it had, and a start without a last good configuration serves nothing";
+
+/// Whether the files are good.
+pub fn files(main: &Path, loaded: &Result<Config, Vec<Problem>>) -> Finding {
+    let main = main.display();
+    match loaded {
+        Err(problems) => {
+            let first = problems.first().map(place).unwrap_or_default();
+            let what = format!("{main} is rejected with {} errors, the first of them: {first}", problems.len());
+            let help = problems.first().and_then(|problem| problem.help.clone()).map(|help| format!("{help}; "));
+            let all = format!("{}`usherd config check` shows every error with its line", help.unwrap_or_default());
+            Finding::fail(CHECK, what, REJECTED, all)
+        }
+        Ok(config) if config.tenants.is_empty() && !config.settings.sync.is_on() => {
+            let folder = config.tenants_dir().map_or("[[tenant]]".to_owned(), |dir| dir.display().to_string());
+            Finding::warn(
+                CHECK,
+                format!("{main} is good and has no tenants"),
+                "nobody may dial out: every tenant is unknown, inbound and emergency calls aside",
+                format!("write a file into {folder}, as the samples of config/tenants.d/ (in the package /usr/share/usherd/)"),
+            )
+        }
+        Ok(config) => match config.warnings.first() {
+            None => Finding::ok(CHECK, format!("{main} is good, with {} tenants", config.tenants.len())),
+            Some(first) => Finding::warn(
+                CHECK,
+                format!("{main} is good, with {} warnings, the first of them: {}", config.warnings.len(), place(first)),
+                "what is odd is taken as it is written, which may not be what was meant",
+                first.help.clone().unwrap_or_else(|| "`usherd config check` shows them all".to_owned()),
+            ),
+        },
+    }
+}
+
+fn place(problem: &Problem) -> String {
+    format!("{}:{}:{}: {}", problem.file, problem.line, problem.column, problem.message)
+}
+
+/// Whether the daemon runs with these files; `admin` is the answer of `/v1/admin/config`, `hash` that of the files.
+pub fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
+    let word = |key: &str| admin.get(key).and_then(Value::as_str).unwrap_or_default();
+    let check = "in force";
+    if admin.get("from_last_good") == Some(&Value::Bool(true)) {
+        return Finding::fail(
+            check,
+            "the daemon runs with the last good configuration, because the files were wrong when it started",
+            "no change of the files has an effect",
+            "mend what `usherd config check` shows, then `usherd reload`",
+        );
+    }
+    if admin.get("last_reload_successful") == Some(&Value::Bool(false)) {
+        let why = format!("the configuration of {} stays in force", word("loaded_at"));
+        let error = if word("last_error").is_empty() { String::new() } else { format!(": {}", word("last_error")) };
+        return Finding::fail(
+            check,
+            format!("the last reload was rejected{error}"),
+            why,
+            "mend what `usherd config check` shows, then `usherd reload`",
+        );
+    }
+    match hash {
+        Some(hash) if hash == word("hash") => {
+            Finding::ok(check, format!("the daemon runs with these files since {}", word("loaded_at")))
+        }
+        Some(_) => Finding::warn(
+            check,
+            format!("the daemon runs with something else than these files; it reads {}", word("main")),
+            "what was edited is not in force yet, or other files than these are looked at",
+            "`usherd plan` shows the difference, `usherd reload` takes it up; --config names other files",
+        ),
+        None => Finding::note(check, format!("the daemon reads {} since {}", word("main"), word("loaded_at")), ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::finding::Verdict::{self, *};
+    use super::*;
+
+    #[test]
+    fn what_runs_is_compared_with_the_files() {
+        let running = json!({"hash": "abc", "main": "/etc/u.toml", "loaded_at": "T", "last_reload_successful": true});
+        let rejected = json!({"hash": "abc", "last_reload_successful": false, "last_error": "seats = -1"});
+        let table: [(&Value, Option<&str>, Verdict, &str); 5] = [
+            (&running, Some("abc"), Ok, "since T"),
+            (&running, Some("abd"), Warn, "/etc/u.toml"),
+            (&running, None, Note, "/etc/u.toml"),
+            (&rejected, Some("abc"), Fail, "seats = -1"),
+            (&json!({"from_last_good": true}), None, Fail, "last good"),
+        ];
+        for (admin, hash, verdict, word) in table {
+            let finding = in_force(admin, hash);
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.what.contains(word), "{finding:?}");
+        }
+    }
+}

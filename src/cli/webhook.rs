@@ -1,0 +1,100 @@
+//! `webhook`: who is told of what happens, how that went, a test by hand, and a new secret.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::{Ask, Client, encoded};
+use super::failure::{FAILED, Failure, OK};
+use super::look::{Part, list};
+use super::screen::{Format, Screen};
+use crate::daemon::webhook::sign;
+
+const COLUMNS: [&str; 7] = ["name", "state", "queued", "oldest_at", "last_success_at", "last_error", "url"];
+const DELIVERY_COLUMNS: [&str; 10] =
+    ["number", "at", "type", "tenant", "attempt", "status", "duration_ms", "result", "next_attempt_at", "error"];
+/// A try may take a minute, and wait for its turn.
+const TEST_DEADLINE: Duration = Duration::from_secs(70);
+
+/// `usherd webhook`
+#[derive(Clone, Debug, clap::Args)]
+pub struct WebhookArgs {
+    #[command(subcommand)]
+    verb: WebhookVerb,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum WebhookVerb {
+    /// All of them: how they are, what waits for them
+    List,
+    /// The last tries to deliver to one, oldest first
+    Deliveries {
+        /// Which
+        name: String,
+        #[command(flatten)]
+        part: Part,
+    },
+    /// Send a signed test to one now, and show what it answers; fails where it does not take it
+    Test {
+        /// Which
+        name: String,
+    },
+    /// A new secret, for secret_file; needs no daemon
+    Secret,
+}
+
+/// `client` is asked for only where a daemon is needed.
+///
+/// # Errors
+/// The daemon cannot be asked, or knows no such webhook.
+pub fn webhook(
+    arguments: &WebhookArgs,
+    client: impl FnOnce() -> Result<Client, Failure>,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
+    match &arguments.verb {
+        WebhookVerb::List => show_all(&client()?, screen),
+        WebhookVerb::Deliveries { name, part } => {
+            let path = format!("/v1/admin/webhooks/{}/deliveries", encoded(name));
+            list(&client()?, screen, &path, "deliveries", &[], part, &DELIVERY_COLUMNS)
+        }
+        WebhookVerb::Test { name } => test(name, client()?, screen),
+        WebhookVerb::Secret => screen.write(&format!("{}\n", sign::fresh().map_err(Failure::failed)?)).map(|()| OK),
+    }
+}
+
+fn show_all(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let reply = client.ask_ok(&Ask::get("/v1/admin/webhooks"))?;
+    if screen.format == Format::Json {
+        screen.verbatim(&reply.body)?;
+        return Ok(OK);
+    }
+    let answer = reply.json()?;
+    let rows = answer.get("webhooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let table = screen.rows(rows, &COLUMNS);
+    screen.table(&table)?;
+    Ok(OK)
+}
+
+fn test(name: &str, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let path = format!("/v1/admin/webhooks/{}/test", encoded(name));
+    let reply = client.patient(TEST_DEADLINE).ask_ok(&Ask::post(&path, &Value::Null))?;
+    let tried = reply.json()?;
+    let word = |key: &str| tried.get(key).and_then(Value::as_str).unwrap_or_default();
+    if screen.format == Format::Table {
+        let status = tried.get("status").and_then(Value::as_u64);
+        let answered = status.map_or("nobody answered".to_owned(), |status| format!("it answered {status}"));
+        let took = tried.get("duration_ms").and_then(Value::as_u64).unwrap_or(0);
+        let line = match word("error") {
+            "" => format!("{name} took the test {} in {took} ms: {answered}", word("id")),
+            error => format!("{name} did not take the test {} within {took} ms: {error}", word("id")),
+        };
+        screen.line(&line)?;
+    } else if screen.format == Format::Json {
+        screen.verbatim(&reply.body)?;
+    } else {
+        let table = screen.rows(std::slice::from_ref(&tried), &DELIVERY_COLUMNS);
+        screen.table(&table)?;
+    }
+    Ok(if word("result") == "delivered" { OK } else { FAILED })
+}

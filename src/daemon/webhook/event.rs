@@ -1,0 +1,144 @@
+//! How a message looks: a CloudEvent 1.0, whole in its JSON body.
+
+use serde_json::{Map, Value, json};
+
+use crate::daemon::config::{HookType, Word as _};
+use crate::daemon::text::rfc3339;
+use crate::engine::Name;
+
+/// Longest sentence of a message, bytes.
+const SENTENCE_BYTES_MAX: usize = 2_000;
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Told {
+    /// A thing that happened.
+    Of(HookType),
+    /// Events that came too fast to be looked at.
+    Missed,
+    /// Somebody tries the receiver.
+    Test,
+}
+
+impl Told {
+    /// The attribute `type`; the number at its end is that of the form of `data`.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Told::Of(HookType::Denied) => "usherd.seat.denied.v1",
+            Told::Of(HookType::Full) => "usherd.tenant.full.v1",
+            Told::Of(HookType::Over) => "usherd.tenant.over.v1",
+            Told::Of(HookType::NodeLost) => "usherd.node.lost.v1",
+            Told::Of(HookType::NodeBack) => "usherd.node.back.v1",
+            Told::Of(HookType::StateChanged) => "usherd.subscription.changed.v1",
+            Told::Of(HookType::Reminder) => "usherd.subscription.reminder.v1",
+            Told::Of(HookType::ConfigRejected) => "usherd.config.rejected.v1",
+            Told::Of(HookType::ConfigApplied) => "usherd.config.applied.v1",
+            Told::Of(HookType::SyncFailed) => "usherd.sync.failed.v1",
+            Told::Of(HookType::SyncRestored) => "usherd.sync.restored.v1",
+            Told::Of(HookType::JournalDegraded) => "usherd.journal.degraded.v1",
+            Told::Of(HookType::JournalWhole) => "usherd.journal.whole.v1",
+            Told::Of(HookType::Emergency) => "usherd.call.emergency.v1",
+            Told::Of(HookType::ClockStep) => "usherd.clock.stepped.v1",
+            Told::Missed => "usherd.events.missed.v1",
+            Told::Test => "usherd.test.v1",
+        }
+    }
+}
+
+/// A thing that is worth telling.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Notice {
+    pub(super) about: Told,
+    /// The tenant concerned; empty for the whole daemon.
+    pub(super) tenant: Name,
+    pub(super) utc_ms: i64,
+    pub(super) data: Map<String, Value>,
+}
+
+impl Notice {
+    pub(super) fn new(about: Told, tenant: &Name, utc_ms: i64) -> Self {
+        Notice { about, tenant: tenant.clone(), utc_ms, data: Map::new() }
+    }
+
+    /// Says something more; nothing for an empty text.
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let value = match value.into() {
+            Value::String(text) if text.is_empty() => return self,
+            Value::String(text) => Value::String(shortened(text)),
+            value => value,
+        };
+        self.data.insert(key.to_owned(), value);
+        self
+    }
+
+    /// Seats held and quota; null is unlimited.
+    pub(super) fn with_seats(self, held: u32, quota: Option<u32>) -> Self {
+        self.with("held", held).with("quota", quota)
+    }
+
+    /// Leaves out who it was.
+    pub(super) fn without_names(&mut self) {
+        self.data.remove("subject");
+        self.data.remove("session");
+    }
+
+    /// The body of the message: structured mode, so that one signature covers all of it.
+    pub(super) fn body(&self, source: &str, id: &str) -> String {
+        let mut event = json!({
+            "specversion": "1.0", "id": id, "source": source, "type": self.about.as_str(),
+            "time": rfc3339(self.utc_ms), "datacontenttype": "application/json", "data": self.data,
+        });
+        if !self.tenant.is_empty() {
+            event["subject"] = json!(self.tenant);
+            event["data"]["tenant"] = json!(self.tenant);
+        }
+        event.to_string()
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > SENTENCE_BYTES_MAX {
+        let end = (0..=SENTENCE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str(" ...");
+    }
+    text
+}
+
+/// What the log calls a thing.
+pub(super) fn type_words(types: &[HookType]) -> Vec<&'static str> {
+    types.iter().map(|kind| kind.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_a_cloud_event_with_all_that_it_must_have() {
+        let notice = Notice::new(Told::Of(HookType::Denied), &"acme".into(), 1_000).with("count", 3).with("detail", "").with("subject", "an\"na");
+        let body: Value = serde_json::from_str(&notice.body("/usherd", "m1")).unwrap();
+        let expected = json!({
+            "specversion": "1.0", "id": "m1", "source": "/usherd", "type": "usherd.seat.denied.v1", "subject": "acme",
+            "time": "1970-01-01T00:00:01Z", "datacontenttype": "application/json",
+            "data": { "tenant": "acme", "count": 3, "subject": "an\"na" },
+        });
+        assert_eq!(body, expected);
+        let mut nameless = notice;
+        nameless.without_names();
+        assert!(!nameless.body("/usherd", "m1").contains("na\""));
+        let daemon = Notice::new(Told::Test, &Name::default(), 0);
+        assert!(serde_json::from_str::<Value>(&daemon.body("/usherd", "m")).unwrap().get("subject").is_none());
+    }
+
+    #[test]
+    fn types_differ_and_sentences_end() {
+        let mut types: Vec<_> = HookType::ALL.iter().map(|kind| Told::Of(*kind).as_str()).collect();
+        types.extend([Told::Missed.as_str(), Told::Test.as_str()]);
+        types.sort_unstable();
+        types.dedup();
+        assert_eq!(types.len(), HookType::ALL.len() + 2);
+        let long = Notice::new(Told::Test, &Name::default(), 0).with("message", "ü".repeat(5_000));
+        assert_eq!(long.data["message"].as_str().unwrap().len(), 2_004);
+    }
+}

@@ -1,0 +1,69 @@
+//! The Debian package, built from the binary under test; once, however many tests want it at once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::machine::{Machine, out};
+
+/// Programs that building a package and booting a machine need, and the Debian package of each.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("curl", "curl"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("flock", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("strip", "binutils"),
+    ("systemctl", "systemd"),
+    ("unshare", "util-linux"),
+];
+
+/// Fails where a program is missing, and names its package.
+pub(crate) fn programs_are_there() {
+    let path = std::env::var("PATH").unwrap();
+    for (program, package) in PROGRAMS {
+        let found = path.split(':').any(|folder| Path::new(folder).join(program).is_file());
+        assert!(found, "{program} is missing: install the Debian package `{package}`, as tests/run does");
+    }
+}
+
+/// The package of the binary that was just built.
+pub(crate) fn package() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deb");
+    std::fs::create_dir_all(&folder).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The first who has the lock builds; the others find it newer than all it is made of.
+    let script = "test -n \"$(find \"$1\" -name '*.deb')\" && \
+        test -z \"$(find \"$2\" packaging systemd config README.md Cargo.toml -newer \"$(find \"$1\" -name '*.deb')\")\" || \
+        packaging/build-deb --built \"$2\" --output \"$1\"";
+    let mut command = Command::new("flock");
+    command.current_dir(root).arg(folder.with_extension("lock")).args(["bash", "-c", script, "build"]);
+    let output = command.arg(&folder).arg(env!("CARGO_BIN_EXE_usherd")).output().unwrap();
+    let told = format!("{}{}", out(&output), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "packaging/build-deb: {told}");
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|end| end == "deb")).max().unwrap()
+}
+
+impl Machine {
+    /// Copies the package into the machine and installs it, as an admin does.
+    pub(crate) fn install(&self) {
+        std::fs::copy(package(), self.path("/root/usherd.deb")).unwrap();
+        self.good(&["dpkg", "-i", "/root/usherd.deb"]);
+    }
+
+    /// The same as the next release: it differs by its number only. Gives its path in the machine.
+    pub(crate) fn next_release(&self) -> &'static str {
+        let script = "dpkg-deb -R /root/usherd.deb /root/next && \
+            sed -i 's/^Version: .*/Version: 99.0-1/' /root/next/DEBIAN/control && \
+            dpkg-deb -b -Znone /root/next /root/next.deb";
+        self.good(&["bash", "-c", script]);
+        "/root/next.deb"
+    }
+
+    /// Writes the file of a tenant, and waits until it is in force.
+    pub(crate) fn subscribe(&self, tenant: &str, seats: u32) {
+        let record = format!("id = \"{tenant}\"\nkind = \"nfr\"\nseats = {seats}\n");
+        std::fs::write(self.path(&format!("/etc/usherd/tenants.d/{tenant}.toml")), record).unwrap();
+        self.good(&["usherd", "reload"]);
+    }
+}

@@ -1,0 +1,60 @@
+//! `usherd top` in a real terminal: tmux, a daemon, keys, and what can be read on the screen.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "../crash/client.rs"]
+mod client;
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "../crash/process.rs"]
+mod process;
+mod once;
+mod tmux;
+mod top;
+
+use std::net::SocketAddr;
+
+use process::{Site, Usherd};
+
+/// A daemon with a port that stays, also when it starts again.
+struct Office {
+    site: Site,
+    usherd: Option<Usherd>,
+    address: SocketAddr,
+}
+
+impl Office {
+    /// With tenants of these seats.
+    fn open(tenants: &[(&str, u32)]) -> Self {
+        let texts: Vec<(&str, String)> = tenants
+            .iter()
+            .map(|(id, seats)| (*id, format!("id = {id:?}\nname = \"The {id} company\"\nkind = \"nfr\"\nseats = {seats}\n")))
+            .collect();
+        let texts: Vec<(&str, &str)> = texts.iter().map(|(id, text)| (*id, text.as_str())).collect();
+        let site = Site::new("", &texts);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
+        std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &port.to_string())).unwrap();
+        let usherd = site.start();
+        Office { address: usherd.address(), site, usherd: Some(usherd) }
+    }
+
+    fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Asks for a seat with a desktop client; the decision.
+    fn acquire(&self, tenant: &str, subject: &str) -> String {
+        let session = format!("{subject}-pc");
+        self.cli(&["acquire", tenant, subject, &session, "desktop", "--ttl", "600"])
+    }
+
+    fn release(&self, tenant: &str, subject: &str) {
+        self.cli(&["release", tenant, &format!("{subject}-pc")]);
+    }
+
+    fn cli(&self, arguments: &[&str]) -> String {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_usherd"));
+        let output = command.args(arguments).args(["--addr", &self.address()]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    }
+}
