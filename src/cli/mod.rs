@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod config;
 mod connection;
+mod demo;
 mod doctor;
 mod events;
 mod failure;
@@ -79,6 +80,8 @@ enum Output {
 enum Verb {
     /// The daemon, in the foreground
     Serve,
+    /// See it work: a daemon on loopback, and an office whose day passes in minutes; needs nothing
+    Demo(demo::DemoArgs),
     /// The agent beside a PBX, in the foreground; its configuration is --config, or /etc/usherd/agent.toml
     Agent(agent::AgentArgs),
     /// Check, write or show the configuration, without a running daemon
@@ -188,6 +191,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let client = || cli.connection.client(main);
     match cli.verb.as_ref().unwrap_or(&Verb::Serve) {
         Verb::Serve => serve::serve(main, screen.colour),
+        Verb::Demo(arguments) => demo::demo(arguments, main, screen),
         Verb::Agent(arguments) => agent::agent(arguments, main, &cli.connection, screen),
         Verb::Config(arguments) => config::config(arguments, main, screen),
         Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),

@@ -1,6 +1,6 @@
 //! The only file that reads the OS clocks: everything else is told the time.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -36,6 +36,59 @@ impl Clock for SystemClock {
             Err(before) => -(before.duration().as_millis() as i64),
         };
         Now { uptime_ms, utc_ms }
+    }
+}
+
+/// A clock that hurries: for demonstrations, in which a day passes while somebody watches. Leases, contracts and what
+/// people are shown all go by it, so a daemon cannot tell the difference; only its timers wait in real time. At speed 0
+/// it stands.
+#[derive(Debug)]
+pub struct HurriedClock(Mutex<Pace>);
+
+/// Since when, and from which instant, time passes so many times as fast.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Instant,
+    from: Now,
+    speed: u32,
+}
+
+impl Pace {
+    #[allow(clippy::disallowed_methods, reason = "this is the place")]
+    fn new(from: Now, speed: u32) -> Self {
+        Pace { since: Instant::now(), from, speed }
+    }
+
+    fn now(&self) -> Now {
+        let passed_ms = self.since.elapsed().as_micros() as u64 * u64::from(self.speed) / 1_000;
+        Now { uptime_ms: self.from.uptime_ms + passed_ms, utc_ms: self.from.utc_ms + passed_ms as i64 }
+    }
+}
+
+impl HurriedClock {
+    /// A clock that shows `utc_ms` (milliseconds since 1970 UTC) now, and runs `speed` times as fast as the machine's.
+    pub fn start(utc_ms: i64, speed: u32) -> Self {
+        // A second of head start, so that no instant of the process is 0.
+        HurriedClock(Mutex::new(Pace::new(Now { uptime_ms: 1_000, utc_ms }, speed)))
+    }
+
+    /// Goes on at another speed; no instant is left out.
+    pub fn set_speed(&self, speed: u32) {
+        let mut pace = self.0.lock();
+        *pace = Pace::new(pace.now(), speed);
+    }
+
+    /// How long it really takes until the clock shows an instant, milliseconds since 1970 UTC; zero where it did.
+    pub fn real_time_until(&self, utc_ms: i64) -> Duration {
+        let pace = *self.0.lock();
+        let left_ms = u64::try_from(utc_ms - pace.now().utc_ms).unwrap_or(0);
+        Duration::from_micros(left_ms.saturating_mul(1_000) / u64::from(pace.speed.max(1)))
+    }
+}
+
+impl Clock for HurriedClock {
+    fn now(&self) -> Now {
+        self.0.lock().now()
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: &[&[&str]] = &[
+const VERBS: [&[&str]; 44] = [
     &["serve"],
+    &["demo"],
     &["agent"],
     &["config"],
     &["config", "check"],

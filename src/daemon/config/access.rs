@@ -2,9 +2,9 @@
 
 use super::reader::Table;
 use super::settings::{Auth, Certificate, TOKENS_MAX, Token};
-use super::value::{Cx, quoted};
+use super::value::{Cx, any_tenant, quoted};
 use super::words::{ProblemCode, Role};
-use crate::engine::session::{Name, check_tenant, check_word};
+use crate::engine::session::{Name, check_word};
 
 const SHA256_HELP: &str =
     "write the 64 hexadecimal digits of the token's SHA-256, as `printf %s \"$TOKEN\" | sha256sum` prints them";
@@ -111,13 +111,3 @@ fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {
     }
 }
 
-/// A tenant that somebody is for: it need not be configured.
-pub(super) fn any_tenant(text: &str) -> Result<Name, (&'static str, &'static str)> {
-    let mut faults = Vec::new();
-    check_tenant(text, &mut faults);
-    if faults.is_empty() {
-        Ok(Name::from(text))
-    } else {
-        Err(("is not a tenant id", "an id is 1 to 64 of a-z 0-9 . _ -"))
-    }
-}

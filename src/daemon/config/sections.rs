@@ -9,7 +9,7 @@ use super::settings::{
     Address, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
     Settings, Tls, Trial,
 };
-use super::value::{Cx, Item, quoted};
+use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
 use super::words::{ProblemCode, Protocol, Role, nearest};
 use crate::engine::session::{Name, check_tenant};
@@ -345,7 +345,7 @@ fn read_metrics(cx: &mut Cx<'_>, mut table: Table<'_, '_>, metrics: &mut Metrics
     table.word(cx, "tenants", &mut metrics.tenants);
     table.int(cx, "top", 0..=100_000, &mut metrics.top);
     table.int(cx, "always_max", 0..=100_000, &mut metrics.always_max);
-    table.texts(cx, "watch", &mut metrics.watch, access::any_tenant);
+    table.texts(cx, "watch", &mut metrics.watch, any_tenant);
     table.finish(cx);
 }
 

@@ -10,6 +10,7 @@ use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::words::{ProblemCode, Word, nearest, one_of};
+use crate::engine::session::{Name, check_tenant};
 use crate::subscription::civil::{self, Edge};
 
 /// Longest text that a key may hold, in bytes.
@@ -267,4 +268,15 @@ fn parse_civil(text: &str) -> Option<NaiveDateTime> {
 fn looks_like_date(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() >= 10 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[7] == b'-'
+}
+
+/// A tenant that somebody is for: it need not be configured.
+pub(super) fn any_tenant(text: &str) -> Result<Name, (&'static str, &'static str)> {
+    let mut faults = Vec::new();
+    check_tenant(text, &mut faults);
+    if faults.is_empty() {
+        Ok(Name::from(text))
+    } else {
+        Err(("is not a tenant id", "an id is 1 to 64 of a-z 0-9 . _ -"))
+    }
 }

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use super::reader::Table;
-use super::access::any_tenant;
-use super::value::{Cx, Item, quoted};
+use super::value::{Cx, Item, any_tenant, quoted};
 use super::words::{HookType, ProblemCode};
 use crate::engine::session::{Name, check_tenant};
 
