@@ -45,11 +45,15 @@ fn follow(name: &str) {
         let at = ran.said.len().saturating_sub(1);
         panic!("{} failed:\n{}\nit said:\n{}", place(commands[at]), commands[at].body, ran.said[at]);
     }
+    let mut wrong = Vec::new();
     for (command, said) in commands.iter().zip(&ran.said) {
         let Some(expected) = answer_of(&blocks, command) else { continue };
         let (want, got) = (without_ids(&expected.body), without_ids(said));
-        assert!(agrees(&want, &got), "{}:\n{}\nsays:\n{got}\nand the page says:\n{want}", place(command), command.body);
+        if !agrees(&want, &got) {
+            wrong.push(format!("{}:\n{}\nsays:\n{got}\nand the page says:\n{want}", place(command), command.body));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n----\n"));
 }
 
 /// The block that says what another one answers.

@@ -38,7 +38,7 @@ impl Shell {
         let main = shell.path("config/usherd.toml");
         let text = std::fs::read_to_string(&main).unwrap().replace("format = \"text\"", "format = \"json\"");
         std::fs::write(&main, shell.here(&text)).unwrap();
-        let mut serve = command(&main);
+        let mut serve = command(Path::new("config/usherd.toml"));
         shell.daemon = Usherd::spawn(serve.current_dir(shell.folder.path()));
         shell.daemon.until_ready();
         shell
@@ -73,8 +73,9 @@ impl Shell {
 
     fn shell(&self) -> std::process::ExitStatus {
         let binary = Path::new(env!("CARGO_BIN_EXE_usherd")).parent().unwrap();
-        let mut sh = Command::new("sh");
-        sh.args(["-eu", "script"]).current_dir(self.folder.path());
+        // Sooner than this test's own patience, so that a block that waits for ever is named.
+        let mut sh = Command::new("timeout");
+        sh.args(["--signal=KILL", "40", "sh", "-eu", "script"]).current_dir(self.folder.path());
         for name in ["USHERD_TOKEN", "STATE_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS"] {
             sh.env_remove(name);
         }
