@@ -12,6 +12,7 @@ mod elsewhere;
 mod machine;
 mod names;
 mod page;
+mod privacy;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;

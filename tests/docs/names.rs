@@ -83,6 +83,8 @@ fn keys() -> BTreeSet<(String, String)> {
 fn every_key_of_the_configuration_is_one() {
     let keys = keys();
     let sections: BTreeSet<&str> = keys.iter().map(|(section, _)| section.as_str()).collect();
+    // `usherd status` has names below `sync` too.
+    let status = read("src/daemon/sync/status.rs");
     assert!(sections.contains("server") && keys.contains(&("sessions".into(), "guests".into())));
     let mut faults = Vec::new();
     for (place, code) in codes() {
@@ -98,6 +100,8 @@ fn every_key_of_the_configuration_is_one() {
             && sections.contains(section)
             && !key.contains(|sign: char| !sign.is_ascii_lowercase() && !"_0123456789".contains(sign))
             && !["toml", "service", "socket"].contains(&key)
+            && !Code::ALL.iter().any(|known| code == known.as_str())
+            && !(section == "sync" && status.contains(&format!("\"{key}\"")))
             && !keys.contains(&(section.to_owned(), key.to_owned()))
         {
             faults.push(format!("{place}: there is no key `{code}`"));
@@ -134,7 +138,12 @@ fn every_metric_is_exported() {
     let mut client = daemon.client();
     client.post("/v1/nodes/n1/hello", "{\"epoch\":1}");
     let scrape = client.get("/metrics").body;
-    let agent = read("src/agent/counters.rs");
+    // The agent has its own exposition; it puts the prefix in front of these names.
+    let agent = read("src/agent/counters.rs") + &read("src/agent/status.rs");
+    let of_agent = |word: &str| {
+        let name = word.strip_prefix("usherd_agent_").map(|name| name.strip_suffix("_total").unwrap_or(name));
+        name.is_some_and(|name| agent.contains(&format!("\"{name}\"")) || agent.contains(&format!("{word} ")))
+    };
     let rules = read("config/prometheus/usherd.rules.yml");
     let mut faults = Vec::new();
     for (place, code) in codes() {
@@ -142,7 +151,7 @@ fn every_metric_is_exported() {
             let is_metric = word.starts_with("usherd_");
             let family = code.contains(&format!("{word}*"));
             let kind = scrape.contains(&format!("# TYPE {word} ")) || family && scrape.contains(&format!("# TYPE {word}"));
-            if is_metric && !kind && !agent.contains(word) && !rules.contains(word) {
+            if is_metric && !kind && !of_agent(word) && !rules.contains(word) {
                 faults.push(format!("{place}: `{word}` is not exported"));
             }
         }
@@ -176,7 +185,7 @@ fn every_route_is_one() {
     }
     for page in page::all() {
         for block in page.blocks().iter().filter(|block| block.info.starts_with("sh")) {
-            let words = block.body.split([' ', '"', '\'', '\n', '\\']).filter_map(|word| word.split_once("7788/"));
+            let words = block.body.split([' ', '"', '\'', '\n', '\\']).filter_map(|word| word.split_once("127.0.0.1:7788/"));
             for (_, path) in words {
                 if !is_route(&format!("/{path}"), &templates) {
                     faults.push(format!("{}:{}: there is no route /{path}", page.name, block.line));
@@ -259,11 +268,13 @@ fn every_command_in_the_prose_is_one() {
 
 #[test]
 fn every_code_is_of_the_vocabulary() {
+    let keys = keys();
     let mut faults = Vec::new();
     for (place, code) in codes() {
         let word = code.split(' ').next().unwrap();
         let is_code = ["allow.", "deny.", "released.", "ignore."].iter().any(|start| word.starts_with(start));
-        let known = word.ends_with(['…', '*']) || Code::ALL.iter().any(|known| known.as_str() == word);
+        let key = keys.iter().any(|(section, key)| word == format!("{section}.{key}"));
+        let known = key || word.ends_with(['…', '*']) || Code::ALL.iter().any(|known| known.as_str() == word);
         if is_code && !known {
             faults.push(format!("{place}: there is no code `{word}`"));
         }
@@ -283,6 +294,20 @@ fn every_alert_has_its_row_and_its_mend() {
         alerts.retain(|known| *known != alert);
     }
     assert!(alerts.is_empty(), "docs/operating.md has no row for {alerts:?}");
+}
+
+#[test]
+fn every_file_of_the_repository_is_there() {
+    let folders = ["tests/", "src/", "config/", "systemd/", "benches/", "docs/"];
+    let of_run = ["config/state", "config/open.toml"];
+    let mut faults = Vec::new();
+    for (place, code) in codes() {
+        let named = folders.iter().any(|folder| code.starts_with(folder)) && !code.contains([' ', '*', '…']);
+        if named && !of_run.iter().any(|made| code.starts_with(made)) && !root().join(&code).exists() {
+            faults.push(format!("{place}: there is no {code}"));
+        }
+    }
+    fail(&faults);
 }
 
 #[test]
