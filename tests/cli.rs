@@ -11,6 +11,8 @@ mod files;
 mod help;
 #[path = "cli/money.rs"]
 mod money;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/size.rs"]
 mod size;
 #[path = "cli/subscription.rs"]

@@ -15,12 +15,14 @@ mod look;
 mod money;
 mod records;
 mod reload;
+mod report;
 mod screen;
 mod serve;
 mod shell;
 mod size;
 mod subscription;
 mod table;
+mod whatif;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -50,10 +52,24 @@ pub struct Cli {
     connection: Connection,
     /// How answers are shown
     #[arg(short, long, global = true, value_enum, default_value_t, help_heading = "Output")]
-    output: Format,
+    output: Output,
     /// Times in UTC and not in the zone of this machine
     #[arg(long, global = true, help_heading = "Output")]
     utc: bool,
+}
+
+/// The formats of [`Format`], and one that only `report` has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// Aligned columns, for people.
+    #[default]
+    Table,
+    /// What the daemon answered, for scripts.
+    Json,
+    /// RFC 4180, for spreadsheets.
+    Csv,
+    /// One page to send around, for `report` alone.
+    Html,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -94,8 +110,12 @@ enum Verb {
     Subscription(subscription::SubscriptionArgs),
     /// The audit trail, read from its files
     Journal(journal::JournalArgs),
-    /// How many seats a company needs: the brochure's average and the safe figure
+    /// How many seats a company needs: the brochure's average and the safe figure, or by what was measured
     Size(size::SizeArgs),
+    /// What other quotas would have denied, with their price
+    Whatif(whatif::WhatifArgs),
+    /// What a tenant used over a time; -o html makes one file to send around
+    Report(report::ReportArgs),
     /// Make and check signed bundles of tenant records, for [sync]
     Records(records::RecordsArgs),
     /// The completions of a shell
@@ -116,7 +136,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
             let mut stdout = io::stdout();
-            let mut screen = Screen::new(&mut stdout, cli.output, cli.utc);
+            let format = match cli.output {
+                Output::Table | Output::Html => Format::Table,
+                Output::Json => Format::Json,
+                Output::Csv => Format::Csv,
+            };
+            let mut screen = Screen::new(&mut stdout, format, cli.utc);
             screen.colour = screen::wants_colour();
             finish(dispatch(&cli, &mut screen))
         }
@@ -148,6 +173,9 @@ fn finish(result: Result<u8, Failure>) -> u8 {
 
 fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let main = cli.config.as_deref();
+    if cli.output == Output::Html && !matches!(cli.verb, Some(Verb::Report(_))) {
+        return Err(Failure::usage("only `usherd report` makes HTML").mend("use -o table, json or csv"));
+    }
     let client = || cli.connection.client(main);
     match cli.verb.as_ref().unwrap_or(&Verb::Serve) {
         Verb::Serve => serve::serve(main, screen.colour),
@@ -171,7 +199,9 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Statement(arguments) => money::statement_of(arguments, main, screen),
         Verb::Subscription(arguments) => subscription::subscription(arguments, main, &cli.connection, screen),
         Verb::Journal(arguments) => journal::journal(arguments, main, screen),
-        Verb::Size(arguments) => size::size(arguments, screen),
+        Verb::Size(arguments) => size::size(arguments, client, screen),
+        Verb::Whatif(arguments) => whatif::whatif(arguments, &client()?, screen),
+        Verb::Report(arguments) => report::report(arguments, &client()?, cli.output == Output::Html, screen),
         Verb::Records(arguments) => records::records(arguments, main, screen),
         Verb::Completions { shell } => shell::completions(Cli::command(), *shell, screen),
         Verb::Man { folder } => shell::man(Cli::command(), folder.as_deref(), screen),

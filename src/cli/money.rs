@@ -244,7 +244,7 @@ fn refused(why: NoStatement, tenant: &str, source: &str) -> Failure {
 }
 
 /// Cents as people write euros: 1,234.56.
-fn euros(cents: u64) -> String {
+pub fn euros(cents: u64) -> String {
     let whole = (cents / 100).to_string();
     let mut text = String::with_capacity(whole.len() + whole.len() / 3 + 3);
     for (at, digit) in whole.chars().enumerate() {

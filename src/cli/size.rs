@@ -1,8 +1,10 @@
-//! `size`: how many seats a company needs; needs no file and no daemon (P1-P3).
+//! `size`: how many seats a company needs; by planning figures without file and daemon (P1-P3), or by history (P4).
 
+use super::client::Client;
 use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
 use super::table::Table;
+use super::whatif::size_from_history;
 use crate::daemon::api::size::fields;
 use crate::subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
@@ -10,20 +12,23 @@ use crate::subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, s
 #[derive(Clone, Debug, clap::Args)]
 pub struct SizeArgs {
     /// Who always needs a seat
-    #[arg(value_name = "TYPE1", value_parser = employees())]
-    always: u32,
+    #[arg(value_name = "TYPE1", value_parser = employees(), required_unless_present = "from_history")]
+    always: Option<u32>,
     /// Who needs one with a probability of 80 %
-    #[arg(value_name = "TYPE2", value_parser = employees())]
-    mostly: u32,
+    #[arg(value_name = "TYPE2", value_parser = employees(), required_unless_present = "from_history")]
+    mostly: Option<u32>,
     /// 40 %
-    #[arg(value_name = "TYPE3", value_parser = employees())]
-    sometimes: u32,
+    #[arg(value_name = "TYPE3", value_parser = employees(), required_unless_present = "from_history")]
+    sometimes: Option<u32>,
     /// 10 %
-    #[arg(value_name = "TYPE4", value_parser = employees())]
-    rarely: u32,
+    #[arg(value_name = "TYPE4", value_parser = employees(), required_unless_present = "from_history")]
+    rarely: Option<u32>,
     /// How probable it may be that the safe figure is exceeded, as in 1% or 0.01; at most 50%
     #[arg(long, value_name = "PERCENT%", default_value = "1%", value_parser = target)]
     target: Target,
+    /// By what this tenant wanted in the last 30 days, of a running daemon
+    #[arg(long, value_name = "TENANT", conflicts_with_all = ["always", "mostly", "sometimes", "rarely"])]
+    from_history: Option<String>,
 }
 
 fn employees() -> clap::builder::RangedI64ValueParser<u32> {
@@ -41,10 +46,18 @@ fn target(text: &str) -> Result<Target, String> {
 /// The brochure's figure, the safe one, and the risk of each number between them.
 ///
 /// # Errors
-/// There are more people than the exact figure is computed for, or the output cannot be written.
-pub fn size(arguments: &SizeArgs, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    let SizeArgs { always, mostly, sometimes, rarely, target } = *arguments;
-    let sizing = Mix::new([always, mostly, sometimes, rarely])
+/// There are more people than the exact figure is computed for, the output cannot be written, or a daemon that is
+/// needed cannot be asked.
+pub fn size(
+    arguments: &SizeArgs,
+    client: impl FnOnce() -> Result<Client, Failure>,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
+    let SizeArgs { always, mostly, sometimes, rarely, target, ref from_history } = *arguments;
+    if let Some(tenant) = from_history {
+        return size_from_history(&client()?, tenant, target.share(), screen);
+    }
+    let sizing = Mix::new([always, mostly, sometimes, rarely].map(Option::unwrap_or_default))
         .and_then(|mix| sizing(mix, target))
         .map_err(|unfit| Failure::usage(unfit.to_string()).mend("size the sites of a larger company one by one"))?;
     match screen.format {

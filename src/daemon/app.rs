@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
+use crate::daemon::history::History;
 use crate::daemon::http::auth::{Authenticator, Role};
 use crate::daemon::http::{Edge, EdgeStats};
 use crate::daemon::journal::storage::Folder;
@@ -57,6 +58,8 @@ pub struct App {
     pub marks: Marks,
     /// Peaks and denials since midnight.
     pub today: Today,
+    /// What was used and wanted over months.
+    pub history: History,
     /// Where reloads are asked for.
     pub reloads: mpsc::Sender<ReloadRequest>,
     /// Changes what is logged.
@@ -192,6 +195,12 @@ impl App {
     /// The present instant.
     pub fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// The wall clock as far as it is trusted, milliseconds since 1970 UTC (H5).
+    pub fn trusted_utc_ms(&self, now: Now) -> i64 {
+        let timelines = self.timelines(now);
+        timelines.old.unwrap_or(timelines.wall).timestamp_millis()
     }
 
     /// The timelines that subscriptions follow at an instant (H5).

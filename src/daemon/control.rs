@@ -24,7 +24,7 @@ use crate::daemon::schedule::Schedule;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::text::utc;
 use crate::daemon::{notify, selfcheck};
-use crate::engine::{Name, Now, Standing};
+use crate::engine::{Now, Standing};
 
 /// How long the reaper sleeps at most: an earlier deadline may be set meanwhile.
 const REAPER_REST: Duration = Duration::from_millis(100);
@@ -36,8 +36,6 @@ const HEAL_EVERY_MS: u64 = 30_000;
 const CHECKPOINT_EVERY_MS: u64 = 3_600_000;
 /// Answers that wait for a slow disk go out after this.
 const DISK_PATIENCE_MS: u64 = 1_000;
-/// Windows of peaks.
-const PEAK_WINDOW_MS: u64 = 300_000;
 /// How often audit records that nobody wants to keep are looked for.
 const TRIM_EVERY_MS: u64 = 3_600_000;
 
@@ -61,7 +59,6 @@ struct Due {
     reap_from: u64,
     /// Until when what was damaged in the journal is being learned again.
     learned_at: u64,
-    peaks_at: u64,
     checkpoint_at: u64,
     trim_at: u64,
     sweep_at: u64,
@@ -126,7 +123,6 @@ impl Control {
                 looked_at: now.uptime_ms,
                 reap_from: 0,
                 learned_at: now.uptime_ms + u64::from(config.settings.nodes.learning_s) * 1_000,
-                peaks_at: now.uptime_ms + PEAK_WINDOW_MS,
                 checkpoint_at: now.uptime_ms,
                 trim_at: now.uptime_ms + TRIM_EVERY_MS,
                 sweep_at: now.uptime_ms + 60_000,
@@ -281,17 +277,13 @@ impl Loop {
         }
         if self.due.second_at <= now.uptime_ms {
             self.due.second_at = now.uptime_ms + 1_000;
-            self.app.metrics.sample(&self.app.engine, now);
+            self.look(now);
             self.committer.watch(DISK_PATIENCE_MS);
             if self.due.learned_at <= now.uptime_ms {
                 self.app.damage.lock().take();
             }
             self.tell_degraded(now);
             self.keep_journal(now);
-        }
-        if self.due.peaks_at <= now.uptime_ms {
-            self.due.peaks_at = now.uptime_ms + PEAK_WINDOW_MS;
-            self.roll_peaks(now);
         }
         if self.due.sweep_at <= now.uptime_ms {
             self.due.sweep_at = now.uptime_ms + 60_000;
@@ -402,18 +394,14 @@ impl Loop {
         }
     }
 
-    fn roll_peaks(&self, now: Now) {
-        let zone = self.app.config().settings.time_zone.0;
-        let date = utc(now).with_timezone(&zone).date_naive();
-        let mut ended = std::collections::HashMap::new();
-        self.app.engine.roll_peaks(|tenant, peak| _ = ended.insert(Name::from(tenant), peak));
-        let mut views = Vec::with_capacity(ended.len());
-        self.app.engine.each_tenant(now, |view| {
-            if let Some(peak) = ended.get(&view.id) {
-                views.push((view.clone(), *peak));
-            }
-        });
-        self.app.today.note(date, &views);
+    /// Shows the table to whoever counts over time; every five minutes of the clock windows of peaks begin anew.
+    fn look(&self, now: Now) {
+        let (held, peaks) = self.app.history.look(&self.app.engine, now, self.app.trusted_utc_ms(now));
+        self.app.metrics.see_held(now, held);
+        if let Some(peaks) = peaks {
+            let zone = self.app.config().settings.time_zone.0;
+            self.app.today.note(utc(now).with_timezone(&zone).date_naive(), &peaks);
+        }
     }
 
     /// The watchdog's ping comes from a request to ourselves, through listener, table and journal.
@@ -458,8 +446,13 @@ impl Loop {
             }
         };
         let _ = tokio::time::timeout(drain, drained).await;
-        let committer = Arc::clone(&self.committer);
-        let _ = tokio::task::spawn_blocking(move || committer.close()).await;
+        let (app, committer) = (Arc::clone(&self.app), Arc::clone(&self.committer));
+        let closed = tokio::task::spawn_blocking(move || {
+            let now = app.now();
+            app.history.end(&app.engine, now, app.trusted_utc_ms(now));
+            committer.close();
+        });
+        let _ = closed.await;
     }
 }
 

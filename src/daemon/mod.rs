@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 mod control;
 pub mod events;
+pub mod history;
 pub mod http;
 pub mod journal;
 pub mod log;
@@ -27,6 +28,7 @@ pub mod subscriptions;
 pub mod sync;
 pub mod text;
 pub mod timeline;
+mod varint;
 
 pub use prepare::{Embedded, Prepared, StartError};
 pub use start::{Daemon, Options};

@@ -17,6 +17,8 @@ use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Boot, Config};
 use crate::daemon::control::Control;
 use crate::daemon::events::Events;
+use crate::daemon::history::History;
+use crate::daemon::history::store::Limits as HistoryLimits;
 use crate::daemon::http::{self, Edge};
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
@@ -61,6 +63,12 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// What the state directory holds beside the journal.
+struct Kept {
+    keeper: Keeper,
+    history: History,
+}
 
 /// A daemon before its sockets and threads.
 pub struct Prepared {
@@ -110,7 +118,10 @@ impl Prepared {
     /// Puts it together for these listeners, and as many runtimes that decide.
     pub(super) fn control(self, listeners: Vec<ListenerInfo>, workers: usize) -> Result<Control, StartError> {
         let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
-        let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, self.keeper)?;
+        let limits = HistoryLimits::of(&self.boot.config.settings.history);
+        let history = History::open(&self.state_dir, self.clock.now().utc_ms, limits);
+        let kept = Kept { keeper: self.keeper, history };
+        let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, kept)?;
         Ok(Control {
             app: Arc::new(app),
             journal: self.journal,
@@ -188,7 +199,7 @@ fn app(
     reloads: mpsc::Sender<reload_request::Request>,
     log: Option<log::LogControl>,
     workers: usize,
-    keeper: Keeper,
+    Kept { keeper, history }: Kept,
 ) -> Result<App, StartError> {
     let now = clock.now();
     let config = &boot.config;
@@ -218,6 +229,7 @@ fn app(
         timeline: Mutex::new(Timeline::new(now)),
         marks: Marks::default(),
         today: Today::default(),
+        history,
         reloads,
         log,
         knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::daemon::app::{App, Knobs};
 use crate::daemon::config::{self, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
+use crate::daemon::history::store::Limits;
 use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
@@ -92,6 +93,7 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     install(app, now, config);
     app.auth.store(Arc::new(authenticator(config)));
     app.metrics.export_tenants(tenant_export(config));
+    app.history.set_limits(Limits::of(&config.settings.history));
     app.knobs.store(Arc::new(Knobs::of(config, app.workers)));
     if let Some(log) = &app.log
         && let Err(error) = log.configure(&config.settings.log.filter)

@@ -78,6 +78,13 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The share, 0.000001 to 0.5.
+    pub fn share(self) -> f64 {
+        self.0
+    }
+}
+
 impl Default for Target {
     /// 1 % (P3, P4).
     fn default() -> Self {

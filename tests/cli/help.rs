@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 34] = [
+const VERBS: [&[&str]; 36] = [
     &["serve"],
     &["agent"],
     &["config"],
@@ -30,6 +30,8 @@ const VERBS: [&[&str]; 34] = [
     &["journal", "verify"],
     &["journal", "export"],
     &["size"],
+    &["whatif"],
+    &["report"],
     &["records"],
     &["records", "keygen"],
     &["records", "sign"],

@@ -21,3 +21,4 @@ mod size;
 mod spec;
 mod subscription;
 mod transports;
+mod usage;

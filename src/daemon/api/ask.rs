@@ -172,6 +172,7 @@ impl Worker {
         };
         let decision = decided?;
         self.shard.decision(Some(message.kind), decision.code, decision.detail, monotonic_ns().saturating_sub(began));
+        self.remember(now, message, &decision);
         let told = match decision.code {
             code if code.denies() => Some(EventType::Denied),
             Code::AllowNew | Code::AllowOver if awake => Some(EventType::Granted),
@@ -182,6 +183,16 @@ impl Worker {
             events.push(event(kind, now, message, &decision));
         }
         Ok(decision)
+    }
+
+    /// Tells the history who wanted a seat, and at which level of demand.
+    fn remember(&self, now: Now, message: &Acquire<'_>, decision: &Decision) {
+        let demand = &self.app.history.demand;
+        match (decision.code, message.subject) {
+            (Code::AllowNew | Code::AllowOver, Some(subject)) => demand.granted(message.tenant, subject, decision.held),
+            (code, Some(subject)) if code.denies() => demand.denied(message.tenant, subject, decision.held, now.uptime_ms),
+            _ => {}
+        }
     }
 
     fn decide_release(&self, now: Now, message: &Release<'_>, group: Option<&mut Group>, events: &mut Vec<Event>) -> Decision {

@@ -14,6 +14,7 @@ mod resp;
 pub mod size;
 mod stream;
 mod subscription;
+mod usage;
 mod watch;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -59,6 +60,8 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", Route::EndSession),
     (Method::POST, "/v1/tenants/{tenant}/endpoints/check", Route::EndpointsCheck),
     (Method::POST, "/v1/tenants/{tenant}/subscription", Route::Subscription),
+    (Method::GET, "/v1/tenants/{tenant}/usage", Route::Usage),
+    (Method::GET, "/v1/tenants/{tenant}/whatif", Route::Whatif),
     (Method::GET, "/v1/overview", Route::Overview),
     (Method::GET, "/v1/quote", Route::Quote),
     (Method::GET, "/v1/size", Route::Size),
@@ -229,6 +232,8 @@ impl Worker {
             [] => (Route::Tenant, with(get(call), self.tenant(call, tenant)).await),
             ["subjects"] => (Route::Subjects, with(get(call), self.subjects(call, tenant)).await),
             ["sessions"] => (Route::Sessions, with(get(call), self.sessions(call, tenant)).await),
+            ["usage"] => (Route::Usage, with(get(call), self.usage(call, tenant)).await),
+            ["whatif"] => (Route::Whatif, with(get(call), self.whatif(call, tenant)).await),
             ["endpoints", "check"] => {
                 (Route::EndpointsCheck, with(post(call), self.check_endpoints(call, tenant, body)).await)
             }

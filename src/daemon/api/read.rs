@@ -190,7 +190,19 @@ pub(super) fn overview(app: &App, now: Now) -> Value {
         "config": app.config_state(),
         "time": time(app, now),
         "next_change": next_change_of_all(app, now),
+        "history": history(app),
         "sync": app.sync_status.show(&app.config(), &app.keeper, now),
+    })
+}
+
+/// What is kept of the past.
+fn history(app: &App) -> Value {
+    let status = app.history.status();
+    let from = |at: Option<i64>| at.map(|at| rfc3339(at * 1_000));
+    let bytes_max = app.config().settings.history.bytes_max;
+    json!({
+        "bytes": status.bytes, "bytes_max": bytes_max, "from": from(status.from_s), "detail_from": from(status.detail_from_s),
+        "problem": status.problem,
     })
 }
 
@@ -341,7 +353,7 @@ impl Worker {
         self.aside(move |app| Ok(overview(app, now))).await
     }
 
-    fn tenant_permitted(&self, call: &Call<'_>, id: &str) -> Result<String, Problem> {
+    pub(super) fn tenant_permitted(&self, call: &Call<'_>, id: &str) -> Result<String, Problem> {
         let id = segment(id)?;
         self.permitted(call, RouteClass::Read, Some(&id))?;
         Ok(id)

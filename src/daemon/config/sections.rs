@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::publisher;
 use super::reader::Table;
 use super::settings::{
-    Address, Auth, Certificate, Events, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
+    Address, Auth, Certificate, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
     Settings, TOKENS_MAX, Tls, Token, Trial,
 };
 use super::value::{Cx, Item, quoted};
@@ -37,6 +37,8 @@ pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
     read_nodes(cx, table, &mut settings.nodes);
     let table = document.table(cx, "journal");
     read_journal(cx, table, &mut settings.journal);
+    let table = document.table(cx, "history");
+    read_history(cx, table, &mut settings.history);
     let table = document.table(cx, "metrics");
     read_metrics(cx, table, &mut settings.metrics);
     let table = document.table(cx, "log");
@@ -448,6 +450,13 @@ fn read_log(cx: &mut Cx<'_>, mut table: Table<'_, '_>, log: &mut Log) {
         item.wrong(cx, message, "write a level, or levels by module: \"info,usherd::daemon::http=debug\"");
     }
     table.word(cx, "format", &mut log.format);
+    table.finish(cx);
+}
+
+fn read_history(cx: &mut Cx<'_>, mut table: Table<'_, '_>, history: &mut History) {
+    table.int(cx, "detail_days", 1..=90, &mut history.detail_days);
+    table.int(cx, "months", 1..=60, &mut history.months);
+    table.int(cx, "bytes_max", 16 << 20..=1 << 44, &mut history.bytes_max);
     table.finish(cx);
 }
 

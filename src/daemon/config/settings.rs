@@ -62,6 +62,8 @@ pub struct Settings {
     pub auth: Auth,
     /// `[journal]`.
     pub journal: Journal,
+    /// `[history]`.
+    pub history: History,
     /// `[metrics]`.
     pub metrics: Metrics,
     /// `[log]`.
@@ -401,6 +403,23 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Log { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// `[history]`: what is remembered of every tenant's use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Days for which every five minutes are kept.
+    pub detail_days: u32,
+    /// Months for which every hour is kept, 31 days each.
+    pub months: u32,
+    /// All of it on disk at most, bytes.
+    pub bytes_max: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { detail_days: 14, months: 13, bytes_max: 2 << 30 }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::daemon::varint::put_varint;
 use crate::engine::session::{Changes, Code, Detail, GoneRecord, SessionRecord};
 
 /// The format that this release writes; it reads this one and older ones, and refuses newer ones (I16).
@@ -286,12 +287,8 @@ impl Group {
         self
     }
 
-    pub(super) fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
+    pub(super) fn varint(&mut self, value: u64) {
+        put_varint(&mut self.bytes, value);
     }
 
     pub(super) fn signed(&mut self, value: i64) {

@@ -4,6 +4,7 @@ use super::codec::{
     ABSENT, Audit, AuditKind, FORMAT, HEADER_BYTES, Hash, MAGIC, PAYLOAD_BYTES_MAX, RecordKind, TEXT_BYTES_MAX,
     checksum, flag, link, tag,
 };
+use crate::daemon::varint::Reader;
 use crate::engine::session::{
     Class, Code, Detail, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp,
 };
@@ -223,41 +224,7 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// Takes bytes from the front; `None` where they do not suffice or make no sense.
-#[derive(Clone, Debug)]
-pub(super) struct Reader<'a> {
-    pub(super) bytes: &'a [u8],
-}
-
 impl<'a> Reader<'a> {
-    pub(super) fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.bytes.split_first()?;
-        self.bytes = rest;
-        Some(*first)
-    }
-
-    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(length)?;
-        self.bytes = rest;
-        Some(taken)
-    }
-
-    pub(super) fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                return None;
-            }
-            value |= part << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
     pub(super) fn signed(&mut self) -> Option<i64> {
         let value = self.varint()?;
         Some((value >> 1) as i64 ^ -((value & 1) as i64))

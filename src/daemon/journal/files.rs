@@ -1,7 +1,8 @@
 //! The files of a local journal: their names, and the records at their ends.
 
 use super::codec::{Group, Hash, RecordKind};
-use super::decode::{Flaw, Reader, Record};
+use super::decode::{Flaw, Record};
+use crate::daemon::varint::Reader;
 
 /// More than any head needs, in bytes.
 pub(super) const HEAD_BYTES_MAX: u64 = 16 * 1024;

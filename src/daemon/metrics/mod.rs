@@ -26,7 +26,7 @@ pub use tenants::{SHARDS_MAX, ScrapeShard, TENANTS_UNSHARDED_MAX, TenantExport, 
 pub use text::CONTENT_TYPE;
 pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult};
 
-use crate::engine::{Engine, NodeView, Now};
+use crate::engine::{NodeView, Now};
 use rows::Rows;
 use shard::Cells;
 use statics::{Fleet, Statics, utc_seconds};
@@ -113,11 +113,9 @@ impl Metrics {
         self.statics.set_tls_expiries(expiries);
     }
 
-    /// Looks at the seats of the whole fleet, for their peak. Call it about every second, off the decision
-    /// runtimes; it waits for no scrape.
-    pub fn sample(&self, engine: &Engine, now: Now) {
-        let mut held = 0;
-        engine.each_tenant(now, |view| held += u64::from(view.held));
+    /// Takes note of the seats that the whole fleet holds, for their peak. Call it about every second; it waits for
+    /// no scrape.
+    pub fn see_held(&self, now: Now, held: u64) {
         self.peak.lock().see(now.uptime_ms, held);
     }
 

@@ -1,0 +1,70 @@
+//! `report`: what a tenant used over a time, as a table, CSV, JSON, or one file of HTML to send around.
+
+mod figures;
+mod page;
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::failure::{Failure, OK};
+use super::screen::{Format, Screen};
+use super::table::Table;
+use super::whatif::{Time, hours, recommendation};
+use figures::{Hour, Report, Total};
+
+/// `usherd report`
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Of which tenant
+    tenant: String,
+    #[command(flatten)]
+    time: Time,
+}
+
+/// The report of a tenant over a time.
+///
+/// # Errors
+/// The daemon cannot be asked, or knows no such tenant; the time makes no sense.
+pub fn report(arguments: &ReportArgs, client: &Client, as_page: bool, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let report = Report::read(&arguments.tenant, &arguments.time, client, screen.utc)?;
+    match screen.format {
+        _ if as_page => screen.write(&page::page(&report))?,
+        Format::Json => {
+            let hours: Vec<Value> = report.hours.iter().map(Hour::fields).collect();
+            screen.write(&format!("{}\n", json!({ "tenant": report.tenant, "whatif": report.whatif, "hours": hours })))?;
+        }
+        Format::Csv => {
+            let hours: Vec<Value> = report.hours.iter().map(Hour::fields).collect();
+            let table = screen.rows(&hours, &["at", "quota", "peak", "demand", "seat_s", "saturated_s", "denials", "denials_true", "observed_s"]);
+            screen.table(&table)?;
+        }
+        Format::Table => show(&report, screen)?,
+    }
+    Ok(OK)
+}
+
+fn show(report: &Report, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let mut facts = Table::new([report.tenant["tenant"].as_str().unwrap_or("tenant"), ""]);
+    report.facts().into_iter().for_each(|(what, value)| facts.push([what.to_owned(), value]));
+    screen.table(&facts)?;
+    screen.line("")?;
+    let mut days = Table::new(["day", "seats", "peak", "mean", "wanted", "no seat free", "denials", "true"]);
+    for (date, hours_of_day) in report.days() {
+        let mut total = Total::default();
+        hours_of_day.iter().for_each(|hour| total.add(&hour.total));
+        let quota = hours_of_day.last().and_then(|hour| hour.quota).map_or("unlimited".to_owned(), |quota| quota.to_string());
+        days.push([
+            date.format("%Y-%m-%d %a").to_string(),
+            quota,
+            total.peak.to_string(),
+            format!("{:.2}", total.mean()),
+            total.demand.to_string(),
+            hours(total.saturated_s),
+            total.denials.to_string(),
+            total.denials_true.to_string(),
+        ]);
+    }
+    screen.table(&days)?;
+    screen.line("")?;
+    screen.line(&recommendation(&report.whatif))
+}

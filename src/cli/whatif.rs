@@ -1,0 +1,160 @@
+//! `whatif`, `size --from-history`: what another quota would have denied, by the demand that was measured (P4, K3).
+
+use serde_json::Value;
+
+use super::client::{Ask, Client, encoded, with_query};
+use super::failure::{Failure, OK};
+use super::money::euros;
+use super::screen::{Format, Screen};
+use super::table::Table;
+
+/// `usherd whatif`
+#[derive(Clone, Debug, clap::Args)]
+pub struct WhatifArgs {
+    /// Of which tenant
+    tenant: String,
+    /// Which quotas: a number or a range, of at most 200; without it those around the present one
+    #[arg(long, value_name = "N..M")]
+    quota: Option<String>,
+    #[command(flatten)]
+    time: Time,
+    /// The share of requests that the recommended quota may deny, as in 1% or 0.01
+    #[arg(long, value_name = "PERCENT%", value_parser = share)]
+    target: Option<String>,
+}
+
+/// Over which time.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Time {
+    /// From when: an instant with its zone, or a civil date of the billing zone; without it 30 days back
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Until when, not in it; without it up to now
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+}
+
+/// A share as the daemon takes it.
+fn share(text: &str) -> Result<String, String> {
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.trim_end().parse::<f64>().map(|percent| percent / 100.0),
+        None => text.parse(),
+    };
+    let share = share.ok().filter(|share| (1e-6..=0.5).contains(share));
+    share.map(|share| share.to_string()).ok_or_else(|| "write a share from 0.0001% to 50%, as in 1%".to_owned())
+}
+
+/// What other quotas would have denied, with their price.
+///
+/// # Errors
+/// The daemon cannot be asked, or knows no such tenant, or an argument makes no sense to it.
+pub fn whatif(arguments: &WhatifArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let parameters = [
+        ("quota", arguments.quota.clone()),
+        ("from", arguments.time.from.clone()),
+        ("to", arguments.time.to.clone()),
+        ("target", arguments.target.clone()),
+    ];
+    ask(client, &arguments.tenant, &parameters, screen)
+}
+
+/// The quota that the demand of the last days asks for.
+///
+/// # Errors
+/// As [`whatif`].
+pub fn size_from_history(client: &Client, tenant: &str, target: f64, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    ask(client, tenant, &[("target", Some(target.to_string()))], screen)
+}
+
+fn ask(client: &Client, tenant: &str, parameters: &[(&str, Option<String>)], screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let reply = client.ask_ok(&Ask::get(&with_query(&format!("/v1/tenants/{}/whatif", encoded(tenant)), parameters)))?;
+    match screen.format {
+        Format::Json => screen.verbatim(&reply.body)?,
+        Format::Csv => {
+            let answer = reply.json()?;
+            let rows = answer["whatif"].as_array().cloned().unwrap_or_default();
+            let table = screen.rows(&rows, &["quota", "denials", "share", "saturated_s", "monthly_cents"]);
+            screen.table(&table)?;
+        }
+        Format::Table => show(&reply.json()?, screen)?,
+    }
+    Ok(OK)
+}
+
+fn show(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let instant = |key: &str| answer[key].as_str().and_then(|text| screen.instant(text)).unwrap_or_default();
+    let (from, to) = (instant("from"), instant("to"));
+    let whole = |key: &str| answer[key].as_u64().unwrap_or(0);
+    screen.line(&format!("{}, {from} to {to}, {} of it seen", answer["tenant"].as_str().unwrap_or(""), hours(whole("observed_s"))))?;
+    screen.line(&format!("{} requests of people without a seat\n", whole("requests")).replace('\n', ""))?;
+    screen.line("")?;
+    let table = table(answer);
+    screen.table(&table)?;
+    if whole("requests") == 0 {
+        return screen.line("nobody asked for a seat in this time, so there is nothing to recommend");
+    }
+    screen.line("")?;
+    screen.line(&recommendation(answer))
+}
+
+/// Row by row, with the present quota and the recommended one marked.
+pub fn table(answer: &Value) -> Table {
+    let mut table = Table::new(["quota", "denied", "share", "too few for", "a month", ""]);
+    for row in answer["whatif"].as_array().into_iter().flatten() {
+        let whole = |key: &str| row[key].as_u64().unwrap_or(0);
+        let mark = match (row["quota"] == answer["quota"], row["quota"] == answer["recommended"]) {
+            (true, true) => "now, recommended",
+            (true, false) => "now",
+            (false, true) => "recommended",
+            (false, false) => "",
+        };
+        table.push([
+            whole("quota").to_string(),
+            whole("denials").to_string(),
+            format!("{:.2}%", row["share"].as_f64().unwrap_or(0.0) * 100.0),
+            hours(whole("saturated_s")),
+            euros(whole("monthly_cents")),
+            mark.to_owned(),
+        ]);
+    }
+    table
+}
+
+/// The recommended quota in a sentence, with a larger one that costs no more.
+pub fn recommendation(answer: &Value) -> String {
+    let whole = |value: &Value| value.as_u64().unwrap_or(0);
+    let percent = answer["target"].as_f64().unwrap_or(0.0) * 100.0;
+    let mut text = format!(
+        "{} seats would have denied less than {percent}% of the requests; {} a month",
+        whole(&answer["recommended"]),
+        euros(whole(&answer["monthly_cents"])),
+    );
+    if let Some(advice) = answer.get("advice") {
+        text += &format!("; {} seats cost no more: {}", whole(&advice["seats"]), euros(whole(&advice["monthly_cents"])));
+    }
+    text
+}
+
+/// A length of time as people say it.
+pub fn hours(seconds: u64) -> String {
+    match seconds {
+        0 => "-".to_owned(),
+        1..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        _ => format!("{}:{:02} h", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_and_lengths_of_time() {
+        assert_eq!((share("1%"), share("0.02")), (Ok("0.01".to_owned()), Ok("0.02".to_owned())));
+        assert!(share("0").is_err() && share("51%").is_err() && share("some").is_err());
+        for (seconds, text) in [(0, "-"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (3_660, "1:01 h"), (360_000, "100:00 h")] {
+            assert_eq!(hours(seconds), text);
+        }
+    }
+}
