@@ -1,0 +1,185 @@
+//! Every `sh` block of a page runs against a fresh daemon and says what the page says it does.
+
+use crate::elsewhere;
+use crate::page::{self, Block, Page};
+use crate::shell::Shell;
+
+/// What may stand behind a fence, and what this test does with it.
+const KNOWN: [(&str, &str); 8] = [
+    ("sh", "is run"),
+    ("sh host", "needs a machine of its own: see elsewhere.rs"),
+    ("text", "is what the block before said"),
+    ("json", "is what the block before said"),
+    ("", "is what the block before said"),
+    ("story", "is put to the engine: see rules.rs"),
+    ("toml", "is checked as usherd.toml"),
+    ("toml tenant", "is checked as a tenant's file"),
+];
+
+/// Pages that are not to be found do not run: each has its test here.
+const PAGES: [&str; 7] = [
+    "README.md",
+    "docs/README.md",
+    "docs/operating.md",
+    "docs/pbx.md",
+    "docs/rules.md",
+    "docs/threat-model.md",
+    "docs/troubleshooting.md",
+];
+
+/// Programs that the commands need, besides those of every Debian, and their packages.
+const PROGRAMS: [(&str, &str); 3] = [("curl", "curl"), ("redis-cli", "redis-tools"), ("openssl", "openssl")];
+
+fn follow(name: &str) {
+    for (program, package) in PROGRAMS {
+        let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|path| path.join(program).exists());
+        assert!(there, "{program} is missing: apt-get install {package}");
+    }
+    let page = Page::read(name);
+    let blocks = page.blocks();
+    let commands: Vec<&Block> = blocks.iter().filter(|block| block.info == "sh").collect();
+    let bodies: Vec<String> = commands.iter().map(|block| elsewhere::without_builds(&block.body)).collect();
+    let ran = Shell::open().run(&bodies.iter().map(String::as_str).collect::<Vec<_>>());
+    let place = |block: &Block| format!("{name}:{}", block.line);
+    if !ran.good {
+        let at = ran.said.len().saturating_sub(1);
+        panic!("{} failed:\n{}\nit said:\n{}", place(commands[at]), commands[at].body, ran.said[at]);
+    }
+    let mut wrong = Vec::new();
+    for (command, said) in commands.iter().zip(&ran.said) {
+        let Some(expected) = answer_of(&blocks, command) else { continue };
+        let (want, got) = (without_ids(&expected.body), without_ids(said));
+        if !agrees(&want, &got) {
+            wrong.push(format!("{}:\n{}\nsays:\n{got}\nand the page says:\n{want}", place(command), command.body));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n----\n"));
+}
+
+/// The block that says what another one answers.
+fn answer_of<'a>(blocks: &'a [Block], command: &Block) -> Option<&'a Block> {
+    let at = blocks.iter().position(|block| block.line == command.line).unwrap();
+    blocks.get(at + 1).filter(|block| ["text", "json", ""].contains(&block.info.as_str()))
+}
+
+/// Decision ids are new each time, also where a page shows one.
+fn without_ids(text: &str) -> String {
+    let mut parts = text.split("\"decision_id\":\"");
+    let mut kept = parts.next().unwrap().to_owned();
+    for part in parts {
+        kept += part.split_once('"').map_or(part, |(_, rest)| rest);
+    }
+    kept
+}
+
+/// `…` stands for anything in a line, and alone in a line for any lines.
+fn agrees(want: &str, got: &str) -> bool {
+    let lines = |text: &str| text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    lines_agree(&lines(want), &lines(got))
+}
+
+fn lines_agree(want: &[String], got: &[String]) -> bool {
+    match want.split_first() {
+        None => got.is_empty(),
+        Some((line, rest)) if line == "…" => (0..=got.len()).any(|skipped| lines_agree(rest, &got[skipped..])),
+        Some((line, rest)) => {
+            got.split_first().is_some_and(|(first, others)| line_agrees(line, first) && lines_agree(rest, others))
+        }
+    }
+}
+
+fn line_agrees(want: &str, got: &str) -> bool {
+    match want.split_once('…') {
+        None => want == got,
+        Some((before, rest)) => got.strip_prefix(before).is_some_and(|got| {
+            let places = got.char_indices().map(|(at, _)| at).chain([got.len()]);
+            places.into_iter().any(|at| line_agrees(rest, &got[at..]))
+        }),
+    }
+}
+
+#[test]
+fn the_commands_of_the_readme() {
+    follow("README.md");
+}
+
+#[test]
+fn the_commands_of_the_index() {
+    follow("docs/README.md");
+}
+
+#[test]
+fn the_commands_of_operating() {
+    follow("docs/operating.md");
+}
+
+#[test]
+fn the_commands_of_pbx() {
+    follow("docs/pbx.md");
+}
+
+#[test]
+fn the_commands_of_rules() {
+    follow("docs/rules.md");
+}
+
+#[test]
+fn the_commands_of_the_threat_model() {
+    follow("docs/threat-model.md");
+}
+
+#[test]
+fn the_commands_of_troubleshooting() {
+    follow("docs/troubleshooting.md");
+}
+
+#[test]
+fn nothing_behind_a_fence_is_passed_over() {
+    let found: Vec<String> = page::all().iter().map(|page| page.name.clone()).collect();
+    assert_eq!(found, PAGES, "each page has a test of its commands here");
+    for page in page::all() {
+        let mut before = String::new();
+        for block in page.blocks() {
+            let known = KNOWN.iter().any(|(info, _)| *info == block.info);
+            assert!(known, "{}:{}: nobody knows what to do with `{}`", page.name, block.line, block.info);
+            if ["text", "json", ""].contains(&block.info.as_str()) {
+                assert_eq!(before, "sh", "{}:{} is the answer to nothing that is run", page.name, block.line);
+            }
+            before = block.info;
+        }
+    }
+}
+
+#[test]
+fn a_wildcard_stands_for_anything_and_nothing_else_does() {
+    for (want, got, agree) in [
+        ("a\nb", "a\nb\n", true),
+        ("a … c", "a b b c", true),
+        ("a … c", "a b b d", false),
+        ("a\n…\nz", "a\nb\nc\nz", true),
+        ("…", "", true),
+        ("a", "a\nb", false),
+        ("a\n…", "b\na", false),
+    ] {
+        assert_eq!(agrees(want, got), agree, "{want:?} and {got:?}");
+    }
+}
+
+#[test]
+fn configurations_in_the_pages_are_accepted() {
+    for page in page::all() {
+        for block in page.blocks().iter().filter(|block| block.info.starts_with("toml")) {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
+            let main = folder.path().join("usherd.toml");
+            let tenant = block.info == "toml tenant";
+            let name = if tenant { "tenants.d/acme.toml" } else { "usherd.toml" };
+            std::fs::write(&main, "").unwrap();
+            std::fs::write(folder.path().join(name), &block.body).unwrap();
+            let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_usherd"));
+            let output = check.args(["config", "check"]).arg(&main).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}:{}: {said}", page.name, block.line);
+        }
+    }
+}

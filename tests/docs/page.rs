@@ -1,0 +1,144 @@
+//! A page of the documentation, taken apart: fenced blocks, tables, words in code, links and headings.
+
+use std::path::{Path, PathBuf};
+
+/// Where the repository is.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) struct Page {
+    /// Relative to the repository.
+    pub(crate) name: String,
+    text: String,
+}
+
+/// A fenced block.
+pub(crate) struct Block {
+    /// Line of its first fence, from 1.
+    pub(crate) line: usize,
+    /// What stands behind the fence.
+    pub(crate) info: String,
+    pub(crate) body: String,
+}
+
+/// A row of a table, each cell without the blanks around it.
+pub(crate) type Row = Vec<String>;
+
+/// The README, and every page of `docs/`.
+pub(crate) fn all() -> Vec<Page> {
+    let mut names: Vec<String> = std::fs::read_dir(root().join("docs"))
+        .unwrap()
+        .map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .filter(|name| name.ends_with(".md"))
+        .collect();
+    names.sort();
+    names.insert(0, "README.md".to_owned());
+    names.iter().map(|name| Page::read(name)).collect()
+}
+
+impl Page {
+    pub(crate) fn read(name: &str) -> Self {
+        let text = std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Page { name: name.to_owned(), text }
+    }
+
+    pub(crate) fn folder(&self) -> PathBuf {
+        root().join(&self.name).parent().unwrap().to_owned()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut open = false;
+        for (number, line) in self.text.lines().enumerate() {
+            match line.strip_prefix("```") {
+                Some(info) if !open => {
+                    blocks.push(Block { line: number + 1, info: info.trim().to_owned(), body: String::new() });
+                    open = true;
+                }
+                Some(_) => open = false,
+                None if open => {
+                    let body = &mut blocks.last_mut().unwrap().body;
+                    body.push_str(line);
+                    body.push('\n');
+                }
+                None => {}
+            }
+        }
+        assert!(!open, "{}: a fence is not closed", self.name);
+        blocks
+    }
+
+    /// Lines outside of fences, with their numbers from 1.
+    pub(crate) fn prose(&self) -> Vec<(usize, &str)> {
+        let mut open = false;
+        let mut lines = Vec::new();
+        for (number, line) in self.text.lines().enumerate() {
+            if line.starts_with("```") {
+                open = !open;
+            } else if !open {
+                lines.push((number + 1, line));
+            }
+        }
+        lines
+    }
+
+    /// What stands in `code` in the prose, with its line.
+    pub(crate) fn codes(&self) -> Vec<(usize, String)> {
+        let mut codes = Vec::new();
+        for (number, line) in self.prose() {
+            codes.extend(line.split('`').skip(1).step_by(2).map(|code| (number, code.to_owned())));
+        }
+        codes
+    }
+
+    /// Targets of links, with their lines.
+    pub(crate) fn links(&self) -> Vec<(usize, String)> {
+        let mut links = Vec::new();
+        for (number, line) in self.prose() {
+            let targets = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+            links.extend(targets.map(|(target, _)| (number, target.to_owned())));
+        }
+        links
+    }
+
+    /// Anchors of the headings, as the usual viewers make them.
+    pub(crate) fn anchors(&self) -> Vec<String> {
+        let headings = self.prose().into_iter().filter(|(_, line)| line.starts_with('#'));
+        headings.map(|(_, line)| anchor(line.trim_start_matches('#').trim())).collect()
+    }
+
+    /// The rows of every table whose first row begins with these cells, without that row.
+    pub(crate) fn table(&self, head: &[&str]) -> Vec<(usize, Row)> {
+        let mut rows = Vec::new();
+        let mut inside = false;
+        for (number, line) in self.prose() {
+            let Some(cells) = cells(line) else {
+                inside = false;
+                continue;
+            };
+            if inside {
+                rows.push((number, cells));
+            } else if head.iter().zip(&cells).all(|(wanted, cell)| wanted == cell) && cells.len() >= head.len() {
+                inside = true;
+            }
+        }
+        rows.retain(|(_, cells)| !cells.iter().all(|cell| cell.chars().all(|sign| sign == '-')));
+        assert!(!rows.is_empty(), "{}: no table begins with {head:?}", self.name);
+        rows
+    }
+}
+
+fn cells(line: &str) -> Option<Row> {
+    let inner = line.strip_prefix('|')?.strip_suffix('|')?;
+    Some(inner.split('|').map(|cell| cell.trim().to_owned()).collect())
+}
+
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|sign| sign.is_alphanumeric() || matches!(sign, ' ' | '-' | '_'));
+    kept.map(|sign| if sign == ' ' { '-' } else { sign.to_ascii_lowercase() }).collect()
+}

@@ -1,0 +1,39 @@
+//! The threat model's word on privacy: no log, at any level, names a person, a session or a dialled number.
+
+use crate::process::Site;
+
+const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n";
+
+#[test]
+fn the_log_names_nobody_at_any_level() {
+    let site = Site::new("", &[("acme", ACME)]);
+    let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
+    let quiet = "filter = \"info,usherd::daemon::remember=debug\"";
+    assert!(main.contains(quiet));
+    std::fs::write(site.path("usherd.toml"), main.replace(quiet, "filter = \"trace\"")).unwrap();
+    let mut daemon = site.start();
+    let mut client = daemon.client();
+    client.post("/v1/nodes/pbx-1/hello", "{\"epoch\":1}");
+    for (route, body) in [
+        ("acquire", "tenant=acme&subject=anna.schmidt&session=secret-1&kind=call&direction=outbound&to=0301234567&node=pbx-1&epoch=1&seq=1"),
+        ("acquire", "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&direction=outbound&to=0301234567&ttl_s=60"),
+        ("acquire", "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&to=0301234567"),
+        ("explain", "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&direction=outbound&to=0301234567&ttl_s=60"),
+        ("release", "tenant=acme&session=secret-1&node=pbx-1&epoch=1&seq=2"),
+    ] {
+        client.post(&format!("/v1/{route}"), body);
+    }
+    client.ask("DELETE", "/v1/tenants/acme/subjects/anna.schmidt?force=1", "").unwrap();
+    let said = daemon.all_said();
+    assert!(said.contains("TRACE"), "it logs little: {said}");
+    for name in ["anna", "schmidt", "bob", "meyer", "secret-", "0301234567"] {
+        assert!(!said.contains(name), "the log names {name}");
+    }
+    let trail = std::process::Command::new(env!("CARGO_BIN_EXE_usherd"))
+        .args(["journal", "export"])
+        .arg(site.journal())
+        .output()
+        .unwrap();
+    let trail = String::from_utf8_lossy(&trail.stdout).into_owned();
+    assert!(trail.contains("anna.schmidt") && !trail.contains("0301234567"), "{trail}");
+}
