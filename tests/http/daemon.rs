@@ -100,6 +100,11 @@ impl Running {
         self.daemon().app().listeners.iter().find(|listener| listener.name == name).unwrap().address.parse().unwrap()
     }
 
+    /// When the usage history looked at the table last.
+    pub(crate) fn looked_ms(&self) -> Option<u64> {
+        self.daemon().app().history.looked_ms()
+    }
+
     /// The path of the Unix socket of the configuration.
     pub(crate) fn socket(&self) -> PathBuf {
         self.daemon().app().listeners.iter().find(|listener| listener.name == "unix").unwrap().address.clone().into()

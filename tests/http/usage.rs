@@ -3,7 +3,7 @@
 use serde_json::Value;
 use usherd::daemon::clock::Clock as _;
 
-use crate::daemon::{NOON_UTC_MS, Running};
+use crate::daemon::Running;
 
 const MINUTE_MS: u64 = 60_000;
 const PAID: &str = "kind = \"paid\"\nseats = 3\n";
@@ -20,9 +20,8 @@ fn hang_up(daemon: &Running, who: &str) {
 /// Lets time pass, until the daemon has looked.
 fn pass(daemon: &Running, by_ms: u64) {
     daemon.clock.advance(by_ms);
-    let total = |daemon: &Running| daemon.get("/v1/tenants/acme/usage").json()["total"]["observed_s"].as_u64().unwrap();
-    let elapsed = |daemon: &Running| (daemon.clock.now().utc_ms - NOON_UTC_MS) as u64 / 1_000;
-    daemon.wait_until("a look", |daemon| total(daemon) >= elapsed(daemon).saturating_sub(1));
+    let now_ms = daemon.clock.now().uptime_ms;
+    daemon.wait_until("a look", |daemon| daemon.looked_ms() == Some(now_ms));
 }
 
 fn minutes(daemon: &Running, count: u64) {

@@ -126,6 +126,11 @@ impl Live {
         Closed { head, slot, hour, peaks }
     }
 
+    /// When it looked last, uptime milliseconds; `None` before the first look.
+    pub fn looked_ms(&self) -> Option<u64> {
+        self.looked_ms
+    }
+
     /// An hour is on disk.
     pub fn finished(&mut self, hour: &Arc<Span>) {
         self.finishing.retain(|known| !Arc::ptr_eq(known, hour));

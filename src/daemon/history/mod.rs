@@ -91,6 +91,11 @@ impl History {
         (look.held, peaks)
     }
 
+    /// When it looked last, uptime milliseconds; `None` before the first look.
+    pub fn looked_ms(&self) -> Option<u64> {
+        self.live.lock().looked_ms()
+    }
+
     /// Keeps the slot in progress too, and returns once all is written: before a stop.
     pub fn end(&self, engine: &Engine, now: Now, utc_ms: i64) {
         let closed = self.live.lock().close(engine, now, utc_ms);
