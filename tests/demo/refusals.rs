@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use rustix::process::Signal;
+
 use super::process::{Demo, usherd};
 
 #[track_caller]
@@ -28,6 +30,7 @@ fn a_daemon_that_would_share_its_port_is_seen() {
     demo.wait_for("stop");
     let address = demo.address().to_owned();
     refused(&["--listen", &address], 1, &["is taken"]);
+    assert_eq!(demo.stop(Signal::TERM).code(), Some(0), "{}", demo.said);
 }
 
 #[test]

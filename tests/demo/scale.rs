@@ -17,7 +17,7 @@ fn a_thousand_tenants_are_written_loaded_filled_and_kept_busy() {
     assert_eq!(overview["tenants"], 1_000);
     let held = overview["held"].as_u64().unwrap();
     assert!((9_990..=10_000).contains(&held), "all but those between two calls: {overview}");
-    let tenant = demo.get("/v1/tenants/tenant-000999");
+    let tenant = demo.get("/v1/tenants/t-000999");
     assert_eq!(tenant["quota"], 13, "{tenant}");
     let folder = demo.folder();
     assert_eq!(demo.stop(Signal::TERM).code(), Some(0), "{}", demo.said);
@@ -31,6 +31,6 @@ fn one_tenant_and_fewer_sessions_than_connections_work() {
     demo.wait_for("filled      1 sessions");
     demo.wait_for("decisions/s");
     let tenants = usherd(&["tenants", "--addr", demo.address(), "-o", "csv"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&tenants.stdout).contains("tenant-000000,active,"), "{tenants:?}");
+    assert!(String::from_utf8_lossy(&tenants.stdout).contains("t-000000,active,"), "{tenants:?}");
     assert_eq!(demo.stop(Signal::INT).code(), Some(0), "{}", demo.said);
 }

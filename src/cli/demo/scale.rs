@@ -68,7 +68,7 @@ impl Wanted {
 }
 
 fn tenant_id(number: u32) -> String {
-    format!("tenant-{number:06}")
+    format!("t-{number:06}")
 }
 
 /// Writes, loads, fills, and keeps it busy until it is to end.
@@ -119,21 +119,19 @@ fn told(terminal: &mut Terminal<'_>, what: &str, figures: &str) -> Result<(), Fa
     terminal.line(Tone::Plain, &format!("  {what:<10}  {figures}"))
 }
 
-/// Writes them, all into one file: a hundred thousand of their own take minutes to remove on some disks.
+/// Writes them, all into one file: a hundred thousand of their own take minutes to remove on some disks. Each has a
+/// short line, or so many would not fit into what a daemon reads.
 fn write(wanted: &Wanted, folder: &Folder) -> Result<(), Failure> {
-    let mut main = format!(
-        "# usherd.toml - written by `usherd demo --tenants {}`. Every key: `usherd config init`.\n\
-         [server]\nlisten = \"{}\"\nstate_dir = \"state\"\ndrain_deadline_ms = 300\n",
-        wanted.tenants, wanted.listen
-    );
     let bar = bar("writing tenants", wanted.tenants);
+    let mut main = format!("# usherd.toml - written by `usherd demo --tenants {}`.\ntenant = [\n", wanted.tenants);
     for number in 0..wanted.tenants {
-        let (id, seats) = (tenant_id(number), wanted.seats());
-        main.push_str(&format!(
-            "[[tenant]]\nid = \"{id}\"\nname = \"Customer {number}\"\nkind = \"nfr\"\nseats = {seats}\n"
-        ));
+        main.push_str(&format!("{{id=\"{}\",seats={},kind=\"nfr\"}},\n", tenant_id(number), wanted.seats()));
         bar.inc(1);
     }
+    main.push_str(&format!(
+        "]\n\n[server]\nlisten = \"{}\"\nstate_dir = \"state\"\ndrain_deadline_ms = 300\n",
+        wanted.listen
+    ));
     bar.finish_and_clear();
     Folder::write(&folder.main(), &main)
 }
@@ -321,6 +319,17 @@ mod tests {
             assert_eq!(names.len(), sessions as usize);
             assert!(wanted.seats() > sessions.div_ceil(tenants), "{wanted:?}");
         }
+    }
+
+    #[test]
+    fn the_most_there_may_be_are_a_good_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(Some(&dir.path().join("new"))).unwrap();
+        let wanted = Wanted { tenants: 100_000, sessions: 2_000_000, listen: "127.0.0.1:1".parse().unwrap() };
+        write(&wanted, &folder).unwrap();
+        let now = crate::cli::instant::wall_clock();
+        let config = crate::daemon::config::load(&folder.main(), now).unwrap();
+        assert_eq!(config.tenants.len(), 100_000);
     }
 
     #[test]
