@@ -226,7 +226,8 @@ impl World {
     /// Everything that is known of every slot, the one in progress too, is what the model knows.
     fn compare(&self) {
         for (tenant, (id, quota)) in TENANTS.iter().enumerate() {
-            let view = self.engine.tenant(self.now(), id);
+            let (now, view) = (self.now(), self.engine.tenant(self.now(), id));
+            let present = view.as_ref().map(|view| (now, view));
             let mut known: BTreeMap<i64, Point> = BTreeMap::new();
             let mut levels = Levels::default();
             for ((_, at), kept) in self.model.kept.iter().filter(|((own, _), _)| *own == tenant) {
@@ -241,7 +242,7 @@ impl World {
             }
             known.values_mut().for_each(|point| point.slot.quota = Some(*quota));
             known.retain(|_, point| point.observed_ms > 0);
-            let usage = |step, begin: &dyn Fn(i64) -> i64| self.history().usage(id, view.as_ref(), ALL, step, begin).unwrap();
+            let usage = |step, begin: &dyn Fn(i64) -> i64| self.history().usage(id, present, ALL, step, begin).unwrap();
             let seen = usage(Step::FiveMinutes, &|at| at);
             for (at, point) in &known {
                 assert_eq!(seen.get(at), Some(point), "{id} at {at}, now {}", self.utc_s);
@@ -258,7 +259,7 @@ impl World {
                 }
                 assert_eq!(seen.len(), sums.len(), "{id} by {step:?}");
             }
-            let (seen, _) = self.history().demand_of(id, view.as_ref(), ALL).unwrap();
+            let (seen, _) = self.history().demand_of(id, present, ALL).unwrap();
             assert_eq!(seen, levels, "{id}");
         }
     }
@@ -307,7 +308,7 @@ fn what_is_old_goes_the_five_minutes_first_and_what_is_much_too() {
     let view = world.engine.tenant(world.now(), "acme");
     let total = |world: &World, step| {
         let mut total = Point::default();
-        let points = world.history().usage("acme", view.as_ref(), ALL, step, |at| at).unwrap();
+        let points = world.history().usage("acme", view.as_ref().map(|view| (world.now(), view)), ALL, step, |at| at).unwrap();
         points.values().for_each(|point| total.add(point));
         (points.len(), total.observed_ms / 1_000)
     };

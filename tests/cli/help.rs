@@ -138,7 +138,7 @@ fn manual_pages_are_written_for_every_verb() {
     run(&["man", folder.to_str().unwrap()], 0);
     for verb in VERBS {
         let mut name = vec!["usherd"];
-        name.extend(*verb);
+        name.extend(verb.iter());
         let page = std::fs::read_to_string(folder.join(format!("{}.1", name.join("-")))).unwrap();
         assert!(page.contains(".TH") && page.contains(".SH SYNOPSIS"), "{name:?}: {page}");
     }

@@ -43,7 +43,7 @@ fn usage(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem>
         Step::Hour => at_s - at_s.rem_euclid(3_600),
         Step::Day => civil::midnight(zone, civil::civil(zone, instant(at_s)).date(), Edge::Start).timestamp(),
     };
-    let points = app.history.usage(id, Some(&view), (from_s, to_s), step, begin).map_err(|error| unreadable(&error))?;
+    let points = app.history.usage(id, Some((now, &view)), (from_s, to_s), step, begin).map_err(|error| unreadable(&error))?;
     let mut total = Point::default();
     points.values().for_each(|point| total.add(point));
     let peak_at = points.iter().find(|(_, point)| point.slot.peak == total.slot.peak && total.slot.peak > 0);
@@ -80,7 +80,7 @@ fn whatif(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem
         None => Target::default(),
         Some(text) => text.parse().ok().and_then(Target::new).ok_or_else(|| query.fault("target", "must be a share from 0.000001 to 0.5, as in 0.01".to_owned()))?,
     };
-    let (levels, observed_ms) = app.history.demand_of(id, Some(&view), (from_s, to_s)).map_err(|error| unreadable(&error))?;
+    let (levels, observed_ms) = app.history.demand_of(id, Some((now, &view)), (from_s, to_s)).map_err(|error| unreadable(&error))?;
     let recommended = from_usage(&levels.demand(), target);
     let quotas = quotas(query, &view, recommended)?;
     let mode = config.tenants.get(id).map_or(config.settings.rules.policy.price_mode, |tenant| tenant.terms.price_mode);

@@ -132,17 +132,19 @@ impl Live {
     }
 
     /// Sees one tenant's row of every hour that is not on disk yet, with the slot in progress as this view of
-    /// the tenant gives it. Gives back the numbers of the hours that are about to be on disk.
-    pub fn each(&self, tenant: &str, view: Option<&TenantView>, mut see: impl FnMut(&Head, &Row)) -> Vec<u64> {
+    /// the tenant gives it, taken at an instant. Gives back the numbers of the hours that are about to be on disk.
+    pub fn each(&self, tenant: &str, view: Option<(Now, &TenantView)>, mut see: impl FnMut(&Head, &Row)) -> Vec<u64> {
         let nothing = Row::default();
         for span in &self.finishing {
             see(&span.head, span.rows.get(tenant).unwrap_or(&nothing));
         }
         let (mut head, mut row) = (self.span.head.clone(), self.span.rows.get(tenant).cloned().unwrap_or_default());
+        // The view is younger than the last look: its sums cover what has passed since.
+        let since_ms = |now: Now| now.uptime_ms.saturating_sub(self.looked_ms.unwrap_or(now.uptime_ms));
         if let Some(observed_ms) = head.observed_ms.get_mut(usize::from(self.at)) {
-            *observed_ms += self.observed_ms;
+            *observed_ms += self.observed_ms + view.map_or(0, |(now, _)| since_ms(now));
         }
-        if let Some(view) = view {
+        if let Some((_, view)) = view {
             let tracked = self.tenants.get(tenant);
             let slot = tracked.unwrap_or(&Tracked::default()).slot(view, tracked.map_or(0, |tracked| tracked.peak).max(view.held));
             if !slot.is_idle() {

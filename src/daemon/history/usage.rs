@@ -7,7 +7,7 @@ use super::History;
 use super::live::SLOT_S;
 use super::slot::{Levels, Row, Slot};
 use super::span::Head;
-use crate::engine::TenantView;
+use crate::engine::{Now, TenantView};
 
 /// Points of an answer at most.
 pub const POINTS_MAX: usize = 5_000;
@@ -80,7 +80,7 @@ impl History {
     pub fn usage(
         &self,
         tenant: &str,
-        view: Option<&TenantView>,
+        view: Option<(Now, &TenantView)>,
         stretch: Stretch,
         step: Step,
         begin: impl Fn(i64) -> i64,
@@ -92,7 +92,7 @@ impl History {
         self.each(tenant, view, stretch, detail, |head, row| note_slots(&mut slots, head, row, stretch))?;
         // A point without use has no quota of its own: that of the point before, or the first that is known.
         let first = slots.values().find(|point: &&Point| !point.slot.is_idle()).map(|point| point.slot.quota);
-        let mut quota = first.unwrap_or_else(|| view.and_then(|view| view.quota));
+        let mut quota = first.unwrap_or_else(|| view.and_then(|(_, view)| view.quota));
         for (at, mut point) in slots {
             if point.slot.is_idle() {
                 point.slot.quota = quota;
@@ -110,7 +110,7 @@ impl History {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn demand_of(&self, tenant: &str, view: Option<&TenantView>, stretch: Stretch) -> io::Result<(Levels, u64)> {
+    pub fn demand_of(&self, tenant: &str, view: Option<(Now, &TenantView)>, stretch: Stretch) -> io::Result<(Levels, u64)> {
         let (mut levels, mut observed_ms) = (Levels::default(), 0);
         self.each(tenant, view, stretch, false, |head, row| {
             levels.add_all(&row.levels);
@@ -122,7 +122,7 @@ impl History {
     fn each(
         &self,
         tenant: &str,
-        view: Option<&TenantView>,
+        view: Option<(Now, &TenantView)>,
         stretch: Stretch,
         detail: bool,
         mut see: impl FnMut(&Head, &Row),
