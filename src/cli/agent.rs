@@ -1,5 +1,6 @@
 //! `agent`: the process beside a PBX, in the foreground.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -94,10 +95,23 @@ async fn told_to_stop() {
     let _ = notify::stopping("stopping");
 }
 
+fn unreachable_agent(path: &Path, error: &std::io::Error) -> Failure {
+    let mend = if error.kind() == std::io::ErrorKind::PermissionDenied {
+        "the socket is there but not for this user: run it with sudo, or join the group that socket.group names"
+    } else {
+        "start it with `systemctl start usherd-agent` or `usherd agent`; it listens at socket.path of its file"
+    };
+    Failure::failed(format!("the agent cannot be reached ({}: {error})", path.display())).mend(mend)
+}
+
 fn status(config: &Config, connection: &Connection, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let Some(path) = config.socket_path() else {
         return Err(Failure::failed("the agent has no socket to be asked at: socket.path is empty"));
     };
+    // Looked at here, because the client would tell how to start the daemon.
+    if let Err(error) = UnixStream::connect(&path) {
+        return Err(unreachable_agent(&path, &error));
+    }
     let client = Client::new(vec![Address::Unix(path)], None, std::time::Duration::from_secs(connection.timeout))?;
     let reply = client.ask_ok(&Ask::get("/v1/agent"))?;
     let look = reply.json()?;

@@ -12,7 +12,7 @@ use crate::page::{self, root};
 const BLOCKS_MAX: usize = 12;
 
 /// Programs that such blocks may call, apart from `usherd`: true where `--help` lists verbs and options.
-const PROGRAMS: [(&str, bool); 16] = [
+const PROGRAMS: [(&str, bool); 19] = [
     ("systemctl", true),
     ("journalctl", true),
     ("timedatectl", true),
@@ -28,6 +28,9 @@ const PROGRAMS: [(&str, bool); 16] = [
     ("systemd-sysusers", false),
     ("cat", false),
     ("docker", false),
+    ("podman", false),
+    ("apt-get", false),
+    ("packaging/build-deb", false),
     ("chronyc", false),
 ];
 
@@ -125,7 +128,8 @@ fn known(command: &[String]) -> Result<(), String> {
             }
         }
     }
-    let files = command.iter().filter(|word| word.starts_with("systemd/") || word.starts_with("config/"));
+    let folders = ["systemd/", "config/", "packaging/"];
+    let files = command.iter().filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
     for file in files {
         if !root().join(file).exists() {
             return Err(format!("there is no {file}"));

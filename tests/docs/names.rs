@@ -298,7 +298,7 @@ fn every_alert_has_its_row_and_its_mend() {
 
 #[test]
 fn every_file_of_the_repository_is_there() {
-    let folders = ["tests/", "src/", "config/", "systemd/", "benches/", "docs/"];
+    let folders = ["tests/", "src/", "config/", "systemd/", "benches/", "docs/", "packaging/"];
     let of_run = ["config/state", "config/open.toml"];
     let mut faults = Vec::new();
     for (place, code) in codes() {
