@@ -90,9 +90,6 @@ fn show(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
     screen.line("")?;
     let table = table(answer);
     screen.table(&table)?;
-    if whole("requests") == 0 {
-        return screen.line("nobody asked for a seat in this time, so there is nothing to recommend");
-    }
     screen.line("")?;
     screen.line(&recommendation(answer))
 }
@@ -122,6 +119,9 @@ pub fn table(answer: &Value) -> Table {
 
 /// The recommended quota in a sentence, with a larger one that costs no more.
 pub fn recommendation(answer: &Value) -> String {
+    if answer["requests"].as_u64() == Some(0) {
+        return "nobody asked for a seat in this time, so there is nothing to recommend".to_owned();
+    }
     let whole = |value: &Value| value.as_u64().unwrap_or(0);
     let percent = answer["target"].as_f64().unwrap_or(0.0) * 100.0;
     let mut text = format!(

@@ -109,6 +109,10 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_name() == "state" {
+            // What a daemon left behind that somebody ran in this checkout.
+            continue;
+        }
         if from.is_dir() {
             copy(&from, &to);
         } else {

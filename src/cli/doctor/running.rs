@@ -93,7 +93,8 @@ pub fn sync(overview: &Value) -> Option<Finding> {
 /// Whether webhooks arrive, by the answer of `/v1/admin/webhooks`; nothing where there are none.
 pub fn webhooks(list: &Value) -> Option<Finding> {
     let hooks = list.get("webhooks")?.as_array().filter(|hooks| !hooks.is_empty())?;
-    let failing = hooks.iter().filter(|hook| hook.get("state").and_then(Value::as_str) == Some("failing"));
+    let state = |hook: &Value| hook.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let failing = hooks.iter().filter(|hook| matches!(state(hook).as_str(), "failing" | "gone"));
     let word = |hook: &Value, key: &str| hook.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let told: Vec<String> =
         failing.map(|hook| format!("{} ({})", word(hook, "name"), word(hook, "last_error"))).collect();
@@ -206,7 +207,7 @@ mod tests {
         for (overview, expected) in table {
             assert_eq!(sync(&overview).map(|finding| finding.verdict), expected, "{overview}");
         }
-        let hooks = json!({"webhooks": [{"name": "crm", "state": "failing", "last_error": "410"}, {"state": "ok"}]});
+        let hooks = json!({"webhooks": [{"name": "crm", "state": "gone", "last_error": "410"}, {"state": "ok"}]});
         assert_eq!(webhooks(&hooks).unwrap().what, "cannot be delivered: crm (410)");
         assert_eq!(history(&json!({"history": {"bytes": 4096, "problem": "disk full"}})).unwrap().verdict, Warn);
         assert_eq!((webhooks(&json!({})), history(&json!({}))), (None, None));
