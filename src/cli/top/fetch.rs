@@ -25,6 +25,8 @@ pub const TENANTS_MAX: usize = 20_000;
 const SESSIONS_MAX: usize = 5_000;
 /// A list that took so long is read again after so many times that: it costs the daemon a tenth of a thread at most.
 const REST: u64 = 9;
+/// How long the view has to end by itself when the terminal has gone.
+const HANGUP_PATIENCE: Duration = Duration::from_secs(1);
 /// Before events are asked for again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Before a history is read again: its slots have minutes.
@@ -51,14 +53,19 @@ impl Reader {
         let (ask, orders) = mpsc::unbounded_channel();
         let read = move || {
             client.run(async {
-                tokio::select! {
-                    () = poll(&client, interval, wishes.clone(), orders, &news) => {}
-                    () = listen(&client, wishes, &news) => {}
-                    () = until_signal() => {}
+                let hung_up = tokio::select! {
+                    () = poll(&client, interval, wishes.clone(), orders, &news) => false,
+                    () = listen(&client, wishes, &news) => false,
+                    hung_up = until_signal() => hung_up,
+                };
+                // Whoever does not listen any more has ended anyway.
+                let _ = news.send(News::End);
+                if hung_up {
+                    // Who waits for keys of a terminal that is gone reads its end for ever.
+                    tokio::time::sleep(HANGUP_PATIENCE).await;
+                    std::process::exit(OK.into());
                 }
             });
-            // Whoever does not listen any more has ended anyway.
-            let _ = news.send(News::End);
         };
         thread::Builder::new()
             .name("top-reader".to_owned())
@@ -87,9 +94,8 @@ impl Reader {
     }
 }
 
-/// Ends with the signals that end a program. A hangup ends it here: the terminal is gone, and who waits for its
-/// keys would read its end for ever.
-async fn until_signal() {
+/// Ends with the signals that end a program; whether it was a hangup, which is the end of the terminal.
+async fn until_signal() -> bool {
     let kinds = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()];
     let mut signals: VecDeque<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
     let (Some(mut a), Some(mut b), Some(mut c)) = (signals.pop_front(), signals.pop_front(), signals.pop_front())
@@ -97,12 +103,9 @@ async fn until_signal() {
         return std::future::pending().await;
     };
     tokio::select! {
-        _ = a.recv() => {}
-        _ = b.recv() => {
-            let _ = ratatui::try_restore();
-            std::process::exit(OK.into());
-        }
-        _ = c.recv() => {}
+        _ = a.recv() => false,
+        _ = b.recv() => true,
+        _ = c.recv() => false,
     }
 }
 

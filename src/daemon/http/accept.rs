@@ -26,6 +26,8 @@ use super::tls;
 
 /// Rest after running out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// How long at a stop who has said nothing yet may begin: as long as the way from connecting to the first byte takes.
+const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// What all listeners on all cores share.
 #[derive(Debug)]
@@ -201,7 +203,11 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
             Ok(Err(_)) => return shared.stats.count_broken(),
             Err(_) => return shared.stats.count_deadline(Deadline::FirstByte),
         },
-        () = stop::asked(shared.shutdown.clone()) => return,
+        // Who has just come is about to speak: closing now would break off a request that nobody could take back.
+        () = stop::asked(shared.shutdown.clone()) => match timeout(LAST_WORD, socket.readable()).await {
+            Ok(Ok(())) => {}
+            _ => return,
+        },
     }
     let (handler, scratch, shutdown) = (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
