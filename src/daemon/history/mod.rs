@@ -117,7 +117,7 @@ impl History {
         self.store.status()
     }
 
-    /// Slots and hours that wait for the disk, of [`JOBS_MAX`] at most.
+    /// Slots and hours that wait for the disk, of 64 at most.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }

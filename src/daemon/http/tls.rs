@@ -13,6 +13,7 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::protocol::Protocol;
+use super::validity::of_der;
 
 /// The files of a TLS listener, as PEM.
 #[derive(Clone)]
@@ -78,8 +79,7 @@ impl Certificate {
     /// When the first certificate of the chain expires, seconds since 1970 UTC; `None` where none can be read.
     pub fn expires_s(&self) -> Option<i64> {
         let shown = self.0.load();
-        let expiries = shown.cert.iter().filter_map(|der| x509_parser::parse_x509_certificate(der).ok());
-        expiries.map(|(_, certificate)| certificate.validity().not_after.timestamp()).min()
+        shown.cert.iter().filter_map(|der| Some(of_der(der)?.until.timestamp())).min()
     }
 }
 
