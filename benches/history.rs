@@ -1,7 +1,7 @@
 //! The usage history at 100,000 tenants with a million seats in use: what a second's look, five minutes, an hour and
 //! a question cost, bytes on disk and in memory, and what a decision pays for being remembered.
 //!
-//! `cargo bench --bench history` takes two minutes; `-- TENANTS` another number of tenants.
+//! `cargo bench --bench history` takes half a minute; `-- TENANTS` another number of tenants.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "it measures")]
 
 use std::hint::black_box;

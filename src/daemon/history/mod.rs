@@ -6,7 +6,7 @@
 //! saturated time, denials, peaks, and the requests at each level of demand. How long each level lasted is looked at
 //! once a second.
 //!
-//! A `kill -9` loses at most the slot in progress; a stop loses nothing. Memory: about 100 bytes per tenant, and 1.3 KB
+//! A `kill -9` loses at most the slot in progress; a stop loses nothing. Memory: about 100 bytes per tenant, and 1.5 KB
 //! per tenant with use in the present hour. Disk: at most `[history] bytes_max`, see `benches/README.md` for what a
 //! tenant takes.
 
