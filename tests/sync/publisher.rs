@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use usherd::daemon::sync::envelope::{hex, sha256};
+
+use crate::authority::{acceptor, authority};
 
 /// How it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,21 +49,9 @@ pub(crate) struct Publisher {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-fn acceptor(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> TlsAcceptor {
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
-    TlsAcceptor::from(Arc::new(config))
-}
-
 impl Publisher {
     pub(crate) fn start(body: Vec<u8>) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let authority = authority();
         let (good, wrong) = (acceptor(&authority, "localhost"), acceptor(&authority, "elsewhere.example"));
         let desk = Desk { manner: Manner::Serve, body, heads: Vec::new(), not_modified: 0 };
         let desk = Arc::new(Mutex::new(desk));
