@@ -90,13 +90,18 @@ impl Demand {
             stripe.lock().retain(|tenant, feed| {
                 let before = feed.waiting.len();
                 feed.waiting.retain(|_, until| *until > uptime_ms);
-                let mut told = std::mem::take(&mut feed.told);
-                told.given_up += (before - feed.waiting.len()) as u64;
-                told.waiting = feed.waiting.len() as u32;
-                if told != Told::default() {
+                // The room stays with the tenant: the next grant of a busy one allocates nothing.
+                let told = Told {
+                    starts: feed.told.starts.drain(..).collect(),
+                    demand: std::mem::take(&mut feed.told.demand),
+                    waiting: feed.waiting.len() as u32,
+                    given_up: std::mem::take(&mut feed.told.given_up) + (before - feed.waiting.len()) as u64,
+                };
+                let is_busy = told != Told::default();
+                if is_busy {
                     seen.push((tenant.clone(), told));
                 }
-                !feed.waiting.is_empty()
+                is_busy
             });
             // The lock is given back before anybody looks.
             seen.into_iter().for_each(|(tenant, told)| see(&tenant, told));
