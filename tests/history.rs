@@ -300,6 +300,22 @@ fn days_of_calls_are_remembered_exactly_through_stops_and_kills() {
 }
 
 #[test]
+fn five_minutes_begin_with_the_seats_held_and_know_a_peak_between_two_looks() {
+    let mut world = World::new(0);
+    (0..3).for_each(|person| world.act(0, person));
+    (0..300).for_each(|_| world.second(0.0));
+    // Two end before the slot in progress is looked at; later one comes and goes between two looks.
+    [0, 1].into_iter().for_each(|person| world.act(0, person));
+    world.second(0.0);
+    world.compare();
+    assert_eq!(world.model.open[0].slot.peak, 3);
+    [3, 4, 5, 3, 4, 5].into_iter().for_each(|person| world.act(0, person));
+    world.second(0.0);
+    world.compare();
+    assert_eq!(world.model.open[0].slot.peak, 4);
+}
+
+#[test]
 fn what_is_old_goes_the_five_minutes_first_and_what_is_much_too() {
     let mut world = World::new(5);
     for _ in 0..4 * 86_400 {

@@ -202,7 +202,12 @@ impl Seats {
 
     /// The highest number of seats held in the present and the previous window.
     pub fn peak(&self) -> u32 {
-        self.peak.load(Ordering::Relaxed).max(self.peak_before.load(Ordering::Relaxed))
+        self.peak_now().max(self.peak_before.load(Ordering::Relaxed))
+    }
+
+    /// The highest number of seats held in the present window.
+    pub fn peak_now(&self) -> u32 {
+        self.peak.load(Ordering::Relaxed)
     }
 
     /// Begins a new window of peaks, and answers the peak of the one that ended.
@@ -314,7 +319,7 @@ mod tests {
         }
         assert_eq!(seats.peak(), 5);
         assert_eq!(seats.roll_peak(), 5);
-        assert_eq!(seats.peak(), 5);
+        assert_eq!((seats.peak(), seats.peak_now()), (5, 1));
         assert_eq!(seats.roll_peak(), 1);
         assert_eq!(seats.peak(), 1);
     }

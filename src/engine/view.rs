@@ -23,6 +23,8 @@ pub struct TenantView {
     pub held: u32,
     /// Highest number of seats held in the present and the previous window.
     pub peak: u32,
+    /// Highest number of seats held in the present window; its start counts.
+    pub peak_now: u32,
     /// Live sessions, counting or not.
     pub sessions: u32,
     /// Trunk lines in use by inbound calls (L3).
@@ -324,6 +326,7 @@ fn tenant_view(now: Now, slot: &Slot) -> TenantView {
         quota: word.quota(),
         held: word.held(),
         peak: tenant.seats.peak().max(word.held()),
+        peak_now: tenant.seats.peak_now().max(word.held()),
         sessions: tenant.hot.sessions.load(Ordering::Relaxed),
         channels_inbound: channels(0),
         channels_outbound: channels(1),

@@ -34,7 +34,6 @@ struct Tracked {
     seat_ms: u64,
     saturated_ms: u64,
     denials: u64,
-    peak: u32,
     demand: u32,
     given_up: u64,
     levels: Levels,
@@ -151,7 +150,7 @@ impl Live {
         }
         if let Some((_, view)) = view {
             let tracked = self.tenants.get(tenant);
-            let slot = tracked.unwrap_or(&Tracked::default()).slot(view, tracked.map_or(0, |tracked| tracked.peak).max(view.held));
+            let slot = tracked.unwrap_or(&Tracked::default()).slot(view, view.peak_now);
             if !slot.is_idle() {
                 row.put(self.at, &slot);
             }
@@ -195,7 +194,7 @@ impl Tracked {
         self.saturated_ms = view.saturated_ms.unwrap_or(self.saturated_ms);
         self.denials = view.denials;
         let levels = std::mem::take(&mut self.levels);
-        (self.peak, self.demand, self.given_up) = (0, 0, 0);
+        (self.demand, self.given_up) = (0, 0);
         (!slot.is_idle() || !levels.is_empty()).then(|| Row { slots: vec![(at, slot)], levels })
     }
 }
@@ -206,7 +205,6 @@ fn see(tenants: &mut HashMap<Name, Tracked>, view: &TenantView, level: u32, pass
         None => tenants.entry(view.id.clone()).or_default(),
     };
     tracked.levels.add(level, passed_ms, 0);
-    tracked.peak = tracked.peak.max(view.held);
     tracked.demand = tracked.demand.max(level);
 }
 

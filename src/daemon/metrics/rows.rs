@@ -182,6 +182,7 @@ mod tests {
             quota: Some(10),
             held,
             peak: held,
+            peak_now: held,
             sessions: held,
             channels_inbound: 0,
             channels_outbound: 0,

@@ -156,6 +156,7 @@ mod tests {
             quota,
             held,
             peak: held,
+            peak_now: held,
             sessions: held,
             channels_inbound: 0,
             channels_outbound: 0,
