@@ -1,20 +1,19 @@
-//! One message against one tenant: the order of checks D5, and what the answer changes.
+//! One request against one tenant: the order of checks D5, and what the answer changes.
 
 use std::sync::Arc;
 
-use super::ending::{End, end_entry, put, record, watch};
+use super::ending::{put, record, watch};
 use super::entry::{Flags, Life, NEVER, NO_NODE, Session, Stripe};
 use super::node::{Directory, Node};
 use super::plan::{Policy, Timers};
 use super::rules::Need;
 use super::seats::Word;
 use super::session::{
-    Acquire, Changes, Code, Decision, Detail, Direction, Fault, GoneRecord, Kind, Name, Now, Reason, Release,
-    Stamp, TTL_SECONDS_MAX,
+    Acquire, Changes, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Stamp, TTL_SECONDS_MAX,
 };
 use super::sync::Ordering;
 use super::subjects::SubjectRef;
-use super::table::{Claim, ClaimTerms, Claimed, Ended, Tenant};
+use super::table::{Claim, ClaimTerms, Claimed, Tenant};
 
 /// A message with everything that is looked up once: what it asks, of whom, under which keys.
 pub(crate) struct Ask<'a> {
@@ -57,7 +56,7 @@ enum Known {
 }
 
 impl Ask<'_> {
-    fn node_index(&self) -> u32 {
+    pub(crate) fn node_index(&self) -> u32 {
         self.node.map_or(NO_NODE, |node| node.index)
     }
 
@@ -371,51 +370,8 @@ pub(crate) fn acquire(ask: &Ask<'_>, need: Need, changes: &mut impl Changes) -> 
     }
 }
 
-/// E1, E2, E4, G5: the end of a session by its node.
-pub(crate) fn release(ask: &Ask<'_>, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
-    let hash = ask.tenant.hash(ask.session);
-    let mut guard = ask.tenant.stripe(hash).lock();
-    let stripe = &mut *guard;
-    let node = ask.node_index();
-    let stamp = message.stamp();
-    let word = ask.tenant.seats.read();
-    let none = ask.answer(Code::ReleasedNone, Detail::None, word);
-    let live = stripe.find(hash, ask.session).filter(|entry| entry.is_live());
-    let Some(entry) = live else {
-        lay_tombstone(ask, stripe, hash, stamp, changes);
-        return none;
-    };
-    let foreign = message.node.is_some() && entry.node != node;
-    if foreign || entry.is_newer_than(node, (message.epoch, message.seq)) {
-        return ask.answer(Code::IgnoreStale, Detail::None, word);
-    }
-    let outbound = entry.kind == Kind::Call && entry.direction == Some(Direction::Outbound);
-    if message.transferred && ask.policy.transfer_out_until_end && entry.counts() && outbound {
-        if let Some(stamp) = stamp {
-            entry.set_order(Some(stamp.epoch), Some(stamp.seq));
-            rerecord(ask, stripe, hash, changes);
-        }
-        return ask.answer(Code::ReleasedMore, Detail::Linger, word);
-    }
-    let linger = ask.policy.seat_linger_ms;
-    let end = End {
-        now_ms: ask.now.uptime_ms,
-        reason: Reason::Node,
-        tombstone: stamp,
-        tombstone_until: ask.now.uptime_ms + ask.timers.tombstone_ms,
-        linger_until: (linger > 0).then(|| ask.now.uptime_ms + linger),
-    };
-    let (ended, word) = end_entry(ask.tenant, ask.directory, stripe, hash, ask.session, &end, changes);
-    match ended {
-        None => ask.answer(Code::ReleasedNone, Detail::None, word),
-        Some(Ended::Last) => ask.answer(Code::ReleasedLast, Detail::None, word),
-        Some(Ended::More) => ask.answer(Code::ReleasedMore, Detail::None, word),
-        Some(Ended::Lingers) => ask.answer(Code::ReleasedMore, Detail::Linger, word),
-    }
-}
-
 /// Records a session again: something of it changed that must outlive a restart.
-fn rerecord(ask: &Ask<'_>, stripe: &mut Stripe, hash: u64, changes: &mut impl Changes) {
+pub(crate) fn rerecord(ask: &Ask<'_>, stripe: &mut Stripe, hash: u64, changes: &mut impl Changes) {
     let version = stripe.next_version();
     let Some(entry) = stripe.find(hash, ask.session) else { return };
     let (subject, group) = ask.tenant.subject_and_group(entry.subject);
@@ -423,46 +379,6 @@ fn rerecord(ask: &Ask<'_>, stripe: &mut Stripe, hash: u64, changes: &mut impl Ch
     entry.version = version;
     let node = ask.node.map_or("", |node| &node.name);
     changes.put(&record(&ask.tenant.id, entry, &subject, &group, node), false);
-}
-
-/// A release of something that is not there keeps its late acquire out (G5).
-fn lay_tombstone(ask: &Ask<'_>, stripe: &mut Stripe, hash: u64, stamp: Option<Stamp>, changes: &mut impl Changes) {
-    let Some(stamp) = stamp else { return };
-    let node = ask.node_index();
-    let now_ms = ask.now.uptime_ms;
-    let until = now_ms + ask.timers.tombstone_ms;
-    let version = stripe.next_version();
-    let newest = match stripe.find(hash, ask.session) {
-        Some(tombstone) => {
-            let newest = match tombstone.stamp() {
-                Some(own) if tombstone.node == node && tombstone.deadline > now_ms => own.max(stamp),
-                _ => stamp,
-            };
-            tombstone.node = node;
-            tombstone.deadline = until;
-            tombstone.version = version;
-            tombstone.set_order(Some(newest.epoch), Some(newest.seq));
-            newest
-        }
-        None => {
-            let mut tombstone = Session::tombstone(ask.session, node, stamp, until);
-            tombstone.version = version;
-            put(ask.tenant, stripe, hash, tombstone);
-            stamp
-        }
-    };
-    changes.gone(&GoneRecord {
-        tenant: &ask.tenant.id,
-        session: ask.session,
-        subject: "",
-        kind: Kind::Call,
-        counts: false,
-        reason: Reason::Node,
-        freed: false,
-        was_live: false,
-        tombstone: Some((ask.node.map_or("", |node| &node.name), newest)),
-        version,
-    });
 }
 
 /// The decision of a policy with the seats of a word.

@@ -13,6 +13,7 @@ mod install;
 mod lease;
 mod node;
 pub mod plan;
+mod release;
 mod roster;
 mod rules;
 mod seats;
@@ -197,7 +198,7 @@ impl Engine {
             stamp: message.stamp(),
             listed: false,
         };
-        decide::release(&ask, message, changes)
+        release::release(&ask, message, changes)
     }
 
     /// Lower bound of the next instant at which something is due, uptime milliseconds; `None` where nothing is.
