@@ -149,7 +149,11 @@ fn main() {
     println!("memory: {:.0} bytes per tenant, with use all the time", grown as f64 / tenants as f64);
     let hour = std::fs::metadata(folder.path().join("history/hour-2026-11-22T12")).unwrap().len();
     let each = hour as f64 / tenants as f64;
-    println!("disk: {each:.0} bytes per tenant and hour, {:.1} KB a day, 14 days of all: {:.1} GB", each * 24.0 / 1e3, hour as f64 * 336.0 / 1e9);
+    println!(
+        "disk: {each:.0} bytes per tenant and hour, {:.1} KB a day, 14 days of all: {:.1} GB",
+        each * 24.0 / 1e3,
+        hour as f64 * 336.0 / 1e9
+    );
     questions(&history, &folder.path().join("history"), tenants);
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use usherd::daemon::journal::storage::Folder;
-use usherd::daemon::journal::{Commit, Committer, Durability, Epoch, Feed, Group, Hooks, Journal, Local, LocalOptions, Recovered, Shard};
+use usherd::daemon::journal::{
+    Commit, Committer, Durability, Epoch, Feed, Group, Hooks, Journal, Local, LocalOptions, Recovered, Shard,
+};
 use usherd::engine::session::{Changes, Code, Direction, Kind, Leg, SessionRecord};
 
 const LIVE: u64 = 1_000_000;

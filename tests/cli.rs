@@ -13,14 +13,14 @@ mod files;
 mod help;
 #[path = "cli/money.rs"]
 mod money;
+#[path = "cli/records.rs"]
+mod records;
 #[path = "cli/report.rs"]
 mod report;
 #[path = "cli/size.rs"]
 mod size;
 #[path = "cli/subscription.rs"]
 mod subscription;
-#[path = "cli/records.rs"]
-mod records;
 #[path = "cli/verbs.rs"]
 mod verbs;
 

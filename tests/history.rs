@@ -121,7 +121,13 @@ impl World {
             known.slot.seat_ms += u64::from(held) * 1_000;
             known.slot.saturated_ms += if held >= *quota { 1_000 } else { 0 };
             let now_ms = self.uptime_ms;
-            let given_up: Vec<_> = self.model.waits.iter().filter(|((own, _), until)| *own == tenant && **until <= now_ms).map(|(key, _)| *key).collect();
+            let given_up: Vec<_> = self
+                .model
+                .waits
+                .iter()
+                .filter(|((own, _), until)| *own == tenant && **until <= now_ms)
+                .map(|(key, _)| *key)
+                .collect();
             known.slot.denials_true += given_up.len() as u64;
             given_up.iter().for_each(|key| _ = self.model.waits.remove(key));
             let level = held + self.waiting(tenant);
@@ -165,7 +171,8 @@ impl World {
         let (id, subject) = (TENANTS[tenant].0, format!("p{person}"));
         let now = self.now();
         if self.model.holds.remove(&(tenant, person)).is_some() {
-            let release = Release { tenant: id, session: &subject, node: None, epoch: None, seq: None, transferred: false };
+            let release =
+                Release { tenant: id, session: &subject, node: None, epoch: None, seq: None, transferred: false };
             self.engine.release(now, &release, &mut ());
             return;
         }
@@ -324,7 +331,8 @@ fn what_is_old_goes_the_five_minutes_first_and_what_is_much_too() {
     let view = world.engine.tenant(world.now(), "acme");
     let total = |world: &World, step| {
         let mut total = Point::default();
-        let points = world.history().usage("acme", view.as_ref().map(|view| (world.now(), view)), ALL, step, |at| at).unwrap();
+        let points =
+            world.history().usage("acme", view.as_ref().map(|view| (world.now(), view)), ALL, step, |at| at).unwrap();
         points.values().for_each(|point| total.add(point));
         (points.len(), total.observed_ms / 1_000)
     };
@@ -353,7 +361,12 @@ fn a_damaged_file_is_set_aside_and_all_else_is_read() {
     drop(world.history.take());
     let folder = world.folder.path().join("history");
     let hurt = |prefix: &str| {
-        let file = std::fs::read_dir(&folder).unwrap().flatten().find(|file| file.file_name().to_string_lossy().starts_with(prefix)).unwrap().path();
+        let file = std::fs::read_dir(&folder)
+            .unwrap()
+            .flatten()
+            .find(|file| file.file_name().to_string_lossy().starts_with(prefix))
+            .unwrap()
+            .path();
         let mut bytes = std::fs::read(&file).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 4;

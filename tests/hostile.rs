@@ -316,7 +316,8 @@ hostile!(a_huge_body_is_a_413_known_or_not, Http1, |server| {
 });
 
 hostile!(malformed_chunks_are_a_400, Http1, |server| {
-    let answer = server.answer(b"POST / HTTP/1.1\r\nHost: u\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n").await;
+    let answer =
+        server.answer(b"POST / HTTP/1.1\r\nHost: u\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 });
 
@@ -437,9 +438,7 @@ hostile!(a_storm_of_connects_and_closes_passes, Http1, |server| {
 hostile!(a_flood_of_pipelined_requests_is_bounded_by_reading, Http1, |server| {
     let mut stream = server.connect(STRANGER).await;
     let flood = GET.repeat(4_000);
-    let flooding = async {
-        while stream.write_all(flood.as_bytes()).await.is_ok() {}
-    };
+    let flooding = async { while stream.write_all(flood.as_bytes()).await.is_ok() {} };
     timeout(PATIENCE, flooding).await.expect("the flood goes on");
     assert_eq!(server.stats.ended_by(Deadline::Write), 1);
 });

@@ -23,11 +23,8 @@ use tree::Tree;
 ///
 /// No layer and no `mod.rs` is exempt as such: the engine has no circle, although its files add to one `Engine`.
 const EXCEPTIONS: Exceptions = Exceptions {
-    cycles: &[
-        ("src/daemon/journal/queue.rs", "src/daemon/journal/turn.rs", "`Hooks` and `Turn` belong below both"),
-    ],
-    long_files: &[
-    ],
+    cycles: &[("src/daemon/journal/queue.rs", "src/daemon/journal/turn.rs", "`Hooks` and `Turn` belong below both")],
+    long_files: &[],
 };
 
 fn root() -> &'static Path {
@@ -79,8 +76,8 @@ fn no_test_is_switched_off_and_every_file_says_what_it_is() {
 /// The scenarios of the rule book about contracts: states, calendar, money, storefront, planner, services.
 const CONTRACT_SCENARIOS: &[u32] = &[
     82, 83, 85, 86, 88, 89, 91, 92, 94, 95, 97, 98, 100, 101, 103, 104, 106, 107, 109, 110, 112, 113, 115, 116, 118,
-    119, 121, 122, 124, 125, 127, 128, 130, 131, 133, 134, 136, 137, 139, 140, 142, 143, 145, 146, 148, 149, 151,
-    152, 154, 155, 157, 158, 160, 161, 163, 169, 170, 172, 173,
+    119, 121, 122, 124, 125, 127, 128, 130, 131, 133, 134, 136, 137, 139, 140, 142, 143, 145, 146, 148, 149, 151, 152,
+    154, 155, 157, 158, 160, 161, 163, 169, 170, 172, 173,
 ];
 
 #[test]

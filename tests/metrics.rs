@@ -355,7 +355,8 @@ fn label_values_come_from_closed_sets() {
         ("route", words(Route::ALL, Route::as_str)),
         ("trigger", words(ReloadTrigger::ALL, ReloadTrigger::as_str)),
         ("result", {
-            let of_sync = [words(ReloadResult::ALL, ReloadResult::as_str), words(SyncResult::ALL, SyncResult::as_str)].concat();
+            let of_sync =
+                [words(ReloadResult::ALL, ReloadResult::as_str), words(SyncResult::ALL, SyncResult::as_str)].concat();
             [of_sync, words(WebhookResult::ALL, WebhookResult::as_str)].concat()
         }),
         ("change", words(ChangeKind::ALL, ChangeKind::as_str)),

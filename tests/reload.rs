@@ -1,7 +1,12 @@
 //! Thousands of broken configurations against a running one: each is applied as a whole or not at all.
 //!
 //! `USHERD_SEED=n` replays a run, `USHERD_ROUNDS=n` makes it longer.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that cannot go on fails; a seed must be seen")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails; a seed must be seen"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

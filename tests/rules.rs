@@ -12,19 +12,23 @@ mod model_nodes;
 #[path = "simulation/real.rs"]
 mod real;
 #[path = "rules/book.rs"]
+#[rustfmt::skip] // A row is one thing to read, not five lines.
 mod book;
 #[path = "rules/found.rs"]
+#[rustfmt::skip] // A row is one thing to read, not five lines.
 mod found;
 #[path = "rules/grants.rs"]
+#[rustfmt::skip] // A row is one thing to read, not five lines.
 mod grants;
 #[path = "rules/inclusive.rs"]
 mod inclusive;
 #[path = "rules/lives.rs"]
+#[rustfmt::skip] // A row is one thing to read, not five lines.
 mod lives;
-#[path = "rules/money.rs"]
-mod money;
 #[path = "rules/loading.rs"]
 mod loading;
+#[path = "rules/money.rs"]
+mod money;
 #[path = "rules/planner.rs"]
 mod planner;
 #[path = "rules/script.rs"]

@@ -6,6 +6,7 @@ mod calendar;
 #[path = "subscription/files.rs"]
 mod files;
 #[path = "subscription/rows.rs"]
+#[rustfmt::skip] // A row is one thing to read, not five lines.
 mod rows;
 #[path = "subscription/script.rs"]
 mod script;

@@ -3,7 +3,13 @@
 //! `cargo bench --bench engine [-- ROW…]`, rows: pair, resident, hot, renewal, heartbeat, memory, expire,
 //! recovery; loop-resident and loop-million run pairs alone, for a profiler. Every ratio is of two things
 //! measured in one run, alternating, by CPU time of the thread.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a measurement stops where something is wrong, and prints")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a measurement stops where something is wrong, and prints"
+)]
 
 #[path = "../support/measure.rs"]
 mod measure;
@@ -30,7 +36,11 @@ fn main() {
         ("recovery", volume::recovery),
     ];
     if args.iter().any(|arg| arg.starts_with("loop-")) {
-        return pair::endless(if args.iter().any(|arg| arg == "loop-million") { &world::Shape::MILLION } else { &world::Shape::RESIDENT });
+        return pair::endless(if args.iter().any(|arg| arg == "loop-million") {
+            &world::Shape::MILLION
+        } else {
+            &world::Shape::RESIDENT
+        });
     }
     println!("load {}", measure::load());
     for (name, measure) in rows {

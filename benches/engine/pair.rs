@@ -73,7 +73,8 @@ struct Bodies {
 impl Bodies {
     fn of(names: &Names) -> Self {
         let Names { tenant, subject, session } = names;
-        let form = format!("tenant={tenant}&subject={subject}&session={session}&kind=call&direction=outbound&ttl_s=3600");
+        let form =
+            format!("tenant={tenant}&subject={subject}&session={session}&kind=call&direction=outbound&ttl_s=3600");
         let json = format!(
             r#"{{"tenant":"{tenant}","subject":"{subject}","session":"{session}","kind":"call","direction":"outbound","ttl_s":3600}}"#
         );
@@ -112,7 +113,8 @@ fn measure(shape: &Shape, rounds: usize, choices: usize) -> [Vec<f64>; 6] {
         let mut ns = 0.0;
         for _ in 0..choices {
             let (sessions, names) = chosen(shape, &mut random, CHOICE);
-            let bodies: Vec<Bodies> = if matches!(which, 3 | 4) { names.iter().map(Bodies::of).collect() } else { Vec::new() };
+            let bodies: Vec<Bodies> =
+                if matches!(which, 3 | 4) { names.iter().map(Bodies::of).collect() } else { Vec::new() };
             ns += match which {
                 0 => cpu_of(|| {
                     for session in &sessions {
@@ -123,7 +125,9 @@ fn measure(shape: &Shape, rounds: usize, choices: usize) -> [Vec<f64>; 6] {
                 1 => cpu_of(|| {
                     for names in &names {
                         let old = yardstick.names.remove(names.session.as_str());
-                        black_box(yardstick.names.insert(Name::from(&names.session), old.map_or(0, |(_, value)| value + 1)));
+                        black_box(
+                            yardstick.names.insert(Name::from(&names.session), old.map_or(0, |(_, value)| value + 1)),
+                        );
                     }
                 }),
                 2 => cpu_of(|| pair(&engine, &names)),
@@ -134,8 +138,14 @@ fn measure(shape: &Shape, rounds: usize, choices: usize) -> [Vec<f64>; 6] {
         }
         ns / (choices * CHOICE) as f64
     });
-    let held: u32 = (0..shape.tenants.min(100)).map(|at| engine.tenant(NOW, &format!("tenant-{at:05}")).map_or(0, |t| t.held)).sum();
-    assert_eq!(held, shape.sessions / shape.tenants / shape.sessions_per_subject * shape.tenants.min(100), "seats leaked");
+    let held: u32 = (0..shape.tenants.min(100))
+        .map(|at| engine.tenant(NOW, &format!("tenant-{at:05}")).map_or(0, |t| t.held))
+        .sum();
+    assert_eq!(
+        held,
+        shape.sessions / shape.tenants / shape.sessions_per_subject * shape.tenants.min(100),
+        "seats leaked"
+    );
     result
 }
 
@@ -150,7 +160,13 @@ pub fn million() {
     row("pair from JSON, 1 M / map by number", ratio(&json, &numbers), "x", Goal::AtMost(4.0), &ns(&json));
     row("pair from forms, 1 M / map by session id", ratio(&form, &names), "x", Goal::AtMost(4.0), "");
     row("pair from JSON, 1 M / map by session id", ratio(&json, &names), "x", Goal::AtMost(4.0), "");
-    row("pair with node, epoch, seq and tombstones, 1 M / by number", ratio(&numbered, &numbers), "x", Goal::None, &ns(&numbered));
+    row(
+        "pair with node, epoch, seq and tombstones, 1 M / by number",
+        ratio(&numbered, &numbers),
+        "x",
+        Goal::None,
+        &ns(&numbered),
+    );
 }
 
 /// Everything within the caches of the core.
@@ -162,7 +178,13 @@ pub fn resident() {
     row("pair by names, 5,000 / map by session id", ratio(&ids, &names), "x", Goal::AtMost(0.6), "");
     row("pair from forms, 5,000 / map by number", ratio(&form, &numbers), "x", Goal::None, &ns(&form));
     row("pair from JSON, 5,000 / map by number", ratio(&json, &numbers), "x", Goal::None, &ns(&json));
-    row("pair with node, epoch, seq and tombstones, 5,000 / by number", ratio(&numbered, &numbers), "x", Goal::None, &ns(&numbered));
+    row(
+        "pair with node, epoch, seq and tombstones, 5,000 / by number",
+        ratio(&numbered, &numbers),
+        "x",
+        Goal::None,
+        &ns(&numbered),
+    );
 }
 
 /// Two threads on one tenant against one: pairs per second of CPU that each got, and by the clock.
@@ -171,11 +193,13 @@ pub fn hot_tenant() {
     const LOOPS: usize = 400;
     let engine = full(&SHAPE);
     let mut random = fastrand::Rng::with_seed(7);
-    let all: Vec<Names> = (0..SHAPE.sessions).map(|session| {
-        let mut names = Names::default();
-        SHAPE.name(session, &mut names);
-        names
-    }).collect();
+    let all: Vec<Names> = (0..SHAPE.sessions)
+        .map(|session| {
+            let mut names = Names::default();
+            SHAPE.name(session, &mut names);
+            names
+        })
+        .collect();
     let (mut by_cpu, mut by_clock) = (Vec::new(), Vec::new());
     let _ = alternate::<1>(9, |_| {
         let mut mine = all.clone();
@@ -201,7 +225,13 @@ pub fn hot_tenant() {
         one_cpu
     });
     row("two threads on one hot tenant / one, by CPU", median(&by_cpu), "x", Goal::AtLeast(1.9), "");
-    row("two threads on one hot tenant / one, by the clock", median(&by_clock), "x", Goal::AtLeast(1.9), "(needs two idle cores)");
+    row(
+        "two threads on one hot tenant / one, by the clock",
+        median(&by_clock),
+        "x",
+        Goal::AtLeast(1.9),
+        "(needs two idle cores)",
+    );
 }
 
 /// Pairs by names and nothing else for five seconds of CPU, for a profiler.

@@ -74,7 +74,9 @@ pub fn expire() {
     let shape = Shape::MILLION;
     let engine = full(&shape);
     let mut now = NOW;
-    let idle = median(&(0..9).map(|_| cpu_of(|| (0..1_000).for_each(|_| engine.expire(now, &mut ()))) / 1_000.0).collect::<Vec<_>>());
+    let idle = median(
+        &(0..9).map(|_| cpu_of(|| (0..1_000).for_each(|_| engine.expire(now, &mut ()))) / 1_000.0).collect::<Vec<_>>(),
+    );
     row("expire, nothing due, 1 M deadlines", idle, " ns", Goal::None, "");
     // One session ends; the tenants' bounds say where to look.
     let mut one = Vec::new();

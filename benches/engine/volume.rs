@@ -14,9 +14,11 @@ pub fn memory() {
     for (per_subject, ids) in [("1", "short"), ("2", "short"), ("1", "long")] {
         let exe = std::env::current_exe().unwrap();
         let output = std::process::Command::new(exe).args(["memory-child", per_subject, ids]).output().unwrap();
-        let figures: Vec<f64> = String::from_utf8_lossy(&output.stdout).split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let figures: Vec<f64> =
+            String::from_utf8_lossy(&output.stdout).split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let [per_session, per_tenant] = figures[..] else { panic!("{output:?}") };
-        let name = format!("memory per session, {per_subject} per subject, {} byte ids", if ids == "long" { 36 } else { 20 });
+        let name =
+            format!("memory per session, {per_subject} per subject, {} byte ids", if ids == "long" { 36 } else { 20 });
         row(&name, per_session, " bytes", Goal::AtMost(160.0), &format!("and {per_tenant:.0} bytes per empty tenant"));
     }
 }

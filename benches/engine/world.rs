@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use usherd::engine::{Acquire, Code, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing, TenantPlan};
+use usherd::engine::{
+    Acquire, Code, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing, TenantPlan,
+};
 
 /// An hour after the start of the machine, 2026-11-22 12:00 UTC.
 pub const NOW: Now = Now { uptime_ms: 3_600_000, utc_ms: 1_795_348_800_000 };

@@ -89,7 +89,9 @@ impl Connection {
 
 fn is_whole(answer: &[u8], framing: Framing) -> bool {
     match framing {
-        Framing::Lines(lines) => answer.ends_with(b"\n") && answer.iter().filter(|byte| **byte == b'\n').count() >= lines,
+        Framing::Lines(lines) => {
+            answer.ends_with(b"\n") && answer.iter().filter(|byte| **byte == b'\n').count() >= lines
+        }
         Framing::Http => http_end(answer).is_some_and(|end| answer.len() >= end),
     }
 }

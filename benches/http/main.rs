@@ -3,7 +3,13 @@
 //! `cargo bench --bench http [-- [--quick] ROW…]`, rows: cpu, synced, redis, resp, redis-benchmark, postgres, latency; loop-json,
 //! loop-written and loop-batch run one thing alone, for a profiler. Servers run on one core, the client on another; servers are measured by turns, by the CPU time of their process. What is
 //! not installed (redis-server, postgresql-15, taskset) is left out by name.
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a measurement stops where something is wrong, and prints")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a measurement stops where something is wrong, and prints"
+)]
 
 mod client;
 #[path = "../support/measure.rs"]

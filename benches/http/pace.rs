@@ -28,26 +28,28 @@ pub fn paced(place: &Place, per_second: u64, connections: usize, time: Duration)
     let start = wall_ns() + 20_000_000;
     let mut all = Vec::with_capacity(count as usize * connections);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..connections).map(|at| {
-            scope.spawn(move || {
-                let mut connection = Connection::new(place, requests::json(at));
-                let mut latencies = Vec::with_capacity(count as usize);
-                for number in 0..count {
-                    let due = start + number * gap_ns + gap_ns * at as u64 / connections as u64;
-                    let now = wall_ns();
-                    if now < due {
-                        std::thread::sleep(Duration::from_nanos(due - now));
+        let threads: Vec<_> = (0..connections)
+            .map(|at| {
+                scope.spawn(move || {
+                    let mut connection = Connection::new(place, requests::json(at));
+                    let mut latencies = Vec::with_capacity(count as usize);
+                    for number in 0..count {
+                        let due = start + number * gap_ns + gap_ns * at as u64 / connections as u64;
+                        let now = wall_ns();
+                        if now < due {
+                            std::thread::sleep(Duration::from_nanos(due - now));
+                        }
+                        let woken = wall_ns().max(due);
+                        // The sleep of the client is its own lateness, unless its connection was still busy.
+                        let from = if now < due { woken } else { due };
+                        connection.send();
+                        connection.receive(Framing::Http);
+                        latencies.push(wall_ns() - from);
                     }
-                    let woken = wall_ns().max(due);
-                    // The sleep of the client is its own lateness, unless its connection was still busy.
-                    let from = if now < due { woken } else { due };
-                    connection.send();
-                    connection.receive(Framing::Http);
-                    latencies.push(wall_ns() - from);
-                }
-                latencies
+                    latencies
+                })
             })
-        }).collect();
+            .collect();
         for thread in threads {
             all.extend(thread.join().unwrap());
         }
@@ -59,7 +61,8 @@ pub fn paced(place: &Place, per_second: u64, connections: usize, time: Duration)
 /// Scrapes one after the other until told to stop: all tenants in so many parts, as `/v1/prometheus/sd` offers
 /// them. Answers how many, and counts bytes.
 pub fn scrape_until(place: &Place, parts: u32, stop: &AtomicBool, bytes: &AtomicU64) -> u64 {
-    let part = |number| format!("GET /metrics?shard={number}/{parts} HTTP/1.1\r\nHost: 127.0.0.1:7788\r\n\r\n").into_bytes();
+    let part =
+        |number| format!("GET /metrics?shard={number}/{parts} HTTP/1.1\r\nHost: 127.0.0.1:7788\r\n\r\n").into_bytes();
     let mut connection = Connection::new(place, (1..=parts).map(part).collect());
     let mut scrapes = 0;
     while !stop.load(Ordering::Relaxed) {

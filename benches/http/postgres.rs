@@ -78,7 +78,14 @@ impl Postgres {
         run(as_postgres(None, &format!("{bin}/initdb")).args(["--auth=trust", "--no-sync", "-D"]).arg(&data))?;
         let mut command = as_postgres(Some(SERVER_CORE), &format!("{bin}/postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(&folder);
-        for setting in ["listen_addresses=", "max_connections=200", "fsync=on", "synchronous_commit=on", "shared_buffers=256MB", "max_wal_size=4GB"] {
+        for setting in [
+            "listen_addresses=",
+            "max_connections=200",
+            "fsync=on",
+            "synchronous_commit=on",
+            "shared_buffers=256MB",
+            "max_wal_size=4GB",
+        ] {
             command.args(["-c", setting]);
         }
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|why| why.to_string())?;
@@ -86,7 +93,11 @@ impl Postgres {
         wait_for(&postgres.folder.join(".s.PGSQL.5432"));
         std::fs::write(postgres.folder.join("schema.sql"), SCHEMA).map_err(|why| why.to_string())?;
         std::fs::write(postgres.folder.join("script.sql"), SCRIPT).map_err(|why| why.to_string())?;
-        run(Command::new("psql").args(["-q", "-U", "postgres", "-h"]).arg(&postgres.folder).arg("-f").arg(postgres.folder.join("schema.sql")))?;
+        run(Command::new("psql")
+            .args(["-q", "-U", "postgres", "-h"])
+            .arg(&postgres.folder)
+            .arg("-f")
+            .arg(postgres.folder.join("schema.sql")))?;
         Ok(postgres)
     }
 
@@ -94,7 +105,12 @@ impl Postgres {
     pub fn decisions_per_second(&self, clients: u32, seconds: u32) -> f64 {
         let mut command = on_core(Some(CLIENT_CORE), "pgbench");
         command.args(["-n", "-M", "prepared", "-j", "1", "-c", &clients.to_string(), "-T", &seconds.to_string()]);
-        command.arg("-f").arg(self.folder.join("script.sql")).args(["-U", "postgres", "-h"]).arg(&self.folder).arg("postgres");
+        command
+            .arg("-f")
+            .arg(self.folder.join("script.sql"))
+            .args(["-U", "postgres", "-h"])
+            .arg(&self.folder)
+            .arg("postgres");
         let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
@@ -123,5 +139,9 @@ fn as_postgres(core: Option<&str>, program: &str) -> Command {
 
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|why| format!("{command:?}: {why}"))?;
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
 }

@@ -64,7 +64,14 @@ impl Redis {
         command.args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir"]).arg(folder.path());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
         wait_for(&unix);
-        let mut redis = Redis { child, tcp: Place::Tcp(address), unix, acquire: String::new(), release: String::new(), _folder: folder };
+        let mut redis = Redis {
+            child,
+            tcp: Place::Tcp(address),
+            unix,
+            acquire: String::new(),
+            release: String::new(),
+            _folder: folder,
+        };
         redis.acquire = redis.load(ACQUIRE);
         redis.release = redis.load(RELEASE);
         for tenant in 0..1_000 {
@@ -117,7 +124,8 @@ pub fn benchmark(place: &[String], requests: u64, pipelined: u64, words: &[&str]
 pub fn cpu_ns_of(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let behind_name = stat.rsplit(')').next().unwrap_or("");
-    let ticks: u64 = behind_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        behind_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     ticks * 10_000_000
 }
 

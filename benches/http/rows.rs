@@ -121,12 +121,24 @@ pub fn synced(effort: Effort) {
     let mut turns = [&none, &synced].map(|server| {
         let mut ring = Ring::new(&tcp(server), Framing::Http, 128, requests::json);
         ring.warm_up(checked);
-        Turn { ring, cpu_ns: Box::new(|| server.cpu_ns()), requests: effort.requests, decisions: 1.0, rates: Vec::new() }
+        Turn {
+            ring,
+            cpu_ns: Box::new(|| server.cpu_ns()),
+            requests: effort.requests,
+            decisions: 1.0,
+            rates: Vec::new(),
+        }
     });
     let values: [Vec<f64>; 2] = alternate(effort.rounds, |which| turns[which].take());
     let rates = 100.0 * ratio(&turns[1].rates, &turns[0].rates);
     row("synced / none, 128 callers, by throughput", rates, " %", Goal::AtLeast(65.0), &turns[1].beside(&values[1]));
-    row("synced / none, 128 callers, by CPU", 100.0 * ratio(&values[0], &values[1]), " %", Goal::None, &turns[0].beside(&values[0]));
+    row(
+        "synced / none, 128 callers, by CPU",
+        100.0 * ratio(&values[0], &values[1]),
+        " %",
+        Goal::None,
+        &turns[0].beside(&values[0]),
+    );
 }
 
 /// The same decision as a Lua script.
@@ -136,9 +148,23 @@ pub fn redis(effort: Effort) {
     };
     let written = Server::daemon("written", 1_000, Some(SERVER_CORE));
     let lua = |place: &Place, pipelined: usize| {
-        let mut ring = Ring::new(place, Framing::Lines(pipelined), CONNECTIONS, |at| requests::redis(at, &redis.acquire, &redis.release, pipelined));
-        ring.warm_up(|answer| assert!(answer.starts_with(b"+allow.new") || answer.starts_with(b"+released.last"), "{}", String::from_utf8_lossy(answer)));
-        Turn { ring, cpu_ns: Box::new(|| redis.cpu_ns()), requests: effort.requests / pipelined as u64 * 2, decisions: pipelined as f64, rates: Vec::new() }
+        let mut ring = Ring::new(place, Framing::Lines(pipelined), CONNECTIONS, |at| {
+            requests::redis(at, &redis.acquire, &redis.release, pipelined)
+        });
+        ring.warm_up(|answer| {
+            assert!(
+                answer.starts_with(b"+allow.new") || answer.starts_with(b"+released.last"),
+                "{}",
+                String::from_utf8_lossy(answer)
+            )
+        });
+        Turn {
+            ring,
+            cpu_ns: Box::new(|| redis.cpu_ns()),
+            requests: effort.requests / pipelined as u64 * 2,
+            decisions: pipelined as f64,
+            rates: Vec::new(),
+        }
     };
     let unix = Place::unix(&written.unix);
     let mut turns = [
@@ -154,11 +180,33 @@ pub fn redis(effort: Effort) {
     let values: [Vec<f64>; 6] = alternate(effort.rounds, |which| turns[which].take());
     let beside = |ours: usize, theirs: usize| {
         let rates = ratio(&turns[ours].rates, &turns[theirs].rates);
-        format!("{}; Redis {}; by throughput {rates:.2}x", turns[ours].beside(&values[ours]), turns[theirs].beside(&values[theirs]))
+        format!(
+            "{}; Redis {}; by throughput {rates:.2}x",
+            turns[ours].beside(&values[ours]),
+            turns[theirs].beside(&values[theirs])
+        )
     };
-    row("JSON, written / Redis Lua, TCP, by CPU", ratio(&values[0], &values[1]), "x", Goal::AtLeast(1.5), &beside(1, 0));
-    row("JSON, written / Redis Lua, Unix socket, by CPU", ratio(&values[2], &values[3]), "x", Goal::AtLeast(1.5), &beside(3, 2));
-    row("batch of 100 / Redis Lua pipelined 16, per decision", ratio(&values[4], &values[5]), "x", Goal::AtLeast(6.0), &beside(5, 4));
+    row(
+        "JSON, written / Redis Lua, TCP, by CPU",
+        ratio(&values[0], &values[1]),
+        "x",
+        Goal::AtLeast(1.5),
+        &beside(1, 0),
+    );
+    row(
+        "JSON, written / Redis Lua, Unix socket, by CPU",
+        ratio(&values[2], &values[3]),
+        "x",
+        Goal::AtLeast(1.5),
+        &beside(3, 2),
+    );
+    row(
+        "batch of 100 / Redis Lua pipelined 16, per decision",
+        ratio(&values[4], &values[5]),
+        "x",
+        Goal::AtLeast(6.0),
+        &beside(5, 4),
+    );
 }
 
 /// The RESP listener and a Redis with the same decision as a Lua script, asked by the same client.
@@ -173,9 +221,22 @@ pub fn resp(effort: Effort) {
             false => requests::redis(at, &redis.acquire, &redis.release, pipelined),
         };
         let mut ring = Ring::new(place, Framing::Lines(pipelined), CONNECTIONS, requests);
-        ring.warm_up(|answer| assert!(answer.starts_with(b"+allow.new") || answer.starts_with(b"+released.last"), "{}", String::from_utf8_lossy(answer)));
-        let cpu_ns: Box<dyn Fn() -> u64> = if ours { Box::new(|| written.cpu_ns()) } else { Box::new(|| redis.cpu_ns()) };
-        Turn { ring, cpu_ns, requests: effort.requests * 4 / if pipelined > 1 { 4 } else { 1 }, decisions: pipelined as f64, rates: Vec::new() }
+        ring.warm_up(|answer| {
+            assert!(
+                answer.starts_with(b"+allow.new") || answer.starts_with(b"+released.last"),
+                "{}",
+                String::from_utf8_lossy(answer)
+            )
+        });
+        let cpu_ns: Box<dyn Fn() -> u64> =
+            if ours { Box::new(|| written.cpu_ns()) } else { Box::new(|| redis.cpu_ns()) };
+        Turn {
+            ring,
+            cpu_ns,
+            requests: effort.requests * 4 / if pipelined > 1 { 4 } else { 1 },
+            decisions: pipelined as f64,
+            rates: Vec::new(),
+        }
     };
     let (ours, theirs) = (Place::Tcp(written.resp), redis.tcp.clone());
     let (ours_unix, theirs_unix) = (Place::unix(&written.resp_unix), Place::unix(&redis.unix));
@@ -194,8 +255,18 @@ pub fn resp(effort: Effort) {
     for (at, (name, goal)) in names.iter().zip([1.5, 1.5, 4.0, 4.0]).enumerate() {
         let (theirs, ours) = (at * 2, at * 2 + 1);
         let rates = ratio(&turns[ours].rates, &turns[theirs].rates);
-        let beside = format!("{}; Redis {}; by throughput {rates:.2}x", turns[ours].beside(&values[ours]), turns[theirs].beside(&values[theirs]));
-        row(&format!("RESP, written / Redis Lua, {name}, by CPU"), ratio(&values[theirs], &values[ours]), "x", Goal::AtLeast(goal), &beside);
+        let beside = format!(
+            "{}; Redis {}; by throughput {rates:.2}x",
+            turns[ours].beside(&values[ours]),
+            turns[theirs].beside(&values[theirs])
+        );
+        row(
+            &format!("RESP, written / Redis Lua, {name}, by CPU"),
+            ratio(&values[theirs], &values[ours]),
+            "x",
+            Goal::AtLeast(goal),
+            &beside,
+        );
     }
 }
 
@@ -206,7 +277,9 @@ pub fn redis_benchmark(effort: Effort) {
     };
     let written = Server::daemon("written", 1_000, Some(SERVER_CORE));
     let unix = |path: &std::path::Path| vec!["-s".to_owned(), path.display().to_string()];
-    let tcp = |address: std::net::SocketAddr| ["-h", &address.ip().to_string(), "-p", &address.port().to_string()].map(str::to_owned).to_vec();
+    let tcp = |address: std::net::SocketAddr| {
+        ["-h", &address.ip().to_string(), "-p", &address.port().to_string()].map(str::to_owned).to_vec()
+    };
     let Place::Tcp(redis_tcp) = redis.tcp else { return };
     let places = [tcp(redis_tcp), tcp(written.resp), unix(&redis.unix), unix(&written.resp_unix)];
     for (row_of, (pipelined, goal)) in [(1, 1.5), (16, 4.0)].into_iter().enumerate() {
@@ -217,9 +290,20 @@ pub fn redis_benchmark(effort: Effort) {
             let before = cpu_ns();
             // A tenant of its own for each row, so that no seat is ever refused.
             let tenant = format!("large-{}", row_of * 2 + which / 2);
-            let (session, claims, seats) = (format!("s:{tenant}:s__rand_int__"), format!("c:{tenant}:"), format!("t:{tenant}"));
+            let (session, claims, seats) =
+                (format!("s:{tenant}:s__rand_int__"), format!("c:{tenant}:"), format!("t:{tenant}"));
             let theirs = ["EVALSHA", &redis.acquire, "3", &session, &claims, &seats, "u__rand_int__", "3600"];
-            let ours = ["CU.ACQUIRE", &tenant, "u__rand_int__", "s__rand_int__", "call", "direction", "outbound", "ttl_s", "3600"];
+            let ours = [
+                "CU.ACQUIRE",
+                &tenant,
+                "u__rand_int__",
+                "s__rand_int__",
+                "call",
+                "direction",
+                "outbound",
+                "ttl_s",
+                "3600",
+            ];
             let words = if which % 2 == 0 { &theirs[..] } else { &ours };
             rates[which].push(crate::redis::benchmark(&places[which], requests, pipelined, words));
             (cpu_ns() - before) as f64 / requests as f64
@@ -234,7 +318,13 @@ pub fn redis_benchmark(effort: Effort) {
                 median(&rates[theirs]),
                 ratio(&rates[ours], &rates[theirs])
             );
-            row(&format!("redis-benchmark, pipeline {pipelined}, {name}, by CPU"), ratio(&cpu[theirs], &cpu[ours]), "x", Goal::AtLeast(goal), &beside);
+            row(
+                &format!("redis-benchmark, pipeline {pipelined}, {name}, by CPU"),
+                ratio(&cpu[theirs], &cpu[ours]),
+                "x",
+                Goal::AtLeast(goal),
+                &beside,
+            );
         }
     }
 }
@@ -273,7 +363,10 @@ pub fn latency(effort: Effort) {
         let stop = AtomicBool::new(false);
         let latencies = std::thread::scope(|scope| {
             if parts[which] > 0 {
-                scope.spawn(|| scrapes[which].fetch_add(scrape_until(&place, parts[which], &stop, &bytes[which]), Ordering::Relaxed));
+                scope.spawn(|| {
+                    scrapes[which]
+                        .fetch_add(scrape_until(&place, parts[which], &stop, &bytes[which]), Ordering::Relaxed)
+                });
             }
             let latencies = paced(&place, 10_000, 20, time);
             stop.store(true, Ordering::Relaxed);

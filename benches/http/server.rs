@@ -50,12 +50,21 @@ impl Server {
             folder.path().join("sock").display()
         );
         for at in 0..tenants {
-            assert!(write!(config, "[[tenant]]\nid = \"tenant-{at:05}\"\nkind = \"paid\"\nstart = \"2026-01-01\"\nseats = 64\n").is_ok());
+            assert!(
+                write!(
+                    config,
+                    "[[tenant]]\nid = \"tenant-{at:05}\"\nkind = \"paid\"\nstart = \"2026-01-01\"\nseats = 64\n"
+                )
+                .is_ok()
+            );
         }
         for at in 0..LARGE {
             assert!(write!(config, "[[tenant]]\nid = \"large-{at}\"\nkind = \"nfr\"\nseats = 1000000\n").is_ok());
         }
-        for listen in ["listen = \"127.0.0.1:0\"".to_owned(), format!("unix_socket = \"{}\"", folder.path().join("resp").display())] {
+        for listen in [
+            "listen = \"127.0.0.1:0\"".to_owned(),
+            format!("unix_socket = \"{}\"", folder.path().join("resp").display()),
+        ] {
             assert!(write!(config, "[[listener]]\n{listen}\nprotocol = \"resp\"\n").is_ok());
         }
         config.insert_str(0, "tenants_dir = \"\"\n");
@@ -76,7 +85,8 @@ impl Server {
         let mut tells = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         tells.read_line(&mut line).unwrap();
-        let mut told = line.split_whitespace().map(|word| word.parse().unwrap_or_else(|_| panic!("the child said {line:?}")));
+        let mut told =
+            line.split_whitespace().map(|word| word.parse().unwrap_or_else(|_| panic!("the child said {line:?}")));
         let tcp = told.next().unwrap_or_else(|| panic!("the child said nothing"));
         let resp = told.next().unwrap_or(tcp);
         let (unix, resp_unix) = (folder.path().join("sock"), folder.path().join("resp"));
@@ -119,7 +129,8 @@ pub fn on_core(core: Option<&str>, program: &str) -> Command {
 /// Whether a program can be found.
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    program.contains('/') && Path::new(program).exists() || std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    program.contains('/') && Path::new(program).exists()
+        || std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// The child's side: serve, and answer questions on the standard streams until told to end.

@@ -84,7 +84,16 @@ mod tests {
     use crate::engine::Detail;
 
     fn decision(code: Code) -> Decision {
-        Decision { code, detail: Detail::None, first: None, held: 1, quota: Some(1), ttl_ms: None, retry_after_s: 60, sip_code: 403 }
+        Decision {
+            code,
+            detail: Detail::None,
+            first: None,
+            held: 1,
+            quota: Some(1),
+            ttl_ms: None,
+            retry_after_s: 60,
+            sip_code: 403,
+        }
     }
 
     #[test]

@@ -97,7 +97,8 @@ fn trimmed(line: &[u8]) -> &[u8] {
 pub fn script(head: &[u8]) -> Result<Script, Wrong> {
     let (mut network, mut request, mut arguments) = (None, None, Vec::new());
     for line in head.split(|byte| *byte == b'\n').map(trimmed).filter(|line| !line.is_empty()) {
-        let colon = line.iter().position(|byte| *byte == b':').filter(|_| line.starts_with(b"agi_")).ok_or(Wrong::NotAgi)?;
+        let colon =
+            line.iter().position(|byte| *byte == b':').filter(|_| line.starts_with(b"agi_")).ok_or(Wrong::NotAgi)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         match name {
             b"agi_network_script" => network = Some(value),
@@ -178,7 +179,10 @@ mod tests {
             ("agi_network_script: acquire?\r\n\r\n", is(false, "")),
             ("agi_request: agi://[::1]:4573/release?a=1\n\n", is(true, "a=1")),
             ("agi_request: agi://pbx/acquire?url=a://b/c\n\n", is(false, "url=a://b/c")),
-            ("agi_network_script: acquire?a=1\nagi_arg_1: b=2+3&c=4\nagi_arg_2: d=%26\n\n", is(false, "a=1&b=2%2B3%26c=4&d=%26")),
+            (
+                "agi_network_script: acquire?a=1\nagi_arg_1: b=2+3&c=4\nagi_arg_2: d=%26\n\n",
+                is(false, "a=1&b=2%2B3%26c=4&d=%26"),
+            ),
             ("agi_network_script: acquire\nagi_arg_1: \nagi_arg_2: a=\n\n", is(false, "a=")),
             ("agi_network_script: acquire\nagi_newer_thing:x\n\n", is(false, "")),
             ("agi_network_script: Acquire\n\n", Err(Wrong::Verb)),

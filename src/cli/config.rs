@@ -18,7 +18,8 @@ const MAIN_FILE: &str = "usherd.toml";
 const NO_CONFIG: &str = "`usherd config init` writes a commented one; --config names another";
 
 /// Said where only the state directory would know.
-const UNCHECKED: &str = "; without the daemon's state directory nobody knows whether a trial is the first of its account";
+const UNCHECKED: &str =
+    "; without the daemon's state directory nobody knows whether a trial is the first of its account";
 
 /// `usherd config`
 #[derive(Clone, Debug, clap::Args)]

@@ -163,9 +163,8 @@ fn seats_option(verb: &str) -> &'static str {
 
 /// The request that the options say.
 fn read(arguments: &RequestArgs) -> Result<Request, Failure> {
-    let wrong = |what: String| {
-        Failure::usage(what).mend("`usherd help subscription request` lists the options of each verb")
-    };
+    let wrong =
+        |what: String| Failure::usage(what).mend("`usherd help subscription request` lists the options of each verb");
     let verb = arguments.request.as_str();
     let option = seats_option(verb);
     let numbers = [("seats", arguments.seats), ("to", arguments.to), ("licences", arguments.licences)];
@@ -187,24 +186,18 @@ fn read(arguments: &RequestArgs) -> Result<Request, Failure> {
     })
 }
 
-fn ask(
-    arguments: &RequestArgs,
-    main: &Path,
-    connection: &Connection,
-    screen: &mut Screen<'_>,
-) -> Result<u8, Failure> {
+fn ask(arguments: &RequestArgs, main: &Path, connection: &Connection, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let request = read(arguments)?;
     let now = arguments.at.unwrap_or_else(wall_clock);
-    let submission = submit(main, &arguments.tenant, &request, now, arguments.dry_run).map_err(|unwritten| {
-        match unwritten {
+    let submission =
+        submit(main, &arguments.tenant, &request, now, arguments.dry_run).map_err(|unwritten| match unwritten {
             Unwritten::UnknownTenant => unknown(main, &arguments.tenant),
             Unwritten::Invalid(problems) => {
                 let text = render_problems(&problems, screen.colour);
                 Failure { code: CONFIGURATION, what: text.trim_end().to_owned(), mend: String::new() }
             }
             Unwritten::File(why) => Failure::failed(why).mend("nothing was changed"),
-        }
-    })?;
+        })?;
     let mut answer = answered(&submission, now, arguments.dry_run);
     let accepted = submission.answer.is_ok();
     if accepted && !arguments.dry_run {

@@ -66,8 +66,14 @@ pub fn size_from_history(client: &Client, tenant: &str, target: f64, screen: &mu
     ask(client, tenant, &[("target", Some(target.to_string()))], screen)
 }
 
-fn ask(client: &Client, tenant: &str, parameters: &[(&str, Option<String>)], screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    let reply = client.ask_ok(&Ask::get(&with_query(&format!("/v1/tenants/{}/whatif", encoded(tenant)), parameters)))?;
+fn ask(
+    client: &Client,
+    tenant: &str,
+    parameters: &[(&str, Option<String>)],
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
+    let reply =
+        client.ask_ok(&Ask::get(&with_query(&format!("/v1/tenants/{}/whatif", encoded(tenant)), parameters)))?;
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
@@ -85,7 +91,11 @@ fn show(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let instant = |key: &str| answer[key].as_str().and_then(|text| screen.instant(text)).unwrap_or_default();
     let (from, to) = (instant("from"), instant("to"));
     let whole = |key: &str| answer[key].as_u64().unwrap_or(0);
-    screen.line(&format!("{}, {from} to {to}, {} of it seen", answer["tenant"].as_str().unwrap_or(""), hours(whole("observed_s"))))?;
+    screen.line(&format!(
+        "{}, {from} to {to}, {} of it seen",
+        answer["tenant"].as_str().unwrap_or(""),
+        hours(whole("observed_s"))
+    ))?;
     screen.line(&format!("{} requests of people without a seat\n", whole("requests")).replace('\n', ""))?;
     screen.line("")?;
     let table = table(answer);
@@ -130,7 +140,8 @@ pub fn recommendation(answer: &Value) -> String {
         euros(whole(&answer["monthly_cents"])),
     );
     if let Some(advice) = answer.get("advice") {
-        text += &format!("; {} seats cost no more: {}", whole(&advice["seats"]), euros(whole(&advice["monthly_cents"])));
+        text +=
+            &format!("; {} seats cost no more: {}", whole(&advice["seats"]), euros(whole(&advice["monthly_cents"])));
     }
     text
 }
@@ -153,7 +164,9 @@ mod tests {
     fn shares_and_lengths_of_time() {
         assert_eq!((share("1%"), share("0.02")), (Ok("0.01".to_owned()), Ok("0.02".to_owned())));
         assert!(share("0").is_err() && share("51%").is_err() && share("some").is_err());
-        for (seconds, text) in [(0, "-"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (3_660, "1:01 h"), (360_000, "100:00 h")] {
+        for (seconds, text) in
+            [(0, "-"), (59, "59 s"), (60, "1 min"), (3_599, "59 min"), (3_660, "1:01 h"), (360_000, "100:00 h")]
+        {
             assert_eq!(hours(seconds), text);
         }
     }

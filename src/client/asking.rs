@@ -205,7 +205,9 @@ impl Pending<'_> {
             return Err(NoDecision::Unreachable(if asked { Unreachable::Timeout } else { Unreachable::NotGreeted }));
         };
         match &answered {
-            Err(NoDecision::Unreachable(Unreachable::Connection | Unreachable::Protocol)) => shared.suspect.notify_one(),
+            Err(NoDecision::Unreachable(Unreachable::Connection | Unreachable::Protocol)) => {
+                shared.suspect.notify_one()
+            }
             Err(NoDecision::Unreachable(Unreachable::NotGreeted)) => {
                 self.loose.store(loose_before, Ordering::Relaxed);
                 shared.suspect.notify_one();

@@ -186,7 +186,8 @@ impl Ledger {
                 self.report(Report::Lives { key, seq })
             }
             Outcome::Refused { loose } => {
-                let wanted = self.live.contains_key(&key) || self.open.values().any(|open| open.key.as_ref() == Some(&key));
+                let wanted =
+                    self.live.contains_key(&key) || self.open.values().any(|open| open.key.as_ref() == Some(&key));
                 if !loose || wanted {
                     return Some(false);
                 }
@@ -313,7 +314,9 @@ impl Ledger {
         for (at, report) in sending.into_iter().enumerate() {
             match (results.get(at).copied().unwrap_or(Settled::Later), report) {
                 (Settled::Later, report) => again.push(report),
-                (settled, Report::Ended { key, seq, ended: Ended::Transferred }) => self.transferred(&key, seq, settled),
+                (settled, Report::Ended { key, seq, ended: Ended::Transferred }) => {
+                    self.transferred(&key, seq, settled)
+                }
                 // What the daemon will not have must not spoil an inventory.
                 (Settled::Refused, Report::Lives { key, seq }) if self.lives_as(&key, seq) => {
                     drop(self.live.remove(&key));
@@ -404,7 +407,10 @@ impl Ledger {
 
     /// Whether the end of this session is still to be told.
     pub(super) fn is_ending(&self, key: &Key) -> bool {
-        self.reports.iter().chain(&self.sending).any(|report| matches!(report, Report::Ended { key: own, .. } if own == key))
+        self.reports
+            .iter()
+            .chain(&self.sending)
+            .any(|report| matches!(report, Report::Ended { key: own, .. } if own == key))
     }
 
     /// Whether this session lives here.
@@ -421,7 +427,11 @@ impl Ledger {
     }
 
     pub(super) fn sessions(&self) -> impl Iterator<Item = Remembered> + '_ {
-        self.live.values().map(|live| Remembered { ask: Arc::clone(&live.ask), seq: live.seq, confirmed: live.confirmed })
+        self.live.values().map(|live| Remembered {
+            ask: Arc::clone(&live.ask),
+            seq: live.seq,
+            confirmed: live.confirmed,
+        })
     }
 }
 
@@ -461,7 +471,11 @@ mod tests {
             Message::Release { key, seq, ended: Ended::Over } => format!("-{} {seq}", key.1),
             Message::Release { key, seq, ended: Ended::Transferred } => format!("~{} {seq}", key.1),
             Message::Acquire { ask, seq, existing } => {
-                format!("+{} {seq}{}", ask.session.as_deref().unwrap_or("emergency"), if *existing { " existing" } else { "" })
+                format!(
+                    "+{} {seq}{}",
+                    ask.session.as_deref().unwrap_or("emergency"),
+                    if *existing { " existing" } else { "" }
+                )
             }
         });
         words.collect()

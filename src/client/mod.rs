@@ -136,7 +136,8 @@ impl fmt::Display for StartFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartFault::Options(faults) => {
-                let faults: Vec<String> = faults.iter().map(|fault| format!("{} {}", fault.field, fault.what)).collect();
+                let faults: Vec<String> =
+                    faults.iter().map(|fault| format!("{} {}", fault.field, fault.what)).collect();
                 f.write_str(&faults.join("; "))
             }
             StartFault::Tls(why) => f.write_str(why),

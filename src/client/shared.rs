@@ -57,7 +57,12 @@ impl Shared {
             exchange,
             withheld: AtomicBool::new(options.withhold_inventories),
             awaited: Mutex::new(HashMap::new()),
-            ledger: Mutex::new(Ledger::new(options.first_seq, limits.sessions_max, limits.in_flight_max, limits.reports_max)),
+            ledger: Mutex::new(Ledger::new(
+                options.first_seq,
+                limits.sessions_max,
+                limits.in_flight_max,
+                limits.reports_max,
+            )),
             breaker: Mutex::new(Breaker::new(limits.misses_max)),
             link: Mutex::new(Link::Greeting),
             linked: Notify::new(),

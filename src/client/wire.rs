@@ -329,7 +329,10 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_of_the_protocol_is_none() {
         for (body, code) in [
-            (r#"{"code":"deny.full","allow":false,"detail":"tenant","held":1,"quota":1,"sip_code":403}"#, Some(Code::DenyFull)),
+            (
+                r#"{"code":"deny.full","allow":false,"detail":"tenant","held":1,"quota":1,"sip_code":403}"#,
+                Some(Code::DenyFull),
+            ),
             (r#"{"code":"allow.new","quota":null}"#, Some(Code::AllowNew)),
             (r#"{"code":"allow.maybe"}"#, None),
             (r#"{"code":"released.last"}"#, None),

@@ -21,8 +21,8 @@ use crate::daemon::reload;
 use crate::daemon::reload_request::Request;
 use crate::daemon::remember::{checkpoint, restore};
 use crate::daemon::schedule::Schedule;
-use crate::daemon::silence::Silence;
 use crate::daemon::signals::{Asked, Signals};
+use crate::daemon::silence::Silence;
 use crate::daemon::text::utc;
 use crate::daemon::{notify, selfcheck};
 use crate::engine::{Now, Standing};
@@ -165,15 +165,24 @@ impl Control {
         let sessions = recovered.sessions.len();
         tracing::info!(sessions, records = recovered.records, bytes = recovered.bytes, folder = %self.state_dir.display(), "journal recovered");
         if let Some(cut) = &recovered.tail_cut {
-            tracing::warn!(file = cut.file, offset = cut.offset, bytes = cut.bytes, "an interrupted write at the end of the journal was cut off; nobody was answered for it");
+            tracing::warn!(
+                file = cut.file,
+                offset = cut.offset,
+                bytes = cut.bytes,
+                "an interrupted write at the end of the journal was cut off; nobody was answered for it"
+            );
         }
         if let Some(why) = &recovered.degraded {
             tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
-            *app.damage.lock() = Some(format!("the journal was damaged, sessions are learned again from the nodes: {why}"));
+            *app.damage.lock() =
+                Some(format!("the journal was damaged, sessions are learned again from the nodes: {why}"));
         }
         let forgotten = app.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
         if !forgotten.is_empty() {
-            tracing::error!(?forgotten, "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused");
+            tracing::error!(
+                ?forgotten,
+                "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused"
+            );
         }
         if lost > 0 {
             tracing::error!(lost, "sessions beyond sessions_max were not restored");
@@ -208,7 +217,10 @@ impl Control {
         match config::Accounts::read(&self.state_dir) {
             Ok(accounts) => self.app.running.remember(accounts.unwrap_or_default()),
             Err(why) => {
-                tracing::error!(why, "who was on trial or paid is forgotten, the file is set aside: a second trial may go unseen");
+                tracing::error!(
+                    why,
+                    "who was on trial or paid is forgotten, the file is set aside: a second trial may go unseen"
+                );
                 config::Accounts::set_aside(&self.state_dir);
             }
         }
@@ -269,7 +281,8 @@ impl Loop {
         let due = self.app.engine.next_deadline().map(|due| due.max(self.due.reap_from));
         let until = due.map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
         let until = until.min(self.due.second_at.saturating_sub(now.uptime_ms)).max(1);
-        let until = self.schedule.next_utc_ms().map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
+        let until =
+            self.schedule.next_utc_ms().map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
         Duration::from_millis(until).min(REAPER_REST)
     }
 
@@ -304,7 +317,11 @@ impl Loop {
         self.due.looked_at = now.uptime_ms;
         if self.as_process && rested_ms > STALL_MS {
             let lease_s = self.app.config().settings.nodes.lease_s;
-            tracing::warn!(rested_ms, lease_s, "the process was stopped: nodes have one lease to be heard before anything ends");
+            tracing::warn!(
+                rested_ms,
+                lease_s,
+                "the process was stopped: nodes have one lease to be heard before anything ends"
+            );
             self.due.reap_from = now.uptime_ms + u64::from(lease_s) * 1_000;
         }
         if self.due.reap_from > now.uptime_ms || self.app.engine.next_deadline().is_none_or(|due| due > now.uptime_ms) {
@@ -362,7 +379,9 @@ impl Loop {
             let keep = Keep { age_ms: i64::from(journal.keep_days) * 86_400_000, bytes: journal.keep_bytes };
             let committer = Arc::clone(&self.committer);
             self.work = Some(tokio::task::spawn_blocking(move || match committer.trim(keep, now.utc_ms) {
-                Ok(trimmed) if trimmed.segments > 0 => tracing::info!(segments = trimmed.segments, bytes = trimmed.bytes, "old journal segments removed"),
+                Ok(trimmed) if trimmed.segments > 0 => {
+                    tracing::info!(segments = trimmed.segments, bytes = trimmed.bytes, "old journal segments removed")
+                }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "old journal segments cannot be removed"),
             }));
@@ -376,7 +395,9 @@ impl Loop {
         }
         self.was_degraded = degraded.is_some();
         let text = match &degraded {
-            Some(why) => format!("durability is degraded: {why}. Calls flow; what is decided now may be forgotten in a crash"),
+            Some(why) => {
+                format!("durability is degraded: {why}. Calls flow; what is decided now may be forgotten in a crash")
+            }
             None => "the journal is whole again".to_owned(),
         };
         if degraded.is_some() {
@@ -414,7 +435,9 @@ impl Loop {
 
     /// The watchdog's ping comes from a request to ourselves, through listener, table and journal.
     fn prove_alive(&self) {
-        let Some(listener) = self.app.listeners.iter().find(|listener| listener.is_plain_http && selfcheck::can_ask(&listener.address)) else {
+        let Some(listener) =
+            self.app.listeners.iter().find(|listener| listener.is_plain_http && selfcheck::can_ask(&listener.address))
+        else {
             let _ = notify::alive();
             return;
         };

@@ -303,8 +303,14 @@ impl Events {
             return Next::Gap { resumes_at: ring.first };
         }
         let skip = (position + 1 - ring.first) as usize;
-        let fresh: Vec<_> =
-            ring.events.iter().enumerate().skip(skip).take(most).map(|(at, e)| (ring.first + at as u64, Arc::clone(e))).collect();
+        let fresh: Vec<_> = ring
+            .events
+            .iter()
+            .enumerate()
+            .skip(skip)
+            .take(most)
+            .map(|(at, e)| (ring.first + at as u64, Arc::clone(e)))
+            .collect();
         if fresh.is_empty() { Next::Nothing } else { Next::Events(fresh) }
     }
 }

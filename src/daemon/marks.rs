@@ -30,7 +30,9 @@ impl Marks {
         let before = (u64::try_from(now_utc_ms).unwrap_or(0) / 1_000).saturating_sub(KEPT_S);
         let mut marks = self.0.lock();
         marks.retain(|key, value| match key.strip_prefix(REMINDED) {
-            Some(rest) => rest.rsplit('/').next().and_then(|end| end.parse::<u64>().ok()).is_some_and(|end| end >= before),
+            Some(rest) => {
+                rest.rsplit('/').next().and_then(|end| end.parse::<u64>().ok()).is_some_and(|end| end >= before)
+            }
             None => !key.starts_with(DRAIN) || *value >= before,
         });
         marks.iter().for_each(|(key, value)| mark(key, *value));

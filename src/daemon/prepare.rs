@@ -25,8 +25,8 @@ use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
 use crate::daemon::log;
 use crate::daemon::marks::Marks;
-use crate::daemon::names::Pseudonyms;
 use crate::daemon::metrics::{BuildInfo, Metrics};
+use crate::daemon::names::Pseudonyms;
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::utc;
@@ -107,7 +107,10 @@ impl Prepared {
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
         let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings, utc);
         if let Some(why) = problem {
-            tracing::error!(why, "what is stored of the publisher of tenant records is not used; the next pull brings it anew");
+            tracing::error!(
+                why,
+                "what is stored of the publisher of tenant records is not used; the next pull brings it anew"
+            );
         }
         Ok(Prepared { boot, clock, as_process, log, journal, epoch, state_dir, keeper })
     }
@@ -175,7 +178,10 @@ impl Embedded {
 fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoch), StartError> {
     let folder = state_dir.join("journal");
     let failed = |why: &dyn fmt::Display| {
-        StartError::failed(format!("use the state directory {}", state_dir.display()), format!("{why}; set [server] state_dir to a folder that this user may write"))
+        StartError::failed(
+            format!("use the state directory {}", state_dir.display()),
+            format!("{why}; set [server] state_dir to a folder that this user may write"),
+        )
     };
     let storage = Folder::at(&folder).map_err(|why| failed(&why))?;
     let journal = &config.settings.journal;
@@ -187,9 +193,10 @@ fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoc
     let journal = Arc::new(Journal::new(storage, options));
     match journal.acquire(Shard::ALL) {
         Ok(epoch) => Ok((journal, epoch)),
-        Err(why @ JournalError::Locked) => {
-            Err(StartError::failed(format!("use the state directory {}", state_dir.display()), format!("{why}; stop that one first")))
-        }
+        Err(why @ JournalError::Locked) => Err(StartError::failed(
+            format!("use the state directory {}", state_dir.display()),
+            format!("{why}; stop that one first"),
+        )),
         Err(why) => Err(failed(&why)),
     }
 }

@@ -7,7 +7,9 @@ use crate::daemon::app::{App, Knobs, ListenerInfo};
 use crate::daemon::config::{self, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::history::store::Limits;
-use crate::daemon::http::auth::{Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash};
+use crate::daemon::http::auth::{
+    Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash,
+};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
 use crate::daemon::recorder::Recorder;
@@ -102,7 +104,11 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     if let Some(log) = &app.log
         && let Err(error) = log.configure(&config.settings.log.filter)
     {
-        tracing::error!(filter = config.settings.log.filter, error, "the log filter cannot be read; the one before stays");
+        tracing::error!(
+            filter = config.settings.log.filter,
+            error,
+            "the log filter cannot be read; the one before stays"
+        );
     }
 }
 
@@ -111,7 +117,11 @@ fn renew_certificates(app: &App) {
     for listener in &app.listeners {
         match listener.tls.as_ref().map(|served| served.renew()) {
             Some(Ok(true)) => tracing::info!(listener = listener.name, "another certificate is shown from now on"),
-            Some(Err(why)) => tracing::error!(listener = listener.name, why, "the certificate cannot be renewed; the one before stays"),
+            Some(Err(why)) => tracing::error!(
+                listener = listener.name,
+                why,
+                "the certificate cannot be renewed; the one before stays"
+            ),
             Some(Ok(false)) | None => {}
         }
     }
@@ -121,7 +131,8 @@ fn renew_certificates(app: &App) {
 /// Tells the metrics when the certificates that are shown expire.
 pub fn show_certificates(app: &App) {
     let expiry = |listener: &'_ ListenerInfo| listener.tls.as_ref()?.certificate.expires_s();
-    let expiries: Vec<_> = app.listeners.iter().filter_map(|listener| Some((listener.name.as_str(), expiry(listener)?))).collect();
+    let expiries: Vec<_> =
+        app.listeners.iter().filter_map(|listener| Some((listener.name.as_str(), expiry(listener)?))).collect();
     app.metrics.set_tls_expiries(&expiries);
 }
 
@@ -156,7 +167,8 @@ fn newly_ended(app: &App, now: Now, config: &Config, plan: &Plan) -> Vec<Arc<Ten
     let planned = plan.tenants.iter().filter(|tenant| tenant.entitled.standing == Standing::Ended);
     let planned = planned.filter_map(|tenant| config.tenants.get(&tenant.id));
     let removed = running.tenants.values().filter(|tenant| !config.tenants.contains_key(&tenant.id));
-    let live = |tenant: &Tenant| app.engine.tenant(now, &tenant.id).is_some_and(|view| view.standing != Standing::Ended);
+    let live =
+        |tenant: &Tenant| app.engine.tenant(now, &tenant.id).is_some_and(|view| view.standing != Standing::Ended);
     planned.chain(removed).filter(|tenant| live(tenant)).cloned().collect()
 }
 
@@ -208,7 +220,9 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
                 log_warnings(&applied.warnings);
             }
         }
-        Err(_) => tracing::error!(trigger = ?request.trigger, actor = request.actor, "configuration rejected, the one before stays:\n{text}"),
+        Err(_) => {
+            tracing::error!(trigger = ?request.trigger, actor = request.actor, "configuration rejected, the one before stays:\n{text}")
+        }
     }
     let unchanged = matches!(outcome, Ok(applied) if applied.unchanged);
     if !unchanged {

@@ -6,18 +6,22 @@ use crate::engine::{Changes, GoneRecord, Now, RestoredTombstone, SessionRecord};
 
 /// Puts back what the journal remembers; answers how many sessions there was no room for.
 pub(super) fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: u64) -> u32 {
-    let tombstones: Vec<RestoredTombstone> = recovered.tombstones.iter().filter_map(|tombstone| {
-        let age_ms = u64::try_from(now.utc_ms.saturating_sub(tombstone.laid_utc_ms)).unwrap_or(0);
-        let left_ms = tombstone_ms.checked_sub(age_ms).filter(|left| *left > 0)?;
-        Some(RestoredTombstone {
-            tenant: tombstone.tenant.clone(),
-            session: tombstone.session.clone(),
-            node: tombstone.node.clone(),
-            stamp: tombstone.stamp,
-            version: tombstone.version,
-            left_ms,
+    let tombstones: Vec<RestoredTombstone> = recovered
+        .tombstones
+        .iter()
+        .filter_map(|tombstone| {
+            let age_ms = u64::try_from(now.utc_ms.saturating_sub(tombstone.laid_utc_ms)).unwrap_or(0);
+            let left_ms = tombstone_ms.checked_sub(age_ms).filter(|left| *left > 0)?;
+            Some(RestoredTombstone {
+                tenant: tombstone.tenant.clone(),
+                session: tombstone.session.clone(),
+                node: tombstone.node.clone(),
+                stamp: tombstone.stamp,
+                version: tombstone.version,
+                left_ms,
+            })
         })
-    }).collect();
+        .collect();
     let sessions = recovered.sessions.iter().map(|session| session.record());
     app.engine.restore(now, sessions, &tombstones, &recovered.nodes, recovered.version_max)
 }

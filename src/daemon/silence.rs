@@ -18,7 +18,9 @@ impl Silence {
     pub(super) fn look(&mut self, app: &App, now: Now) {
         for (node, result) in self.see(&app.engine.nodes(now)) {
             let text = match result {
-                "lost" => format!("node {node} is silent and its lease is over: its sessions keep their seats for their grace"),
+                "lost" => format!(
+                    "node {node} is silent and its lease is over: its sessions keep their seats for their grace"
+                ),
                 _ => format!("node {node} is heard again"),
             };
             tracing::warn!(node = %node, "{text}");

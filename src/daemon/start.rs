@@ -89,7 +89,8 @@ impl Daemon {
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control.run());
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);
         let (carrying, until) = (Arc::clone(&app), stopped.clone());
-        let thread = std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || courier::run(&carrying, until));
+        let thread =
+            std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || courier::run(&carrying, until));
         threads.push(thread.map_err(|why| StartError::failed("start the thread of the webhooks", why))?);
         let (pulling, until) = (Arc::clone(&app), stopped);
         let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || puller::run(&pulling, until));
@@ -111,7 +112,9 @@ impl Daemon {
     pub fn wait_ready(&self, patience: Duration) -> bool {
         let mut ready = self.ready.clone();
         let Ok(runtime) = Builder::new_current_thread().enable_time().build() else { return false };
-        runtime.block_on(async { tokio::time::timeout(patience, ready.wait_for(|ready| *ready)).await.is_ok_and(|r| r.is_ok()) })
+        runtime.block_on(async {
+            tokio::time::timeout(patience, ready.wait_for(|ready| *ready)).await.is_ok_and(|r| r.is_ok())
+        })
     }
 
     /// Asks it to stop: no new connections, answers in progress are finished.
@@ -166,7 +169,8 @@ fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site
         stats: Arc::default(),
     };
     for passed in passed {
-        let bound = share(passed.socket, workers).map_err(|why| StartError::failed(format!("share the socket {}", passed.address), why))?;
+        let bound = share(passed.socket, workers)
+            .map_err(|why| StartError::failed(format!("share the socket {}", passed.address), why))?;
         let for_scripts = config.settings.agi.listen.is_some_and(|listen| listen.to_string() == passed.address);
         let name = match passed.name {
             _ if for_scripts => AGI.to_owned(),
@@ -212,7 +216,10 @@ fn bind(config: &Config, passed: Vec<Passed>, workers: usize) -> Result<Vec<Site
         sites.push(site);
     }
     if sites.is_empty() {
-        return Err(StartError::failed("listen", "there is neither [server] listen, nor unix_socket, nor a [[listener]]"));
+        return Err(StartError::failed(
+            "listen",
+            "there is neither [server] listen, nor unix_socket, nor a [[listener]]",
+        ));
     }
     Ok(sites)
 }
@@ -221,7 +228,10 @@ fn bind_one(address: &Address, workers: usize) -> Result<Bound, StartError> {
     match address {
         Address::Tcp(address) => {
             let failed = |why: io::Error| {
-                StartError::failed(format!("listen on {address}"), format!("{why}; is another daemon running? see [server] listen"))
+                StartError::failed(
+                    format!("listen on {address}"),
+                    format!("{why}; is another daemon running? see [server] listen"),
+                )
             };
             let first = http::listener::bind_tcp(*address).map_err(failed)?;
             let address = first.local_addr().map_err(failed)?;
@@ -262,7 +272,11 @@ fn share(socket: Socket, workers: usize) -> io::Result<Bound> {
     }
 }
 
-fn acceptor(config: &Config, files: &config::Tls, protocol: Protocol) -> Result<(TlsAcceptor, Arc<Served>), StartError> {
+fn acceptor(
+    config: &Config,
+    files: &config::Tls,
+    protocol: Protocol,
+) -> Result<(TlsAcceptor, Arc<Served>), StartError> {
     let (cert_file, key_file) = (&files.cert_file, &files.key_file);
     let folder = config.main().parent().unwrap_or(Path::new("."));
     let read = |file: &str| {
@@ -283,7 +297,12 @@ fn acceptor(config: &Config, files: &config::Tls, protocol: Protocol) -> Result<
 }
 
 /// One thread, one runtime, one handle of every socket each.
-fn start_workers(app: &Arc<App>, mut sites: Vec<Site>, workers: usize, stopped: &watch::Receiver<bool>) -> Result<Vec<JoinHandle<()>>, StartError> {
+fn start_workers(
+    app: &Arc<App>,
+    mut sites: Vec<Site>,
+    workers: usize,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut threads = Vec::with_capacity(workers);
     for number in 0..workers {
         let app = Arc::clone(app);

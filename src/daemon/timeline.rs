@@ -135,7 +135,11 @@ mod tests {
         assert_eq!(timeline.observe(at(1_000 + 10 * MINUTE, back)), Seen::Trusted);
         assert_eq!(behind(&timeline, at(1_000 + 10 * MINUTE, back)), None);
         assert!(matches!(timeline.observe(at(2_000 + 10 * MINUTE, 0)), Seen::Step(_)));
-        assert_eq!(behind(&timeline, at(2_000 + 10 * MINUTE, 0)), Some(-back), "the new anchor is the trusted wall clock");
+        assert_eq!(
+            behind(&timeline, at(2_000 + 10 * MINUTE, 0)),
+            Some(-back),
+            "the new anchor is the trusted wall clock"
+        );
     }
 
     #[test]

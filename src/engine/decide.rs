@@ -11,8 +11,8 @@ use super::seats::Word;
 use super::session::{
     Acquire, Changes, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Stamp, TTL_SECONDS_MAX,
 };
-use super::sync::Ordering;
 use super::subjects::SubjectRef;
+use super::sync::Ordering;
 use super::table::{Claim, ClaimTerms, Claimed, Tenant};
 
 /// A message with everything that is looked up once: what it asks, of whom, under which keys.
@@ -108,7 +108,12 @@ impl Ask<'_> {
     ///
     /// # Errors
     /// `ttl_s` is missing: the node has no lease that would end the claim (E3).
-    pub(crate) fn seat(&self, never_deny: bool, lifeline: bool, changes: &mut impl Changes) -> Result<(Decision, Stored), Fault> {
+    pub(crate) fn seat(
+        &self,
+        never_deny: bool,
+        lifeline: bool,
+        changes: &mut impl Changes,
+    ) -> Result<(Decision, Stored), Fault> {
         self.check_life()?;
         let hash = self.tenant.hash(self.session);
         let mut stripe = self.tenant.stripe(hash).lock();
@@ -270,7 +275,15 @@ impl Ask<'_> {
         self.message.ttl_s.unwrap_or(if leased { 0 } else { TTL_SECONDS_MAX })
     }
 
-    fn insert(&self, stripe: &mut Stripe, hash: u64, first: Code, subject: SubjectRef, group: &str, changes: &mut impl Changes) -> Option<u64> {
+    fn insert(
+        &self,
+        stripe: &mut Stripe,
+        hash: u64,
+        first: Code,
+        subject: SubjectRef,
+        group: &str,
+        changes: &mut impl Changes,
+    ) -> Option<u64> {
         let message = self.message;
         let counts = !matches!(first, Code::AllowFree);
         let ttl_s = self.ttl_s(message.kind);

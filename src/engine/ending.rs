@@ -149,7 +149,13 @@ pub(crate) fn watch(tenant: &Tenant, stripe: &mut Stripe, deadline: u64) {
 }
 
 /// Everything that is recorded of a session.
-pub(crate) fn record<'a>(tenant: &'a str, session: &'a Session, subject: &'a str, group: &'a str, node: &'a str) -> SessionRecord<'a> {
+pub(crate) fn record<'a>(
+    tenant: &'a str,
+    session: &'a Session,
+    subject: &'a str,
+    group: &'a str,
+    node: &'a str,
+) -> SessionRecord<'a> {
     SessionRecord {
         tenant,
         session: &session.name,

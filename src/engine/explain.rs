@@ -72,16 +72,32 @@ impl Engine {
         explanation
     }
 
-    fn verdict(&self, now: Now, world: &World, slot: Option<&Slot>, message: &Acquire<'_>, trace: &mut Trace) -> (Code, Detail) {
+    fn verdict(
+        &self,
+        now: Now,
+        world: &World,
+        slot: Option<&Slot>,
+        message: &Acquire<'_>,
+        trace: &mut Trace,
+    ) -> (Code, Detail) {
         let policy = slot.map_or(&world.unknown, |slot| &slot.policy);
         let need = rules::need(message, policy);
         let dialled = message.to.unwrap_or("nothing");
         if need == Need::Emergency {
-            trace.step("C14", format!("flag {}, dialled {dialled}", message.emergency), "an emergency call: always allowed");
+            trace.step(
+                "C14",
+                format!("flag {}, dialled {dialled}", message.emergency),
+                "an emergency call: always allowed",
+            );
             return (Code::AllowFree, Detail::Emergency);
         }
         trace.step("C14", format!("flag {}, dialled {dialled}", message.emergency), "not an emergency call");
-        let class = format!("kind {}, direction {}, leg {}", message.kind, message.direction.map_or("none", |d| d.as_str()), message.leg);
+        let class = format!(
+            "kind {}, direction {}, leg {}",
+            message.kind,
+            message.direction.map_or("none", |d| d.as_str()),
+            message.leg
+        );
         let (never_deny, lifeline) = match need {
             Need::Seat { never_deny, lifeline } => (never_deny, lifeline),
             Need::Free(detail) => {
@@ -95,9 +111,14 @@ impl Engine {
             trace.step("D4", format!("tenant {}", message.tenant), "not configured, and no default tenant");
             return (Code::DenyUnknownTenant, Detail::None);
         };
-        let (mut subject, mut session) = (message.subject.unwrap_or("").to_owned(), message.session.unwrap_or("").to_owned());
+        let (mut subject, mut session) =
+            (message.subject.unwrap_or("").to_owned(), message.session.unwrap_or("").to_owned());
         if slot.is_none() {
-            trace.step("D4", format!("tenant {}", message.tenant), format!("not configured: decided in {}", home.tenant.id));
+            trace.step(
+                "D4",
+                format!("tenant {}", message.tenant),
+                format!("not configured: decided in {}", home.tenant.id),
+            );
             subject = borrowed_id(message.tenant, &subject);
             session = borrowed_id(message.tenant, &session);
         } else {
@@ -112,7 +133,15 @@ impl Engine {
     }
 
     /// Claim id, epoch and tombstone.
-    fn known(&self, now: Now, slot: &Slot, message: &Acquire<'_>, subject: &str, session: &str, trace: &mut Trace) -> Option<(Code, Detail)> {
+    fn known(
+        &self,
+        now: Now,
+        slot: &Slot,
+        message: &Acquire<'_>,
+        subject: &str,
+        session: &str,
+        trace: &mut Trace,
+    ) -> Option<(Code, Detail)> {
         let directory = self.nodes.directory();
         let node = message.node.and_then(|name| directory.find(name));
         let index = node.map_or(super::entry::NO_NODE, |node| node.index);
@@ -134,7 +163,11 @@ impl Engine {
                 return Some(verdict);
             }
             Some(entry) if !entry.is_live() && entry.blocks(index, stamp, now.uptime_ms) => {
-                trace.step("G5", format!("session {session} was released by a newer message"), Code::IgnoreStale.as_str());
+                trace.step(
+                    "G5",
+                    format!("session {session} was released by a newer message"),
+                    Code::IgnoreStale.as_str(),
+                );
                 return Some((Code::IgnoreStale, Detail::None));
             }
             _ => trace.step("G1 G4 G5", format!("session {session}"), "not known as a claim"),
@@ -244,8 +277,12 @@ fn would_allow(code: Code, detail: Detail) -> Vec<String> {
     let advice: &[&str] = match (code, detail) {
         (Code::DenyFull, Detail::Tenant) => &["a seat that is given back", "a larger quota"],
         (Code::DenyFull, Detail::Pool) => &["a seat that any tenant of the pool gives back", "a larger pool"],
-        (Code::DenyFull, Detail::Reservation) => &["a group that has seats reserved", "a smaller reservation", "a larger quota"],
-        (Code::DenyFull, Detail::Channels) => &["a trunk line that becomes free", "channels_enforce = false", "a larger quota"],
+        (Code::DenyFull, Detail::Reservation) => {
+            &["a group that has seats reserved", "a smaller reservation", "a larger quota"]
+        }
+        (Code::DenyFull, Detail::Channels) => {
+            &["a trunk line that becomes free", "channels_enforce = false", "a larger quota"]
+        }
         (Code::DenyFull, _) => &["fewer live sessions", "a larger sessions_max or sessions_per_tenant_max in [server]"],
         (Code::DenyInactive, Detail::Suspended) => &["resuming the subscription"],
         (Code::DenyInactive, Detail::Stale) => &["a sync that confirms the subscription"],

@@ -8,9 +8,9 @@ use super::entry::{Flags, Life, NEVER, NO_NODE, Session, Stripe};
 use super::gate::{Pool, PoolState};
 use super::plan::{Entitled, Plan};
 use super::session::{Changes, Direction, Kind, Name, Now, Reason, SessionRecord, Stamp, Standing};
-use super::sync::{Mutex, Ordering};
-use super::subjects::SubjectRef;
 use super::shared::lower;
+use super::subjects::SubjectRef;
+use super::sync::{Mutex, Ordering};
 use super::table::{ClaimTerms, Tenant};
 use super::{Engine, Slot, World};
 
@@ -103,8 +103,7 @@ impl Engine {
         let Some(slot) = world.tenants.get(tenant).filter(|slot| slot.configured) else { return false };
         let gate = slot.tenant.gate.lock();
         let gated = gate.is_needed();
-        let (before, _) =
-            slot.tenant.seats.set(now.uptime_ms, entitled.seats, entitled.standing as u8, gated);
+        let (before, _) = slot.tenant.seats.set(now.uptime_ms, entitled.seats, entitled.standing as u8, gated);
         drop(gate);
         self.follow_standing(now, slot, before.standing(), entitled.standing, &world, changes);
         true
@@ -209,7 +208,15 @@ impl Engine {
     }
 
     /// J6: what a change of standing does to live sessions.
-    fn follow_standing(&self, now: Now, slot: &Slot, before: u8, standing: Standing, world: &World, changes: &mut impl Changes) {
+    fn follow_standing(
+        &self,
+        now: Now,
+        slot: &Slot,
+        before: u8,
+        standing: Standing,
+        world: &World,
+        changes: &mut impl Changes,
+    ) {
         let tenant = &slot.tenant;
         if standing == Standing::Active {
             tenant.hot.drain_at.store(NEVER, Ordering::Release);
@@ -275,14 +282,8 @@ impl Engine {
         let channel = from.external.then_some(usize::from(from.direction != Some(Direction::Inbound)));
         let subject = if from.counts {
             let group = (!from.group.is_empty()).then_some(from.group);
-            let terms = ClaimTerms {
-                subject: from.subject,
-                group,
-                over: true,
-                inactive: true,
-                channels_by: None,
-                channel,
-            };
+            let terms =
+                ClaimTerms { subject: from.subject, group, over: true, inactive: true, channels_by: None, channel };
             tenant.claim(now.uptime_ms, &terms).subject
         } else {
             if let Some(channel) = channel {
@@ -356,7 +357,6 @@ impl Engine {
         put(tenant, &mut stripe, hash, session);
     }
 }
-
 
 /// The time after which an unseen mobile loses its claim was changed: it begins anew for all of them (B2).
 fn restart_mobiles(now: Now, slot: &Slot) {

@@ -7,8 +7,8 @@ use super::ending::{End, end_session, sweep_tombstones};
 use super::entry::{Life, NEVER, Session, Stripe};
 use super::plan::Timers;
 use super::session::{Changes, Kind, Now, Reason};
-use super::sync::Ordering;
 use super::shared::lower;
+use super::sync::Ordering;
 use super::table::Tenant;
 use super::{Engine, Slot, World};
 

@@ -39,12 +39,12 @@ pub use session::*;
 pub use view::{NodeView, PoolView, SessionFilter, SessionView, SubjectView, TenantView};
 
 use decide::{Ask, Stored};
+use entry::NEVER;
 use gate::Pool;
 use node::Nodes;
 use rules::Need;
-use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
-use entry::NEVER;
 use shared::{Shared, Tally};
+use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use table::Tenant;
 
 /// Who decides. One per process; share it by reference.
@@ -81,10 +81,7 @@ struct Slot {
 impl Engine {
     /// An engine without tenants.
     pub fn new(limits: Limits) -> Self {
-        let limits = Limits {
-            sessions_per_tenant_max: limits.sessions_per_tenant_max.min(seats::SEATS_MAX),
-            ..limits
-        };
+        let limits = Limits { sessions_per_tenant_max: limits.sessions_per_tenant_max.min(seats::SEATS_MAX), ..limits };
         Engine {
             world: ArcSwap::from_pointee(World {
                 tenants: HashMap::default(),
@@ -304,8 +301,15 @@ mod tests {
         engine.hello(at(42), "n1", 2, &mut ()).unwrap();
         assert_eq!(node(42), Some((true, false)));
         // Who only falls silent is waited for for a day.
-        assert_eq!((node(57), node(42 + 86_399), node(42 + 86_400)), (Some((false, false)), Some((false, false)), None));
-        assert_eq!(engine.hello(at(200_000), "n1", 1, &mut ()), Err(NodeFault::StaleEpoch { known: 2 }), "its epoch is kept");
+        assert_eq!(
+            (node(57), node(42 + 86_399), node(42 + 86_400)),
+            (Some((false, false)), Some((false, false)), None)
+        );
+        assert_eq!(
+            engine.hello(at(200_000), "n1", 1, &mut ()),
+            Err(NodeFault::StaleEpoch { known: 2 }),
+            "its epoch is kept"
+        );
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::session::Name;
-use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::entry::NEVER;
+use super::session::Name;
 use super::shared::{Shared, lower};
+use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 const LEASED: u32 = 1;
 const GREETED: u32 = 2;

@@ -141,7 +141,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`NodeFault::UnknownEpoch`] for another epoch than the current one.
-    pub fn goodbye(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<NodeReport, NodeFault> {
+    pub fn goodbye(
+        &self,
+        now: Now,
+        node: &str,
+        epoch: u64,
+        changes: &mut impl Changes,
+    ) -> Result<NodeReport, NodeFault> {
         let world = self.world.load();
         let directory = self.nodes.directory();
         let node = directory.find(node).ok_or(NodeFault::UnknownEpoch { known: None })?;
@@ -206,7 +212,11 @@ impl Engine {
                 Stored::No => report.ignored += 1,
             }
             if let (Some(session), Some((tenant, borrowed))) = (message.session, world.home(message.tenant)) {
-                let name = if borrowed { Name::from(super::borrowed_id(message.tenant, session)) } else { Name::from(session) };
+                let name = if borrowed {
+                    Name::from(super::borrowed_id(message.tenant, session))
+                } else {
+                    Name::from(session)
+                };
                 listed.insert((tenant, name));
             }
         }
@@ -288,7 +298,14 @@ impl Engine {
     }
 
     /// Ends one session by hand; a live call only with `force`.
-    pub fn end_session(&self, now: Now, tenant: &str, session: &str, force: bool, changes: &mut impl Changes) -> EndOutcome {
+    pub fn end_session(
+        &self,
+        now: Now,
+        tenant: &str,
+        session: &str,
+        force: bool,
+        changes: &mut impl Changes,
+    ) -> EndOutcome {
         let world = self.world.load();
         let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
         let directory = self.nodes.directory();
@@ -313,7 +330,14 @@ impl Engine {
     }
 
     /// Ends all sessions of a subject by hand; live calls only with `force`.
-    pub fn end_subject(&self, now: Now, tenant: &str, subject: &str, force: bool, changes: &mut impl Changes) -> EndOutcome {
+    pub fn end_subject(
+        &self,
+        now: Now,
+        tenant: &str,
+        subject: &str,
+        force: bool,
+        changes: &mut impl Changes,
+    ) -> EndOutcome {
         let world = self.world.load();
         let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
         let mut names = Vec::new();
@@ -342,7 +366,14 @@ impl Engine {
     }
 
     /// Looks at every session of a node.
-    fn sweep(&self, world: &World, now: Now, node: &Node, changes: &mut impl Changes, mut fate: impl FnMut(&Session) -> Fate) {
+    fn sweep(
+        &self,
+        world: &World,
+        now: Now,
+        node: &Node,
+        changes: &mut impl Changes,
+        mut fate: impl FnMut(&Session) -> Fate,
+    ) {
         for slot in world.tenants.values().filter(|slot| has_node(&slot.tenant, node)) {
             self.sweep_tenant(world, now, &slot.tenant, node, changes, &mut fate);
         }

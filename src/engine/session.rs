@@ -125,7 +125,8 @@ impl<'a> Acquire<'a> {
         }
         match self.session {
             Some(session) => check_session(session, &mut faults),
-            None => faults.push(Fault::new("session", "is needed: the node's id of this thing, 1-128 bytes of printable ASCII")),
+            None => faults
+                .push(Fault::new("session", "is needed: the node's id of this thing, 1-128 bytes of printable ASCII")),
         }
         if self.kind == Kind::Call && self.direction.is_none() {
             faults.push(Fault::new("direction", "is needed for a call: outbound, internal or inbound"));

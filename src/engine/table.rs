@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::entry::{NEVER, Stripe};
 use super::gate::{Gate, GroupId, NO_GROUP};
 use super::plan::Policy;
-use super::shared::{Shared, lower};
 use super::seats::{Seats, Taken, Terms, Word};
 use super::session::{Detail, Kind, Name};
+use super::shared::{Shared, lower};
 use super::subjects::{SubjectRef, Subjects, hash_of};
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 

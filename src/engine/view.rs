@@ -171,7 +171,13 @@ impl Engine {
     }
 
     /// Sessions of a tenant after a key, sorted, at most `limit`; `None` for an unknown tenant.
-    pub fn sessions(&self, tenant: &str, filter: &SessionFilter, after: &str, limit: usize) -> Option<Vec<SessionView>> {
+    pub fn sessions(
+        &self,
+        tenant: &str,
+        filter: &SessionFilter,
+        after: &str,
+        limit: usize,
+    ) -> Option<Vec<SessionView>> {
         let world = self.world.load();
         let slot = world.tenants.get(tenant)?;
         let directory = self.nodes.directory();

@@ -36,7 +36,6 @@ macro_rules! vocabulary {
     };
 }
 
-
 vocabulary! {
     /// What a session is (API 2).
     Kind {

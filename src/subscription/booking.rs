@@ -174,7 +174,10 @@ pub fn was_executed(record: &Record, id: &str, now: DateTime<Utc>) -> bool {
         let passed = |change: &&Change| change.effective_at <= now;
         let ended = cancel_at(record, &object).is_some_and(|end| end <= now);
         (ended && id == cancel_id(&object))
-            || changes(record, &object).iter().filter(passed).any(|change| id == change_id(&object, change.effective_at))
+            || changes(record, &object)
+                .iter()
+                .filter(passed)
+                .any(|change| id == change_id(&object, change.effective_at))
     })
 }
 

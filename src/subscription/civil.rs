@@ -143,7 +143,9 @@ mod tests {
     #[test]
     fn a_date_has_one_way_to_be_written() {
         assert_eq!(date("2028-02-29"), NaiveDate::from_ymd_opt(2028, 2, 29).unwrap());
-        for text in ["", "2026-02-29", "2026-6-16", "2026- 6-16", "-026-06-16", "+2026-6-16", "2026-06-16 ", "2026/06/16"] {
+        for text in
+            ["", "2026-02-29", "2026-6-16", "2026- 6-16", "-026-06-16", "+2026-6-16", "2026-06-16 ", "2026/06/16"]
+        {
             assert_eq!(super::date(text), None, "{text}");
         }
     }

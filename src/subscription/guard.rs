@@ -53,7 +53,10 @@ impl Ask<'_> {
     pub(super) fn quantity_allowed(&self, record: &Record) -> Result<(), Refusal> {
         self.running(record)?;
         if record.kind == ContractKind::Trial && *self.object == Object::Subscription {
-            return Err(Refusal::new(Code::UseUpgrade, "seats of a trial are fixed; upgrade it to a paid subscription"));
+            return Err(Refusal::new(
+                Code::UseUpgrade,
+                "seats of a trial are fixed; upgrade it to a paid subscription",
+            ));
         }
         if record.price_protected {
             return Err(Refusal::new(Code::PriceProtected, "its price is protected; the number of seats stays"));
@@ -92,9 +95,8 @@ impl Ask<'_> {
     }
 
     pub(super) fn no_request_pending(&self, record: &Record) -> Result<(), Refusal> {
-        let undecided = |request: &&Submitted| {
-            request.status == SubmittedStatus::Submitted && request.object == *self.object
-        };
+        let undecided =
+            |request: &&Submitted| request.status == SubmittedStatus::Submitted && request.object == *self.object;
         match record.requests.iter().find(undecided) {
             Some(request) => {
                 let message = format!("`{}` waits for an operator; withdraw it first", request.id);
@@ -114,14 +116,18 @@ impl Ask<'_> {
     pub(super) fn whole(&self) -> Result<(), Refusal> {
         match self.object {
             Object::Subscription => Ok(()),
-            Object::Addon(_) => Err(Refusal::new(Code::WholeOnly, "this is asked of the subscription, not of an add-on")),
+            Object::Addon(_) => {
+                Err(Refusal::new(Code::WholeOnly, "this is asked of the subscription, not of an add-on"))
+            }
         }
     }
 
     pub(super) fn operator(&self, does: &str) -> Result<(), Refusal> {
         match self.actor {
             Actor::Operator => Ok(()),
-            Actor::Customer => Err(Refusal::new(Code::NeedsOperator, format!("only an operator {does} a subscription"))),
+            Actor::Customer => {
+                Err(Refusal::new(Code::NeedsOperator, format!("only an operator {does} a subscription")))
+            }
         }
     }
 }

@@ -93,13 +93,25 @@ mod tests {
         check(&twelve, &terms, Verb::Add { seats: 4 }, "2026-06-16T10:00:00Z", (3_204, 1_602, Some(12_816)));
         check(&ten, &terms, Verb::Add { seats: 1 }, "2026-06-16T10:00:00Z", (0, 0, Some(8_811)));
         let nobody_knows_since_when = Record { start: None, ..ten };
-        check(&nobody_knows_since_when, &terms, Verb::Add { seats: 6 }, "2026-06-16T10:00:00Z", (3_916, 1_958, Some(12_816)));
+        check(
+            &nobody_knows_since_when,
+            &terms,
+            Verb::Add { seats: 6 },
+            "2026-06-16T10:00:00Z",
+            (3_916, 1_958, Some(12_816)),
+        );
     }
 
     #[test]
     fn a_trial_costs_from_its_upgrade_on_t125() {
         let trial = Record { kind: ContractKind::Trial, ..paid(10, "2026-06-01T10:00:00") };
-        check(&trial, &Terms::default(), Verb::Upgrade { seats: 16 }, "2026-06-16T10:00:00Z", (12_816, 6_408, Some(12_816)));
+        check(
+            &trial,
+            &Terms::default(),
+            Verb::Upgrade { seats: 16 },
+            "2026-06-16T10:00:00Z",
+            (12_816, 6_408, Some(12_816)),
+        );
     }
 
     #[test]

@@ -119,11 +119,15 @@ pub fn request(record: &Record, terms: &Terms, request: &Request, now: DateTime<
 fn within_limits(answer: Accepted) -> Answer {
     let peak = seats_peak(&answer.record);
     if peak.is_some_and(|peak| peak > SEATS_MAX) {
-        return Err(Refusal::new(Code::TooManySeats, format!("a tenant has at most {SEATS_MAX} seats, add-ons included")));
+        return Err(Refusal::new(
+            Code::TooManySeats,
+            format!("a tenant has at most {SEATS_MAX} seats, add-ons included"),
+        ));
     }
     let lists = answer.record.addons.iter().map(|addon| &addon.changes).chain([&answer.record.changes]);
     if lists.into_iter().any(|changes| changes.len() > CHANGES_MAX) {
-        let message = format!("the record holds {CHANGES_MAX} changes of one object; fold those long in force into `seats`");
+        let message =
+            format!("the record holds {CHANGES_MAX} changes of one object; fold those long in force into `seats`");
         return Err(Refusal::new(Code::TooManyChanges, message));
     }
     Ok(answer)

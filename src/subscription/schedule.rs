@@ -146,7 +146,11 @@ fn of_object(
             what: What::Seats(change.seats),
             by: change.by,
             // The end of an object beats what is due with it (J14, N6).
-            status: if cancel_at.is_some_and(|end| end <= change.effective_at) { Status::Void } else { Status::Pending },
+            status: if cancel_at.is_some_and(|end| end <= change.effective_at) {
+                Status::Void
+            } else {
+                Status::Pending
+            },
         })
         .collect();
     booked.extend(cancel_at.filter(|at| *at > now).map(|at| Booked {

@@ -25,7 +25,12 @@ fn sign_in(page: &Page, token: &str) {
 
 #[test]
 fn a_token_is_asked_for_and_people_show_only_with_the_right() {
-    let main = [entry("node", 'n', ""), entry("viewer", 'a', ""), entry("viewer", 'b', "names = true"), entry("viewer", 'c', "tenants = [\"office-lindenhof\"]")];
+    let main = [
+        entry("node", 'n', ""),
+        entry("viewer", 'a', ""),
+        entry("viewer", 'b', "names = true"),
+        entry("viewer", 'c', "tenants = [\"office-lindenhof\"]"),
+    ];
     let site = site(&main.concat());
     let daemon = site.start();
     let as_node = |form: &str| {
@@ -62,7 +67,10 @@ fn a_token_is_asked_for_and_people_show_only_with_the_right() {
     page.click("#sign-out");
     sign_in(&page, &token("viewer", 'b'));
     page.until_text("[data-key=holders]", "anna");
-    assert_eq!(page.js("return [Object.keys(localStorage).length, Object.keys(sessionStorage).join()]"), serde_json::json!([0, "usherd.token"]));
+    assert_eq!(
+        page.js("return [Object.keys(localStorage).length, Object.keys(sessionStorage).join()]"),
+        serde_json::json!([0, "usherd.token"])
+    );
     page.click("#sign-out");
     page.go("#/");
     sign_in(&page, &token("viewer", 'c'));

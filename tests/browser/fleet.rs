@@ -34,7 +34,10 @@ fn the_fleet_shows_its_numbers_and_they_live() {
     assert_eq!(acquire(&daemon, "hotel-seeblick", "gustav"), "deny.full tenant");
     page.until_text("[data-key=denials] tbody tr:first-child", "gustav");
     page.until_text("#say", "new denial, the latest for hotel-seeblick");
-    assert_eq!(page.js("return [window.untouched, document.activeElement.textContent]"), json!([true, "Hotel Seeblick"]));
+    assert_eq!(
+        page.js("return [window.untouched, document.activeElement.textContent]"),
+        json!([true, "Hotel Seeblick"])
+    );
     page.picture("fleet");
     page.is_clean(&[]);
 }
@@ -49,7 +52,10 @@ fn a_search_finds_by_id_and_by_name_and_opens_the_only_one() {
     page.press("LINDEN");
     page.until_text("h1", "Tenants");
     page.until_text("[data-key=list] tbody", "Büro Lindenhof");
-    assert_eq!(page.js("return [document.querySelectorAll('[data-key=list] tbody tr').length, document.activeElement.id]"), json!([1, "search"]));
+    assert_eq!(
+        page.js("return [document.querySelectorAll('[data-key=list] tbody tr').length, document.activeElement.id]"),
+        json!([1, "search"])
+    );
     page.picture("search");
     page.press("\u{e007}");
     page.until_text("h1", "Büro Lindenhof");

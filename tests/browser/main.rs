@@ -42,8 +42,14 @@ fn fill(daemon: &Usherd) {
     assert_eq!(acquire(daemon, "hotel-seeblick", "bernd"), "allow.new");
     let call = "tenant=hotel-seeblick&kind=call&direction=outbound&ttl_s=3600";
     let mut client = daemon.client();
-    assert_eq!(client.ask("POST", "/v1/acquire", &format!("{call}&subject=anna&session=c-anna")).unwrap().body, "allow.held");
-    assert_eq!(client.ask("POST", "/v1/acquire", &format!("{call}&subject=clara&session=c-clara")).unwrap().body, "allow.new");
+    assert_eq!(
+        client.ask("POST", "/v1/acquire", &format!("{call}&subject=anna&session=c-anna")).unwrap().body,
+        "allow.held"
+    );
+    assert_eq!(
+        client.ask("POST", "/v1/acquire", &format!("{call}&subject=clara&session=c-clara")).unwrap().body,
+        "allow.new"
+    );
     assert_eq!(client.ask("POST", "/v1/nodes/pbx-berlin/hello", "epoch=1").unwrap().status, 200);
     assert_eq!(acquire(daemon, "hotel-seeblick", "detlef"), "deny.full tenant");
     assert_eq!(acquire(daemon, "office-lindenhof", "emma"), "allow.new");

@@ -65,7 +65,9 @@ impl Page {
 
     /// Waits until the text of an element has this in it.
     pub(crate) fn until_text(&self, selector: &str, part: &str) {
-        self.until(&format!("[...document.querySelectorAll({selector:?})].some((node) => node.textContent.includes({part:?}))"));
+        self.until(&format!(
+            "[...document.querySelectorAll({selector:?})].some((node) => node.textContent.includes({part:?}))"
+        ));
     }
 
     /// What is written on the page.
@@ -107,8 +109,10 @@ impl Page {
         let size = self.js("return [innerWidth, Math.min(document.documentElement.scrollHeight, 4000)]");
         let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1 });
         let shot = self.chromium("Page.captureScreenshot", &json!({ "captureBeyondViewport": true, "clip": clip }));
-        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, shot["data"].as_str().unwrap()).unwrap();
-        let folder = std::env::var_os("USHERD_ARTEFACTS").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/artefacts"), PathBuf::from);
+        let bytes =
+            base64::Engine::decode(&base64::engine::general_purpose::STANDARD, shot["data"].as_str().unwrap()).unwrap();
+        let folder = std::env::var_os("USHERD_ARTEFACTS")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/artefacts"), PathBuf::from);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("dashboard-{name}.png")), bytes).unwrap();
     }
@@ -116,7 +120,8 @@ impl Page {
     /// Panics where the console complained, or where anything was asked of somebody else than the daemon.
     pub(crate) fn is_clean(&self, put_up_with: &[&str]) {
         let console = self.issue("se/log", &json!({ "type": "browser" }));
-        let complaints: Vec<&str> = console.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap()).collect();
+        let complaints: Vec<&str> =
+            console.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap()).collect();
         let unexpected = complaints.iter().filter(|text| !put_up_with.iter().any(|known| text.contains(known)));
         assert_eq!(unexpected.collect::<Vec<_>>(), [&""; 0], "the console");
         let log = self.issue("se/log", &json!({ "type": "performance" }));

@@ -38,7 +38,9 @@ fn a_tenant_is_reached_read_and_explained_by_keyboard_alone() {
     page.until_text("h1", "Hotel Seeblick");
     page.until("document.activeElement.nodeName === 'H1'");
     page.until_text("#held", "3 of 3");
-    for (subject, what) in [("anna", "desktop client"), ("anna", "outbound call"), ("bernd", "desktop client"), ("clara", "outbound call")] {
+    for (subject, what) in
+        [("anna", "desktop client"), ("anna", "outbound call"), ("bernd", "desktop client"), ("clara", "outbound call")]
+    {
         page.until(&format!("[...document.querySelectorAll('[data-key=holders] tr')].some((row) => row.textContent.startsWith('{subject}') && row.textContent.includes('{what}'))"));
     }
     page.until_text("[data-key=inclusive]", "Phone numbers");
@@ -90,7 +92,10 @@ fn what_is_copied_as_curl_runs_in_a_shell() {
     fill(&daemon);
     acquire(&daemon, "hotel-seeblick", "o'brien%20%26%20sons");
     let page = Page::open(daemon.address(), "#/tenant/hotel-seeblick");
-    page.chromium("Browser.grantPermissions", &json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] }));
+    page.chromium(
+        "Browser.grantPermissions",
+        &json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] }),
+    );
     page.until_text("[data-key=decisions] tbody tr:first-child", "o'brien & sons");
     let shell = |command: &Value| -> Value {
         let output = Command::new("sh").args(["-c", command.as_str().unwrap()]).output().unwrap();

@@ -137,14 +137,17 @@ fn a_request_is_in_force_at_once_and_on_record() {
     let after = office.ask(&["check", "tenant", "acme"], 0);
     assert!(after.contains("0 of 7 seats held"), "{after}");
     // It drops everything there is, and was meant to.
-    let ended = ["subscription", "request", "acme", "cancel", "--when", "immediate", "--actor", "operator", "-o", "json"];
+    let ended =
+        ["subscription", "request", "acme", "cancel", "--when", "immediate", "--actor", "operator", "-o", "json"];
     let asked = office.ask(&ended, 0);
     assert!(asked.contains("\"taken_up\":true") && asked.contains("\"state\":\"ended\""), "{asked}");
     let denied = office.ask(&["acquire", "acme", "anna", "d1", "desktop", "--ttl", "600"], 1);
     assert!(denied.starts_with("deny.inactive"), "{denied}");
     office.stop();
     let trail = office.ask(&["journal", "export"], 0);
-    for told in ["acme: customer asked: add 4 (subscription)", "acme: operator asked: cancel all, immediate (subscription)"] {
+    for told in
+        ["acme: customer asked: add 4 (subscription)", "acme: operator asked: cancel all, immediate (subscription)"]
+    {
         assert!(trail.contains(told), "{told}: {trail}");
     }
     let asked = office.ask(&["subscription", "show", "acme", "-o", "json"], 0);

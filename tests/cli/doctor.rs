@@ -47,11 +47,14 @@ fn a_healthy_installation_is_told_to_be_so() {
     let office = Office::open(2);
     let rows = doctor(&office, &[], 0);
     // What the machine is like, on which this runs, is no matter of the installation.
-    let ours = rows.iter().filter(|row| !matches!(row.1.as_str(), "time sync" | "room" | "service" | "socket" | "state"));
+    let ours =
+        rows.iter().filter(|row| !matches!(row.1.as_str(), "time sync" | "room" | "service" | "socket" | "state"));
     let bad: Vec<_> = ours.filter(|row| matches!(row.0.as_str(), "warn" | "fail")).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(!rows.iter().any(|row| row.2.contains("open to every user")), "{rows:#?}");
-    for check in ["configuration", "access", "journal", "daemon", "durability", "listener", "in force", "release", "clock"] {
+    for check in
+        ["configuration", "access", "journal", "daemon", "durability", "listener", "in force", "release", "clock"]
+    {
         finds(&rows, "ok", check, "");
     }
     for check in ["tenants", "latency", "descriptors", "history"] {
@@ -117,7 +120,8 @@ fn what_the_files_leave_open_is_named() {
     let key = rcgen::KeyPair::generate().unwrap();
     std::fs::write(dir.path().join("cert.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
     std::fs::write(dir.path().join("key.pem"), key.serialize_pem()).unwrap();
-    let listener = "[[listener]]\nlisten = \"127.0.0.1:7743\"\ntls = { cert_file = \"CERT\", key_file = \"key.pem\" }\n";
+    let listener =
+        "[[listener]]\nlisten = \"127.0.0.1:7743\"\ntls = { cert_file = \"CERT\", key_file = \"key.pem\" }\n";
     for (text, verdict, check, what) in [
         ("", "warn", "configuration", "has no tenants"),
         ("[server]\nlisten = \"0.0.0.0:7788\"\ninsecure = true\n", "warn", "access", "0.0.0.0:7788 can be reached"),
@@ -160,7 +164,8 @@ fn usherd_clock() -> chrono::DateTime<chrono::Utc> {
 
 #[test]
 fn what_the_daemon_says_of_itself_is_judged() {
-    let silent = json!({"nodes": [{"node": "pbx1", "epoch": 1, "state": "silent", "last_seen": "2026-01-01T00:00:00Z"}]});
+    let silent =
+        json!({"nodes": [{"node": "pbx1", "epoch": 1, "state": "silent", "last_seen": "2026-01-01T00:00:00Z"}]});
     let (overview, hooks) = ("GET /v1/overview", "GET /v1/admin/webhooks");
     for (path, key, value, verdict, check, what) in [
         ("GET /readyz?verbose", "degraded", json!("disk full"), "fail", "durability", "disk full"),

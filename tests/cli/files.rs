@@ -36,7 +36,10 @@ fn a_warning_is_told_and_the_configuration_good() {
     std::fs::write(&config, format!("tenants_dir = \"\"\n{tenant}")).unwrap();
     let config = config.to_str().unwrap();
     let (out, _) = run(&["config", "check", config], 0);
-    assert!(out.contains(": good, 1 tenant") && out.contains("warning[explicit_instant]: ") && out.contains("1 warning\n"), "{out}");
+    assert!(
+        out.contains(": good, 1 tenant") && out.contains("warning[explicit_instant]: ") && out.contains("1 warning\n"),
+        "{out}"
+    );
     let (json, _) = run(&["config", "check", config, "-o", "json"], 0);
     let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(answer["checked"][0]["warnings"][0]["code"], "explicit_instant");

@@ -17,7 +17,8 @@ fn at(seconds: i64) -> String {
 fn office() -> Value {
     let hours = (0..DAYS * 24).filter(|hour| !(19 * 24..19 * 24 + 12).contains(hour)).map(|hour| {
         let (day, hour_of_day) = (hour / 24, hour % 24);
-        let busy = [0, 0, 0, 0, 0, 0, 1, 4, 11, 14, 16, 15, 9, 12, 15, 16, 13, 8, 3, 1, 0, 0, 0, 0][hour_of_day as usize];
+        let busy =
+            [0, 0, 0, 0, 0, 0, 1, 4, 11, 14, 16, 15, 9, 12, 15, 16, 13, 8, 3, 1, 0, 0, 0, 0][hour_of_day as usize];
         let peak = if day % 7 >= 5 { busy / 8 } else { busy };
         let full = peak == 16;
         json!({
@@ -44,7 +45,10 @@ fn whatif() -> String {
 
 fn daemon() -> Canned {
     let (whatif, usage) = (whatif(), office().to_string());
-    let hours = format!("GET /v1/tenants/acme/usage?from={}&to={}&step=1h", "2026-06-01T00%3A00%3A00%2B00%3A00", "2026-07-01T00%3A00%3A00%2B00%3A00");
+    let hours = format!(
+        "GET /v1/tenants/acme/usage?from={}&to={}&step=1h",
+        "2026-06-01T00%3A00%3A00%2B00%3A00", "2026-07-01T00%3A00%3A00%2B00%3A00"
+    );
     Canned::with(&[
         ("GET /v1/tenants/acme", 200, r#"{"tenant":"acme","name":"Acme & <Sons>","quota":16}"#),
         ("GET /v1/tenants/acme/whatif", 200, &whatif),
@@ -72,9 +76,15 @@ fn another_quota_is_judged_and_priced() {
     assert_eq!(lines[3].split_whitespace().collect::<Vec<_>>().join(" "), "QUOTA DENIED SHARE TOO FEW FOR A MONTH");
     assert_eq!(lines[4].split_whitespace().collect::<Vec<_>>().join(" "), "16 132 2.00% 3:40 h 128.16 now");
     assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>().join(" "), "17 40 0.60% 1:06 h 136.17 recommended");
-    assert_eq!(lines[8], "17 seats would have denied less than 1% of the requests; 136.17 a month; 18 seats cost no more: 136.00");
+    assert_eq!(
+        lines[8],
+        "17 seats would have denied less than 1% of the requests; 136.17 a month; 18 seats cost no more: 136.00"
+    );
     assert_eq!(ask(&["whatif", "acme", "-o", "json"]).trim_end(), whatif(), "JSON is what the daemon answered");
-    assert!(ask(&["whatif", "acme", "-o", "csv"]).starts_with("quota,denials,share,saturated_s,monthly_cents\n16,132,0.02,13200,12816\n"));
+    assert!(
+        ask(&["whatif", "acme", "-o", "csv"])
+            .starts_with("quota,denials,share,saturated_s,monthly_cents\n16,132,0.02,13200,12816\n")
+    );
     assert!(ask(&["size", "--from-history", "acme", "--target", "2%"]).contains("17 seats would have denied"));
 }
 
@@ -85,7 +95,12 @@ fn a_report_is_a_table_csv_and_json() {
     let day = table.lines().find(|line| line.starts_with("2026-06-01 Mon")).unwrap();
     assert_eq!(day.split_whitespace().collect::<Vec<_>>().join(" "), "2026-06-01 Mon 16 16 4.60 18 20 min 6 2");
     let csv = ask(&[&JUNE[..], &["-o", "csv"]].concat());
-    assert!(csv.starts_with("at,quota,peak,demand,seat_s,saturated_s,denials,denials_true,observed_s,mean\n2026-06-01T00:00:00Z,16,0,"), "{csv}");
+    assert!(
+        csv.starts_with(
+            "at,quota,peak,demand,seat_s,saturated_s,denials,denials_true,observed_s,mean\n2026-06-01T00:00:00Z,16,0,"
+        ),
+        "{csv}"
+    );
     assert_eq!(csv.lines().count(), 1 + 30 * 24 - 12);
     let json: Value = serde_json::from_str(&ask(&[&JUNE[..], &["-o", "json"]].concat())).unwrap();
     assert_eq!((json["hours"].as_array().unwrap().len(), &json["whatif"]["recommended"]), (708, &17.into()));

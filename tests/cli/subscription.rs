@@ -15,7 +15,8 @@ impl Files {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
         // Nobody listens there: no daemon of this machine is meant.
-        std::fs::write(folder.path().join("usherd.toml"), format!("{main}\n[server]\nlisten = \"127.0.0.1:1\"\n")).unwrap();
+        std::fs::write(folder.path().join("usherd.toml"), format!("{main}\n[server]\nlisten = \"127.0.0.1:1\"\n"))
+            .unwrap();
         let files = Files { folder };
         files.write(tenant);
         files
@@ -96,8 +97,11 @@ fn requests_are_priced_written_and_revoked() {
     assert_eq!((&refused["accepted"], &refused["refusal"]), (&json!(false), &json!("pending_change")));
     files.json(&format!("request acme revoke --change {id} {at}"), 0);
     let cancel = files.json(&format!("request acme cancel --actor operator {at}"), 0);
-    assert_eq!(cancel["schedule"][0], json!({"id": "subscription@cancel", "object": "subscription",
-        "effective_at": "2027-06-15T22:00:00Z", "cancel": true, "by": "operator", "status": "pending"}));
+    assert_eq!(
+        cancel["schedule"][0],
+        json!({"id": "subscription@cancel", "object": "subscription",
+        "effective_at": "2027-06-15T22:00:00Z", "cancel": true, "by": "operator", "status": "pending"})
+    );
     let text = files.text();
     assert!(text.starts_with("# the office\n") && text.contains("seats = 16 # since June\n"), "{text}");
     assert!(text.contains("cancel_by = \"operator\"") && !text.contains("seats = 10"), "{text}");

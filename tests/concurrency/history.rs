@@ -11,14 +11,29 @@ pub(crate) const SESSIONS: [&str; 4] = ["s0", "s1", "s2", "s3"];
 /// One operation on one of two tenants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    Acquire { tenant: usize, subject: usize, session: usize },
-    Release { tenant: usize, session: usize },
+    Acquire {
+        tenant: usize,
+        subject: usize,
+        session: usize,
+    },
+    Release {
+        tenant: usize,
+        session: usize,
+    },
     /// A scrape.
-    Read { tenant: usize },
+    Read {
+        tenant: usize,
+    },
     /// A schedule's change of the quota.
-    Entitle { tenant: usize, quota: u32 },
+    Entitle {
+        tenant: usize,
+        quota: u32,
+    },
     /// A reload with one changed quota.
-    Install { tenant: usize, quota: u32 },
+    Install {
+        tenant: usize,
+        quota: u32,
+    },
 }
 
 /// What it answered: held and quota as one cut.

@@ -135,7 +135,11 @@ fn one_subject_never_has_two_seats() {
             let mut rng = fastrand::Rng::with_seed((me * 1_000_003 + batch) as u64);
             for _ in 0..20 {
                 let session = &ids[rng.usize(..ids.len())];
-                let d = if rng.bool() { acquire(&engine, tenant, "anna", session) } else { release(&engine, tenant, session) };
+                let d = if rng.bool() {
+                    acquire(&engine, tenant, "anna", session)
+                } else {
+                    release(&engine, tenant, session)
+                };
                 assert!(d.held <= 1, "{d:?}");
             }
         },
@@ -261,7 +265,8 @@ fn tallies_agree_whatever_happens_to_the_nodes() {
                 2 => _ = engine.goodbye(now, node, e, &mut ()),
                 3 => engine.expire(Now { uptime_ms: now.uptime_ms + rng.u64(..40_000), ..now }, &mut ()),
                 4..=5 => {
-                    let listed = Acquire { seq: Some(seq), ..Acquire::new(tenant, &ids[rng.usize(..6)], id, Kind::Desktop) };
+                    let listed =
+                        Acquire { seq: Some(seq), ..Acquire::new(tenant, &ids[rng.usize(..6)], id, Kind::Desktop) };
                     _ = engine.inventory(now, node, e, seq, &[listed], &mut ());
                 }
                 6..=20 => _ = engine.release(now, &Release::new(tenant, id), &mut ()),

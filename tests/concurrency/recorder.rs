@@ -183,7 +183,8 @@ pub(crate) fn record(run: Run) -> (usize, Option<(Spec, Vec<Event>)>) {
             stage.round.store(ran, Ordering::SeqCst);
             stage.play(0);
             wait(|| stage.done.load(Ordering::SeqCst) == run.threads);
-            let events: Vec<Event> = stage.events.iter().flat_map(|events| std::mem::take(&mut *events.lock())).collect();
+            let events: Vec<Event> =
+                stage.events.iter().flat_map(|events| std::mem::take(&mut *events.lock())).collect();
             let quotas = *stage.quotas.lock();
             let end = stage.quiescent(quotas);
             if !linearizable(&events, start, Some(end)) {

@@ -105,7 +105,11 @@ impl Caller {
         match self.known.get(&session) {
             Some(Known::Live { tenant, .. }) if self.rng.u8(..) < 200 => {
                 let tenant = *tenant;
-                Op::Release { message: self.stamped(json!({"op": "release", "tenant": tenant, "session": session})), session, tenant }
+                Op::Release {
+                    message: self.stamped(json!({"op": "release", "tenant": tenant, "session": session})),
+                    session,
+                    tenant,
+                }
             }
             // A renewal, by the same message with a new seq.
             Some(Known::Live { tenant, subject, counts, message }) => {
@@ -207,7 +211,9 @@ impl Caller {
                     }
                 }
                 Op::Release { session, tenant, message } => {
-                    let Some(Known::Live { message: acquire, .. }) = self.known.get(&session).cloned() else { continue };
+                    let Some(Known::Live { message: acquire, .. }) = self.known.get(&session).cloned() else {
+                        continue;
+                    };
                     if !is_there(tenant, &session) {
                         self.known.insert(session, Known::Gone { tenant, acquire, release: message });
                     }

@@ -38,7 +38,12 @@ impl Client {
     pub(crate) fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<Answer> {
         let kind = if body.starts_with('{') { "application/json" } else { "application/x-www-form-urlencoded" };
         let length = body.len();
-        self.send(format!("{method} {path} HTTP/1.1\r\nHost: u\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}").as_bytes())?;
+        self.send(
+            format!(
+                "{method} {path} HTTP/1.1\r\nHost: u\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+            .as_bytes(),
+        )?;
         self.answer()
     }
 

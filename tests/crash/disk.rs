@@ -81,7 +81,12 @@ impl<'a> Mounted<'a> {
 }
 
 fn mount(arguments: &[&str], path: &Path) -> bool {
-    Command::new("mount").args(arguments).arg(path).stderr(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new("mount")
+        .args(arguments)
+        .arg(path)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 impl Drop for Mounted<'_> {
@@ -151,9 +156,13 @@ fn a_flipped_bit_anywhere_is_found_and_calls_flow() {
         let said = usherd.said.join("\n");
         let mut client = usherd.client();
         inbound_and_emergency(&mut client);
-        let kept = client.list("/v1/tenants/acme/sessions", "sessions").iter().filter(|row| row["counts"] == true).count();
+        let kept =
+            client.list("/v1/tenants/acme/sessions", "sessions").iter().filter(|row| row["counts"] == true).count();
         let told = said.contains("the journal is damaged");
-        assert!(kept == 60 || told || said.contains("interrupted write"), "{whence}: {kept} of 60 and not a word: {said}");
+        assert!(
+            kept == 60 || told || said.contains("interrupted write"),
+            "{whence}: {kept} of 60 and not a word: {said}"
+        );
         if told {
             degraded_starts += 1;
             assert!(!site.journal_files("damaged").is_empty(), "{whence}: nothing set aside");
@@ -164,7 +173,12 @@ fn a_flipped_bit_anywhere_is_found_and_calls_flow() {
         usherd.kill();
         let usherd = site.start();
         assert!(!usherd.said.join("\n").contains("interrupted"), "{whence}: damaged twice");
-        let again = usherd.client().list("/v1/tenants/acme/sessions", "sessions").iter().filter(|row| row["counts"] == true).count();
+        let again = usherd
+            .client()
+            .list("/v1/tenants/acme/sessions", "sessions")
+            .iter()
+            .filter(|row| row["counts"] == true)
+            .count();
         assert_eq!(again, kept + 1, "{whence}: what is left stays, and what is new is kept");
     }
     println!("{degraded_starts} starts said that they are degraded, {whole} of 24 lost nothing");

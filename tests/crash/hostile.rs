@@ -35,7 +35,10 @@ const KINDS: &[(&str, &[u8])] = &[
     ("half a preface", b"PRI"),
     ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     ("a huge length", b"POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Length: 99999999999\r\n\r\nx"),
-    ("a lie about the class", b"POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Length: 30\r\n\r\nkind=call&emergency="),
+    (
+        "a lie about the class",
+        b"POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Length: 30\r\n\r\nkind=call&emergency=",
+    ),
 ];
 /// What each kind sends to a listener for HTTP/2.
 const H2_KINDS: &[(&str, &[u8])] = &[
@@ -88,7 +91,9 @@ async fn misbehave([address, h2c]: [SocketAddr; 2], number: usize) {
                 }
             }
             // Asks and asks, and reads nothing.
-            Some(2) => while stream.write_all(&b"GET /openapi.json HTTP/1.1\r\nHost: u\r\n\r\n".repeat(100)).await.is_ok() {},
+            Some(2) => {
+                while stream.write_all(&b"GET /openapi.json HTTP/1.1\r\nHost: u\r\n\r\n".repeat(100)).await.is_ok() {}
+            }
             Some(_) => {
                 let head = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 40_000], b"\r\n\r\n"].concat();
                 if stream.write_all(&head).await.is_ok() {
@@ -146,7 +151,14 @@ fn open_descriptors(usherd: &Usherd) -> usize {
 fn report(what: &str, took: &mut [u64]) -> u64 {
     took.sort_unstable();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize] as f64 / 1e6;
-    println!("{what}: {} answers, p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, longest {:.2} ms", took.len(), at(0.5), at(0.99), at(0.999), at(1.0));
+    println!(
+        "{what}: {} answers, p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, longest {:.2} ms",
+        took.len(),
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    );
     took[took.len() - 1] / 1_000_000
 }
 
@@ -169,7 +181,14 @@ fn two_thousand_of_every_kind_do_not_keep_a_node_from_its_answers() {
     let (before, pid) = (open_descriptors(&usherd), usherd.child.id());
     let (over, resident_max) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut took = std::thread::scope(|scope| {
-        let nodes: Vec<_> = (1..3).map(|number| scope.spawn({ let over = &over; move || node(address, number, over) })).collect();
+        let nodes: Vec<_> = (1..3)
+            .map(|number| {
+                scope.spawn({
+                    let over = &over;
+                    move || node(address, number, over)
+                })
+            })
+            .collect();
         let memory = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 resident_max.fetch_max(resident_bytes(pid), Ordering::Relaxed);

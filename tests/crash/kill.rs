@@ -155,7 +155,8 @@ impl Run {
         for caller in &mut self.callers {
             let nodes = caller.is_node();
             let all: Vec<_> = caller.known.clone().into_iter().collect();
-            let live: Vec<_> = all.iter().filter(|(_, known)| matches!(known, Known::Live { counts: true, .. })).collect();
+            let live: Vec<_> =
+                all.iter().filter(|(_, known)| matches!(known, Known::Live { counts: true, .. })).collect();
             if let Some((session, Known::Live { tenant, message, .. })) = caller.any(&live) {
                 let again = client.post("/v1/acquire", &message.to_string()).json();
                 assert_eq!(again["code"], "allow.same", "{message}: {again}");
@@ -224,7 +225,9 @@ fn compare_caller(
     let uncertain: BTreeSet<String> = caller
         .in_flight
         .iter()
-        .filter(|op| matches!(op, Op::Release { .. }) || !matches!(caller.known.get(op.session()), Some(Known::Live { .. })))
+        .filter(|op| {
+            matches!(op, Op::Release { .. }) || !matches!(caller.known.get(op.session()), Some(Known::Live { .. }))
+        })
         .map(|op| op.session().to_owned())
         .collect();
     caller.settle(|tenant, session| row(tenant, session).is_some());
@@ -233,12 +236,19 @@ fn compare_caller(
             Known::Live { tenant, subject, counts, message } => {
                 let row = row(tenant, session);
                 let row = row.unwrap_or_else(|| panic!("{whence}: acknowledged and lost: {message}"));
-                assert_eq!((row["subject"].as_str(), row["counts"].as_bool()), (Some(subject.as_str()), Some(*counts)), "{whence}: {row}");
+                assert_eq!(
+                    (row["subject"].as_str(), row["counts"].as_bool()),
+                    (Some(subject.as_str()), Some(*counts)),
+                    "{whence}: {row}"
+                );
                 assert_eq!(row["node"].as_str(), message["node"].as_str(), "{whence}: {row}");
                 unknown.remove(&((*tenant).to_owned(), session.clone()));
             }
             Known::Gone { tenant, release, .. } => {
-                assert!(row(tenant, session).is_none(), "{whence}: released and back: {release}, uncertain {uncertain:?}");
+                assert!(
+                    row(tenant, session).is_none(),
+                    "{whence}: released and back: {release}, uncertain {uncertain:?}"
+                );
             }
         }
     }

@@ -26,7 +26,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
         let server = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n";
-        let main = if main.contains("[server]\n") { main.replace("[server]\n", server) } else { format!("{main}\n{server}") };
+        let main =
+            if main.contains("[server]\n") { main.replace("[server]\n", server) } else { format!("{main}\n{server}") };
         let log = "\n[log]\nformat = \"json\"\nfilter = \"info,usherd::daemon::remember=debug\"\n";
         std::fs::write(folder.path().join("usherd.toml"), main + log).unwrap();
         let site = Site { folder };

@@ -34,7 +34,10 @@ fn a_second_daemon_on_the_same_state_is_refused_and_harms_nobody() {
     let mut second = site.spawn();
     assert_eq!(second.ended().code(), Some(1));
     let said = second.all_said();
-    assert!(said.contains("in use by another process") && said.contains(site.path("state").to_str().unwrap()), "{said}");
+    assert!(
+        said.contains("in use by another process") && said.contains(site.path("state").to_str().unwrap()),
+        "{said}"
+    );
     assert_eq!(acquire(&mut client, "d2", "ttl_s=600"), "allow.new");
     first.kill();
     assert_eq!(held(&mut site.start().client()), 2);
@@ -54,7 +57,11 @@ fn a_bad_configuration_ends_a_first_start_and_not_a_later_one() {
     let mut client = usherd.client();
     assert_eq!(acquire(&mut client, "d1", "ttl_s=600"), "allow.new");
     let config = client.get("/readyz?verbose").json()["config"].clone();
-    assert_eq!((&config["from_last_good"], &config["last_reload_successful"]), (&json!(true), &json!(false)), "{config}");
+    assert_eq!(
+        (&config["from_last_good"], &config["last_reload_successful"]),
+        (&json!(true), &json!(false)),
+        "{config}"
+    );
 }
 
 #[test]
@@ -85,11 +92,20 @@ fn a_drain_finishes_answers_and_ends_in_time() {
     let usherd = site.start();
     let mut half: Vec<Client> = (0..20).map(|_| usherd.client()).collect();
     for (at, client) in half.iter_mut().enumerate() {
-        client.send(if at % 2 == 0 { b"POST /v1/acq" } else { b"POST /v1/acquire HTTP/1.1\r\nContent-Length: 9\r\n\r\nhal" }).unwrap();
+        client
+            .send(if at % 2 == 0 {
+                b"POST /v1/acq"
+            } else {
+                b"POST /v1/acquire HTTP/1.1\r\nContent-Length: 9\r\n\r\nhal"
+            })
+            .unwrap();
     }
     let body = "tenant=acme&subject=anna&session=d1&kind=desktop&ttl_s=600";
     let mut begun = usherd.client();
-    let head = format!("POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     begun.send(head.as_bytes()).unwrap();
     begun.send(&body.as_bytes()[..10]).unwrap();
     let mut watcher = usherd.client();
@@ -147,7 +163,8 @@ fn signals_that_come_during_the_start_are_heard_after_it() {
 
 /// Stops the process, lets it go on, and lets the node renew at once.
 fn stopped_for(seconds: u64) {
-    let site = Site::new("[nodes]\nheartbeat_s = 1\nlease_s = 2\ngrace_s = 2\nlearning_s = 0\n", &[("acme", &acme(50))]);
+    let site =
+        Site::new("[nodes]\nheartbeat_s = 1\nlease_s = 2\ngrace_s = 2\nlearning_s = 0\n", &[("acme", &acme(50))]);
     let usherd = site.start();
     let mut client = usherd.client();
     let path = |verb: &str| format!("/v1/nodes/pbx/{verb}");

@@ -166,7 +166,10 @@ fn no_connection_is_refused_in_twenty_restarts_behind_a_held_socket() {
 /// The daemon with this socket as its third descriptor, as systemd would pass it.
 fn start_with(site: &Site, held: &TcpListener) -> Usherd {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_FDNAMES=usherd LISTEN_PID=$$; exec \"$0\" \"$@\""]);
+    shell.args([
+        "-c",
+        "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_FDNAMES=usherd LISTEN_PID=$$; exec \"$0\" \"$@\"",
+    ]);
     let plain = command(&site.path("usherd.toml"));
     shell.arg(plain.get_program()).args(plain.get_args());
     Usherd::spawn_with(&mut shell, OwnedFd::from(held.try_clone().unwrap()).into())

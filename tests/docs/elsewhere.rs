@@ -118,7 +118,8 @@ fn known(command: &[String]) -> Result<(), String> {
         return Err(format!("{program} is not on the list"));
     };
     let options = command[1..].iter().filter(|word| word.starts_with("--"));
-    let verb = command.get(1).filter(|word| program.ends_with("ctl") && program != "journalctl" && !word.starts_with('-'));
+    let verb =
+        command.get(1).filter(|word| program.ends_with("ctl") && program != "journalctl" && !word.starts_with('-'));
     if *listed {
         let help = help(program);
         for word in options.chain(verb) {
@@ -165,7 +166,10 @@ fn what_is_run_for_the_readme_is_what_it_says() {
 
 #[test]
 fn words_are_taken_as_a_shell_takes_them() {
-    let got = commands("# nothing\nsudo usherd acquire acme 'Anna B' c1 call \\\n  --ttl 60 > /dev/null || echo \"exit $?\"\n");
-    let want: [&[&str]; 2] = [&["usherd", "acquire", "acme", "Anna B", "c1", "call", "--ttl", "60"], &["echo", "exit $?"]];
+    let got = commands(
+        "# nothing\nsudo usherd acquire acme 'Anna B' c1 call \\\n  --ttl 60 > /dev/null || echo \"exit $?\"\n",
+    );
+    let want: [&[&str]; 2] =
+        [&["usherd", "acquire", "acme", "Anna B", "c1", "call", "--ttl", "60"], &["echo", "exit $?"]];
     assert_eq!(got, want);
 }

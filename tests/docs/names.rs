@@ -133,7 +133,13 @@ fn every_name_with_an_underscore_is_known_to_the_program() {
 
 #[test]
 fn every_metric_is_exported() {
-    let site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n[[change]]\neffective_at = \"2090-01-01T00:00:00Z\"\nseats = 2\nby = \"operator\"\n")]);
+    let site = Site::new(
+        "",
+        &[(
+            "acme",
+            "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n[[change]]\neffective_at = \"2090-01-01T00:00:00Z\"\nseats = 2\nby = \"operator\"\n",
+        )],
+    );
     let daemon = site.start();
     let mut client = daemon.client();
     client.post("/v1/nodes/n1/hello", "{\"epoch\":1}");
@@ -150,7 +156,8 @@ fn every_metric_is_exported() {
         for word in code.split(|sign: char| !sign.is_alphanumeric() && sign != '_' && sign != ':') {
             let is_metric = word.starts_with("usherd_");
             let family = code.contains(&format!("{word}*"));
-            let kind = scrape.contains(&format!("# TYPE {word} ")) || family && scrape.contains(&format!("# TYPE {word}"));
+            let kind =
+                scrape.contains(&format!("# TYPE {word} ")) || family && scrape.contains(&format!("# TYPE {word}"));
             if is_metric && !kind && !of_agent(word) && !rules.contains(word) {
                 faults.push(format!("{place}: `{word}` is not exported"));
             }
@@ -165,7 +172,8 @@ fn is_route(path: &str, templates: &[String]) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     templates.iter().any(|template| {
         let wanted: Vec<&str> = template.split('/').collect();
-        wanted.len() == parts.len() && wanted.iter().zip(&parts).all(|(want, part)| want.starts_with('{') || want == part)
+        wanted.len() == parts.len()
+            && wanted.iter().zip(&parts).all(|(want, part)| want.starts_with('{') || want == part)
     })
 }
 
@@ -185,7 +193,8 @@ fn every_route_is_one() {
     }
     for page in page::all() {
         for block in page.blocks().iter().filter(|block| block.info.starts_with("sh")) {
-            let words = block.body.split([' ', '"', '\'', '\n', '\\']).filter_map(|word| word.split_once("127.0.0.1:7788/"));
+            let words =
+                block.body.split([' ', '"', '\'', '\n', '\\']).filter_map(|word| word.split_once("127.0.0.1:7788/"));
             for (_, path) in words {
                 if !is_route(&format!("/{path}"), &templates) {
                     faults.push(format!("{}:{}: there is no route /{path}", page.name, block.line));
@@ -225,7 +234,9 @@ fn options(words: &[&str]) -> Option<BTreeSet<String>> {
     for word in words.iter().skip(1) {
         match command.find_subcommand(word) {
             Some(verb) => command = verb,
-            None if command.has_subcommands() && !word.starts_with('-') && command.get_name() != "usherd" => return None,
+            None if command.has_subcommands() && !word.starts_with('-') && command.get_name() != "usherd" => {
+                return None;
+            }
             None if command.get_name() == "usherd" && !word.starts_with('-') => return None,
             None => break,
         }

@@ -15,10 +15,19 @@ fn the_log_names_nobody_at_any_level() {
     let mut client = daemon.client();
     client.post("/v1/nodes/pbx-1/hello", "{\"epoch\":1}");
     for (route, body) in [
-        ("acquire", "tenant=acme&subject=anna.schmidt&session=secret-1&kind=call&direction=outbound&to=0301234567&node=pbx-1&epoch=1&seq=1"),
-        ("acquire", "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&direction=outbound&to=0301234567&ttl_s=60"),
+        (
+            "acquire",
+            "tenant=acme&subject=anna.schmidt&session=secret-1&kind=call&direction=outbound&to=0301234567&node=pbx-1&epoch=1&seq=1",
+        ),
+        (
+            "acquire",
+            "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&direction=outbound&to=0301234567&ttl_s=60",
+        ),
         ("acquire", "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&to=0301234567"),
-        ("explain", "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&direction=outbound&to=0301234567&ttl_s=60"),
+        (
+            "explain",
+            "tenant=acme&subject=bob.meyer&session=secret-2&kind=call&direction=outbound&to=0301234567&ttl_s=60",
+        ),
         ("release", "tenant=acme&session=secret-1&node=pbx-1&epoch=1&seq=2"),
     ] {
         client.post(&format!("/v1/{route}"), body);

@@ -67,7 +67,8 @@ impl Shell {
         }
         std::fs::write(self.path("script"), script).unwrap();
         let good = self.shell().success();
-        let read = |number: usize| std::fs::read(said(number)).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
+        let read =
+            |number: usize| std::fs::read(said(number)).ok().map(|text| String::from_utf8_lossy(&text).into_owned());
         Ran { said: (0..blocks.len()).map_while(read).map(|text| self.there(&text)).collect(), good }
     }
 

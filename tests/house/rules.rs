@@ -180,8 +180,7 @@ const VAGUE_NAMES: [&str; 12] = [
     "misc",
 ];
 
-const WHY_LAYERS: &str =
-    "imports point down: main -> cli -> daemon -> engine | subscription, and cli -> agent -> client -> engine; daemon and agent -> agi";
+const WHY_LAYERS: &str = "imports point down: main -> cli -> daemon -> engine | subscription, and cli -> agent -> client -> engine; daemon and agent -> agi";
 const WHY_PURE: &str =
     "the engine decides and the daemon acts: the same inputs give the same decision, without I/O or clock";
 const WHY_CRATES: &str = "few dependencies, each where it earns its place: tests/house/rules.rs lists them by layer";

@@ -58,7 +58,9 @@ fn a_role_may_do_what_is_its_own_and_nothing_else() {
         ("config", "GET", "/v1/admin/config", String::new(), "admin-a"),
     ];
     for (what, method, path, body, allowed) in rows {
-        for who in ["node-a", "node-b", "node-c", "node-d", "viewer-a", "viewer-b", "scrape-a", "admin-a", "admin-b", "sync-a"] {
+        for who in
+            ["node-a", "node-b", "node-c", "node-d", "viewer-a", "viewer-b", "scrape-a", "admin-a", "admin-b", "sync-a"]
+        {
             let (role, letter) = who.split_once('-').unwrap();
             let answer = as_token(&daemon, &token(role, letter.chars().next().unwrap()), method, path, &body);
             let wanted = if allowed.split(' ').any(|other| other == who) { 200 } else { 401 };
@@ -71,9 +73,14 @@ fn a_role_may_do_what_is_its_own_and_nothing_else() {
 fn a_token_for_a_tenant_neither_sees_nor_changes_another() {
     use std::io::{Read as _, Write as _};
     let daemon = Running::start(&credentials(), &[("acme", PAID), ("other", PAID)]);
-    let (admin, viewer, own_admin, node) = (token("admin", 'a'), token("viewer", 'b'), token("admin", 'b'), token("node", 'c'));
+    let (admin, viewer, own_admin, node) =
+        (token("admin", 'a'), token("viewer", 'b'), token("admin", 'b'), token("node", 'c'));
     let mut heard = client::tcp(daemon.address);
-    write!(heard, "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n").unwrap();
+    write!(
+        heard,
+        "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n"
+    )
+    .unwrap();
     let mut first = [0; 1];
     heard.read_exact(&mut first).unwrap();
     as_token(&daemon, &admin, "POST", "/v1/acquire", "tenant=other&subject=secret&session=s1&kind=desktop&ttl_s=60");
@@ -109,7 +116,10 @@ fn a_token_for_a_tenant_neither_sees_nor_changes_another() {
         { "op": "acquire", "tenant": "other", "session": "z", "kind": "call", "direction": "inbound" },
     ] });
     let results = as_token(&daemon, &node, "POST", "/v1/batch", &batch.to_string()).json()["results"].clone();
-    assert_eq!((&results[0]["status"], &results[1]["code"], &results[2]["code"], &results[2]["held"]), (&json!(401), &json!("allow.free"), &json!("allow.free"), &json!(0)));
+    assert_eq!(
+        (&results[0]["status"], &results[1]["code"], &results[2]["code"], &results[2]["held"]),
+        (&json!(401), &json!("allow.free"), &json!("allow.free"), &json!(0))
+    );
     assert_eq!(as_token(&daemon, &admin, "GET", "/v1/tenants/other", "").json()["sessions"], 1);
 }
 
@@ -117,7 +127,13 @@ fn a_token_for_a_tenant_neither_sees_nor_changes_another() {
 fn a_wrong_token_is_401_and_inbound_and_emergency_pass_nevertheless() {
     let main = format!("[server]\nauth_failures_per_minute = 30\n{}", entry("node", 'a', ""));
     let daemon = Running::start(&main, &[("acme", PAID)]);
-    let wrong = ["Bearer nonsense", "Basic YTpi", "Bearer", &format!("Bearer {}", token("node", 'z')), &format!("Bearer {}", token("admin", 'a'))];
+    let wrong = [
+        "Bearer nonsense",
+        "Basic YTpi",
+        "Bearer",
+        &format!("Bearer {}", token("node", 'z')),
+        &format!("Bearer {}", token("admin", 'a')),
+    ];
     let seat = "tenant=acme&subject=a&session=a&kind=desktop&ttl_s=9";
     for header in wrong.iter().map(|value| format!("Authorization: {value}\r\n")).chain([String::new()]) {
         let answer = daemon.call("POST", "/v1/acquire", &header, seat);
@@ -158,7 +174,10 @@ fn a_page_of_another_origin_is_not_trusted_for_coming_from_loopback() {
 
 #[test]
 fn an_emergency_is_seen_in_any_body() {
-    let daemon = Running::start("", &[("acme", &format!("{PAID}sessions.emergency_numbers = [\"112\", \"911\"]\nsessions.trunk_prefix = \"0\"\n"))]);
+    let daemon = Running::start(
+        "",
+        &[("acme", &format!("{PAID}sessions.emergency_numbers = [\"112\", \"911\"]\nsessions.trunk_prefix = \"0\"\n"))],
+    );
     let json = "Content-Type: application/json\r\n";
     for (headers, body) in [
         (json, "{\"emergency\":true}"),
@@ -177,7 +196,10 @@ fn an_emergency_is_seen_in_any_body() {
     }
     let batch = "{\"ops\":[{\"op\":\"acquire\",\"emergency\":true,\"seq\":\"x\"},{\"op\":\"acquire\",\"to\":\"112\"},{\"op\":\"acquire\",\"to\":\"1\"}]}";
     let results = daemon.call("POST", "/v1/batch", json, batch).json()["results"].clone();
-    assert_eq!((&results[0]["detail"], &results[1]["detail"], &results[2]["status"]), (&json!("emergency"), &json!("emergency"), &json!(400)));
+    assert_eq!(
+        (&results[0]["detail"], &results[1]["detail"], &results[2]["status"]),
+        (&json!("emergency"), &json!("emergency"), &json!(400))
+    );
     assert_eq!(daemon.get("/v1/tenants/acme").json()["sessions"], 0, "nothing is recorded");
     assert_eq!(daemon.form("/v1/explain", "tenant=acme&to=0911&kind=call").decision(), "allow.free emergency");
 }

@@ -47,7 +47,10 @@ fn warnings_are_shown_and_nothing_is_rejected_for_them_j8() {
     for answer in [daemon.get("/v1/admin/config"), daemon.call("POST", "/v1/admin/reload?dry_run=1", "", "")] {
         assert_eq!(answer.status, 200, "{answer:?}");
         let warning = answer.json()["warnings"][0].take();
-        assert_eq!((&warning["severity"], &warning["code"], &warning["key_path"]), (&json!("warning"), &json!("explicit_instant"), &json!("cancel_at")));
+        assert_eq!(
+            (&warning["severity"], &warning["code"], &warning["key_path"]),
+            (&json!("warning"), &json!("explicit_instant"), &json!("cancel_at"))
+        );
     }
     assert_eq!(daemon.reload_with("acme", PAID).json()["warnings"], json!([]));
     assert_eq!(daemon.get("/v1/admin/config").json()["warnings"], json!([]));
@@ -67,7 +70,10 @@ fn a_reload_tells_what_it_does_and_may_be_tried_first() {
     let planned = daemon.call("POST", "/v1/admin/reload?dry_run=1", "", "").json();
     if planned["diff"]["changed"][0].is_object() {
         let change = &planned["diff"]["changed"][0];
-        assert_eq!((&planned["code"], &change["quota_before"], &change["quota_after"], &change["held"]), (&json!("planned"), &json!(10), &json!(5), &json!(6)));
+        assert_eq!(
+            (&planned["code"], &change["quota_before"], &change["quota_after"], &change["held"]),
+            (&json!("planned"), &json!(10), &json!(5), &json!(6))
+        );
         assert!(change["consequences"].to_string().contains('1'), "{change}");
     }
     daemon.wait_until("the change", |daemon| {
@@ -77,13 +83,18 @@ fn a_reload_tells_what_it_does_and_may_be_tried_first() {
     assert_ne!(hash(), before);
     assert_eq!(daemon.get("/v1/tenants/acme").json()["over"], 1);
     let config = daemon.get("/v1/admin/config").json();
-    assert!(config["tenants"]["acme"].as_str().unwrap().ends_with("acme.toml") && config["main"].as_str().unwrap().ends_with("usherd.toml"));
+    assert!(
+        config["tenants"]["acme"].as_str().unwrap().ends_with("acme.toml")
+            && config["main"].as_str().unwrap().ends_with("usherd.toml")
+    );
 }
 
 #[test]
 fn a_note_of_a_reload_is_short_and_plain() {
     let daemon = Running::start("", &[("acme", PAID)]);
-    for (note, status) in [("acme%3A%20asked", 200), ("two%0Alines", 400), (&"x".repeat(501), 400), (&"x".repeat(500), 200)] {
+    for (note, status) in
+        [("acme%3A%20asked", 200), ("two%0Alines", 400), (&"x".repeat(501), 400), (&"x".repeat(500), 200)]
+    {
         let answer = daemon.call("POST", &format!("/v1/admin/reload?note={note}"), "", "");
         assert_eq!(answer.status, status, "{note:.20}");
         assert!(status == 200 || answer.pointers() == ["/note"], "{answer:?}");
@@ -130,11 +141,17 @@ fn bad_files_at_the_start_leave_the_last_good_ones_in_force() {
 #[test]
 fn the_log_level_is_changed_for_a_while() {
     let quiet = Running::start("", &[]);
-    let put = |daemon: &Running, body: &str| daemon.call("PUT", "/v1/admin/log-level", "Content-Type: application/json\r\n", body);
+    let put = |daemon: &Running, body: &str| {
+        daemon.call("PUT", "/v1/admin/log-level", "Content-Type: application/json\r\n", body)
+    };
     assert_eq!(put(&quiet, "{\"filter\":\"info\"}").status, 503, "this one does not log by itself");
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
-    std::fs::write(folder.path().join("usherd.toml"), "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[log]\nfilter = \"off\"\n").unwrap();
+    std::fs::write(
+        folder.path().join("usherd.toml"),
+        "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[log]\nfilter = \"off\"\n",
+    )
+    .unwrap();
     // Only one daemon of a process may log: it is this one.
     let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: NOON_UTC_MS }));
     let daemon = Running::start_on(folder, clock, true);
@@ -152,7 +169,11 @@ fn the_log_level_is_changed_for_a_while() {
         ("oops", &[""]),
     ] {
         let answer = put(&daemon, body);
-        assert_eq!((answer.status, answer.pointers().iter().map(String::as_str).collect::<Vec<_>>()), (400, pointers.to_vec()), "{body}");
+        assert_eq!(
+            (answer.status, answer.pointers().iter().map(String::as_str).collect::<Vec<_>>()),
+            (400, pointers.to_vec()),
+            "{body}"
+        );
     }
     assert_eq!(put(&daemon, &format!("{{\"filter\":\"{}\"}}", "x".repeat(5_000))).status, 413);
 }

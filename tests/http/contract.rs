@@ -16,7 +16,10 @@ fn a_first_decision_in_every_dress() {
     let form = "tenant=acme&subject=bob&session=c2&kind=call&direction=outbound&ttl_s=60";
     assert_eq!(daemon.form("/v1/acquire", form).body, "deny.full tenant");
     assert_eq!(daemon.form("/v1/acquire?status=1", form).status, 403);
-    assert_eq!(daemon.form("/v1/acquire", "tenant=nobody&session=c9&kind=call&direction=inbound").body, "allow.free inbound");
+    assert_eq!(
+        daemon.form("/v1/acquire", "tenant=nobody&session=c9&kind=call&direction=inbound").body,
+        "allow.free inbound"
+    );
     assert_eq!(daemon.form("/v1/release", "tenant=acme&session=c1").body, "released.last");
     assert_eq!(daemon.form("/v1/acquire", form).body, "allow.new");
     assert_eq!(daemon.get("/v1/tenants/acme").json()["held"], 1);
@@ -33,6 +36,7 @@ fn a_restart_keeps_acknowledged_sessions_and_forgets_released_ones() {
     daemon.restart();
     assert_eq!(daemon.get("/v1/tenants/acme").json()["held"], 2);
     let listed = daemon.get("/v1/tenants/acme/sessions").json();
-    let names: Vec<_> = listed["sessions"].as_array().unwrap().iter().map(|row| row["session"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        listed["sessions"].as_array().unwrap().iter().map(|row| row["session"].as_str().unwrap()).collect();
     assert_eq!(names, ["c1", "c3"]);
 }

@@ -72,7 +72,8 @@ impl Running {
         std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
         let workers = if main.contains("workers =") { "" } else { "workers = 2\n" };
         let listen = format!("[server]\nlisten = \"127.0.0.1:0\"\n{workers}");
-        let main = if main.contains("[server]") { main.replace("[server]\n", &listen) } else { format!("{main}\n{listen}") };
+        let main =
+            if main.contains("[server]") { main.replace("[server]\n", &listen) } else { format!("{main}\n{listen}") };
         std::fs::write(folder.path().join("usherd.toml"), main).unwrap();
         for (id, text) in tenants {
             write_tenant(folder.path(), id, text);
@@ -148,7 +149,9 @@ impl Running {
         self.wait_until("booked changes", |_| {
             let config = app.config();
             let mut tenants = config.tenants.iter();
-            tenants.all(|(id, tenant)| app.engine.tenant(now, id).is_some_and(|view| view.quota == tenant.entitlement(utc).seats))
+            tenants.all(|(id, tenant)| {
+                app.engine.tenant(now, id).is_some_and(|view| view.quota == tenant.entitlement(utc).seats)
+            })
         });
     }
 
@@ -195,7 +198,8 @@ pub(crate) fn parse(answer: &[u8]) -> Answer {
     let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"));
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_owned() };
+    let body =
+        if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_owned() };
     Answer { status, head: head.to_owned(), body }
 }
 

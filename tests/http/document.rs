@@ -22,14 +22,18 @@ fn it_is_openapi_3_1_as_far_as_a_small_check_can_tell() {
     for key in ["title", "version"] {
         assert!(DOCUMENT["info"][key].is_string(), "{key}");
     }
-    let tags: Vec<&str> = DOCUMENT["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    let tags: Vec<&str> =
+        DOCUMENT["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
     let mut ids = BTreeSet::new();
     for (path, method, operation) in operations() {
         let what = format!("{method} {path}");
         assert!(path.starts_with('/') && ["get", "post", "put", "delete"].contains(&method), "{what}");
         assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{what}: the operationId comes twice");
         assert!(operation["summary"].is_string(), "{what}");
-        assert!(operation["tags"].as_array().unwrap().iter().all(|tag| tags.contains(&tag.as_str().unwrap())), "{what}");
+        assert!(
+            operation["tags"].as_array().unwrap().iter().all(|tag| tags.contains(&tag.as_str().unwrap())),
+            "{what}"
+        );
         let parameters: Vec<&Value> = operation["parameters"].as_array().into_iter().flatten().map(resolved).collect();
         let mut in_path: Vec<&str> =
             parameters.iter().filter(|p| p["in"] == "path").map(|p| p["name"].as_str().unwrap()).collect();
@@ -99,8 +103,7 @@ fn every_example_is_what_it_is_an_example_of() {
 fn the_router_and_the_document_name_the_same_routes() {
     let documented: BTreeSet<(String, &str)> =
         operations().map(|(path, method, _)| (method.to_uppercase(), path)).collect();
-    let served: BTreeSet<(String, &str)> =
-        ROUTES.iter().map(|(method, path, _)| (method.to_string(), *path)).collect();
+    let served: BTreeSet<(String, &str)> = ROUTES.iter().map(|(method, path, _)| (method.to_string(), *path)).collect();
     assert_eq!(documented, served);
 }
 
@@ -110,7 +113,11 @@ fn every_route_of_the_table_is_served_and_no_other() {
     let hook = "[[webhook]]\nname = \"desk\"\nurl = \"http://127.0.0.1:1/\"\nsecret_file = \"none\"\n";
     let daemon = Running::start(hook, &[("acme", "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 1\n")]);
     let concrete = |path: &str| {
-        path.replace("{webhook}", "desk").replace("{tenant}", "acme").replace("{node}", "n1").replace("{session}", "s%201").replace("{subject}", "a%2Fb")
+        path.replace("{webhook}", "desk")
+            .replace("{tenant}", "acme")
+            .replace("{node}", "n1")
+            .replace("{session}", "s%201")
+            .replace("{subject}", "a%2Fb")
     };
     for (method, path, route) in ROUTES {
         let (status, body) = match method.as_str() {
@@ -122,7 +129,10 @@ fn every_route_of_the_table_is_served_and_no_other() {
         let is_object = path.ends_with("{session}") || path.ends_with("{subject}");
         assert!(is_object || !matches!(answer.status, 404 | 405), "{method} {path}: {answer:?}");
         if is_object {
-            assert!(answer.json()["detail"].as_str().unwrap().contains("not live in") || answer.body.contains("no session"), "{answer:?}");
+            assert!(
+                answer.json()["detail"].as_str().unwrap().contains("not live in") || answer.body.contains("no session"),
+                "{answer:?}"
+            );
         }
         let shares_a_route = ["/v1/tenants/{tenant}/subjects/{subject}", "/dashboard.js", "/dashboard.css"];
         if !shares_a_route.contains(path) && *path != "/v1/events" {

@@ -68,7 +68,8 @@ fn acquire(daemon: &Running, tenant: &str, subject: &str) {
 fn a_listener_hears_what_it_wants_and_resumes_where_it_was() {
     let daemon = Running::start("", &[("acme", PAID), ("other", PAID)]);
     let mut all = Listener::new(&daemon, "/v1/events", "");
-    let mut scripts = Listener::new(&daemon, "/v1/events?tenant=acme&types=denied,%20released", "Accept: application/x-ndjson\r\n");
+    let mut scripts =
+        Listener::new(&daemon, "/v1/events?tenant=acme&types=denied,%20released", "Accept: application/x-ndjson\r\n");
     for subject in ["a", "b", "c"] {
         acquire(&daemon, "acme", subject);
     }

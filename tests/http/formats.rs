@@ -54,7 +54,8 @@ fn many_requests_share_a_connection() {
     let body = "tenant=acme&session=c1&kind=call&direction=inbound";
     let mut stream = client::tcp(daemon.address);
     for _ in 0..3 {
-        let request = format!("POST /v1/acquire HTTP/1.1\r\nHost: x\r\n{FORM}Content-Length: {}\r\n\r\n{body}", body.len());
+        let request =
+            format!("POST /v1/acquire HTTP/1.1\r\nHost: x\r\n{FORM}Content-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"inbound") {
@@ -86,7 +87,10 @@ fn a_denial_is_403_where_that_was_asked_for_and_nothing_else_ever_is() {
     }
     let body = json!({ "tenant": "acme", "subject": "a", "session": "s", "kind": "desktop", "ttl_s": 9, "status": 1 });
     let denied = daemon.post("/v1/acquire", &body);
-    assert_eq!((denied.status, denied.json()["sip_code"].as_u64(), denied.json()["retry_after_s"].as_u64()), (403, Some(403), Some(60)));
+    assert_eq!(
+        (denied.status, denied.json()["sip_code"].as_u64(), denied.json()["retry_after_s"].as_u64()),
+        (403, Some(403), Some(60))
+    );
     let release = daemon.form("/v1/release?status=1", "tenant=acme&session=nothing");
     assert_eq!((release.status, release.body.as_str()), (200, "released.none"));
 }
@@ -98,9 +102,16 @@ fn a_batch_answers_each_operation_in_its_place() {
     let ops = json!({ "ops": [desk("a"), { "op": "fly" }, desk("b"), desk("c"), { "op": "acquire", "tenant": "acme", "kind": 7 },
         { "op": "release", "tenant": "acme", "session": "a" }] });
     let answer = daemon.post("/v1/batch", &ops).json();
-    let words: Vec<String> = answer["results"].as_array().unwrap().iter()
-        .map(|result| result["code"].as_str().map_or_else(|| result["errors"].to_string(), str::to_owned)).collect();
-    assert_eq!((words[0].as_str(), words[2].as_str(), words[3].as_str(), words[5].as_str()), ("allow.new", "allow.new", "deny.full", "released.last"));
+    let words: Vec<String> = answer["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["code"].as_str().map_or_else(|| result["errors"].to_string(), str::to_owned))
+        .collect();
+    assert_eq!(
+        (words[0].as_str(), words[2].as_str(), words[3].as_str(), words[5].as_str()),
+        ("allow.new", "allow.new", "deny.full", "released.last")
+    );
     assert!(words[1].contains("/op") && words[1].contains("acquire, release"), "{words:?}");
     assert!(words[4].contains("/kind") && words[4].contains("/session"), "{words:?}");
     let before = daemon.get("/v1/tenants/acme/sessions").body;
@@ -118,7 +129,11 @@ fn lines_are_answered_as_they_come_and_without_a_limit() {
     use std::io::{Read as _, Write as _};
     let daemon = Running::start("[server]\nbatch_operations_max = 5\nmax_body_bytes = 1024\n", &[("acme", TWO)]);
     let head = "POST /v1/batch HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let line = |n: usize| format!("{{\"op\":\"acquire\",\"tenant\":\"acme\",\"subject\":\"s\",\"session\":\"c{n}\",\"kind\":\"phone\"}}\n");
+    let line = |n: usize| {
+        format!(
+            "{{\"op\":\"acquire\",\"tenant\":\"acme\",\"subject\":\"s\",\"session\":\"c{n}\",\"kind\":\"phone\"}}\n"
+        )
+    };
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     let mut stream = client::tcp(daemon.address);
     stream.write_all(head.as_bytes()).unwrap();
@@ -130,7 +145,10 @@ fn lines_are_answered_as_they_come_and_without_a_limit() {
         assert!(read > 0, "closed: {}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&part[..read]);
     }
-    assert!(String::from_utf8_lossy(&seen).contains("allow.free"), "the first answer is here before the second line is sent");
+    assert!(
+        String::from_utf8_lossy(&seen).contains("allow.free"),
+        "the first answer is here before the second line is sent"
+    );
     let mut more: String = (1..2_000).map(line).collect();
     more.push_str("oops\n");
     more.push_str(&format!("{{\"op\":\"acquire\",\"to\":\"{}\"}}\n", "9".repeat(2_000)));
@@ -169,7 +187,11 @@ fn an_explanation_says_what_an_acquire_would_and_changes_nothing() {
         let acquired = daemon.form("/v1/acquire", &form);
         assert_eq!(explained.decision(), acquired.body, "{rest}");
         let steps = explained.json()["steps"].as_array().unwrap().len();
-        assert!(steps > 0 && explained.json()["would_allow"].as_array().unwrap().is_empty() == acquired.body.starts_with("allow"), "{explained:?}");
+        assert!(
+            steps > 0
+                && explained.json()["would_allow"].as_array().unwrap().is_empty() == acquired.body.starts_with("allow"),
+            "{explained:?}"
+        );
     }
     for bad in ["", "tenant=acme&kind=call", "tenant=acme&kind=x"] {
         assert_eq!(daemon.form("/v1/explain", bad).status, 400, "{bad}");

@@ -56,7 +56,10 @@ fn lists_are_sorted_paged_and_filtered() {
         assert_eq!(walk(&daemon, "/v1/tenants/a/subjects", "subjects", "subject", limit), ["u1", "u2", "u3", "u4"]);
         assert_eq!(walk(&daemon, "/v1/tenants", "tenants", "tenant", limit), ["a", "b", "c", "d"]);
         assert_eq!(walk(&daemon, "/v1/nodes", "nodes", "node", limit), ["n1", "n2"]);
-        assert_eq!(walk(&daemon, "/v1/tenants/a/sessions?counts=true", "sessions", "session", limit), ["s1", "s4", "s5"]);
+        assert_eq!(
+            walk(&daemon, "/v1/tenants/a/sessions?counts=true", "sessions", "session", limit),
+            ["s1", "s4", "s5"]
+        );
     }
     for (filter, want) in [
         ("kind=call", &["s2", "s4"][..]),
@@ -70,11 +73,20 @@ fn lists_are_sorted_paged_and_filtered() {
         let page = daemon.get(&format!("{sessions}?{filter}")).json();
         assert_eq!(names(&page, "sessions", "session"), want, "{filter}");
     }
-    for (filter, want) in [("state=suspended", &["d"][..]), ("state=active", &["a", "b", "c"]), ("band=full", &["b"]), ("band=50_to_80", &["a"]), ("band=over", &[])] {
+    for (filter, want) in [
+        ("state=suspended", &["d"][..]),
+        ("state=active", &["a", "b", "c"]),
+        ("band=full", &["b"]),
+        ("band=50_to_80", &["a"]),
+        ("band=over", &[]),
+    ] {
         assert_eq!(names(&daemon.get(&format!("/v1/tenants?{filter}")).json(), "tenants", "tenant"), want, "{filter}");
     }
     let call = &daemon.get(&format!("{sessions}?subject=u3")).json()["sessions"][0];
-    assert_eq!((&call["device"], &call["seq"], &call["external"], &call["leg"]), (&json!("desk"), &json!(7), &json!(true), &json!("originate")));
+    assert_eq!(
+        (&call["device"], &call["seq"], &call["external"], &call["leg"]),
+        (&json!("desk"), &json!(7), &json!(true), &json!("originate"))
+    );
     let one = daemon.get("/v1/tenants/a/subjects/u1").json();
     assert_eq!((&one["seated"], &one["claims"]), (&json!(true), &json!(1)));
     assert_eq!(names(&one, "sessions", "session"), ["s2", "s5"]);
@@ -102,14 +114,35 @@ fn ids_of_every_shape_find_their_way_through_a_path() {
 
 #[test]
 fn a_tenant_tells_what_it_has_and_what_comes() {
-    let acme = format!("{PAID}seats = 16\nnumbers = 20\nendpoints = 48\ninclusive.endpoints_per_seat = 3\nname = \"ACME\"\n[[change]]\neffective_at = 2027-01-01\nseats = 10\n");
-    let daemon = Running::start("", &[("acme", &acme), ("zero", &format!("{PAID}seats = 0\n")), ("any", &format!("{PAID}unlimited = true\n"))]);
+    let acme = format!(
+        "{PAID}seats = 16\nnumbers = 20\nendpoints = 48\ninclusive.endpoints_per_seat = 3\nname = \"ACME\"\n[[change]]\neffective_at = 2027-01-01\nseats = 10\n"
+    );
+    let daemon = Running::start(
+        "",
+        &[("acme", &acme), ("zero", &format!("{PAID}seats = 0\n")), ("any", &format!("{PAID}unlimited = true\n"))],
+    );
     acquire(&daemon, "tenant=acme&subject=u1&session=c1&kind=call&direction=outbound&ttl_s=60");
-    assert_eq!(daemon.form("/v1/acquire", "tenant=zero&subject=u1&session=c1&kind=desktop&ttl_s=60").body, "deny.full tenant");
+    assert_eq!(
+        daemon.form("/v1/acquire", "tenant=zero&subject=u1&session=c1&kind=desktop&ttl_s=60").body,
+        "deny.full tenant"
+    );
     let tenant = daemon.get("/v1/tenants/acme").json();
-    assert_eq!((&tenant["name"], &tenant["quota"], &tenant["held"], &tenant["free"], &tenant["state"]), (&json!("ACME"), &json!(16), &json!(1), &json!(15), &json!("pending_change")));
-    assert_eq!((&tenant["inclusive"]["surplus_numbers"], &tenant["inclusive"]["channels"], &tenant["inclusive"]["channels_in_use"]), (&json!(4), &json!(80), &json!(1)));
-    assert_eq!((&tenant["next_change"]["at"], &tenant["next_change"]["seats"]), (&json!("2026-12-31T23:00:00Z"), &json!(10)));
+    assert_eq!(
+        (&tenant["name"], &tenant["quota"], &tenant["held"], &tenant["free"], &tenant["state"]),
+        (&json!("ACME"), &json!(16), &json!(1), &json!(15), &json!("pending_change"))
+    );
+    assert_eq!(
+        (
+            &tenant["inclusive"]["surplus_numbers"],
+            &tenant["inclusive"]["channels"],
+            &tenant["inclusive"]["channels_in_use"]
+        ),
+        (&json!(4), &json!(80), &json!(1))
+    );
+    assert_eq!(
+        (&tenant["next_change"]["at"], &tenant["next_change"]["seats"]),
+        (&json!("2026-12-31T23:00:00Z"), &json!(10))
+    );
     assert_eq!(daemon.get("/v1/tenants/zero").json()["denials_today"], 1);
     let any = daemon.get("/v1/tenants/any").json();
     assert!(any["quota"].is_null() && any["free"].is_null());
@@ -118,7 +151,10 @@ fn a_tenant_tells_what_it_has_and_what_comes() {
 #[test]
 fn the_overview_adds_up() {
     let main = "[[pool]]\nid = \"p\"\nseats = 10\n";
-    let daemon = Running::start(main, &[("a", &format!("{PAID}seats = 3\npool = \"p\"\n")), ("b", &format!("{PAID}seats = 1\n"))]);
+    let daemon = Running::start(
+        main,
+        &[("a", &format!("{PAID}seats = 3\npool = \"p\"\n")), ("b", &format!("{PAID}seats = 1\n"))],
+    );
     acquire(&daemon, "tenant=a&subject=u1&session=1&kind=mobile");
     acquire(&daemon, "tenant=b&subject=u1&session=1&kind=mobile");
     acquire(&daemon, "tenant=b&subject=u2&session=2&kind=desktop&ttl_s=60&existing=1");
@@ -128,7 +164,10 @@ fn the_overview_adds_up() {
     }
     assert_eq!((&seen["bands"]["over"], &seen["bands"]["below_50"]), (&json!(1), &json!(1)));
     assert_eq!(seen["sessions"]["mobile"], json!({ "counting": 2, "free": 0 }));
-    assert_eq!(seen["pools"][0], json!({ "pool": "p", "licensed": 10, "unassigned": 7, "assigned_unused": 2, "in_use": 1, "over": 0 }));
+    assert_eq!(
+        seen["pools"][0],
+        json!({ "pool": "p", "licensed": 10, "unassigned": 7, "assigned_unused": 2, "in_use": 1, "over": 0 })
+    );
 }
 
 #[test]
@@ -137,7 +176,10 @@ fn machines_are_told_what_they_ask_for() {
     assert_eq!(daemon.get("/livez").body, "ok\n");
     assert_eq!(daemon.get("/readyz").body, "ok\n");
     let verbose = daemon.get("/readyz?verbose").json();
-    assert_eq!((&verbose["ready"], &verbose["durability"], &verbose["config"]["last_reload_successful"]), (&json!(true), &json!("written"), &json!(true)));
+    assert_eq!(
+        (&verbose["ready"], &verbose["durability"], &verbose["config"]["last_reload_successful"]),
+        (&json!(true), &json!("written"), &json!(true))
+    );
     let head = daemon.call("HEAD", "/livez", "", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     let target = daemon.get("/v1/prometheus/sd").json();

@@ -11,8 +11,8 @@ use usherd::engine::Now;
 use crate::access::{entry, token};
 use crate::agi;
 use crate::client::{self, Parts, ask, ask_h2, finish, h2c, request, wait};
-use crate::resp;
 use crate::daemon::{Answer, NOON_UTC_MS, Running, write_tenant};
+use crate::resp;
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\n";
 const TRANSPORTS: [&str; 3] = ["tcp", "unix", "h2c"];
@@ -82,7 +82,12 @@ fn all_pass(daemon: &Running, tenant: &str, wrong: bool) {
 fn main_file(place: &tempfile::TempDir) -> String {
     let socket = place.path().join("usherd.sock");
     let listeners = "[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"resp\"\n[agi]\nlisten = \"127.0.0.3:0\"\n";
-    format!("[server]\nauth_failures_per_minute = 1000\nunix_socket = \"{}\"\n[journal]\nsegment_bytes = 1048576\n{listeners}{}{}", socket.display(), entry("node", 'a', ""), entry("admin", 'a', ""))
+    format!(
+        "[server]\nauth_failures_per_minute = 1000\nunix_socket = \"{}\"\n[journal]\nsegment_bytes = 1048576\n{listeners}{}{}",
+        socket.display(),
+        entry("node", 'a', ""),
+        entry("admin", 'a', "")
+    )
 }
 
 fn started(place: &tempfile::TempDir) -> Running {
@@ -133,7 +138,12 @@ fn with_a_journal_that_cannot_be_written() {
     let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/x-ndjson\r\n", token("node", 'a'));
     // The next segment cannot be made: what fills the present one shows it.
     for round in 0..40 {
-        let line = |n: usize| format!("{{\"op\":\"acquire\",\"tenant\":\"room\",\"subject\":\"{}\",\"session\":\"{round}-{n}\",\"kind\":\"phone\"}}\n", "s".repeat(120));
+        let line = |n: usize| {
+            format!(
+                "{{\"op\":\"acquire\",\"tenant\":\"room\",\"subject\":\"{}\",\"session\":\"{round}-{n}\",\"kind\":\"phone\"}}\n",
+                "s".repeat(120)
+            )
+        };
         let body: String = (0..500).map(line).collect();
         assert_eq!(daemon.call("POST", "/v1/batch", &headers, &body).status, 200);
         if daemon.daemon().app().degraded().is_some() {
@@ -159,7 +169,8 @@ fn while_draining() {
     for emergency in [false, true] {
         let detail = if emergency { "emergency" } else { "inbound" };
         for (content_type, path, body) in dresses("full", emergency) {
-            let text = request("POST", path, &format!("Content-Type: {content_type}\r\nAuthorization: {bearer}\r\n"), &body);
+            let text =
+                request("POST", path, &format!("Content-Type: {content_type}\r\nAuthorization: {bearer}\r\n"), &body);
             open.push((Box::new(client::tcp(daemon.address)), text.clone(), detail));
             open.push((Box::new(client::unix(&daemon.socket())), text, detail));
         }
@@ -175,7 +186,9 @@ fn while_draining() {
         let stop = async {
             // What stands in the way of the answer is a body that has not ended: that it began is seen first.
             let stats = || daemon.daemon().app().listeners.iter().map(|listener| &listener.stats);
-            while stats().map(|stats| stats.requests()).sum::<u64>() == 0 || stats().map(|stats| stats.open()).sum::<u64>() < 17 {
+            while stats().map(|stats| stats.requests()).sum::<u64>() == 0
+                || stats().map(|stats| stats.open()).sum::<u64>() < 17
+            {
                 tokio::task::yield_now().await;
             }
             daemon.daemon().stop();

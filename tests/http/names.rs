@@ -13,7 +13,13 @@ const TWO: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 2\n";
 const PEOPLE: [&str; 3] = ["anna", "bernd", "clara"];
 
 fn site() -> Running {
-    let main = [entry("node", 'a', ""), entry("viewer", 'a', ""), entry("viewer", 'b', "names = true"), entry("admin", 'a', "")].concat();
+    let main = [
+        entry("node", 'a', ""),
+        entry("viewer", 'a', ""),
+        entry("viewer", 'b', "names = true"),
+        entry("admin", 'a', ""),
+    ]
+    .concat();
     Running::start(&main, &[("acme", TWO), ("other", TWO)])
 }
 
@@ -34,7 +40,11 @@ fn a_viewer_without_the_right_reads_pseudonyms_everywhere() {
     let daemon = site();
     let (node, viewer, admin) = (token("node", 'a'), token("viewer", 'a'), token("admin", 'a'));
     let mut heard = client::tcp(daemon.address);
-    write!(heard, "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n").unwrap();
+    write!(
+        heard,
+        "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n"
+    )
+    .unwrap();
     heard.read_exact(&mut [0; 1]).unwrap();
     for tenant in ["acme", "other"] {
         for subject in PEOPLE {
@@ -86,14 +96,24 @@ fn a_viewer_without_the_right_reads_pseudonyms_everywhere() {
 
 #[test]
 fn pages_of_pseudonyms_are_complete() {
-    let daemon = Running::start(&[entry("node", 'a', ""), entry("viewer", 'a', "")].concat(), &[("acme", &TWO.replace("= 2\n", "= 50\n"))]);
+    let daemon = Running::start(
+        &[entry("node", 'a', ""), entry("viewer", 'a', "")].concat(),
+        &[("acme", &TWO.replace("= 2\n", "= 50\n"))],
+    );
     for number in 0..20 {
         ask(&daemon, &token("node", 'a'), "POST", "/v1/acquire", &claim("acme", &format!("u{number}")));
     }
     for (noun, key) in [("subjects", "subject"), ("sessions", "session")] {
         let (mut all, mut after) = (Vec::new(), String::new());
         loop {
-            let page = ask(&daemon, &token("viewer", 'a'), "GET", &format!("/v1/tenants/acme/{noun}?limit=7&after={after}"), "").json();
+            let page = ask(
+                &daemon,
+                &token("viewer", 'a'),
+                "GET",
+                &format!("/v1/tenants/acme/{noun}?limit=7&after={after}"),
+                "",
+            )
+            .json();
             all.extend(column(&page, noun, key));
             match page["next"].as_str() {
                 Some(next) => after = next.to_owned(),
@@ -127,7 +147,8 @@ fn a_pseudonym_can_be_asked_about_and_answers_as_the_person_would() {
         ask(&daemon, &node, "POST", "/v1/acquire", &claim("acme", subject));
     }
     let listed = ask(&daemon, &viewer, "GET", "/v1/tenants/acme/sessions", "").json();
-    let (subject, session) = (listed["sessions"][0]["subject"].as_str().unwrap(), listed["sessions"][0]["session"].as_str().unwrap());
+    let (subject, session) =
+        (listed["sessions"][0]["subject"].as_str().unwrap(), listed["sessions"][0]["session"].as_str().unwrap());
     let explain = |who: &str, subject: &str, session: &str| {
         let asked = format!("tenant=acme&subject={subject}&session={session}&kind=desktop&ttl_s=60");
         let answer = ask(&daemon, who, "POST", "/v1/explain", &asked);

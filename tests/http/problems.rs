@@ -7,6 +7,7 @@ use crate::lists::exposition;
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 3\n";
 const JSON: &str = "Content-Type: application/json\r\n";
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
 
 /// All that can be seen of the state.
 fn seen(daemon: &Running) -> Vec<String> {
@@ -87,24 +88,31 @@ fn a_wrong_request_is_refused_field_by_field() {
         (json!({ "ttl_s": 0 }), &["/ttl_s"], "1 to 86400"),
         (json!({ "ttl_s": 86_401 }), &["/ttl_s"], "1 to 86400"),
         (json!({ "ttl_s": null }), &["/ttl_s"], ""),
-        (json!({ "kind": "x", "tenant": [], "ttl_s": -1, "session": long }), &["/tenant", "/kind", "/ttl_s", "/session"], "allowed"),
+        (
+            json!({ "kind": "x", "tenant": [], "ttl_s": -1, "session": long }),
+            &["/tenant", "/kind", "/ttl_s", "/session"],
+            "allowed",
+        ),
     ];
     let count = cases.len();
     for (changes, pointers, allowed) in cases {
         let allowed = if allowed == "allowed" { "" } else { allowed };
         refused(&daemon, "/v1/acquire", JSON, &with(changes), 400, pointers, allowed);
     }
-    for broken in ["{", "{\"tenant\":\"acme\",}", "[]", "7", "nonsense", "{\"tenant\":\"a\",\"tenant\":\"b\"}", "\u{0}"] {
+    let twice = "{\"tenant\":\"a\",\"tenant\":\"b\"}";
+    for broken in ["{", "{\"tenant\":\"acme\",}", "[]", "7", "nonsense", twice, "\u{0}"] {
         refused(&daemon, "/v1/acquire", JSON, broken, 400, &[""], "");
     }
     let twice = "tenant=acme&tenant=other&subject=b&session=c&kind=phone";
-    refused(&daemon, "/v1/acquire", "Content-Type: application/x-www-form-urlencoded\r\n", twice, 400, &["/tenant"], "");
+    refused(&daemon, "/v1/acquire", FORM, twice, 400, &["/tenant"], "");
     refused(&daemon, "/v1/acquire", JSON, &with(json!({ "x": "y".repeat(5_000) })), 413, &[], "longer than 4096 bytes");
     assert_eq!(seen(&daemon), before);
     refused(&daemon, "/v1/acquire", JSON, &with(json!({ "ttl_s": null, "node": "stranger" })), 400, &["/ttl_s"], "");
     assert_eq!(seen(&daemon)[..3], before[..3]);
     let counted = exposition(&daemon.get("/metrics").body);
-    let of = |status: u16| counted[&format!("usherd_http_requests_total{{route=\"acquire\",method=\"POST\",status=\"{status}\"}}")];
+    let of = |status: u16| {
+        counted[&format!("usherd_http_requests_total{{route=\"acquire\",method=\"POST\",status=\"{status}\"}}")]
+    };
     assert_eq!((of(400), of(413)), ((count + 9) as f64, 1.0));
 }
 
@@ -116,7 +124,13 @@ fn a_wrong_release_batch_or_node_call_is_refused() {
     for (path, body, status, pointers, allowed) in [
         ("/v1/release", json!({ "tenant": "acme" }), 400, &["/session"][..], "1-128 bytes of printable ASCII"),
         ("/v1/release", json!({ "tenant": "acme", "session": long }), 400, &["/session"], "1-128"),
-        ("/v1/release", json!({ "tenant": "acme", "session": "d1", "node": "n1", "seq": 9 }), 400, &["/epoch"], "is needed"),
+        (
+            "/v1/release",
+            json!({ "tenant": "acme", "session": "d1", "node": "n1", "seq": 9 }),
+            400,
+            &["/epoch"],
+            "is needed",
+        ),
         ("/v1/batch", json!({ "ops": "d1" }), 400, &["/ops"], "a list"),
         ("/v1/batch", json!({ "op": "release" }), 400, &["/ops"], "is needed"),
         ("/v1/batch", json!({ "ops": [1, 2, 3, 4] }), 413, &[], "at most 3"),
@@ -127,8 +141,20 @@ fn a_wrong_release_batch_or_node_call_is_refused() {
         ("/v1/nodes/nobody/inventory", json!({ "epoch": 6, "seq": 1, "sessions": [] }), 409, &["/epoch"], "say hello"),
         ("/v1/nodes/n1/goodbye", json!({ "epoch": 8 }), 409, &["/epoch"], "known epoch is 7"),
         ("/v1/nodes/a%20b/hello", json!({ "epoch": 8 }), 400, &["/node"], "without blanks"),
-        ("/v1/nodes/n1/inventory", json!({ "epoch": 8, "seq": 99, "sessions": [] }), 409, &["/epoch"], "/problems/unknown-epoch"),
-        ("/v1/nodes/n1/inventory", json!({ "epoch": 6, "seq": 99, "sessions": [] }), 409, &["/epoch"], "known epoch is 7"),
+        (
+            "/v1/nodes/n1/inventory",
+            json!({ "epoch": 8, "seq": 99, "sessions": [] }),
+            409,
+            &["/epoch"],
+            "/problems/unknown-epoch",
+        ),
+        (
+            "/v1/nodes/n1/inventory",
+            json!({ "epoch": 6, "seq": 99, "sessions": [] }),
+            409,
+            &["/epoch"],
+            "known epoch is 7",
+        ),
         ("/v1/nodes/n1/inventory", json!({ "sessions": [] }), 400, &["/epoch", "/seq"], "is needed"),
         ("/v1/nodes/n1/inventory", json!({ "epoch": 7, "seq": 99 }), 400, &["/sessions"], "a list"),
         (
@@ -138,7 +164,13 @@ fn a_wrong_release_batch_or_node_call_is_refused() {
             &["/sessions/1/kind"],
             "desktop, mobile",
         ),
-        ("/v1/nodes/n1/inventory", json!({ "epoch": 7, "seq": 99, "sessions": vec![good(); 900] }), 413, &[], "65536 bytes"),
+        (
+            "/v1/nodes/n1/inventory",
+            json!({ "epoch": 7, "seq": 99, "sessions": vec![good(); 900] }),
+            413,
+            &[],
+            "65536 bytes",
+        ),
     ] {
         refused(&daemon, path, JSON, &body.to_string(), status, pointers, allowed);
     }
@@ -151,14 +183,39 @@ fn a_wrong_configuration_is_refused_with_file_line_and_column() {
     let daemon = started();
     let before = seen(&daemon);
     for (file, text, line, column, key, message) in [
-        ("acme", format!("{}seats = -1\n", &PAID[..PAID.find("seats").unwrap()]), 3, 9, "seats", "must not be negative"),
+        (
+            "acme",
+            format!("{}seats = -1\n", &PAID[..PAID.find("seats").unwrap()]),
+            3,
+            9,
+            "seats",
+            "must not be negative",
+        ),
         ("acme", PAID.replace("= 3", "= 1.5"), 3, 9, "seats", "not a fraction"),
         ("acme", PAID.replace("seats", "seatz"), 3, 1, "seatz", "unknown key"),
         ("acme", format!("{PAID}[reserve]\na = 2\nb = 2\n"), 6, 5, "reserve.b", "reserves more than there is"),
         ("acme", format!("id = \"other\"\n{PAID}"), 1, 6, "id", "other"),
         ("other", format!("id = \"acme\"\n{PAID}"), 1, 6, "id", "acme"),
-        ("acme", format!("{PAID}[[change]]\neffective_at = 2027-02-01\nseats = 1\n[[change]]\neffective_at = 2027-01-01\nseats = 2\n"), 8, 16, "change[1].effective_at", ""),
-        ("acme", format!("{PAID}[[change]]\neffective_at = 2027-02-01\nseats = 1\n[[change]]\neffective_at = 2027-02-01\nseats = 2\n"), 8, 16, "change[1].effective_at", ""),
+        (
+            "acme",
+            format!(
+                "{PAID}[[change]]\neffective_at = 2027-02-01\nseats = 1\n[[change]]\neffective_at = 2027-01-01\nseats = 2\n"
+            ),
+            8,
+            16,
+            "change[1].effective_at",
+            "",
+        ),
+        (
+            "acme",
+            format!(
+                "{PAID}[[change]]\neffective_at = 2027-02-01\nseats = 1\n[[change]]\neffective_at = 2027-02-01\nseats = 2\n"
+            ),
+            8,
+            16,
+            "change[1].effective_at",
+            "",
+        ),
         ("acme", "kind = ".to_owned(), 1, 8, "", ""),
     ] {
         write_tenant(daemon.folder.path(), file, &text);
@@ -166,12 +223,20 @@ fn a_wrong_configuration_is_refused_with_file_line_and_column() {
         assert_eq!(answer.status, 422, "{text}: {answer:?}");
         let problems = answer.json()["problems"].as_array().unwrap().clone();
         let here = |problem: &&Value| problem["line"] == line && problem["column"] == column;
-        let problem = problems.iter().find(here).unwrap_or_else(|| panic!("{text}: not at {line}:{column}: {problems:#?}"));
+        let problem =
+            problems.iter().find(here).unwrap_or_else(|| panic!("{text}: not at {line}:{column}: {problems:#?}"));
         assert!(problem["file"].as_str().unwrap().ends_with(&format!("tenants.d/{file}.toml")), "{problem}");
-        assert!(problem["key_path"].as_str().unwrap().starts_with(key) && problem["message"].as_str().unwrap().contains(message), "{problem}");
+        assert!(
+            problem["key_path"].as_str().unwrap().starts_with(key)
+                && problem["message"].as_str().unwrap().contains(message),
+            "{problem}"
+        );
         assert!(answer.body.contains("nothing was changed"));
         let config = daemon.get("/v1/admin/config").json();
-        assert_eq!((&config["last_reload_successful"], config["problems"].as_array().unwrap().is_empty()), (&json!(false), false));
+        assert_eq!(
+            (&config["last_reload_successful"], config["problems"].as_array().unwrap().is_empty()),
+            (&json!(false), false)
+        );
         if file != "acme" {
             std::fs::remove_file(daemon.folder.path().join(format!("tenants.d/{file}.toml"))).unwrap();
         }

@@ -116,13 +116,17 @@ fn replies_keep_the_order_of_a_pipeline_wherever_it_is_cut() {
         let mut talk = talk(&daemon);
         talk.stream.write_all(&bytes[..cut]).unwrap();
         // What is whole is answered before the rest comes.
-        let whole = (0..=pipeline.len()).rev().find(|n| pipeline[..*n].iter().map(|w| encoded(w).len()).sum::<usize>() <= cut).unwrap();
+        let whole = (0..=pipeline.len())
+            .rev()
+            .find(|n| pipeline[..*n].iter().map(|w| encoded(w).len()).sum::<usize>() <= cut)
+            .unwrap();
         let mut replies: Vec<String> = (0..whole).map(|_| talk.reply()).collect();
         talk.stream.write_all(&bytes[cut..]).unwrap();
         replies.extend((whole..pipeline.len()).map(|_| talk.reply()));
         let wrong = replies.remove(4);
         assert!(wrong.starts_with("-ERR there is no command \"CU.NOTHING\""), "{wrong}");
-        let wanted = ["+PONG", "+allow.new", "+allow.held", "+released.more", "+released.last", "+active held=0 quota=2 over=0"];
+        let wanted =
+            ["+PONG", "+allow.new", "+allow.held", "+released.more", "+released.last", "+active held=0 quota=2 over=0"];
         assert_eq!(replies, wanted, "cut at {cut}");
     }
 }
@@ -135,7 +139,10 @@ fn what_is_wrong_is_said_and_what_makes_no_sense_ends_the_connection() {
         (&["CU.ACQUIRE", "acme"][..], "-ERR write CU.ACQUIRE tenant subject session kind"),
         (&["CU.ACQUIRE", "acme", "a", "b", "call", "direction"], "-ERR write CU.ACQUIRE"),
         (&["CU.ACQUIRE", "acme", "a", "b", "fish"], "-ERR kind must be one of desktop"),
-        (&["CU.ACQUIRE", "Acme!", "a", "b", "call", "direction", "up", "ttl_s", "soon"], "-ERR direction must be one of"),
+        (
+            &["CU.ACQUIRE", "Acme!", "a", "b", "call", "direction", "up", "ttl_s", "soon"],
+            "-ERR direction must be one of",
+        ),
         (&["CU.ACQUIRE", "acme", "a", "b", "call", "direction", "outbound"], "-ERR ttl_s"),
         (&["CU.ACQUIRE", "acme", "a", "b", "call", "kind", "call"], "-ERR kind is given twice"),
         (&["CU.RELEASE", "acme"], "-ERR write CU.RELEASE"),
@@ -161,13 +168,15 @@ fn inline_commands_json_and_both_versions_of_the_protocol() {
     let mut talk = talk(&daemon);
     talk.stream.write_all(b"CU.ACQUIRE acme \"anna b\" c1 call direction outbound ttl_s 60\r\n\r\nPING\r\n").unwrap();
     assert_eq!([talk.reply(), talk.reply()], ["+allow.new", "+PONG"]);
-    let json: serde_json::Value = serde_json::from_str(&talk.ask(&["CU.RELEASE", "acme", "c1", "format", "json"])).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&talk.ask(&["CU.RELEASE", "acme", "c1", "format", "json"])).unwrap();
     assert_eq!((&json["code"], &json["held"]), (&"released.last".into(), &0.into()));
     let json = talk.ask(&[&ANNA[..], &["format", "json"]].concat());
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["code"], "allow.new", "{json}");
     let json: serde_json::Value = serde_json::from_str(&talk.ask(&["CU.STATUS", "acme", "format", "json"])).unwrap();
     assert_eq!(json, daemon.get("/v1/tenants/acme").json());
-    let json: serde_json::Value = serde_json::from_str(&talk.ask(&["CU.NODE", "pbx1", "hello", "7", "format", "json"])).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&talk.ask(&["CU.NODE", "pbx1", "hello", "7", "format", "json"])).unwrap();
     assert_eq!((&json["heartbeat_s"], &json["lease_s"]), (&5.into(), &15.into()));
     for (version, first) in [("2", b'*'), ("3", b'%')] {
         talk.send(&["HELLO", version, "SETNAME", "pbx"]);
@@ -204,7 +213,16 @@ fn a_command_that_never_ends_is_cut_off_and_a_stop_waits_for_one_that_has_begun(
     let (mut slow, idle) = (talk(&daemon), talk(&daemon));
     slow.stream.write_all(b"*1\r\n$4\r\nPI").unwrap();
     assert_eq!(slow.rest(), "", "cut off");
-    let stats = || daemon.daemon().app().listeners.iter().find(|listener| listener.name == "listener-1").map(|l| l.stats.clone()).unwrap();
+    let stats = || {
+        daemon
+            .daemon()
+            .app()
+            .listeners
+            .iter()
+            .find(|listener| listener.name == "listener-1")
+            .map(|l| l.stats.clone())
+            .unwrap()
+    };
     assert_eq!(stats().ended_by(usherd::daemon::http::stats::Deadline::Head), 1);
     let daemon = started("");
     let mut begun = talk(&daemon);
@@ -233,7 +251,8 @@ fn run(daemon: &Running, program: &str, args: &[&str]) -> String {
     let address = daemon.listener("listener-1");
     let mut command = Command::new(program);
     command.args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()]).args(args);
-    let output = command.output().unwrap_or_else(|why| panic!("{program}: {why}; it is in the Debian package redis-tools"));
+    let output =
+        command.output().unwrap_or_else(|why| panic!("{program}: {why}; it is in the Debian package redis-tools"));
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

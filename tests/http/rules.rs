@@ -27,6 +27,8 @@ const fn row(id: &'static str, tenant: &'static str, steps: &'static [&'static s
 
 const HEAD: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\n";
 
+// A row is one thing to read, not ten lines.
+#[rustfmt::skip]
 const ROWS: &[Scenario] = &[
     row("T001", "seats = 2", &["+anna d#d1 => allow.new", "H => 1/0", "-d1 => released.last", "+bob d#d2 => allow.new", "H => 1/0"]),
     row("T002", "seats = 1", &["+anna d#d1 => allow.new", "-d1 => released.last", "+bob d#d2 => allow.new", "H => 1/0"]),
@@ -209,7 +211,10 @@ fn decide(daemon: &Running, verb: &str, words: &[&str], over: Over) -> String {
     for word in rest {
         let (key, value) = word.split_once('=').unwrap();
         // What looks like a number or a flag is one.
-        fields.insert(key.into(), serde_json::from_str(value).ok().filter(|_| key != "to").unwrap_or_else(|| json!(value)));
+        fields.insert(
+            key.into(),
+            serde_json::from_str(value).ok().filter(|_| key != "to").unwrap_or_else(|| json!(value)),
+        );
     }
     if acquires && !fields.contains_key("node") && !fields.contains_key("ttl_s") {
         fields.insert("ttl_s".into(), json!(86_400));

@@ -60,7 +60,9 @@ pub(crate) fn fits(schema: &Value, value: &Value, what: &str) {
 /// The value behind a `$ref`, or the value itself.
 pub(crate) fn resolved(value: &Value) -> &Value {
     match value["$ref"].as_str() {
-        Some(pointer) => DOCUMENT.pointer(pointer.trim_start_matches('#')).unwrap_or_else(|| panic!("{pointer} leads nowhere")),
+        Some(pointer) => {
+            DOCUMENT.pointer(pointer.trim_start_matches('#')).unwrap_or_else(|| panic!("{pointer} leads nowhere"))
+        }
         None => value,
     }
 }
@@ -71,10 +73,12 @@ pub(crate) fn path_item(path: &str) -> Option<(&'static str, &'static Map<String
     let asked: Vec<&str> = path.split('/').collect();
     let fits = |template: &str| {
         let parts: Vec<&str> = template.split('/').collect();
-        parts.len() == asked.len() && parts.iter().zip(&asked).all(|(part, asked)| part.starts_with('{') || part == asked)
+        parts.len() == asked.len()
+            && parts.iter().zip(&asked).all(|(part, asked)| part.starts_with('{') || part == asked)
     };
     let paths = DOCUMENT["paths"].as_object().unwrap();
-    let found = paths.iter().filter(|(template, _)| fits(template)).min_by_key(|(template, _)| template.matches('{').count());
+    let found =
+        paths.iter().filter(|(template, _)| fits(template)).min_by_key(|(template, _)| template.matches('{').count());
     found.map(|(template, item)| (template.as_str(), item.as_object().unwrap()))
 }
 

@@ -28,10 +28,16 @@ fn what_is_accepted_is_in_force_with_the_answer_j9_j10() {
     let (_, added) = ask(&daemon, "acme", &json!({"request": "add", "seats": 4, "object": "subscription"}));
     assert_eq!((&added["effective_at"], &added["seats"]), (&json!("2026-11-22T12:00:00Z"), &json!(25)));
     // 21 to 25 seats at 801 a seat; 9 of 30 days are left.
-    assert_eq!((&added["charge_cents"], &added["credit_cents"], &added["monthly_cents"]), (&json!(3_204), &json!(2_243), &json!(20_025)));
+    assert_eq!(
+        (&added["charge_cents"], &added["credit_cents"], &added["monthly_cents"]),
+        (&json!(3_204), &json!(2_243), &json!(20_025))
+    );
     assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 25, "no reload has to be asked for");
     let text = file(&daemon);
-    assert!(text.starts_with("# the office in the Lindenhof\n") && text.contains("seats = 16 # since June\n"), "{text}");
+    assert!(
+        text.starts_with("# the office in the Lindenhof\n") && text.contains("seats = 16 # since June\n"),
+        "{text}"
+    );
     // What is asked for is meant, however much it drops.
     let (status, ended) = ask(&daemon, "acme", &json!({"request": "cancel", "when": "immediate", "actor": "operator"}));
     assert_eq!((status, &ended["state"], &ended["seats"]), (200, &json!("ended"), &json!(0)));
@@ -79,7 +85,11 @@ fn malformed_requests_name_every_field() {
         (json!({"request": 1, "dry_run": "yes"}), vec!["/dry_run", "/request"]),
     ] {
         let answer = daemon.post("/v1/tenants/acme/subscription", &body);
-        assert_eq!((answer.status, answer.pointers()), (400, pointers.into_iter().map(str::to_owned).collect()), "{body}");
+        assert_eq!(
+            (answer.status, answer.pointers()),
+            (400, pointers.into_iter().map(str::to_owned).collect()),
+            "{body}"
+        );
     }
     let (status, _) = ask(&daemon, "nowhere", &json!({"request": "add", "seats": 1}));
     assert_eq!(status, 404);
@@ -117,8 +127,14 @@ fn the_audit_trail_has_who_asked_for_what() {
     daemon.stop();
     let mut found = String::new();
     collect(daemon.folder.path(), &mut found);
-    assert!(found.contains("customer asked: add 4 (subscription): accepted as subscription@2026-11-22T12:00:00Z"), "not on record");
-    assert!(found.contains("customer asked: suspend (subscription): refused: needs_operator"), "a refusal is on record too");
+    assert!(
+        found.contains("customer asked: add 4 (subscription): accepted as subscription@2026-11-22T12:00:00Z"),
+        "not on record"
+    );
+    assert!(
+        found.contains("customer asked: suspend (subscription): refused: needs_operator"),
+        "a refusal is on record too"
+    );
 }
 
 /// Everything that stands in files below a folder, as text.

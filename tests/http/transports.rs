@@ -36,11 +36,13 @@ fn http_2_with_prior_knowledge_serves_many_streams_at_once() {
         let (parts, slow) = Parts::new();
         let mut other = connection.clone();
         let slow = async {
-            ask_h2(&mut other, "POST", "/v1/acquire", &[("content-type", "application/x-www-form-urlencoded")], slow).await
+            ask_h2(&mut other, "POST", "/v1/acquire", &[("content-type", "application/x-www-form-urlencoded")], slow)
+                .await
         };
         let quick = async {
             for n in 0..50 {
-                let body = format!("{{\"tenant\":\"acme\",\"session\":\"c{n}\",\"kind\":\"call\",\"direction\":\"inbound\"}}");
+                let body =
+                    format!("{{\"tenant\":\"acme\",\"session\":\"c{n}\",\"kind\":\"call\",\"direction\":\"inbound\"}}");
                 let answer = ask_h2(&mut connection, "POST", "/v1/acquire", &[], Parts::whole(&body)).await;
                 assert_eq!((answer.status, answer.decision().as_str()), (200, "allow.free inbound"));
             }
@@ -51,7 +53,9 @@ fn http_2_with_prior_knowledge_serves_many_streams_at_once() {
         assert_eq!(slow.body, "allow.new");
         let mut third = h2c(address).await;
         let lines = "{\"op\":\"release\",\"tenant\":\"acme\",\"session\":\"d1\"}\n{}\n";
-        let answer = ask_h2(&mut third, "POST", "/v1/batch", &[("content-type", "application/x-ndjson")], Parts::whole(lines)).await;
+        let answer =
+            ask_h2(&mut third, "POST", "/v1/batch", &[("content-type", "application/x-ndjson")], Parts::whole(lines))
+                .await;
         assert_eq!(answer.body.lines().count(), 2, "{answer:?}");
         let answer = ask_h2(&mut third, "PATCH", "/v1/acquire", &[], Parts::whole("")).await;
         assert_eq!(answer.status, 405);
@@ -78,14 +82,28 @@ fn a_client_certificate_is_a_credential_by_its_name() {
     for (name, text) in [("cert.pem", &certificate), ("key.pem", &key), ("ca.pem", &authority.pem())] {
         std::fs::write(path(name), text).unwrap();
     }
-    let mut main = format!("[[listener]]\nlisten = \"127.0.0.2:0\"\ntls = {{ cert_file = \"{}\", key_file = \"{}\", client_ca_file = \"{}\" }}\n", path("cert.pem"), path("key.pem"), path("ca.pem"));
+    let mut main = format!(
+        "[[listener]]\nlisten = \"127.0.0.2:0\"\ntls = {{ cert_file = \"{}\", key_file = \"{}\", client_ca_file = \"{}\" }}\n",
+        path("cert.pem"),
+        path("key.pem"),
+        path("ca.pem")
+    );
     main.push_str(&entry("viewer", 'a', ""));
-    write!(main, "[[auth.certificates]]\nname = \"pbx.example\"\nrole = \"node\"\ntenants = [\"acme\"]\nnodes = [\"n1\"]\n").unwrap();
+    write!(
+        main,
+        "[[auth.certificates]]\nname = \"pbx.example\"\nrole = \"node\"\ntenants = [\"acme\"]\nnodes = [\"n1\"]\n"
+    )
+    .unwrap();
     let daemon = Running::start(&main, &[("acme", PAID), ("other", PAID)]);
     let address = daemon.listener("listener-1");
-    let (pbx, unknown, foreign) = (signed(&authority, "pbx.example"), signed(&authority, "x.example"), signed(&stranger, "pbx.example"));
-    let send = |own: &(String, String), text: String| ask(client::tls(address, &authority.pem(), Some((&own.0, &own.1))), text.as_bytes());
-    let seat = |tenant: &str| request("POST", "/v1/acquire", FORM, &format!("tenant={tenant}&subject=a&session=a&kind=desktop&ttl_s=60"));
+    let (pbx, unknown, foreign) =
+        (signed(&authority, "pbx.example"), signed(&authority, "x.example"), signed(&stranger, "pbx.example"));
+    let send = |own: &(String, String), text: String| {
+        ask(client::tls(address, &authority.pem(), Some((&own.0, &own.1))), text.as_bytes())
+    };
+    let seat = |tenant: &str| {
+        request("POST", "/v1/acquire", FORM, &format!("tenant={tenant}&subject=a&session=a&kind=desktop&ttl_s=60"))
+    };
     assert_eq!(send(&pbx, seat("acme")).body, "allow.new");
     assert_eq!(send(&pbx, seat("other")).status, 401);
     assert_eq!(send(&unknown, seat("acme")).status, 401);
@@ -93,13 +111,22 @@ fn a_client_certificate_is_a_credential_by_its_name() {
     assert_eq!(send(&pbx, request("POST", "/v1/nodes/n2/hello", FORM, "epoch=1")).status, 401);
     assert_eq!(send(&pbx, request("GET", "/v1/tenants", "", "")).status, 401);
     let viewer = format!("Authorization: Bearer {}\r\n", token("viewer", 'a'));
-    assert_eq!(send(&pbx, request("GET", "/v1/tenants", &viewer, "")).status, 200, "a token decides where one is given");
-    assert_eq!(send(&unknown, request("POST", "/v1/acquire", FORM, "kind=call&emergency=1")).body, "allow.free emergency");
+    assert_eq!(
+        send(&pbx, request("GET", "/v1/tenants", &viewer, "")).status,
+        200,
+        "a token decides where one is given"
+    );
+    assert_eq!(
+        send(&unknown, request("POST", "/v1/acquire", FORM, "kind=call&emergency=1")).body,
+        "allow.free emergency"
+    );
     for own in [None, Some((foreign.0.as_str(), foreign.1.as_str()))] {
         use std::io::{Read as _, Write as _};
         let mut stream = client::tls(address, &authority.pem(), own);
         let mut answer = Vec::new();
-        let ended = stream.write_all(request("GET", "/livez", "", "").as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+        let ended = stream
+            .write_all(request("GET", "/livez", "", "").as_bytes())
+            .and_then(|()| stream.read_to_end(&mut answer));
         assert!(ended.is_err() && answer.is_empty(), "turned away at the handshake");
     }
 }
@@ -130,21 +157,35 @@ fn a_renewed_certificate_is_shown_from_the_next_reload_on() {
         let series = "usherd_tls_certificate_expiry_timestamp_seconds{listener=\"listener-1\"} ";
         scrape.lines().find_map(|line| line.strip_prefix(series)).unwrap().to_owned()
     };
-    assert_eq!((ask(client::tls(address, &first, None), livez.as_bytes()).status, expires().as_str()), (200, "3786912000"));
+    assert_eq!(
+        (ask(client::tls(address, &first, None), livez.as_bytes()).status, expires().as_str()),
+        (200, "3786912000")
+    );
     let second = renew(2091);
     assert_eq!(ask(client::tls(address, &first, None), livez.as_bytes()).status, 200, "not before a reload");
     for attempt in ["taken up", "nothing is new"] {
         assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").status, 200, "{attempt}");
-        assert_eq!((ask(client::tls(address, &second, None), livez.as_bytes()).status, expires().as_str()), (200, "3818448000"));
+        assert_eq!(
+            (ask(client::tls(address, &second, None), livez.as_bytes()).status, expires().as_str()),
+            (200, "3818448000")
+        );
     }
     std::fs::write(path("cert.pem"), first).unwrap();
     assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").status, 200);
-    assert_eq!(ask(client::tls(address, &second, None), livez.as_bytes()).status, 200, "what does not fit changes nothing");
+    assert_eq!(
+        ask(client::tls(address, &second, None), livez.as_bytes()).status,
+        200,
+        "what does not fit changes nothing"
+    );
 }
 
 #[test]
 fn a_listener_takes_only_the_roles_that_it_is_for() {
-    let main = format!("[[listener]]\nlisten = \"127.0.0.2:0\"\nroles = [\"viewer\"]\n{}{}", entry("viewer", 'a', ""), entry("admin", 'a', ""));
+    let main = format!(
+        "[[listener]]\nlisten = \"127.0.0.2:0\"\nroles = [\"viewer\"]\n{}{}",
+        entry("viewer", 'a', ""),
+        entry("admin", 'a', "")
+    );
     let daemon = Running::start(&main, &[("acme", PAID)]);
     for (role, status) in [("viewer", 200), ("admin", 401)] {
         let text = request("GET", "/v1/overview", &format!("Authorization: Bearer {}\r\n", token(role, 'a')), "");

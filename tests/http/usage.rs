@@ -10,7 +10,12 @@ const PAID: &str = "kind = \"paid\"\nseats = 3\n";
 
 /// Asks for a seat, or gives it back.
 fn call(daemon: &Running, who: &str) -> String {
-    daemon.form("/v1/acquire", &format!("tenant=acme&subject={who}&session={who}&kind=call&direction=outbound&ttl_s=86400")).body
+    daemon
+        .form(
+            "/v1/acquire",
+            &format!("tenant=acme&subject={who}&session={who}&kind=call&direction=outbound&ttl_s=86400"),
+        )
+        .body
 }
 
 fn hang_up(daemon: &Running, who: &str) {
@@ -53,13 +58,22 @@ fn every_five_minutes_are_kept_with_their_exact_sums_and_over_a_restart() {
             "at=\"2026-11-22T12:05:00Z\" peak=1 seat_s=60 saturated_s=0 denials=0 quota=3",
         ]
     );
-    assert_eq!((before["total"]["peak"].as_u64(), before["total"]["peak_at"].as_str()), (Some(2), Some("2026-11-22T12:00:00Z")));
+    assert_eq!(
+        (before["total"]["peak"].as_u64(), before["total"]["peak_at"].as_str()),
+        (Some(2), Some("2026-11-22T12:00:00Z"))
+    );
     daemon.restart();
     daemon.wait_until("ready", |daemon| daemon.get("/readyz").status == 200);
     assert_eq!(rows(&daemon.get("/v1/tenants/acme/usage?step=5m").json(), &keys), rows(&before, &keys));
     // Into the next hour: the hour becomes a file, and is the same.
     daemon.clock.advance(55 * MINUTE_MS);
-    let hours = |daemon: &Running| std::fs::read_dir(daemon.folder.path().join("state/history")).unwrap().flatten().filter(|file| file.file_name().to_string_lossy().starts_with("hour-")).count();
+    let hours = |daemon: &Running| {
+        std::fs::read_dir(daemon.folder.path().join("state/history"))
+            .unwrap()
+            .flatten()
+            .filter(|file| file.file_name().to_string_lossy().starts_with("hour-"))
+            .count()
+    };
     daemon.wait_until("a file of the hour", |daemon| hours(daemon) == 1);
     let hour = daemon.get("/v1/tenants/acme/usage?step=1h&from=2026-11-22T12:00:00Z&to=2026-11-22T13:00:00Z").json();
     assert_eq!(rows(&hour, &["at", "peak", "denials"]), ["at=\"2026-11-22T12:00:00Z\" peak=2 denials=0"]);
@@ -86,7 +100,8 @@ fn a_true_denial_is_a_person_without_a_seat_a_minute_later_and_any_quota_can_be_
     assert_eq!(shown("saturated_s"), 70);
     let whatif = daemon.get("/v1/tenants/acme/whatif?quota=2..6").json();
     // Six wishes: of levels 1, 2, 3, then Dora at 4 and Emil at 5; Emil again at 3 held and Dora waiting: 4.
-    let denials: Vec<u64> = whatif["whatif"].as_array().unwrap().iter().map(|row| row["denials"].as_u64().unwrap()).collect();
+    let denials: Vec<u64> =
+        whatif["whatif"].as_array().unwrap().iter().map(|row| row["denials"].as_u64().unwrap()).collect();
     assert_eq!((whatif["requests"].as_u64(), denials), (Some(6), vec![4, 3, 1, 0, 0]));
     assert_eq!((&whatif["recommended"], &whatif["monthly_cents"]), (&5.into(), &4_450.into()));
     assert_eq!(whatif["whatif"][0]["saturated_s"], 70, "{whatif}");

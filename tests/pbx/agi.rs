@@ -130,7 +130,10 @@ fn the_dial_plan_of_the_recipe_is_answered() {
         assert_eq!(ask(scripts, &release, &[]).code, "released.none");
         assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
         let late = ask(scripts, &acquire, &[]);
-        assert_eq!((late.code.as_str(), late.allow.as_str()), (if epoch.is_empty() { "allow.new" } else { "ignore.stale" }, "1"));
+        assert_eq!(
+            (late.code.as_str(), late.allow.as_str()),
+            (if epoch.is_empty() { "allow.new" } else { "ignore.stale" }, "1")
+        );
     }
 }
 

@@ -16,7 +16,6 @@ mod node_client;
 mod process;
 mod recipes;
 
-
 use process::Site;
 
 #[test]

@@ -222,7 +222,9 @@ impl World {
                 };
                 return moved.map_or_else(refused, |m| format!("ok dropped={} orphaned={}", m.dropped, m.orphaned));
             }
-            "heartbeat" => return self.machine.heartbeat(now, args[0], epoch(1)).map_or_else(refused, |()| "ok".into()),
+            "heartbeat" => {
+                return self.machine.heartbeat(now, args[0], epoch(1)).map_or_else(refused, |()| "ok".into());
+            }
             "inventory" => return self.inventory(&args, tenant),
             "end" => return closed(self.machine.end_session(now, tenant, args[0], args.contains(&"force"))),
             "end-subject" => return closed(self.machine.end_subject(now, tenant, args[0], args.contains(&"force"))),

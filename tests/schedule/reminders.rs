@@ -12,7 +12,9 @@ fn an_end_is_told_of_three_times_over_restarts_and_reloads_j13() {
     assert!(world.told("reminder").is_empty());
     world.until("2027-05-16T22:00:00Z");
     let sentence = |left: &str| {
-        format!("acme: the cancelled subscription ends in {left} or less: data is deleted at 2027-06-15T22:00:00Z and cannot be restored afterwards")
+        format!(
+            "acme: the cancelled subscription ends in {left} or less: data is deleted at 2027-06-15T22:00:00Z and cannot be restored afterwards"
+        )
     };
     assert_eq!(world.told_all("reminder", 1), [sentence("30 days")]);
     world.restart();
@@ -52,8 +54,12 @@ fn a_late_booking_tells_only_what_still_matters() {
 fn a_first_start_tells_the_most_urgent_one_and_trials_by_their_name() {
     let trial = "kind = \"trial\"\nstart = \"2026-10-28T13:00:00\"\n";
     let files = [("ended", paid("cancel_at = \"2026-11-01\"\n")), ("far", paid("cancel_at = \"2027-11-01\"\n"))];
-    let world = World::start("2026-11-22T12:00:00Z", &[("acme", trial), (files[0].0, &files[0].1), (files[1].0, &files[1].1)]);
+    let world =
+        World::start("2026-11-22T12:00:00Z", &[("acme", trial), (files[0].0, &files[0].1), (files[1].0, &files[1].1)]);
     let told = world.told("reminder");
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("acme: the trial ends in 7 days or less: data is deleted at 2026-11-27T12:00:00Z"), "{told:?}");
+    assert!(
+        told[0].starts_with("acme: the trial ends in 7 days or less: data is deleted at 2026-11-27T12:00:00Z"),
+        "{told:?}"
+    );
 }

@@ -83,8 +83,10 @@ fn more_seats_serve_the_very_next_request() {
 
 #[test]
 fn changes_of_the_same_instant_touch_only_their_tenants() {
-    let change = "[[change]]\neffective_at = \"2026-12-01\"\nseats = 7\n[[change]]\neffective_at = \"2026-12-02\"\nseats = 8\n";
-    let files: Vec<(String, String)> = (0..600).map(|n| (format!("t{n}"), paid(3, if n % 2 == 0 { change } else { "" }))).collect();
+    let change =
+        "[[change]]\neffective_at = \"2026-12-01\"\nseats = 7\n[[change]]\neffective_at = \"2026-12-02\"\nseats = 8\n";
+    let files: Vec<(String, String)> =
+        (0..600).map(|n| (format!("t{n}"), paid(3, if n % 2 == 0 { change } else { "" }))).collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
     let world = World::start("2026-11-30T22:59:59Z", &files);
     world.until("2026-11-30T23:00:00Z");

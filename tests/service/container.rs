@@ -9,7 +9,10 @@ fn instructions() -> Vec<(String, String)> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/Containerfile")).unwrap();
     let text = text.replace("\\\n", " ");
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once(' ').unwrap()).map(|(word, rest)| (word.to_owned(), rest.trim().to_owned())).collect()
+    lines
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(word, rest)| (word.to_owned(), rest.trim().to_owned()))
+        .collect()
 }
 
 fn all(word: &str) -> Vec<String> {

@@ -16,7 +16,8 @@ fn the_package_installs_starts_and_serves() {
     assert_eq!(machine.bad(&["systemctl", "is-enabled", "usherd-agent.service"]).trim(), "disabled");
 
     // Over both of its doors, and by the command line.
-    let over_tcp = machine.good(&["curl", "-sS", "--max-time", "10", "-d", INBOUND, "http://127.0.0.1:7788/v1/acquire"]);
+    let over_tcp =
+        machine.good(&["curl", "-sS", "--max-time", "10", "-d", INBOUND, "http://127.0.0.1:7788/v1/acquire"]);
     assert_eq!(over_tcp.trim(), "allow.free inbound");
     let over_unix = ask(&machine.path("/run/usherd/usherd.sock"), "POST", "/v1/acquire", INBOUND).unwrap();
     assert!(over_unix.ends_with("allow.free inbound"), "{over_unix}");
@@ -27,7 +28,10 @@ fn the_package_installs_starts_and_serves() {
 
     // Nobody else of the machine reads who calls whom.
     let modes = machine.good(&["stat", "-c", "%a %U %G %n", "/etc/usherd", "/etc/usherd/tenants.d", "/var/lib/usherd"]);
-    assert_eq!(modes, "750 root usherd /etc/usherd\n750 root usherd /etc/usherd/tenants.d\n700 usherd usherd /var/lib/usherd\n");
+    assert_eq!(
+        modes,
+        "750 root usherd /etc/usherd\n750 root usherd /etc/usherd/tenants.d\n700 usherd usherd /var/lib/usherd\n"
+    );
     machine.good(&["usherd", "journal", "verify"]);
     let exposure = machine.good(&["systemd-analyze", "security", "--no-pager", "--threshold=10", "usherd.service"]);
     assert!(exposure.contains("Overall exposure level"), "{exposure}");
@@ -63,7 +67,9 @@ fn the_doctor_finds_a_fresh_installation_healthy_and_its_wounds() {
     machine.install();
     machine.subscribe("acme", 5);
     let told = machine.good(&["usherd", "doctor"]);
-    for line in ["ok    service ", "ok    socket ", "ok    journal ", "ok    listener ", "ok    in force ", "ok    durability "] {
+    for line in
+        ["ok    service ", "ok    socket ", "ok    journal ", "ok    listener ", "ok    in force ", "ok    durability "]
+    {
         assert!(told.contains(line), "no {line:?} in\n{told}");
     }
     // The folder is told by its name: nothing of it is made up from the shell of the admin.
@@ -72,7 +78,10 @@ fn the_doctor_finds_a_fresh_installation_healthy_and_its_wounds() {
 
     machine.good(&["systemctl", "stop", "usherd.socket", "usherd.service"]);
     let told = machine.bad(&["usherd", "doctor"]);
-    assert!(told.contains("fail  service ") && told.contains("warn  socket ") && told.contains("fail  daemon "), "{told}");
+    assert!(
+        told.contains("fail  service ") && told.contains("warn  socket ") && told.contains("fail  daemon "),
+        "{told}"
+    );
     machine.good(&["systemctl", "start", "usherd.socket", "usherd.service"]);
     machine.signal("usherd.service", "KILL");
     machine.wait("it is back", || machine.property("usherd.service", "NRestarts") == "1");
@@ -120,7 +129,8 @@ fn the_agent_starts_beside_a_phone_system() {
     assert!(answer.contains("allow.new"), "{answer}");
     let told = machine.good(&["usherd", "doctor", "--node", "pbx-1"]);
     assert!(told.contains("ok    agent ") && told.contains("pbx-1 is up"), "{told}");
-    let exposure = machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=10", "usherd-agent.service"]);
+    let exposure =
+        machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=10", "usherd-agent.service"]);
     assert!(exposure.status.success(), "{}", out(&exposure));
 }
 
@@ -146,7 +156,8 @@ fn removal_keeps_state_and_configuration_and_purge_takes_both() {
     for path in ["/etc/usherd", "/var/lib/usherd", "/usr/share/usherd", "/usr/lib/systemd/system/usherd.service"] {
         machine.bad(&["test", "-e", path]);
     }
-    let left = machine.good(&["bash", "-c", "find /etc/systemd /var/lib/systemd/deb-systemd-helper-* -name '*usherd*'"]);
+    let left =
+        machine.good(&["bash", "-c", "find /etc/systemd /var/lib/systemd/deb-systemd-helper-* -name '*usherd*'"]);
     assert_eq!(left, "", "links are left");
     assert_eq!(out(&machine.run(&["systemctl", "list-unit-files", "--no-legend", "usherd*"])), "");
 }

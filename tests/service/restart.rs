@@ -32,7 +32,12 @@ fn nobody_was_refused(machine: &Machine, outcome: &Outcome) {
     assert!(answered_over_tcp > 0, "nobody called over TCP: {outcome:?}");
     let live = sessions(machine);
     let lost: Vec<&String> = outcome.acknowledged.difference(&live).collect();
-    assert!(lost.is_empty(), "{} of {} acknowledged sessions are lost: {lost:?}", lost.len(), outcome.acknowledged.len());
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged sessions are lost: {lost:?}",
+        lost.len(),
+        outcome.acknowledged.len()
+    );
 }
 
 /// The names of all live sessions.

@@ -39,5 +39,6 @@ pub(crate) fn classify(a: &Acquire<'_>, policy: &Policy) -> Need {
 
 pub(crate) fn emergency(a: &Acquire<'_>, policy: &Policy) -> bool {
     let listed = |number: &str| policy.emergency_numbers.iter().any(|n| n == number);
-    a.emergency || a.to.is_some_and(|to| listed(to) || to.strip_prefix(policy.trunk_prefix.as_str()).is_some_and(listed))
+    a.emergency
+        || a.to.is_some_and(|to| listed(to) || to.strip_prefix(policy.trunk_prefix.as_str()).is_some_and(listed))
 }

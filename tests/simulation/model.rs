@@ -402,7 +402,9 @@ impl Model {
             && a.is_external()
             && !lifeline
             && !a.existing
-            && tenant.quota.is_some_and(|q| tenant.channels() >= q * tenant.policy.channels_per_seat + tenant.policy.channels_extra)
+            && tenant.quota.is_some_and(|q| {
+                tenant.channels() >= q * tenant.policy.channels_per_seat + tenant.policy.channels_extra
+            })
         {
             return tenant.answer(Code::DenyFull, Detail::Channels);
         }

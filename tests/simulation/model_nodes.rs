@@ -73,9 +73,10 @@ impl Model {
             }
             return one(1, 0, 0);
         }
-        let buried = self.tenants[t].tombstones.iter().any(|b| {
-            b.session == id && b.until > now.uptime_ms && Some(b.node.as_str()) == a.node && b.stamp > at
-        });
+        let buried = self.tenants[t]
+            .tombstones
+            .iter()
+            .any(|b| b.session == id && b.until > now.uptime_ms && Some(b.node.as_str()) == a.node && b.stamp > at);
         if buried {
             return one(0, 0, 1);
         }
@@ -199,7 +200,13 @@ impl Machine for Model {
             if full {
                 return Err(Refused::Limit);
             }
-            self.nodes.push(Node { name: node.into(), epoch, greeted: false, written: false, seen: Some(now.uptime_ms) });
+            self.nodes.push(Node {
+                name: node.into(),
+                epoch,
+                greeted: false,
+                written: false,
+                seen: Some(now.uptime_ms),
+            });
             return Err(Refused::UnknownEpoch { known: None });
         };
         if n.epoch == epoch {

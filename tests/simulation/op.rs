@@ -38,8 +38,7 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn message(&self) -> Acquire<'static> {
-        let mut a =
-            Acquire::new(TENANTS[self.tenant], SUBJECTS[self.subject], SESSIONS[self.session], self.kind);
+        let mut a = Acquire::new(TENANTS[self.tenant], SUBJECTS[self.subject], SESSIONS[self.session], self.kind);
         (a.direction, a.leg, a.class, a.to) = (self.direction, self.leg, self.class, self.to);
         (a.emergency, a.external, a.existing) = (self.emergency, self.external, self.existing);
         (a.group, a.node) = (self.group.map(|g| GROUPS[g]), self.node.map(|n| NODES[n]));
@@ -133,19 +132,49 @@ impl Config {
 pub(crate) enum Op {
     Acquire(Ask),
     Release(Give),
-    Hello { node: usize, epoch: u64 },
-    Heartbeat { node: usize, epoch: u64 },
-    Goodbye { node: usize, epoch: u64 },
-    Inventory { node: usize, epoch: u64, seq: u64, list: Vec<Ask> },
-    EndSession { tenant: usize, session: usize, force: bool },
-    EndSubject { tenant: usize, subject: usize, force: bool },
-    Entitle { tenant: usize, standing: Standing, seats: Option<u32> },
+    Hello {
+        node: usize,
+        epoch: u64,
+    },
+    Heartbeat {
+        node: usize,
+        epoch: u64,
+    },
+    Goodbye {
+        node: usize,
+        epoch: u64,
+    },
+    Inventory {
+        node: usize,
+        epoch: u64,
+        seq: u64,
+        list: Vec<Ask>,
+    },
+    EndSession {
+        tenant: usize,
+        session: usize,
+        force: bool,
+    },
+    EndSubject {
+        tenant: usize,
+        subject: usize,
+        force: bool,
+    },
+    Entitle {
+        tenant: usize,
+        standing: Standing,
+        seats: Option<u32>,
+    },
     Install(Config),
     /// The monotonic clock goes on, and nobody looks.
-    Advance { ms: u64 },
+    Advance {
+        ms: u64,
+    },
     /// Somebody looks at what is due.
     Expire,
     /// The wall clock jumps.
-    Jump { ms: i64 },
+    Jump {
+        ms: i64,
+    },
     Restart,
 }

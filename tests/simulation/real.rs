@@ -276,9 +276,8 @@ impl Machine for Real {
         let lives = |tenant: &Name| planned(tenant) || journal.live.values().any(|s| s.tenant == *tenant);
         let standing = journal.tombstones.values().filter(|(_, laid)| laid + life > now.uptime_ms);
         let standing = standing.filter(|(t, _)| lives(&t.tenant));
-        let tombstones: Vec<RestoredTombstone> = standing
-            .map(|(t, laid)| RestoredTombstone { left_ms: laid + life - now.uptime_ms, ..t.clone() })
-            .collect();
+        let tombstones: Vec<RestoredTombstone> =
+            standing.map(|(t, laid)| RestoredTombstone { left_ms: laid + life - now.uptime_ms, ..t.clone() }).collect();
         let nodes: Vec<(Name, u64)> = journal.nodes.iter().map(|(node, epoch)| (node.clone(), *epoch)).collect();
         let floor = journal.versions.values().copied().max().unwrap_or(0);
         let lost = self.engine.restore(now, journal.live.values().map(Written::record), &tombstones, &nodes, floor);

@@ -38,9 +38,7 @@ fn standing(rng: &mut Rng) -> Standing {
 
 /// A first or a changed configuration.
 pub(crate) fn config(rng: &mut Rng, last: Option<Config>) -> Config {
-    let mut entitled = |percent| {
-        maybe(rng, percent, |rng| Entitled { standing: standing(rng), seats: seats(rng) })
-    };
+    let mut entitled = |percent| maybe(rng, percent, |rng| Entitled { standing: standing(rng), seats: seats(rng) });
     let tenants = [entitled(95), entitled(95), entitled(95), entitled(95)];
     let mut config = Config {
         tenants,
@@ -75,7 +73,8 @@ impl Senders {
             return if chance(rng, 40) { self.bag[i].clone() } else { self.bag.swap_remove(i) };
         }
         let op = self.fresh(rng, model, now);
-        let message = !matches!(op, Op::Advance { .. } | Op::Expire | Op::Install(_) | Op::Restart | Op::Entitle { .. });
+        let message =
+            !matches!(op, Op::Advance { .. } | Op::Expire | Op::Install(_) | Op::Restart | Op::Entitle { .. });
         if message && self.bag.len() < 24 && chance(rng, 15) {
             self.bag.push(op.clone());
             if chance(rng, 50) {

@@ -96,11 +96,13 @@ fn the_file_says_what_was_accepted_and_keeps_what_people_wrote() {
             now += Duration::minutes(random.i64(0..60_000));
             let config = load(&main, now).unwrap();
             let tenant = &config.tenants["acme"];
-            let mut booked: Vec<String> = schedule(&tenant.record, &tenant.terms, now).into_iter().map(|item| item.id).collect();
+            let mut booked: Vec<String> =
+                schedule(&tenant.record, &tenant.terms, now).into_iter().map(|item| item.id).collect();
             random.shuffle(&mut booked);
             let before = std::fs::read_to_string(&file).unwrap();
             let ask = ask(&mut random, &booked);
-            let submission = submit(&main, "acme", &ask, now, false).unwrap_or_else(|why| panic!("seed {seed}: {why:?}\n{before}"));
+            let submission =
+                submit(&main, "acme", &ask, now, false).unwrap_or_else(|why| panic!("seed {seed}: {why:?}\n{before}"));
             let text = std::fs::read_to_string(&file).unwrap();
             let Ok(answer) = submission.answer else {
                 assert_eq!(text, before, "seed {seed}: a refusal writes nothing");
@@ -133,8 +135,10 @@ fn comments_behind_a_changed_value_stay() {
     let now = t("2026-11-22T12:00:00Z");
     submit(&main, "acme", &upgrade, now, false).unwrap().answer.unwrap();
     let text = std::fs::read_to_string(&main).unwrap();
-    let expected = INLINE
-        .replace("kind = \"trial\"\nstart = \"2026-11-20T10:00:00\"\n", "kind = \"paid\"\nstart = \"2026-11-22\"\nseats = 12\n");
+    let expected = INLINE.replace(
+        "kind = \"trial\"\nstart = \"2026-11-20T10:00:00\"\n",
+        "kind = \"paid\"\nstart = \"2026-11-22\"\nseats = 12\n",
+    );
     assert_eq!(text, expected);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
 }
@@ -187,7 +191,10 @@ fn what_cannot_be_written_says_so() {
     let add = Request { actor: Actor::Customer, object: Object::Subscription, verb: Verb::Add { seats: 1 } };
     let now = t("2026-11-22T12:00:00Z");
     let missing = submit(&main, "acme", &add, now, false).unwrap_err();
-    assert!(matches!(&missing, Unwritten::Invalid(problems) if problems[0].message.contains("does not exist")), "{missing:?}");
+    assert!(
+        matches!(&missing, Unwritten::Invalid(problems) if problems[0].message.contains("does not exist")),
+        "{missing:?}"
+    );
     std::fs::write(&main, INLINE).unwrap();
     assert!(matches!(submit(&main, "nobody", &add, now, false), Err(Unwritten::UnknownTenant)));
     // Keys in one line cannot be found by name as tables are.

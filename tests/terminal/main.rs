@@ -4,10 +4,10 @@
 #[allow(dead_code, reason = "other tests need more of it")]
 #[path = "../crash/client.rs"]
 mod client;
+mod once;
 #[allow(dead_code, reason = "other tests need more of it")]
 #[path = "../crash/process.rs"]
 mod process;
-mod once;
 mod tmux;
 mod top;
 
@@ -27,7 +27,9 @@ impl Office {
     fn open(tenants: &[(&str, u32)]) -> Self {
         let texts: Vec<(&str, String)> = tenants
             .iter()
-            .map(|(id, seats)| (*id, format!("id = {id:?}\nname = \"The {id} company\"\nkind = \"nfr\"\nseats = {seats}\n")))
+            .map(|(id, seats)| {
+                (*id, format!("id = {id:?}\nname = \"The {id} company\"\nkind = \"nfr\"\nseats = {seats}\n"))
+            })
             .collect();
         let texts: Vec<(&str, &str)> = texts.iter().map(|(id, text)| (*id, text.as_str())).collect();
         let site = Site::new("", &texts);

@@ -22,13 +22,18 @@ pub(crate) fn agreed(site: &Site, nodes: &[Rc<Pbx>]) -> usize {
         let known: BTreeSet<Key> = client.sessions().iter().map(|session| key(&session.ask)).collect();
         let missing: Vec<_> = real.keys().filter(|key| !known.contains(*key)).collect();
         let ghosts: Vec<_> = known.iter().filter(|key| !real.contains_key(*key)).collect();
-        assert!(missing.is_empty() && ghosts.is_empty(), "{}: its client forgot {missing:?}, believes {ghosts:?}", node.name);
+        assert!(
+            missing.is_empty() && ghosts.is_empty(),
+            "{}: its client forgot {missing:?}, believes {ghosts:?}",
+            node.name
+        );
         live.extend(real.into_iter().map(|(key, ask)| (key, (Name::from(&node.name), ask))));
     }
     let now = app.now();
     for (tenant, _) in TENANTS {
         let table = app.engine.sessions(tenant, &SessionFilter::default(), "", usize::MAX).unwrap();
-        let table: BTreeMap<Key, _> = table.into_iter().map(|view| ((tenant.into(), view.session.clone()), view)).collect();
+        let table: BTreeMap<Key, _> =
+            table.into_iter().map(|view| ((tenant.into(), view.session.clone()), view)).collect();
         let wanted: BTreeMap<_, _> = live.iter().filter(|((own, _), _)| own == tenant).collect();
         let missing: Vec<_> = wanted.keys().filter(|key| !table.contains_key(**key)).collect();
         let ghosts: Vec<_> = table.iter().filter(|(key, _)| !wanted.contains_key(key)).collect();
@@ -54,7 +59,11 @@ pub(crate) fn kept(site: &Site, nodes: &[Rc<Pbx>]) {
     let app = site.app();
     for node in nodes {
         for (tenant, session) in node.granted() {
-            assert!(app.engine.session(&tenant, &session).is_some(), "{}: {session} was granted and is lost", node.name);
+            assert!(
+                app.engine.session(&tenant, &session).is_some(),
+                "{}: {session} was granted and is lost",
+                node.name
+            );
         }
     }
 }

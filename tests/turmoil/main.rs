@@ -65,7 +65,8 @@ impl World<'_> {
         let daemon = Rc::clone(&site);
         sim.host(DAEMON, move || Rc::clone(&daemon).run());
         let each = calls / NODES.len() as u64;
-        let nodes: Vec<_> = (0..).zip(NODES).map(|(at, name)| Pbx::new(name, seed * 10 + at, each, CALLS_PER_SECOND)).collect();
+        let nodes: Vec<_> =
+            (0..).zip(NODES).map(|(at, name)| Pbx::new(name, seed * 10 + at, each, CALLS_PER_SECOND)).collect();
         for node in &nodes {
             let software = Rc::clone(node);
             sim.host(node.name.as_str(), move || Rc::clone(&software).run());

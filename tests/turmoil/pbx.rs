@@ -160,7 +160,10 @@ impl Pbx {
     pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
         loop {
             let address = Address::Http { host: DAEMON.to_owned(), port: PORT };
-            let options = Options { token: Some(TOKEN.to_owned()), ..Options::new(address, self.name.as_str(), self.epoch.get()) };
+            let options = Options {
+                token: Some(TOKEN.to_owned()),
+                ..Options::new(address, self.name.as_str(), self.epoch.get())
+            };
             let client = Client::start_over(options, Wire, self.tally.clone())?;
             for ask in self.lives.borrow().values() {
                 client.adopt(ask).unwrap();
@@ -319,7 +322,10 @@ impl Pbx {
         // Every other person has a second desk behind another PBX.
         let subject = if person.is_multiple_of(2) { format!("u{person}") } else { format!("{}-u{person}", self.name) };
         let session = format!("{}-{}-{number}", self.name, self.epoch.get());
-        let call = |direction| Ask { device: Some(Device::Desk), ..Ask::call(tenant, subject.as_str(), session.as_str(), direction) };
+        let call = |direction| Ask {
+            device: Some(Device::Desk),
+            ..Ask::call(tenant, subject.as_str(), session.as_str(), direction)
+        };
         let client = |kind| Ask::new(tenant, subject.as_str(), session.as_str(), kind);
         match rng.u8(..100) {
             0..30 => Ask { subject: None, ..call(Direction::Inbound) },

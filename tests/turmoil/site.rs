@@ -47,7 +47,11 @@ impl Site {
         let tenants = folder.path().join("tenants.d");
         std::fs::create_dir(&tenants).unwrap();
         for (id, seats) in TENANTS {
-            std::fs::write(tenants.join(format!("{id}.toml")), format!("id = \"{id}\"\nkind = \"nfr\"\nseats = {seats}\n")).unwrap();
+            std::fs::write(
+                tenants.join(format!("{id}.toml")),
+                format!("id = \"{id}\"\nkind = \"nfr\"\nseats = {seats}\n"),
+            )
+            .unwrap();
         }
         let main = format!(
             "[nodes]\nheartbeat_s = 1\nlease_s = 3\ngrace_s = 5\nlearning_s = 5\ninventory_s = {INVENTORY_SECONDS}\n\
@@ -99,7 +103,8 @@ impl Site {
             assert!(!deciding.is_finished(), "the daemon goes on");
             let stream = Stalling { stream, hung: Rc::clone(&self.hung), waiting: None };
             let address = PeerAddress::Ip(from.ip());
-            let served = serve_stream(stream, Protocol::Http1, address, Rc::clone(&worker), Arc::clone(&edge), shutdown.clone());
+            let served =
+                serve_stream(stream, Protocol::Http1, address, Rc::clone(&worker), Arc::clone(&edge), shutdown.clone());
             tokio::task::spawn_local(served);
         }
     }

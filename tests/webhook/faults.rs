@@ -63,7 +63,10 @@ fn what_fails_is_tried_again_later_and_later_and_then_given_up() {
     office.acquire("unknown", "a");
     for (number, (least_s, most_s)) in [(1, (5, 6)), (2, (300, 360)), (3, (1_800, 2_160))] {
         let tried = office.try_number(number);
-        assert_eq!((&tried["attempt"], &tried["result"], &tried["status"]), (&json!(number), &json!("retried"), &json!(503)));
+        assert_eq!(
+            (&tried["attempt"], &tried["result"], &tried["status"]),
+            (&json!(number), &json!("retried"), &json!(503))
+        );
         let at = |key: &str| chrono::DateTime::parse_from_rfc3339(tried[key].as_str().unwrap()).unwrap();
         let wait_s = (at("next_attempt_at") - at("at")).num_seconds();
         assert!((least_s..=most_s).contains(&wait_s), "{tried}");
@@ -112,7 +115,10 @@ fn who_answers_410_is_left_alone_until_a_test_is_taken() {
     office.receiver.behave(Manner::Take);
     office.acquire("another", "a");
     office.after(86_400);
-    assert_eq!((office.hook()["state"].as_str(), office.hook()["queued"].as_u64(), office.tries().len()), (Some("gone"), Some(0), 1));
+    assert_eq!(
+        (office.hook()["state"].as_str(), office.hook()["queued"].as_u64(), office.tries().len()),
+        (Some("gone"), Some(0), 1)
+    );
     wait("the second to be counted", || office.counted("gone") == 2, || office.counted("gone").to_string());
     assert_eq!(test(&office), (json!(204), String::new()));
     assert_eq!(office.hook()["state"], "ok");

@@ -29,12 +29,28 @@ fn damage(office: &Office) {
     }
 }
 
+fn a_node_is_lost_and_back(office: &Office) {
+    assert_eq!(office.call("POST", "/v1/nodes/n1/hello", "{\"epoch\": 1}").0, 200);
+    office.after(1);
+    let app = office.daemon().app();
+    crate::office::wait("a look at the node", || app.engine.nodes(app.now())[0].up, String::new);
+    office.after(1);
+    office.after(20);
+    assert_eq!(about(office, "node.lost")["node"], "n1");
+    assert_eq!(office.call("POST", "/v1/nodes/n1/hello", "{\"epoch\": 2}").0, 200);
+    office.after(1);
+    assert_eq!(about(office, "node.back")["node"], "n1");
+}
+
 #[test]
 fn ten_kinds_of_things_happen_and_each_is_told_once() {
     let types = "types = [\"denied\", \"full\", \"over\", \"node_lost\", \"node_back\", \"state_changed\", \"reminder\", \
                  \"config_rejected\", \"sync_failed\", \"journal_degraded\", \"journal_whole\", \"emergency\"]";
     let mut office = Office::start(types);
-    assert_eq!((office.acquire("acme", "anna"), office.acquire("acme", "ben")), ("allow.new".to_owned(), "allow.new".to_owned()));
+    assert_eq!(
+        (office.acquire("acme", "anna"), office.acquire("acme", "ben")),
+        ("allow.new".to_owned(), "allow.new".to_owned())
+    );
     office.after(1);
     assert_eq!(about(&office, "tenant.full"), json!({"tenant": "acme", "held": 2, "quota": 2}));
 
@@ -50,7 +66,10 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
     office.write("acme", &format!("{PAID}1\n"));
     assert_eq!(office.reload(), 200);
     let changed = about(&office, "subscription.changed");
-    assert_eq!((&changed["seats_before"], &changed["seats"], &changed["state"]), (&json!(2), &json!(1), &json!("active")));
+    assert_eq!(
+        (&changed["seats_before"], &changed["seats"], &changed["state"]),
+        (&json!(2), &json!(1), &json!("active"))
+    );
     office.after(1);
     assert_eq!(about(&office, "tenant.over"), json!({"tenant": "acme", "held": 2, "quota": 1}));
 
@@ -65,19 +84,12 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
     office.write("acme", &format!("{PAID}1\n"));
     assert_eq!(office.reload(), 200);
 
-    assert_eq!(office.call("POST", "/v1/nodes/n1/hello", "{\"epoch\": 1}").0, 200);
-    office.after(1);
-    let app = office.daemon().app();
-    crate::office::wait("a look at the node", || app.engine.nodes(app.now())[0].up, String::new);
-    office.after(1);
-    office.after(20);
-    assert_eq!(about(&office, "node.lost")["node"], "n1");
-    assert_eq!(office.call("POST", "/v1/nodes/n1/hello", "{\"epoch\": 2}").0, 200);
-    office.after(1);
-    assert_eq!(about(&office, "node.back")["node"], "n1");
+    a_node_is_lost_and_back(&office);
 
     let key = "0".repeat(62) + "aa";
-    let sync = format!("{types}\n[sync]\nurl = \"https://localhost:1/x\"\ninstallation = \"i\"\npublic_keys = {{ k = \"{key}\" }}\n");
+    let sync = format!(
+        "{types}\n[sync]\nurl = \"https://localhost:1/x\"\ninstallation = \"i\"\npublic_keys = {{ k = \"{key}\" }}\n"
+    );
     // The source names the installation from here on.
     office.configure(&sync);
     assert!(about(&office, "sync.failed")["message"].as_str().unwrap().contains("localhost:1"));
@@ -94,11 +106,23 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
         *counts.entry(about).or_insert(0) += 1;
     }
     // After the restart the sync failed again, and said so again; and the damaged journal forgot the reminder.
-    let once = ["call.emergency", "config.rejected", "journal.degraded", "journal.whole", "node.back", "node.lost", "seat.denied"];
+    let once = [
+        "call.emergency",
+        "config.rejected",
+        "journal.degraded",
+        "journal.whole",
+        "node.back",
+        "node.lost",
+        "seat.denied",
+    ];
     let once = once.into_iter().chain(["subscription.changed", "tenant.full", "tenant.over"]);
-    let expected: BTreeMap<String, i32> = once.map(|about| (about.to_owned(), 1)).chain([("sync.failed".to_owned(), 2), ("subscription.reminder".to_owned(), 2)]).collect();
+    let expected: BTreeMap<String, i32> = once
+        .map(|about| (about.to_owned(), 1))
+        .chain([("sync.failed".to_owned(), 2), ("subscription.reminder".to_owned(), 2)])
+        .collect();
     assert_eq!(counts, expected);
-    let ids: std::collections::BTreeSet<_> = office.receiver.got().iter().map(|got| got.header("webhook-id").to_owned()).collect();
+    let ids: std::collections::BTreeSet<_> =
+        office.receiver.got().iter().map(|got| got.header("webhook-id").to_owned()).collect();
     assert_eq!(ids.len(), office.receiver.got().len());
 }
 
@@ -113,7 +137,10 @@ fn a_booked_change_is_told_at_its_second() {
     office.after(59);
     assert_eq!(office.receiver.got().len(), 1);
     office.after(1);
-    assert_eq!((&data(1)["state"], &data(1)["seats"], &data(1)["seats_before"]), (&json!("active"), &json!(1), &json!(2)));
+    assert_eq!(
+        (&data(1)["state"], &data(1)["seats"], &data(1)["seats_before"]),
+        (&json!("active"), &json!(1), &json!(2))
+    );
     std::fs::remove_file(office.folder.path().join("tenants.d/acme.toml")).unwrap();
     assert_eq!(office.reload(), 200);
     assert_eq!((&data(2)["state"], &data(2)["seats"]), (&json!("ended"), &json!(0)));
@@ -159,7 +186,10 @@ fn who_hears_of_some_tenants_hears_of_no_other_and_not_of_the_daemon() {
     assert_eq!(office.reload(), 200);
     office.write("bad", "x");
     assert_eq!(office.reload(), 422);
-    assert_eq!((office.acquire("acme", "a"), office.acquire("acme", "b"), office.acquire("acme", "c")), ("allow.new".into(), "allow.new".into(), "deny.full".into()));
+    assert_eq!(
+        (office.acquire("acme", "a"), office.acquire("acme", "b"), office.acquire("acme", "c")),
+        ("allow.new".into(), "allow.new".into(), "deny.full".into())
+    );
     office.after(2);
     assert_eq!(office.acquire("other", "a"), "deny.full");
     office.got(1);
@@ -179,7 +209,10 @@ fn a_webhook_that_is_switched_off_keeps_what_waits_and_gets_nothing_new() {
     office.receiver.behave(Manner::Take);
     office.acquire("unknown2", "a");
     office.after(600);
-    assert_eq!((office.hook()["state"].as_str(), office.hook()["queued"].as_u64(), office.tries().len()), (Some("off"), Some(1), 1));
+    assert_eq!(
+        (office.hook()["state"].as_str(), office.hook()["queued"].as_u64(), office.tries().len()),
+        (Some("off"), Some(1), 1)
+    );
     office.configure("enabled = true");
     assert_eq!(office.try_number(2)["result"], "delivered");
     assert_eq!(office.got(2)[0].header("webhook-id"), office.got(2)[1].header("webhook-id"));

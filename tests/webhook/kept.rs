@@ -54,7 +54,8 @@ fn a_damaged_file_is_set_aside_and_costs_only_what_is_damaged() {
     office.after(10);
     office.got(before + 2);
     office.settled();
-    let mut told: Vec<String> = office.receiver.got()[before..].iter().map(|got| got.json()["subject"].as_str().unwrap().to_owned()).collect();
+    let mut told: Vec<String> =
+        office.receiver.got()[before..].iter().map(|got| got.json()["subject"].as_str().unwrap().to_owned()).collect();
     told.sort();
     assert_eq!(told, ["one", "three"]);
     assert!(path.with_extension("queue.damaged").exists());
@@ -67,7 +68,12 @@ impl Process {
     fn start(folder: &Path) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-        command.args(["serve", "--config"]).arg(folder.join("usherd.toml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .args(["serve", "--config"])
+            .arg(folder.join("usherd.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         for name in ["NOTIFY_SOCKET", "STATE_DIRECTORY", "WATCHDOG_USEC", "LISTEN_FDS", "USHERD_ADDR"] {
             command.env_remove(name);
         }
@@ -122,7 +128,11 @@ fn kill_9_loses_nothing_that_was_written_down_and_secrets_are_seen_nowhere() {
     let usherd = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
         let address = address.to_string();
-        command.args(arguments).args(["--addr", &address, "--config"]).arg(path.join("usherd.toml")).env_remove("USHERD_ADDR");
+        command
+            .args(arguments)
+            .args(["--addr", &address, "--config"])
+            .arg(path.join("usherd.toml"))
+            .env_remove("USHERD_ADDR");
         let output = command.output().unwrap();
         (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
@@ -132,7 +142,11 @@ fn kill_9_loses_nothing_that_was_written_down_and_secrets_are_seen_nowhere() {
     assert!(code == 0 && tried.contains("desk took the test msg_") && tried.contains("it answered 204"), "{tried}");
     receiver.behave(Manner::Say("401 Who are you"));
     let (code, refused) = usherd(&["webhook", "test", "desk", "-o", "json"]);
-    assert_eq!((code, serde_json::from_str::<Value>(&refused).unwrap()["status"].as_u64()), (1, Some(401)), "{refused}");
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&refused).unwrap()["status"].as_u64()),
+        (1, Some(401)),
+        "{refused}"
+    );
     let (code, tries) = usherd(&["webhook", "deliveries", "desk", "-o", "csv"]);
     assert!(code == 0 && tries.lines().count() >= 4, "{tries}");
     assert_eq!(usherd(&["webhook", "test", "nobody"]).0, 1);
@@ -144,7 +158,8 @@ fn kill_9_loses_nothing_that_was_written_down_and_secrets_are_seen_nowhere() {
     let mut log = String::new();
     std::fs::File::open(path.join("log")).unwrap().read_to_string(&mut log).unwrap();
     assert!(log.contains("usherd.seat.denied.v1") && log.contains("delivered"), "each try has its line: {log}");
-    let pages = ["/v1/admin/webhooks", "/v1/admin/webhooks/desk/deliveries", "/v1/admin/config", "/metrics", "/v1/overview"];
+    let pages =
+        ["/v1/admin/webhooks", "/v1/admin/webhooks/desk/deliveries", "/v1/admin/config", "/metrics", "/v1/overview"];
     let pages: String = pages.iter().map(|page| call(address, "GET", page, "").1).collect();
     drop(process);
     for (place, text) in [("log", log), ("pages", pages), ("show", shown), ("list", listed), ("tries", tries)] {

@@ -162,7 +162,11 @@ impl Office {
 
     /// The last try once there are so many.
     pub(crate) fn try_number(&self, number: usize) -> Value {
-        wait(&format!("try {number}"), || self.tries().len() >= number, || format!("{:#?} {:#?}", self.tries(), self.hook()));
+        wait(
+            &format!("try {number}"),
+            || self.tries().len() >= number,
+            || format!("{:#?} {:#?}", self.tries(), self.hook()),
+        );
         let tries = self.tries();
         assert_eq!(tries.len(), number, "{tries:#?}");
         tries[number - 1].clone()
@@ -170,7 +174,11 @@ impl Office {
 
     /// What the receiver got, once it is so much.
     pub(crate) fn got(&self, number: usize) -> Vec<Got> {
-        wait(&format!("{number} messages"), || self.receiver.got().len() >= number, || format!("{:?} {:#?}", self.abouts(), self.tries()));
+        wait(
+            &format!("{number} messages"),
+            || self.receiver.got().len() >= number,
+            || format!("{:?} {:#?}", self.abouts(), self.tries()),
+        );
         let got = self.receiver.got();
         assert!(got.iter().all(|got| got.is_in_order(SECRET)), "{got:#?}");
         got

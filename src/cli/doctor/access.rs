@@ -50,7 +50,10 @@ fn openness(settings: &Settings) -> Finding {
         (true, tokens) => Finding::ok(CHECK, format!("{tokens} tokens and certificates, nothing in the clear")),
         (false, 0) => Finding::warn(
             CHECK,
-            format!("{} can be reached over the network by everybody, without TLS and without a token", open.join(", ")),
+            format!(
+                "{} can be reached over the network by everybody, without TLS and without a token",
+                open.join(", ")
+            ),
             "whoever reaches it may take seats, change quotas and read who calls whom",
             "add [auth] tokens and a [[listener]] with tls, or listen on loopback only",
         ),
@@ -123,7 +126,8 @@ mod tests {
 
     #[test]
     fn what_is_open_to_the_network_is_told() {
-        let token = Token { id: "t".into(), role: Role::Node, sha256: [0; 32], tenants: vec![], nodes: vec![], names: false };
+        let token =
+            Token { id: "t".into(), role: Role::Node, sha256: [0; 32], tenants: vec![], nodes: vec![], names: false };
         let table: [(&str, bool, Verdict, &str); 4] = [
             ("127.0.0.1:7788", false, Ok, "loopback"),
             ("127.0.0.1:7788", true, Ok, "1 tokens"),
@@ -144,7 +148,9 @@ mod tests {
     fn certificates_by_the_days_that_are_left() {
         let now = DateTime::from_timestamp(1_795_352_060, 0).unwrap();
         let day = chrono::TimeDelta::days(1);
-        let read = |from: i32, until: i32| std::result::Result::Ok(Validity { from: now + day * from, until: now + day * until });
+        let read = |from: i32, until: i32| {
+            std::result::Result::Ok(Validity { from: now + day * from, until: now + day * until })
+        };
         let table: [(Result<Validity, String>, Verdict, &str); 5] = [
             (read(-1, 90), Ok, "90 more days"),
             (read(-1, 13), Warn, "13 days"),

@@ -75,9 +75,7 @@ mod tests {
     #[test]
     fn the_clock_of_the_daemon_against_the_one_here() {
         let here = DateTime::from_timestamp(1_795_352_060, 0).unwrap();
-        let overview = |at: &str, steps: u64, trusted: bool| {
-            json!({"at": at, "time": {"clock_steps": steps, "wall_clock_trusted": trusted}})
-        };
+        let overview = |at: &str, steps: u64, trusted: bool| json!({"at": at, "time": {"clock_steps": steps, "wall_clock_trusted": trusted}});
         let table: [(&str, u64, bool, Verdict); 5] = [
             ("2026-11-22T12:54:20.006Z", 0, true, Ok),
             ("2026-11-22T12:54:22.006Z", 0, true, Ok),

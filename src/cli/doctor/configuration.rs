@@ -27,7 +27,9 @@ pub fn files(main: &Path, loaded: &Result<Config, Vec<Problem>>) -> Finding {
                 CHECK,
                 format!("{main} is good and has no tenants"),
                 "nobody may dial out: every tenant is unknown, inbound and emergency calls aside",
-                format!("write a file into {folder}, as the samples of config/tenants.d/ (in the package /usr/share/usherd/)"),
+                format!(
+                    "write a file into {folder}, as the samples of config/tenants.d/ (in the package /usr/share/usherd/)"
+                ),
             )
         }
         Ok(config) => match config.warnings.first() {

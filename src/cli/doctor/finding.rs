@@ -67,22 +67,12 @@ impl Finding {
     }
 
     /// It works, with a reservation.
-    pub fn warn(
-        check: &'static str,
-        what: impl Into<String>,
-        why: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
+    pub fn warn(check: &'static str, what: impl Into<String>, why: impl Into<String>, mend: impl Into<String>) -> Self {
         Finding { verdict: Verdict::Warn, why: why.into(), mend: mend.into(), ..Finding::ok(check, what) }
     }
 
     /// It does not work.
-    pub fn fail(
-        check: &'static str,
-        what: impl Into<String>,
-        why: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
+    pub fn fail(check: &'static str, what: impl Into<String>, why: impl Into<String>, mend: impl Into<String>) -> Self {
         Finding { verdict: Verdict::Fail, ..Finding::warn(check, what, why, mend) }
     }
 }

@@ -40,7 +40,8 @@ pub fn tenants(overview: &Value) -> Finding {
 pub fn nodes(nodes: &[Value]) -> Finding {
     let said_hello = nodes.iter().filter(|node| node.get("epoch").is_some_and(|epoch| !epoch.is_null()));
     let known: Vec<&Value> = said_hello.collect();
-    let silent: Vec<String> = known.iter().filter(|node| word(node, "state") == "silent").map(|node| name(node)).collect();
+    let silent: Vec<String> =
+        known.iter().filter(|node| word(node, "state") == "silent").map(|node| name(node)).collect();
     if silent.is_empty() {
         return match known.len() {
             0 => Finding::note(

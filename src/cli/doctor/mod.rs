@@ -72,13 +72,19 @@ pub fn doctor(
 /// Whether the daemon that is meant lives on this machine, so that files and units here are its own.
 fn is_local(connection: &Connection) -> bool {
     let host = connection.addr.as_deref().map(|addr| addr.trim_start_matches("http://"));
-    host.is_none_or(|addr| addr.is_empty() || ["/", "unix:", "127.", "localhost", "[::1]"].iter().any(|own| addr.starts_with(own)))
+    host.is_none_or(|addr| {
+        addr.is_empty() || ["/", "unix:", "127.", "localhost", "[::1]"].iter().any(|own| addr.starts_with(own))
+    })
 }
 
 /// What this machine says, without the daemon; the configuration where it is good.
 fn here(main: Option<&Path>, local: bool, findings: &mut Vec<Finding>) -> Option<Config> {
     if !local {
-        findings.push(Finding::note("this machine", "the daemon is elsewhere: files, units and disk are not looked at", ""));
+        findings.push(Finding::note(
+            "this machine",
+            "the daemon is elsewhere: files, units and disk are not looked at",
+            "",
+        ));
         return None;
     }
     let units = service::ask();
@@ -190,7 +196,11 @@ fn answer(client: &Client, path: &str, check: &'static str, findings: &mut Vec<F
     let reply = match client.ask(&Ask::get(path)) {
         Ok(reply) if reply.status.is_success() => reply.json(),
         Ok(reply) if matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-            findings.push(Finding::note(check, reply.failure().what, "show a token that may read this: --token-file FILE"));
+            findings.push(Finding::note(
+                check,
+                reply.failure().what,
+                "show a token that may read this: --token-file FILE",
+            ));
             return None;
         }
         Ok(reply) => Err(reply.failure()),

@@ -121,7 +121,8 @@ pub fn latency(client: &Client, tenant: &str, deadline_ms: u32) -> Finding {
 
 fn judge_latency(median_us: u64, slowest_us: u64, deadline_ms: u32) -> Finding {
     let ms = |us: u64| format!("{}.{} ms", us / 1_000, us % 1_000 / 100);
-    let what = format!("a decision takes {} from here, the slowest of {SAMPLES} took {}", ms(median_us), ms(slowest_us));
+    let what =
+        format!("a decision takes {} from here, the slowest of {SAMPLES} took {}", ms(median_us), ms(slowest_us));
     let deadline_us = u64::from(deadline_ms) * 1_000;
     let why = format!("nodes wait {deadline_ms} ms (nodes.deadline_ms) and then let the call go, uncounted");
     let mend = "look at the load of machine and network (top, ping), and at usherd_decision_duration_seconds";

@@ -124,7 +124,8 @@ pub fn history(overview: &Value) -> Option<Finding> {
 pub fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option<Finding> {
     let (open, most) = (number(metrics, "process_open_fds")?, number(metrics, "process_max_fds")?);
     let check = "descriptors";
-    let mend = "raise LimitNOFILE= (systemctl edit usherd; --ulimit nofile= of a container), or lower server.connections_max";
+    let mend =
+        "raise LimitNOFILE= (systemctl edit usherd; --ulimit nofile= of a container), or lower server.connections_max";
     let why = "beyond it connections are neither taken nor refused: their nodes run into the deadline";
     let wanted = u64::from(connections_max.unwrap_or(0)) + FILES_RESERVE;
     if open * 100 >= most * FULL_PERCENT {
@@ -142,7 +143,10 @@ pub fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option<Findin
 pub fn scrapes(metrics: &str, now: DateTime<Utc>) -> Option<Finding> {
     let started = number(metrics, "process_start_time_seconds")?;
     let up_s = now.timestamp() - i64::try_from(started).ok()?;
-    let (check, mend) = ("monitoring", "config/prometheus/ (in the package /usr/share/usherd/prometheus/) has scrape configuration and alerts");
+    let (check, mend) = (
+        "monitoring",
+        "config/prometheus/ (in the package /usr/share/usherd/prometheus/) has scrape configuration and alerts",
+    );
     // The one that is looked at here is not counted yet.
     let scrapes = sum(metrics, "usherd_http_requests_total{", "route=\"/metrics\"");
     Some(match scrapes {
@@ -232,9 +236,14 @@ mod tests {
     fn scrapes_are_counted() {
         let now = DateTime::from_timestamp(2_000, 0).unwrap();
         let metrics = |count: u32| {
-            format!("process_start_time_seconds 1000\nusherd_http_requests_total{{route=\"/metrics\",method=\"GET\"}} {count}\n")
+            format!(
+                "process_start_time_seconds 1000\nusherd_http_requests_total{{route=\"/metrics\",method=\"GET\"}} {count}\n"
+            )
         };
-        assert_eq!(scrapes(&metrics(7), now).unwrap(), Finding::ok("monitoring", "the metrics were fetched 7 times since the start"));
+        assert_eq!(
+            scrapes(&metrics(7), now).unwrap(),
+            Finding::ok("monitoring", "the metrics were fetched 7 times since the start")
+        );
         assert_eq!(scrapes(&metrics(0), now).unwrap().verdict, Note);
     }
 }

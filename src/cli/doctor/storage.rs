@@ -97,9 +97,7 @@ fn journal_in(path: &Path) -> io::Result<(Vec<Listed>, Folder)> {
 fn absent(folder: &Path, error: &io::Error) -> Finding {
     let shown = folder.display();
     match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            Finding::note(CHECK, format!("this user may not look at {shown}"), SUDO)
-        }
+        io::ErrorKind::PermissionDenied => Finding::note(CHECK, format!("this user may not look at {shown}"), SUDO),
         io::ErrorKind::NotFound => Finding::fail(
             CHECK,
             format!("{shown} does not exist"),

@@ -98,7 +98,8 @@ impl Report {
         let (mut hours, mut total, mut at) = (Vec::new(), Total::default(), from);
         while at < to {
             let end = to.min(at + chrono::Duration::hours(HOURS_ASKED));
-            let part = [("from", Some(at.to_rfc3339())), ("to", Some(end.to_rfc3339())), ("step", Some("1h".to_owned()))];
+            let part =
+                [("from", Some(at.to_rfc3339())), ("to", Some(end.to_rfc3339())), ("step", Some("1h".to_owned()))];
             let usage = client.ask_ok(&Ask::get(&with_query(&format!("{path}/usage"), &part)))?.json()?;
             hours.extend(usage["usage"].as_array().into_iter().flatten().filter_map(Hour::of));
             total.add(&Total::of(&usage["total"]));
@@ -140,7 +141,10 @@ impl Report {
             ("held on average", format!("{:.2}", total.mean())),
             ("most wanted at once", total.demand.to_string()),
             ("no seat free for", hours(total.saturated_s)),
-            ("denials", format!("{}, of them {} people without a seat a minute later", total.denials, total.denials_true)),
+            (
+                "denials",
+                format!("{}, of them {} people without a seat a minute later", total.denials, total.denials_true),
+            ),
             ("looked at for", hours(total.observed_s)),
         ]
     }

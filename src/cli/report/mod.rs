@@ -31,11 +31,15 @@ pub fn report(arguments: &ReportArgs, client: &Client, as_page: bool, screen: &m
         _ if as_page => screen.write(&page::page(&report))?,
         Format::Json => {
             let hours: Vec<Value> = report.hours.iter().map(Hour::fields).collect();
-            screen.write(&format!("{}\n", json!({ "tenant": report.tenant, "whatif": report.whatif, "hours": hours })))?;
+            screen
+                .write(&format!("{}\n", json!({ "tenant": report.tenant, "whatif": report.whatif, "hours": hours })))?;
         }
         Format::Csv => {
             let hours: Vec<Value> = report.hours.iter().map(Hour::fields).collect();
-            let table = screen.rows(&hours, &["at", "quota", "peak", "demand", "seat_s", "saturated_s", "denials", "denials_true", "observed_s"]);
+            let table = screen.rows(
+                &hours,
+                &["at", "quota", "peak", "demand", "seat_s", "saturated_s", "denials", "denials_true", "observed_s"],
+            );
             screen.table(&table)?;
         }
         Format::Table => show(&report, screen)?,
@@ -52,7 +56,8 @@ fn show(report: &Report, screen: &mut Screen<'_>) -> Result<(), Failure> {
     for (date, hours_of_day) in report.days() {
         let mut total = Total::default();
         hours_of_day.iter().for_each(|hour| total.add(&hour.total));
-        let quota = hours_of_day.last().and_then(|hour| hour.quota).map_or("unlimited".to_owned(), |quota| quota.to_string());
+        let quota =
+            hours_of_day.last().and_then(|hour| hour.quota).map_or("unlimited".to_owned(), |quota| quota.to_string());
         days.push([
             date.format("%Y-%m-%d %a").to_string(),
             quota,

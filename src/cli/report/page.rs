@@ -72,7 +72,8 @@ fn curve(report: &Report, out: &mut String) {
          <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Seats held over time, at most {} of {quota_max}\">",
         report.total.peak,
     );
-    let (mut area, mut mean, mut limit, mut bars) = (format!("M{LEFT:.1} {:.1}", y(0.0)), String::new(), String::new(), String::new());
+    let (mut area, mut mean, mut limit, mut bars) =
+        (format!("M{LEFT:.1} {:.1}", y(0.0)), String::new(), String::new(), String::new());
     for (at, hours) in points.iter().enumerate() {
         let mut total = Total::default();
         hours.iter().for_each(|hour| total.add(&hour.total));
@@ -80,28 +81,58 @@ fn curve(report: &Report, out: &mut String) {
         let _ = write!(area, "L{left:.1} {peak:.1}L{right:.1} {peak:.1}");
         let _ = write!(mean, "{}{:.1} {:.1}", if at == 0 { "M" } else { "L" }, (left + right) / 2.0, y(total.mean()));
         if let Some(quota) = hours.last().and_then(|hour| hour.quota).filter(|_| is_drawn) {
-            let _ = write!(limit, "{}{left:.1} {y:.1}L{right:.1} {y:.1}", if limit.is_empty() { "M" } else { "L" }, y = y(quota as f64));
+            let _ = write!(
+                limit,
+                "{}{left:.1} {y:.1}L{right:.1} {y:.1}",
+                if limit.is_empty() { "M" } else { "L" },
+                y = y(quota as f64)
+            );
         }
         if total.demand > total.peak {
             let high = y(total.demand as f64);
-            let _ = writeln!(bars, "<rect class=\"want\" x=\"{left:.1}\" y=\"{high:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>", (right - left).max(1.0), peak - high);
+            let _ = writeln!(
+                bars,
+                "<rect class=\"want\" x=\"{left:.1}\" y=\"{high:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                (right - left).max(1.0),
+                peak - high
+            );
         }
     }
     let _ = write!(area, "L{:.1} {:.1}Z", x(points.len()), y(0.0));
     axes(report, &points, top, out, x, y);
-    let _ = writeln!(out, "<path class=\"peak\" d=\"{area}\"/>\n{bars}<path class=\"mean\" d=\"{mean}\"/>\n<path class=\"limit\" d=\"{limit}\"/>\n</svg>");
+    let _ = writeln!(
+        out,
+        "<path class=\"peak\" d=\"{area}\"/>\n{bars}<path class=\"mean\" d=\"{mean}\"/>\n<path class=\"limit\" d=\"{limit}\"/>\n</svg>"
+    );
 }
 
-fn axes(report: &Report, points: &[Vec<&Hour>], top: f64, out: &mut String, x: impl Fn(usize) -> f64, y: impl Fn(f64) -> f64) {
+fn axes(
+    report: &Report,
+    points: &[Vec<&Hour>],
+    top: f64,
+    out: &mut String,
+    x: impl Fn(usize) -> f64,
+    y: impl Fn(f64) -> f64,
+) {
     for step in 0..=4 {
         let seats = (top * f64::from(step) / 4.0).floor();
         let at = y(seats);
-        let _ = writeln!(out, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text x=\"0\" y=\"{:.1}\">{seats}</text>", at + 4.0);
+        let _ = writeln!(
+            out,
+            "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text x=\"0\" y=\"{:.1}\">{seats}</text>",
+            at + 4.0
+        );
     }
     let each = points.len().div_ceil(8).max(1);
     for (at, hours) in points.iter().enumerate().step_by(each) {
         let Some(hour) = hours.first() else { continue };
-        let _ = writeln!(out, "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>", x(at), HEIGHT - 6.0, report.local(hour.at).format("%d %b %H:%M"));
+        let _ = writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+            x(at),
+            HEIGHT - 6.0,
+            report.local(hour.at).format("%d %b %H:%M")
+        );
     }
 }
 
@@ -127,7 +158,10 @@ fn heat(report: &Report, out: &mut String) {
         for (hour, cell) in cells.iter().enumerate() {
             let (left, width) = (column(hour), column(1) - column(0) - 2.0);
             let _ = match cell {
-                None => writeln!(out, "<rect class=\"empty\" x=\"{left:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"14\"/>"),
+                None => writeln!(
+                    out,
+                    "<rect class=\"empty\" x=\"{left:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"14\"/>"
+                ),
                 Some(total) => writeln!(
                     out,
                     "<rect class=\"cell{}\" x=\"{left:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"14\" fill-opacity=\"{:.2}\"><title>{} {hour:02}:00: at most {}, {:.1} on average, {} denials</title></rect>",

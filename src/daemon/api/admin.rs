@@ -7,8 +7,8 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use super::read::no_tenant;
 use super::query::Query;
+use super::read::no_tenant;
 use super::{Call, Worker, json, query_of, segment, typed};
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
@@ -139,7 +139,14 @@ impl Worker {
             };
             let (subject, session) = if what == "session" { ("", id.as_str()) } else { (id.as_str(), "") };
             let text = format!("ended by hand, force {force}: {outcome:?}");
-            group.audit(&Audit { tenant: &tenant, subject, session, actor: &access.id, text: &text, ..Audit::new(AuditKind::Admin) });
+            group.audit(&Audit {
+                tenant: &tenant,
+                subject,
+                session,
+                actor: &access.id,
+                text: &text,
+                ..Audit::new(AuditKind::Admin)
+            });
             outcome
         });
         if committed.await == Commit::Fenced {
@@ -166,7 +173,9 @@ impl Worker {
         let Some(log) = self.app.log.clone() else {
             return Err(Problem::unavailable(60, "this process does not log by itself"));
         };
-        let change = log.set(&wanted.filter).map_err(|error| Problem::malformed("the filter cannot be read").error("/filter", error))?;
+        let change = log
+            .set(&wanted.filter)
+            .map_err(|error| Problem::malformed("the filter cannot be read").error("/filter", error))?;
         tracing::info!(filter = wanted.filter, for_s, actor = access.id, "log level changed");
         let now = self.app.now();
         let text = format!("log filter {}", wanted.filter);

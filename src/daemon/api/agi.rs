@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::Worker;
 use super::ask::Verb;
 use crate::agi::{Variable, script, variables, variables_of_fault};
+use crate::daemon::http::Peer;
 use crate::daemon::http::auth::{Access, Role};
 use crate::daemon::http::reply::message;
-use crate::daemon::http::Peer;
 
 impl Worker {
     /// The channel variables that answer a script. Only a denial refuses; whatever is wrong lets the call go out, and

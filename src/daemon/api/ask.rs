@@ -59,15 +59,15 @@ impl Worker {
             Verb::Release => {
                 let read = ReleaseBody::from_form(form)?;
                 let message = read.checked()?;
-                let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| worker.release_now(now, &message, asker, group, events);
+                let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
+                    worker.release_now(now, &message, asker, group, events)
+                };
                 return self.settled(now, decide).await;
             }
         };
-        decided.or_else(|problem| {
-            match self.free_hint(form, None, &problem) {
-                Some((hint, detail)) => Ok(self.pass_unrecorded(&hint, detail)),
-                None => Err(problem),
-            }
+        decided.or_else(|problem| match self.free_hint(form, None, &problem) {
+            Some((hint, detail)) => Ok(self.pass_unrecorded(&hint, detail)),
+            None => Err(problem),
         })
     }
 
@@ -190,12 +190,20 @@ impl Worker {
         let demand = &self.app.history.demand;
         match (decision.code, message.subject) {
             (Code::AllowNew | Code::AllowOver, Some(subject)) => demand.granted(message.tenant, subject, decision.held),
-            (code, Some(subject)) if code.denies() => demand.denied(message.tenant, subject, decision.held, now.uptime_ms),
+            (code, Some(subject)) if code.denies() => {
+                demand.denied(message.tenant, subject, decision.held, now.uptime_ms)
+            }
             _ => {}
         }
     }
 
-    fn decide_release(&self, now: Now, message: &Release<'_>, group: Option<&mut Group>, events: &mut Vec<Event>) -> Decision {
+    fn decide_release(
+        &self,
+        now: Now,
+        message: &Release<'_>,
+        group: Option<&mut Group>,
+        events: &mut Vec<Event>,
+    ) -> Decision {
         let began = monotonic_ns();
         let listening = self.app.events.is_awake(now.uptime_ms).then_some(events);
         let decision = match group {
@@ -225,7 +233,14 @@ impl Worker {
                 Sample::Suppress => return,
                 Sample::Record { suppressed: 0 } => {}
                 Sample::Record { suppressed } => {
-                    let left_out = Audit { kind: AuditKind::Suppressed, count: suppressed, subject: "", session: "", node: "", ..audit };
+                    let left_out = Audit {
+                        kind: AuditKind::Suppressed,
+                        count: suppressed,
+                        subject: "",
+                        session: "",
+                        node: "",
+                        ..audit
+                    };
                     group.audit(&left_out);
                 }
             }
@@ -244,8 +259,8 @@ impl Worker {
 
     /// Whether a request is allowed whatever else is the case: emergency, or inbound.
     fn free_pass(&self, message: &Acquire<'_>) -> Option<Detail> {
-        let emergency = message.emergency
-            || message.to.is_some_and(|to| self.app.engine.is_emergency(message.tenant, to));
+        let emergency =
+            message.emergency || message.to.is_some_and(|to| self.app.engine.is_emergency(message.tenant, to));
         if emergency {
             return Some(Detail::Emergency);
         }
@@ -258,7 +273,11 @@ impl Worker {
             return Ok(());
         }
         let known = message.session.is_some_and(|session| self.app.engine.session(message.tenant, session).is_some());
-        if known { Ok(()) } else { Err(Problem::unavailable(1, "too many requests at once; ask again, or apply on_unreachable")) }
+        if known {
+            Ok(())
+        } else {
+            Err(Problem::unavailable(1, "too many requests at once; ask again, or apply on_unreachable"))
+        }
     }
 
     /// What is allowed in spite of a problem: an emergency call that can be recognised at all (C14), and an
@@ -268,7 +287,8 @@ impl Worker {
         if let Some(hint) = emergency_hint(body, query, known) {
             return Some((hint, Detail::Emergency));
         }
-        let ours = matches!(problem.kind(), ProblemKind::NotPermitted | ProblemKind::TooMany | ProblemKind::Unavailable);
+        let ours =
+            matches!(problem.kind(), ProblemKind::NotPermitted | ProblemKind::TooMany | ProblemKind::Unavailable);
         inbound_hint(body, query).filter(|_| ours).map(|hint| (hint, Detail::Inbound))
     }
 
@@ -277,7 +297,8 @@ impl Worker {
         let decision = free_answer(detail);
         self.shard.decision(Some(Kind::Call), decision.code, decision.detail, 0);
         if detail == Detail::Emergency {
-            let mut told = Event::plain(EventType::Emergency, now.utc_ms, "allowed although the request was not in order");
+            let mut told =
+                Event::plain(EventType::Emergency, now.utc_ms, "allowed although the request was not in order");
             told.tenant = hint.tenant.as_deref().unwrap_or("").chars().take(64).collect::<String>().into();
             events.push(told);
         }

@@ -47,7 +47,13 @@ impl Worker {
             peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About { tenant: message.tenant, subject: message.subject, session: message.session, decision_id: &id, message: "" };
+        let about = About {
+            tenant: message.tenant,
+            subject: message.subject,
+            session: message.session,
+            decision_id: &id,
+            message: "",
+        };
         let format = ReplyFormat::of(&head.headers, format);
         Ok(acquire_response(&mut self.buffer.borrow_mut(), format, read.wants_status(), &decision, &about))
     }
@@ -72,16 +78,24 @@ impl Worker {
             peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About { tenant: message.tenant, subject: None, session: Some(message.session), decision_id: &id, message: "" };
+        let about = About {
+            tenant: message.tenant,
+            subject: None,
+            session: Some(message.session),
+            decision_id: &id,
+            message: "",
+        };
         let format = ReplyFormat::of(&head.headers, format);
         Ok(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about))
     }
 
     /// `POST /v1/batch`
     pub(super) async fn batch(&self, call: &Call<'_>, body: Incoming) -> Answer {
-        let ndjson = call.head.headers.get(CONTENT_TYPE).is_some_and(|value| {
-            value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson")
-        });
+        let ndjson = call
+            .head
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson"));
         let asker = self.asker(authorization(&call.head.headers), call.peer, self.app.now());
         if ndjson {
             return self.batch_lines(call, body, asker);
@@ -90,7 +104,10 @@ impl Worker {
         let ops = batch_ops(&body)?;
         if ops.len() > self.app.knobs.load().batch_operations_max {
             let most = self.app.knobs.load().batch_operations_max;
-            return Err(Problem::new(ProblemKind::TooLarge, format!("{} operations; at most {most}, or send NDJSON", ops.len())));
+            return Err(Problem::new(
+                ProblemKind::TooLarge,
+                format!("{} operations; at most {most}, or send NDJSON", ops.len()),
+            ));
         }
         let now = self.app.now();
         let mut out = BytesMut::with_capacity(ops.len() * 192 + 16);
@@ -126,14 +143,26 @@ impl Worker {
             Op::Acquire(read) => {
                 let message = read.request()?;
                 let decision = self.acquire_now(now, &message, asker, group, &mut *events)?;
-                let about = About { tenant: message.tenant, subject: message.subject, session: message.session, decision_id: &id, message: "" };
+                let about = About {
+                    tenant: message.tenant,
+                    subject: message.subject,
+                    session: message.session,
+                    decision_id: &id,
+                    message: "",
+                };
                 reply::write_acquire(out, &decision, &about);
                 Ok(())
             }
             Op::Release(read) => {
                 let message = read.checked()?;
                 let decision = self.release_now(now, &message, asker, group, events)?;
-                let about = About { tenant: message.tenant, subject: None, session: Some(message.session), decision_id: &id, message: "" };
+                let about = About {
+                    tenant: message.tenant,
+                    subject: None,
+                    session: Some(message.session),
+                    decision_id: &id,
+                    message: "",
+                };
                 reply::write_release(out, &decision, &about);
                 Ok(())
             }
@@ -170,7 +199,13 @@ impl Worker {
         .await
     }
 
-    fn allow_unrecorded(&self, head: &request::Parts, body: &Bytes, hint: &Hint, detail: Detail) -> Response<ReplyBody> {
+    fn allow_unrecorded(
+        &self,
+        head: &request::Parts,
+        body: &Bytes,
+        hint: &Hint,
+        detail: Detail,
+    ) -> Response<ReplyBody> {
         let decision = self.pass_unrecorded(hint, detail);
         let id = self.decision_id();
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
@@ -198,9 +233,8 @@ fn body_format(head: &request::Parts, body: &Bytes) -> Result<BodyFormat, Proble
 }
 
 fn explained(now: Now, explanation: &Explanation) -> serde_json::Value {
-    let steps = explanation.steps.iter().map(|step| {
-        json!({ "rule": step.rule, "input": step.input, "outcome": step.outcome })
-    });
+    let steps =
+        explanation.steps.iter().map(|step| json!({ "rule": step.rule, "input": step.input, "outcome": step.outcome }));
     let holders = explanation.holders.iter().map(|(kind, count)| (kind.as_str().to_owned(), json!(count)));
     let frees_next = explanation.frees_next_ms.map(|at| {
         json!({ "in_s": at.saturating_sub(now.uptime_ms).div_ceil(1_000), "by": "the earliest session that ends unless it is renewed" })

@@ -182,7 +182,10 @@ impl Worker {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
         }
         if !self.app.is_ready() {
-            return Err(Problem::unavailable(1, "the journal is being read; inbound and emergency calls are allowed meanwhile"));
+            return Err(Problem::unavailable(
+                1,
+                "the journal is being read; inbound and emergency calls are allowed meanwhile",
+            ));
         }
         Ok(access)
     }
@@ -210,7 +213,12 @@ impl Worker {
         (route, answer.unwrap_or_else(Problem::into_response))
     }
 
-    async fn route_v1(&self, call: &Call<'_>, path: &[&str], body: Incoming) -> (Route, Result<Response<ReplyBody>, Problem>) {
+    async fn route_v1(
+        &self,
+        call: &Call<'_>,
+        path: &[&str],
+        body: Incoming,
+    ) -> (Route, Result<Response<ReplyBody>, Problem>) {
         match path {
             ["acquire"] => (Route::Acquire, Err(Problem::method_not_allowed("POST"))),
             ["release"] => (Route::Release, Err(Problem::method_not_allowed("POST"))),
@@ -226,12 +234,16 @@ impl Worker {
             ["events"] => (Route::Events, get(call).and_then(|()| self.events(call))),
             ["admin", "reload"] => (Route::Reload, with(post(call), self.reload(call)).await),
             ["admin", "config"] => (Route::Config, get(call).and_then(|()| self.config(call))),
-            ["admin", "log-level"] => (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await),
+            ["admin", "log-level"] => {
+                (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await)
+            }
             ["admin", "webhooks"] => (Route::Webhooks, get(call).and_then(|()| self.list_webhooks(call))),
             ["admin", "webhooks", name, "deliveries"] => {
                 (Route::WebhookDeliveries, get(call).and_then(|()| self.webhook_deliveries(call, name)))
             }
-            ["admin", "webhooks", name, "test"] => (Route::WebhookTest, with(post(call), self.test_webhook(call, name)).await),
+            ["admin", "webhooks", name, "test"] => {
+                (Route::WebhookTest, with(post(call), self.test_webhook(call, name)).await)
+            }
             ["prometheus", "sd"] => (Route::PrometheusSd, get(call).and_then(|()| self.service_discovery(call))),
             _ => (Route::Other, Err(no_route(call.head.uri.path()))),
         }
@@ -256,17 +268,23 @@ impl Worker {
             }
             ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
             ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
-            ["subjects", subject] => {
-                (Route::Subjects, with(method(call, &Method::GET, "GET, HEAD, DELETE"), self.subject(call, tenant, subject)).await)
+            ["subjects", subject] => (
+                Route::Subjects,
+                with(method(call, &Method::GET, "GET, HEAD, DELETE"), self.subject(call, tenant, subject)).await,
+            ),
+            ["subscription"] => {
+                (Route::Subscription, with(post(call), self.request_subscription(call, tenant, body)).await)
             }
-            ["subscription"] => (Route::Subscription, with(post(call), self.request_subscription(call, tenant, body)).await),
             ["sessions", _] => (Route::EndSession, Err(Problem::method_not_allowed("DELETE"))),
             _ => (Route::Other, Err(no_route(call.head.uri.path()))),
         }
     }
 
     /// Runs what reads much on a thread that decides nothing.
-    async fn aside(&self, read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static) -> Result<Response<ReplyBody>, Problem> {
+    async fn aside(
+        &self,
+        read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static,
+    ) -> Result<Response<ReplyBody>, Problem> {
         let app = Arc::clone(&self.app);
         let read = tokio::task::spawn_blocking(move || read(&app)).await;
         let value = read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))??;
@@ -285,7 +303,12 @@ impl Handler for Worker {
         response
     }
 
-    fn commands<'a>(&'a self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, impl Future<Output = bool> + use<'a>) {
+    fn commands<'a>(
+        &'a self,
+        bytes: &[u8],
+        talk: &mut Talk,
+        peer: &Peer,
+    ) -> (usize, impl Future<Output = bool> + use<'a>) {
         let (taken, committed) = self.answer_commands(bytes, talk, peer);
         (taken, async move { committed.await != Commit::Fenced })
     }

@@ -6,11 +6,11 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Call, Worker, authorization, json, method, query_of, read, segment, with};
+use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
-use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::config::Word as _;
 use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
+use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Group;
@@ -43,7 +43,8 @@ impl Worker {
     async fn hello(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let said = self.settled(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?;
+        let said =
+            self.settled(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?;
         call.peer.mark_node();
         Ok(json(&said))
     }
@@ -79,7 +80,10 @@ impl Worker {
             None => self.app.engine.hello(now, node, epoch, &mut ()),
         };
         let report = report.map_err(|fault| refused(node, fault))?;
-        let text = format!("node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait", report.dropped, report.orphaned);
+        let text = format!(
+            "node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait",
+            report.dropped, report.orphaned
+        );
         events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "hello", now.utc_ms, text) });
         let config = self.app.config();
         let nodes = &config.settings.nodes;
@@ -97,7 +101,13 @@ impl Worker {
     }
 
     /// A node stops as planned: its grace begins now (G6).
-    pub(super) fn goodbye_now(&self, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
+    pub(super) fn goodbye_now(
+        &self,
+        now: Now,
+        node: &str,
+        epoch: u64,
+        events: &mut Vec<Event>,
+    ) -> Result<Value, Problem> {
         let report = self.app.engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
         let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
         events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "goodbye", now.utc_ms, text) });
@@ -176,7 +186,8 @@ fn refused(node: &str, fault: NodeFault) -> Problem {
             Problem::new(ProblemKind::UnknownEpoch, detail).error("/epoch", "no epoch of this node is known")
         }
         NodeFault::UnknownEpoch { known: Some(known) } => {
-            let detail = format!("node {node} is not known by this epoch, or was lost: say hello, then send an inventory");
+            let detail =
+                format!("node {node} is not known by this epoch, or was lost: say hello, then send an inventory");
             Problem::new(ProblemKind::UnknownEpoch, detail).error("/epoch", format!("the known epoch is {known}"))
         }
         NodeFault::StaleEpoch { known } => {

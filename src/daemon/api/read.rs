@@ -188,7 +188,8 @@ pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query, sight: Sigh
     let asked = query.get("subject");
     let subject = asked.as_deref().and_then(|seen| sight.find_subject(&app.engine, id, seen));
     let nobody = asked.is_some() && subject.is_none();
-    let filter = SessionFilter { kind, node: query.get("node").map(Name::from), counts: query.flag("counts")?, subject };
+    let filter =
+        SessionFilter { kind, node: query.get("node").map(Name::from), counts: query.flag("counts")?, subject };
     let read = |after: &str, limit| if nobody { None } else { app.engine.sessions(id, &filter, after, limit) };
     // An unknown node or subject simply has no sessions here.
     let mut rows = sight.page(id, &after, limit + 1, read).unwrap_or_default();
@@ -206,7 +207,13 @@ pub(super) fn nodes(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str)
     let rows = rows.iter().map(|node| {
         let ago_ms = now.uptime_ms.saturating_sub(node.last_seen_ms) as i64;
         let seen = node.epoch.map(|_| rfc3339(now.utc_ms - ago_ms));
-        let state = if node.up { "up" } else if node.left { "left" } else { "silent" };
+        let state = if node.up {
+            "up"
+        } else if node.left {
+            "left"
+        } else {
+            "silent"
+        };
         json!({ "node": node.node, "epoch": node.epoch, "state": state, "last_seen": seen })
     });
     Ok(page("nodes", rows.collect(), next))

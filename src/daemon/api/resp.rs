@@ -143,14 +143,26 @@ impl Worker {
             if message.node.is_some() {
                 command.peer.mark_node();
             }
-            Ok((decision, About { tenant: message.tenant, subject: message.subject, session: message.session, decision_id: &id, message: "" }))
+            Ok((
+                decision,
+                About {
+                    tenant: message.tenant,
+                    subject: message.subject,
+                    session: message.session,
+                    decision_id: &id,
+                    message: "",
+                },
+            ))
         });
         let (decision, about) = match decided {
             Ok(decided) => decided,
             Err(problem) => {
                 let form = form::of_pairs(placed.into_iter().chain(command.pairs(5)));
                 let Some((hint, detail)) = self.free_hint(&form, None, &problem) else { return Err(problem) };
-                (self.note_unrecorded(turn.now, &hint, detail, turn.events), About { decision_id: &id, ..About::default() })
+                (
+                    self.note_unrecorded(turn.now, &hint, detail, turn.events),
+                    About { decision_id: &id, ..About::default() },
+                )
             }
         };
         let json = command.wants_json(5).then_some(write_acquire as fn(&mut BytesMut, &Decision, &About<'_>));
@@ -168,7 +180,13 @@ impl Worker {
             command.peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About { tenant: message.tenant, subject: None, session: Some(message.session), decision_id: &id, message: "" };
+        let about = About {
+            tenant: message.tenant,
+            subject: None,
+            session: Some(message.session),
+            decision_id: &id,
+            message: "",
+        };
         let json = command.wants_json(3).then_some(write_release as fn(&mut BytesMut, &Decision, &About<'_>));
         self.tell(&mut command.talk.out, &decision, &about, json);
         Ok(())
@@ -211,7 +229,13 @@ impl Worker {
     }
 
     /// A decision: one line, or as JSON in a bulk string.
-    fn tell(&self, out: &mut Vec<u8>, decision: &Decision, about: &About<'_>, json: Option<fn(&mut BytesMut, &Decision, &About<'_>)>) {
+    fn tell(
+        &self,
+        out: &mut Vec<u8>,
+        decision: &Decision,
+        about: &About<'_>,
+        json: Option<fn(&mut BytesMut, &Decision, &About<'_>)>,
+    ) {
         match json {
             None => {
                 out.push(b'+');
@@ -251,12 +275,15 @@ impl Worker {
             ("COMMAND", _) => reply::array(&mut command.talk.out, 0),
             ("CONFIG", b"GET") => reply::map(&mut command.talk.out, 0, resp3),
             ("INFO", _) => {
-                let text = format!("# Server\r\nserver_name:usherd\r\nusherd_version:{}\r\n", env!("CARGO_PKG_VERSION"));
+                let text =
+                    format!("# Server\r\nserver_name:usherd\r\nusherd_version:{}\r\n", env!("CARGO_PKG_VERSION"));
                 reply::bulk(&mut command.talk.out, text.as_bytes());
             }
             _ => {
                 let shown: String = name.chars().take(40).collect();
-                let detail = format!("there is no command {shown:?} of this form; CU.ACQUIRE, CU.RELEASE, CU.NODE, CU.STATUS, PING, HELLO, AUTH, QUIT, INFO");
+                let detail = format!(
+                    "there is no command {shown:?} of this form; CU.ACQUIRE, CU.RELEASE, CU.NODE, CU.STATUS, PING, HELLO, AUTH, QUIT, INFO"
+                );
                 return Err(Problem::new(ProblemKind::NotFound, detail));
             }
         }
@@ -270,7 +297,11 @@ impl Worker {
             b"2" => false,
             b"3" => true,
             _ => {
-                reply::error(&mut command.talk.out, "NOPROTO", "unsupported protocol version: write HELLO 2 or HELLO 3");
+                reply::error(
+                    &mut command.talk.out,
+                    "NOPROTO",
+                    "unsupported protocol version: write HELLO 2 or HELLO 3",
+                );
                 return Ok(());
             }
         };

@@ -134,12 +134,7 @@ impl Worker {
     }
 
     /// Decides the lines of one chunk, commits them together, and answers; `false` once the client is gone.
-    async fn answer_chunk(
-        &self,
-        lines: Vec<Result<Bytes, Problem>>,
-        asker: &Asker,
-        sender: &ReplySender,
-    ) -> bool {
+    async fn answer_chunk(&self, lines: Vec<Result<Bytes, Problem>>, asker: &Asker, sender: &ReplySender) -> bool {
         if lines.is_empty() {
             return true;
         }
@@ -250,7 +245,8 @@ impl Wanted {
 
     fn takes(&self, event: &crate::daemon::events::Event) -> bool {
         // What concerns the whole daemon, as the diff of a reload, names every tenant (I29).
-        let seen = if event.tenant.is_empty() { self.access.tenants.is_empty() } else { self.access.sees(&event.tenant) };
+        let seen =
+            if event.tenant.is_empty() { self.access.tenants.is_empty() } else { self.access.sees(&event.tenant) };
         seen && self.tenant.as_ref().is_none_or(|tenant| event.tenant == *tenant)
             && self.types.as_ref().is_none_or(|types| types.contains(&event.kind))
     }

@@ -78,12 +78,22 @@ impl Worker {
     }
 
     /// Who asked for what, and what was answered.
-    async fn audit_request(&self, now: Now, tenant: &str, actor: &str, told: &str, submission: &Submission, dry_run: bool) {
+    async fn audit_request(
+        &self,
+        now: Now,
+        tenant: &str,
+        actor: &str,
+        told: &str,
+        submission: &Submission,
+        dry_run: bool,
+    ) {
         if dry_run {
             return;
         }
         let outcome = match &submission.answer {
-            Ok(accepted) => format!("accepted{}", accepted.change.as_ref().map(|id| format!(" as {id}")).unwrap_or_default()),
+            Ok(accepted) => {
+                format!("accepted{}", accepted.change.as_ref().map(|id| format!(" as {id}")).unwrap_or_default())
+            }
             Err(refusal) => format!("refused: {}", refusal.code.as_str()),
         };
         let text = format!("{told}: {outcome}");
@@ -143,7 +153,8 @@ fn parse(body: &[u8]) -> Result<(Written, bool), Problem> {
     let fields: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| Problem::malformed("the body must be a JSON object").error("", error.to_string()))?;
     let mut errors = Vec::new();
-    let mut wrong = |field: &str, detail: String| errors.push(FieldError { pointer: format!("/{field}"), detail: detail.into() });
+    let mut wrong =
+        |field: &str, detail: String| errors.push(FieldError { pointer: format!("/{field}"), detail: detail.into() });
     let mut written = Written::default();
     let mut dry_run = false;
     for (field, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {

@@ -9,9 +9,9 @@ use super::query::Query;
 use super::read::no_tenant;
 use super::{Call, Worker, query_of};
 use crate::daemon::app::App;
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::history::slot::Levels;
 use crate::daemon::history::usage::{POINTS_MAX, Point, Step, Stretch};
+use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::{rfc3339, utc};
 use crate::engine::{Now, TenantView};
 use crate::subscription::civil::{self, Edge};
@@ -36,14 +36,16 @@ fn usage(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem>
     let (from_s, to_s) = stretch(query, zone, now, DAY_S)?;
     let step = step(query, to_s - from_s)?;
     if (to_s - from_s) / i64::from(step.seconds()) >= POINTS_MAX as i64 {
-        return Err(query.fault("step", format!("gives more than {POINTS_MAX} points; ask for a longer step or a shorter time")));
+        return Err(query
+            .fault("step", format!("gives more than {POINTS_MAX} points; ask for a longer step or a shorter time")));
     }
     let begin = |at_s: i64| match step {
         Step::FiveMinutes => at_s,
         Step::Hour => at_s - at_s.rem_euclid(3_600),
         Step::Day => civil::midnight(zone, civil::civil(zone, instant(at_s)).date(), Edge::Start).timestamp(),
     };
-    let points = app.history.usage(id, Some((now, &view)), (from_s, to_s), step, begin).map_err(|error| unreadable(&error))?;
+    let points =
+        app.history.usage(id, Some((now, &view)), (from_s, to_s), step, begin).map_err(|error| unreadable(&error))?;
     let mut total = Point::default();
     points.values().for_each(|point| total.add(point));
     let peak_at = points.iter().find(|(_, point)| point.slot.peak == total.slot.peak && total.slot.peak > 0);
@@ -78,9 +80,14 @@ fn whatif(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem
     let (from_s, to_s) = stretch(query, config.settings.time_zone.0, now, WHATIF_DAYS * DAY_S)?;
     let target = match query.get("target") {
         None => Target::default(),
-        Some(text) => text.parse().ok().and_then(Target::new).ok_or_else(|| query.fault("target", "must be a share from 0.000001 to 0.5, as in 0.01".to_owned()))?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .and_then(Target::new)
+            .ok_or_else(|| query.fault("target", "must be a share from 0.000001 to 0.5, as in 0.01".to_owned()))?,
     };
-    let (levels, observed_ms) = app.history.demand_of(id, Some((now, &view)), (from_s, to_s)).map_err(|error| unreadable(&error))?;
+    let (levels, observed_ms) =
+        app.history.demand_of(id, Some((now, &view)), (from_s, to_s)).map_err(|error| unreadable(&error))?;
     let recommended = from_usage(&levels.demand(), target);
     let quotas = quotas(query, &view, recommended)?;
     let mode = config.tenants.get(id).map_or(config.settings.rules.policy.price_mode, |tenant| tenant.terms.price_mode);
@@ -113,16 +120,34 @@ fn quotas(query: &Query, view: &TenantView, recommended: u32) -> Result<std::ops
     };
     let (first, last) = text.split_once("..").unwrap_or((&text, &text));
     match (first.parse::<u32>(), last.trim_start_matches('=').parse::<u32>()) {
-        (Ok(first), Ok(last)) if first <= last && last - first < QUOTAS_MAX && last <= crate::subscription::record::SEATS_MAX => Ok(first..=last),
-        _ => Err(query.fault("quota", format!("must be a number of seats or a range as in 14..24, of at most {QUOTAS_MAX}"))),
+        (Ok(first), Ok(last))
+            if first <= last && last - first < QUOTAS_MAX && last <= crate::subscription::record::SEATS_MAX =>
+        {
+            Ok(first..=last)
+        }
+        _ => {
+            Err(query
+                .fault("quota", format!("must be a number of seats or a range as in 14..24, of at most {QUOTAS_MAX}")))
+        }
     }
 }
 
 /// From and to, seconds since 1970 UTC; without them so many seconds up to now. Whole seconds, the end not in it.
 fn stretch(query: &Query, zone: Tz, now: Now, length_s: i64) -> Result<Stretch, Problem> {
-    let read = |key: &str| query.get(key).map(|text| moment(&text, zone).ok_or_else(|| {
-        query.fault(key, "must be an instant as in 2026-06-16T14:00:00+02:00, or a civil date as in 2026-06-16".to_owned())
-    })).transpose();
+    let read = |key: &str| {
+        query
+            .get(key)
+            .map(|text| {
+                moment(&text, zone).ok_or_else(|| {
+                    query.fault(
+                        key,
+                        "must be an instant as in 2026-06-16T14:00:00+02:00, or a civil date as in 2026-06-16"
+                            .to_owned(),
+                    )
+                })
+            })
+            .transpose()
+    };
     let now_s = utc(now).timestamp();
     // What is going on at this second is in it.
     let to_s = read("to")?.unwrap_or(now_s + 1);
@@ -144,9 +169,11 @@ fn step(query: &Query, length_s: i64) -> Result<Step, Problem> {
             let fits = |step: &&Step| length_s / i64::from(step.seconds()) <= POINTS_WANTED;
             Ok(Step::ALL.iter().find(fits).copied().unwrap_or(Step::Day))
         }
-        Some(word) => Step::ALL.iter().copied().find(|step| step.as_str() == word).ok_or_else(|| {
-            query.fault("step", "must be one of 5m, 1h, 1d".to_owned())
-        }),
+        Some(word) => Step::ALL
+            .iter()
+            .copied()
+            .find(|step| step.as_str() == word)
+            .ok_or_else(|| query.fault("step", "must be one of 5m, 1h, 1d".to_owned())),
     }
 }
 

@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{authorization, Call, Worker, query_of, typed};
+use super::{Call, Worker, authorization, query_of, typed};
 use crate::daemon::app::App;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
@@ -65,7 +65,9 @@ impl Worker {
         let query = query_of(call)?;
         let shard = match query.get("shard") {
             None => None,
-            Some(word) => Some(ScrapeShard::parse(&word).ok_or_else(|| query.fault("shard", "must be i/n, as 3/16".to_owned()))?),
+            Some(word) => {
+                Some(ScrapeShard::parse(&word).ok_or_else(|| query.fault("shard", "must be i/n, as 3/16".to_owned()))?)
+            }
         };
         let app = Arc::clone(&self.app);
         let rendered = tokio::task::spawn_blocking(move || scrape(&app, shard)).await;
@@ -79,7 +81,8 @@ impl Worker {
     pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
         self.access(authorization(&call.head.headers), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let target = host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));
+        let target =
+            host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));
         let shards = self.app.metrics.shards_offered(self.app.config().tenants.len());
         Ok(super::json_bytes(service_discovery(&[target.as_deref().unwrap_or("")], shards).into()))
     }

@@ -19,7 +19,12 @@ pub(super) fn read(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
             (Some((id, item)), Some(sha256)) => {
                 if auth.tokens.iter().any(|token| token.id == id) {
                     let message = format!("`{}` is given to two tokens: {}", item.key_path, quoted(&id));
-                    item.wrong_as(cx, ProblemCode::Duplicate, message, "give each token an id of its own; two may have one role");
+                    item.wrong_as(
+                        cx,
+                        ProblemCode::Duplicate,
+                        message,
+                        "give each token an id of its own; two may have one role",
+                    );
                 } else {
                     auth.tokens.push(Token { id, role, sha256, tenants, nodes, names });
                 }
@@ -35,7 +40,12 @@ pub(super) fn read(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
         match name {
             Some((name, item)) if auth.certificates.iter().any(|known| known.name == name) => {
                 let message = format!("`{}` is given twice: {}", item.key_path, quoted(&name));
-                item.wrong_as(cx, ProblemCode::Duplicate, message, "a name has one role; other certificates need other names");
+                item.wrong_as(
+                    cx,
+                    ProblemCode::Duplicate,
+                    message,
+                    "a name has one role; other certificates need other names",
+                );
             }
             Some((name, item)) if name.is_empty() => {
                 item.wrong(cx, format!("`{}` is empty", item.key_path), "write a DNS name or URI of the certificate");
@@ -70,7 +80,8 @@ fn read_access(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Allowed {
     entry.texts(cx, "nodes", &mut nodes, any_node);
     let mut names = false;
     entry.flag(cx, "names", &mut names);
-    if names && role != Role::Viewer
+    if names
+        && role != Role::Viewer
         && let Some(item) = entry.item("names")
     {
         let message = format!("`{}` is for the role viewer", item.key_path);
@@ -110,4 +121,3 @@ fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {
         }
     }
 }
-

@@ -89,7 +89,8 @@ impl Accounts {
             }
             _ => return None,
         };
-        let message = format!("tenant `{}` is set to trial again, but {former}: there is one trial per account", tenant.id);
+        let message =
+            format!("tenant `{}` is set to trial again, but {former}: there is one trial per account", tenant.id);
         let help = "write kind = \"paid\", or the former start; a reload with --force grants another trial";
         let mut problem = Problem::of_file(&tenant.source, message).code(ProblemCode::TrialUsed).help(help);
         (problem.line, problem.key_path) = (tenant.line, "kind".to_owned());
@@ -110,7 +111,9 @@ impl Accounts {
 
     fn note_tenant(&mut self, tenant: &Tenant, now: DateTime<Utc>) -> bool {
         let id = tenant.id.as_str();
-        if tenant.record.kind == ContractKind::Nfr || (self.tenants.len() >= ACCOUNTS_MAX && !self.tenants.contains_key(id)) {
+        if tenant.record.kind == ContractKind::Nfr
+            || (self.tenants.len() >= ACCOUNTS_MAX && !self.tenants.contains_key(id))
+        {
             return false;
         }
         let known = self.tenants.get(id);

@@ -20,7 +20,13 @@ const CHANGE_HELP: &str =
     "an instant as \"2027-06-15T22:00:00Z\", or a civil date as \"2027-06-16\" for midnight in the billing zone";
 
 /// Reads the keys of the subscription.
-pub(super) fn read_record(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, settings: &Settings, rules: &Rules) -> Record {
+pub(super) fn read_record(
+    cx: &mut Cx<'_>,
+    table: &mut Table<'_, '_>,
+    zone: Tz,
+    settings: &Settings,
+    rules: &Rules,
+) -> Record {
     let mut kind = ContractKind::Paid;
     table.word(cx, "kind", &mut kind);
     if !table.has("kind") {
@@ -114,7 +120,12 @@ fn read_changes(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, base: u32)
 
 /// The end of the subscription. What changed or ended before a start that moved, as with an upgrade of a trial,
 /// is history and may stay.
-fn read_end(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz, start: Option<NaiveDateTime>) -> Option<DateTime<Utc>> {
+fn read_end(
+    cx: &mut Cx<'_>,
+    table: &mut Table<'_, '_>,
+    zone: Tz,
+    start: Option<NaiveDateTime>,
+) -> Option<DateTime<Utc>> {
     let at = table.instant(cx, "cancel_at", zone, Edge::End)?;
     let start = start.map(|start| civil::instant(zone, start, Edge::Start));
     if let (Some(item), Some(start)) = (table.item("cancel_at"), start.filter(|start| at < *start)) {
@@ -190,7 +201,8 @@ fn read_requests(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, zone: Tz) -> Vec<Su
         let object = entry.text_opt(cx, "object").and_then(|(text, item)| {
             let object = text.parse().ok();
             if object.is_none() {
-                let message = format!("`{}` is neither `subscription` nor `addon:ID`: {}", item.key_path, quoted(&text));
+                let message =
+                    format!("`{}` is neither `subscription` nor `addon:ID`: {}", item.key_path, quoted(&text));
                 item.wrong(cx, message, "name what is to be cancelled");
             }
             object

@@ -62,9 +62,9 @@ impl Rejection {
     /// Every reason with file and line; never empty.
     pub fn problems(&self) -> &[Problem] {
         match self {
-            Rejection::Invalid { problems }
-            | Rejection::Shrinks { problems, .. }
-            | Rejection::NotKept { problems } => problems,
+            Rejection::Invalid { problems } | Rejection::Shrinks { problems, .. } | Rejection::NotKept { problems } => {
+                problems
+            }
         }
     }
 }

@@ -32,8 +32,7 @@ pub(super) fn replace_like(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// A temporary file is written, synced and renamed. Its name begins with a dot: readers of folders pass over it.
 fn replace(folder: &Path, file: &str, bytes: &[u8], like: Option<&Metadata>) -> std::io::Result<()> {
     let temporary = folder.join(format!(".{file}.{}.tmp", std::process::id()));
-    let written =
-        write_synced(&temporary, bytes, like).and_then(|()| std::fs::rename(&temporary, folder.join(file)));
+    let written = write_synced(&temporary, bytes, like).and_then(|()| std::fs::rename(&temporary, folder.join(file)));
     if written.is_err() {
         // The half-written file is of no use to anybody; that it stays is no harm either.
         let _ = std::fs::remove_file(&temporary);

@@ -2,10 +2,10 @@
 
 use chrono_tz::Tz;
 
+use super::lines::Source;
 use super::origin::Effective;
 use super::problem::Problems;
 use super::reader::Table;
-use super::lines::Source;
 use super::value::{Cx, quoted};
 use super::words::{Profile, TransferOut, TransferredOutbound};
 use crate::engine::plan::{Billing, Policy};

@@ -6,8 +6,8 @@ use super::access;
 use super::publisher;
 use super::reader::Table;
 use super::settings::{
-    Address, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX, Server,
-    Settings, Tls, Trial,
+    Address, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX,
+    Server, Settings, Tls, Trial,
 };
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
@@ -65,7 +65,12 @@ fn read_top(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, settings: &mut Settin
                 let near = nearest(&zone, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
                 let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 let message = format!("`time_zone` does not know {}", quoted(&zone));
-                item.wrong_as(cx, ProblemCode::UnknownZone, message, format!("{guess}write a name of the IANA list, as in \"Europe/Berlin\""));
+                item.wrong_as(
+                    cx,
+                    ProblemCode::UnknownZone,
+                    message,
+                    format!("{guess}write a name of the IANA list, as in \"Europe/Berlin\""),
+                );
             }
         }
     }
@@ -234,11 +239,12 @@ fn check_taken(cx: &mut Cx<'_>, table: &Table<'_, '_>, listener: &Listener, sett
     let server = &settings.server;
     // Port 0 is any that is free, so each gets its own.
     let any = matches!(&listener.address, Address::Tcp(address) if address.port() == 0);
-    let taken = !any && (settings.listeners.iter().any(|other| other.address == listener.address)
-        || match &listener.address {
-            Address::Tcp(address) => server.listen == Some(*address),
-            Address::Unix(path) => *path == server.unix_socket,
-        });
+    let taken = !any
+        && (settings.listeners.iter().any(|other| other.address == listener.address)
+            || match &listener.address {
+                Address::Tcp(address) => server.listen == Some(*address),
+                Address::Unix(path) => *path == server.unix_socket,
+            });
     if taken {
         let key = if matches!(listener.address, Address::Tcp(_)) { "listen" } else { "unix_socket" };
         let path = table.key_path(key);
@@ -255,7 +261,11 @@ fn read_agi(cx: &mut Cx<'_>, mut table: Table<'_, '_>, settings: &mut Settings) 
     {
         if !address.ip().is_loopback() && !settings.server.insecure {
             let message = format!("`{}` is open to the network without TLS and credentials: {address}", item.key_path);
-            item.wrong(cx, message, "FastAGI has neither: listen on 127.0.0.1, or set server.insecure = true if the network is trusted");
+            item.wrong(
+                cx,
+                message,
+                "FastAGI has neither: listen on 127.0.0.1, or set server.insecure = true if the network is trusted",
+            );
         }
         let is_there = |other: &Address| *other == Address::Tcp(address) && address.port() != 0;
         if is_there_already(settings, is_there) {
@@ -268,7 +278,8 @@ fn read_agi(cx: &mut Cx<'_>, mut table: Table<'_, '_>, settings: &mut Settings) 
 }
 
 fn is_there_already(settings: &Settings, is: impl Fn(&Address) -> bool) -> bool {
-    settings.server.listen.is_some_and(|address| is(&Address::Tcp(address))) || settings.listeners.iter().any(|listener| is(&listener.address))
+    settings.server.listen.is_some_and(|address| is(&Address::Tcp(address)))
+        || settings.listeners.iter().any(|listener| is(&listener.address))
 }
 
 fn check_open(cx: &mut Cx<'_>, item: &Item<'_, '_>, address: SocketAddr, tls: Option<&Tls>, settings: &Settings) {

@@ -62,9 +62,8 @@ pub fn submit(
             return Err(Unwritten::File(message));
         }
         if !dry_run {
-            replace_like(&path, text.as_bytes()).map_err(|error| {
-                Unwritten::File(format!("{} cannot be written: {error}", path.display()))
-            })?;
+            replace_like(&path, text.as_bytes())
+                .map_err(|error| Unwritten::File(format!("{} cannot be written: {error}", path.display())))?;
         }
     }
     Ok(Submission { before, answer })
@@ -89,7 +88,8 @@ fn rewritten(config: &Config, tenant: &Tenant, accepted: &Accepted) -> Result<(P
 /// Holds a lock on the configuration's folder until it is dropped: requests of other processes wait.
 fn lock(main: &Path) -> Result<File, Unwritten> {
     let folder = main.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let wrong = |error: &dyn std::fmt::Display| Unwritten::File(format!("{} cannot be locked: {error}", folder.display()));
+    let wrong =
+        |error: &dyn std::fmt::Display| Unwritten::File(format!("{} cannot be locked: {error}", folder.display()));
     let folder_file = File::open(folder).map_err(|error| wrong(&error))?;
     rustix::fs::flock(&folder_file, rustix::fs::FlockOperation::LockExclusive).map_err(|error| wrong(&error))?;
     Ok(folder_file)

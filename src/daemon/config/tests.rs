@@ -89,13 +89,40 @@ fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
     assert_eq!(config.settings.auth.certificates.len(), 1);
     assert_eq!(config.settings.pools.len(), 1);
     let hook = &config.settings.webhooks[0];
-    let example = Webhook { name: hook.name.clone(), url: hook.url.clone(), secret_file: hook.secret_file.clone(), types: hook.types.clone(), ..Webhook::default() };
+    let example = Webhook {
+        name: hook.name.clone(),
+        url: hook.url.clone(),
+        secret_file: hook.secret_file.clone(),
+        types: hook.types.clone(),
+        ..Webhook::default()
+    };
     assert_eq!((&config.settings.webhooks[..], hook.types.len()), (&[example][..], 5), "defaults as they are");
     for kind in HookType::ALL {
         assert!(text.contains(kind.as_str()), "{kind:?}");
     }
     assert_eq!(config.tenants.len(), 1);
-    for key in ["protocol", "roles", "cert_file", "key_file", "client_ca_file", "oversubscribe", "sha256", "tenants", "nodes", "url", "secret_file", "ca_file", "types", "names", "insecure", "enabled", "timeout_s", "retry_for_s", "queue_max", "denied_per_minute_max"] {
+    for key in [
+        "protocol",
+        "roles",
+        "cert_file",
+        "key_file",
+        "client_ca_file",
+        "oversubscribe",
+        "sha256",
+        "tenants",
+        "nodes",
+        "url",
+        "secret_file",
+        "ca_file",
+        "types",
+        "names",
+        "insecure",
+        "enabled",
+        "timeout_s",
+        "retry_for_s",
+        "queue_max",
+        "denied_per_minute_max",
+    ] {
         assert!(text.contains(&format!("{key} =")), "{key}");
     }
 }
@@ -344,8 +371,7 @@ fn reservations_fit_the_seats_f6() {
 
 #[test]
 fn listening_to_the_network_needs_tls_and_credentials() {
-    let sha = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-    let token = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{sha}\"\n");
+    let token = token();
     let tls = "tls = { cert_file = \"c\", key_file = \"k\" }\n";
     let open = "[[listener]]\nlisten = \"0.0.0.0:7743\"\n";
     let key = "listener[0].listen";
@@ -370,7 +396,13 @@ fn listening_to_the_network_needs_tls_and_credentials() {
     good(&format!("[server]\ninsecure = true\n{open}"), &[]);
     good("[server]\nlisten = \"[::1]:7788\"\n", &[]);
     let scripts = "[agi]\nlisten = \"0.0.0.0:4573\"\n";
-    bad(scripts, &[], "usherd.toml:2:10", "agi.listen", &["without TLS and credentials: 0.0.0.0:4573", "insecure = true"]);
+    bad(
+        scripts,
+        &[],
+        "usherd.toml:2:10",
+        "agi.listen",
+        &["without TLS and credentials: 0.0.0.0:4573", "insecure = true"],
+    );
     good(&format!("[server]\ninsecure = true\n{scripts}"), &[]);
     good("[agi]\nlisten = \"127.0.0.1:4573\"\n", &[]);
     bad("[agi]\nlisten = \"127.0.0.1:7788\"\n", &[], "usherd.toml:2:10", "agi.listen", &["is taken by [server]"]);
@@ -384,6 +416,16 @@ fn listening_to_the_network_needs_tls_and_credentials() {
     );
     bad("[[listener]]\nroles = [\"node\"]\n", &[], "usherd.toml:1:1", key, &["is missing"]);
     bad("[[listener]]\nlisten = \"127.0.0.1:7788\"\n", &[], "usherd.toml:1:1", key, &["is taken"]);
+}
+
+fn token() -> String {
+    let sha = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{sha}\"\n")
+}
+
+#[test]
+fn a_credential_is_whole_and_given_once() {
+    let token = token();
     bad(
         "[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"12\"\n",
         &[],
@@ -508,7 +550,8 @@ fn every_fault_has_its_code() {
 
 #[test]
 fn an_explicit_instant_is_used_and_told_j8_t109() {
-    let text = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 16\n[[change]]\neffective_at = \"2027-07-01\"\nseats = 10\n";
+    let text =
+        "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 16\n[[change]]\neffective_at = \"2027-07-01\"\nseats = 10\n";
     let config = good("", &[("a.toml", text)]);
     let expected = "\
 warning[explicit_instant]: `change[0].effective_at` is 2027-06-30T22:00:00Z; by the rules it would be 2027-06-15T22:00:00Z
@@ -526,7 +569,10 @@ help: 2027-06-30T22:00:00Z is used; write \"2027-06-15T22:00:00Z\" if nothing el
     let seats = |at: &str| config.tenants["a"].entitlement(at.parse::<DateTime<Utc>>().unwrap()).seats;
     assert_eq!((seats("2027-06-16T00:00:00Z"), seats("2027-06-30T22:00:00Z")), (Some(16), Some(10)));
     assert_eq!(good("", &[("a.toml", &text.replace("2027-07-01", "2027-06-16"))]).warnings, []);
-    let main = format!("[[tenant]]\nid = \"in\"\n{}", "kind = \"trial\"\nstart = \"2026-11-20\"\ncancel_at = \"2027-01-01\"\n");
+    let main = format!(
+        "[[tenant]]\nid = \"in\"\n{}",
+        "kind = \"trial\"\nstart = \"2026-11-20\"\ncancel_at = \"2027-01-01\"\n"
+    );
     let inline = good(&main, &[]).warnings;
     assert_eq!((inline[0].key_path.as_str(), inline[0].line), ("tenant[0].cancel_at", 5));
     let many: Vec<String> = (0..300).map(|n| format!("{n}.toml")).collect();
@@ -683,7 +729,10 @@ fn what_is_pulled_needs_an_address_over_https_a_name_and_a_key() {
     bad(short, &[], "usherd.toml:2:21", "sync.public_keys.a", &["not an Ed25519 public key", "keygen"]);
     bad("[sync]\ninstallation = \"a b\"\n", &[], "usherd.toml:2:16", "sync.installation", &["without blanks"]);
     bad("[sync]\ninterval_s = 5\n", &[], "usherd.toml:2:14", "sync.interval_s", &["10"]);
-    let twin = format!("[sync]\n{}\n", key.replace(" }", ", \"b\" = \"00000000000000000000000000000000000000000000000000000000000000AA\" }"));
+    let twin = format!(
+        "[sync]\n{}\n",
+        key.replace(" }", ", \"b\" = \"00000000000000000000000000000000000000000000000000000000000000AA\" }")
+    );
     let problems = load_texts(&twin, &[]).expect_err("one key under two ids has two ratchets");
     assert!(problems[0].message.contains("`sync.public_keys.b` is the same key as `a`"), "{}", problems[0]);
     bad("[sync]\nurls = \"\"\n", &[], "usherd.toml:2:1", "sync.urls", &["did you mean `url`"]);
@@ -693,7 +742,8 @@ fn what_is_pulled_needs_an_address_over_https_a_name_and_a_key() {
 fn a_webhook_has_a_name_an_address_and_a_secret_that_stands_elsewhere() {
     let hook = |more: &str| format!("[[webhook]]\nname = \"desk\"\n{more}\n");
     let rest = "secret_file = \"s\"";
-    let settings = good(&hook(&format!("url = \"https://a.example/b?code=hidden\"\n{rest}\ntypes = [\"full\", \"full\"]")), &[]);
+    let settings =
+        good(&hook(&format!("url = \"https://a.example/b?code=hidden\"\n{rest}\ntypes = [\"full\", \"full\"]")), &[]);
     assert_eq!((settings.settings.webhooks[0].types.len(), settings.settings.webhooks[0].timeout_s), (1, 15));
     let shown: String = settings.effective.iter().map(|entry| format!("{}={}\n", entry.key, entry.value)).collect();
     assert!(shown.contains("webhook[0].url=\"https://a.example/b?...\"") && !shown.contains("hidden"), "{shown}");
@@ -713,14 +763,37 @@ fn a_webhook_has_a_name_an_address_and_a_secret_that_stands_elsewhere() {
     good(&hook(&format!("url = \"http://a.example/\"\ninsecure = true\n{rest}")), &[]);
     let url = "url = \"https://a.example\"";
     bad(&format!("[[webhook]]\n{url}\n{rest}\n"), &[], "usherd.toml:1:1", "webhook[0].name", &["is missing"]);
-    bad(&format!("[[webhook]]\nname = \"a/b\"\n{url}\n{rest}\n"), &[], "usherd.toml:2:8", "webhook[0].name", &["not the name of a webhook"]);
+    bad(
+        &format!("[[webhook]]\nname = \"a/b\"\n{url}\n{rest}\n"),
+        &[],
+        "usherd.toml:2:8",
+        "webhook[0].name",
+        &["not the name of a webhook"],
+    );
     bad(&hook(url), &[], "usherd.toml:1:1", "webhook[0].secret_file", &["is missing", "usherd webhook secret"]);
-    bad(&hook(&format!("{url}\n{rest}\ntypes = [\"denid\"]")), &[], "usherd.toml:5:10", "webhook[0].types[0]", &["did you mean `denied`"]);
-    bad(&[hook(&format!("{url}\n{rest}")), hook(&format!("{url}\n{rest}"))].concat(), &[], "usherd.toml:6:8", "webhook[1].name", &["two webhooks `desk`"]);
+    bad(
+        &hook(&format!("{url}\n{rest}\ntypes = [\"denid\"]")),
+        &[],
+        "usherd.toml:5:10",
+        "webhook[0].types[0]",
+        &["did you mean `denied`"],
+    );
+    bad(
+        &[hook(&format!("{url}\n{rest}")), hook(&format!("{url}\n{rest}"))].concat(),
+        &[],
+        "usherd.toml:6:8",
+        "webhook[1].name",
+        &["two webhooks `desk`"],
+    );
     let many: String = (0..33).map(|n| format!("[[webhook]]\nname = \"h{n}\"\n{url}\n{rest}\n")).collect();
     assert!(load_texts(&many, &[]).unwrap_err()[0].message.contains("33 times"));
     // Whoever writes the secret here all the same does not find it in the log.
-    for line in ["secret = \"whsec_hunter2\"", "secert = \"whsec_hunter2\"", "secret = whsec_hunter2", "names = \"whsec_hunter2\""] {
+    for line in [
+        "secret = \"whsec_hunter2\"",
+        "secert = \"whsec_hunter2\"",
+        "secret = whsec_hunter2",
+        "names = \"whsec_hunter2\"",
+    ] {
         let told = render_problems(&load_texts(&hook(&format!("{url}\n{rest}\n{line}")), &[]).unwrap_err(), false);
         assert!(told.contains("usherd.toml:5:") && !told.contains("hunter2"), "{told}");
     }
@@ -735,7 +808,8 @@ fn pulled_records_are_files_like_others_and_meet_them_once() {
     files.put(main, &text);
     files.put("/etc/usherd/sync:acme.toml", "kind = \"paid\"\nseats = 3\nsynced_at = \"2020-01-01T00:00:00Z\"\n");
     files.put("/etc/usherd/tenants.d/bolt.toml", PAID);
-    let config = load_from(&files, main, now()).unwrap_or_else(|problems| panic!("{}", render_problems(&problems, false)));
+    let config =
+        load_from(&files, main, now()).unwrap_or_else(|problems| panic!("{}", render_problems(&problems, false)));
     let acme = &config.tenants["acme"];
     assert_eq!((acme.source.as_str(), acme.is_synced(), acme.record.synced_at), ("sync:acme.toml", true, None));
     assert!(!config.tenants["bolt"].is_synced());

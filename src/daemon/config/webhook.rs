@@ -70,7 +70,9 @@ impl Webhook {
     /// Whether it is told of a thing of this type; `tenant` is empty for the daemon itself, which names
     /// everybody: then only who may hear of all is told (I29).
     pub fn takes(&self, kind: HookType, tenant: &str) -> bool {
-        self.enabled && self.types.contains(&kind) && (self.tenants.is_empty() || self.tenants.iter().any(|own| own == tenant))
+        self.enabled
+            && self.types.contains(&kind)
+            && (self.tenants.is_empty() || self.tenants.iter().any(|own| own == tenant))
     }
 
     /// The address without what may be secret in it.
@@ -159,7 +161,8 @@ fn check_url(cx: &mut Cx<'_>, item: &Item<'_, '_>, url: &str, insecure: bool) {
         Some((_, Some("http"))) => "goes over the network in the clear",
         _ => "is not the address of a receiver over https",
     };
-    let problem = cx.fault(&item.span, &item.key_path, format!("`{}` {wrong}: {}", item.key_path, quoted(&shown_url(url))));
+    let problem =
+        cx.fault(&item.span, &item.key_path, format!("`{}` {wrong}: {}", item.key_path, quoted(&shown_url(url))));
     cx.problems.push(problem.help(URL_HELP).without_excerpt());
 }
 
@@ -189,7 +192,14 @@ mod tests {
         let all = Webhook::default();
         let some = Webhook { tenants: vec!["acme".into()], ..Webhook::default() };
         let off = Webhook { enabled: false, ..Webhook::default() };
-        for (hook, tenant, takes) in [(&all, "acme", true), (&all, "", true), (&some, "acme", true), (&some, "b", false), (&some, "", false), (&off, "acme", false)] {
+        for (hook, tenant, takes) in [
+            (&all, "acme", true),
+            (&all, "", true),
+            (&some, "acme", true),
+            (&some, "b", false),
+            (&some, "", false),
+            (&off, "acme", false),
+        ] {
             assert_eq!(hook.takes(HookType::Denied, tenant), takes, "{tenant:?}");
         }
         assert!(!all.takes(HookType::ConfigApplied, ""));

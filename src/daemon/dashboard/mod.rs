@@ -92,7 +92,16 @@ mod tests {
         for inline in ["<style", " style=", " onclick=", " onload=", "javascript:"] {
             assert!(!page.contains(inline), "{inline}");
         }
-        for unsafe_way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "cssText", "\"style\""] {
+        for unsafe_way in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "cssText",
+            "\"style\"",
+        ] {
             assert!(!FILES[1].text.contains(unsafe_way), "{unsafe_way}");
         }
     }

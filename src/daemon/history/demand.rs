@@ -160,7 +160,8 @@ mod tests {
         demand.denied("a", "dora", 16, 0);
         demand.denied("a", "carl", 16, 30_000);
         demand.granted("a", "dora", 16);
-        let given_up = |at| told(&demand, at).into_iter().map(|(_, told)| (told.waiting, told.given_up)).collect::<Vec<_>>();
+        let given_up =
+            |at| told(&demand, at).into_iter().map(|(_, told)| (told.waiting, told.given_up)).collect::<Vec<_>>();
         assert_eq!(given_up(60_000), [(1, 0)], "carl tried again half a minute ago");
         assert_eq!(given_up(90_000), [(0, 1)]);
         assert_eq!(given_up(90_001), [], "nothing is left of it");

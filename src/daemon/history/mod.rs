@@ -134,7 +134,11 @@ impl History {
         let writer = self.writer.lock();
         let Some((jobs, _)) = &*writer else { return };
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let Err(TrySendError::Full((job, _)) | TrySendError::Disconnected((job, _))) = jobs.try_send((job, utc_ms / 1_000)) else { return };
+        let Err(TrySendError::Full((job, _)) | TrySendError::Disconnected((job, _))) =
+            jobs.try_send((job, utc_ms / 1_000))
+        else {
+            return;
+        };
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.store.note(Err(std::io::Error::other("the disk takes nothing; what is not written is lost")));
         if let Job::Hour(hour) = job {

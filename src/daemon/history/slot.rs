@@ -25,7 +25,12 @@ pub struct Slot {
 impl Slot {
     /// Whether nothing happened.
     pub fn is_idle(&self) -> bool {
-        self.peak == 0 && self.demand == 0 && self.seat_ms == 0 && self.saturated_ms == 0 && self.denials == 0 && self.denials_true == 0
+        self.peak == 0
+            && self.demand == 0
+            && self.seat_ms == 0
+            && self.saturated_ms == 0
+            && self.denials == 0
+            && self.denials_true == 0
     }
 
     /// Takes in what came after it.

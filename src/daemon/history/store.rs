@@ -166,7 +166,8 @@ impl Store {
     pub fn keep_house(&self, utc_s: i64, limits: Limits) {
         let today_s = utc_s - utc_s.rem_euclid(DAY_S);
         let entries = self.list();
-        let mut days: Vec<i64> = entries.iter().filter(|entry| entry.kind == Kind::Hour).map(|entry| day_of(entry.start_s)).collect();
+        let mut days: Vec<i64> =
+            entries.iter().filter(|entry| entry.kind == Kind::Hour).map(|entry| day_of(entry.start_s)).collect();
         days.dedup();
         let is_there = |day| entries.iter().any(|entry| entry.kind == Kind::Day && entry.start_s == day);
         for day in days.into_iter().filter(|day| *day < today_s && !is_there(*day)) {
@@ -191,7 +192,9 @@ impl Store {
             bytes -= entry.bytes;
             false
         });
-        let first = |kinds: &[Kind]| entries.iter().filter(|entry| kinds.contains(&entry.kind)).map(|entry| entry.start_s).min();
+        let first = |kinds: &[Kind]| {
+            entries.iter().filter(|entry| kinds.contains(&entry.kind)).map(|entry| entry.start_s).min()
+        };
         let mut status = self.status.lock();
         status.bytes = bytes;
         status.detail_from_s = first(&[Kind::Hour]);
@@ -348,7 +351,8 @@ fn read_log(path: &Path, start_s: i64) -> io::Result<Span> {
     let mut span = Span { head: Head::new(start_s, SLOT_S, 12), ..Span::default() };
     let mut reader = Reader { bytes: &bytes };
     while let Some(part) = take_part(&mut reader) {
-        let slot = take_slot(part, &span.head).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a slot makes no sense"))?;
+        let slot = take_slot(part, &span.head)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a slot makes no sense"))?;
         span.add(&slot);
     }
     if !reader.bytes.is_empty() {

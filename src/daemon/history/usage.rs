@@ -110,7 +110,12 @@ impl History {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn demand_of(&self, tenant: &str, view: Option<(Now, &TenantView)>, stretch: Stretch) -> io::Result<(Levels, u64)> {
+    pub fn demand_of(
+        &self,
+        tenant: &str,
+        view: Option<(Now, &TenantView)>,
+        stretch: Stretch,
+    ) -> io::Result<(Levels, u64)> {
         let (mut levels, mut observed_ms) = (Levels::default(), 0);
         self.each(tenant, view, stretch, false, |head, row| {
             levels.add_all(&row.levels);
@@ -127,7 +132,8 @@ impl History {
         detail: bool,
         mut see: impl FnMut(&Head, &Row),
     ) -> io::Result<()> {
-        let touches = |head: &Head| head.start_s < stretch.1 && head.slot_start_s(head.observed_ms.len() as u8) > stretch.0;
+        let touches =
+            |head: &Head| head.start_s < stretch.1 && head.slot_start_s(head.observed_ms.len() as u8) > stretch.0;
         let except = self.live.lock().each(tenant, view, |head, row| {
             if touches(head) {
                 see(head, row);

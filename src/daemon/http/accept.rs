@@ -18,9 +18,9 @@ use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
-use super::stop;
-use super::stats::{Deadline, EdgeStats, Refusal};
 use super::speak::speak;
+use super::stats::{Deadline, EdgeStats, Refusal};
+use super::stop;
 use super::stream::Socket;
 use super::tls;
 
@@ -209,7 +209,8 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
             _ => return,
         },
     }
-    let (handler, scratch, shutdown) = (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
+    let (handler, scratch, shutdown) =
+        (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };

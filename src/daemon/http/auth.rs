@@ -120,7 +120,10 @@ impl Access {
         self.role.may(class)
             && match tenant {
                 Some(tenant) => self.sees(tenant),
-                None => self.tenants.is_empty() || !matches!(class, RouteClass::Admin | RouteClass::Sync | RouteClass::Metrics),
+                None => {
+                    self.tenants.is_empty()
+                        || !matches!(class, RouteClass::Admin | RouteClass::Sync | RouteClass::Metrics)
+                }
             }
     }
 
@@ -461,7 +464,9 @@ mod tests {
         for good in [token("node"), format!("ush_node_{}", "0f".repeat(32))] {
             assert_eq!(auth.who(Some(&bearer(&good)), ip(1), &[], 0).unwrap().id, "pbx1");
         }
-        for (n, bad) in [token("admin"), token("third"), "ush_node_x".into(), String::new(), "x".repeat(999)].iter().enumerate() {
+        for (n, bad) in
+            [token("admin"), token("third"), "ush_node_x".into(), String::new(), "x".repeat(999)].iter().enumerate()
+        {
             let address = ip(10 + u8::try_from(n).unwrap());
             assert_eq!(auth.who(Some(&bearer(bad)), address, &[], 0).unwrap_err().status(), 401, "{bad}");
         }
@@ -497,7 +502,10 @@ mod tests {
         assert_eq!(try_bad(ip(2), 0), 401, "another address");
         assert!(auth.who(Some(&bearer(&token("node"))), ip(1), &[], 0).is_ok());
         assert_eq!([try_bad(ip(1), 9_000), try_bad(ip(1), 10_000), try_bad(ip(1), 10_001)], [429, 401, 429]);
-        assert_eq!(auth.failures.lock().count(Some(IpAddr::from([10, 0, 0, 1])), auth.settings.failures, 10_001), Err(10));
+        assert_eq!(
+            auth.failures.lock().count(Some(IpAddr::from([10, 0, 0, 1])), auth.settings.failures, 10_001),
+            Err(10)
+        );
     }
 
     #[test]
@@ -554,7 +562,9 @@ mod tests {
     fn secrets_do_not_show() {
         let shown = format!("{:?}", one_node());
         let hash = TokenHash::of(&token("node"));
-        assert!(!shown.contains(SECRET) && !shown.contains(&hash.to_hex()) && !shown.contains(&format!("{:?}", hash.0)));
+        assert!(
+            !shown.contains(SECRET) && !shown.contains(&hash.to_hex()) && !shown.contains(&format!("{:?}", hash.0))
+        );
         assert_eq!(TokenHash::from_hex(&hash.to_hex()), Some(hash));
         assert_eq!(TokenHash::from_hex("abc"), None);
         assert_eq!(TokenHash::from_hex(&"ü".repeat(32)), None);

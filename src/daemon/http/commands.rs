@@ -37,8 +37,13 @@ impl Scratch {
 }
 
 /// Serves one connection until it ends, is cut by a deadline, or has drained.
-pub(super) async fn serve<S, H>(stream: S, handler: Rc<H>, peer: Rc<Peer>, scratch: Rc<Scratch>, shutdown: watch::Receiver<bool>)
-where
+pub(super) async fn serve<S, H>(
+    stream: S,
+    handler: Rc<H>,
+    peer: Rc<Peer>,
+    scratch: Rc<Scratch>,
+    shutdown: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
@@ -198,7 +203,16 @@ impl Wait {
         let age_at = Instant::now() + limits.connection_age.mul_f64(0.9 + 0.2 * fastrand::f64());
         let stopping = shutdown.clone();
         let stop = Box::pin(stop::asked(shutdown));
-        Wait { stopping, stop, stopped: false, age_at, due: None, drained_at: None, timer: Box::pin(sleep_until(age_at)), armed: false }
+        Wait {
+            stopping,
+            stop,
+            stopped: false,
+            age_at,
+            due: None,
+            drained_at: None,
+            timer: Box::pin(sleep_until(age_at)),
+            armed: false,
+        }
     }
 
     /// A command came, or the beginning of one.
@@ -207,7 +221,13 @@ impl Wait {
     }
 
     /// Whether it is over with waiting. A connection that is old, or asked to stop, ends between two commands.
-    fn poll(&mut self, cx: &mut Context<'_>, limits: &Limits, deadline: Duration, which: Deadline) -> Poll<Option<Deadline>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &Limits,
+        deadline: Duration,
+        which: Deadline,
+    ) -> Poll<Option<Deadline>> {
         let now = Instant::now();
         let due = match self.due {
             Some((due, known)) if known == which => due,

@@ -23,13 +23,8 @@ const fn word<W: Word>() -> Wanted {
 
 const NUMBER: Wanted = Wanted::Number { max: u64::MAX };
 
-const RELEASE: &[(&str, Wanted)] = &[
-    ("tenant", Wanted::Text),
-    ("session", Wanted::Text),
-    ("node", Wanted::Text),
-    ("epoch", NUMBER),
-    ("seq", NUMBER),
-];
+const RELEASE: &[(&str, Wanted)] =
+    &[("tenant", Wanted::Text), ("session", Wanted::Text), ("node", Wanted::Text), ("epoch", NUMBER), ("seq", NUMBER)];
 
 const ACQUIRE: &[(&str, Wanted)] = &[
     ("tenant", Wanted::Text),

@@ -12,11 +12,9 @@ const FIELDS_MAX: usize = 64;
 
 /// Splits a form into its fields, still encoded.
 fn pairs(form: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    form.split(|b| *b == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
-        match pair.iter().position(|b| *b == b'=') {
-            Some(at) => (&pair[..at], &pair[at + 1..]),
-            None => (pair, &[][..]),
-        }
+    form.split(|b| *b == b'&').filter(|pair| !pair.is_empty()).map(|pair| match pair.iter().position(|b| *b == b'=') {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, &[][..]),
     })
 }
 

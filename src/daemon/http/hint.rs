@@ -58,7 +58,8 @@ impl Hint {
 
     /// It, if it is an inbound call (C1).
     pub fn inbound(self) -> Option<Self> {
-        let is = |field: &Option<String>, word: &str| field.as_deref().is_some_and(|f| f.trim().eq_ignore_ascii_case(word));
+        let is =
+            |field: &Option<String>, word: &str| field.as_deref().is_some_and(|f| f.trim().eq_ignore_ascii_case(word));
         (is(&self.kind, "call") && is(&self.direction, "inbound")).then_some(self)
     }
 

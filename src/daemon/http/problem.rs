@@ -59,13 +59,13 @@ impl ProblemKind {
             ProblemKind::UnknownEpoch => {
                 (StatusCode::CONFLICT, "/problems/unknown-epoch", "Say hello and send an inventory")
             }
-            ProblemKind::TooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "/problems/too-large", "The request is too large")
-            }
+            ProblemKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "/problems/too-large", "The request is too large"),
             ProblemKind::UnsupportedType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "/problems/media-type", "The content type is not understood")
             }
-            ProblemKind::Rejected => (StatusCode::UNPROCESSABLE_ENTITY, "/problems/rejected", "Understood and rejected"),
+            ProblemKind::Rejected => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "/problems/rejected", "Understood and rejected")
+            }
             ProblemKind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "/problems/rate", "Too many requests"),
             ProblemKind::HeadTooLarge => (
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -214,9 +214,14 @@ impl Problem {
 
     /// What is wrong with which field, or what is wrong at all, for protocols that have one line for it.
     pub fn in_one_line(&self) -> String {
-        let faults = self.errors.iter().map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail));
+        let faults =
+            self.errors.iter().map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail));
         let faults: Vec<String> = faults.collect();
-        if faults.is_empty() || self.kind == ProblemKind::UnknownEpoch { self.detail.to_string() } else { faults.join("; ") }
+        if faults.is_empty() || self.kind == ProblemKind::UnknownEpoch {
+            self.detail.to_string()
+        } else {
+            faults.join("; ")
+        }
     }
 
     /// The JSON object, also for its place in a batch.

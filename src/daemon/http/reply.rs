@@ -22,7 +22,10 @@ impl ReplyFormat {
     pub fn of(headers: &HeaderMap, request: BodyFormat) -> Self {
         let accepts = |wanted: &str| {
             headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-                value.split(',').filter_map(|part| part.split(';').next()).any(|t| t.trim().eq_ignore_ascii_case(wanted))
+                value
+                    .split(',')
+                    .filter_map(|part| part.split(';').next())
+                    .any(|t| t.trim().eq_ignore_ascii_case(wanted))
             })
         };
         if headers.contains_key(ACCEPT) {

@@ -43,7 +43,10 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let read = validity(certificate.pem().as_bytes()).unwrap();
-        assert_eq!((read.from.to_string(), read.until.to_string()), ("2026-01-02 00:00:00 UTC".into(), "2057-03-04 00:00:00 UTC".into()));
+        assert_eq!(
+            (read.from.to_string(), read.until.to_string()),
+            ("2026-01-02 00:00:00 UTC".into(), "2057-03-04 00:00:00 UTC".into())
+        );
         let der = certificate.der();
         for length in 0..der.len() {
             // Whatever is cut off is no certificate, and no panic.

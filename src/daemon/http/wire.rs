@@ -468,7 +468,8 @@ mod tests {
             &to=030+1&node=n1&epoch=7&seq=8&ttl_s=60&existing=1&new_field=x&group=";
         let form: Vec<u8> = form.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
         let (json, form) = (AcquireBody::from_json(json).unwrap(), AcquireBody::from_form(&form).unwrap());
-        let query = std::str::from_utf8(b"tenant=acme&subject=anna&session=n1-7-c&kind=call&direction=outbound").unwrap();
+        let query =
+            std::str::from_utf8(b"tenant=acme&subject=anna&session=n1-7-c&kind=call&direction=outbound").unwrap();
         let rest = br#"{"leg":"deliver","to":"030 1","node":"n1","epoch":7,"seq":8,"ttl_s":60,"existing":true}"#;
         let split = AcquireBody::parse(rest, BodyFormat::Json, Some(query)).unwrap();
         let want = format!("{:?}", json.checked().unwrap());
@@ -492,8 +493,14 @@ mod tests {
             (r#"{"tenant":1,"subject":[],"session":{},"kind":7}"#, &["/tenant", "/subject", "/session", "/kind"]),
             (r#"{"tenant":"a","subject":"b","session":"c","kind":"phone","epoch":-1,"seq":1.5}"#, &["/epoch", "/seq"]),
             (r#"{"tenant":"a","subject":"b","session":"c","kind":"phone","seq":1}"#, &["/epoch"]),
-            (r#"{"tenant":"A","subject":"\n","session":"\u00fc","kind":"phone"}"#, &["/tenant", "/subject", "/session"]),
-            (r#"{"tenant":"a","subject":"b","kind":"x","emergency":"yes","ttl_s":0}"#, &["/kind", "/emergency", "/session", "/ttl_s"]),
+            (
+                r#"{"tenant":"A","subject":"\n","session":"\u00fc","kind":"phone"}"#,
+                &["/tenant", "/subject", "/session"],
+            ),
+            (
+                r#"{"tenant":"a","subject":"b","kind":"x","emergency":"yes","ttl_s":0}"#,
+                &["/kind", "/emergency", "/session", "/ttl_s"],
+            ),
             (r#"{"tenant":"a","subject":"b","session":"c","kind":"call"}"#, &["/direction"]),
             (r#"{"tenant":"a","#, &[""]),
             (r#"[1]"#, &[""]),
@@ -603,15 +610,20 @@ mod tests {
     }
 
     fn value() -> impl proptest::strategy::Strategy<Value = String> {
-        let values = "1|-1|1\\.5|18446744073709551616|null|true|\"a\"|\"call\"|\"release\"|\"\\\\u0000\"|\\[1\\]|\\{\\}|\"%ff\"";
+        let values =
+            "1|-1|1\\.5|18446744073709551616|null|true|\"a\"|\"call\"|\"release\"|\"\\\\u0000\"|\\[1\\]|\\{\\}|\"%ff\"";
         proptest::string::string_regex(values).unwrap()
     }
 
     fn no_silent_fault(body: &[u8]) {
         let said = |problem: Problem| assert!(problem.status() == 400 && !problem.detail().is_empty());
         for format in [BodyFormat::Json, BodyFormat::Form] {
-            let _ = AcquireBody::parse(body, format, None).map(|read| read.checked().map(|_| ()).map_err(said)).map_err(said);
-            let _ = ReleaseBody::parse(body, format, None).map(|read| read.checked().map(|_| ()).map_err(said)).map_err(said);
+            let _ = AcquireBody::parse(body, format, None)
+                .map(|read| read.checked().map(|_| ()).map_err(said))
+                .map_err(said);
+            let _ = ReleaseBody::parse(body, format, None)
+                .map(|read| read.checked().map(|_| ()).map_err(said))
+                .map_err(said);
             let _ = NodeBody::parse(body, format, None).map_err(said);
         }
         let _ = Op::from_json(body).map_err(said);

@@ -207,10 +207,14 @@ impl Service {
             event_subscribers: make.gauge("usherd_event_subscribers", "Listeners to the event stream.")?,
             events_dropped: make.counter("usherd_events_dropped_total", "Events that a slow listener missed.")?,
             webhook_deliveries: make.add(IntCounterVec::new(
-                Opts::new("usherd_webhook_deliveries_total", "Messages of webhooks and their tries, by what came of them."),
+                Opts::new(
+                    "usherd_webhook_deliveries_total",
+                    "Messages of webhooks and their tries, by what came of them.",
+                ),
                 &["result"],
             ))?,
-            webhook_queue: make.gauge("usherd_webhook_queue_messages", "Messages that wait for the receivers of webhooks.")?,
+            webhook_queue: make
+                .gauge("usherd_webhook_queue_messages", "Messages that wait for the receivers of webhooks.")?,
             tls_expiry: make.gauges(
                 "usherd_tls_certificate_expiry_timestamp_seconds",
                 "When the certificate that a listener shows expires, or the first of its chain.",

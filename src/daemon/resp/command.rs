@@ -180,7 +180,10 @@ mod tests {
             (b"\r\n*0\r\n", vec![vec![], vec![]]),
             (b"*2\r\n$0\r\n\r\n$2\r\n\r\n\r\n", vec![vec!["", "\r\n"]]),
         ] {
-            assert_eq!(read(bytes), (want.iter().map(|c| c.iter().map(ToString::to_string).collect()).collect(), Ok(0)));
+            assert_eq!(
+                read(bytes),
+                (want.iter().map(|c| c.iter().map(ToString::to_string).collect()).collect(), Ok(0))
+            );
         }
     }
 

@@ -3,4 +3,4 @@
 mod command;
 pub mod reply;
 
-pub use command::{ARGS_MAX, ARG_BYTES_MAX, Args, COMMAND_BYTES_MAX, Next, next};
+pub use command::{ARG_BYTES_MAX, ARGS_MAX, Args, COMMAND_BYTES_MAX, Next, next};

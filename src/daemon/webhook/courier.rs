@@ -161,7 +161,8 @@ impl Courier {
         self.ring.get_or_insert_with(|| events.overhear(is_first));
         if self.wants(HookType::StateChanged) {
             let at = self.app.timelines(now);
-            let all: HashMap<Name, Worth> = config.tenants.iter().map(|(id, tenant)| (id.clone(), worth(tenant, at))).collect();
+            let all: HashMap<Name, Worth> =
+                config.tenants.iter().map(|(id, tenant)| (id.clone(), worth(tenant, at))).collect();
             let news = self.selector.configured(now, all, is_first || !had_hooks);
             self.tell_all(now, news);
         }

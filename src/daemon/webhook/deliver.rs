@@ -48,7 +48,8 @@ impl Outcome {
 
     /// The receiver looked at this very message and did not want it.
     pub(super) fn is_refusal(&self) -> bool {
-        self.status.is_some_and(|status| (400..500).contains(&status) && ![401, 403, 404, 408, 425, 429].contains(&status))
+        self.status
+            .is_some_and(|status| (400..500).contains(&status) && ![401, 403, 404, 408, 425, 429].contains(&status))
     }
 }
 
@@ -148,7 +149,15 @@ mod tests {
 
     #[test]
     fn a_refusal_is_about_the_message_and_not_about_the_door() {
-        for (status, refusal) in [(None, false), (Some(400), true), (Some(422), true), (Some(401), false), (Some(404), false), (Some(429), false), (Some(500), false)] {
+        for (status, refusal) in [
+            (None, false),
+            (Some(400), true),
+            (Some(422), true),
+            (Some(401), false),
+            (Some(404), false),
+            (Some(429), false),
+            (Some(500), false),
+        ] {
             assert_eq!(Outcome { status, ..Outcome::default() }.is_refusal(), refusal, "{status:?}");
         }
     }

@@ -116,7 +116,10 @@ mod tests {
 
     #[test]
     fn a_body_is_a_cloud_event_with_all_that_it_must_have() {
-        let notice = Notice::new(Told::Of(HookType::Denied), &"acme".into(), 1_000).with("count", 3).with("detail", "").with("subject", "an\"na");
+        let notice = Notice::new(Told::Of(HookType::Denied), &"acme".into(), 1_000)
+            .with("count", 3)
+            .with("detail", "")
+            .with("subject", "an\"na");
         let body: Value = serde_json::from_str(&notice.body("/usherd", "m1")).unwrap();
         let expected = json!({
             "specversion": "1.0", "id": "m1", "source": "/usherd", "type": "usherd.seat.denied.v1", "subject": "acme",

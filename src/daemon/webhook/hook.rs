@@ -91,14 +91,21 @@ impl Hook {
 
     /// What is to be tried now; it is under way then.
     pub(super) fn next(&mut self, now: Now) -> Option<Waiting> {
-        let rests = self.under_way.is_some() || self.gone || !self.settings.enabled || self.pause_until_ms > now.uptime_ms;
+        let rests =
+            self.under_way.is_some() || self.gone || !self.settings.enabled || self.pause_until_ms > now.uptime_ms;
         let next = self.queue.due(now).filter(|_| !rests)?.clone();
         self.under_way = Some(next.id.clone());
         Some(next)
     }
 
     /// A try is over: what the log says of it.
-    pub(super) fn settle(&mut self, now: Now, tried: &Waiting, outcome: &Outcome, results: &mut Vec<WebhookResult>) -> Entry {
+    pub(super) fn settle(
+        &mut self,
+        now: Now,
+        tried: &Waiting,
+        outcome: &Outcome,
+        results: &mut Vec<WebhookResult>,
+    ) -> Entry {
         self.under_way = None;
         let mut entry = Entry::new(now, tried, outcome, WebhookResult::Delivered);
         if outcome.is_success() {
@@ -166,7 +173,14 @@ pub(super) fn message(now: Now, source: &str, notice: &Notice, retry_for_s: u32)
     }
 }
 
-fn push(queue: &mut Queue, settings: &Webhook, gone: bool, under_way: Option<&str>, waiting: Waiting, results: &mut Vec<WebhookResult>) {
+fn push(
+    queue: &mut Queue,
+    settings: &Webhook,
+    gone: bool,
+    under_way: Option<&str>,
+    waiting: Waiting,
+    results: &mut Vec<WebhookResult>,
+) {
     if gone {
         return results.push(WebhookResult::Gone);
     }

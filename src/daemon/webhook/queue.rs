@@ -61,7 +61,9 @@ impl Queue {
         if !path.exists() {
             return (queue, None);
         }
-        let read = Disk.read(&path, FILE_BYTES_MAX).and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned()));
+        let read = Disk
+            .read(&path, FILE_BYTES_MAX)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned()));
         let (text, mut fault) = match read {
             Ok(text) => (text, None),
             Err(why) => (String::new(), Some(why)),
@@ -75,7 +77,10 @@ impl Queue {
         let problem = fault.map(|why| {
             queue.dirty = true;
             let aside = queue.folder.join(format!("{}.damaged", queue.file));
-            let moved = std::fs::rename(&path, &aside).map_or_else(|error| format!("cannot be set aside: {error}"), |()| format!("is set aside as {}", aside.display()));
+            let moved = std::fs::rename(&path, &aside).map_or_else(
+                |error| format!("cannot be set aside: {error}"),
+                |()| format!("is set aside as {}", aside.display()),
+            );
             format!("{} {why} and {moved}; {} whole messages of it are kept", path.display(), queue.waiting.len())
         });
         (queue, problem)
@@ -83,7 +88,9 @@ impl Queue {
 
     /// Clocks may have been moved since: nothing waits for longer than it would have to from now on.
     fn restore(&mut self, mut waiting: Waiting, now: Now, retry_for_s: u32) {
-        let from_now = |utc_ms: i64, most_s: u64| utc_ms.saturating_sub(now.utc_ms).clamp(0, most_s as i64 * 1_000) + now.uptime_ms as i64;
+        let from_now = |utc_ms: i64, most_s: u64| {
+            utc_ms.saturating_sub(now.utc_ms).clamp(0, most_s as i64 * 1_000) + now.uptime_ms as i64
+        };
         waiting.due_ms = from_now(waiting.due_ms, WAITS_S[WAITS_S.len() - 1]);
         waiting.until_ms = from_now(waiting.until_ms, retry_for_s.into());
         self.bytes += waiting.body.len();
@@ -106,7 +113,9 @@ impl Queue {
         self.waiting.push_back(waiting);
         let mut dropped = 0;
         while self.waiting.len() > most || self.bytes > BYTES_MAX {
-            let Some(oldest) = self.waiting.iter().position(|waiting| under_way != Some(waiting.id.as_str())) else { break };
+            let Some(oldest) = self.waiting.iter().position(|waiting| under_way != Some(waiting.id.as_str())) else {
+                break;
+            };
             self.bytes -= self.waiting.remove(oldest).map_or(0, |gone| gone.body.len());
             dropped += 1;
         }
@@ -115,7 +124,10 @@ impl Queue {
 
     /// What is due first, if it is due.
     pub(super) fn due(&self, now: Now) -> Option<&Waiting> {
-        self.waiting.iter().min_by_key(|waiting| waiting.due_ms).filter(|waiting| waiting.due_ms <= now.uptime_ms as i64)
+        self.waiting
+            .iter()
+            .min_by_key(|waiting| waiting.due_ms)
+            .filter(|waiting| waiting.due_ms <= now.uptime_ms as i64)
     }
 
     /// It need not wait any more.
@@ -170,7 +182,8 @@ impl Queue {
         let in_utc = |uptime_ms: i64| uptime_ms.saturating_sub(now.uptime_ms as i64).saturating_add(now.utc_ms);
         let mut text = String::with_capacity(self.bytes + self.waiting.len() * 256);
         for waiting in &self.waiting {
-            let line = Waiting { due_ms: in_utc(waiting.due_ms), until_ms: in_utc(waiting.until_ms), ..waiting.clone() };
+            let line =
+                Waiting { due_ms: in_utc(waiting.due_ms), until_ms: in_utc(waiting.until_ms), ..waiting.clone() };
             let json = serde_json::to_string(&line)?;
             text.push_str(&format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())));
         }

@@ -50,7 +50,10 @@ impl Selector {
             (EventType::Journal, _) => HookType::JournalWhole,
             (EventType::Sync, "refused" | "failed") => HookType::SyncFailed,
             (EventType::Sync, _) if self.sync_failed => HookType::SyncRestored,
-            (EventType::Granted | EventType::Released | EventType::Node | EventType::Sync | EventType::Subscription, _) => {
+            (
+                EventType::Granted | EventType::Released | EventType::Node | EventType::Sync | EventType::Subscription,
+                _,
+            ) => {
                 return None;
             }
         };
@@ -95,7 +98,11 @@ impl Selector {
         let gone = Worth { state: State::Ended, seats: Some(0) };
         let other = before.iter().filter_map(|(tenant, was)| {
             let is = self.worth.get(tenant).copied();
-            let text = if is.is_some() { "the configuration says so" } else { "the tenant is not in the configuration any more" };
+            let text = if is.is_some() {
+                "the configuration says so"
+            } else {
+                "the tenant is not in the configuration any more"
+            };
             let is = is.unwrap_or(gone);
             (is != *was).then(|| change(now.utc_ms, tenant, Some(*was), is, text))
         });
@@ -134,7 +141,9 @@ fn change(utc_ms: i64, tenant: &Name, was: Option<Worth>, is: Worth, message: &s
         .with("seats", json!(is.seats))
         .with("message", message);
     match was {
-        Some(was) if was != is => notice.with("state_before", was.state.as_str()).with("seats_before", json!(was.seats)),
+        Some(was) if was != is => {
+            notice.with("state_before", was.state.as_str()).with("seats_before", json!(was.seats))
+        }
         _ => notice,
     }
 }
@@ -220,7 +229,8 @@ mod tests {
             pool: None,
         };
         let engine = crate::engine::Engine::new(crate::engine::Limits::default());
-        let plan = crate::engine::Plan { tenants: (0..100_000).map(tenant).collect(), ..crate::engine::Plan::default() };
+        let plan =
+            crate::engine::Plan { tenants: (0..100_000).map(tenant).collect(), ..crate::engine::Plan::default() };
         engine.install(at(0), plan, &mut ());
         let mut selector = Selector::default();
         let mut look = |second| {
@@ -231,7 +241,10 @@ mod tests {
             news
         };
         assert!(look(0).is_empty());
-        let asked = crate::engine::Acquire { ttl_s: Some(60), ..crate::engine::Acquire::new("tenant-054321", "a", "a", Kind::Desktop) };
+        let asked = crate::engine::Acquire {
+            ttl_s: Some(60),
+            ..crate::engine::Acquire::new("tenant-054321", "a", "a", Kind::Desktop)
+        };
         engine.acquire(at(0), &asked, &mut ()).unwrap();
         assert_eq!(look(1).iter().map(|notice| notice.tenant.as_str()).collect::<Vec<_>>(), ["tenant-054321"]);
         assert!(look(2).is_empty());
@@ -286,9 +299,13 @@ mod tests {
         let ended = Worth { state: State::Ended, seats: Some(0) };
         let mut news = selector.configured(at(1), all(&[("a", ended), ("new", active)]), false);
         news.sort_by(|a, b| a.tenant.cmp(&b.tenant));
-        assert_eq!((news.len(), &news[0].data["state_before"], &news[0].data["state"]), (2, &json!("active"), &json!("ended")));
+        assert_eq!(
+            (news.len(), &news[0].data["state_before"], &news[0].data["state"]),
+            (2, &json!("active"), &json!("ended"))
+        );
         assert_eq!((news[1].tenant.as_str(), &news[1].data["seats"]), ("b", &json!(0)));
-        let event = |result| Event { tenant: "new".into(), ..Event::came_to(EventType::Subscription, result, 0, "booked") };
+        let event =
+            |result| Event { tenant: "new".into(), ..Event::came_to(EventType::Subscription, result, 0, "booked") };
         let less = Worth { state: State::Active, seats: Some(6) };
         let told = selector.changed(&event("active"), less).unwrap();
         assert_eq!((&told.data["seats"], &told.data["seats_before"]), (&json!(6), &json!(10)));

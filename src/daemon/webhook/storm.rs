@@ -80,7 +80,12 @@ impl Storm {
     /// What was counted long enough.
     pub(super) fn due(&mut self, now: Now, per_minute_max: u32) -> Vec<Notice> {
         let mut told = Vec::new();
-        let over: Vec<Name> = self.windows.iter().filter(|(_, window)| window.until_ms <= now.uptime_ms).map(|(tenant, _)| tenant.clone()).collect();
+        let over: Vec<Name> = self
+            .windows
+            .iter()
+            .filter(|(_, window)| window.until_ms <= now.uptime_ms)
+            .map(|(tenant, _)| tenant.clone())
+            .collect();
         for tenant in over {
             let Some(window) = self.windows.remove(&tenant).filter(|window| window.count > 0) else { continue };
             if self.spend(now, per_minute_max) {
@@ -162,7 +167,8 @@ mod tests {
     }
 
     fn told(notices: impl IntoIterator<Item = Notice>) -> Vec<String> {
-        let mut told: Vec<_> = notices.into_iter().map(|notice| format!("{} {}", notice.tenant, notice.data["count"])).collect();
+        let mut told: Vec<_> =
+            notices.into_iter().map(|notice| format!("{} {}", notice.tenant, notice.data["count"])).collect();
         told.sort();
         told
     }

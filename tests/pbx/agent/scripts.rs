@@ -12,7 +12,9 @@ use super::beside::Place;
 fn place(more: &str) -> (Place, Usherd, Usherd, SocketAddr) {
     let place = Place::new(&format!("[agi]\nlisten = \"127.0.0.1:0\"\n{more}"));
     let (daemon, agent) = (place.daemon(), place.agent());
-    wait_for("the agent to be connected", || place.ask("/metrics", "").1.contains("usherd_agent_connected 1\n").then_some(()));
+    wait_for("the agent to be connected", || {
+        place.ask("/metrics", "").1.contains("usherd_agent_connected 1\n").then_some(())
+    });
     let said = agent.said.last().unwrap();
     let at = said.split(['"', '(', ')', ' ']).find_map(|word| word.parse::<SocketAddr>().ok());
     let at = at.unwrap_or_else(|| panic!("{said}"));
@@ -23,7 +25,9 @@ fn place(more: &str) -> (Place, Usherd, Usherd, SocketAddr) {
 fn run(at: SocketAddr, request: &str) -> Vec<(String, String)> {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = format!("agi_network: yes\nagi_network_script: {request}\nagi_request: agi://{at}/{request}\nagi_uniqueid: 1.7\n\n");
+    let head = format!(
+        "agi_network: yes\nagi_network_script: {request}\nagi_request: agi://{at}/{request}\nagi_uniqueid: 1.7\n\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     let mut variables = Vec::new();
     for line in BufReader::new(stream.try_clone().unwrap()).lines() {
@@ -36,7 +40,10 @@ fn run(at: SocketAddr, request: &str) -> Vec<(String, String)> {
 }
 
 fn code_and_allow(variables: &[(String, String)]) -> (&str, &str) {
-    assert_eq!(variables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["USHERD_CODE", "USHERD_ALLOW", "USHERD_MESSAGE", "USHERD_SIP_CODE"]);
+    assert_eq!(
+        variables.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["USHERD_CODE", "USHERD_ALLOW", "USHERD_MESSAGE", "USHERD_SIP_CODE"]
+    );
     (&variables[0].1, &variables[1].1)
 }
 
