@@ -86,7 +86,9 @@ fn a_token_for_a_tenant_neither_sees_nor_changes_another() {
     as_token(&daemon, &admin, "POST", "/v1/acquire", "tenant=other&subject=secret&session=s1&kind=desktop&ttl_s=60");
     as_token(&daemon, &admin, "POST", "/v1/nodes/other-pbx/hello", "epoch=1");
     crate::daemon::write_tenant(daemon.folder.path(), "other", &format!("{PAID}name = \"Secret\"\n"));
-    assert_eq!(as_token(&daemon, &admin, "POST", "/v1/admin/reload", "").json()["code"], "applied");
+    // The daemon may have seen the new file by itself before it was asked.
+    let code = as_token(&daemon, &admin, "POST", "/v1/admin/reload", "").json()["code"].clone();
+    assert!(code == "applied" || code == "unchanged", "{code}");
     as_token(&daemon, &admin, "POST", "/v1/acquire", "tenant=acme&subject=anna&session=s1&kind=desktop&ttl_s=60");
     let mut text = String::new();
     while !text.contains("anna") {
