@@ -79,7 +79,7 @@ impl Worker {
 
     /// Who sends, if the listener takes their messages, once decisions are made at all.
     pub(super) fn asker(&self, authorization: Option<&[u8]>, peer: &Peer, now: Now) -> Asker {
-        let access = self.access(authorization, peer, now)?;
+        let access = self.access(authorization, None, peer, now)?;
         self.ready()?;
         Ok(access)
     }
