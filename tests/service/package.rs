@@ -27,8 +27,11 @@ pub(crate) fn programs_are_there() {
     }
 }
 
-/// The package of the binary that was just built.
+/// The package of the binary that was just built; or another one, as that of a release, whose path is in `USHERD_DEB`.
 pub(crate) fn package() -> PathBuf {
+    if let Some(path) = std::env::var_os("USHERD_DEB") {
+        return path.into();
+    }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deb");
     std::fs::create_dir_all(&folder).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
