@@ -208,6 +208,7 @@ fn without_a_credential_loopback_is_trusted_only_by_a_name_that_no_foreign_page_
         Some("[::1]:7788"),
         Some("LOCALHOST"),
         Some("usherd.localhost:7788"),
+        Some("pbx1:7788"),
         Some("pbx1.example:7788"),
         Some("pbx1.Example."),
     ];
