@@ -116,7 +116,10 @@ pub async fn run(
     let (epoch, first_seq) = spool::boot(folder, fresh_epoch).map_err(|why| cannot(open.clone())(&why))?;
     let (spool, waiting) = Spool::open(folder, config.spool.bytes_max).map_err(|why| cannot(open)(&why))?;
     let counters = Arc::new(Counters::default());
-    let client = Client::start(options(loaded, epoch, first_seq), Told(Arc::clone(&counters)));
+    let client = Client::start(
+        options(loaded, epoch, first_seq),
+        Told { counters: Arc::clone(&counters), folder: folder.to_owned() },
+    );
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);
     let states = sources.iter().map(|source| state(&config.node.name, source)).collect();

@@ -23,14 +23,14 @@ fn milliseconds(ms: u64) -> Pace {
 
 #[test]
 fn a_slow_answer_is_waited_for_and_decides() {
-    // Well below the time-out of one second.
-    slow_answers(Transport::Http, 300, 300.0..1_000.0);
+    // Well below the time-out of one second. SIPp's clock is a few milliseconds coarse.
+    slow_answers(Transport::Http, 300, 280.0..1_000.0);
 }
 
 #[test]
 fn a_slow_answer_is_waited_for_and_decides_over_redis() {
     // Well below the time-out of 250 ms, which is tried twice.
-    slow_answers(Transport::Redis, 120, 120.0..500.0);
+    slow_answers(Transport::Redis, 120, 100.0..500.0);
 }
 
 fn slow_answers(transport: Transport, delay_ms: u64, waits_ms: Range<f64>) {
