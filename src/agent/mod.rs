@@ -20,6 +20,7 @@ pub mod esl;
 pub mod fault;
 pub mod follow;
 pub mod freeswitch;
+pub mod group;
 pub mod hub;
 pub mod kamailio;
 pub mod presence;
