@@ -168,11 +168,11 @@ fn questions(history: &History, folder: &Path, tenants: usize) {
     let ask = |step: Step| {
         let times = (0..ROUNDS).map(|round| {
             let tenant = name(round * 7_919 % tenants);
-            timed(wall, || _ = black_box(history.usage(&tenant, None, ALL, step, |at| at).unwrap()))
+            timed(wall, || _ = black_box(history.usage(&tenant, &|| None, ALL, step, |at| at).unwrap()))
         });
         median(times.collect()).as_secs_f64() * 1e3
     };
     println!("a fortnight of five minutes of one tenant, 338 files: {:.0} ms", ask(Step::FiveMinutes));
-    let times = (0..ROUNDS).map(|_| timed(wall, || _ = black_box(history.demand_of(&name(7), None, ALL).unwrap())));
+    let times = (0..ROUNDS).map(|_| timed(wall, || _ = black_box(history.demand_of(&name(7), &|| None, ALL).unwrap())));
     println!("its demand: {:.0} ms", median(times.collect()).as_secs_f64() * 1e3);
 }

@@ -54,8 +54,7 @@ struct World {
     slot_s: i64,
 }
 
-fn engine(now: Now) -> Engine {
-    let engine = Engine::new(usherd::engine::Limits::default());
+fn plan() -> Plan {
     let tenants = TENANTS.iter().map(|(id, seats)| TenantPlan {
         id: (*id).into(),
         entitled: Entitled { standing: Standing::Active, seats: Some(*seats) },
@@ -63,7 +62,12 @@ fn engine(now: Now) -> Engine {
         reserve: Vec::new(),
         pool: None,
     });
-    engine.install(now, Plan { tenants: tenants.collect(), ..Plan::default() }, &mut ());
+    Plan { tenants: tenants.collect(), ..Plan::default() }
+}
+
+fn engine(now: Now) -> Engine {
+    let engine = Engine::new(usherd::engine::Limits::default());
+    engine.install(now, plan(), &mut ());
     engine
 }
 
@@ -233,8 +237,7 @@ impl World {
     /// Everything that is known of every slot, the one in progress too, is what the model knows.
     fn compare(&self) {
         for (tenant, (id, quota)) in TENANTS.iter().enumerate() {
-            let (now, view) = (self.now(), self.engine.tenant(self.now(), id));
-            let present = view.as_ref().map(|view| (now, view));
+            let present = || Some((self.now(), self.engine.tenant(self.now(), id)?));
             let mut known: BTreeMap<i64, Point> = BTreeMap::new();
             let mut levels = Levels::default();
             for ((_, at), kept) in self.model.kept.iter().filter(|((own, _), _)| *own == tenant) {
@@ -249,7 +252,8 @@ impl World {
             }
             known.values_mut().for_each(|point| point.slot.quota = Some(*quota));
             known.retain(|_, point| point.observed_ms > 0);
-            let usage = |step, begin: &dyn Fn(i64) -> i64| self.history().usage(id, present, ALL, step, begin).unwrap();
+            let usage =
+                |step, begin: &dyn Fn(i64) -> i64| self.history().usage(id, &present, ALL, step, begin).unwrap();
             let seen = usage(Step::FiveMinutes, &|at| at);
             for (at, point) in &known {
                 assert_eq!(seen.get(at), Some(point), "{id} at {at}, now {}", self.utc_s);
@@ -266,7 +270,7 @@ impl World {
                 }
                 assert_eq!(seen.len(), sums.len(), "{id} by {step:?}");
             }
-            let (seen, _) = self.history().demand_of(id, present, ALL).unwrap();
+            let (seen, _) = self.history().demand_of(id, &present, ALL).unwrap();
             assert_eq!(seen, levels, "{id}");
         }
     }
@@ -322,17 +326,55 @@ fn five_minutes_begin_with_the_seats_held_and_know_a_peak_between_two_looks() {
     assert_eq!(world.model.open[0].slot.peak, 4);
 }
 
+/// What was used of acme, slot by slot.
+fn seat_ms(world: &World) -> Vec<u64> {
+    let present = || Some((world.now(), world.engine.tenant(world.now(), "acme")?));
+    let points = world.history().usage("acme", &present, ALL, Step::FiveMinutes, |at| at).unwrap();
+    points.values().map(|point| point.slot.seat_ms).collect()
+}
+
+#[test]
+fn a_release_that_was_held_up_across_the_end_of_five_minutes_takes_nothing_away() {
+    let mut world = World::new(0);
+    world.act(0, 0);
+    (0..300).for_each(|_| world.second(0.0));
+    // Its instant is of before the look that closed the slot, and it comes after it.
+    world.uptime_ms -= 5;
+    world.act(0, 0);
+    world.uptime_ms += 5;
+    assert_eq!(seat_ms(&world), [300_000]);
+    (0..300).for_each(|_| world.second(0.0));
+    world.act(0, 0);
+    (0..300).for_each(|_| world.second(0.0));
+    assert_eq!(seat_ms(&world), [300_000, 0, 299_995], "what was told too much is made up for");
+}
+
+#[test]
+fn a_tenant_that_is_gone_and_back_counts_from_nothing() {
+    let mut world = World::new(0);
+    world.act(0, 0);
+    (0..100).for_each(|_| world.second(0.0));
+    world.act(0, 0);
+    world.engine.install(world.now(), Plan::default(), &mut ());
+    assert!(world.engine.tenant(world.now(), "acme").is_none());
+    world.engine.install(world.now(), plan(), &mut ());
+    world.act(0, 0);
+    (0..200).for_each(|_| world.second(0.0));
+    world.act(0, 0);
+    (0..300).for_each(|_| world.second(0.0));
+    assert_eq!(seat_ms(&world), [200_000, 0], "of the five minutes in which it went the last life is known");
+}
+
 #[test]
 fn what_is_old_goes_the_five_minutes_first_and_what_is_much_too() {
     let mut world = World::new(5);
     for _ in 0..4 * 86_400 {
         world.second(0.001);
     }
-    let view = world.engine.tenant(world.now(), "acme");
     let total = |world: &World, step| {
         let mut total = Point::default();
-        let points =
-            world.history().usage("acme", view.as_ref().map(|view| (world.now(), view)), ALL, step, |at| at).unwrap();
+        let present = || Some((world.now(), world.engine.tenant(world.now(), "acme")?));
+        let points = world.history().usage("acme", &present, ALL, step, |at| at).unwrap();
         points.values().for_each(|point| total.add(point));
         (points.len(), total.observed_ms / 1_000)
     };
@@ -374,7 +416,7 @@ fn a_damaged_file_is_set_aside_and_all_else_is_read() {
     };
     hurt("hour-2026-11-20T23");
     world.history = Some(open(world.folder.path(), world.utc_s));
-    let points = || world.history().usage("acme", None, ALL, Step::FiveMinutes, |at| at).unwrap().len();
+    let points = || world.history().usage("acme", &|| None, ALL, Step::FiveMinutes, |at| at).unwrap().len();
     assert_eq!((points(), points()), (2 * 12, 2 * 12), "one of three hours is gone, also at the second look");
     assert!(folder.join("hour-2026-11-20T23.damaged").exists());
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::daemon::clock::Clock;
-use crate::daemon::config::{Config, Problem as ConfigProblem, Running};
+use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::http::auth::{Access, Authenticator, Role};
@@ -193,6 +193,10 @@ pub struct ConfigState {
     pub problems: Vec<ConfigProblem>,
     /// It comes from the last good copy, because the files were bad at the start.
     pub from_last_good: bool,
+    /// The settings that the daemon was started with.
+    pub started: Vec<Effective>,
+    /// Keys whose values were changed since, and take effect with the next start only.
+    pub waits_for_restart: Vec<String>,
 }
 
 impl App {
@@ -263,6 +267,7 @@ impl App {
             "last_reload_successful": state.successful,
             "last_error": problem,
             "from_last_good": state.from_last_good,
+            "waits_for_restart": state.waits_for_restart,
         })
     }
 }

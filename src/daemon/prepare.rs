@@ -224,6 +224,8 @@ fn app(
         successful: boot.problems.is_empty(),
         from_last_good: !boot.problems.is_empty(),
         problems: boot.problems,
+        started: config.effective.clone(),
+        waits_for_restart: Vec::new(),
     };
     Ok(App {
         engine: Engine::new(settings.server.limits()),

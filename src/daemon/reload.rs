@@ -206,6 +206,7 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
             Ok(applied) => {
                 state.problems.clear();
                 state.from_last_good = false;
+                state.waits_for_restart = config::waiting(&state.started, &app.config().effective);
                 if !applied.unchanged {
                     state.loaded_utc_ms = now.utc_ms;
                 }

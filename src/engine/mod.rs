@@ -101,6 +101,7 @@ impl Engine {
                 block: if limits.sessions_max < 1 << 16 { 1 } else { 16 },
                 version_floor: AtomicU64::new(0),
                 limited: AtomicU64::new(0),
+                generations: AtomicU64::new(0),
             }),
             installing: Mutex::new(()),
             sweep_at: AtomicU64::new(0),

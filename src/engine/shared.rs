@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) version_floor: AtomicU64,
     /// Requests that met a limit of the daemon.
     pub(crate) limited: AtomicU64,
+    /// Tables of tenants that were made.
+    pub(crate) generations: AtomicU64,
 }
 
 /// Live sessions by kind and by whether they count, in cells that threads seldom share.

@@ -70,6 +70,8 @@ pub(crate) struct Tenant {
     pub(crate) seats: Seats,
     pub(crate) hot: Hot,
     pub(crate) id: Name,
+    /// Its number among all tables that were made.
+    pub(crate) generation: u64,
     pub(crate) stripes: Box<[Mutex<Stripe>]>,
     subjects: Box<[Mutex<Subjects>]>,
     pub(crate) gate: Mutex<Gate>,
@@ -113,6 +115,7 @@ impl Tenant {
                 tombstones: AtomicU32::new(0),
             },
             id,
+            generation: shared.generations.fetch_add(1, Ordering::Relaxed),
             stripes: (0..stripes).map(|_| stripe()).collect(),
             subjects: (0..stripes).map(|_| Mutex::new(Subjects::default())).collect(),
             gate: Mutex::new(Gate::default()),

@@ -15,6 +15,8 @@ use super::{Class, Engine, Slot};
 pub struct TenantView {
     /// Its id.
     pub id: Name,
+    /// The number of its table. A tenant that was gone and is back has another, and all its sums begin at 0 again.
+    pub generation: u64,
     /// Whether seats are given at all.
     pub standing: Standing,
     /// Q; `None` is unlimited.
@@ -328,6 +330,7 @@ fn tenant_view(now: Now, slot: &Slot) -> TenantView {
     let channels = |at: usize| tenant.hot.channels[at].load(Ordering::Relaxed);
     TenantView {
         id: tenant.id.clone(),
+        generation: tenant.generation,
         standing: Standing::from_index(word.standing()).unwrap_or(Standing::Active),
         quota: word.quota(),
         held: word.held(),

@@ -57,6 +57,26 @@ fn warnings_are_shown_and_nothing_is_rejected_for_them_j8() {
 }
 
 #[test]
+fn what_waits_for_a_restart_is_told_until_it_is_as_it_was() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    let main = daemon.folder.path().join("usherd.toml");
+    let before = std::fs::read_to_string(&main).unwrap();
+    let waits = || daemon.get("/v1/admin/config").json()["waits_for_restart"].clone();
+    assert_eq!(waits(), json!([]));
+    for (text, waiting) in [
+        (format!("{before}\n[deny]\nsip_code = 480\n[events]\nbuffered_max = 77\n"), json!(["events.buffered_max"])),
+        (before.clone(), json!([])),
+    ] {
+        std::fs::write(&main, text).unwrap();
+        daemon.wait_until("the change", |daemon| {
+            daemon.call("POST", "/v1/admin/reload", "", "");
+            waits() == waiting
+        });
+        assert_eq!(daemon.get("/v1/overview").json()["config"]["waits_for_restart"], waiting);
+    }
+}
+
+#[test]
 fn a_reload_tells_what_it_does_and_may_be_tried_first() {
     let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
     for n in 0..6 {

@@ -21,6 +21,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// so. Counts answers, connections that were refused, and connections that broke.
 const OVER_TCP: &str = r#"
 answered=0 refused=0 broken=0
+trap '' PIPE # Who is killed between taking a connection and reading from it must not end the caller too.
 trap 'echo "$answered $refused $broken"; exit 0' TERM
 while :; do
     if ! { exec 3<>/dev/tcp/127.0.0.1/7788; } 2>/dev/null; then refused=$((refused + 1)); continue; fi

@@ -70,7 +70,14 @@ pub fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
             "mend what `usherd config check` shows, then `usherd reload`",
         );
     }
+    let waiting = waiting(admin);
     match hash {
+        Some(hash) if hash == word("hash") && !waiting.is_empty() => Finding::warn(
+            check,
+            format!("the daemon has read these files, but runs with other values of {waiting}"),
+            "these settings take effect with a start only",
+            "`systemctl restart usherd`; its sockets stay open and no session is lost",
+        ),
         Some(hash) if hash == word("hash") => {
             Finding::ok(check, format!("the daemon runs with these files since {}", word("loaded_at")))
         }
@@ -84,6 +91,13 @@ pub fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
     }
 }
 
+/// The keys that wait for a restart, as one text.
+fn waiting(admin: &Value) -> String {
+    let keys = admin.get("waits_for_restart").and_then(Value::as_array);
+    let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
+    keys.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -95,7 +109,10 @@ mod tests {
     fn what_runs_is_compared_with_the_files() {
         let running = json!({"hash": "abc", "main": "/etc/u.toml", "loaded_at": "T", "last_reload_successful": true});
         let rejected = json!({"hash": "abc", "last_reload_successful": false, "last_error": "seats = -1"});
-        let table: [(&Value, Option<&str>, Verdict, &str); 5] = [
+        let waiting =
+            json!({"hash": "abc", "loaded_at": "T", "waits_for_restart": ["server.workers", "listener[0].listen"]});
+        let table: [(&Value, Option<&str>, Verdict, &str); 6] = [
+            (&waiting, Some("abc"), Warn, "server.workers, listener[0].listen"),
             (&running, Some("abc"), Ok, "since T"),
             (&running, Some("abd"), Warn, "/etc/u.toml"),
             (&running, None, Note, "/etc/u.toml"),

@@ -45,7 +45,7 @@ fn usage(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem>
         Step::Day => civil::midnight(zone, civil::civil(zone, instant(at_s)).date(), Edge::Start).timestamp(),
     };
     let points =
-        app.history.usage(id, Some((now, &view)), (from_s, to_s), step, begin).map_err(|error| unreadable(&error))?;
+        app.history.usage(id, &|| present(app, id), (from_s, to_s), step, begin).map_err(|error| unreadable(&error))?;
     let mut total = Point::default();
     points.values().for_each(|point| total.add(point));
     let peak_at = points.iter().find(|(_, point)| point.slot.peak == total.slot.peak && total.slot.peak > 0);
@@ -62,6 +62,11 @@ fn usage(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem>
         "step": step.as_str(), "step_s": step.seconds(), "quota": view.quota,
         "usage": rows.collect::<Vec<_>>(), "total": sums,
     }))
+}
+
+fn present(app: &App, id: &str) -> Option<(Now, TenantView)> {
+    let now = app.now();
+    Some((now, app.engine.tenant(now, id)?))
 }
 
 fn point_fields(point: &Point) -> Value {
@@ -87,7 +92,7 @@ fn whatif(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem
             .ok_or_else(|| query.fault("target", "must be a share from 0.000001 to 0.5, as in 0.01".to_owned()))?,
     };
     let (levels, observed_ms) =
-        app.history.demand_of(id, Some((now, &view)), (from_s, to_s)).map_err(|error| unreadable(&error))?;
+        app.history.demand_of(id, &|| present(app, id), (from_s, to_s)).map_err(|error| unreadable(&error))?;
     let recommended = from_usage(&levels.demand(), target);
     let quotas = quotas(query, &view, recommended)?;
     let mode = config.tenants.get(id).map_or(config.settings.rules.policy.price_mode, |tenant| tenant.terms.price_mode);

@@ -183,6 +183,12 @@ fn settings(old: &[Effective], new: &[Effective]) -> Vec<SettingDiff> {
     diffs
 }
 
+/// Keys whose value is another than at the start, which is still in force, since they take effect with a start only.
+pub fn waiting(started: &[Effective], files: &[Effective]) -> Vec<String> {
+    let waiting = settings(started, files).into_iter().filter(|setting| setting.needs_restart);
+    waiting.map(|setting| setting.key).collect()
+}
+
 fn needs_restart(key: &str) -> bool {
     let below = |root: &str| key.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
     RESTART_ONLY.iter().any(|root| below(root))

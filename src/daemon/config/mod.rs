@@ -29,7 +29,7 @@ mod webhook;
 mod words;
 
 pub use accounts::{ACCOUNTS_FILE, Accounts};
-pub use diff::{Diff, Quota, SettingDiff, Shrink, TenantDiff, diff, shrink};
+pub use diff::{Diff, Quota, SettingDiff, Shrink, TenantDiff, diff, shrink, waiting};
 pub use last_good::{Boot, FOLDER as LAST_GOOD_FOLDER, load_for_boot, recall, store};
 pub use load::{Config, load, load_from};
 pub use origin::{Effective, Origin, render as render_effective};

@@ -187,9 +187,12 @@ pub(crate) fn read(
     let name = read_name(cx, &mut table);
     let mut rules = base.settings.rules.clone();
     rules.read(cx, &mut table);
+    let problems = cx.problems.len();
     let record = read_record(cx, &mut table, zone, base.settings, &rules);
+    // A record with a fault says nothing of its seats: one mistake is one error.
+    let peak = if cx.problems.len() == problems { seats_peak(&record) } else { None };
     let pool = read_pool(cx, &mut table, base.settings);
-    let reserve = read_reserve(cx, &mut table, &record);
+    let reserve = read_reserve(cx, &mut table, peak);
     let line = cx.source.place(table.span.start).line;
     let line = if stem.is_some() { 1 } else { line };
     let Kept { rules, policy, terms } = base.shared.keep(rules);
@@ -284,9 +287,9 @@ fn read_pool(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, settings: &Settings) ->
     None
 }
 
-/// F6. The sum is held against the most seats that the record ever gives: after a reduction reservations
-/// shrink, and a file that was good must stay good across a restart.
-fn read_reserve(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, record: &Record) -> Vec<(Name, u32)> {
+/// F6. The sum is held against the most seats that the record ever gives, where that is known: after a reduction
+/// reservations shrink, and a file that was good must stay good across a restart.
+fn read_reserve(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, peak: Option<u32>) -> Vec<(Name, u32)> {
     let groups = table.table(cx, "reserve");
     let mut reserve = Vec::new();
     let mut sum = 0u64;
@@ -302,7 +305,7 @@ fn read_reserve(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, record: &Record) -> 
         }
         let Some(seats) = groups.free_int(cx, &item, 0..=u64::from(SEATS_MAX)) else { continue };
         sum += u64::from(seats);
-        if let Some(peak) = seats_peak(record)
+        if let Some(peak) = peak
             && sum > u64::from(peak)
             && sum - u64::from(seats) <= u64::from(peak)
         {

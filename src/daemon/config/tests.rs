@@ -362,6 +362,8 @@ fn civil_dates_are_midnights_of_the_zone() {
 fn reservations_fit_the_seats_f6() {
     bad_tenant("reserve = { b = 4, a = 7 }", 24, "reserve.a", &["reserves more than there is: 11 of 10 seats"]);
     bad_tenant("reserve = { b = -1 }", 17, "reserve.b", &["must not be negative"]);
+    let no_seats = "kind = \"paid\"\nseats = \"ten\"\n[reserve]\na = 2\n";
+    bad("", &[("a.toml", no_seats)], "tenants.d/a.toml:2:9", "seats", &["a whole number"]);
     let config = good("", &[("a.toml", &format!("{PAID}[reserve]\nz = 3\na = 2\n"))]);
     let reserve: Vec<(&str, u32)> = config.tenants["a"].reserve.iter().map(|(g, n)| (g.as_str(), *n)).collect();
     assert_eq!(reserve, [("z", 3), ("a", 2)], "file order");

@@ -31,12 +31,19 @@ pub struct Live {
 /// What is known of one tenant: its sums when the last slot was closed, and what was seen since.
 #[derive(Debug, Default)]
 struct Tracked {
-    seat_ms: u64,
-    saturated_ms: u64,
-    denials: u64,
+    sums: Sums,
     demand: u32,
     given_up: u64,
     levels: Levels,
+}
+
+/// The sums of a tenant's table, which only rise while it is the same table.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    generation: u64,
+    seat_ms: u64,
+    saturated_ms: u64,
+    denials: u64,
 }
 
 /// What one look brought.
@@ -137,14 +144,14 @@ impl Live {
 
     /// Sees one tenant's row of every hour that is not on disk yet, with the slot in progress as this view of
     /// the tenant gives it, taken at an instant. Gives back the numbers of the hours that are about to be on disk.
-    pub fn each(&self, tenant: &str, view: Option<(Now, &TenantView)>, mut see: impl FnMut(&Head, &Row)) -> Vec<u64> {
+    pub fn each(&self, tenant: &str, view: Option<&(Now, TenantView)>, mut see: impl FnMut(&Head, &Row)) -> Vec<u64> {
         let nothing = Row::default();
         for span in &self.finishing {
             see(&span.head, span.rows.get(tenant).unwrap_or(&nothing));
         }
         let (mut head, mut row) = (self.span.head.clone(), self.span.rows.get(tenant).cloned().unwrap_or_default());
         // The view is younger than the last look: its sums cover what has passed since.
-        let since_ms = |now: Now| now.uptime_ms.saturating_sub(self.looked_ms.unwrap_or(now.uptime_ms));
+        let since_ms = |now: &Now| now.uptime_ms.saturating_sub(self.looked_ms.unwrap_or(now.uptime_ms));
         if let Some(observed_ms) = head.observed_ms.get_mut(usize::from(self.at)) {
             *observed_ms += self.observed_ms + view.map_or(0, |(now, _)| since_ms(now));
         }
@@ -174,28 +181,43 @@ impl Tracked {
 
     /// What was seen since the last slot was closed.
     fn slot(&self, view: &TenantView, peak: u32) -> Slot {
-        // A tenant that was gone and is back counts from 0 again.
-        let since = |now: u64, then: u64| if now >= then { now - then } else { now };
+        let then = self.sums.of(view);
+        let now = then.risen(view);
         Slot {
             peak,
             demand: self.demand.max(peak),
             quota: view.quota,
-            seat_ms: view.seat_ms.map_or(0, |now| since(now, self.seat_ms)),
-            saturated_ms: view.saturated_ms.map_or(0, |now| since(now, self.saturated_ms)),
-            denials: since(view.denials, self.denials),
+            seat_ms: now.seat_ms - then.seat_ms,
+            saturated_ms: now.saturated_ms - then.saturated_ms,
+            denials: now.denials - then.denials,
             denials_true: self.given_up,
         }
     }
 
     fn close(&mut self, view: &TenantView, peak: u32, at: u8) -> Option<Row> {
         let slot = self.slot(view, peak);
-        // Where the sums kept moving, the next slot brings what this one misses.
-        self.seat_ms = view.seat_ms.unwrap_or(self.seat_ms);
-        self.saturated_ms = view.saturated_ms.unwrap_or(self.saturated_ms);
-        self.denials = view.denials;
+        self.sums = self.sums.of(view).risen(view);
         let levels = std::mem::take(&mut self.levels);
         (self.demand, self.given_up) = (0, 0);
         (!slot.is_idle() || !levels.is_empty()).then(|| Row { slots: vec![(at, slot)], levels })
+    }
+}
+
+impl Sums {
+    /// Those that a view is to be compared with: a tenant that was gone and is back counts from 0 again.
+    fn of(self, view: &TenantView) -> Self {
+        if self.generation == view.generation { self } else { Sums { generation: view.generation, ..Sums::default() } }
+    }
+
+    /// As a view of the same table has them. Where its word kept moving, the next slot brings what this one misses;
+    /// where a thread was held up between its clock and the table, a sum may fall for a moment.
+    fn risen(self, view: &TenantView) -> Self {
+        Sums {
+            generation: self.generation,
+            seat_ms: view.seat_ms.map_or(self.seat_ms, |now| now.max(self.seat_ms)),
+            saturated_ms: view.saturated_ms.map_or(self.saturated_ms, |now| now.max(self.saturated_ms)),
+            denials: view.denials.max(self.denials),
+        }
     }
 }
 

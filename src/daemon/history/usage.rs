@@ -68,19 +68,22 @@ impl Point {
     }
 }
 
+/// Tells what a tenant has at present, and when that was; `None` where it is unknown.
+pub type Present<'a> = &'a dyn Fn() -> Option<(Now, TenantView)>;
+
 /// A stretch of time, seconds since 1970 UTC, the end not in it.
 pub type Stretch = (i64, i64);
 
 impl History {
     /// What one tenant used, point by point as `begin` puts a second to the beginning of its point; stretches in
-    /// which the daemon did not run are not there, idle ones have zeros. The slot in progress is as `view` gives it.
+    /// which the daemon did not run are not there, idle ones have zeros. The slot in progress is as `present` gives it.
     ///
     /// # Errors
     /// Of the file system.
     pub fn usage(
         &self,
         tenant: &str,
-        view: Option<(Now, &TenantView)>,
+        present: Present<'_>,
         stretch: Stretch,
         step: Step,
         begin: impl Fn(i64) -> i64,
@@ -89,10 +92,10 @@ impl History {
         let detail = step == Step::FiveMinutes;
         // By time, for what is seen first is the hour in progress.
         let mut slots = BTreeMap::new();
-        self.each(tenant, view, stretch, detail, |head, row| note_slots(&mut slots, head, row, stretch))?;
+        self.each(tenant, present, stretch, detail, |head, row| note_slots(&mut slots, head, row, stretch))?;
         // A point without use has no quota of its own: that of the point before, or the first that is known.
         let first = slots.values().find(|point: &&Point| !point.slot.is_idle()).map(|point| point.slot.quota);
-        let mut quota = first.unwrap_or_else(|| view.and_then(|(_, view)| view.quota));
+        let mut quota = first.unwrap_or_else(|| present().and_then(|(_, view)| view.quota));
         for (at, mut point) in slots {
             if point.slot.is_idle() {
                 point.slot.quota = quota;
@@ -110,14 +113,9 @@ impl History {
     ///
     /// # Errors
     /// Of the file system.
-    pub fn demand_of(
-        &self,
-        tenant: &str,
-        view: Option<(Now, &TenantView)>,
-        stretch: Stretch,
-    ) -> io::Result<(Levels, u64)> {
+    pub fn demand_of(&self, tenant: &str, present: Present<'_>, stretch: Stretch) -> io::Result<(Levels, u64)> {
         let (mut levels, mut observed_ms) = (Levels::default(), 0);
-        self.each(tenant, view, stretch, false, |head, row| {
+        self.each(tenant, present, stretch, false, |head, row| {
             levels.add_all(&row.levels);
             observed_ms += head.observed_ms.iter().sum::<u64>();
         })?;
@@ -127,18 +125,22 @@ impl History {
     fn each(
         &self,
         tenant: &str,
-        view: Option<(Now, &TenantView)>,
+        present: Present<'_>,
         stretch: Stretch,
         detail: bool,
         mut see: impl FnMut(&Head, &Row),
     ) -> io::Result<()> {
         let touches =
             |head: &Head| head.start_s < stretch.1 && head.slot_start_s(head.observed_ms.len() as u8) > stretch.0;
-        let except = self.live.lock().each(tenant, view, |head, row| {
-            if touches(head) {
-                see(head, row);
-            }
-        });
+        let except = {
+            let live = self.live.lock();
+            // With the lock: a view from before the slot in progress began would have nothing to do with it.
+            live.each(tenant, present().as_ref(), |head, row| {
+                if touches(head) {
+                    see(head, row);
+                }
+            })
+        };
         self.store.each(tenant, stretch, detail, &except, see)
     }
 }

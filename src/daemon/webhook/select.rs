@@ -161,6 +161,7 @@ mod tests {
     fn view(held: u32, quota: Option<u32>) -> TenantView {
         TenantView {
             id: "acme".into(),
+            generation: 0,
             standing: Standing::Active,
             quota,
             held,
