@@ -338,6 +338,25 @@ fn a_client_whose_clock_went_back_takes_the_next_epoch_g5_g8() {
 }
 
 #[test]
+fn what_was_asked_while_another_had_the_name_is_booked_afterwards_g7() {
+    run(async {
+        let place = Place::new(1);
+        let daemon = place.site.start();
+        let client = Client::start(Options { epoch: 10, ..place.options() }, ()).unwrap();
+        assert!(client.connected(PATIENCE).await);
+        assert_eq!(daemon.client().post("/v1/nodes/pbx/hello", r#"{"epoch":20}"#).status, 200);
+        // The daemon passes it over, and it goes out.
+        assert!(ask(&client, &outbound("anna", "c1")).await.allow);
+        until("its heartbeat was refused", || client.status().epoch == 21).await;
+        in_step(&client).await;
+        assert_eq!(seats(&daemon), (1, 0, 1));
+        client.release("acme", "c1", Ended::Over);
+        assert!(client.flush(PATIENCE).await);
+        assert_eq!(seats(&daemon), (0, 0, 0));
+    });
+}
+
+#[test]
 fn two_clients_of_one_name_do_not_fight_for_it_for_ever() {
     run(async {
         let place = Place::new(2);
