@@ -260,6 +260,7 @@ pub fn authenticator(config: &Config) -> Authenticator {
         credentials: credentials.collect(),
         certificates: certificates.collect(),
         insecure: settings.server.insecure,
+        names: settings.server.names.clone(),
         own_uid: rustix::process::getuid().as_raw(),
         failures: FailureLimit { burst: per_minute, per_minute },
     })

@@ -205,6 +205,14 @@ impl Engine {
         (due != NEVER).then_some(due)
     }
 
+    /// The tenant that lends its seats to this one, and as whom it knows a subject of it (D4); `None` where the tenant
+    /// is known itself, or nobody lends.
+    pub fn lender(&self, tenant: &str, subject: &str) -> Option<(Name, String)> {
+        let world = self.world.load();
+        let lender = world.default_tenant.as_ref()?;
+        (!world.tenants.contains_key(tenant)).then(|| (lender.clone(), borrowed_id(tenant, subject)))
+    }
+
     /// Whether a dialled number is an emergency number of a tenant, or of the global list (C14).
     pub fn is_emergency(&self, tenant: &str, dialled: &str) -> bool {
         let world = self.world.load();

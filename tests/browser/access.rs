@@ -3,7 +3,7 @@
 use usherd::daemon::http::auth::TokenHash;
 
 use super::page::Page;
-use super::site;
+use super::{fill, site};
 
 const ENTER: &str = "\u{e007}";
 
@@ -35,7 +35,7 @@ fn a_token_is_asked_for_and_people_show_only_with_the_right() {
     let daemon = site.start();
     let as_node = |form: &str| {
         let request = format!(
-            "POST /v1/acquire HTTP/1.1\r\nHost: u\r\nAuthorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            "POST /v1/acquire HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             token("node", 'n'),
             form.len()
         );
@@ -78,4 +78,27 @@ fn a_token_is_asked_for_and_people_show_only_with_the_right() {
     page.until("document.querySelectorAll('[data-key=list] tbody tr').length === 1");
     // The browser itself notes each 401; nothing else.
     page.is_clean(&["401 (Unauthorized)"]);
+}
+
+#[test]
+fn a_page_that_rebinds_its_name_to_this_machine_reads_nothing() {
+    let site = site("");
+    let daemon = site.start();
+    fill(&daemon);
+    let page = Page::open(daemon.address(), "#/");
+    page.until_text("#held", "4 of 18");
+    let port = daemon.address().port();
+    page.js(&format!("location.href = 'http://rebound.example:{port}/'"));
+    page.until_text("h1", "A token is needed");
+    let told = page.until("document.querySelector('[role=alert]')?.textContent");
+    let told = told.as_str().unwrap();
+    assert!(told.contains(&format!("rebound.example:{port}")) && told.contains("server.names"), "{told}");
+    for path in ["v1/overview", "v1/tenants", "v1/tenants/hotel-seeblick/sessions", "v1/events", "v1/admin/config"] {
+        let asked = page.js(&format!(
+            "const asked = new XMLHttpRequest(); asked.open('GET', '{path}', false); asked.send(); \
+             return [location.hostname, asked.status, asked.responseText.includes('seeblick')]"
+        ));
+        assert_eq!(asked, serde_json::json!(["rebound.example", 401, false]), "{path}");
+    }
+    page.picture("rebound");
 }

@@ -1,10 +1,14 @@
-//! The dashboard in a real headless Chromium, on the built daemon: what a person sees, by mouse, keyboard and phone.
+//! The dashboard in a real headless Chromium, on the built daemon and its demonstration: what a person sees, by mouse, keyboard and phone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod access;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/client.rs"]
 mod client;
+mod demo;
+#[allow(dead_code, reason = "shared with the tests of the demonstration, which use more of it")]
+#[path = "../demo/process.rs"]
+mod demonstration;
 mod fleet;
 mod looks;
 mod page;

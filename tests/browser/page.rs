@@ -181,6 +181,8 @@ fn capabilities(profile: &str) -> Map<String, Value> {
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
+        // The name of a page whose owner lets it resolve to this machine.
+        "--host-resolver-rules=MAP rebound.example 127.0.0.1",
         &profile,
     ];
     let wanted = json!({

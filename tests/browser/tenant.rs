@@ -86,6 +86,37 @@ fn the_curve_is_read_by_keyboard_and_a_change_that_would_not_fit_is_warned_of() 
 }
 
 #[test]
+fn a_reader_whose_clock_is_wrong_sees_the_daemons_time() {
+    let site = site("");
+    let daemon = site.start();
+    fill(&daemon);
+    let page = Page::open(daemon.address(), "#/");
+    for days in [3, -3] {
+        let skewed = format!("const real = Date.now; Date.now = () => real() + {days} * 86400e3;");
+        let script = page.chromium("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": skewed }));
+        page.go("#/tenant/hotel-seeblick");
+        page.js("location.reload()");
+        page.until_text("#curve-summary", "At most 3 seats in use at once");
+        page.until("document.querySelector('#chart .c-peak')");
+        // Of today is told by the hour, what is older with its date.
+        page.until("document.querySelector('[data-key=decisions] time')");
+        let told = page.js(
+            "return [...document.querySelectorAll('[data-key=decisions] time')].map((node) => node.textContent.length)",
+        );
+        assert!(told.as_array().unwrap().iter().all(|length| length == 8), "{days} days: {}", page.text());
+        // What happens now is said, what was before is not.
+        assert_eq!(acquire(&daemon, "hotel-seeblick", &format!("hugo{days}")), "deny.full tenant");
+        page.until_text("#say", &format!("Denied: hugo{days}, no free seat."));
+        page.go("#/");
+        page.until_text("[data-key=denials] time", ":");
+        let told = page.js("return document.querySelector('[data-key=denials] time').textContent.length");
+        assert_eq!(told, 8, "{days} days: {}", page.text());
+        page.chromium("Page.removeScriptToEvaluateOnNewDocument", &json!({ "identifier": script["identifier"] }));
+    }
+    page.is_clean(&[]);
+}
+
+#[test]
 fn what_is_copied_as_curl_runs_in_a_shell() {
     let site = site("");
     let daemon = site.start();

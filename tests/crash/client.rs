@@ -40,7 +40,7 @@ impl Client {
         let length = body.len();
         self.send(
             format!(
-                "{method} {path} HTTP/1.1\r\nHost: u\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
             )
             .as_bytes(),
         )?;

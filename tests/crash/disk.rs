@@ -35,7 +35,9 @@ fn degraded(client: &mut Client) -> bool {
 fn fill_and_heal(site: &Site, mut usherd: Usherd, make_room: impl FnOnce(&Usherd)) {
     let mut client = usherd.client();
     let mut events = usherd.client();
-    events.send(b"GET /v1/events?types=journal HTTP/1.1\r\nHost: u\r\nAccept: application/x-ndjson\r\n\r\n").unwrap();
+    events
+        .send(b"GET /v1/events?types=journal HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n")
+        .unwrap();
     let mut granted = 0;
     while !degraded(&mut client) {
         for _ in 0..200 {

@@ -103,7 +103,7 @@ fn a_drain_finishes_answers_and_ends_in_time() {
     let body = "tenant=acme&subject=anna&session=d1&kind=desktop&ttl_s=600";
     let mut begun = usherd.client();
     let head = format!(
-        "POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+        "POST /v1/acquire HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     begun.send(head.as_bytes()).unwrap();

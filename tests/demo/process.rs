@@ -113,8 +113,9 @@ impl Demo {
         let mut stream = connect(self.address());
         let length = form.len();
         let kind = "Content-Type: application/x-www-form-urlencoded";
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{kind}\r\nContent-Length: {length}");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}\r\nContent-Length: {length}"
+        );
         write!(stream, "{head}\r\n\r\n{form}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -124,7 +125,7 @@ impl Demo {
     /// Listens to events of a type from now on; they end with the daemon.
     pub(crate) fn listen(&self, types: &str) -> Receiver<Value> {
         let mut stream = connect(self.address());
-        let head = "Host: x\r\nAccept: application/x-ndjson\r\n\r\n";
+        let head = "Host: localhost\r\nAccept: application/x-ndjson\r\n\r\n";
         write!(stream, "GET /v1/events?types={types} HTTP/1.1\r\n{head}").unwrap();
         let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
         assert!(lines.next().unwrap().contains("200"), "events");

@@ -7,7 +7,7 @@ use crate::shell::Shell;
 /// What may stand behind a fence, and what this test does with it.
 const KNOWN: [(&str, &str); 8] = [
     ("sh", "is run"),
-    ("sh host", "needs a machine of its own: see elsewhere.rs"),
+    ("sh host", "needs a machine of its own: see tests/service, and elsewhere.rs"),
     ("text", "is what the block before said"),
     ("json", "is what the block before said"),
     ("", "is what the block before said"),

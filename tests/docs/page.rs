@@ -7,6 +7,10 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Blocks for a machine of their own that nothing runs: how each begins, and why. All others are run by tests/service.
+pub(crate) const NOT_RUN: [(&str, &str); 1] =
+    [("podman build ", "it fetches base images from a registry, which no test may reach")];
+
 pub(crate) struct Page {
     /// Relative to the repository.
     pub(crate) name: String,
@@ -35,6 +39,19 @@ pub(crate) fn all() -> Vec<Page> {
     names.sort();
     names.insert(0, "README.md".to_owned());
     names.iter().map(|name| Page::read(name)).collect()
+}
+
+/// The blocks of all pages that need a machine of their own, each with its place.
+pub(crate) fn for_a_machine() -> Vec<(String, Block)> {
+    let blocks =
+        |page: Page| page.blocks().into_iter().map(move |block| (format!("{}:{}", page.name, block.line), block));
+    all().into_iter().flat_map(blocks).filter(|(_, block)| block.info == "sh host").collect()
+}
+
+impl Block {
+    pub(crate) fn is_not_run(&self) -> bool {
+        NOT_RUN.iter().any(|(begin, _)| self.body.starts_with(begin))
+    }
 }
 
 impl Page {

@@ -160,7 +160,7 @@ fn a_pulse_stands_for_all_that_happened() {
         assert_eq!(daemon.get(&format!("/v1/events?pulse_ms={bad}")).pointers(), ["/pulse_ms"], "{bad}");
     }
     let mut stream = client::tcp(daemon.address);
-    write!(stream, "GET /v1/events?pulse_ms=250&tenant=acme HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    write!(stream, "GET /v1/events?pulse_ms=250&tenant=acme HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut heard = String::new();
     let mut until = |what: &str, enough: &dyn Fn(&str) -> bool| {
         while !enough(&heard) {

@@ -21,7 +21,7 @@ struct Listener {
 impl Listener {
     fn new(daemon: &Running, path: &str, headers: &str) -> Self {
         let mut stream = client::tcp(daemon.address);
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").unwrap();
         let mut listener = Listener { stream, path: path.to_owned(), heard: Vec::new() };
         listener.until("the head", |heard| heard.contains("\r\n\r\n"));
         listener

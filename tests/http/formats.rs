@@ -39,7 +39,7 @@ fn what_is_sent_and_accepted_decides_how_the_answer_is_written() {
     let query = format!("/v1/acquire?{form}");
     assert_eq!(daemon.call("POST", &query, "", "").body, "allow.free service", "everything in the query");
     let chunked = format!(
-        "POST /v1/acquire HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{json}\r\n0\r\n\r\n",
+        "POST /v1/acquire HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{json}\r\n0\r\n\r\n",
         json.len()
     );
     assert_eq!(daemon.send(&chunked).decision(), "allow.free service");
@@ -54,8 +54,10 @@ fn many_requests_share_a_connection() {
     let body = "tenant=acme&session=c1&kind=call&direction=inbound";
     let mut stream = client::tcp(daemon.address);
     for _ in 0..3 {
-        let request =
-            format!("POST /v1/acquire HTTP/1.1\r\nHost: x\r\n{FORM}Content-Length: {}\r\n\r\n{body}", body.len());
+        let request = format!(
+            "POST /v1/acquire HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"inbound") {
@@ -128,7 +130,7 @@ fn a_batch_answers_each_operation_in_its_place() {
 fn lines_are_answered_as_they_come_and_without_a_limit() {
     use std::io::{Read as _, Write as _};
     let daemon = Running::start("[server]\nbatch_operations_max = 5\nmax_body_bytes = 1024\n", &[("acme", TWO)]);
-    let head = "POST /v1/batch HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n";
     let line = |n: usize| {
         format!(
             "{{\"op\":\"acquire\",\"tenant\":\"acme\",\"subject\":\"s\",\"session\":\"c{n}\",\"kind\":\"phone\"}}\n"

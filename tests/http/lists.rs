@@ -183,7 +183,7 @@ fn machines_are_told_what_they_ask_for() {
     let head = daemon.call("HEAD", "/livez", "", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     let target = daemon.get("/v1/prometheus/sd").json();
-    assert_eq!(target[0]["targets"], json!(["x"]), "the name that the scraper knows it by");
+    assert_eq!(target[0]["targets"], json!(["localhost"]), "the name that the scraper knows it by");
     for bad in ["0/2", "3/2", "x", "1", "1/"] {
         let answer = daemon.get(&format!("/metrics?shard={bad}"));
         assert_eq!((answer.status, answer.pointers()), (400, vec!["/shard".to_owned()]), "{bad}");

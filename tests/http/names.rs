@@ -42,7 +42,7 @@ fn a_viewer_without_the_right_reads_pseudonyms_everywhere() {
     let mut heard = client::tcp(daemon.address);
     write!(
         heard,
-        "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n"
+        "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n"
     )
     .unwrap();
     heard.read_exact(&mut [0; 1]).unwrap();

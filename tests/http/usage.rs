@@ -127,3 +127,33 @@ fn what_makes_no_sense_is_named() {
         assert_eq!(daemon.get(&format!("/v1/tenants/nobody/{path}")).status, 404);
     }
 }
+
+#[test]
+fn tenants_that_nobody_knows_are_wishes_of_their_lender_and_else_of_nobody_d4() {
+    let ask = |daemon: &Running, who: &str| {
+        daemon
+            .form("/v1/acquire", &format!("tenant=stranger&subject={who}&session={who}&kind=desktop&ttl_s=86400"))
+            .body
+    };
+    let daemon = Running::start("default_tenant = \"acme\"", &[("acme", PAID)]);
+    pass(&daemon, 1_000);
+    assert_eq!(call(&daemon, "anna"), "allow.new");
+    assert_eq!(["anna", "bert", "carl"].map(|who| ask(&daemon, who)), ["allow.new", "allow.new", "deny.full tenant"]);
+    minutes(&daemon, 1);
+    let total = daemon.get("/v1/tenants/acme/usage").json()["total"].clone();
+    assert_eq!((total["peak"].as_u64(), total["demand"].as_u64()), (Some(3), Some(4)));
+    assert_eq!(daemon.get("/v1/tenants/acme/whatif").json()["requests"], 4);
+
+    let daemon = Running::start("", &[("acme", PAID)]);
+    pass(&daemon, 1_000);
+    assert_eq!(ask(&daemon, "anna"), "deny.unknown_tenant");
+    pass(&daemon, 1_000);
+    crate::daemon::write_tenant(daemon.folder.path(), "stranger", PAID);
+    daemon.wait_until("the tenant", |daemon| {
+        daemon.call("POST", "/v1/admin/reload", "", "");
+        daemon.get("/v1/tenants/stranger").status == 200
+    });
+    minutes(&daemon, 1);
+    let total = daemon.get("/v1/tenants/stranger/usage").json()["total"].clone();
+    assert_eq!((total["demand"].as_u64(), total["denials_true"].as_u64()), (Some(0), Some(0)), "{total}");
+}

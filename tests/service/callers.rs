@@ -25,7 +25,7 @@ trap '' PIPE # Who is killed between taking a connection and reading from it mus
 trap 'echo "$answered $refused $broken"; exit 0' TERM
 while :; do
     if ! { exec 3<>/dev/tcp/127.0.0.1/7788; } 2>/dev/null; then refused=$((refused + 1)); continue; fi
-    printf 'GET /livez HTTP/1.1\r\nHost: u\r\nConnection: close\r\n\r\n' >&3 2>/dev/null
+    printf 'GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3 2>/dev/null
     if IFS= read -r -t 20 line <&3 && [[ $line == *' 200 '* ]]; then answered=$((answered + 1)); else broken=$((broken + 1)); fi
     exec 3>&-
 done
@@ -146,7 +146,7 @@ pub(crate) fn ask(socket: &Path, method: &str, path: &str, body: &str) -> io::Re
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: u\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
     );

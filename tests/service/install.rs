@@ -114,27 +114,6 @@ fn a_reload_of_a_bad_configuration_fails_and_says_so_i20() {
 }
 
 #[test]
-fn the_agent_starts_beside_a_phone_system() {
-    let machine = Machine::boot();
-    machine.install();
-    machine.subscribe("acme", 5);
-    // Without a configuration it says so, instead of running without one.
-    machine.bad(&["systemctl", "start", "usherd-agent"]);
-    machine.good(&["systemctl", "stop", "usherd-agent"]);
-    machine.good(&["cp", "/usr/share/usherd/pbx/agent.toml", "/etc/usherd/agent.toml"]);
-    machine.good(&["systemctl", "enable", "--now", "usherd-agent"]);
-    machine.wait("its node is up", || out(&machine.run(&["usherd", "nodes", "-o", "csv"])).contains("pbx-1,up"));
-    let body = "tenant=acme&subject=anna&session=c1&kind=call&direction=outbound&to=030123";
-    let answer = ask(&machine.path("/run/usherd-agent/agent.sock"), "POST", "/v1/acquire", body).unwrap();
-    assert!(answer.contains("allow.new"), "{answer}");
-    let told = machine.good(&["usherd", "doctor", "--node", "pbx-1"]);
-    assert!(told.contains("ok    agent ") && told.contains("pbx-1 is up"), "{told}");
-    let exposure =
-        machine.run(&["systemd-analyze", "security", "--no-pager", "--threshold=10", "usherd-agent.service"]);
-    assert!(exposure.status.success(), "{}", out(&exposure));
-}
-
-#[test]
 fn removal_keeps_state_and_configuration_and_purge_takes_both() {
     let machine = Machine::boot();
     machine.install();

@@ -115,6 +115,14 @@ impl Machine {
         self.good(&["systemctl", "show", "--value", "--property", key, unit]).trim().to_owned()
     }
 
+    /// The shipped patience of the watchdog is 20 s; the mechanism is the same with two. Holds from the next start on.
+    pub(crate) fn watch_every_two_seconds(&self, unit: &str) {
+        let drop_in = self.path(&format!("/etc/systemd/system/{unit}.d"));
+        std::fs::create_dir_all(&drop_in).unwrap();
+        std::fs::write(drop_in.join("quick.conf"), "[Service]\nWatchdogSec=2\n").unwrap();
+        self.good(&["systemctl", "daemon-reload"]);
+    }
+
     /// A path of the machine as it is seen from here; works for files and for Unix sockets.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.init))

@@ -8,9 +8,14 @@
     reason = "a test says what went wrong by panicking"
 )]
 
+mod agent;
 mod callers;
 mod container;
 mod install;
 mod machine;
 mod package;
+#[allow(dead_code, reason = "shared with the documentation's tests, which use more of it")]
+#[path = "../docs/page.rs"]
+mod page;
+mod pages;
 mod restart;

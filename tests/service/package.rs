@@ -6,8 +6,9 @@ use std::process::Command;
 use super::machine::{Machine, out};
 
 /// Programs that building a package and booting a machine need, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("curl", "curl"),
+    ("dbus-daemon", "dbus"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("flock", "util-linux"),
     ("nsenter", "util-linux"),
@@ -26,8 +27,11 @@ pub(crate) fn programs_are_there() {
     }
 }
 
-/// The package of the binary that was just built.
+/// The package of the binary that was just built; or another one, as that of a release, whose path is in `USHERD_DEB`.
 pub(crate) fn package() -> PathBuf {
+    if let Some(path) = std::env::var_os("USHERD_DEB") {
+        return path.into();
+    }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deb");
     std::fs::create_dir_all(&folder).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -44,7 +48,43 @@ pub(crate) fn package() -> PathBuf {
     files.filter(|path| path.extension().is_some_and(|end| end == "deb")).max().unwrap()
 }
 
+/// Runs the line of a page that builds the package, and takes what it made to the same place in this folder. It is the
+/// real script in a tree of its own; only the minutes are left out in which a release is compiled and packed tightly.
+pub(crate) fn build_as_told(line: &str, to: &Path) {
+    let tree = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().map(Result::unwrap) {
+        if entry.file_name() != "target" {
+            std::os::unix::fs::symlink(entry.path(), tree.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let cargo = r#"cargo() {
+        case "$*" in
+        "build --locked --profile release --bin usherd") install -D "$BUILT" target/release/usherd ;;
+        "build "*) return 1 ;;
+        "deb --locked "*) command cargo "$@" --fast ;;
+        *) command cargo "$@" ;;
+        esac
+    }"#;
+    let mut command = Command::new("bash");
+    command.args(["-euc", &format!("{cargo}\nexport -f cargo\n{line}")]).current_dir(tree.path());
+    command.env("BUILT", env!("CARGO_BIN_EXE_usherd")).env_remove("CARGO_TARGET_DIR");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{line}: {}{}", out(&output), String::from_utf8_lossy(&output.stderr));
+    let made = PathBuf::from(out(&output).lines().last().unwrap());
+    assert!(made.starts_with("target/debian"), "{line}: {}", made.display());
+    std::fs::create_dir_all(to.join(made.parent().unwrap())).unwrap();
+    std::fs::copy(tree.path().join(&made), to.join(&made)).unwrap();
+}
+
 impl Machine {
+    /// Puts the program of the package somewhere in the machine, and nothing else of it.
+    pub(crate) fn program(&self, path: &str) {
+        std::fs::copy(package(), self.path("/root/usherd.deb")).unwrap();
+        let script =
+            "dpkg-deb --fsys-tarfile /root/usherd.deb | tar -xO ./usr/bin/usherd > \"$0\" && chmod 0755 \"$0\"";
+        self.good(&["bash", "-eo", "pipefail", "-c", script, path]);
+    }
+
     /// Copies the package into the machine and installs it, as an admin does.
     pub(crate) fn install(&self) {
         std::fs::copy(package(), self.path("/root/usherd.deb")).unwrap();

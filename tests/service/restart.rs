@@ -7,7 +7,7 @@ use super::machine::Machine;
 
 const RESTARTS: usize = 5;
 const KILLS: usize = 8;
-const SERVICE: &str = "usherd.service";
+pub(crate) const SERVICE: &str = "usherd.service";
 
 fn serving() -> Machine {
     let machine = Machine::boot();
@@ -16,12 +16,12 @@ fn serving() -> Machine {
     machine
 }
 
-/// The process of the daemon, once there is another one than this.
-fn next_process(machine: &Machine, before: &str) -> String {
+/// The process of a unit, once there is another one than this.
+pub(crate) fn next_process(machine: &Machine, unit: &str, before: &str) -> String {
     let mut process = before.to_owned();
     machine.wait("systemd starts it again", || {
-        process = machine.property(SERVICE, "MainPID");
-        process != before && process != "0" && machine.property(SERVICE, "ActiveState") == "active"
+        process = machine.property(unit, "MainPID");
+        process != before && process != "0" && machine.property(unit, "ActiveState") == "active"
     });
     process
 }
@@ -41,7 +41,7 @@ fn nobody_was_refused(machine: &Machine, outcome: &Outcome) {
 }
 
 /// The names of all live sessions.
-fn sessions(machine: &Machine) -> BTreeSet<String> {
+pub(crate) fn sessions(machine: &Machine) -> BTreeSet<String> {
     let answer = machine.good(&["usherd", "sessions", "acme", "-o", "json"]);
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let rows = answer["sessions"].as_array().unwrap().iter();
@@ -69,7 +69,7 @@ fn kills_under_load_refuse_nobody_and_forget_nothing_i11() {
     let mut process = machine.property(SERVICE, "MainPID");
     for _ in 0..KILLS {
         machine.signal(SERVICE, "KILL");
-        process = next_process(&machine, &process);
+        process = next_process(&machine, SERVICE, &process);
         callers.go_on();
     }
     let outcome = callers.stop();
@@ -83,15 +83,11 @@ fn a_hung_daemon_is_replaced_by_the_watchdog() {
     let machine = serving();
     let socket = machine.path("/run/usherd/usherd.sock");
     ask(&socket, "POST", "/v1/acquire", "tenant=acme&subject=anna&session=d1&kind=desktop&ttl_s=3600").unwrap();
-    // The shipped patience is 20 s; the mechanism is the same with two.
-    let drop_in = machine.path("/etc/systemd/system/usherd.service.d");
-    std::fs::create_dir_all(&drop_in).unwrap();
-    std::fs::write(drop_in.join("quick.conf"), "[Service]\nWatchdogSec=2\n").unwrap();
-    machine.good(&["systemctl", "daemon-reload"]);
+    machine.watch_every_two_seconds(SERVICE);
     machine.good(&["systemctl", "restart", "usherd"]);
     let process = machine.property(SERVICE, "MainPID");
     machine.signal(SERVICE, "STOP");
-    let next = next_process(&machine, &process);
+    let next = next_process(&machine, SERVICE, &process);
     assert_ne!(process, next);
     assert!(machine.journal().contains("watchdog"), "{}", machine.journal());
     assert!(sessions(&machine).contains("d1"));

@@ -23,6 +23,8 @@ pub const BANDS: [(&str, &str); 7] = [
 pub struct Overview {
     /// Its version.
     pub version: String,
+    /// Now, by its clock.
+    pub at: Option<DateTime<Utc>>,
     /// Whether it decides.
     pub ready: bool,
     /// Tenants that it knows.
@@ -134,6 +136,8 @@ pub struct Holder {
 pub struct Detail {
     /// Its line.
     pub line: Tenant,
+    /// Now, by the clock of the daemon.
+    pub at: Option<DateTime<Utc>>,
     /// Whether people are called by pseudonyms, because the token may not see names.
     pub pseudonyms: bool,
     /// Channels in use, and those that the seats include.
@@ -250,6 +254,7 @@ impl Overview {
         let (nodes, config) = (part("nodes"), part("config"));
         Overview {
             version: text(value, "version"),
+            at: instant(value, "at"),
             ready: flag(value, "ready"),
             tenants: number(value, "tenants"),
             held: number(value, "held"),
@@ -338,6 +343,7 @@ impl Detail {
         let inclusive = tenant.get("inclusive").unwrap_or(&Value::Null);
         Detail {
             line: Tenant::read(tenant),
+            at: instant(tenant, "at"),
             pseudonyms: tenant.get("names").and_then(Value::as_bool) == Some(false),
             channels: (number(inclusive, "channels_in_use"), inclusive.get("channels").and_then(Value::as_u64)),
             next: booked(tenant),

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::facts::{Detail, Event, Explanation, Overview, Tenant, text};
-use super::state::{Fleet, News, Wish};
+use super::news::{Fleet, News, Wish};
 use crate::cli::client::{Ask, Client, encoded, with_query};
 use crate::cli::failure::{Failure, OK};
 use crate::daemon::clock::monotonic_ns;

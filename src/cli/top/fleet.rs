@@ -14,6 +14,9 @@ const LABEL: u16 = 10;
 const OVER: u16 = 4;
 const DENIED: u16 = 6;
 const BEHIND_BAR: u16 = 5;
+/// Of which time two of the columns are, and what a rule needs beside its words to tell that too.
+const SINCE: &str = "; PEAK in 10 min, DENIED since the start";
+const RULE_MARGIN: u16 = 7;
 /// From here on a screen has room for the words of the wire, and for the band.
 const WIDE: u16 = 104;
 
@@ -28,9 +31,9 @@ pub fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, live: bool) {
     }
 }
 
-/// The first line of every view: what is looked at at the left, the clock at the right.
+/// The first line of every view: what is looked at at the left, the daemon's clock at the right.
 pub fn title(pen: &mut Pen<'_>, area: Rect, state: &State, words: &[(String, Tone)]) {
-    let clock = state.now.map(|now| pen.look.date_time(now)).unwrap_or_default();
+    let clock = state.clock().map(|now| pen.look.date_time(now)).unwrap_or_default();
     let columns = area.width.saturating_sub(width(&clock) + 2);
     pen.pieces(area.x, area.y, columns, words);
     pen.right(area.x, area.y, area.width, &clock, Tone::Plain);
@@ -209,6 +212,9 @@ fn table(pen: &mut Pen<'_>, titles: Rect, rows: Rect, state: &State, live: bool)
         true => format!("{} of the first {}; / searches them all", grouped(shown as u64), grouped(known as u64)),
         false => format!("{} of {}", grouped(shown as u64), grouped(known as u64)),
     };
+    if width(&heading) + width(SINCE) + width(&of) + RULE_MARGIN <= titles.width {
+        heading.push_str(SINCE);
+    }
     pen.rule(titles.x, titles.y, titles.width, &heading, &of, Tone::Title);
     if let Some(nothing) = nothing_to_show(state) {
         pen.text(rows.x + 2, rows.y, rows.width.saturating_sub(2), &nothing, Tone::Plain);

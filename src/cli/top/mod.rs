@@ -3,6 +3,7 @@
 mod facts;
 mod fetch;
 mod fleet;
+mod news;
 mod order;
 mod paint;
 mod places;

@@ -7,6 +7,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::{Value, json};
 
 use super::facts::{Detail, Event, Explanation, Holder, Overview, Session, Tenant};
+use super::news::{Fleet, News, Wish};
 use super::order::{Cursor, Sort, matches};
 use super::paint::span;
 
@@ -21,38 +22,6 @@ const FILTER_CHARS_MAX: usize = 64;
 /// The id under which a question asks that is not about a session.
 const ASKED_SESSION: &str = "usherd-top-asks";
 
-/// What the reader beside the view sends.
-#[derive(Clone, Debug)]
-pub enum News {
-    /// All about the fleet.
-    Fleet(Box<Fleet>),
-    /// All about a tenant.
-    Tenant(Box<Detail>),
-    /// Something happened.
-    Event(Event),
-    /// Events cannot be followed now.
-    NoEvents(String),
-    /// The answer to a question.
-    Explained(Result<Explanation, String>),
-    /// The daemon did not answer, or not well.
-    Failed(String),
-    /// The process shall end.
-    End,
-}
-
-/// All about the fleet.
-#[derive(Clone, Debug, Default)]
-pub struct Fleet {
-    /// The totals; not for tokens that are for some tenants only.
-    pub overview: Option<Overview>,
-    /// The tenants; `None` where those of before are still good.
-    pub tenants: Option<Vec<Tenant>>,
-    /// Whether there are more tenants than were read.
-    pub cut: bool,
-    /// Nodes that were lost, by name.
-    pub silent: Vec<String>,
-}
-
 /// What the view wants of the one who runs it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -66,17 +35,6 @@ pub enum Effect {
     Refresh,
     /// An answer of `/v1/explain` to this.
     Ask(Value),
-}
-
-/// What the reader beside the view shall read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// This tenant and not the fleet.
-    pub tenant: Option<String>,
-    /// Only tenants that are called so; empty for all. Set where not all of them were read.
-    pub search: String,
-    /// Nothing for now.
-    pub paused: bool,
 }
 
 /// Which part of a tenant keys act on.
@@ -120,8 +78,10 @@ pub struct State {
     pub address: String,
     /// How often, seconds.
     pub interval_s: u64,
-    /// Now; `None` before the first word of the clock.
+    /// Now, where it is looked at, by which waiting is measured; `None` before the first word of the clock.
     pub now: Option<DateTime<Utc>>,
+    /// How far the daemon's clock was ahead of that when it answered last: it may hurry, or be set otherwise.
+    ahead: TimeDelta,
     /// When the daemon answered last.
     pub answered: Option<DateTime<Utc>>,
     /// Since when it does not, and why.
@@ -163,6 +123,16 @@ impl State {
     /// Nothing yet, of the daemon that is asked there and so often.
     pub fn new(address: String, interval_s: u64, sort: Sort, filter: String) -> Self {
         State { address, interval_s, sort, filter, ..State::default() }
+    }
+
+    /// Now by the daemon's clock, to which everything belongs that it tells.
+    pub fn clock(&self) -> Option<DateTime<Utc>> {
+        self.now?.checked_add_signed(self.ahead)
+    }
+
+    /// Remembers the daemon's clock; one that does not tell it is taken to go right.
+    fn set_clock(&mut self, at: Option<DateTime<Utc>>) {
+        self.ahead = at.zip(self.now).map_or_else(TimeDelta::zero, |(at, now)| at - now);
     }
 
     /// The tenants as they are shown.
@@ -262,6 +232,7 @@ impl State {
 
     fn take_fleet(&mut self, fleet: Fleet) {
         (self.answered, self.failed) = (self.now, None);
+        self.set_clock(fleet.overview.as_ref().and_then(|overview| overview.at));
         self.silent = fleet.silent;
         self.overview = fleet.overview;
         if let Some(tenants) = fleet.tenants {
@@ -285,7 +256,9 @@ impl State {
         (self.answered, self.failed) = (self.now, None);
         let names = detail.holders.iter().map(|holder| holder.subject.as_str());
         depth.holder.settle(names);
+        let at = detail.at;
         depth.detail = Some(detail);
+        self.set_clock(at);
     }
 
     fn take_event(&mut self, event: Event) {
@@ -680,6 +653,35 @@ mod tests {
         assert_eq!(state.deaf(), Some("too many listen"));
         state.now = at(21);
         assert_eq!(state.deaf(), None);
+    }
+
+    #[test]
+    fn the_clock_is_the_daemons_and_waiting_is_measured_by_ones_own() {
+        let mut state = three();
+        assert_eq!(state.clock(), at(0), "a daemon that does not tell its own");
+        let tells = |at| {
+            let overview = Overview { at, ..Overview::default() };
+            News::Fleet(Box::new(Fleet { overview: Some(overview), ..Fleet::default() }))
+        };
+        state.news(tells(at(7_200)));
+        state.now = at(3);
+        assert_eq!((state.clock(), state.trouble()), (at(7_203), None), "two hours ahead");
+        // One that hurries is followed with each answer; one that is behind goes as well.
+        for told in [7_500, -7_500] {
+            state.news(tells(at(told)));
+            assert_eq!(state.clock(), at(told));
+        }
+        state.news(News::Failed("refused".into()));
+        state.now = at(10);
+        assert_eq!(state.trouble().unwrap(), "No answer for 7 s: refused");
+        assert_eq!(state.clock(), at(-7_493));
+        press(&mut state, "Enter");
+        let tenant = json!({ "tenant": "b", "at": "2027-01-15T09:00:00Z" });
+        state.news(News::Tenant(Box::new(Detail::read(&tenant, &[], &[], &Value::Null, false))));
+        assert_eq!(state.clock(), at(3_600));
+        state.news(tells(Some(DateTime::<Utc>::MAX_UTC)));
+        state.now = at(11);
+        assert_eq!(state.clock(), None, "nonsense is not shown, and ends nothing");
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn holders(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth, detail: 
             area,
             row_y,
             &columns,
-            holder_cells(holder, state.now),
+            holder_cells(holder, state.clock()),
             if is_orphan { Tone::Warn } else { Tone::Plain },
         );
         if live && depth.pane == Pane::Holders && top + row == depth.holder.at {

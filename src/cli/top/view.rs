@@ -21,7 +21,8 @@ const HELP: &[(&str, &str)] = &[
     ("r", "read now; Ctrl-L draws anew too; Ctrl-Z to the shell, fg comes back"),
     ("", ""),
     ("HELD", "seats in use; QUOTA what the subscription allows; OVER what is above it"),
-    ("PEAK", "most seats at once, and DENIED who got none: in a tenant of today"),
+    ("PEAK", "most seats at once in ten minutes; in a tenant: today"),
+    ("DENIED", "denials since the daemon's start; in a tenant: today"),
     ("<80%", "tenants by fullness: from the step before up to below this one"),
 ];
 
@@ -172,8 +173,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::facts::{Detail, Event, Overview, Slot, Tenant};
+    use super::super::news::{Fleet, News};
     use super::super::order::Sort;
-    use super::super::state::{Fleet, News};
     use super::*;
 
     const LOOK: Look = Look { colour: true, unicode: true, utc: true };
@@ -238,6 +239,7 @@ mod tests {
         assert_eq!(lines[1], "Seats     ████████████████·········· 1,234 of 2,000 held  61%  3 over quota");
         assert_eq!(lines[2], "Tenants   4  5 idle  20 <50%  9 <80%  3 <90%  2 <100%  2 full  1 over");
         assert!(lines[3].starts_with("Nodes     3 up, 1 silent: pbx2"), "{}", lines[3]);
+        assert!(lines[5].contains("by fullness; PEAK in 10 min, DENIED since the start ─"), "{}", lines[5]);
         assert_eq!(lines[6], "  TENANT               STATE      HELD QUOTA  FREE OVER  PEAK DENIED FULLNESS");
         assert_eq!(lines[7], "> acme                 active       12    10     0    2    12      - ██████ over");
         assert_eq!(lines[8], "  full                 active        2     2     0    -     2      - ██████ full");
@@ -291,6 +293,18 @@ mod tests {
             })
             .collect();
         News::Tenant(Box::new(detail))
+    }
+
+    #[test]
+    fn how_long_a_seat_is_held_goes_by_the_clock_of_the_daemon() {
+        let mut state = some();
+        state.enter("müller");
+        let News::Tenant(mut told) = detail() else { panic!("no tenant") };
+        told.at = DateTime::from_timestamp(1_800_000_000 + 7_200, 0);
+        state.news(News::Tenant(told));
+        let lines = shown(&state, 80, 24, LOOK);
+        assert!(lines[0].ends_with("2027-01-15 10:00:00 UTC"), "{}", lines[0]);
+        assert!(line(&lines, "desktop d1").contains("3 h"), "{lines:#?}");
     }
 
     #[test]

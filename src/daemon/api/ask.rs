@@ -79,7 +79,7 @@ impl Worker {
 
     /// Who sends, if the listener takes their messages, once decisions are made at all.
     pub(super) fn asker(&self, authorization: Option<&[u8]>, peer: &Peer, now: Now) -> Asker {
-        let access = self.access(authorization, peer, now)?;
+        let access = self.access(authorization, None, peer, now)?;
         self.ready()?;
         Ok(access)
     }
@@ -185,15 +185,21 @@ impl Worker {
         Ok(decision)
     }
 
-    /// Tells the history who wanted a seat, and at which level of demand.
+    /// Tells the history who wanted a seat of whom, and at which level of demand.
     fn remember(&self, now: Now, message: &Acquire<'_>, decision: &Decision) {
+        let is_denied = decision.code.denies() && decision.code != Code::DenyUnknownTenant;
+        let is_granted = matches!(decision.code, Code::AllowNew | Code::AllowOver);
+        let (true, Some(subject)) = (is_denied || is_granted, message.subject) else { return };
+        let lender = self.app.engine.lender(message.tenant, subject);
+        let (tenant, subject) = match &lender {
+            Some((lender, subject)) => (lender.as_str(), subject.as_str()),
+            None => (message.tenant, subject),
+        };
         let demand = &self.app.history.demand;
-        match (decision.code, message.subject) {
-            (Code::AllowNew | Code::AllowOver, Some(subject)) => demand.granted(message.tenant, subject, decision.held),
-            (code, Some(subject)) if code.denies() => {
-                demand.denied(message.tenant, subject, decision.held, now.uptime_ms)
-            }
-            _ => {}
+        if is_denied {
+            demand.denied(tenant, subject, decision.held, now.uptime_ms);
+        } else {
+            demand.granted(tenant, subject, decision.held);
         }
     }
 

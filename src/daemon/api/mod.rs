@@ -157,10 +157,16 @@ impl Worker {
         id
     }
 
-    /// Who asks, if the listener takes their requests at all.
-    fn access(&self, authorization: Option<&[u8]>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
+    /// Who asks, if the listener takes their requests at all. Where a browser may be the one, `asked` is the head.
+    fn access(
+        &self,
+        authorization: Option<&[u8]>,
+        asked: Option<&http::request::Parts>,
+        peer: &Peer,
+        now: Now,
+    ) -> Result<Arc<Access>, Problem> {
         let auth = self.app.auth.load();
-        let access = auth.authenticate(authorization, peer, now.uptime_ms)?;
+        let access = auth.authenticate(authorization, asked, peer, now.uptime_ms)?;
         if !self.has_roles {
             return Ok(Arc::clone(access));
         }
@@ -176,7 +182,8 @@ impl Worker {
 
     /// Who asks, once the daemon is ready, if they may do this.
     fn permitted(&self, call: &Call<'_>, class: RouteClass, tenant: Option<&str>) -> Result<Arc<Access>, Problem> {
-        let access = self.access(authorization(&call.head.headers), call.peer, self.app.now())?;
+        let asked = (!class.is_of_machines()).then_some(call.head);
+        let access = self.access(authorization(&call.head.headers), asked, call.peer, self.app.now())?;
         access.need(class, tenant)?;
         if matches!(class, RouteClass::Read | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));

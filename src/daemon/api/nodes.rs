@@ -119,7 +119,7 @@ impl Worker {
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
         let most = self.app.knobs.load().inventory_bytes_max / 32;
         let read = InventoryBody::parse(&body, &node, most)?;
-        let access = self.access(authorization(&call.head.headers), call.peer, self.app.now())?;
+        let access = self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?;
         let mut messages: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
         for (at, session) in read.sessions.iter().enumerate() {
             let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;

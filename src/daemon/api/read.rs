@@ -107,6 +107,7 @@ pub(super) fn tenant(app: &App, now: Now, id: &str, sight: Sight<'_>) -> Result<
     let at = app.timelines(now);
     let mut fields = tenant_fields(&view, state_word(app, at, &view));
     let today = app.today.of(id, &view);
+    fields.insert("at".into(), json!(rfc3339(now.utc_ms)));
     fields.insert("peak_today".into(), json!(today.peak));
     fields.insert("denials_today".into(), json!(today.denials));
     fields.insert("sessions".into(), json!(view.sessions));

@@ -332,7 +332,7 @@ impl Worker {
     fn authorize(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker, at: usize) -> Result<(), Problem> {
         let authorization = [b"Bearer ", command.arg(at)].concat();
         // Before recovery a token can be checked too: only decisions wait for it.
-        self.access(Some(&authorization), command.peer, now)?;
+        self.access(Some(&authorization), None, command.peer, now)?;
         *asker = self.asker(Some(&authorization), command.peer, now);
         command.talk.authorization = Some(authorization);
         Ok(())

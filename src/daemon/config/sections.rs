@@ -1,13 +1,13 @@
 //! Reads `usherd.toml` into [`Settings`], section by section.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::access;
 use super::publisher;
 use super::reader::Table;
 use super::settings::{
     Address, Events, History, Journal, LISTENERS_MAX, Listener, Log, Metrics, Nodes, POOLS_MAX, Pool, SEATS_MAX,
-    Server, Settings, Tls, Trial,
+    SERVER_NAMES_MAX, Server, Settings, Tls, Trial,
 };
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
@@ -16,6 +16,9 @@ use crate::engine::session::{Name, check_tenant};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
 const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// Longest host name, bytes.
+const HOST_NAME_BYTES_MAX: usize = 253;
 
 /// Reads everything but the tenants; the caller closes the document.
 pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
@@ -119,9 +122,38 @@ fn read_server(cx: &mut Cx<'_>, mut table: Table<'_, '_>, server: &mut Server) {
         let message = format!("`{}` is open to the network without TLS and credentials: {address}", item.key_path);
         item.wrong(cx, message, OPEN_HELP);
     }
+    read_names(cx, &mut table, server);
     read_deadlines(cx, &mut table, server);
     read_limits(cx, &mut table, server);
     table.finish(cx);
+}
+
+fn read_names(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, server: &mut Server) {
+    table.texts(cx, "names", &mut server.names, host_name);
+    if server.names.len() > SERVER_NAMES_MAX
+        && let Some(item) = table.item("names")
+    {
+        let message = format!("`{}` has {} entries", item.key_path, server.names.len());
+        item.wrong_as(cx, ProblemCode::TooLarge, message, format!("at most {SERVER_NAMES_MAX} are allowed"));
+    }
+}
+
+/// A host name as browsers send it, in small letters and without a dot at its end.
+fn host_name(text: &str) -> Result<String, (&'static str, &'static str)> {
+    let help = "write a host name as in \"pbx1.example\": labels of a-z 0-9 - with dots between, no port, no *";
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.parse::<IpAddr>().is_ok() {
+        return Err(("is an address", "leave it out: whoever asks by an IP address is not asked for a name"));
+    }
+    if text.len() > HOST_NAME_BYTES_MAX || !text.split('.').all(is_label) {
+        return Err(("is not a host name", help));
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 const OPEN_HELP: &str = "listen on 127.0.0.1, or move it to a [[listener]] with tls and give [auth] tokens or a \

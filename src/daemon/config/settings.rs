@@ -15,6 +15,8 @@ use crate::engine::session::Name;
 pub use crate::subscription::record::SEATS_MAX;
 /// Most `[[listener]]` tables.
 pub const LISTENERS_MAX: usize = 16;
+/// Most names in `server.names`.
+pub const SERVER_NAMES_MAX: usize = 16;
 /// Most tokens.
 pub const TOKENS_MAX: usize = 10_000;
 /// Most provider pools.
@@ -175,6 +177,9 @@ pub struct Server {
     pub workers: u32,
     /// Allows to listen elsewhere than on loopback without TLS and credentials.
     pub insecure: bool,
+    /// Names of this machine by which people may ask from loopback without a credential, small letters, at most
+    /// [`SERVER_NAMES_MAX`]; addresses and `localhost` always.
+    pub names: Vec<String>,
     /// From the connection to its first byte, milliseconds.
     pub first_byte_deadline_ms: u32,
     /// From the first byte of a request to the end of its head, milliseconds.
@@ -232,6 +237,7 @@ impl Default for Server {
             state_dir: String::new(),
             workers: 0,
             insecure: false,
+            names: Vec::new(),
             first_byte_deadline_ms: 10_000,
             head_deadline_ms: 5_000,
             body_deadline_ms: 10_000,

@@ -420,6 +420,27 @@ fn listening_to_the_network_needs_tls_and_credentials() {
     bad("[[listener]]\nlisten = \"127.0.0.1:7788\"\n", &[], "usherd.toml:1:1", key, &["is taken"]);
 }
 
+#[test]
+fn names_of_the_server_are_host_names_and_few() {
+    let config = good("[server]\nnames = [\"PBX1.Example\", \"pbx-2\"]\n", &[]);
+    assert_eq!(config.settings.server.names, ["pbx1.example", "pbx-2"]);
+    for (names, part) in [
+        ("\"pbx1.example:7788\"", "is not a host name"),
+        ("\"*.example\"", "is not a host name"),
+        ("\"-a.example\"", "is not a host name"),
+        ("\"pbx1.example.\"", "is not a host name"),
+        ("\"\"", "is not a host name"),
+        ("\"müller.example\"", "is not a host name"),
+        ("\"10.0.0.1\"", "is an address"),
+    ] {
+        let main = format!("[server]\nnames = [{names}]\n");
+        bad(&main, &[], "usherd.toml:2:10", "server.names[0]", &[part, names.trim_matches('"')]);
+    }
+    let many = |count: usize| format!("[server]\nnames = [{}]\n", "\"a.example\",".repeat(count));
+    good(&many(16), &[]);
+    bad(&many(17), &[], "usherd.toml:2:9", "server.names", &["has 17 entries", "at most 16"]);
+}
+
 fn token() -> String {
     let sha = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{sha}\"\n")

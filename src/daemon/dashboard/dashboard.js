@@ -23,7 +23,7 @@ function build(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? '' : value);
   }
-  node.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false && child !== ''));
+  node.append(...children.flat(9).filter((child) => child || child === 0));
   return node;
 }
 const h = (tag, attributes, ...children) => build(document.createElement(tag), attributes, children);
@@ -80,25 +80,29 @@ function draw(...nodes) {
 }
 
 // ------------------------------------------------------------------------------------------- Time and words
-const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const minute = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
-const dated = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
-const weekday = new Intl.DateTimeFormat('en-GB', { weekday: 'short', hour: '2-digit', minute: '2-digit' });
-const dayOnly = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: 'numeric' });
+// By the daemon's clock, as it told it last: it may hurry, or be set otherwise than the reader's.
+let ahead = 0;
+const now = () => Date.now() + ahead;
+const setClock = (iso) => { ahead = Date.parse(iso) - Date.now(); };
+
+const HOUR = 3600e3, DAY = 24 * HOUR;
+const HM = { hour: '2-digit', minute: '2-digit' }, DATE = { day: 'numeric', month: 'short', year: 'numeric' };
+const written = (form) => new Intl.DateTimeFormat('en-GB', form);
+const minute = written(HM), clock = written({ ...HM, second: '2-digit' }), weekday = written({ weekday: 'short', ...HM });
+const dated = written({ weekday: 'short', ...DATE, ...HM }), dayOnly = written({ weekday: 'short', day: 'numeric' });
 
 function time(iso, form) {
   if (!iso) return '–';
   const at = new Date(iso);
-  const old = Date.now() - at > 20 * 3600e3;
+  const old = now() - at > 20 * HOUR;
   return h('time', { datetime: iso, title: dated.format(at) }, (form ?? (old ? dated : clock)).format(at));
 }
 
 // Contracts go by civil dates of the billing zone, whatever zone the reader is in; a time only where it is not midnight.
 function day(iso, timeZone) {
   const at = new Date(iso);
-  const part = (form) => new Intl.DateTimeFormat('en-GB', { timeZone, ...form }).format(at);
-  const midnight = part({ hour: '2-digit', minute: '2-digit' }) === '00:00';
-  return h('time', { datetime: iso, title: `in ${timeZone}` }, part({ day: 'numeric', month: 'short', year: 'numeric', ...(!midnight && { hour: '2-digit', minute: '2-digit' }) }));
+  const part = (form) => written({ timeZone, ...form }).format(at);
+  return h('time', { datetime: iso, title: `in ${timeZone}` }, part({ ...DATE, ...(part(HM) !== '00:00' && HM) }));
 }
 
 function lasting(seconds) {
@@ -229,7 +233,7 @@ class View {
     const began = Date.now();
     try {
       this.data = await this.load();
-      this.at = new Date();
+      this.at = new Date(now()).toISOString();
       this.fault = null;
     } catch (error) {
       this.fault = error;
@@ -252,7 +256,7 @@ class View {
 }
 
 const faultNotice = (shown) => h('p', { class: 'notice alert', role: 'alert', 'data-key': 'fault' },
-  `The daemon does not answer (${shown.fault.message}).`, shown.at && [' What you see is from ', time(shown.at.toISOString()), '.']);
+  `The daemon does not answer (${shown.fault.message}).`, shown.at && [' What you see is from ', time(shown.at), '.']);
 
 const heading = (title, ...more) => h('div', { class: 'head', 'data-key': 'head' }, h('h1', { tabindex: -1 }, title), more);
 const section = (key, width, ...children) => h('section', { class: width, 'data-key': key }, children);
@@ -266,7 +270,7 @@ const tag = (word, text) => h('span', { class: `tag ${word}` }, text);
 // with ? are left out on a phone; an empty one holds buttons.
 function table(caption, columns, rows, nothing, note) {
   const head = columns.map((column) => h('th', { scope: 'col', class: column[0] === '#' ? 'n' : column[0] === '?' ? 'opt' : null }, column ? column.replace(/^[#?]/, '') : h('span', { class: 'hidden' }, 'Actions')));
-  return h('div', { class: 'scroll', tabindex: rows.length > 8 ? 0 : null, role: rows.length > 8 ? 'region' : null, 'aria-label': rows.length > 8 ? caption : null }, h('table', {},
+  return h('div', { class: 'scroll', ...(rows.length > 8 && { tabindex: 0, role: 'region', 'aria-label': caption }) }, h('table', {},
     h('caption', {}, h('h2', {}, caption), note && [' ', h('small', {}, note)]),
     rows.length > 0 && h('thead', {}, h('tr', {}, head)),
     h('tbody', {}, rows.length > 0 ? rows : h('tr', { 'data-key': 'none' }, h('td', { class: 'soft' }, nothing)))));
@@ -298,6 +302,7 @@ class Fleet extends View {
 
   async load() {
     const [overview, nodes] = await Promise.all([ask('v1/overview'), ask('v1/nodes?limit=200')]);
+    setClock(overview.at);
     announceFleet(this.data?.overview, overview);
     return { overview, nodes };
   }
@@ -385,14 +390,14 @@ function denialRow(event) {
     h('td', { class: 'opt' }, KINDS[event.kind]), h('td', { class: 'opt' }, why(event)), decisionButtons(event));
 }
 
-function announceFleet(before, now) {
+function announceFleet(before, o) {
   if (!before) return;
-  const fresh = now.denials.filter((event) => event.id > (before.denials[0]?.id ?? 0));
+  const fresh = o.denials.filter((event) => event.id > (before.denials[0]?.id ?? 0));
   const told = [
     fresh.length > 0 && `${many(fresh.length, 'new denial')}, the latest for ${fresh[0].tenant}`,
-    now.bands.full > before.bands.full && `${many(now.bands.full, 'tenant is full', 'tenants are full')}`,
-    now.over > before.over && `${many(now.over, 'seat')} over quota`,
-    now.nodes.silent > before.nodes.silent && `${many(now.nodes.silent, 'node is silent', 'nodes are silent')}`,
+    o.bands.full > before.bands.full && many(o.bands.full, 'tenant is full', 'tenants are full'),
+    o.over > before.over && `${many(o.over, 'seat')} over quota`,
+    o.nodes.silent > before.nodes.silent && many(o.nodes.silent, 'node is silent', 'nodes are silent'),
   ].filter(Boolean);
   if (told.length > 0) say(`${told.join('. ')}.`);
 }
@@ -444,7 +449,6 @@ class Tenant extends View {
     this.base = `v1/tenants/${path(id)}`;
     this.stream = `v1/events?after=0&tenant=${encodeURIComponent(id)}`;
     this.events = [];
-    this.opened = new Date().toISOString();
     this.span = 'day';
     this.filter = '';
     this.cursor = null;
@@ -453,27 +457,30 @@ class Tenant extends View {
   heard(event) {
     if (event.type !== 'gap') {
       this.events = [event, ...this.events.filter((known) => known.id !== event.id)].slice(0, EVENTS_MAX);
+      // What was before is listed, and not said.
       if (event.at > this.opened && event.type === 'denied') say(`Denied: ${event.subject || 'somebody'}, ${why(event)}.`);
     }
     super.heard(event);
   }
 
   async load() {
-    const [tenant, sessions] = await Promise.all([ask(this.base), ask(`${this.base}/sessions?limit=1000`), this.loadUsage()]);
+    const [tenant, sessions] = await Promise.all([ask(this.base), ask(`${this.base}/sessions?limit=1000`)]);
+    setClock(tenant.at);
+    this.opened ??= tenant.at;
+    await this.loadUsage(now());
     const before = this.data?.tenant;
     if (before && before.band !== tenant.band && ['full', 'over'].includes(tenant.band)) say(`${tenant.name ?? this.id} is ${BANDS[tenant.band]}: ${n(tenant.held)} of ${n(tenant.quota)} seats.`);
     return { tenant, sessions: sessions.sessions, more: Boolean(sessions.next) };
   }
 
   // The curve changes with its slots: it is read twice a minute, and the week every five minutes.
-  async loadUsage() {
-    const now = Date.now();
-    const read = (days, step) => ask(`${this.base}/usage?step=${step}&from=${new Date(now - days * 86400e3).toISOString()}`).catch((error) => ({ missing: error.status === 404 ? 'This daemon keeps no history of usage.' : error.message }));
-    const kept = (usage, due) => (usage && now < due ? usage : null);
-    const [week, day] = [kept(this.week, this.weekDue), kept(this.day, this.dayDue)];
-    if (!week) this.weekDue = now + 300e3;
-    if (!day) this.dayDue = now + 30e3;
-    [this.week, this.day] = await Promise.all([week ?? read(7, '1h'), day ?? read(1, '5m')]);
+  async loadUsage(at) {
+    const read = async (kept, every, days, step) => {
+      if (kept && Math.abs(at - kept.read) < every) return kept;
+      const asked = ask(`${this.base}/usage?step=${step}&from=${new Date(at - days * DAY).toISOString()}`);
+      return { read: at, ...await asked.catch((error) => ({ missing: error.status === 404 ? 'This daemon keeps no history of usage.' : error.message })) };
+    };
+    [this.week, this.day] = await Promise.all([read(this.week, 300e3, 7, '1h'), read(this.day, 30e3, 1, '5m')]);
   }
 
   nodes({ tenant: t, sessions, more }) {
@@ -703,13 +710,13 @@ function runs(slots) {
 const stairs = (run, x, y, key) => run.map((slot, at) => `${at ? 'L' : 'M'}${x(slot.from).toFixed(1)} ${y(slot[key]).toFixed(1)} L${x(slot.to).toFixed(1)} ${y(slot[key]).toFixed(1)}`).join(' ');
 
 function hours(start, end, width, x) {
-  const days = (end - start) / 86400e3;
+  const days = (end - start) / DAY;
   const every = days > 2 ? 24 : width < 500 ? 6 : 3;
   const at = new Date(start);
   at.setHours(0, 0, 0, 0);
   const marks = [];
-  for (; at.getTime() < end; at.setHours(at.getHours() + every)) {
-    if (at.getTime() > start + (end - start) * 0.01 && x(at.getTime()) < width - 24) marks.push(at.getTime());
+  for (; at < end; at.setHours(at.getHours() + every)) {
+    if (at > start + (end - start) * 0.01 && x(at) < width - 24) marks.push(+at);
   }
   const narrow = days > 2 && width < 500;
   return marks.filter((_, k) => !narrow || k % 2 === 0).map((mark) => [s('line', { class: 'c-grid', x1: x(mark), x2: x(mark), y1: CURVE.height - CURVE.bottom, y2: CURVE.height - CURVE.bottom + 4 }),
@@ -723,7 +730,7 @@ function slotText(slot, usage) {
 }
 
 function usageTable(slots, usage) {
-  const size = usage.step_s >= 3600 ? 6 * 3600e3 : 3600e3;
+  const size = usage.step_s >= 3600 ? 6 * HOUR : HOUR;
   const groups = new Map();
   for (const slot of slots) {
     const key = Math.floor(slot.from / size) * size;
@@ -769,7 +776,7 @@ function drawLogin(fault) {
   state('wait', 'token needed');
   draw(section('login', 'login', h('h1', { tabindex: -1 }, 'A token is needed'),
     h('p', {}, 'This daemon shows its figures to who has a token of the role viewer or admin. It is kept in this tab only and sent to this daemon only.'),
-    token() && h('p', { class: 'notice alert', role: 'alert' }, `The token does not do: ${fault.message}.`),
+    h('p', { class: 'notice alert', role: 'alert' }, `${token() ? 'The token does not do' : 'The daemon says'}: ${fault.message}.`),
     h('form', { id: 'login' }, h('label', { for: 'token' }, 'Bearer token'), h('input', { id: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: true, placeholder: 'ush_viewer_…' }), h('button', {}, 'Show the dashboard'))));
 }
 

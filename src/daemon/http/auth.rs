@@ -1,14 +1,17 @@
 //! Who asks, and what they may do: tokens, client certificates, the Unix socket; default deny (I29).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::request::Parts;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::asked::foreign_name;
 use super::gate::address_key;
 use super::peer::{Peer, PeerAddress};
 use super::problem::{Problem, ProblemKind};
@@ -89,6 +92,14 @@ pub enum RouteClass {
     Admin,
     /// What other daemons ask.
     Sync,
+}
+
+impl RouteClass {
+    /// Whether machines ask it, which know the daemon by any name of a hosts file: PBX nodes, that must not lose a
+    /// call, and Prometheus. All else a browser may ask, and it matters by which name.
+    pub(crate) const fn is_of_machines(self) -> bool {
+        matches!(self, RouteClass::Open | RouteClass::Decide | RouteClass::Nodes | RouteClass::Metrics)
+    }
 }
 
 /// Somebody who may do something; holds no secret.
@@ -253,6 +264,8 @@ pub struct AuthSettings {
     pub certificates: Vec<CertificateRule>,
     /// Whether everybody may do everything, from anywhere, where no credential is configured.
     pub insecure: bool,
+    /// Names of this machine by which people ask without a credential, small letters; addresses and `localhost` always.
+    pub names: Vec<String>,
     /// The user that the daemon runs as: its peers on the Unix socket are admins, as is root.
     pub own_uid: u32,
     /// How failures are limited.
@@ -296,17 +309,31 @@ impl Authenticator {
     }
 
     /// Tells who asks. A token decides where one is given, also a wrong one; then the client certificate,
-    /// then the Unix socket; then, where nothing is configured, loopback is trusted (first run).
+    /// then the Unix socket; then, where nothing is configured, loopback is trusted (first run). Where a browser may
+    /// be the one that asks, `asked` is the head of its request: then the name by which it asks must be ours.
     ///
     /// # Errors
     /// 401; 429 once the address failed too often. `now_ms` is monotonic milliseconds.
     pub fn authenticate(
         &self,
         authorization: Option<&[u8]>,
+        asked: Option<&Parts>,
         peer: &Peer,
         now_ms: u64,
     ) -> Result<&Arc<Access>, Problem> {
-        self.who(authorization, peer.address(), peer.certificate_names(), now_ms)
+        let access = self.who(authorization, peer.address(), peer.certificate_names(), now_ms)?;
+        // Who is trusted by `insecure` is trusted from anywhere, under any name.
+        let is_by_loopback = Arc::ptr_eq(access, &self.everybody) && !self.settings.insecure;
+        if let Some(head) = asked.filter(|_| is_by_loopback)
+            && let Some(name) = foreign_name(head, &self.settings.names)
+        {
+            let detail = format!(
+                "without a credential nobody may ask this of {name:?}, which could be the name of a foreign page: ask by \
+                 IP address or as localhost, show a token, or list the name in server.names"
+            );
+            return Err(self.failed(peer.address(), now_ms, detail));
+        }
+        Ok(access)
     }
 
     fn who(
@@ -357,7 +384,7 @@ impl Authenticator {
         found.filter(|access| access.role == role)
     }
 
-    fn failed(&self, address: PeerAddress, now_ms: u64, detail: &'static str) -> Problem {
+    fn failed(&self, address: PeerAddress, now_ms: u64, detail: impl Into<Cow<'static, str>>) -> Problem {
         let key = match address {
             PeerAddress::Ip(ip) => Some(address_key(ip)),
             PeerAddress::Unix { .. } => None,

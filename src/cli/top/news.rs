@@ -1,0 +1,46 @@
+//! What the view and the reader beside it tell each other: what is there, and what shall be read.
+
+use super::facts::{Detail, Event, Explanation, Overview, Tenant};
+
+/// What the reader beside the view sends.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// All about the fleet.
+    Fleet(Box<Fleet>),
+    /// All about a tenant.
+    Tenant(Box<Detail>),
+    /// Something happened.
+    Event(Event),
+    /// Events cannot be followed now.
+    NoEvents(String),
+    /// The answer to a question.
+    Explained(Result<Explanation, String>),
+    /// The daemon did not answer, or not well.
+    Failed(String),
+    /// The process shall end.
+    End,
+}
+
+/// All about the fleet.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    /// The totals; not for tokens that are for some tenants only.
+    pub overview: Option<Overview>,
+    /// The tenants; `None` where those of before are still good.
+    pub tenants: Option<Vec<Tenant>>,
+    /// Whether there are more tenants than were read.
+    pub cut: bool,
+    /// Nodes that were lost, by name.
+    pub silent: Vec<String>,
+}
+
+/// What the reader beside the view shall read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// This tenant and not the fleet.
+    pub tenant: Option<String>,
+    /// Only tenants that are called so; empty for all. Set where not all of them were read.
+    pub search: String,
+    /// Nothing for now.
+    pub paused: bool,
+}
