@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::fault::{Fault, nearest};
+use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
 use crate::client::Address;
 use crate::engine::{check_tenant, check_word};
@@ -175,6 +176,13 @@ impl Check<'_> {
                 "write it as in \"0660\"",
             );
         }
+        if !socket.group.is_empty()
+            && !socket.path.is_empty()
+            && let Err(why) = group::number_of(&socket.group)
+        {
+            let help = "make it with `groupadd --system`, name the group of the phone system, or write its number";
+            self.wrong("socket.group", format!("`socket.group` is not known: {why}"), help);
+        }
     }
 
     fn source(&mut self, section: &str, address: &str, list_s: u64, silence_s: u64) {
@@ -274,6 +282,8 @@ mod tests {
             ("[daemon]\non_unreachable = \"alow\"", "did you mean \"allow\"?"),
             ("[daemon]\ntoken_file = \"nowhere\"", "4:14 nowhere cannot be read"),
             ("[socket]\nmode = \"0990\"", "`socket.mode` is no mode"),
+            ("[socket]\ngroup = \"no such group\"", "4:9 `socket.group` is not known: /etc/group has no group"),
+            ("[socket]\ngroup = \"no such group\"", "groupadd"),
             ("[socket]\npath = \"agent.sock\"", "`socket.path` is no whole path"),
             ("[agi]\nlisten = \"0.0.0.0:4573\"", "`agi.listen` is no loopback address"),
             ("[asterisk]\naddress = \"localhost\"", "`asterisk.address` is no host:port"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use tracing::{debug, error, info, warn};
 
+use super::spool;
 use crate::client::{Event, Hooks, VerdictSeen};
 
 /// Counters by name and label; the names are those of the text exposition.
@@ -31,13 +32,18 @@ impl Counters {
 }
 
 /// Takes what the client tells.
-pub struct Told(pub std::sync::Arc<Counters>);
+pub struct Told {
+    /// Where it is counted.
+    pub counters: std::sync::Arc<Counters>,
+    /// The spool's folder, which holds the boot number.
+    pub folder: std::path::PathBuf,
+}
 
 impl Hooks for Told {
     fn verdict(&self, verdict: &VerdictSeen) {
-        self.0.count("questions", verdict.source.as_str());
+        self.counters.count("questions", verdict.source.as_str());
         if !verdict.allow {
-            self.0.count("refused", verdict.source.as_str());
+            self.counters.count("refused", verdict.source.as_str());
         }
     }
 
@@ -45,29 +51,34 @@ impl Hooks for Told {
         match event {
             Event::Greeted => info!("usherd knows this node"),
             Event::Missed(why) => {
-                self.0.count("missed", why.as_str());
+                self.counters.count("missed", why.as_str());
                 debug!(why = why.as_str(), "usherd did not answer a message that no call waits for");
             }
             Event::Forgotten => info!("usherd does not know this node any more; it is told everything again"),
-            Event::EpochRefused => {
-                error!(
-                    "usherd knows a newer boot number of this node: two processes speak as it, or a spool was put back; once there is only one, remove `boot` from the spool's folder and restart"
-                );
+            Event::EpochRaised(epoch) => {
+                warn!(epoch, "usherd knew a newer boot number of this node, which goes on with the next one");
+                // Once in a life, and no call waits for it. Unkept, the next start is told the same.
+                if let Err(why) = spool::keep_epoch(&self.folder, epoch) {
+                    error!(%why, "the boot number cannot be kept in the spool's folder");
+                }
             }
+            Event::EpochRefused => error!(
+                "usherd knows a newer boot number of this node again: two processes speak as it; end one, or give it another `node.name`"
+            ),
             Event::Inventory { kept, adopted, removed, ignored } => {
-                self.0.count("inventories", "");
+                self.counters.count("inventories", "");
                 debug!(kept, adopted, removed, ignored, "usherd took an inventory");
             }
             Event::InventoryTooLarge => error!("the inventory is larger than usherd's inventory_bytes_max"),
-            Event::Retried => self.0.count("retried", ""),
+            Event::Retried => self.counters.count("retried", ""),
             Event::Paused => warn!("usherd does not answer; calls are let through without asking until it does"),
             Event::Resumed => info!("usherd answers again"),
             Event::ReportRefused => {
-                self.0.count("reports_refused", "");
+                self.counters.count("reports_refused", "");
                 warn!("usherd refused a report; the next inventory says how it is");
             }
             Event::ReportsFull => {
-                self.0.count("reports_full", "");
+                self.counters.count("reports_full", "");
                 error!("too many reports wait for usherd; the next inventory says how it is");
             }
         }

@@ -20,6 +20,7 @@ pub mod esl;
 pub mod fault;
 pub mod follow;
 pub mod freeswitch;
+pub mod group;
 pub mod hub;
 pub mod kamailio;
 pub mod presence;
@@ -116,7 +117,10 @@ pub async fn run(
     let (epoch, first_seq) = spool::boot(folder, fresh_epoch).map_err(|why| cannot(open.clone())(&why))?;
     let (spool, waiting) = Spool::open(folder, config.spool.bytes_max).map_err(|why| cannot(open)(&why))?;
     let counters = Arc::new(Counters::default());
-    let client = Client::start(options(loaded, epoch, first_seq), Told(Arc::clone(&counters)));
+    let client = Client::start(
+        options(loaded, epoch, first_seq),
+        Told { counters: Arc::clone(&counters), folder: folder.to_owned() },
+    );
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);
     let states = sources.iter().map(|source| state(&config.node.name, source)).collect();

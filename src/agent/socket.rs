@@ -24,6 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::door;
+use super::group;
 use super::hub::Hub;
 use super::question::{Fields, Reply, released, reply};
 use super::status;
@@ -43,35 +44,31 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
 
 type Answer = Response<Full<Bytes>>;
 
-/// Binds the socket; one that a killed agent left behind is taken away, one that answers is not.
+/// Binds the socket; one that a killed agent left behind is taken away, one that answers is not. An empty `group` is
+/// the agent's own.
 ///
 /// # Errors
 /// Another process answers there, or the path, mode or group cannot be set.
 pub async fn bind(path: &Path, mode: u32, group: &str) -> io::Result<UnixListener> {
+    let group_number = if group.is_empty() { None } else { Some(group::number_of(group)?) };
     match UnixStream::connect(path).await {
         Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there")),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    if !group.is_empty() {
-        chown(path, None, Some(group_id(group)?))?;
+    // The group before the mode: until then only its owner gets at it.
+    if group_number.is_some() {
+        chown(path, None, group_number).map_err(|why| not_given(group, &why))?;
     }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 
-/// The number of a group, as `/etc/group` has it; a number stands for itself.
-fn group_id(group: &str) -> io::Result<u32> {
-    if let Ok(number) = group.parse() {
-        return Ok(number);
-    }
-    let groups = std::fs::read_to_string("/etc/group")?;
-    let found = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        if fields.next() == Some(group) { fields.nth(1)?.parse().ok() } else { None }
-    });
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("/etc/group has no group {group}")))
+fn not_given(group: &str, why: &io::Error) -> io::Error {
+    let help = "make the agent's user a member of it; in the unit: SupplementaryGroups=, SystemCallFilter=@chown and \
+                PrivateUsers=no";
+    io::Error::new(why.kind(), format!("`socket.group`: it cannot be given to the group {group:?}: {why}; {help}"))
 }
 
 /// Serves for ever.

@@ -175,6 +175,16 @@ pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
     Ok((epoch, starts << 32))
 }
 
+/// The daemon knew a newer epoch, and this one is spoken with from now on: the next start keeps it.
+///
+/// # Errors
+/// The folder cannot be read or written.
+pub fn keep_epoch(folder: &Path, epoch: u64) -> io::Result<()> {
+    let kept = sealed::<(u64, u64)>(&std::fs::read(folder.join(BOOT))?);
+    let starts = kept.map_or(1, |(_, starts)| starts);
+    replace(folder, BOOT, &seal(&(epoch, starts))?)
+}
+
 fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(what)?;
     let mut line = format!("{:08x} ", crc32c::crc32c(&json)).into_bytes();
@@ -302,6 +312,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(boot(dir.path(), 1_000).unwrap(), (1_000, 1 << 32));
         assert_eq!(boot(dir.path(), 2_000).unwrap(), (1_000, 2 << 32));
+        keep_epoch(dir.path(), 1_500).unwrap();
+        assert_eq!(boot(dir.path(), 2_000).unwrap(), (1_500, 3 << 32), "the daemon knew of a later one");
         std::fs::write(dir.path().join(BOOT), "damaged").unwrap();
         assert_eq!(boot(dir.path(), 3_000).unwrap(), (3_000, 1 << 32));
         replace(dir.path(), BOOT, &seal(&(5_000_u64, STARTS_MAX)).unwrap()).unwrap();

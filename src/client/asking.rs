@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::ask::{Ask, digits};
@@ -95,8 +94,7 @@ impl Shared {
             }
         };
         let pending = Pending { shared: self, ask, seq: question.seq, loose: AtomicBool::new(false), open: true };
-        let body = wire::acquire(ask, self.sender(), question.seq, question.existing);
-        match pending.tries(&body, began).await {
+        match pending.tries(question.existing, began).await {
             Ok(answer) => pending.answered(answer),
             Err(NoDecision::Malformed(problem)) => pending.malformed(problem),
             Err(NoDecision::Unreachable(why)) => pending.unanswered(question.existing, why),
@@ -166,11 +164,11 @@ impl Pending<'_> {
     /// disk first; and what may be wrong with the first (a lost packet, a connection that leads nowhere, a
     /// daemon that was replaced) is not wrong with the second, so it deserves as long. A try that fails at
     /// once leaves its time to the other.
-    async fn tries(&self, body: &Bytes, began: Instant) -> Result<Answer, NoDecision> {
+    async fn tries(&self, existing: bool, began: Instant) -> Result<Answer, NoDecision> {
         let budget = self.shared.options.deadline;
         let budget = budget.saturating_sub(TIMER_SLACK.min(budget / 10));
         let (half, end) = (began + budget / 2, began + budget);
-        match self.one_try(body, false, half).await {
+        match self.one_try(existing, false, half).await {
             Ok(answer) if answer.code == Code::DenyConflict && self.is_ending() => {
                 // The id was another subject's, whose end is still to be told: that comes first.
                 let _ = timeout_at(half, self.told_end()).await;
@@ -181,17 +179,19 @@ impl Pending<'_> {
             other => return other,
         }
         self.shared.hooks.event(Event::Retried);
-        self.one_try(body, true, end).await
+        self.one_try(existing, true, end).await
     }
 
-    async fn one_try(&self, body: &Bytes, fresh: bool, until: Instant) -> Result<Answer, NoDecision> {
+    async fn one_try(&self, existing: bool, fresh: bool, until: Instant) -> Result<Answer, NoDecision> {
         let shared = self.shared;
         let loose_before = self.loose.load(Ordering::Relaxed);
         let asked = async {
             shared.greeted().await?;
+            // Only now is it known with which epoch this node speaks.
+            let body = wire::acquire(self.ask, shared.sender(), self.seq, existing);
             let on_wire = || self.loose.store(true, Ordering::Relaxed);
             let answer_max = shared.options.limits.answer_bytes_max;
-            let replied = shared.exchange.post("/v1/acquire", body.clone(), fresh, answer_max, on_wire).await;
+            let replied = shared.exchange.post("/v1/acquire", body, fresh, answer_max, on_wire).await;
             let replied = replied.map_err(NoDecision::Unreachable)?;
             let read = match replied.status {
                 200 => wire::answer(&replied.body).ok_or(NoDecision::Unreachable(Unreachable::Protocol))?,
@@ -238,6 +238,8 @@ impl Pending<'_> {
         let loose = self.loose.load(Ordering::Relaxed);
         self.end(match (allow, answer.detail) {
             (true, Detail::Emergency) => Outcome::Unrecorded,
+            // Passed over, as what was asked by an epoch that was raised meanwhile: it is still to be adopted.
+            (true, _) if answer.code == Code::IgnoreStale => Outcome::FailedOpen { told: true },
             (true, _) => Outcome::Granted,
             (false, _) => Outcome::Refused { loose },
         });

@@ -48,9 +48,13 @@ pub enum Event {
     Missed(Unreachable),
     /// The daemon does not know this node (any more): hello and an inventory follow.
     Forgotten,
-    /// The daemon knows a newer epoch of this node: another process speaks as this node, or the clock went
-    /// back. Its answers mean nothing any more (they are all `ignore.stale`, which allows): start the node
-    /// with a higher epoch.
+    /// The daemon knew a newer epoch of this node: the client goes on with this one, the next, as if it had started
+    /// anew (G8), and reports what lives here. The clock went back since the last start; or another process speaks as
+    /// this node, and then one of the two is soon told [`Event::EpochRefused`]. Who keeps a boot counter keeps this.
+    EpochRaised(u64),
+    /// The daemon knows a newer epoch of this node, also after the client has raised its own: another process
+    /// speaks as this node. The answers of the daemon mean nothing any more (they are all `ignore.stale`, which
+    /// allows): end one of the two, or give it a name of its own.
     EpochRefused,
     /// An inventory was taken in (G9).
     Inventory {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::exchange::Replied;
 use super::hooks::Event;
 use super::shared::{Link, Shared};
 use super::verdict::Unreachable;
@@ -24,7 +25,7 @@ enum Broken {
     Forgotten,
     /// It does not answer, or not well.
     Away(Unreachable),
-    /// It knows a newer epoch of this node.
+    /// It knows a newer epoch of this node, also than the next one that was tried.
     Refused,
 }
 
@@ -100,7 +101,7 @@ async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
             inventory_at = Instant::now() + seconds(welcome.inventory_s);
             inventory(shared).await?;
         }
-        heartbeat(shared).await?;
+        heartbeat(shared, seconds(welcome.lease_s)).await?;
     }
 }
 
@@ -108,10 +109,15 @@ fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds.max(1).into())
 }
 
+/// Where the daemon knows a higher epoch, it is said once more with the next one.
 async fn hello(shared: &Shared) -> Result<Welcome, Broken> {
-    let path = path(shared, "hello");
-    let body = wire::epoch(shared.options.epoch);
-    let replied = shared.post_aside(&path, body, true, shared.options.limits.answer_bytes_max).await?;
+    let mut replied = say_hello(shared).await?;
+    if replied.status == 409
+        && let Some(epoch) = shared.epoch.raise(wire::known_epoch(&replied.body))
+    {
+        shared.hooks.event(Event::EpochRaised(epoch));
+        replied = say_hello(shared).await?;
+    }
     match replied.status {
         200 => wire::welcome(&replied.body).ok_or(Broken::Away(Unreachable::Protocol)),
         409 => Err(Broken::Refused),
@@ -119,10 +125,16 @@ async fn hello(shared: &Shared) -> Result<Welcome, Broken> {
     }
 }
 
+async fn say_hello(shared: &Shared) -> Result<Replied, Unreachable> {
+    let path = path(shared, "hello");
+    let body = wire::epoch(shared.epoch.number());
+    shared.post_aside(&path, body, true, shared.options.limits.answer_bytes_max).await
+}
+
 /// One that is lost may be an accident; two in a row are not.
-async fn heartbeat(shared: &Shared) -> Result<(), Broken> {
+async fn heartbeat(shared: &Shared, lease: Duration) -> Result<(), Broken> {
     let path = path(shared, "heartbeat");
-    let body = wire::epoch(shared.options.epoch);
+    let body = wire::epoch(shared.epoch.number());
     let answer_max = shared.options.limits.answer_bytes_max;
     let replied = match shared.post_aside(&path, body.clone(), false, answer_max).await {
         Ok(replied) => replied,
@@ -130,6 +142,7 @@ async fn heartbeat(shared: &Shared) -> Result<(), Broken> {
     };
     match replied.status {
         200 => {
+            shared.epoch.stands(lease);
             if shared.breaker.lock().heard() {
                 shared.ledger.lock().need_inventory();
             }
@@ -148,7 +161,7 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
     }
     let path = path(shared, "inventory");
     let listed = shared.ledger.lock().inventory();
-    let body = wire::inventory(&listed, shared.options.epoch).await;
+    let body = wire::inventory(&listed, shared.epoch.number()).await;
     let posted = shared.post_aside(&path, body, false, shared.options.limits.answer_bytes_max).await;
     let replied = match posted {
         Ok(replied) => replied,
@@ -180,7 +193,7 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
 /// A planned shutdown; whether the daemon heard it.
 pub(super) async fn goodbye(shared: &Shared) -> bool {
     let path = path(shared, "goodbye");
-    let body = wire::epoch(shared.options.epoch);
+    let body = wire::epoch(shared.epoch.number());
     let replied = shared.post_aside(&path, body, false, shared.options.limits.answer_bytes_max).await;
     replied.is_ok_and(|replied| replied.status == 200)
 }

@@ -30,6 +30,11 @@
 //! are dropped, its clients keep their seats for the grace time, its pairings stay (G8). It then adopts what still
 //! runs ([`Client::adopt`]), and releases once more the pairings that ended around its death.
 //!
+//! **An epoch that went back** with the clock is refused by the daemon, which says the one it knows; the client takes
+//! the next one by itself, once ([`Event::EpochRaised`]). Two processes that speak as one node would do so in turn and
+//! end each other's calls: so the one that is refused within a lease after its step reports that
+//! ([`Event::EpochRefused`]) and lets calls through, until it is ended or named otherwise.
+//!
 //! Counting and logging is the caller's, through [`Hooks`].
 //!
 //! # Example
@@ -152,6 +157,8 @@ impl std::error::Error for StartFault {}
 pub struct Status {
     /// The daemon answered hello, and every heartbeat since.
     pub connected: bool,
+    /// With which it speaks: that of its options, unless the daemon knew a higher one ([`Event::EpochRaised`]).
+    pub epoch: u64,
     /// No call waits for the daemon: it left several without an answer.
     pub paused: bool,
     /// Sessions remembered.
@@ -298,6 +305,7 @@ impl Client {
         let ledger = shared.ledger.lock();
         Status {
             connected: shared.link() == Link::Greeted,
+            epoch: shared.epoch.number(),
             paused,
             sessions: ledger.sessions().count(),
             unconfirmed: ledger.sessions().filter(|session| !session.confirmed).count(),

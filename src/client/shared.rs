@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::breaker::{Breaker, Turn};
+use super::epoch::Epoch;
 use super::exchange::{Exchange, Replied};
 use super::hooks::{Event, Hooks};
 use super::ledger::Ledger;
@@ -30,6 +31,7 @@ pub(super) enum Link {
 
 pub(super) struct Shared {
     pub options: Options,
+    pub epoch: Epoch,
     pub hooks: Box<dyn Hooks>,
     pub exchange: Exchange,
     pub ledger: Mutex<Ledger>,
@@ -53,6 +55,7 @@ impl Shared {
     pub(super) fn new(options: Options, exchange: Exchange, hooks: Box<dyn Hooks>) -> Self {
         let limits = options.limits;
         Shared {
+            epoch: Epoch::new(options.epoch),
             hooks,
             exchange,
             withheld: AtomicBool::new(options.withhold_inventories),
@@ -74,7 +77,7 @@ impl Shared {
     }
 
     pub(super) fn sender(&self) -> Sender<'_> {
-        Sender { node: &self.options.node, epoch: self.options.epoch }
+        Sender { node: &self.options.node, epoch: self.epoch.number() }
     }
 
     pub(super) fn link(&self) -> Link {

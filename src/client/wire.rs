@@ -241,12 +241,23 @@ fn settled(result: &ResultBody) -> Settled {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Welcome {
     pub heartbeat_s: u32,
+    pub lease_s: u32,
     pub inventory_s: u32,
 }
 
 /// Reads the answer to a hello.
 pub(super) fn welcome(body: &[u8]) -> Option<Welcome> {
     serde_json::from_slice(body).ok()
+}
+
+#[derive(Deserialize)]
+struct EpochProblem {
+    known_epoch: Option<u64>,
+}
+
+/// The epoch by which the daemon knows this node, from its refusal of a hello; older daemons do not say it.
+pub(super) fn known_epoch(body: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<EpochProblem>(body).ok()?.known_epoch
 }
 
 /// What an inventory came to.

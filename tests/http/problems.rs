@@ -50,6 +50,25 @@ fn refused(daemon: &Running, path: &str, headers: &str, body: &str, status: u16,
 }
 
 #[test]
+fn who_is_refused_for_its_epoch_is_told_the_known_one_g5() {
+    let daemon = started();
+    for (path, body, known) in [
+        ("/v1/nodes/n1/hello", json!({ "epoch": 6 }), Some(7)),
+        ("/v1/nodes/n1/heartbeat", json!({ "epoch": 6 }), Some(7)),
+        ("/v1/nodes/n1/goodbye", json!({ "epoch": 8 }), Some(7)),
+        ("/v1/nodes/n1/inventory", json!({ "epoch": 8, "seq": 99, "sessions": [] }), Some(7)),
+        ("/v1/nodes/nobody/heartbeat", json!({ "epoch": 6 }), None),
+    ] {
+        let answer = daemon.call("POST", path, JSON, &body.to_string());
+        let problem: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!((answer.status, problem["known_epoch"].as_u64()), (409, known), "{path}: {answer:?}");
+        assert_eq!(problem.get("known_epoch").is_some(), known.is_some(), "absent where none is known");
+    }
+    // One more is taken.
+    assert_eq!(daemon.call("POST", "/v1/nodes/n1/hello", JSON, r#"{"epoch":8}"#).status, 200);
+}
+
+#[test]
 fn a_wrong_request_is_refused_field_by_field() {
     let daemon = started();
     let before = seen(&daemon);

@@ -70,7 +70,11 @@ impl Hooks for Tally {
                 self.add("removed by inventory", removed.into());
                 self.add("ignored by inventory", ignored.into());
             }
-            Event::EpochRefused | Event::InventoryTooLarge | Event::ReportRefused | Event::ReportsFull => {
+            Event::EpochRaised(_)
+            | Event::EpochRefused
+            | Event::InventoryTooLarge
+            | Event::ReportRefused
+            | Event::ReportsFull => {
                 panic!("{event:?}")
             }
         }

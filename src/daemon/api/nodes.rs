@@ -188,11 +188,13 @@ fn refused(node: &str, fault: NodeFault) -> Problem {
         NodeFault::UnknownEpoch { known: Some(known) } => {
             let detail =
                 format!("node {node} is not known by this epoch, or was lost: say hello, then send an inventory");
-            Problem::new(ProblemKind::UnknownEpoch, detail).error("/epoch", format!("the known epoch is {known}"))
+            let problem = Problem::new(ProblemKind::UnknownEpoch, detail).known_epoch(known);
+            problem.error("/epoch", format!("the known epoch is {known}"))
         }
         NodeFault::StaleEpoch { known } => {
             let detail = format!("the epoch of node {node} must not go back; a start needs a higher one");
-            Problem::new(ProblemKind::Conflict, detail).error("/epoch", format!("must be at least {known}"))
+            let problem = Problem::new(ProblemKind::Conflict, detail).known_epoch(known);
+            problem.error("/epoch", format!("must be at least {known}"))
         }
         NodeFault::Limit => Problem::unavailable(60, "the limit on nodes is reached: nodes_max in [server]"),
     }

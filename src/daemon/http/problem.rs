@@ -95,6 +95,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     retry_after_s: Option<u32>,
+    known_epoch: Option<u64>,
     allow: Option<&'static str>,
 }
 
@@ -109,12 +110,14 @@ struct Wire<'a> {
     errors: &'a [FieldError],
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_epoch: Option<u64>,
 }
 
 impl Problem {
     /// A problem with one sentence on this occurrence.
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { kind, detail: detail.into(), errors: Vec::new(), retry_after_s: None, allow: None }
+        Problem { kind, detail: detail.into(), errors: Vec::new(), retry_after_s: None, known_epoch: None, allow: None }
     }
 
     /// 400.
@@ -162,6 +165,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Adds the epoch by which the daemon knows the node, so that it can take a higher one (G5).
+    #[must_use]
+    pub fn known_epoch(mut self, epoch: u64) -> Self {
+        self.known_epoch = Some(epoch);
         self
     }
 
@@ -234,6 +244,7 @@ impl Problem {
             detail: &self.detail,
             errors: &self.errors,
             retry_after_s: self.retry_after_s,
+            known_epoch: self.known_epoch,
         };
         serde_json::to_vec(&wire).unwrap_or_default()
     }

@@ -112,6 +112,25 @@ fn a_killed_agent_keeps_every_seat_until_it_knows_better_g8_g9() {
 }
 
 #[test]
+fn a_boot_number_that_the_daemon_knows_better_is_raised_and_kept_g5() {
+    let place = Place::new("");
+    let daemon = place.daemon();
+    let later = u64::MAX / 2;
+    let hello = format!("{{\"epoch\":{later}}}");
+    assert_eq!(daemon.client().post("/v1/nodes/pbx-1/hello", &hello).status, 200);
+    let mut agent = place.agent();
+    agent.until_says("goes on with the next one");
+    agent.until_says("usherd knows this node");
+    assert_eq!(place.acquire("anna", "c1"), "allow.new");
+    agent.kill();
+    let mut agent = place.agent();
+    agent.until_says("usherd knows this node");
+    assert!(!agent.said.join("\n").contains("goes on with the next one"), "it was kept");
+    assert_eq!(daemon.client().get("/v1/nodes").json()["nodes"][0]["epoch"], later + 1);
+    assert_eq!(sessions(&daemon), ["call anna c1"], "a restart ends no call");
+}
+
+#[test]
 fn a_daemon_that_lost_everything_is_told_again_g10() {
     let place = Place::new("");
     let (daemon, _agent) = (place.daemon(), place.agent());

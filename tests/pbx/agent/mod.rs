@@ -7,4 +7,5 @@ mod kamailio;
 mod machines;
 mod scripts;
 mod shipped;
+mod socket;
 mod sources;

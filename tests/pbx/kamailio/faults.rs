@@ -5,6 +5,7 @@ use std::ops::Range;
 use rustix::process::Signal;
 
 use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, users};
+use crate::process::wait_for;
 
 /// Longest that a call may wait for a usherd that is gone.
 const GONE_MS_MAX: f64 = 600.0;
@@ -90,6 +91,38 @@ fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
     assert_eq!(lab.metric("usherd_releases_total", "reason=\"epoch\""), 20.0);
     let callers = Sipp::caller(&lab, "caller", PHONES, &users(30), &["-r", "100", "-d", "500"]);
     assert_eq!(callers.done().up_and_refused(), (30, 0));
+}
+
+#[test]
+fn two_of_one_name_do_not_fight_for_it_for_ever() {
+    two_of_one_name(Transport::Http);
+}
+
+#[test]
+fn two_of_one_name_do_not_fight_for_it_for_ever_over_redis() {
+    two_of_one_name(Transport::Redis);
+}
+
+fn two_of_one_name(transport: Transport) {
+    let lab = Lab::over(transport, 0);
+    let said = |what: &str| {
+        wait_for(what, || lab.kamailio.as_ref().unwrap().said().contains(what).then_some(()));
+    };
+    // Another one of its name greets usherd, and once more when this one has taken the name back.
+    let other = |epoch: u64| {
+        let hello = format!("{{\"epoch\":{epoch}}}");
+        assert_eq!(lab.usherd().client().post("/v1/nodes/pbx1/hello", &hello).status, 200);
+    };
+    let epoch = || lab.usherd().client().get("/v1/nodes").json()["nodes"][0]["epoch"].as_u64();
+    other(2_000_000_000);
+    said("greeted as pbx1, epoch 2000000001");
+    other(2_000_000_005);
+    said("usherd refuses the hello");
+    // Nobody waits for that, and nobody is refused for it.
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(2), &["-d", "1000"]);
+    assert_eq!(callers.done().up_and_refused(), (2, 0));
+    assert_eq!((epoch(), lab.statistic("usherd_unanswered")), (Some(2_000_000_005), 2));
 }
 
 #[test]

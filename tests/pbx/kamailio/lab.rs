@@ -1,7 +1,7 @@
 //! One Kamailio with the shipped files, the daemon it asks, phones and a trunk; each test its own, on free ports.
 
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use serde_json::Value;
 
+use super::relay::Relay;
 use crate::process::{Site, Usherd, wait_for};
 
 /// Where the phones are, and where the trunk is: Kamailio tells inbound calls by the address.
@@ -151,6 +152,18 @@ impl Lab {
     pub(super) fn start_kamailio(&mut self) {
         let url = self.url.clone();
         self.start_kamailio_asking(&url);
+    }
+
+    /// The same, with a wire to usherd that the test can slow down.
+    pub(super) fn start_kamailio_behind_relay(&mut self) -> Relay {
+        let relay = Relay::to(match self.transport {
+            Transport::Http => self.usherd().address(),
+            Transport::Redis => SocketAddr::from(([127, 0, 0, 1], self.resp_port)),
+        });
+        // Of these two, the transport uses one.
+        self.resp_port = relay.address.port();
+        self.start_kamailio_asking(&format!("http://{}", relay.address));
+        relay
     }
 
     /// The same, with somebody else in the place of usherd.

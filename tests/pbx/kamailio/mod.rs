@@ -5,6 +5,8 @@ mod cancel;
 mod faults;
 mod files;
 mod lab;
+mod relay;
 mod sip;
+mod slow;
 mod transfers;
 mod wire;
