@@ -7,6 +7,7 @@ use std::hash::BuildHasher as _;
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 
+use super::slot::Levels;
 use crate::engine::Name;
 
 /// Who was refused waits so long for a seat before the denial counts as a true one, milliseconds.
@@ -22,7 +23,7 @@ const TENANTS_MAX: usize = 16_384;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Requests by the level that each met.
-    pub starts: Vec<(u32, u32)>,
+    pub starts: Levels,
     /// Most people that waited at once on top of the seats held: seats held plus people waiting.
     pub demand: u32,
     /// People who wait now.
@@ -92,11 +93,12 @@ impl Demand {
                 feed.waiting.retain(|_, until| *until > uptime_ms);
                 // The room stays with the tenant: the next grant of a busy one allocates nothing.
                 let told = Told {
-                    starts: feed.told.starts.drain(..).collect(),
+                    starts: feed.told.starts.clone(),
                     demand: std::mem::take(&mut feed.told.demand),
                     waiting: feed.waiting.len() as u32,
                     given_up: std::mem::take(&mut feed.told.given_up) + (before - feed.waiting.len()) as u64,
                 };
+                feed.told.starts.clear();
                 let is_busy = told != Told::default();
                 if is_busy {
                     seen.push((tenant.clone(), told));
@@ -122,10 +124,7 @@ impl Demand {
 
 impl Feed {
     fn start(&mut self, level: u32) {
-        match self.told.starts.iter_mut().find(|(known, _)| *known == level) {
-            Some((_, starts)) => *starts += 1,
-            None => self.told.starts.push((level, 1)),
-        }
+        self.told.starts.add(level, 0, 1);
     }
 }
 
@@ -149,7 +148,8 @@ mod tests {
         demand.denied("a", "dora", 16, 1_000);
         // Trying again is no further wish.
         demand.denied("a", "carl", 16, 2_000);
-        let starts = vec![(16, 2), (17, 1), (18, 1)];
+        let mut starts = Levels::default();
+        [(16, 2), (17, 1), (18, 1)].into_iter().for_each(|(level, count)| starts.add(level, 0, count));
         assert_eq!(told(&demand, 3_000), [("a".to_owned(), Told { starts, demand: 18, waiting: 2, given_up: 0 })]);
     }
 
@@ -165,6 +165,16 @@ mod tests {
         assert_eq!(given_up(60_000), [(1, 0)], "carl tried again half a minute ago");
         assert_eq!(given_up(90_000), [(0, 1)]);
         assert_eq!(given_up(90_001), [], "nothing is left of it");
+    }
+
+    #[test]
+    fn a_tenant_that_fills_up_is_told_in_few_levels() {
+        let demand = Demand::default();
+        (1..=100_000).for_each(|held| demand.granted("a", "anna", held));
+        let all = told(&demand, 1);
+        // However many seats were taken one after the other since the last look, a grant finds its level soon.
+        assert!(all[0].1.starts.len() < 1_500, "{}", all[0].1.starts.len());
+        assert_eq!(all[0].1.starts.starts(), 100_000);
     }
 
     #[test]

@@ -172,9 +172,7 @@ impl Live {
 
 impl Tracked {
     fn hear(&mut self, told: Told) {
-        for (level, starts) in told.starts {
-            self.levels.add(level, 0, starts.into());
-        }
+        self.levels.add_all(&told.starts);
         self.demand = self.demand.max(told.demand);
         self.given_up += told.given_up;
     }

@@ -76,6 +76,11 @@ impl Levels {
         }
     }
 
+    /// Forgets all, and keeps the room.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Adds all of another.
     pub fn add_all(&mut self, other: &Levels) {
         for level in &other.0 {
