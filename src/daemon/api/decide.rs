@@ -47,13 +47,7 @@ impl Worker {
             peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About {
-            tenant: message.tenant,
-            subject: message.subject,
-            session: message.session,
-            decision_id: &id,
-            message: "",
-        };
+        let about = About::acquire(&message, &id);
         let format = ReplyFormat::of(&head.headers, format);
         Ok(acquire_response(&mut self.buffer.borrow_mut(), format, read.wants_status(), &decision, &about))
     }
@@ -78,13 +72,7 @@ impl Worker {
             peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About {
-            tenant: message.tenant,
-            subject: None,
-            session: Some(message.session),
-            decision_id: &id,
-            message: "",
-        };
+        let about = About::release(&message, &id);
         let format = ReplyFormat::of(&head.headers, format);
         Ok(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about))
     }
@@ -143,26 +131,14 @@ impl Worker {
             Op::Acquire(read) => {
                 let message = read.request()?;
                 let decision = self.acquire_now(now, &message, asker, group, &mut *events)?;
-                let about = About {
-                    tenant: message.tenant,
-                    subject: message.subject,
-                    session: message.session,
-                    decision_id: &id,
-                    message: "",
-                };
+                let about = About::acquire(&message, &id);
                 reply::write_acquire(out, &decision, &about);
                 Ok(())
             }
             Op::Release(read) => {
                 let message = read.checked()?;
                 let decision = self.release_now(now, &message, asker, group, events)?;
-                let about = About {
-                    tenant: message.tenant,
-                    subject: None,
-                    session: Some(message.session),
-                    decision_id: &id,
-                    message: "",
-                };
+                let about = About::release(&message, &id);
                 reply::write_release(out, &decision, &about);
                 Ok(())
             }

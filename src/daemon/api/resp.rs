@@ -143,16 +143,7 @@ impl Worker {
             if message.node.is_some() {
                 command.peer.mark_node();
             }
-            Ok((
-                decision,
-                About {
-                    tenant: message.tenant,
-                    subject: message.subject,
-                    session: message.session,
-                    decision_id: &id,
-                    message: "",
-                },
-            ))
+            Ok((decision, About::acquire(&message, &id)))
         });
         let (decision, about) = match decided {
             Ok(decided) => decided,
@@ -180,13 +171,7 @@ impl Worker {
             command.peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About {
-            tenant: message.tenant,
-            subject: None,
-            session: Some(message.session),
-            decision_id: &id,
-            message: "",
-        };
+        let about = About::release(&message, &id);
         let json = command.wants_json(3).then_some(write_release as fn(&mut BytesMut, &Decision, &About<'_>));
         self.tell(&mut command.talk.out, &decision, &about, json);
         Ok(())

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::ReplyBody;
 use super::wire::BodyFormat;
-use crate::engine::session::{Code, Decision, Detail};
+use crate::engine::session::{Acquire, Code, Decision, Detail, Release};
 
 /// How a decision is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,19 @@ pub struct About<'a> {
     pub decision_id: &'a str,
     /// A sentence of the tenant's own; empty for the one of [`message`].
     pub message: &'a str,
+}
+
+impl<'a> About<'a> {
+    /// The asker of a seat.
+    pub fn acquire(message: &Acquire<'a>, decision_id: &'a str) -> Self {
+        let Acquire { tenant, subject, session, .. } = *message;
+        About { tenant, subject, session, decision_id, message: "" }
+    }
+
+    /// The session that ended.
+    pub fn release(message: &Release<'a>, decision_id: &'a str) -> Self {
+        About { tenant: message.tenant, subject: None, session: Some(message.session), decision_id, message: "" }
+    }
 }
 
 /// One sentence for a person; names nobody (U6).
