@@ -23,7 +23,6 @@ use crate::daemon::remember::{checkpoint, restore};
 use crate::daemon::schedule::Schedule;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::silence::Silence;
-use crate::daemon::text::utc;
 use crate::daemon::{notify, selfcheck};
 use crate::engine::{Now, Standing};
 
@@ -114,6 +113,7 @@ impl Control {
         let app = Arc::clone(&self.app);
         let config = app.config();
         self.first_good(&config);
+        app.begin_today(now);
         let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
         schedule.begin(now);
         let mut control = Loop {
@@ -428,8 +428,7 @@ impl Loop {
         let (held, peaks) = self.app.history.look(&self.app.engine, now, self.app.trusted_utc_ms(now));
         self.app.metrics.see_held(now, held);
         if let Some(peaks) = peaks {
-            let zone = self.app.config().settings.time_zone.0;
-            self.app.today.note(utc(now).with_timezone(&zone).date_naive(), &peaks);
+            self.app.today.note(self.app.date(now), &peaks);
         }
     }
 
