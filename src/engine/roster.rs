@@ -339,18 +339,7 @@ impl Engine {
         force: bool,
         changes: &mut impl Changes,
     ) -> EndOutcome {
-        let world = self.world.load();
-        let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
-        let mut names = Vec::new();
-        let mut calls = false;
-        for stripe in &slot.tenant.stripes {
-            for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live()) {
-                if slot.tenant.is_subject(entry.subject, subject) {
-                    calls |= entry.kind == Kind::Call;
-                    names.push(entry.name.clone());
-                }
-            }
-        }
+        let Some((names, calls)) = self.sessions_of(tenant, subject) else { return EndOutcome::NotFound };
         if names.is_empty() {
             return EndOutcome::NotFound;
         }
@@ -442,6 +431,6 @@ impl World {
     }
 }
 
-fn has_node(tenant: &Tenant, node: &Node) -> bool {
+pub(super) fn has_node(tenant: &Tenant, node: &Node) -> bool {
     tenant.hot.nodes.load(Ordering::SeqCst) & (1 << (node.index % 64)) != 0
 }

@@ -204,6 +204,30 @@ impl Engine {
         Some(smallest.sorted())
     }
 
+    /// Live sessions of all tenants in which a node has any: what a hello, a goodbye or an inventory of it walks through.
+    pub fn sessions_beside(&self, node: &str) -> u32 {
+        let Some(node) = self.nodes.directory().find(node).cloned() else { return 0 };
+        let world = self.world.load();
+        let theirs = world.tenants.values().filter(|slot| super::roster::has_node(&slot.tenant, &node));
+        theirs.fold(0, |sum, slot| sum.saturating_add(slot.tenant.hot.sessions.load(Ordering::Relaxed)))
+    }
+
+    /// The live sessions of a subject by name, and whether a call is among them; `None` for an unknown tenant.
+    pub fn sessions_of(&self, tenant: &str, subject: &str) -> Option<(Vec<Name>, bool)> {
+        let world = self.world.load();
+        let tenant = &world.tenants.get(tenant)?.tenant;
+        let (mut names, mut calls) = (Vec::new(), false);
+        for stripe in &tenant.stripes {
+            for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live()) {
+                if tenant.is_subject(entry.subject, subject) {
+                    calls |= entry.kind == Kind::Call;
+                    names.push(entry.name.clone());
+                }
+            }
+        }
+        Some((names, calls))
+    }
+
     /// One session; `None` where there is none.
     pub fn session(&self, tenant: &str, session: &str) -> Option<SessionView> {
         let world = self.world.load();

@@ -197,3 +197,42 @@ fn the_log_level_is_changed_for_a_while() {
     }
     assert_eq!(put(&daemon, &format!("{{\"filter\":\"{}\"}}", "x".repeat(5_000))).status, 413);
 }
+
+/// So much that it is not done where decisions are made: the answers are the same.
+#[test]
+fn a_large_tenant_is_read_and_ended_aside_with_the_same_answers() {
+    let acme = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 10000\n";
+    let daemon = Running::start("", &[("acme", acme)]);
+    assert_eq!(daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": 1 })).status, 200);
+    let session = |i: usize, kind: &str| json!({ "tenant": "acme", "subject": format!("u{}", i % 4_500), "session": format!("d{i}"), "kind": kind });
+    let list = |count: usize| json!({ "epoch": 1, "seq": 1, "sessions": (0..count).map(|i| session(i, "desktop")).collect::<Vec<_>>() });
+    let taken = daemon.post("/v1/nodes/n1/inventory", &list(5_000)).json();
+    assert_eq!(
+        (&taken["adopted"], &taken["kept"], &taken["removed"]),
+        (&json!(5_000), &json!(0), &json!(0)),
+        "{taken}"
+    );
+    let taken = daemon.post("/v1/nodes/n1/inventory", &list(4_600)).json();
+    assert_eq!(
+        (&taken["adopted"], &taken["kept"], &taken["removed"]),
+        (&json!(0), &json!(4_600), &json!(400)),
+        "{taken}"
+    );
+    assert_eq!(daemon.post("/v1/nodes/n1/inventory", &json!({ "epoch": 2, "seq": 1, "sessions": [] })).status, 409);
+    let wrong = json!({ "epoch": 1, "seq": 2, "sessions": [session(1, "desktop"), session(2, "nonsense")] });
+    assert_eq!(daemon.post("/v1/nodes/n1/inventory", &wrong).json()["errors"][0]["pointer"], "/sessions/1/kind");
+    let why = daemon.form("/v1/explain", "tenant=acme&subject=x&session=y&kind=desktop&ttl_s=60").json();
+    assert_eq!((&why["code"], &why["holders"]["desktop"]), (&json!("allow.new"), &json!(4_600)));
+    let ended = daemon.call("DELETE", "/v1/tenants/acme/subjects/u1", "", "");
+    assert_eq!((ended.status, &ended.json()["count"]), (200, &json!(2)), "{ended:?}");
+    let said = daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": 2 })).json();
+    assert_eq!((&said["dropped"], &said["orphaned"]), (&json!(0), &json!(4_598)), "{said}");
+    assert_eq!(daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": 1 })).status, 409);
+    assert_eq!(daemon.post("/v1/nodes/n1/goodbye", &json!({ "epoch": 2 })).json()["orphaned"], 0);
+    let one = "tenant=acme&subject=one&kind=desktop&ttl_s=600";
+    for i in 0..600 {
+        assert!(daemon.form("/v1/acquire", &format!("{one}&session=o{i}")).body.starts_with("allow"));
+    }
+    let ended = daemon.call("DELETE", "/v1/tenants/acme/subjects/one", "", "");
+    assert_eq!(&ended.json()["count"], &json!(600), "in more than one piece");
+}

@@ -35,7 +35,7 @@ use crate::daemon::dashboard;
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
-use crate::daemon::journal::{Commit, TurnWriter};
+use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
 use query::{Query, percent_decoded};
@@ -185,7 +185,7 @@ impl Worker {
         let asked = (!class.is_of_machines()).then_some(call.head);
         let access = self.access(authorization(&call.head.headers), asked, call.peer, self.app.now())?;
         access.need(class, tenant)?;
-        if matches!(class, RouteClass::Read | RouteClass::Admin) && self.is_overloaded(75) {
+        if matches!(class, RouteClass::Read | RouteClass::Explain | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
         }
         if !self.app.is_ready() {
@@ -287,15 +287,53 @@ impl Worker {
         }
     }
 
-    /// Runs what reads much on a thread that decides nothing.
+    /// Runs what changes much on a thread that decides nothing, as one record of the journal, and waits until that is
+    /// as durable as was asked for.
+    async fn recorded_aside<R: Send + 'static>(
+        &self,
+        now: Now,
+        act: impl FnOnce(&App, &mut Group, &Shard) -> R + Send + 'static,
+    ) -> Result<R, Problem> {
+        self.aside_recorded(move |app, writer, shard| Ok(writer.record(now.utc_ms, |group| act(app, group, shard))))
+            .await
+    }
+
+    /// The same, where it is for `act` to say when the record is made.
+    async fn aside_recorded<R: Send + 'static>(
+        &self,
+        act: impl for<'w> FnOnce(&App, &'w TurnWriter<Journal>, &Shard) -> Result<(R, Ticket<'w, Journal>), Problem>
+        + Send
+        + 'static,
+    ) -> Result<R, Problem> {
+        let app = Arc::clone(&self.app);
+        let done = tokio::task::spawn_blocking(move || {
+            let reading = || Problem::unavailable(1, "the journal is being read");
+            let writer = app.writer().ok_or_else(reading)?;
+            let shard = app.metrics.shard();
+            let (result, ticket) = act(&app, &writer, &shard)?;
+            Ok((result, tokio::runtime::Handle::current().block_on(ticket)))
+        });
+        match done.await {
+            Ok(Ok((_, Commit::Fenced))) => Err(fenced()),
+            Ok(Ok((result, _))) => Ok(result),
+            Ok(Err(problem)) => Err(problem),
+            Err(_) => Err(Problem::unavailable(1, "it failed; see the log")),
+        }
+    }
+
+    /// Answers from what reads much, on a thread that decides nothing.
     async fn aside(
         &self,
         read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static,
     ) -> Result<Response<ReplyBody>, Problem> {
+        Ok(json(&self.aside_of(read).await??))
+    }
+
+    /// Runs what reads much on a thread that decides nothing.
+    async fn aside_of<R: Send + 'static>(&self, read: impl FnOnce(&App) -> R + Send + 'static) -> Result<R, Problem> {
         let app = Arc::clone(&self.app);
         let read = tokio::task::spawn_blocking(move || read(&app)).await;
-        let value = read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))??;
-        Ok(json(&value))
+        read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))
     }
 }
 
@@ -357,6 +395,10 @@ fn is_of_another_page(headers: &HeaderMap) -> bool {
 async fn with<T>(method: Result<(), Problem>, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     method?;
     handler.await
+}
+
+fn fenced() -> Problem {
+    Problem::unavailable(1, "another daemon has taken over this state directory")
 }
 
 fn get(call: &Call<'_>) -> Result<(), Problem> {
