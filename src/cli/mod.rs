@@ -15,6 +15,7 @@ mod instant;
 mod journal;
 mod look;
 mod money;
+mod node;
 mod records;
 mod reload;
 mod report;
@@ -100,6 +101,8 @@ enum Verb {
     Sessions(look::SessionsArgs),
     /// The PBX nodes
     Nodes(look::NodesArgs),
+    /// Forget a PBX node by hand
+    Node(node::NodeArgs),
     /// What happens, as it happens
     Events(events::EventsArgs),
     /// What an acquire would get, rule by rule; changes nothing
@@ -201,6 +204,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Tenants(arguments) => look::tenants(arguments, &client()?, screen),
         Verb::Sessions(arguments) => look::sessions(arguments, &client()?, screen),
         Verb::Nodes(arguments) => look::nodes(arguments, &client()?, screen),
+        Verb::Node(arguments) => node::node(arguments, &client()?, screen),
         Verb::Events(arguments) => events::events(arguments, &client()?, screen),
         Verb::Explain(arguments) => ask::explain(arguments, &client()?, screen),
         Verb::Acquire(arguments) => ask::acquire(arguments, &client()?, screen),

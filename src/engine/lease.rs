@@ -24,6 +24,7 @@ impl Engine {
         self.shared.due.store(NEVER, Ordering::Release);
         let world = self.world.load();
         let mut next = self.lose_silent_nodes(&world, now, changes);
+        next = next.min(self.forget_nodes(&world, now, changes));
         let sweep_tombstones = self.sweep_at.load(Ordering::Relaxed) <= now_ms;
         if sweep_tombstones {
             self.sweep_at.store(now_ms + world.timers.tombstone_ms / 4, Ordering::Relaxed);

@@ -8,6 +8,7 @@ mod decide;
 mod ending;
 mod entry;
 mod explain;
+mod forget;
 mod gate;
 mod install;
 mod lease;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use explain::{Explanation, Step};
+pub use forget::ForgetOutcome;
 pub use install::RestoredTombstone;
 pub use plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan, Timers};
 pub use roster::{EndOutcome, InventoryReport, NodeFault, NodeReport};
@@ -57,6 +59,8 @@ pub struct Engine {
     installing: Mutex<()>,
     /// When tombstones are looked through next, uptime milliseconds.
     sweep_at: AtomicU64,
+    /// When nodes that may be forgotten are looked through next, uptime milliseconds.
+    forget_at: AtomicU64,
 }
 
 /// Everything that a plan brings, swapped at once.
@@ -105,6 +109,7 @@ impl Engine {
             }),
             installing: Mutex::new(()),
             sweep_at: AtomicU64::new(0),
+            forget_at: AtomicU64::new(0),
         }
     }
 
@@ -131,7 +136,7 @@ impl Engine {
         // What only a lease could keep needs a node that is known: the name of another one leaves no trace.
         let lives = message.ttl_s.is_some() || message.kind == Kind::Mobile || !matches!(need, Need::Seat { .. });
         let name = message.node.filter(|_| lives);
-        let directory = self.nodes.directory_with(name, self.shared.limits.nodes_max);
+        let directory = self.nodes.directory_with(name, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -173,7 +178,7 @@ impl Engine {
     pub fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
         let world = self.world.load();
         let known = world.tenants.get(message.tenant);
-        let directory = self.nodes.directory_with(message.node, self.shared.limits.nodes_max);
+        let directory = self.nodes.directory_with(message.node, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);

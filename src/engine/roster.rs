@@ -79,7 +79,7 @@ impl Engine {
     /// [`NodeFault::StaleEpoch`] for an epoch before the current one, [`NodeFault::Limit`].
     pub fn hello(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<NodeReport, NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, now.uptime_ms, &self.shared).ok_or(NodeFault::Limit)?;
         let _work = node.work();
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
@@ -119,7 +119,7 @@ impl Engine {
     /// [`NodeFault::UnknownEpoch`]: it must say hello and send an inventory; [`NodeFault::Limit`].
     pub fn heartbeat(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<(), NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, now.uptime_ms, &self.shared).ok_or(NodeFault::Limit)?;
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
             None => {

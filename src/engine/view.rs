@@ -4,7 +4,7 @@
 use std::collections::BinaryHeap;
 
 use super::ending::record;
-use super::entry::Session;
+use super::entry::{NO_NODE, Session};
 use super::session::{Changes, Code, Device, Direction, GoneRecord, Kind, Leg, Name, Now, Reason, Standing};
 use super::sync::Ordering;
 use super::table::Tenant;
@@ -264,7 +264,7 @@ impl Engine {
             epoch: node.epoch(),
             up: node.is_greeted() && !node.is_lost(now.uptime_ms, lease_ms),
             left: node.has_left(),
-            last_seen_ms: node.last_seen(),
+            last_seen_ms: if node.is_leased() { node.last_seen() } else { 0 },
         };
         let listed = directory.iter().filter(|node| !node.is_forgotten(now.uptime_ms, lease_ms, grace_ms));
         listed.map(view).collect()
@@ -328,7 +328,9 @@ impl Engine {
                     let (subject, group) = tenant.subject_and_group(entry.subject);
                     let group = tenant.group_name(group);
                     changes.put(&record(&tenant.id, entry, &subject, &group, node), false);
-                } else if let (Some(stamp), true) = (entry.stamp(), entry.deadline > now.uptime_ms) {
+                } else if let (Some(stamp), true, true) =
+                    (entry.stamp(), entry.deadline > now.uptime_ms, entry.node == NO_NODE || !node.is_empty())
+                {
                     changes.gone(&GoneRecord {
                         tenant: &tenant.id,
                         session: &entry.name,

@@ -198,6 +198,59 @@ fn the_log_level_is_changed_for_a_while() {
     assert_eq!(put(&daemon, &format!("{{\"filter\":\"{}\"}}", "x".repeat(5_000))).status, 413);
 }
 
+#[test]
+fn no_epoch_is_taken_that_nothing_can_follow() {
+    let daemon = Running::start(crate::resp::LISTENER, &[("acme", PAID)]);
+    let (most, beyond) = (1u64 << 63, (1u64 << 63) + 1);
+    for epoch in [beyond, u64::MAX] {
+        for verb in ["hello", "heartbeat", "goodbye"] {
+            let path = format!("/v1/nodes/n1/{verb}");
+            for answer in
+                [daemon.post(&path, &json!({ "epoch": epoch })), daemon.form(&path, &format!("epoch={epoch}"))]
+            {
+                assert_eq!(
+                    (answer.status, &answer.json()["errors"][0]["pointer"]),
+                    (400, &json!("/epoch")),
+                    "{answer:?}"
+                );
+                assert!(answer.body.contains("9223372036854775808"), "{answer:?}");
+            }
+        }
+        let about = json!({ "tenant": "acme", "subject": "anna", "session": "c1", "node": "n1", "epoch": epoch, "seq": 1, "kind": "mobile" });
+        assert_eq!(daemon.post("/v1/acquire", &about).status, 400);
+        let about = json!({ "tenant": "acme", "session": "c1", "node": "n1", "epoch": epoch, "seq": 1 });
+        assert_eq!(daemon.post("/v1/release", &about).status, 400);
+        let list = json!({ "epoch": epoch, "seq": 1, "sessions": [] });
+        assert_eq!(daemon.post("/v1/nodes/n1/inventory", &list).status, 400);
+        let said = crate::resp::ask(&daemon, &["CU.NODE", "n1", "hello", &epoch.to_string()]);
+        assert!(said.starts_with("-ERR"), "{said}");
+    }
+    assert_eq!(daemon.get("/v1/nodes").json()["nodes"], json!([]));
+    assert_eq!(daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": most })).status, 200);
+}
+
+#[test]
+fn a_node_is_forgotten_by_hand_and_may_come_with_any_epoch() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    let forget = |path: &str| daemon.call("DELETE", &format!("/v1/nodes/{path}"), "", "");
+    let hello = |epoch: u64| daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": epoch })).status;
+    assert_eq!(forget("n1").status, 404);
+    assert_eq!((hello(1 << 63), hello(1)), (200, 409));
+    let client = "tenant=acme&session=d1&subject=anna&kind=desktop&node=n1&epoch=9223372036854775808&seq=1";
+    assert!(daemon.form("/v1/acquire", client).body.starts_with("allow.new"));
+    let refused = forget("n1");
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert!(refused.body.contains("is up"), "{refused:?}");
+    assert_eq!(daemon.post("/v1/nodes/n1/goodbye", &json!({ "epoch": 1u64 << 63 })).status, 200);
+    assert!(forget("n1").body.contains("1 sessions"));
+    let forgotten = forget("n1?force=1");
+    assert_eq!((forgotten.status, &forgotten.json()["epoch"]), (200, &json!(1u64 << 63)), "{forgotten:?}");
+    assert_eq!(hello(1), 200);
+    let ended = daemon.form("/v1/release", "tenant=acme&session=d1&node=n1&epoch=1&seq=2");
+    assert!(ended.body.starts_with("released.last"), "{ended:?}");
+    assert_eq!(daemon.call("GET", "/v1/nodes/n1", "", "").status, 405);
+}
+
 /// So much that it is not done where decisions are made: the answers are the same.
 #[test]
 fn a_large_tenant_is_read_and_ended_aside_with_the_same_answers() {

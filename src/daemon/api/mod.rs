@@ -54,6 +54,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::POST, "/v1/nodes/{node}/inventory", Route::Inventory),
     (Method::POST, "/v1/nodes/{node}/goodbye", Route::Goodbye),
     (Method::GET, "/v1/nodes", Route::Nodes),
+    (Method::DELETE, "/v1/nodes/{node}", Route::ForgetNode),
     (Method::GET, "/v1/tenants", Route::Tenants),
     (Method::GET, "/v1/tenants/{tenant}", Route::Tenant),
     (Method::GET, "/v1/tenants/{tenant}/subjects", Route::Subjects),
@@ -232,6 +233,10 @@ impl Worker {
             ["batch"] => (Route::Batch, with(post(call), self.batch(call, body)).await),
             ["explain"] => (Route::Explain, with(post(call), self.explain(call, body)).await),
             ["nodes"] => (Route::Nodes, with(get(call), self.list_nodes(call)).await),
+            ["nodes", node] => {
+                let deleted = method(call, &Method::DELETE, "DELETE");
+                (Route::ForgetNode, with(deleted, self.forget_node(call, node)).await)
+            }
             ["nodes", node, verb] => self.node_call(call, node, verb, body).await,
             ["tenants"] => (Route::Tenants, with(get(call), self.list_tenants(call)).await),
             ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest, body).await,

@@ -14,10 +14,10 @@ use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::{Commit, Group};
+use crate::daemon::journal::{Audit, AuditKind, Commit, Group};
 use crate::daemon::metrics::{Route, Shard};
 use crate::daemon::recorder::Recorder;
-use crate::engine::{Acquire, NodeFault, Now, check_word};
+use crate::engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
 
 /// Sessions that a decision may wait for while they are walked through: some hundreds of microseconds.
 const SESSIONS_INLINE_MAX: u32 = 4_096;
@@ -44,6 +44,45 @@ impl Worker {
         let access = self.permitted(call, RouteClass::Read, None)?;
         let (query, now) = (query_of(call)?, self.app.now());
         self.aside(move |app| read::nodes(app, now, &query, &|node| access.sees_node(node))).await
+    }
+
+    /// `DELETE /v1/nodes/{node}[?force=1]`
+    pub(super) async fn forget_node(&self, call: &Call<'_>, node: &str) -> Answer {
+        let node = segment(node)?;
+        let access = self.permitted(call, RouteClass::Admin, None)?;
+        if !access.sees_node(&node) {
+            let detail = format!("{} has nothing to do with node {node}", access.id);
+            return Err(Problem::new(ProblemKind::NotPermitted, detail));
+        }
+        let force = query_of(call)?.is_set("force");
+        let (now, actor, name) = (self.app.now(), access.id.clone(), node.clone());
+        let outcome = self.recorded_aside(now, move |app, group, shard| {
+            let mut recorder = Recorder::new(group, shard, None, now.utc_ms);
+            let outcome = app.engine.forget_node(now, &name, force, &mut recorder);
+            let text = format!("forget node, force {force}: {outcome:?}");
+            group.audit(&Audit { node: &name, actor: &actor, text: &text, ..Audit::new(AuditKind::Admin) });
+            outcome
+        });
+        match outcome.await? {
+            ForgetOutcome::Forgotten { epoch, orphaned } => {
+                let text = format!("node {node} is forgotten by {}: {orphaned} sessions wait", access.id);
+                let forgotten = Event::came_to(EventType::Node, "forgotten", now.utc_ms, text);
+                self.app.events.publish(Event { node: node.as_str().into(), ..forgotten });
+                Ok(json(&json!({ "code": "forgotten", "epoch": epoch, "orphaned": orphaned })))
+            }
+            ForgetOutcome::NotFound => {
+                Err(Problem::new(ProblemKind::NotFound, format!("node {node:?} is not known; see /v1/nodes")))
+            }
+            ForgetOutcome::Up => {
+                let detail = format!("node {node} is up: stop it first, or add ?force=1");
+                Err(Problem::new(ProblemKind::Conflict, detail))
+            }
+            ForgetOutcome::HasSessions { count } => {
+                let detail =
+                    format!("node {node} has {count} sessions; with ?force=1 they wait for it or another node");
+                Err(Problem::new(ProblemKind::Conflict, detail))
+            }
+        }
     }
 
     async fn hello(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {

@@ -11,6 +11,7 @@ use super::{InFlight, Worker, ask, read};
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::form;
+use crate::daemon::http::node_calls::bounded;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
 use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
@@ -184,6 +185,7 @@ impl Worker {
         access.need(RouteClass::Nodes, None)?;
         check_speaker(access, node)?;
         let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
+        bounded(epoch)?;
         let said = match verb.to_ascii_lowercase().as_str() {
             "hello" => self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?,
             "heartbeat" => self.heartbeat_now(turn.now, node, epoch, turn.group.as_deref_mut())?,

@@ -7,6 +7,7 @@ use super::faults;
 use super::form;
 use super::problem::{ERRORS_MAX, Problem, ProblemKind};
 use super::wire::{AcquireBody, BodyFormat};
+use crate::engine::check_epoch;
 
 /// The body of hello, heartbeat and goodbye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,8 +32,20 @@ impl NodeBody {
             given => given,
         };
         let needed = || Problem::faulty(vec![faults::error("epoch", "is needed: the node's boot number")]);
-        Ok(NodeBody { epoch: epoch.ok_or_else(needed)? })
+        let epoch = epoch.ok_or_else(needed)?;
+        bounded(epoch)?;
+        Ok(NodeBody { epoch })
     }
+}
+
+/// Whether a boot number leaves room for the next one.
+///
+/// # Errors
+/// 400: it is above the limit.
+pub fn bounded(epoch: u64) -> Result<(), Problem> {
+    let mut faults = Vec::new();
+    check_epoch(epoch, &mut faults);
+    if faults.is_empty() { Ok(()) } else { Err(Problem::from_faults(&faults)) }
 }
 
 #[derive(Deserialize)]
@@ -70,6 +83,9 @@ impl<'a> InventoryBody<'a> {
         let mut errors = Vec::new();
         if raw.epoch.is_none() {
             errors.push(faults::error("epoch", "is needed: the node's boot number"));
+        }
+        if let Some(epoch) = raw.epoch {
+            errors.extend(bounded(epoch).err().map(Problem::into_errors).unwrap_or_default());
         }
         if raw.seq.is_none() {
             errors.push(faults::error("seq", "is needed: the number of this message within its epoch"));

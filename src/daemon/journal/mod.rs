@@ -334,4 +334,9 @@ impl<J: Journal> Changes for Feed<'_, J> {
         self.group.node(node, epoch);
         self.fed();
     }
+
+    fn forgotten(&mut self, node: &str) {
+        self.group.forgotten(node);
+        self.fed();
+    }
 }

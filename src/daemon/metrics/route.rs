@@ -51,6 +51,8 @@ words! {
         Config = "config",
         /// `PUT /v1/admin/log-level`.
         LogLevel = "log_level",
+        /// `DELETE /v1/nodes/{node}`.
+        ForgetNode = "forget_node",
         /// `GET /v1/admin/webhooks`.
         Webhooks = "webhooks",
         /// `GET /v1/admin/webhooks/{webhook}/deliveries`.
@@ -107,6 +109,7 @@ impl Route {
             Route::Reload => "/v1/admin/reload",
             Route::Config => "/v1/admin/config",
             Route::LogLevel => "/v1/admin/log-level",
+            Route::ForgetNode => "/v1/nodes/{node}",
             Route::Webhooks => "/v1/admin/webhooks",
             Route::WebhookDeliveries => "/v1/admin/webhooks/{webhook}/deliveries",
             Route::WebhookTest => "/v1/admin/webhooks/{webhook}/test",
@@ -139,7 +142,7 @@ impl Route {
             | Route::WebhookTest
             | Route::Subscription => Method::Post,
             Route::LogLevel => Method::Put,
-            Route::EndSession | Route::EndSubject => Method::Delete,
+            Route::EndSession | Route::EndSubject | Route::ForgetNode => Method::Delete,
             _ => Method::Get,
         }
     }
