@@ -5,6 +5,7 @@ mod agent;
 mod ask;
 mod check;
 mod client;
+mod clock;
 mod config;
 mod connection;
 mod demo;
@@ -103,6 +104,8 @@ enum Verb {
     Nodes(look::NodesArgs),
     /// Forget a PBX node by hand
     Node(node::NodeArgs),
+    /// Say that the machine's wall clock is right, after a start far from where it was
+    Clock(clock::ClockArgs),
     /// What happens, as it happens
     Events(events::EventsArgs),
     /// What an acquire would get, rule by rule; changes nothing
@@ -205,6 +208,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Sessions(arguments) => look::sessions(arguments, &client()?, screen),
         Verb::Nodes(arguments) => look::nodes(arguments, &client()?, screen),
         Verb::Node(arguments) => node::node(arguments, &client()?, screen),
+        Verb::Clock(arguments) => clock::clock(arguments, &client()?, screen),
         Verb::Events(arguments) => events::events(arguments, &client()?, screen),
         Verb::Explain(arguments) => ask::explain(arguments, &client()?, screen),
         Verb::Acquire(arguments) => ask::acquire(arguments, &client()?, screen),

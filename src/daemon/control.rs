@@ -19,10 +19,11 @@ use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload;
 use crate::daemon::reload_request::Request;
-use crate::daemon::remember::{checkpoint, restore};
+use crate::daemon::remember::{checkpoint, restore, tell_recovered};
 use crate::daemon::schedule::Schedule;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::silence::Silence;
+use crate::daemon::timeline::Step;
 use crate::daemon::{notify, selfcheck};
 use crate::engine::{Now, Standing};
 
@@ -109,13 +110,13 @@ impl Control {
         // Before recovery, and before anybody is told that it is ready: a signal that comes early waits.
         let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");
-        let (committer, now) = self.recover()?;
+        let (committer, now, step) = self.recover()?;
         let app = Arc::clone(&self.app);
         let config = app.config();
         self.first_good(&config);
         app.begin_today(now);
         let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
-        schedule.begin(now);
+        schedule.begin(now, step);
         let mut control = Loop {
             schedule,
             writer: committer.writer(),
@@ -149,13 +150,17 @@ impl Control {
     }
 
     /// Reads the journal, installs the configuration and puts the sessions back (G10), as of the instant
-    /// that it answers.
-    fn recover(&self) -> Result<(Arc<Committer<Journal>>, Now), JournalError> {
+    /// that it answers, with the step that the wall clock made over the stop (H5).
+    fn recover(&self) -> Result<(Arc<Committer<Journal>>, Now, Option<Step>), JournalError> {
         let app = &self.app;
         let config = app.config();
         let recovered = self.journal.replay(Shard::ALL)?;
         let now = app.now();
         app.marks.recover(&recovered.marks);
+        let step = app.marks.trusted_utc_ms().and_then(|trusted| app.timeline.lock().resume(now, trusted));
+        if step.is_some() {
+            app.engine.hold_ends();
+        }
         let mut plan = config.plan(app.timelines(now));
         // Whatever ended meanwhile ends for the engine when its sessions are back, and the journal hears it (J6).
         let ended = plan.tenants.iter_mut().filter(|tenant| tenant.entitled.standing == Standing::Ended);
@@ -163,29 +168,13 @@ impl Control {
         app.engine.install(now, plan, &mut ());
         let lost = restore(app, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
         let sessions = recovered.sessions.len();
-        tracing::info!(sessions, records = recovered.records, bytes = recovered.bytes, folder = %self.state_dir.display(), "journal recovered");
-        if let Some(cut) = &recovered.tail_cut {
-            tracing::warn!(
-                file = cut.file,
-                offset = cut.offset,
-                bytes = cut.bytes,
-                "an interrupted write at the end of the journal was cut off; nobody was answered for it"
-            );
-        }
-        if let Some(why) = &recovered.degraded {
-            tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
-            *app.damage.lock() =
-                Some(format!("the journal was damaged, sessions are learned again from the nodes: {why}"));
-        }
+        tell_recovered(app, &recovered, lost, &self.state_dir);
         let forgotten = app.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
         if !forgotten.is_empty() {
             tracing::error!(
                 ?forgotten,
                 "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused"
             );
-        }
-        if lost > 0 {
-            tracing::error!(lost, "sessions beyond sessions_max were not restored");
         }
         let commits = Arc::clone(&app.commits);
         let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
@@ -202,7 +191,7 @@ impl Control {
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
-        Ok((committer, now))
+        Ok((committer, now, step))
     }
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.
@@ -374,7 +363,8 @@ impl Loop {
             self.work = Some(tokio::task::spawn_blocking(move || checkpoint(&app, &committer)));
             // What the new snapshot makes superfluous goes with it: each start takes one.
             self.due.trim_at = now.uptime_ms;
-        } else if self.due.trim_at <= now.uptime_ms {
+        } else if self.due.trim_at <= now.uptime_ms && self.app.timelines(now).old.is_none() {
+            // A clock that nobody trusts is no reason to throw the audit trail away.
             self.due.trim_at = now.uptime_ms + TRIM_EVERY_MS;
             let keep = Keep { age_ms: i64::from(journal.keep_days) * 86_400_000, bytes: journal.keep_bytes };
             let committer = Arc::clone(&self.committer);
@@ -467,6 +457,7 @@ impl Loop {
         if self.schedule.take_plans_changed() {
             reload::install(&self.app, now, &self.app.config());
         }
+        self.schedule.trust(now);
         let audit = Audit { text: "stopped", ..Audit::new(AuditKind::System) };
         self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.await;
         let drain = Duration::from_millis(self.app.config().settings.server.drain_deadline_ms.into());

@@ -121,6 +121,37 @@ impl Engine {
         }
     }
 
+    /// From now on an end takes no pairing and closes no client: nobody trusts the clock by which it came (H5). New
+    /// claims are denied all the same.
+    pub fn hold_ends(&self) {
+        self.holds_ends.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether ends are held.
+    pub fn holds_ends(&self) -> bool {
+        self.holds_ends.load(Ordering::SeqCst)
+    }
+
+    /// The clock is trusted again: what ended meanwhile, and has not been taken up again, ends for its pairings and
+    /// clients from now on (J6). Answers which tenants these are.
+    pub fn release_ends(&self, now: Now, changes: &mut impl Changes) -> Vec<Name> {
+        let _one_at_a_time = self.installing.lock();
+        self.holds_ends.store(false, Ordering::SeqCst);
+        let world = self.world.load();
+        let mut ended = Vec::new();
+        for (id, slot) in &world.tenants {
+            if slot.tenant.hot.end_held.load(Ordering::Acquire) {
+                self.follow_standing(now, slot, Standing::Ended as u8, Standing::Ended, &world, changes);
+                ended.push(id.clone());
+            }
+            let drain_at = slot.tenant.hot.drain_at.load(Ordering::Acquire);
+            if drain_at != NEVER {
+                slot.tenant.due_at(drain_at);
+            }
+        }
+        ended
+    }
+
     /// Puts the sessions of a journal back (G10): mobiles live; what lives by its own `ttl_s`, on no node or on one
     /// that has no lease, live for the whole of it, because renewals are not written; everything else as orphans
     /// until its node, or another, confirms it or the learning time is over. Nothing is denied here.
@@ -230,7 +261,12 @@ impl Engine {
         if standing == Standing::Active {
             tenant.hot.drain_at.store(NEVER, Ordering::Release);
         }
-        if standing != Standing::Ended || before == Standing::Ended as u8 {
+        let was_held = tenant.hot.end_held.swap(false, Ordering::AcqRel);
+        if standing != Standing::Ended || (before == Standing::Ended as u8 && !was_held) {
+            return;
+        }
+        if self.holds_ends() {
+            tenant.hot.end_held.store(true, Ordering::Release);
             return;
         }
         if tenant.hot.drain_at.load(Ordering::Acquire) == NEVER {

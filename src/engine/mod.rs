@@ -46,7 +46,7 @@ use gate::Pool;
 use node::Nodes;
 use rules::Need;
 use shared::{Shared, Tally};
-use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use table::Tenant;
 
 /// Who decides. One per process; share it by reference.
@@ -61,6 +61,8 @@ pub struct Engine {
     sweep_at: AtomicU64,
     /// When nodes that may be forgotten are looked through next, uptime milliseconds.
     forget_at: AtomicU64,
+    /// Nobody trusts the clock by which subscriptions end: what cannot be taken back waits (H5).
+    holds_ends: AtomicBool,
 }
 
 /// Everything that a plan brings, swapped at once.
@@ -110,6 +112,7 @@ impl Engine {
             installing: Mutex::new(()),
             sweep_at: AtomicU64::new(0),
             forget_at: AtomicU64::new(0),
+            holds_ends: AtomicBool::new(false),
         }
     }
 

@@ -135,6 +135,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "parking_lot",
             "prometheus",
             "ring",
+            "rtime_clock",
             "rustix",
             "rustls",
             "rustls_native_certs",

@@ -251,6 +251,15 @@ fn a_node_is_forgotten_by_hand_and_may_come_with_any_epoch() {
     assert_eq!(daemon.call("GET", "/v1/nodes/n1", "", "").status, 405);
 }
 
+#[test]
+fn a_clock_that_is_trusted_needs_nobodys_word() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    let answer = daemon.call("POST", "/v1/admin/clock/trust", "", "");
+    assert_eq!((answer.status, &answer.json()["trusted_at"]), (200, &json!(null)), "{answer:?}");
+    let time = daemon.get("/readyz?verbose").json()["time"].clone();
+    assert_eq!((&time["wall_clock_trusted"], &time["waits_for"]), (&json!(true), &json!(null)));
+}
+
 /// So much that it is not done where decisions are made: the answers are the same.
 #[test]
 fn a_large_tenant_is_read_and_ended_aside_with_the_same_answers() {

@@ -4,6 +4,7 @@ mod admin;
 mod agi;
 mod ask;
 mod calc;
+mod clock;
 mod decide;
 mod endpoints;
 mod fullest;
@@ -73,6 +74,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::POST, "/v1/admin/reload", Route::Reload),
     (Method::GET, "/v1/admin/config", Route::Config),
     (Method::PUT, "/v1/admin/log-level", Route::LogLevel),
+    (Method::POST, "/v1/admin/clock/trust", Route::ClockTrust),
     (Method::GET, "/v1/admin/webhooks", Route::Webhooks),
     (Method::GET, "/v1/admin/webhooks/{webhook}/deliveries", Route::WebhookDeliveries),
     (Method::POST, "/v1/admin/webhooks/{webhook}/test", Route::WebhookTest),
@@ -249,6 +251,7 @@ impl Worker {
             ["admin", "log-level"] => {
                 (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await)
             }
+            ["admin", "clock", "trust"] => (Route::ClockTrust, with(post(call), self.trust_clock(call)).await),
             ["admin", "webhooks"] => (Route::Webhooks, get(call).and_then(|()| self.list_webhooks(call))),
             ["admin", "webhooks", name, "deliveries"] => {
                 (Route::WebhookDeliveries, get(call).and_then(|()| self.webhook_deliveries(call, name)))

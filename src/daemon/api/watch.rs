@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Call, Worker, authorization, query_of, typed};
+use super::{Call, Worker, authorization, query_of, read, typed};
 use crate::daemon::app::App;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
@@ -52,6 +52,7 @@ impl Worker {
             "durability": if degraded.is_some() { "degraded" } else { app.durability() },
             "degraded": degraded,
             "config": app.config_state(),
+            "time": read::time(app, app.now()),
         });
         Ok(typed(status, "application/json", body.to_string().into()))
     }
