@@ -209,6 +209,7 @@ impl Client {
     /// [`StartFault::Options`].
     pub fn start_over(options: Options, connector: impl Connector, hooks: impl Hooks) -> Result<Self, StartFault> {
         options.check().map_err(StartFault::Options)?;
+        let options = options.in_plain_numbers();
         let dial: Arc<dyn Dial> = Arc::new(connector);
         let (host, token) = (options.address.authority(), options.token.as_deref());
         let exchange = Exchange::new(dial, &host, token, options.limits.in_flight_max);
