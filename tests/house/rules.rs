@@ -158,7 +158,7 @@ const CRATES: [(&str, &[&str]); 10] = [
     ),
     ("engine", &["arc_swap", "compact_str", "foldhash", "hashbrown", "parking_lot"]),
     ("subscription", &["chrono", "chrono_tz", "compact_str"]),
-    ("contract", &["compact_str", "serde"]),
+    ("contract", &["compact_str", "serde", "serde_json"]),
 ];
 
 /// The part of the contract that the engine stands on: as pure as it is itself. The rest reads bodies, with serde.

@@ -8,12 +8,14 @@ use serde_json::json;
 
 use super::ask::{Asker, fenced};
 use super::{Call, Worker, authorization, json};
+use crate::contract::batch::{Op, batch_ops};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::format::BodyFormat;
+use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::hint::Hint;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, About, ReplyFormat, acquire_response, release_response};
-use crate::daemon::http::wire::{AcquireBody, BodyFormat, Op, ReleaseBody, batch_ops};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Group};
 use crate::engine::{Detail, Explanation, Now};
@@ -126,7 +128,7 @@ impl Worker {
         out: &mut BytesMut,
     ) {
         let id = self.decision_id();
-        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Op::from_json(raw));
+        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Ok(Op::from_json(raw)?));
         let answered = op.and_then(|op| match op {
             Op::Acquire(read) => {
                 let message = read.request()?;

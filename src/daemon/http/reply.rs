@@ -5,7 +5,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::ReplyBody;
-use super::wire::BodyFormat;
+use crate::contract::format::BodyFormat;
 use crate::engine::session::{Acquire, Code, Decision, Detail, Release};
 
 /// How a decision is written.
