@@ -70,10 +70,10 @@ fn text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// All fields, decoded, bad bytes replaced: for looking, not for deciding.
+/// All fields, decoded, bad bytes replaced: for looking, not for deciding. As many as the body has room for.
 pub(super) fn lossy(form: &[u8]) -> impl Iterator<Item = (String, String)> {
     let plain = |bytes| String::from_utf8_lossy(&decode(bytes)).into_owned();
-    pairs(form).take(FIELDS_MAX).map(move |(key, value)| (plain(key), plain(value)))
+    pairs(form).map(move |(key, value)| (plain(key), plain(value)))
 }
 
 /// The faults of a form so far.
