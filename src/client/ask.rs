@@ -38,6 +38,28 @@ pub struct Ask {
     pub existing: bool,
 }
 
+/// What a message asks, without who sends it: the client speaks as its own node.
+impl From<&Acquire<'_>> for Ask {
+    fn from(message: &Acquire<'_>) -> Self {
+        Ask {
+            tenant: message.tenant.into(),
+            subject: message.subject.map(Name::from),
+            session: message.session.map(Name::from),
+            kind: message.kind,
+            direction: message.direction,
+            leg: message.leg,
+            device: message.device,
+            class: message.class,
+            to: message.to.map(Name::from),
+            emergency: message.emergency,
+            external: message.external,
+            group: message.group.map(Name::from),
+            ttl_s: message.ttl_s,
+            existing: message.existing,
+        }
+    }
+}
+
 impl Ask {
     /// A question with every optional field absent.
     pub fn new(tenant: impl Into<Name>, subject: impl Into<Name>, session: impl Into<Name>, kind: Kind) -> Self {

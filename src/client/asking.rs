@@ -62,8 +62,12 @@ impl Shared {
 
     /// C14, as far as this node knows; the daemon looks at the tenant's own list besides.
     fn is_emergency(&self, ask: &Ask) -> bool {
-        let (numbers, prefix) = (&self.options.emergency_numbers, &self.options.trunk_prefix);
-        ask.emergency || ask.to.as_deref().is_some_and(|to| emergency::is_emergency(to, numbers, prefix))
+        ask.emergency || ask.to.as_deref().is_some_and(|to| self.is_emergency_number(to))
+    }
+
+    /// [`Client::is_emergency_number`](super::Client::is_emergency_number)
+    pub(super) fn is_emergency_number(&self, dialled: &str) -> bool {
+        emergency::is_emergency(dialled, &self.options.emergency_numbers, &self.options.trunk_prefix)
     }
 
     fn seen(&self, ask: &Ask, verdict: &Verdict, waited: Duration) {

@@ -241,6 +241,11 @@ impl Client {
         self.shared().decide_alone(ask)
     }
 
+    /// Whether a dialled text is an emergency call as far as this node knows, however it is written (C14).
+    pub fn is_emergency_number(&self, dialled: &str) -> bool {
+        self.shared().is_emergency_number(dialled)
+    }
+
     /// Remembers what runs already and has it adopted in the background (G7): never waits, never refused.
     ///
     /// # Errors

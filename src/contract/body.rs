@@ -232,6 +232,13 @@ impl<'a> AcquireBody<'a> {
         Malformed::faulty(errors)
     }
 
+    /// The tenant of a node that speaks for one only, where the message names none.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: Option<&'a str>) -> Self {
+        self.tenant = self.tenant.or(tenant.map(|tenant| Text(Cow::Borrowed(tenant))));
+        self
+    }
+
     /// Node and epoch of the message that this is a part of, where it names none of its own.
     pub fn inherit(&mut self, node: &'a str, epoch: Option<u64>) {
         if self.node.is_none() {
@@ -332,6 +339,13 @@ impl<'a> ReleaseBody<'a> {
 
     fn faults_left(body: &[u8]) -> Option<Malformed> {
         serde_json::from_slice::<ReleaseBody<'_>>(body).ok().and_then(|body| body.checked().err())
+    }
+
+    /// The tenant of a node that speaks for one only, where the message names none.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: Option<&'a str>) -> Self {
+        self.tenant = self.tenant.or(tenant.map(|tenant| Text(Cow::Borrowed(tenant))));
+        self
     }
 
     /// The tenant as given, unchecked.

@@ -1,4 +1,4 @@
-//! In which format a body is written.
+//! In which format a body is written, and in which its answer is to be.
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,4 +36,29 @@ impl BodyFormat {
 
 fn looks_like_json(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// How the answer to a request is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyFormat {
+    /// A flat JSON object.
+    Json,
+    /// One line of plain text without an end of line.
+    Plain,
+}
+
+impl ReplyFormat {
+    /// `Accept: application/json` wins, then `text/plain`, then what the request was written in. `accept` is every
+    /// value of the header.
+    pub fn of<'a>(accept: impl Iterator<Item = &'a [u8]>, request: BodyFormat) -> Self {
+        let mut accepts_plain = false;
+        for accepted in accept.flat_map(|value| value.split(|byte| *byte == b',')) {
+            let essence = accepted.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            if essence.eq_ignore_ascii_case(b"application/json") {
+                return ReplyFormat::Json;
+            }
+            accepts_plain |= essence.eq_ignore_ascii_case(b"text/plain");
+        }
+        if accepts_plain || request == BodyFormat::Form { ReplyFormat::Plain } else { ReplyFormat::Json }
+    }
 }

@@ -15,7 +15,7 @@ use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::reply::{self, About, ReplyFormat, acquire_response, release_response};
+use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Group};
 use crate::engine::{Detail, Explanation, Now};
@@ -50,7 +50,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::acquire(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(acquire_response(&mut self.buffer.borrow_mut(), format, read.wants_status(), &decision, &about))
     }
 
@@ -75,7 +75,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::release(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about))
     }
 
@@ -187,7 +187,7 @@ impl Worker {
         let decision = self.pass_unrecorded(hint, detail);
         let id = self.decision_id();
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about_hint(hint, &id))
     }
 }
