@@ -125,7 +125,8 @@ pub async fn run(
     let sources = sources(loaded);
     let states = sources.iter().map(|source| state(&config.node.name, source)).collect();
     let book = Book::new(Name::from(config.node.tenant.as_str()), sources.len());
-    let hub = Arc::new(Hub::new(client, counters, states, book, spool, config.socket.unwatched_ttl_s));
+    let (tenant, ttl_s) = (config.node.tenant.as_str(), config.socket.unwatched_ttl_s);
+    let hub = Arc::new(Hub::new(client, counters, states, book, spool, tenant, ttl_s));
     hub.send_again(&waiting);
     let scripts_at = scripts.as_ref().and_then(|listener| listener.local_addr().ok());
     info!(node = config.node.name, epoch, sources = sources.len(), scripts_at = ?scripts_at, "the agent is at work");

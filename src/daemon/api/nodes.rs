@@ -6,12 +6,12 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Call, Worker, authorization, json, method, query_of, read, segment, with};
+use crate::contract::format::BodyFormat;
+use crate::contract::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
-use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Group;
 use crate::daemon::metrics::Route;

@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::ask::Asker;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::form;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::form;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
-use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
 use crate::daemon::http::{Peer, Problem, Talk};
 use crate::daemon::journal::Group;
 use crate::daemon::resp::{Next, next, reply};
@@ -137,7 +137,7 @@ impl Worker {
         let placed = [(&b"tenant"[..], tenant), (b"subject", subject), (b"session", session), (b"kind", kind)];
         let read = AcquireBody::from_pairs(placed.into_iter().chain(command.pairs(5)));
         let id = self.decision_id();
-        let decided = read.as_ref().map_err(Clone::clone).and_then(|read| {
+        let decided = read.as_ref().map_err(|malformed| Problem::from(malformed.clone())).and_then(|read| {
             let message = read.request()?;
             let decision = self.acquire_now(turn.now, &message, asker, turn.group.as_deref_mut(), turn.events)?;
             if message.node.is_some() {

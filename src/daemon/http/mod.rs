@@ -1,4 +1,4 @@
-//! The edge: sockets with their armour below, bodies and replies of the wire contract above.
+//! The edge: sockets with their armour below, replies of the wire contract above.
 
 mod accept;
 mod asked;
@@ -7,17 +7,12 @@ pub mod body;
 pub mod collect;
 mod commands;
 mod connection;
-mod faults;
-mod fields;
-pub mod form;
 pub mod gate;
 mod given;
 mod handler;
-pub mod hint;
 pub mod limits;
 pub mod lines;
 pub mod listener;
-pub mod node_calls;
 pub mod peer;
 pub mod problem;
 mod protocol;
@@ -30,7 +25,6 @@ mod stream;
 mod talk;
 pub mod tls;
 pub mod validity;
-pub mod wire;
 
 pub use accept::{Edge, serve};
 pub use body::{ReplyBody, ReplySender};
