@@ -111,7 +111,11 @@ impl Book {
             Report::Started(thing) => return self.shown(now, source, thing).1.into_iter().collect(),
             Report::Ended(thing) => return self.thing_ended(source, thing),
             Report::Unsure(_) | Report::Lost => self.sources[source].begun = None,
-            Report::Ready | Report::Presence { .. } | Report::Present(_) | Report::UnsureOfDevices(_) => {}
+            Report::Ready
+            | Report::Presence { .. }
+            | Report::Present(_)
+            | Report::UnsureOfDevices(_)
+            | Report::Unread(_) => {}
         }
         Vec::new()
     }

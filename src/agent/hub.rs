@@ -1,6 +1,7 @@
 //! What brings sources, socket, spool and client together: each of them says here what happened, and here it is
 //! decided what follows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct SourceState {
     pub presence: Mutex<Presence>,
     /// Whether its devices were listed since the start; true where none are wanted.
     pub devices_known: AtomicBool,
+    /// What of it could not be read and is in the log already.
+    pub unread: Mutex<BTreeSet<&'static str>>,
 }
 
 /// The middle of the agent.
@@ -167,6 +170,12 @@ impl Hub {
                 warn!(source = source.name, why, "a listing cannot be believed; nothing is released for it");
             }
             _ => {}
+        }
+        if let Report::Unread(what) = report {
+            self.counters.count("rows_unread", source.name);
+            if source.unread.lock().insert(what) {
+                warn!(source = source.name, what, "it cannot be read and is left out; this is said once");
+            }
         }
         let steps = self.book.lock().report(self.now(), at, report);
         self.take(steps);

@@ -22,7 +22,9 @@ pub mod follow;
 pub mod freeswitch;
 pub mod group;
 pub mod hub;
+pub mod json;
 pub mod kamailio;
+pub mod names;
 pub mod presence;
 pub mod question;
 pub mod scripts;
@@ -183,6 +185,7 @@ fn state(node: &str, source: &Source) -> SourceState {
         connected: AtomicBool::new(false),
         presence: Mutex::new(Presence::new(&prefix, source.rules.clone())),
         devices_known: AtomicBool::new(source.rules.is_empty()),
+        unread: Mutex::default(),
     }
 }
 

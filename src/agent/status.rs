@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::hub::{Hub, SourceState};
 
 /// What each counter means, and the name of its label.
-const COUNTERS: [(&str, &str, &str); 15] = [
+const COUNTERS: [(&str, &str, &str); 16] = [
     ("adopted", "", "Sessions that ran already and nobody remembered."),
     ("connections_refused", "", "Connections to the socket beyond connections_max."),
     ("inventories", "", "Inventories that usherd took."),
@@ -22,6 +22,7 @@ const COUNTERS: [(&str, &str, &str); 15] = [
     ("reports_full", "", "Reports left to the next inventory because too many waited."),
     ("reports_refused", "", "Reports that usherd refused."),
     ("retried", "", "Questions asked a second time."),
+    ("rows_unread", "source", "Rows of listings and events that could not be read and were left out."),
     ("spool_failed", "", "Releases that could not be written down."),
     ("spool_full", "", "Releases that did not fit into the spool."),
 ];
