@@ -51,6 +51,7 @@ pub struct Hub {
     released: Notify,
     devices_due: Notify,
     inventories: AtomicBool,
+    unusable_told: AtomicBool,
     started: Instant,
 }
 
@@ -74,6 +75,7 @@ impl Hub {
             released: Notify::new(),
             devices_due: Notify::new(),
             inventories: AtomicBool::new(false),
+            unusable_told: AtomicBool::new(false),
             started: Instant::now(),
         }
     }
@@ -111,7 +113,7 @@ impl Hub {
         (ask, verdict)
     }
 
-    /// A session is over, whoever says so: written down, then sent until usherd has acknowledged it.
+    /// A session is over, as its PBX says: written down, then sent until usherd has acknowledged it.
     pub fn release(&self, key: &Key, ended: Ended) {
         self.write_down(key, ended);
         self.client.release(&key.0, &key.1, ended);
@@ -119,10 +121,6 @@ impl Hub {
     }
 
     fn write_down(&self, key: &Key, ended: Ended) {
-        // A transferred call that still counts is released again at its end (C7).
-        if ended == Ended::Over {
-            self.book.lock().ended(key);
-        }
         let transferred = ended == Ended::Transferred;
         let release = Release { tenant: key.0.to_string(), session: key.1.to_string(), transferred };
         let written = self.spool.lock().append(&release);
@@ -141,6 +139,10 @@ impl Hub {
 
     /// The same for a script, which is told what usherd said; `None` where usherd hears of it later.
     pub async fn release_asked(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
+        // A transferred call that still counts is released again at its end (C7).
+        if ended == Ended::Over {
+            self.book.lock().ended(self.now(), key);
+        }
         self.write_down(key, ended);
         self.released.notify_one();
         self.client.release_asked(&key.0, &key.1, ended).await
@@ -199,6 +201,15 @@ impl Hub {
         for step in steps {
             match step {
                 Step::Release(key) => self.release(&key, Ended::Over),
+                Step::Unusable => {
+                    self.counters.count("unusable", "");
+                    if !self.unusable_told.swap(true, Ordering::Relaxed) {
+                        warn!(
+                            "a channel holds a seat and cannot be counted: its USHERD_TENANT, or node.tenant, is no \
+                             tenant's id (1-64 of a-z 0-9 . _ -); this is said once"
+                        );
+                    }
+                }
                 Step::Adopt(ask) => {
                     self.counters.count("adopted", "");
                     // Its shape was checked where it was made.

@@ -16,6 +16,7 @@ pub mod book;
 pub mod config;
 pub mod counters;
 mod door;
+pub mod ended;
 pub mod esl;
 pub mod fault;
 pub mod follow;
@@ -126,7 +127,7 @@ pub async fn run(
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);
     let states = sources.iter().map(|source| state(&config.node.name, source)).collect();
-    let book = Book::new(Name::from(config.node.tenant.as_str()), sources.len());
+    let book = Book::new(&config.node.name, Name::from(config.node.tenant.as_str()), sources.len());
     let hub = Arc::new(Hub::new(client, counters, states, book, spool, config.socket.unwatched_ttl_s));
     hub.send_again(&waiting);
     let scripts_at = scripts.as_ref().and_then(|listener| listener.local_addr().ok());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::hub::{Hub, SourceState};
 
 /// What each counter means, and the name of its label.
-const COUNTERS: [(&str, &str, &str); 16] = [
+const COUNTERS: [(&str, &str, &str); 18] = [
     ("adopted", "", "Sessions that ran already and nobody remembered."),
     ("connections_refused", "", "Connections to the socket beyond connections_max."),
     ("inventories", "", "Inventories that usherd took."),
@@ -23,8 +23,10 @@ const COUNTERS: [(&str, &str, &str); 16] = [
     ("reports_refused", "", "Reports that usherd refused."),
     ("retried", "", "Questions asked a second time."),
     ("rows_unread", "source", "Rows of listings and events that could not be read and were left out."),
+    ("scripts_broken", "", "Scripts of Asterisk that broke off."),
     ("spool_failed", "", "Releases that could not be written down."),
     ("spool_full", "", "Releases that did not fit into the spool."),
+    ("unusable", "", "Channels that hold a seat and name no tenant that usherd could have; each listing counts them."),
 ];
 
 /// The text exposition.
