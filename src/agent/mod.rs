@@ -122,7 +122,7 @@ pub async fn run(
     let counters = Arc::new(Counters::default());
     let client = Client::start(
         options(loaded, epoch, first_seq),
-        Told { counters: Arc::clone(&counters), folder: folder.to_owned() },
+        Told { counters: Arc::clone(&counters), folder: folder.to_owned(), address: loaded.address.to_string() },
     );
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);

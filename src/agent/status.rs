@@ -1,11 +1,13 @@
 //! How the agent is doing: for machines that watch (text exposition) and for people (JSON).
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
 use super::hub::{Hub, SourceState};
+use crate::client::{Source, Unreachable};
 
 /// What each counter means, and the name of its label.
 const COUNTERS: [(&str, &str, &str); 18] = [
@@ -15,7 +17,7 @@ const COUNTERS: [(&str, &str, &str); 18] = [
     ("listings", "source", "Whole listings of what lives at a PBX."),
     ("listings_unsure", "source", "Listings that could not be believed."),
     ("malformed", "", "Questions over the socket that could not be understood."),
-    ("missed", "why", "Messages that no call waits for and usherd did not answer."),
+    ("missed", "why", "Messages that no call waits for and usherd did not answer well, by why."),
     ("questions", "source", "Questions by who decided: daemon, inbound, emergency, or why it could not be asked."),
     ("refused", "source", "Of these, refused."),
     ("released", "", "Sessions that ended."),
@@ -70,9 +72,27 @@ fn counters(hub: &Hub, out: &mut String) {
             let count = counted.iter().find(|(of, ..)| *of == name).map_or(0, |(_, _, count)| *count);
             let _ = writeln!(out, "usherd_agent_{name}_total {count}");
         }
-        for (_, value, count) in counted.iter().filter(|(of, ..)| *of == name && !label.is_empty()) {
+        let mut values = known_values(hub, name);
+        let of_this = || counted.iter().filter(|(of, value, _)| *of == name && !value.is_empty());
+        values.extend(of_this().map(|(_, value, _)| *value));
+        for value in values {
+            let count = of_this().find(|(_, of, _)| *of == value).map_or(0, |(_, _, count)| *count);
             let _ = writeln!(out, "usherd_agent_{name}_total{{{label}=\"{value}\"}} {count}");
         }
+    }
+}
+
+/// The values that a counter's label may have, so that each is there from the start.
+fn known_values(hub: &Hub, counter: &str) -> BTreeSet<&'static str> {
+    let reasons = Unreachable::ALL.iter().map(|reason| reason.as_str());
+    match counter {
+        "missed" => reasons.collect(),
+        "questions" | "refused" => {
+            let decided = [Source::Daemon, Source::Inbound, Source::Emergency, Source::Malformed];
+            reasons.chain(decided.map(Source::as_str)).collect()
+        }
+        "listings" | "listings_unsure" | "rows_unread" => hub.sources.iter().map(|source| source.name).collect(),
+        _ => BTreeSet::new(),
     }
 }
 
@@ -85,8 +105,10 @@ pub fn look(hub: &Hub) -> Value {
         json!({"source": source.name, "connected": connected, "presence": source.presence.lock().held()})
     };
     let sources: Vec<Value> = hub.sources.iter().map(source).collect();
+    let why = hub.counters.missed().filter(|_| !client.connected);
     json!({
-        "node": hub.node().as_str(), "uptime_s": hub.uptime_s(), "connected": client.connected, "paused": client.paused,
+        "node": hub.node().as_str(), "uptime_s": hub.uptime_s(), "connected": client.connected,
+        "why": why.map(|why| why.as_str()), "help": why.map(|why| why.help()), "paused": client.paused,
         "sessions": client.sessions, "unconfirmed": client.unconfirmed, "watched": hub.known(),
         "releases_waiting": waiting, "spool_damaged": damaged, "sources": sources,
     })

@@ -4,6 +4,7 @@ mod away;
 mod beside;
 mod fake;
 mod kamailio;
+mod line;
 mod machines;
 mod odd;
 mod scripts;
