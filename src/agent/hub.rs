@@ -2,6 +2,7 @@
 //! decided what follows.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,6 +38,15 @@ pub struct SourceState {
     pub unread: Mutex<BTreeSet<&'static str>>,
 }
 
+/// How long things live that nobody ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A call that no source watches and that names no `ttl_s`, seconds (E3).
+    pub unwatched_ttl_s: u32,
+    /// The seat of a desktop whose device is gone, seconds (G6); `None`: as usherd says.
+    pub presence_grace_s: Option<u32>,
+}
+
 /// The middle of the agent.
 pub struct Hub {
     /// Asks usherd.
@@ -47,9 +57,9 @@ pub struct Hub {
     pub sources: Vec<SourceState>,
     book: Mutex<Book>,
     spool: Mutex<Spool>,
-    unwatched_ttl_s: u32,
+    limits: Limits,
     released: Notify,
-    devices_due: Notify,
+    pub(super) devices_due: Notify,
     inventories: AtomicBool,
     unusable_told: AtomicBool,
     started: Instant,
@@ -63,7 +73,7 @@ impl Hub {
         sources: Vec<SourceState>,
         book: Book,
         spool: Spool,
-        ttl_s: u32,
+        limits: Limits,
     ) -> Self {
         Hub {
             client,
@@ -71,7 +81,7 @@ impl Hub {
             sources,
             book: Mutex::new(book),
             spool: Mutex::new(spool),
-            unwatched_ttl_s: ttl_s,
+            limits,
             released: Notify::new(),
             devices_due: Notify::new(),
             inventories: AtomicBool::new(false),
@@ -80,8 +90,14 @@ impl Hub {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// How long a desktop keeps its seat whose device is gone (G6).
+    pub(super) fn presence_grace(&self) -> Duration {
+        let seconds = self.limits.presence_grace_s.unwrap_or_else(|| self.client.presence_grace_s());
+        Duration::from_secs(seconds.into())
     }
 
     /// What a script asks, and the verdict.
@@ -103,7 +119,7 @@ impl Hub {
     pub async fn acquire(&self, mut ask: Ask) -> (Ask, Verdict) {
         if self.sources.is_empty() && ask.kind == Kind::Call && ask.ttl_s.is_none() {
             // Nobody would ever notice that its release was lost (E3).
-            ask.ttl_s = Some(self.unwatched_ttl_s);
+            ask.ttl_s = Some(self.limits.unwatched_ttl_s);
         }
         let asked_at = self.now();
         let verdict = self.client.acquire(&ask).await;
@@ -181,20 +197,7 @@ impl Hub {
         }
         let steps = self.book.lock().report(self.now(), at, report);
         self.take(steps);
-        let gone: Vec<Key> = match report {
-            Report::Presence { device, on } => source.presence.lock().set(device, *on).into_iter().collect(),
-            Report::Present(devices) => {
-                source.devices_known.store(true, Ordering::Relaxed);
-                source.presence.lock().present(devices)
-            }
-            _ => Vec::new(),
-        };
-        for key in &gone {
-            self.release(key, Ended::Over);
-        }
-        if matches!(report, Report::Presence { .. } | Report::Present(_) | Report::Live(_)) {
-            self.devices_due.notify_one();
-        }
+        self.report_devices(source, report);
     }
 
     fn take(&self, steps: Vec<Step>) {
@@ -219,27 +222,8 @@ impl Hub {
         }
     }
 
-    /// Asks for the devices that came, one after the other, for ever.
-    pub async fn keep_presence(&self) {
-        loop {
-            self.devices_due.notified().await;
-            for source in &self.sources {
-                loop {
-                    let due = source.presence.lock().due();
-                    let Some((device, ask)) = due else { break };
-                    let verdict = self.client.acquire(&ask).await;
-                    let useless = source.presence.lock().answered(&device, verdict.allow);
-                    if useless && let Some(session) = ask.session {
-                        self.release(&(ask.tenant, session), Ended::Over);
-                    }
-                }
-            }
-            self.allow_inventories();
-        }
-    }
-
     /// From here on what the client remembers is all that lives: what is missing in it does not.
-    fn allow_inventories(&self) {
+    pub(super) fn allow_inventories(&self) {
         let devices_known = self.sources.iter().all(|source| source.devices_known.load(Ordering::Relaxed));
         if devices_known && self.book.lock().is_complete() && !self.inventories.swap(true, Ordering::Relaxed) {
             info!("everything that lives was listed; usherd gets inventories from now on");
@@ -319,6 +303,11 @@ impl Hub {
     /// Seconds since the start.
     pub fn uptime_s(&self) -> u64 {
         self.now().as_secs()
+    }
+
+    /// The folder of what survives a restart.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.spool.lock().folder().to_owned()
     }
 
     /// The node's name.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use super::hub::{Hub, SourceState};
+use super::presence::Presence;
 use crate::client::{Source, Unreachable};
 
 /// What each counter means, and the name of its label.
@@ -36,14 +37,16 @@ pub fn metrics(hub: &Hub) -> String {
     let mut out = String::new();
     let client = hub.client.status();
     let (waiting, damaged) = hub.spooled();
-    let presence: usize = hub.sources.iter().map(|source| source.presence.lock().held()).sum();
+    let sum = |of: fn(&Presence) -> usize| hub.sources.iter().map(|source| of(&source.presence.lock())).sum::<usize>();
     for (name, help, value) in [
         ("connected", "Whether usherd answered hello and every heartbeat since.", u64::from(client.connected)),
         ("paused", "Whether calls do not wait for usherd.", u64::from(client.paused)),
         ("sessions", "Sessions that live on this node.", client.sessions as u64),
         ("sessions_unconfirmed", "Of these, allowed here and still to be adopted.", client.unconfirmed as u64),
         ("sessions_watched", "Sessions that the agent knows of by scripts and listings.", hub.known() as u64),
-        ("presence_held", "Devices that hold a seat.", presence as u64),
+        ("presence_held", "Devices that hold a seat.", sum(Presence::held) as u64),
+        ("presence_in_grace", "Of these, those that cannot be reached.", sum(Presence::in_grace) as u64),
+        ("presence_left_out", "Times that a device was one too many for this agent.", sum(Presence::left_out) as u64),
         ("reports_waiting", "Releases and reports in memory that wait for usherd.", client.reports as u64),
         ("spool_waiting", "Releases on disk that wait for usherd.", waiting),
         ("spool_damaged", "Lines of the spool that could not be read at the start.", damaged),
@@ -102,7 +105,10 @@ pub fn look(hub: &Hub) -> Value {
     let (waiting, damaged) = hub.spooled();
     let source = |source: &SourceState| {
         let connected = source.connected.load(Ordering::Relaxed);
-        json!({"source": source.name, "connected": connected, "presence": source.presence.lock().held()})
+        let presence = source.presence.lock();
+        json!({
+            "source": source.name, "connected": connected, "presence": presence.held(), "in_grace": presence.in_grace(),
+        })
     };
     let sources: Vec<Value> = hub.sources.iter().map(source).collect();
     let why = hub.counters.missed().filter(|_| !client.connected);

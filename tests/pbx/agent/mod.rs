@@ -3,6 +3,7 @@
 mod away;
 mod beside;
 mod fake;
+mod grace;
 mod kamailio;
 mod line;
 mod machines;
