@@ -89,7 +89,7 @@ impl Worker {
         let nodes = &config.settings.nodes;
         Ok(json!({
             "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
-            "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
+            "presence_grace_s": nodes.presence_grace_s, "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
             "dropped": report.dropped, "orphaned": report.orphaned,
         }))
     }

@@ -367,6 +367,7 @@ fn read_nodes(cx: &mut Cx<'_>, mut table: Table<'_, '_>, nodes: &mut Nodes) {
         }
     }
     table.int(cx, "grace_s", 0..=86_400, &mut nodes.grace_s);
+    table.int(cx, "presence_grace_s", 0..=86_400, &mut nodes.presence_grace_s);
     table.int(cx, "inventory_s", 1..=86_400, &mut nodes.inventory_s);
     table.int(cx, "tombstone_s", 1..=86_400, &mut nodes.tombstone_s);
     table.int(cx, "learning_s", 0..=86_400, &mut nodes.learning_s);

@@ -125,6 +125,8 @@ pub struct Nodes {
     pub lease_s: u32,
     /// How long an orphan keeps its seat, seconds.
     pub grace_s: u32,
+    /// How long presence that an agent watches outlives its PBX, seconds; told to nodes at hello (G6).
+    pub presence_grace_s: u32,
     /// How often a node sends its inventory, seconds.
     pub inventory_s: u32,
     /// How long a release is remembered, seconds.
@@ -143,6 +145,7 @@ impl Default for Nodes {
             heartbeat_s: 5,
             lease_s: 15,
             grace_s: 30,
+            presence_grace_s: 30,
             inventory_s: 60,
             tombstone_s: 300,
             learning_s: 60,
