@@ -90,6 +90,11 @@ impl Worker {
                         reply::error(&mut talk.out, "ERR", why);
                         talk.close();
                     }
+                    // As Redis does: without an answer.
+                    Next::Http => {
+                        peer.count_foreign();
+                        talk.close();
+                    }
                     Next::Command(length) => {
                         at += length;
                         let turn = Turn { now, group: group.as_deref_mut(), events: &mut *events };
