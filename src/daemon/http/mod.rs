@@ -4,6 +4,7 @@ mod accept;
 mod asked;
 pub mod auth;
 pub mod body;
+mod client_certificates;
 pub mod collect;
 mod commands;
 mod connection;
