@@ -336,3 +336,19 @@ fn a_web_page_cannot_command_it() {
     // As the name of a command in an array it is one that is not known.
     assert!(ask(&daemon, &["GET", "x"]).starts_with("-ERR there is no command"));
 }
+
+#[test]
+fn a_credential_with_nodes_speaks_only_of_those() {
+    let main = entry("node", 'a', "tenants = [\"acme\"]\nnodes = [\"na\"]");
+    let daemon = started(&main);
+    let mut talk = talk(&daemon);
+    assert_eq!(talk.ask(&["AUTH", &token("node", 'a')]), "+OK");
+    let of = |node| ["CU.ACQUIRE", "acme", "anna", "d1", "desktop", "node", node, "ttl_s", "60"];
+    assert!(talk.ask(&of("nb")).starts_with("-NOAUTH node-a may not speak as node nb"));
+    assert_eq!(talk.ask(&of("na")), "+allow.new");
+    assert!(talk.ask(&["CU.RELEASE", "acme", "d1", "node", "nb"]).starts_with("-NOAUTH"));
+    assert!(talk.ask(&["CU.NODE", "nb", "hello", "1"]).starts_with("-NOAUTH"));
+    let inbound = ["CU.ACQUIRE", "acme", "-", "c1", "call", "direction", "inbound", "node", "nb"];
+    assert_eq!(talk.ask(&inbound), "+allow.free inbound");
+    assert_eq!(talk.ask(&["CU.RELEASE", "acme", "d1", "node", "na"]), "+released.last");
+}

@@ -1,13 +1,13 @@
 //! The edge: sockets with their armour below, bodies and replies of the wire contract above.
 
 mod accept;
-mod asked;
 pub mod auth;
 pub mod body;
 mod client_certificates;
 pub mod collect;
 mod commands;
 mod connection;
+mod failures;
 mod faults;
 mod fields;
 pub mod form;
@@ -15,6 +15,7 @@ pub mod gate;
 mod given;
 mod handler;
 pub mod hint;
+mod host_guard;
 pub mod limits;
 pub mod lines;
 pub mod listener;
