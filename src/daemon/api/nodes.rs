@@ -53,7 +53,8 @@ impl Worker {
 
     async fn heartbeat(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
-        let said = self.heartbeat_now(self.app.now(), &node, epoch)?;
+        let now = self.app.now();
+        let said = self.settled(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
         call.peer.mark_node();
         Ok(json(&said))
     }
@@ -96,9 +97,22 @@ impl Worker {
         }))
     }
 
-    /// A node lives; it touches nothing else.
-    pub(super) fn heartbeat_now(&self, now: Now, node: &str, epoch: u64) -> Result<Value, Problem> {
-        self.app.engine.heartbeat(now, node, epoch).map_err(|fault| refused(node, fault))?;
+    /// A node lives; it touches nothing else, and only its first one is recorded.
+    pub(super) fn heartbeat_now(
+        &self,
+        now: Now,
+        node: &str,
+        epoch: u64,
+        group: Option<&mut Group>,
+    ) -> Result<Value, Problem> {
+        let heard = match group {
+            Some(group) => {
+                let mut recorder = Recorder::new(group, &self.shard, None, now.utc_ms);
+                self.app.engine.heartbeat(now, node, epoch, &mut recorder)
+            }
+            None => self.app.engine.heartbeat(now, node, epoch, &mut ()),
+        };
+        heard.map_err(|fault| refused(node, fault))?;
         Ok(json!({ "code": "ok" }))
     }
 

@@ -191,7 +191,7 @@ impl Worker {
         let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
         let said = match verb.to_ascii_lowercase().as_str() {
             "hello" => self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?,
-            "heartbeat" => self.heartbeat_now(turn.now, node, epoch)?,
+            "heartbeat" => self.heartbeat_now(turn.now, node, epoch, turn.group.as_deref_mut())?,
             "goodbye" => self.goodbye_now(turn.now, node, epoch, turn.events)?,
             _ => return Err(Problem::malformed(NODE)),
         };
