@@ -11,7 +11,6 @@ use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, Asked, RouteClass};
-use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
