@@ -10,6 +10,7 @@ mod daemon;
 mod dashboard;
 mod document;
 mod events;
+mod faults;
 mod formats;
 mod inclusive;
 mod lists;
