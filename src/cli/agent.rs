@@ -65,7 +65,7 @@ fn serve(loaded: &Loaded) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("no event loop can be made: {error}")))?;
     let epoch = u64::try_from(wall_clock().timestamp_millis()).unwrap_or(1);
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let ready = || {
             let _ = notify::ready("beside the PBX");
             // On the loop that answers scripts: where that hangs, the service manager hears nothing.
@@ -80,8 +80,9 @@ fn serve(loaded: &Loaded) -> Result<u8, Failure> {
         };
         let stopped = agent::run(loaded, epoch, ready, told_to_stop()).await;
         stopped.map_err(|fault| Failure::failed(format!("cannot {}: {}", fault.what, fault.why)))
-    })?;
-    Ok(OK)
+    });
+    log::flush();
+    ended.map(|_| OK)
 }
 
 async fn told_to_stop() {

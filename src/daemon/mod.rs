@@ -16,6 +16,7 @@ pub mod marks;
 pub mod metrics;
 pub mod names;
 pub mod notify;
+mod outlet;
 mod prepare;
 pub mod recorder;
 pub mod reload;
