@@ -33,6 +33,7 @@ pub mod subscriptions;
 pub mod sync;
 pub mod text;
 pub mod timeline;
+mod upkeep;
 mod varint;
 pub mod webhook;
 
