@@ -319,6 +319,7 @@ impl Engine {
                     });
                 }
             }
+            changes.between();
         }
     }
 }

@@ -261,7 +261,8 @@ impl Counters {
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Takes the live state for a snapshot: give it every session by [`Changes::put`], every tombstone by
-/// [`Feed::at`] and [`Changes::gone`], every node by [`Changes::node`], every mark by [`Feed::mark`].
+/// [`Feed::at`] and [`Changes::gone`], every node by [`Changes::node`], every mark by [`Feed::mark`]. Nothing is written
+/// but by [`Changes::between`] and [`Feed::finish`].
 pub struct Feed<'a, J: Journal> {
     journal: &'a J,
     snapshot: &'a mut J::Snapshot,
@@ -306,9 +307,6 @@ impl<'a, J: Journal> Feed<'a, J> {
 
     fn fed(&mut self) {
         self.entries += 1;
-        if self.group.payload_bytes() >= CHUNK_BYTES {
-            self.flush();
-        }
     }
 
     fn flush(&mut self) {
@@ -333,5 +331,12 @@ impl<J: Journal> Changes for Feed<'_, J> {
     fn node(&mut self, node: &str, epoch: u64) {
         self.group.node(node, epoch);
         self.fed();
+    }
+
+    /// Writes what has come together: no lock of the table is held now, and a disk may take its time.
+    fn between(&mut self) {
+        if self.group.payload_bytes() >= CHUNK_BYTES {
+            self.flush();
+        }
     }
 }
