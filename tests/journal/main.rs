@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod beside;
 mod contract;
 mod crash;
 mod damage;
