@@ -25,7 +25,7 @@ mod remember;
 pub mod resp;
 mod schedule;
 pub mod selfcheck;
-mod signals;
+pub mod signals;
 mod silence;
 pub mod sockets;
 pub mod start;

@@ -27,6 +27,7 @@ use crate::daemon::log;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::names::Pseudonyms;
+use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::utc;
@@ -102,6 +103,9 @@ impl Prepared {
             }
             false => None,
         };
+        if as_process && let Err(error) = outlive_file_size_limit() {
+            tracing::warn!(%error, "a limit on the size of files will end this process instead of failing a write");
+        }
         reload::log_warnings(&boot.config.warnings);
         let state_dir = boot.config.state_dir(from_systemd.as_deref());
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
