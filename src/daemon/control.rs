@@ -45,6 +45,8 @@ pub(super) struct Control {
     pub(super) stop: watch::Sender<bool>,
     pub(super) ready: watch::Sender<bool>,
     pub(super) as_process: bool,
+    /// Its time passes on the thread that decides: nothing is left to another one.
+    pub(super) on_one_thread: bool,
 }
 
 /// When recurring things are due, uptime milliseconds.
@@ -156,7 +158,17 @@ impl Control {
                 file = cut.file,
                 offset = cut.offset,
                 bytes = cut.bytes,
-                "an interrupted write at the end of the journal was cut off; nobody was answered for it"
+                "an interrupted write at the end of the journal was cut off; only where the disk was full or failing \
+                 had it been answered for"
+            );
+        }
+        if recovered.ring_records > 0 {
+            tracing::info!(turns = recovered.ring_records, "what waited for the disk was taken from the ring");
+        }
+        if recovered.ring_ignored > 0 {
+            tracing::error!(
+                turns = recovered.ring_ignored,
+                "the ring does not go with the journal: somebody put an older one back; what waited in it is not used"
             );
         }
         if let Some(why) = &recovered.degraded {
@@ -181,7 +193,11 @@ impl Control {
             Wanted::Written => Durability::Written,
             Wanted::Synced => Durability::Synced,
         };
-        let committer = Committer::new(Arc::clone(&self.journal), self.epoch, durability, hooks)?;
+        let journal = Arc::clone(&self.journal);
+        let committer = match self.on_one_thread {
+            true => Committer::inline(journal, self.epoch, durability, hooks),
+            false => Committer::new(journal, self.epoch, durability, hooks)?,
+        };
         let _ = app.committer.set(Arc::clone(&committer));
         reload::take_up(app, now, &config);
         reload::show_certificates(app);
@@ -290,6 +306,7 @@ impl Loop {
             self.due.second_at = now.uptime_ms + 1_000;
             self.look(now);
             self.committer.watch(DISK_PATIENCE_MS);
+            self.committer.check();
             if self.due.learned_at <= now.uptime_ms {
                 self.app.damage.lock().take();
             }

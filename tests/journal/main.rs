@@ -15,4 +15,5 @@ mod damage;
 mod disk;
 mod faults;
 mod model;
+mod ring;
 mod turn;

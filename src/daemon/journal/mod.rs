@@ -12,9 +12,14 @@ pub mod audit;
 mod codec;
 mod decode;
 mod files;
+mod form;
 mod local;
+mod open;
+mod owner;
 mod queue;
 mod recovery;
+pub mod ring;
+pub mod ring_file;
 
 pub mod sampler;
 mod state;
@@ -27,10 +32,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use codec::{Audit, AuditKind, FORMAT, Group, HEADER_BYTES, Hash, PAYLOAD_BYTES_MAX, RecordKind, TEXT_BYTES_MAX};
 pub use decode::{Entries, Entry, Flaw, Record};
+pub use form::{Form, Hooks};
 pub use local::{Local, LocalOptions};
 pub use recovery::Damage;
 pub use state::{Recovered, Session, TailCut, Tombstone};
-pub use turn::{Checkpoint, Committer, Hooks, Ticket, TurnWriter};
+pub use turn::{Checkpoint, Committer, Ticket, TurnWriter};
+
+use ring::Ring;
 
 use crate::engine::session::{Changes, GoneRecord, SessionRecord};
 
@@ -208,6 +216,14 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Something outside of the journal lost a group that is not coming back: degraded until a snapshot.
     fn lost(&self, why: &str);
+
+    /// Sees whether what is written to is still where a start would look for it; degraded where it is not.
+    fn check(&self) {}
+
+    /// Where decisions wait for the disk; `None` where there is no such place, or the back end needs none.
+    fn ring(&self) -> Option<&Ring> {
+        None
+    }
 
     /// What it counts.
     fn counters(&self) -> &Counters;
