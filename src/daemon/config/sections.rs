@@ -384,6 +384,8 @@ fn read_journal(cx: &mut Cx<'_>, mut table: Table<'_, '_>, journal: &mut Journal
     table.int(cx, "keep_bytes", 1 << 20..=1 << 50, &mut journal.keep_bytes);
     table.int(cx, "checkpoint_bytes", 1 << 20..=1 << 40, &mut journal.checkpoint_bytes);
     table.int(cx, "segment_bytes", 1 << 20..=1 << 32, &mut journal.segment_bytes);
+    table.text(cx, "ring_dir", &mut journal.ring_dir);
+    table.int(cx, "ring_bytes", 1 << 20..=1 << 30, &mut journal.ring_bytes);
     table.finish(cx);
 }
 
