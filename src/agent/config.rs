@@ -159,6 +159,9 @@ impl Check<'_> {
             let path = if fault.field == "tenant" { "node.tenant" } else { "node.name" };
             self.wrong(path, format!("`{path}` {}", fault.what), "");
         }
+        if let Some(grace_s) = node.presence_grace_s {
+            self.range("node.presence_grace_s", grace_s.into(), 0..=86_400);
+        }
         if node.emergency_numbers.len() > 1_000 {
             self.wrong("node.emergency_numbers", "there are more than 1,000 emergency numbers", "");
         }
@@ -297,6 +300,7 @@ mod tests {
             ("[agi]\nlisten = \"0.0.0.0:4573\"", "`agi.listen` is no loopback address"),
             ("[asterisk]\naddress = \"localhost\"", "`asterisk.address` is no host:port"),
             ("[asterisk]\naddress = \"localhost:5038\"", "needs `user` and `secret_file`"),
+            ("presence_grace_s = 86401", "3:20 `node.presence_grace_s` is out of range"),
             ("[kamailio]\nlist_s = 0", "`kamailio.list_s` is out of range"),
             (
                 "[[asterisk.presence]]\ndevice = \"*\"\nsubject = \"*\"\nkind = \"desk\"\ntenant = \"a\"",

@@ -1,6 +1,8 @@
 //! What brings sources, socket, spool and client together: each of them says here what happened, and here it is
 //! decided what follows.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,6 +35,17 @@ pub struct SourceState {
     pub presence: Mutex<Presence>,
     /// Whether its devices were listed since the start; true where none are wanted.
     pub devices_known: AtomicBool,
+    /// What of it could not be read and is in the log already.
+    pub unread: Mutex<BTreeSet<&'static str>>,
+}
+
+/// How long things live that nobody ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A call that no source watches and that names no `ttl_s`, seconds (E3).
+    pub unwatched_ttl_s: u32,
+    /// The seat of a desktop whose device is gone, seconds (G6); `None`: as usherd says.
+    pub presence_grace_s: Option<u32>,
 }
 
 /// The middle of the agent.
@@ -46,10 +59,11 @@ pub struct Hub {
     book: Mutex<Book>,
     spool: Mutex<Spool>,
     tenant: Option<Name>,
-    unwatched_ttl_s: u32,
+    limits: Limits,
     released: Notify,
-    devices_due: Notify,
+    pub(super) devices_due: Notify,
     inventories: AtomicBool,
+    unusable_told: AtomicBool,
     started: Instant,
 }
 
@@ -62,7 +76,7 @@ impl Hub {
         book: Book,
         spool: Spool,
         tenant: &str,
-        ttl_s: u32,
+        limits: Limits,
     ) -> Self {
         Hub {
             client,
@@ -71,21 +85,28 @@ impl Hub {
             book: Mutex::new(book),
             spool: Mutex::new(spool),
             tenant: (!tenant.is_empty()).then(|| tenant.into()),
-            unwatched_ttl_s: ttl_s,
+            limits,
             released: Notify::new(),
             devices_due: Notify::new(),
             inventories: AtomicBool::new(false),
+            unusable_told: AtomicBool::new(false),
             started: Instant::now(),
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
     /// The tenant of this node, where it speaks for one only.
     pub fn tenant(&self) -> Option<&str> {
         self.tenant.as_deref()
+    }
+
+    /// How long a desktop keeps its seat whose device is gone (G6).
+    pub(super) fn presence_grace(&self) -> Duration {
+        let seconds = self.limits.presence_grace_s.unwrap_or_else(|| self.client.presence_grace_s());
+        Duration::from_secs(seconds.into())
     }
 
     /// What a script asks, the verdict, and whether a denial is to be said by status.
@@ -112,7 +133,7 @@ impl Hub {
     pub async fn acquire(&self, mut ask: Ask) -> (Ask, Verdict) {
         if self.sources.is_empty() && ask.kind == Kind::Call && ask.ttl_s.is_none() {
             // Nobody would ever notice that its release was lost (E3).
-            ask.ttl_s = Some(self.unwatched_ttl_s);
+            ask.ttl_s = Some(self.limits.unwatched_ttl_s);
         }
         let asked_at = self.now();
         let verdict = self.client.acquire(&ask).await;
@@ -122,7 +143,7 @@ impl Hub {
         (ask, verdict)
     }
 
-    /// A session is over, whoever says so: written down, then sent until usherd has acknowledged it.
+    /// A session is over, as its PBX says: written down, then sent until usherd has acknowledged it.
     pub fn release(&self, key: &Key, ended: Ended) {
         self.write_down(key, ended);
         self.client.release(&key.0, &key.1, ended);
@@ -130,10 +151,6 @@ impl Hub {
     }
 
     fn write_down(&self, key: &Key, ended: Ended) {
-        // A transferred call that still counts is released again at its end (C7).
-        if ended == Ended::Over {
-            self.book.lock().ended(key);
-        }
         let transferred = ended == Ended::Transferred;
         let release = Release { tenant: key.0.to_string(), session: key.1.to_string(), transferred };
         let written = self.spool.lock().append(&release);
@@ -152,6 +169,10 @@ impl Hub {
 
     /// The same for a script, which is told what usherd said; `None` where usherd hears of it later.
     pub async fn release_asked(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
+        // A transferred call that still counts is released again at its end (C7).
+        if ended == Ended::Over {
+            self.book.lock().ended(self.now(), key);
+        }
         self.write_down(key, ended);
         self.released.notify_one();
         self.client.release_asked(&key.0, &key.1, ended).await
@@ -182,28 +203,30 @@ impl Hub {
             }
             _ => {}
         }
+        if let Report::Unread(what) = report {
+            self.counters.count("rows_unread", source.name);
+            if source.unread.lock().insert(what) {
+                warn!(source = source.name, what, "it cannot be read and is left out; this is said once");
+            }
+        }
         let steps = self.book.lock().report(self.now(), at, report);
         self.take(steps);
-        let gone: Vec<Key> = match report {
-            Report::Presence { device, on } => source.presence.lock().set(device, *on).into_iter().collect(),
-            Report::Present(devices) => {
-                source.devices_known.store(true, Ordering::Relaxed);
-                source.presence.lock().present(devices)
-            }
-            _ => Vec::new(),
-        };
-        for key in &gone {
-            self.release(key, Ended::Over);
-        }
-        if matches!(report, Report::Presence { .. } | Report::Present(_) | Report::Live(_)) {
-            self.devices_due.notify_one();
-        }
+        self.report_devices(source, report);
     }
 
     fn take(&self, steps: Vec<Step>) {
         for step in steps {
             match step {
                 Step::Release(key) => self.release(&key, Ended::Over),
+                Step::Unusable => {
+                    self.counters.count("unusable", "");
+                    if !self.unusable_told.swap(true, Ordering::Relaxed) {
+                        warn!(
+                            "a channel holds a seat and cannot be counted: its USHERD_TENANT, or node.tenant, is no \
+                             tenant's id (1-64 of a-z 0-9 . _ -); this is said once"
+                        );
+                    }
+                }
                 Step::Adopt(ask) => {
                     self.counters.count("adopted", "");
                     // Its shape was checked where it was made.
@@ -213,27 +236,8 @@ impl Hub {
         }
     }
 
-    /// Asks for the devices that came, one after the other, for ever.
-    pub async fn keep_presence(&self) {
-        loop {
-            self.devices_due.notified().await;
-            for source in &self.sources {
-                loop {
-                    let due = source.presence.lock().due();
-                    let Some((device, ask)) = due else { break };
-                    let verdict = self.client.acquire(&ask).await;
-                    let useless = source.presence.lock().answered(&device, verdict.allow);
-                    if useless && let Some(session) = ask.session {
-                        self.release(&(ask.tenant, session), Ended::Over);
-                    }
-                }
-            }
-            self.allow_inventories();
-        }
-    }
-
     /// From here on what the client remembers is all that lives: what is missing in it does not.
-    fn allow_inventories(&self) {
+    pub(super) fn allow_inventories(&self) {
         let devices_known = self.sources.iter().all(|source| source.devices_known.load(Ordering::Relaxed));
         if devices_known && self.book.lock().is_complete() && !self.inventories.swap(true, Ordering::Relaxed) {
             info!("everything that lives was listed; usherd gets inventories from now on");
@@ -308,6 +312,11 @@ impl Hub {
     /// Seconds since the start.
     pub fn uptime_s(&self) -> u64 {
         self.now().as_secs()
+    }
+
+    /// The folder of what survives a restart.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.spool.lock().folder().to_owned()
     }
 
     /// The node's name.

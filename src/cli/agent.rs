@@ -119,7 +119,7 @@ fn status(config: &Config, connection: &Connection, screen: &mut Screen<'_>) -> 
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
-            let table = screen.rows(&sources, &["source", "connected", "presence"]);
+            let table = screen.rows(&sources, &["source", "connected", "presence", "in_grace"]);
             screen.table(&table)?;
         }
         Format::Table => {
@@ -128,7 +128,7 @@ fn status(config: &Config, connection: &Connection, screen: &mut Screen<'_>) -> 
             let table = screen.fields(&fields);
             screen.table(&table)?;
             if !sources.is_empty() {
-                let table = screen.rows(&sources, &["source", "connected", "presence"]);
+                let table = screen.rows(&sources, &["source", "connected", "presence", "in_grace"]);
                 screen.write("\n")?;
                 screen.table(&table)?;
             }

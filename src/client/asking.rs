@@ -173,9 +173,8 @@ impl Pending<'_> {
                 // The id was another subject's, whose end is still to be told: that comes first.
                 let _ = timeout_at(half, self.told_end()).await;
             }
-            Err(NoDecision::Unreachable(
-                Unreachable::Timeout | Unreachable::Connection | Unreachable::Protocol | Unreachable::NotGreeted,
-            )) => {}
+            Err(NoDecision::Unreachable(why))
+                if why.is_of_connection() || matches!(why, Unreachable::Timeout | Unreachable::NotGreeted) => {}
             other => return other,
         }
         self.shared.hooks.event(Event::Retried);
@@ -205,9 +204,7 @@ impl Pending<'_> {
             return Err(NoDecision::Unreachable(if asked { Unreachable::Timeout } else { Unreachable::NotGreeted }));
         };
         match &answered {
-            Err(NoDecision::Unreachable(Unreachable::Connection | Unreachable::Protocol)) => {
-                shared.suspect.notify_one()
-            }
+            Err(NoDecision::Unreachable(why)) if why.is_of_connection() => shared.suspect.notify_one(),
             Err(NoDecision::Unreachable(Unreachable::NotGreeted)) => {
                 self.loose.store(loose_before, Ordering::Relaxed);
                 shared.suspect.notify_one();

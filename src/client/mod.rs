@@ -320,6 +320,12 @@ impl Client {
         }
     }
 
+    /// For an agent that watches the clients of a PBX: how long a client keeps its seat that cannot be reached, seconds
+    /// (G6), as the daemon said at the last hello; 30 until it has.
+    pub fn presence_grace_s(&self) -> u32 {
+        self.shared().presence_grace_s.load(Ordering::Relaxed)
+    }
+
     /// The node's name.
     pub fn node(&self) -> &Name {
         &self.shared().options.node

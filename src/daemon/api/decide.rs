@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::ask::{Asker, fenced};
-use super::{Call, Worker, authorization, json};
+use super::{Call, Worker, by_any_name, json};
 use crate::contract::batch::{Op, batch_ops};
 use crate::contract::body::{AcquireBody, ReleaseBody};
 use crate::contract::format::BodyFormat;
@@ -42,7 +42,7 @@ impl Worker {
         let read = AcquireBody::parse(body, format, head.uri.query())?;
         let message = read.request()?;
         let now = self.app.now();
-        let asker = self.asker(authorization(&head.headers), peer, now);
+        let asker = self.asker(by_any_name(head), peer, now);
         let decision =
             self.settled(now, |worker, group, events| worker.acquire_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
@@ -67,7 +67,7 @@ impl Worker {
         let read = ReleaseBody::parse(body, format, head.uri.query())?;
         let message = read.checked()?;
         let now = self.app.now();
-        let asker = self.asker(authorization(&head.headers), peer, now);
+        let asker = self.asker(by_any_name(head), peer, now);
         let decision =
             self.settled(now, |worker, group, events| worker.release_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
@@ -86,7 +86,7 @@ impl Worker {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson"));
-        let asker = self.asker(authorization(&call.head.headers), call.peer, self.app.now());
+        let asker = self.asker(by_any_name(call.head), call.peer, self.app.now());
         if ndjson {
             return self.batch_lines(call, body, asker);
         }

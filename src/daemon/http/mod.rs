@@ -1,15 +1,17 @@
 //! The edge: sockets with their armour below, replies of the wire contract above.
 
 mod accept;
-mod asked;
 pub mod auth;
 pub mod body;
+mod client_certificates;
 pub mod collect;
 mod commands;
 mod connection;
+mod failures;
 pub mod gate;
 mod given;
 mod handler;
+mod host_guard;
 pub mod limits;
 pub mod lines;
 pub mod listener;

@@ -87,6 +87,7 @@ pub struct Problem {
     retry_after_s: Option<u32>,
     known_epoch: Option<u64>,
     allow: Option<&'static str>,
+    of_transport: bool,
 }
 
 #[derive(Serialize)]
@@ -116,7 +117,15 @@ impl From<Malformed> for Problem {
 impl Problem {
     /// A problem with one sentence on this occurrence.
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { kind, detail: detail.into(), errors: Vec::new(), retry_after_s: None, known_epoch: None, allow: None }
+        Problem {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_s: None,
+            known_epoch: None,
+            allow: None,
+            of_transport: false,
+        }
     }
 
     /// 400.
@@ -165,6 +174,13 @@ impl Problem {
         self
     }
 
+    /// It is about how the request came, and not about the call in it.
+    #[must_use]
+    pub fn of_transport(mut self) -> Self {
+        self.of_transport = true;
+        self
+    }
+
     /// Adds a wrong field; beyond [`ERRORS_MAX`] it is left out.
     #[must_use]
     pub fn error(mut self, pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -190,6 +206,12 @@ impl Problem {
     /// What kind it is.
     pub fn kind(&self) -> ProblemKind {
         self.kind
+    }
+
+    /// Whether a call that needs no licence passes nevertheless (I8): nothing is wrong with the call itself.
+    pub fn lets_inbound_pass(&self) -> bool {
+        let kinds = [ProblemKind::NotPermitted, ProblemKind::TooMany, ProblemKind::Unavailable];
+        self.of_transport || kinds.contains(&self.kind)
     }
 
     /// Its HTTP status.

@@ -28,8 +28,9 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("usherd.sock");
         // Short timers: what leaks shows within the test.
-        let main =
-            format!("[server]\nunix_socket = {socket:?}\n[nodes]\nlease_s = 3\nheartbeat_s = 1\ngrace_s = 3\n{main}");
+        let main = format!(
+            "[server]\nunix_socket = {socket:?}\n[nodes]\nlease_s = 3\nheartbeat_s = 1\ngrace_s = 3\npresence_grace_s = 2\n{main}"
+        );
         let place = Place { site: Site::new(&main, tenants), folder };
         let at = |name: &str| place.path(name).display().to_string();
         let text = format!(
@@ -43,6 +44,15 @@ impl Place {
         std::fs::write(place.path("secret"), "manager-secret\n").unwrap();
         std::fs::write(place.path("password"), "event-secret\n").unwrap();
         place
+    }
+
+    /// The grace of watched presence, of the agent's own.
+    pub(super) fn presence_grace(&self, seconds: u32) {
+        let path = self.path("agent.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let rest: Vec<&str> = text.lines().filter(|line| !line.starts_with("presence_grace_s")).collect();
+        let set = format!("[node]\npresence_grace_s = {seconds}");
+        std::fs::write(&path, rest.join("\n").replace("[node]", &set) + "\n").unwrap();
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
