@@ -23,7 +23,6 @@ pub const PARAMETERS: &[(Method, &str, &[&str])] = &[
     (Method::DELETE, "/v1/tenants/{tenant}/subjects/{subject}", &["force"]),
     (Method::GET, "/v1/tenants/{tenant}/sessions", &["after", "limit", "kind", "node", "subject", "counts"]),
     (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", &["force"]),
-    (Method::POST, "/v1/tenants/{tenant}/endpoints/check", &[]),
     (Method::POST, "/v1/tenants/{tenant}/subscription", &[]),
     (Method::GET, "/v1/tenants/{tenant}/usage", &["from", "to", "step"]),
     (Method::GET, "/v1/tenants/{tenant}/whatif", &["quota", "from", "to", "target"]),
