@@ -6,6 +6,7 @@ use super::fault::{Fault, nearest};
 use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
 use crate::client::Address;
+use crate::contract::emergency;
 use crate::engine::{check_tenant, check_word};
 
 /// Largest file that is read, bytes.
@@ -163,6 +164,14 @@ impl Check<'_> {
         }
         if node.emergency_numbers.len() > 1_000 {
             self.wrong("node.emergency_numbers", "there are more than 1,000 emergency numbers", "");
+        }
+        for number in node.emergency_numbers.iter().filter(|number| emergency::plain_number(number).is_none()) {
+            let what = format!("`node.emergency_numbers` holds what is not a number: {number:?}");
+            self.wrong("node.emergency_numbers", what, "write the digits, as dialled without the trunk prefix");
+        }
+        if !node.trunk_prefix.is_empty() && emergency::plain_prefix(&node.trunk_prefix).is_none() {
+            let what = format!("`node.trunk_prefix` is not a prefix: {:?}", node.trunk_prefix);
+            self.wrong("node.trunk_prefix", what, "write the digits that get an outside line, or \"\" for none");
         }
     }
 

@@ -15,11 +15,12 @@ use tracing::{error, info, warn};
 use super::book::{Book, Key, Step};
 use super::counters::Counters;
 use super::presence::Presence;
-use super::question::Fields;
+use super::question::Sent;
 use super::source::Report;
 use super::spool::{Release, Spool};
 use crate::client::{Ask, Client, Ended, Source, Verdict};
-use crate::engine::{Code, Detail, Fault, Kind, Name};
+use crate::contract::malformed::Malformed;
+use crate::engine::{Code, Detail, Kind, Name};
 
 /// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);
@@ -57,6 +58,7 @@ pub struct Hub {
     pub sources: Vec<SourceState>,
     book: Mutex<Book>,
     spool: Mutex<Spool>,
+    tenant: Option<Name>,
     limits: Limits,
     released: Notify,
     pub(super) devices_due: Notify,
@@ -66,13 +68,14 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// With everything that was opened before.
+    /// With everything that was opened before; an empty `tenant` is none.
     pub fn new(
         client: Client,
         counters: Arc<Counters>,
         sources: Vec<SourceState>,
         book: Book,
         spool: Spool,
+        tenant: &str,
         limits: Limits,
     ) -> Self {
         Hub {
@@ -81,6 +84,7 @@ impl Hub {
             sources,
             book: Mutex::new(book),
             spool: Mutex::new(spool),
+            tenant: (!tenant.is_empty()).then(|| tenant.into()),
             limits,
             released: Notify::new(),
             devices_due: Notify::new(),
@@ -94,25 +98,35 @@ impl Hub {
         self.started.elapsed()
     }
 
+    /// The tenant of this node, where it speaks for one only.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
     /// How long a desktop keeps its seat whose device is gone (G6).
     pub(super) fn presence_grace(&self) -> Duration {
         let seconds = self.limits.presence_grace_s.unwrap_or_else(|| self.client.presence_grace_s());
         Duration::from_secs(seconds.into())
     }
 
-    /// What a script asks, and the verdict.
+    /// What a script asks, the verdict, and whether a denial is to be said by status.
     ///
     /// # Errors
     /// Every fault of the question; but an emergency call goes through however badly it is asked for (C14).
-    pub async fn asked(&self, fields: &Fields) -> Result<(Ask, Verdict), Vec<Fault>> {
-        let (ask, faults) = fields.ask();
-        if faults.is_empty() {
-            return Ok(self.acquire(ask).await);
-        }
-        match self.is_emergency(&ask) {
-            Some(verdict) => Ok((ask, verdict)),
-            None => Err(faults),
-        }
+    pub async fn asked(&self, sent: &Sent) -> Result<(Ask, Verdict, bool), Malformed> {
+        let malformed = match sent.acquire(self.tenant()) {
+            Ok(wanted) => {
+                let (ask, verdict) = self.acquire(wanted.ask).await;
+                return Ok((ask, verdict, wanted.by_status));
+            }
+            Err(malformed) => malformed,
+        };
+        let emergency = sent.emergency(self.tenant(), |to| self.client.is_emergency_number(to));
+        let allowed = emergency.and_then(|ask| Some((self.client.decide_alone(&ask)?, ask)));
+        allowed.map(|(verdict, ask)| (ask, verdict, false)).ok_or_else(|| {
+            self.counters.count("malformed", "");
+            malformed
+        })
     }
 
     /// A script asks; always answered within the client's deadline.
@@ -285,11 +299,6 @@ impl Hub {
             let steps = self.book.lock().expire(self.now());
             self.take(steps);
         }
-    }
-
-    /// Whether this node's own judgement suffices: an emergency call, however it is asked for (C14).
-    pub fn is_emergency(&self, ask: &Ask) -> Option<Verdict> {
-        self.client.decide_alone(ask).filter(|verdict| verdict.source == Source::Emergency)
     }
 
     /// Sessions that the book has.

@@ -132,7 +132,7 @@ pub async fn run(
     let book = Book::new(&config.node.name, Name::from(config.node.tenant.as_str()), sources.len());
     let limits =
         Limits { unwatched_ttl_s: config.socket.unwatched_ttl_s, presence_grace_s: config.node.presence_grace_s };
-    let hub = Arc::new(Hub::new(client, counters, states, book, spool, limits));
+    let hub = Arc::new(Hub::new(client, counters, states, book, spool, &config.node.tenant, limits));
     hub.send_again(&waiting);
     hub.restore_devices();
     let scripts_at = scripts.as_ref().and_then(|listener| listener.local_addr().ok());

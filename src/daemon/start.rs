@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, ListenerInfo};
 use crate::daemon::clock::Clock;
-use crate::daemon::config::{self, Address, Config, Word as _};
+use crate::daemon::config::{self, Address, ClientCertificates, Config, Word as _};
 use crate::daemon::http::auth::Role;
 use crate::daemon::http::tls::Served;
 use crate::daemon::http::{self, EdgeStats, Listener, Protocol, tls};
@@ -289,7 +289,7 @@ fn acceptor(
         certificates: &certificates,
         key: &key,
         client_authorities: authorities.as_deref(),
-        client_certificate_required: authorities.is_some(),
+        client_certificate_required: files.client_certificates == ClientCertificates::Required,
     };
     let failed = |why| StartError::failed("use the TLS files of a [[listener]]", why);
     let (acceptor, certificate) = tls::acceptor(&pem, protocol).map_err(failed)?;

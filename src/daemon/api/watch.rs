@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Call, Worker, authorization, query_of, typed};
+use super::{Call, Worker, by_any_name, query_of, typed};
 use crate::daemon::app::App;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
@@ -58,8 +58,7 @@ impl Worker {
 
     /// `GET /metrics[?shard=i/n]`
     pub(super) async fn metrics(&self, call: &Call<'_>) -> Answer {
-        self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?
-            .need(RouteClass::Metrics, None)?;
+        self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
         if self.is_overloaded(50) {
             return Err(Problem::unavailable(5, "too many requests at once: scrapes are the first to wait"));
         }
@@ -80,8 +79,7 @@ impl Worker {
 
     /// `GET /v1/prometheus/sd`
     pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
-        self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?
-            .need(RouteClass::Metrics, None)?;
+        self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let target =
             host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));

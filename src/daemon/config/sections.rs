@@ -11,7 +11,7 @@ use super::settings::{
 };
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
-use super::words::{ProblemCode, Protocol, Role, nearest};
+use super::words::{ClientCertificates, ProblemCode, Protocol, Role, nearest};
 use crate::engine::session::{Name, check_tenant};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
@@ -338,6 +338,14 @@ fn read_tls(cx: &mut Cx<'_>, mut table: Table<'_, '_>) -> Tls {
     table.text(cx, "cert_file", &mut tls.cert_file);
     table.text(cx, "key_file", &mut tls.key_file);
     table.text(cx, "client_ca_file", &mut tls.client_ca_file);
+    table.word(cx, "client_certificates", &mut tls.client_certificates);
+    if tls.client_certificates == ClientCertificates::Required
+        && tls.client_ca_file.is_empty()
+        && let Some(item) = table.item("client_certificates")
+    {
+        let message = format!("`{}` requires certificates, and no authority is named", item.key_path);
+        item.wrong(cx, message, "write client_ca_file, PEM of whoever signs them, or leave this out");
+    }
     for (key, value) in [("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
         if value.is_empty() {
             table.missing(cx, key, "TLS needs cert_file and key_file, both PEM");

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use super::publisher::Publisher;
 use super::rules::Rules;
 use super::webhook::Webhook;
-use super::words::{Durability, LogFormat, OnUnreachable, Protocol, Role, TenantSeries};
+use super::words::{ClientCertificates, Durability, LogFormat, OnUnreachable, Protocol, Role, TenantSeries};
 use crate::engine::plan::{Limits, Timers};
 use crate::engine::session::Name;
 
@@ -303,14 +303,27 @@ pub struct Listener {
 }
 
 /// `[listener.tls]`: PEM files, relative to `usherd.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate chain.
     pub cert_file: String,
     /// The private key.
     pub key_file: String,
-    /// Who signs client certificates; empty: none are asked for.
+    /// Who signs client certificates, and what was revoked; empty: none are asked for.
     pub client_ca_file: String,
+    /// Whether a client needs one to be answered at all.
+    pub client_certificates: ClientCertificates,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls {
+            cert_file: String::new(),
+            key_file: String::new(),
+            client_ca_file: String::new(),
+            client_certificates: ClientCertificates::Optional,
+        }
+    }
 }
 
 /// `[auth]` (RELIABILITY 5).

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::client_certificates;
 use super::commands::Scratch;
 use super::gate::Gate;
 use super::handler::Handler;
@@ -22,7 +23,6 @@ use super::speak::speak;
 use super::stats::{Deadline, EdgeStats, Refusal};
 use super::stop;
 use super::stream::Socket;
-use super::tls;
 
 /// Rest after running out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -214,9 +214,9 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
-    match timeout(limits.head_deadline, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => {
-            peer.names = tls::certificate_names(stream.get_ref().1);
+    match timeout(limits.head_deadline, client_certificates::accept(acceptor, socket)).await {
+        Ok(Ok((stream, names))) => {
+            peer.names = names;
             speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;
         }
         Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),

@@ -73,6 +73,11 @@ impl Peer {
         self.stats.count_request();
     }
 
+    /// What came is of a protocol that the listener does not speak, and the connection ends.
+    pub fn count_foreign(&self) {
+        self.stats.count_broken();
+    }
+
     pub(super) fn idle_deadline(&self) -> Duration {
         if self.pass.is_node() { self.limits.idle_deadline } else { self.limits.idle_stranger_deadline }
     }

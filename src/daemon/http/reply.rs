@@ -5,39 +5,11 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::ReplyBody;
-use super::wire::BodyFormat;
+use crate::contract::format::{BodyFormat, ReplyFormat};
 use crate::engine::session::{Acquire, Code, Decision, Detail, Release};
-
-/// How a decision is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyFormat {
-    /// A flat JSON object.
-    Json,
-    /// One line of plain text without an end of line.
-    Plain,
-}
-
-impl ReplyFormat {
-    /// `Accept: application/json` wins, then `text/plain`, then what the request was written in.
-    pub fn of(headers: &HeaderMap, request: BodyFormat) -> Self {
-        let accepts = |wanted: &str| {
-            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-                value
-                    .split(',')
-                    .filter_map(|part| part.split(';').next())
-                    .any(|t| t.trim().eq_ignore_ascii_case(wanted))
-            })
-        };
-        if headers.contains_key(ACCEPT) {
-            if accepts("application/json") {
-                return ReplyFormat::Json;
-            }
-            if accepts("text/plain") {
-                return ReplyFormat::Plain;
-            }
-        }
-        if request == BodyFormat::Form { ReplyFormat::Plain } else { ReplyFormat::Json }
-    }
+/// How an answer is to be written: see [`ReplyFormat::of`].
+pub fn reply_format(headers: &HeaderMap, request: BodyFormat) -> ReplyFormat {
+    ReplyFormat::of(headers.get_all(ACCEPT).into_iter().map(HeaderValue::as_bytes), request)
 }
 
 /// Whom a decision is about, as asked.
@@ -330,7 +302,7 @@ mod tests {
             (accepting("text/plain"), BodyFormat::Json, ReplyFormat::Plain),
             (accepting("text/plain, application/json;q=0.5"), BodyFormat::Form, ReplyFormat::Json),
         ] {
-            assert_eq!(ReplyFormat::of(&headers, request), want);
+            assert_eq!(reply_format(&headers, request), want);
         }
     }
 
