@@ -39,7 +39,17 @@ pub(super) fn tell_recovered(app: &App, recovered: &Recovered, lost: u32, folder
             file = cut.file,
             offset = cut.offset,
             bytes = cut.bytes,
-            "an interrupted write at the end of the journal was cut off; nobody was answered for it"
+            "an interrupted write at the end of the journal was cut off; only where the disk was full or failing had it \
+             been answered for"
+        );
+    }
+    if recovered.ring_records > 0 {
+        tracing::info!(turns = recovered.ring_records, "what waited for the disk was taken from the ring");
+    }
+    if recovered.ring_ignored > 0 {
+        tracing::error!(
+            turns = recovered.ring_ignored,
+            "the ring does not go with the journal: somebody put an older one back; what waited in it is not used"
         );
     }
     if let Some(why) = &recovered.degraded {
@@ -65,6 +75,9 @@ pub(super) fn checkpoint(app: &App, committer: &Committer<Journal>) {
         }
         fn node(&mut self, node: &str, epoch: u64) {
             self.0.node(node, epoch);
+        }
+        fn between(&mut self) {
+            self.0.between();
         }
     }
     let now = app.now();

@@ -24,7 +24,6 @@ mod subjects;
 mod sync;
 mod table;
 mod view;
-mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,18 +1,20 @@
 //! What nodes say of themselves: hello, heartbeat, inventory, goodbye (API 3).
 
+use std::sync::Arc;
+
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{Call, Worker, authorization, fenced, json, method, query_of, read, segment, with};
+use super::{Call, Worker, fenced, json, method, query_of, read, segment, with};
+use crate::contract::format::BodyFormat;
+use crate::contract::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::app::App;
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
-use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group};
 use crate::daemon::metrics::{Route, Shard};
@@ -180,9 +182,8 @@ impl Worker {
     }
 
     async fn inventory(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
-        let node = self.node_permitted(call, node)?;
+        let (node, access) = self.node_permitted(call, node)?;
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
-        let access = self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?;
         let sessions_max = self.app.knobs.load().inventory_bytes_max / 32;
         let now = self.app.now();
         let said = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
@@ -218,7 +219,7 @@ impl Worker {
 
     /// Node and epoch of a message, permitted.
     async fn said(&self, call: &Call<'_>, node: &str, body: Incoming) -> Result<(String, u64), Problem> {
-        let node = self.node_permitted(call, node)?;
+        let (node, _) = self.node_permitted(call, node)?;
         let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
@@ -227,11 +228,11 @@ impl Worker {
         Ok((node, said.epoch))
     }
 
-    fn node_permitted(&self, call: &Call<'_>, node: &str) -> Result<String, Problem> {
+    fn node_permitted(&self, call: &Call<'_>, node: &str) -> Result<(String, Arc<Access>), Problem> {
         let access = self.permitted(call, RouteClass::Nodes, None)?;
         let node = segment(node)?;
         check_speaker(&access, &node)?;
-        Ok(node)
+        Ok((node, access))
     }
 }
 
@@ -261,7 +262,7 @@ fn hello(
     let nodes = &config.settings.nodes;
     Ok(json!({
         "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
-        "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
+        "presence_grace_s": nodes.presence_grace_s, "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
         "dropped": report.dropped, "orphaned": report.orphaned,
     }))
 }
@@ -290,6 +291,7 @@ impl Listed<'_> {
         for (at, session) in read.sessions.iter().enumerate() {
             let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;
             self.access.need(RouteClass::Decide, Some(message.tenant))?;
+            self.access.need_node(message.node)?;
             sessions.push(message);
         }
         Ok(take(read.epoch, read.seq, &sessions))
@@ -327,10 +329,7 @@ pub(super) fn check_speaker(access: &Access, node: &str) -> Result<(), Problem> 
     if !faults.is_empty() {
         return Err(Problem::from_faults(&faults));
     }
-    if !access.may_speak_as(node) {
-        return Err(Problem::new(ProblemKind::NotPermitted, format!("{} may not speak as node {node}", access.id)));
-    }
-    Ok(())
+    access.need_node(Some(node))
 }
 
 /// Why a node's message was not taken, and what it should do.
