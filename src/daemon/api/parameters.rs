@@ -33,6 +33,8 @@ pub const PARAMETERS: &[(Method, &str, &[&str])] = &[
     (Method::POST, "/v1/admin/reload", &["dry_run", "force", "note"]),
     (Method::GET, "/v1/admin/config", &[]),
     (Method::PUT, "/v1/admin/log-level", &[]),
+    (Method::POST, "/v1/admin/clock/trust", &[]),
+    (Method::DELETE, "/v1/nodes/{node}", &["force"]),
     (Method::GET, "/v1/admin/webhooks", &[]),
     (Method::GET, "/v1/admin/webhooks/{webhook}/deliveries", &["after", "limit"]),
     (Method::POST, "/v1/admin/webhooks/{webhook}/test", &[]),
