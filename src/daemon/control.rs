@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::config::{self, Durability as Wanted};
+use crate::daemon::config::{self, Durability as Wanted, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::journal::{
     Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
@@ -210,6 +210,11 @@ impl Control {
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.
     fn first_good(&self, config: &config::Config) {
+        if !config.rejected.is_empty() {
+            let text = config::render_rejected(&config.rejected, false);
+            tracing::error!("{text}");
+            self.app.events.publish(Event::came_to(EventType::Config, "rejected", self.app.now().utc_ms, text));
+        }
         if self.app.state.lock().from_last_good {
             tracing::error!("the configuration is bad; the last good one is in force until it is mended");
             let text = config::render_problems(&self.app.state.lock().problems, false);
@@ -233,17 +238,8 @@ impl Control {
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
         let reloads = self.app.reloads.clone();
         let changed = move |_| {
-            let request = Request {
-                trigger: ReloadTrigger::Watch,
-                force: false,
-                dry_run: false,
-                actor: "file watch".to_owned(),
-                note: None,
-                reply: None,
-                sync: None,
-            };
             // A full queue holds reloads enough that read the same files.
-            let _ = reloads.try_send(request);
+            let _ = reloads.try_send(by_watch());
         };
         match config::Watch::start(config.main(), config.contents.hash_on_disk(), config::SETTLE, changed) {
             Ok(watch) => Some(watch),
@@ -305,6 +301,10 @@ impl Loop {
         if self.due.second_at <= now.uptime_ms {
             self.due.second_at = now.uptime_ms + 1_000;
             self.look(now);
+            if self.app.running.is_removal_due(now.uptime_ms) {
+                // A full queue holds a reload that lets them go.
+                let _ = self.app.reloads.try_send(by_watch());
+            }
             self.committer.watch(DISK_PATIENCE_MS);
             self.committer.check();
             if self.due.learned_at <= now.uptime_ms {
@@ -450,8 +450,17 @@ impl Loop {
 }
 
 fn by_signal() -> Request {
-    let actor = "SIGHUP".to_owned();
-    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor, note: None, reply: None, sync: None }
+    unasked(ReloadTrigger::Signal, Removals::DelayedInUse, "SIGHUP")
+}
+
+fn by_watch() -> Request {
+    unasked(ReloadTrigger::Watch, Removals::Delayed, "file watch")
+}
+
+/// A reload of which nobody waits for the outcome.
+fn unasked(trigger: ReloadTrigger, removals: Removals, actor: &str) -> Request {
+    let actor = actor.to_owned();
+    Request { trigger, force: false, removals, dry_run: false, actor, note: None, reply: None, sync: None }
 }
 
 async fn tick(interval: &mut Option<tokio::time::Interval>) {

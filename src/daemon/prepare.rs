@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today};
+use crate::daemon::certificates;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Boot, Config};
 use crate::daemon::control::Control;
@@ -257,9 +258,13 @@ fn app(
         successful: boot.problems.is_empty(),
         from_last_good: !boot.problems.is_empty(),
         problems: boot.problems,
+        certificates: certificates::look(settings, config.main().parent().unwrap_or(Path::new(".")), utc(now)),
         started: config.effective.clone(),
         waits_for_restart: Vec::new(),
     };
+    // Records of the last good copy do not know when they were confirmed.
+    let running = config::Running::new(config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now))));
+    running.away_since(now.uptime_ms);
     Ok(App {
         engine: Engine::new(settings.server.limits()),
         clock: Arc::clone(clock),
@@ -281,8 +286,7 @@ fn app(
         commits: Arc::new(CommitTimes::default()),
         boot: fastrand::u32(..),
         workers,
-        // Records of the last good copy do not know when they were confirmed.
-        running: config::Running::new(boot.config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now)))),
+        running,
         keeper,
         sync_status: SyncStatus::default(),
         webhooks: Board::default(),
