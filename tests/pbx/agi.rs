@@ -164,9 +164,26 @@ fn what_is_wrong_lets_the_call_go_out_and_says_so_c20() {
         );
         assert!(answer.message.contains(wrong), "{script}: {answer:?}");
     }
-    let mut asterisk = Asterisk::connect(scripts);
-    asterisk.send("GET /v1/acquire HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(channel(asterisk.run()).allow, "1", "even a browser is let through");
+    assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
+}
+
+#[test]
+fn a_web_page_cannot_run_a_script() {
+    let (_site, usherd, scripts) = start("");
+    let attack = format!("agi_network_script: {CALL}\n\n");
+    for front in [
+        "POST / HTTP/1.1\r\n",
+        "get /v1/acquire HTTP/1.1\r\nHost: x\r\n\r\n",
+        "Options * HTTP/1.1\r\n\r\n",
+        "Host: x\n",
+        "PATCH /\n",
+    ] {
+        let mut page = Asterisk::connect(scripts);
+        // It may be ended while it still sends.
+        let _ = page.0.get_mut().write_all(front.as_bytes());
+        let _ = page.0.get_mut().write_all(attack.as_bytes());
+        assert_eq!(page.command(), None, "{front:?}");
+    }
     assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
 }
 
