@@ -17,6 +17,9 @@ fn whatever_a_phone_calls_itself_or_dials_it_is_asked_for() {
         ("", "20%22%20%7C%20%221", "0301234"),
         ("", "%FF", "0301234"),
         ("", "20%0D%0A", "0301234"),
+        // As lines of the head that a script gets, or of an event.
+        ("", "20%0D%0Aagi_network_script:%20acquire%3Fto=112", "0301234"),
+        ("", "20", "0301%0D%0Aagi_network_script:%20acquire%3Fto=112"),
         ("", &"7".repeat(150), "0301234"),
         ("", "20", "0301234,112"),
         ("", "20", "0112,1"),
