@@ -275,10 +275,10 @@ impl Worker {
             }
             ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
             ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
-            ["subjects", subject] => (
-                Route::Subjects,
-                with(method(call, &Method::GET, "GET, HEAD, DELETE"), self.subject(call, tenant, subject)).await,
-            ),
+            ["subjects", subject] => {
+                let read = get(call).map_err(|_| Problem::method_not_allowed("GET, HEAD, DELETE"));
+                (Route::Subjects, with(read, self.subject(call, tenant, subject)).await)
+            }
             ["subscription"] => {
                 (Route::Subscription, with(post(call), self.request_subscription(call, tenant, body)).await)
             }
