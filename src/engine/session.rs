@@ -121,6 +121,9 @@ pub trait Changes {
     fn gone(&mut self, gone: &GoneRecord<'_>);
     /// A node is known by this epoch from now on.
     fn node(&mut self, node: &str, epoch: u64);
+    /// A snapshot holds no lock at this moment: whoever listens may take its time. Everything else is called inside a
+    /// critical section and must not wait for anything.
+    fn between(&mut self) {}
 }
 
 /// Records nothing.

@@ -36,6 +36,8 @@ pub const RESTART_ONLY: &[&str] = &[
     "listener",
     "agi.listen",
     "journal.segment_bytes",
+    "journal.ring_dir",
+    "journal.ring_bytes",
     "events.buffered_max",
     "log.format",
 ];
@@ -387,6 +389,10 @@ pub struct Journal {
     pub checkpoint_bytes: u64,
     /// Size of one file, bytes.
     pub segment_bytes: u64,
+    /// Folder on a tmpfs where decisions wait for the disk; empty: there is none.
+    pub ring_dir: String,
+    /// How much may wait there, bytes.
+    pub ring_bytes: u64,
 }
 
 impl Default for Journal {
@@ -397,6 +403,8 @@ impl Default for Journal {
             keep_bytes: 10 << 30,
             checkpoint_bytes: 256 << 20,
             segment_bytes: 64 << 20,
+            ring_dir: "/run/usherd".to_owned(),
+            ring_bytes: 64 << 20,
         }
     }
 }
