@@ -232,10 +232,7 @@ impl Book {
             }
             return (Some(key), None);
         }
-        if self.over.is_shown(&key, &place) {
-            return (None, None);
-        }
-        if !thing.marks.hold_a_seat() {
+        if self.over.since(&key).is_some() || !thing.marks.hold_a_seat() {
             return (None, None);
         }
         let Some(ask) = self.adoptable(thing) else { return (None, Some(Step::Unusable)) };
@@ -268,7 +265,7 @@ impl Book {
 
     fn thing_ended(&mut self, source: usize, thing: &Thing) -> Vec<Step> {
         let (place, named) = ((source, thing.id.clone()), self.key(thing));
-        self.over.gone(&named, &place);
+        self.over.gone(&place);
         let key = match self.things.get(&place) {
             Some(key) => key.clone(),
             // Never listed: its last message says which session it was. Not where another channel carries it.
@@ -442,10 +439,16 @@ mod tests {
             assert!(book.report(at(3), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
             assert!(book.report(at(3), 0, &Report::Live(vec![marked("1.1", "c1")])).is_empty());
             assert!(listing(&mut book, 4, 4, vec![marked("1.1", "c1")]).is_empty());
+            // A leg that inherited the variables goes first.
+            book.report(at(5), 0, &Report::Ended(marked("1.9", "c1")));
+            assert!(book.report(at(5), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
             assert!(book.report(at(5), 0, &Report::Ended(bare("1.1"))).is_empty());
+            if !shown_before {
+                assert!(listing(&mut book, 6, 6, vec![]).is_empty());
+            }
             assert!(book.is_empty() && book.over.is_empty());
             // The same name again is a call of its own.
-            let steps = book.report(at(6), 0, &Report::Started(marked("1.2", "c1")));
+            let steps = book.report(at(7), 0, &Report::Started(marked("1.2", "c1")));
             assert_eq!(steps, [Step::Adopt(Ask { existing: true, ..call("c1") })]);
         }
     }

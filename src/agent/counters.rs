@@ -8,12 +8,35 @@ use tracing::{debug, error, info, warn};
 use super::spool;
 use crate::client::{Event, Hooks, Source, Unreachable, VerdictSeen};
 
+/// Why the node's own messages do not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The word for metrics and logs.
+    pub why: &'static str,
+    /// What it is, and where to mend it.
+    pub help: &'static str,
+}
+
+impl Missed {
+    const EPOCH_REFUSED: Self = Missed {
+        why: "epoch_refused",
+        help: "usherd knows a newer boot number of this node again: two processes speak as it; end one, or give it \
+               another `node.name`",
+    };
+}
+
+impl From<Unreachable> for Missed {
+    fn from(why: Unreachable) -> Self {
+        Missed { why: why.as_str(), help: why.help() }
+    }
+}
+
 /// Counters by name and label; the names are those of the text exposition.
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     /// What is wrong with the line to usherd, as the node's own messages found last.
-    missed: Mutex<Option<Unreachable>>,
+    missed: Mutex<Option<Missed>>,
     /// The same of questions; `Malformed` and the reasons that an answer gave.
     unanswered: Mutex<Option<Source>>,
 }
@@ -30,7 +53,7 @@ impl Counters {
     }
 
     /// Why the node's own messages do not get through; `None` where they do.
-    pub fn missed(&self) -> Option<Unreachable> {
+    pub fn missed(&self) -> Option<Missed> {
         *self.missed.lock()
     }
 
@@ -54,11 +77,12 @@ impl Told {
     /// A message that no call waits for was not answered well. The same reason again and again is one line.
     fn missed(&self, why: Unreachable) {
         self.counters.count("missed", why.as_str());
-        if self.counters.missed.lock().replace(why) == Some(why) {
-            debug!(why = why.as_str(), "usherd did not answer a message that no call waits for");
+        let missed = Missed::from(why);
+        if self.counters.missed.lock().replace(missed) == Some(missed) {
+            debug!(why = missed.why, "usherd did not answer a message that no call waits for");
         } else {
-            let (address, help) = (self.address.as_str(), why.help());
-            warn!(why = why.as_str(), address, help, "usherd did not answer a message of this node");
+            let address = self.address.as_str();
+            warn!(why = missed.why, address, help = missed.help, "usherd did not answer a message of this node");
         }
     }
 
@@ -109,9 +133,10 @@ impl Hooks for Told {
                     error!(%why, "the boot number cannot be kept in the spool's folder");
                 }
             }
-            Event::EpochRefused => error!(
-                "usherd knows a newer boot number of this node again: two processes speak as it; end one, or give it another `node.name`"
-            ),
+            Event::EpochRefused => {
+                *self.counters.missed.lock() = Some(Missed::EPOCH_REFUSED);
+                error!("{}", Missed::EPOCH_REFUSED.help);
+            }
             Event::Inventory { kept, adopted, removed, ignored } => {
                 self.counters.count("inventories", "");
                 debug!(kept, adopted, removed, ignored, "usherd took an inventory");
@@ -119,10 +144,10 @@ impl Hooks for Told {
             Event::InventoryTooLarge => error!("the inventory is larger than usherd's inventory_bytes_max"),
             Event::Retried => self.counters.count("retried", ""),
             Event::Paused => {
-                let why = self.counters.missed().unwrap_or(Unreachable::Timeout);
+                let missed = self.counters.missed().unwrap_or(Unreachable::Timeout.into());
                 warn!(
-                    why = why.as_str(),
-                    help = why.help(),
+                    why = missed.why,
+                    help = missed.help,
                     "usherd cannot be asked; calls are decided by on_unreachable until it can"
                 );
             }

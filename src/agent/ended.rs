@@ -64,24 +64,11 @@ impl EndedSessions {
         self.sessions.get(key).map(|ended| ended.at)
     }
 
-    /// A channel is there; whether it is that of a session that ended.
-    pub fn is_shown(&mut self, key: &Key, place: &Place) -> bool {
-        let Some(ended) = self.sessions.get_mut(key) else { return false };
-        if ended.place.is_none() {
-            ended.place = Some(place.clone());
-            self.places.insert(place.clone(), key.clone());
-        }
-        true
-    }
-
-    /// A channel is gone, and with it its session; `key` is the one that its last message named.
-    pub fn gone(&mut self, key: &Key, place: &Place) {
-        let of_place = self.places.get(place).cloned();
-        let is_its_own = |ended: &Ended| ended.place.as_ref().is_none_or(|known| known == place);
-        if let Some(key) = of_place {
+    /// A channel is gone, and with it the session that it was known to be. One that is only said to be of a session may
+    /// be a leg that inherited its variables: until a listing lacks them all, the session is remembered.
+    pub fn gone(&mut self, place: &Place) {
+        if let Some(key) = self.places.get(place).cloned() {
             self.forget(&key);
-        } else if self.sessions.get(key).is_some_and(is_its_own) {
-            self.forget(key);
         }
     }
 
@@ -149,23 +136,22 @@ mod tests {
     fn it_is_remembered_until_its_channel_is_gone() {
         let mut ended = EndedSessions::new(1);
         ended.remember(at(1), key("c1"), Some(place("1.1")));
-        ended.remember(at(1), key("c2"), None);
-        assert!(ended.is_shown(&key("c1"), &place("1.1")) && ended.is_shown(&key("c2"), &place("1.2")));
-        assert!(!ended.is_shown(&key("c3"), &place("1.3")));
-        ended.gone(&key("1.9"), &place("1.9"));
-        assert_eq!(ended.len(), 2);
-        // A hang-up without variables is known by its channel alone.
-        ended.gone(&key("1.2"), &place("1.2"));
-        ended.gone(&key("c1"), &place("1.1"));
+        assert_eq!((ended.since(&key("c1")), ended.since(&key("c2"))), (Some(at(1)), None));
+        // Another channel of the same session does not end it.
+        ended.gone(&place("1.2"));
+        assert_eq!(ended.len(), 1);
+        ended.gone(&place("1.1"));
         assert!(ended.is_empty() && ended.places.is_empty() && ended.order.is_empty());
     }
 
     #[test]
-    fn another_channel_of_the_same_session_does_not_end_it() {
+    fn an_end_that_is_said_twice_is_one() {
         let mut ended = EndedSessions::new(1);
         ended.remember(at(1), key("c1"), Some(place("1.1")));
-        ended.gone(&key("c1"), &place("1.2"));
-        assert_eq!(ended.len(), 1);
+        ended.remember(at(2), key("c1"), None);
+        assert_eq!((ended.len(), ended.order.len(), ended.since(&key("c1"))), (1, 1, Some(at(2))));
+        ended.gone(&place("1.1"));
+        assert!(ended.is_empty());
     }
 
     #[test]

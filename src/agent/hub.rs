@@ -172,6 +172,9 @@ impl Hub {
         // A transferred call that still counts is released again at its end (C7).
         if ended == Ended::Over {
             self.book.lock().ended(self.now(), key);
+            for source in &self.sources {
+                source.presence.lock().released(&key.0, &key.1);
+            }
         }
         self.write_down(key, ended);
         self.released.notify_one();

@@ -62,6 +62,8 @@ struct Device {
     asked: bool,
     /// It is being asked for.
     on_its_way: bool,
+    /// A script gave its session back: it is not asked for again before it went and came.
+    over: bool,
     /// Since when it cannot be reached.
     gone: Option<Duration>,
 }
@@ -83,8 +85,10 @@ impl Presence {
     /// Takes up the desktops that held a seat when the agent stopped: nobody knows yet whether they are there, so
     /// they have the grace from the start on.
     pub fn restore(&mut self, devices: impl IntoIterator<Item = String>) {
+        // A rule may have made mobiles of them meanwhile: those are asked for when they are seen.
         for device in devices {
-            if self.set(Duration::ZERO, Duration::ZERO, &device, true)
+            if self.ask(&device).is_some_and(|ask| ask.kind == Kind::Desktop)
+                && self.set(Duration::ZERO, Duration::ZERO, &device, true)
                 && let Some(known) = self.devices.get_mut(&device)
             {
                 known.gone = Some(Duration::ZERO);
@@ -107,7 +111,7 @@ impl Presence {
             self.left_out += 1;
             return false;
         }
-        let device = Device { ask, held: false, asked: true, on_its_way: false, gone: None };
+        let device = Device { ask, held: false, asked: true, on_its_way: false, over: false, gone: None };
         self.devices.insert(name.to_owned(), device);
         self.queue.push_back(name.to_owned());
         true
@@ -124,7 +128,7 @@ impl Presence {
                 // Nobody could come back before the PBX did.
                 device.gone = device.gone.map(|_| now);
             }
-            if !device.held && !std::mem::replace(&mut device.asked, true) {
+            if !device.held && !device.over && !std::mem::replace(&mut device.asked, true) {
                 self.queue.push_back(name.clone());
             }
         }
@@ -187,12 +191,29 @@ impl Presence {
     /// The answer to [`Presence::due`]; whether the session is of no use because the device went meanwhile.
     pub fn answered(&mut self, name: &str, allowed: bool) -> bool {
         let Some(device) = self.devices.get_mut(name) else { return allowed };
-        self.changed |= device.held != allowed && device.ask.kind == Kind::Desktop;
-        (device.held, device.asked, device.on_its_way) = (allowed, false, false);
+        // What a script gave back meanwhile is given back.
+        let held = allowed && !device.over;
+        self.changed |= device.held != held && device.ask.kind == Kind::Desktop;
+        (device.held, device.asked, device.on_its_way) = (held, false, false);
         if !allowed && device.gone.is_some() {
             self.devices.remove(name);
         }
         false
+    }
+
+    /// A script gave a session back: where it is that of a device, as of a mobile that is unpaired, the device holds
+    /// nothing any more.
+    pub fn released(&mut self, tenant: &Name, session: &Name) {
+        // Most sessions are calls', and need no search.
+        if !session.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('-')) {
+            return;
+        }
+        let is_its =
+            |device: &&mut Device| device.ask.tenant == *tenant && device.ask.session.as_ref() == Some(session);
+        if let Some(device) = self.devices.values_mut().find(is_its) {
+            self.changed |= device.held;
+            (device.held, device.over) = (false, true);
+        }
     }
 
     /// Devices that hold a seat.
@@ -218,7 +239,8 @@ impl Presence {
 
     fn goes(&mut self, since: Duration, name: &str) {
         let Some(device) = self.devices.get_mut(name) else { return };
-        if device.ask.kind == Kind::Mobile || device.gone.is_some() {
+        let stays = device.ask.kind == Kind::Mobile && !device.over;
+        if stays || device.gone.is_some() {
             return;
         }
         if device.held || device.on_its_way {
@@ -351,7 +373,8 @@ mod tests {
         let held: Vec<String> = with_anna().desktops().map(str::to_owned).collect();
         for back in [true, false] {
             let mut presence = presence();
-            presence.restore(held.iter().cloned().chain(["PJSIP/nobody".to_owned()]));
+            let others = ["PJSIP/nobody", "PJSIP/anna-mobile"].map(str::to_owned);
+            presence.restore(held.iter().cloned().chain(others));
             assert_eq!(all_due(&mut presence), [("anna".to_owned(), "pbx1-Custom:client-anna".to_owned())]);
             presence.answered("Custom:client-anna", true);
             presence.present(at(5), GRACE, &[]);
@@ -399,6 +422,27 @@ mod tests {
         presence.set(at(80), GRACE, &there[0], true);
         presence.set(at(80), GRACE, &there[0], false);
         assert!(presence.due().is_none() && presence.devices.is_empty());
+    }
+
+    #[test]
+    fn what_a_script_gave_back_is_asked_for_again_when_its_device_went_and_came_b2() {
+        for device in ["PJSIP/anna-mobile", "Custom:client-anna"] {
+            let (mut presence, there) = (presence(), [device.to_owned()]);
+            presence.present(at(0), GRACE, &there);
+            let (_, ask) = presence.due().unwrap();
+            presence.answered(device, true);
+            let session = ask.session.unwrap();
+            presence.released(&"other".into(), &session);
+            presence.released(&"acme".into(), &"pbx1-1719.1".into());
+            assert_eq!(presence.held(), 1);
+            presence.released(&"acme".into(), &session);
+            presence.present(at(60), GRACE, &there);
+            presence.answered(device, true);
+            assert!(presence.held() == 0 && presence.due().is_none(), "{device}");
+            presence.present(at(120), GRACE, &[]);
+            presence.present(at(180), GRACE, &there);
+            assert!(presence.due().is_some(), "{device}");
+        }
     }
 
     #[test]

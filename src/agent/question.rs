@@ -11,6 +11,7 @@ use crate::contract::format::BodyFormat;
 use crate::contract::hint::emergency_hint;
 use crate::contract::malformed::Malformed;
 use crate::contract::names::Name;
+use crate::contract::sentence::message;
 use crate::contract::words::{Code, Detail, Direction, Kind};
 
 /// A question as it was sent, whatever protocol brought it.
@@ -125,9 +126,15 @@ pub fn reply(ask: &Ask, verdict: &Verdict) -> Option<Reply> {
 pub fn released(tenant: &str, session: &str, answer: Option<(Code, Detail)>) -> Reply {
     let (code, detail) = answer.map_or((Code::ReleasedMore, "unreachable"), |(code, detail)| (code, detail.as_str()));
     let unreachable = answer.is_none().then_some("queued");
-    let mut json = json!({"code": code.as_str(), "detail": detail, "tenant": tenant, "session": session});
+    let mut json = json!({"code": code.as_str(), "detail": detail, "message": over(answer), "tenant": tenant,
+        "session": session});
     put(&mut json, "unreachable", unreachable);
     Reply { code, denied: false, line: line(code, detail), json, unreachable }
+}
+
+/// What a person is told of a release.
+pub fn over(answer: Option<(Code, Detail)>) -> &'static str {
+    answer.map_or("It is over; usherd will hear of it.", |(code, detail)| message(code, detail))
 }
 
 fn put_answer(json: &mut Value, answer: &Answer) {

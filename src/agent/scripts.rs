@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::door;
 use super::hub::Hub;
-use super::question::{Sent, reply};
+use super::question::{Sent, over, reply};
 use crate::agi::{Broken, Talk, Variable, script, variables_of, variables_of_fault};
 use crate::client::Verdict;
 use crate::engine::Code;
@@ -52,7 +52,7 @@ async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
             Ok((tenant, session, ended)) => {
                 let answer = hub.release_asked(&(tenant, session), ended).await;
                 let code = answer.map_or(Code::ReleasedMore, |(code, _)| code);
-                variables_of(code, if answer.is_none() { "It is over; usherd will hear of it." } else { "" }, None)
+                variables_of(code, over(answer), None)
             }
             Err(malformed) => fault(hub, malformed.in_one_line()),
         };

@@ -111,10 +111,10 @@ pub fn look(hub: &Hub) -> Value {
         })
     };
     let sources: Vec<Value> = hub.sources.iter().map(source).collect();
-    let why = hub.counters.missed().filter(|_| !client.connected);
+    let missed = hub.counters.missed().filter(|_| !client.connected);
     json!({
         "node": hub.node().as_str(), "uptime_s": hub.uptime_s(), "connected": client.connected,
-        "why": why.map(|why| why.as_str()), "help": why.map(|why| why.help()), "paused": client.paused,
+        "why": missed.map(|missed| missed.why), "help": missed.map(|missed| missed.help), "paused": client.paused,
         "sessions": client.sessions, "unconfirmed": client.unconfirmed, "watched": hub.known(),
         "releases_waiting": waiting, "spool_damaged": damaged, "sources": sources,
     })

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::contract::sentence;
 use crate::engine::{Code, Detail, Fault};
 
 /// May it happen? The node acts on [`Verdict::allow`]; the rest is for messages, logs and metrics.
@@ -42,8 +43,8 @@ impl Verdict {
     pub fn message(&self) -> &str {
         match (&self.answer, self.source) {
             (Some(answer), _) => &answer.message,
-            (None, Source::Inbound) => "Incoming calls need no licence.",
-            (None, Source::Emergency) => "Emergency calls are always allowed.",
+            (None, Source::Inbound) => sentence::message(Code::AllowFree, Detail::Inbound),
+            (None, Source::Emergency) => sentence::message(Code::AllowFree, Detail::Emergency),
             (None, Source::Malformed) => "Allowed: the request could not be understood.",
             (None, _) if self.allow => "Allowed: the licence server could not be asked.",
             (None, _) => "The licence server cannot be asked. Please try again later.",

@@ -17,4 +17,5 @@ pub mod malformed;
 pub mod message;
 pub mod names;
 pub mod node_calls;
+pub mod sentence;
 pub mod words;

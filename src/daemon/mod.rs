@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod names;
 pub mod notify;
 mod outlet;
+mod panics;
 mod prepare;
 pub mod recorder;
 pub mod reload;

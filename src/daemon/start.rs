@@ -20,6 +20,7 @@ use crate::daemon::config::{self, Address, ClientCertificates, Config, Word as _
 use crate::daemon::http::auth::Role;
 use crate::daemon::http::tls::Served;
 use crate::daemon::http::{self, EdgeStats, Listener, Protocol, tls};
+use crate::daemon::panics;
 use crate::daemon::prepare::{Prepared, StartError};
 use crate::daemon::sockets::{Passed, Socket};
 use crate::daemon::sync::puller;
@@ -70,6 +71,7 @@ impl Daemon {
     /// # Errors
     /// The configuration, the sockets, or the state directory.
     pub fn start(options: Options) -> Result<Self, StartError> {
+        panics::watch();
         let clock = Arc::clone(&options.clock);
         let prepared = Prepared::new(&options.config, clock, options.as_process)?;
         let workers = workers(prepared.config());

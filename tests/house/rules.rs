@@ -96,6 +96,7 @@ const CRATES: [(&str, &[&str]); 10] = [
         &[
             "bytes",
             "chrono",
+            "chrono_tz",
             "clap",
             "clap_complete",
             "clap_mangen",

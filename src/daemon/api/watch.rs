@@ -10,12 +10,14 @@ use serde_json::json;
 use super::{Call, Worker, by_any_name, query_of, typed};
 use crate::daemon::app::App;
 use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::stats::{AcceptError, Broken, Deadline, Refusal};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Journal as _;
 use crate::daemon::metrics::{
-    CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, JournalStats, ScheduledChange, ScrapeInput,
-    ScrapeShard, SubscriptionState, service_discovery,
+    CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, Faults, JournalStats, ListenerFaults,
+    ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, service_discovery,
 };
+use crate::daemon::panics;
 use crate::daemon::text::utc;
 use crate::subscription::entitlement::State;
 
@@ -153,6 +155,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
         events: EventStats { subscribers: u64::from(app.events.subscribers()), dropped: app.events.dropped() },
         clock_steps: app.timeline.lock().steps(),
     };
+    see_faults(app);
     let mut out = Vec::with_capacity(64 << 10);
     match app.metrics.render(&input, shard, &mut out) {
         Ok(()) => Some(out),
@@ -161,4 +164,30 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
             None
         }
     }
+}
+
+/// Tells the metrics what went wrong at the edge and elsewhere.
+fn see_faults(app: &App) {
+    let listeners: Vec<_> = app
+        .listeners
+        .iter()
+        .map(|listener| {
+            let stats = &listener.stats;
+            ListenerFaults {
+                listener: &listener.name,
+                refused: Refusal::ALL.iter().map(|why| (why.as_str(), stats.refused(*why))).collect(),
+                deadlines: Deadline::ALL.iter().map(|which| (which.as_str(), stats.ended_by(*which))).collect(),
+                broken: Broken::ALL.iter().map(|why| (why.as_str(), stats.broken_by(*why))).collect(),
+                accept_errors: AcceptError::ALL
+                    .iter()
+                    .map(|why| (why.as_str(), stats.accept_errors_by(*why)))
+                    .collect(),
+            }
+        })
+        .collect();
+    app.metrics.see_faults(&Faults {
+        listeners: &listeners,
+        panics: panics::seen(),
+        impossible: app.engine.impossible_total(),
+    });
 }

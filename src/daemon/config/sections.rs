@@ -11,7 +11,8 @@ use super::settings::{
 };
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
-use super::words::{ClientCertificates, ProblemCode, Protocol, Role, nearest};
+use super::words::{ClientCertificates, ProblemCode, Protocol, Role};
+use super::zone;
 use crate::engine::session::{Name, check_tenant};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
@@ -65,15 +66,8 @@ fn read_top(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, settings: &mut Settin
         match zone.parse() {
             Ok(zone) => settings.time_zone.0 = zone,
             Err(_) => {
-                let near = nearest(&zone, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-                let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 let message = format!("`time_zone` does not know {}", quoted(&zone));
-                item.wrong_as(
-                    cx,
-                    ProblemCode::UnknownZone,
-                    message,
-                    format!("{guess}write a name of the IANA list, as in \"Europe/Berlin\""),
-                );
+                item.wrong_as(cx, ProblemCode::UnknownZone, message, zone::help(&zone));
             }
         }
     }

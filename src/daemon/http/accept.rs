@@ -20,7 +20,7 @@ use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
 use super::speak::speak;
-use super::stats::{Deadline, EdgeStats, Refusal};
+use super::stats::{AcceptError, Broken, Deadline, EdgeStats, Refusal};
 use super::stop;
 use super::stream::Socket;
 
@@ -128,8 +128,10 @@ pub async fn serve<H: Handler>(
                 spare.shed(&listener).await;
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
-            Err(_) => {
-                shared.stats.count_accept_error();
+            Err(error) => {
+                let aborted = Errno::from_io_error(&error) == Some(Errno::CONNABORTED);
+                let why = if aborted { AcceptError::Aborted } else { AcceptError::Other };
+                shared.stats.count_accept_error(why);
                 tokio::task::yield_now().await;
             }
         }
@@ -200,7 +202,7 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
         biased;
         first = timeout(limits.first_byte_deadline, socket.readable()) => match first {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return shared.stats.count_broken(),
+            Ok(Err(_)) => return shared.stats.count_broken(Broken::Transport),
             Err(_) => return shared.stats.count_deadline(Deadline::FirstByte),
         },
         // Who has just come is about to speak: closing now would break off a request that nobody could take back.

@@ -7,6 +7,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::faults::{FaultCounters, Faults};
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
 use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
 use crate::engine::{Engine, Kind, NodeView, TenantView};
@@ -41,7 +42,7 @@ impl Fleet {
 }
 
 /// Registers what it makes.
-struct Maker(Registry);
+pub(super) struct Maker(Registry);
 
 impl Maker {
     fn add<C: Collector + Clone + 'static>(&self, made: Result<C>) -> Result<C> {
@@ -58,7 +59,11 @@ impl Maker {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
         self.add(IntCounter::new(name, help))
     }
 }
@@ -268,6 +273,7 @@ pub(super) struct Statics {
     registry: Registry,
     table: Table,
     service: Service,
+    faults: FaultCounters,
 }
 
 impl Statics {
@@ -275,6 +281,7 @@ impl Statics {
         let make = Maker(Registry::new());
         let table = Table::new(&make)?;
         let service = Service::new(&make)?;
+        let faults = FaultCounters::new(&make)?;
         for trigger in ReloadTrigger::ALL {
             for result in ReloadResult::ALL {
                 service.reloads.with_label_values(&[trigger.as_str(), result.as_str()]);
@@ -289,7 +296,7 @@ impl Statics {
         let info = make.gauges("usherd_build_info", "What runs here; always 1.", &["version", "revision", "rustc"])?;
         info.with_label_values(&[build.version, build.revision, build.rustc]).set(1);
         make.0.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Statics { registry: make.0, table, service })
+        Ok(Statics { registry: make.0, table, service, faults })
     }
 
     pub(super) fn reloaded(&self, trigger: ReloadTrigger, result: ReloadResult) {
@@ -305,6 +312,10 @@ impl Statics {
 
     pub(super) fn webhook(&self, result: WebhookResult) {
         self.service.webhook_deliveries.with_label_values(&[result.as_str()]).inc();
+    }
+
+    pub(super) fn see_faults(&self, faults: &Faults<'_>) {
+        self.faults.set(faults);
     }
 
     pub(super) fn webhooks_waiting(&self, messages: usize) {
@@ -335,7 +346,7 @@ impl Statics {
 }
 
 /// Brings a counter up to a total that somebody else keeps; it never falls.
-fn raise(counter: &IntCounter, total: u64) {
+pub(super) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 

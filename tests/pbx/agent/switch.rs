@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::beside::Place;
 
@@ -53,7 +55,7 @@ impl Switch {
 
     /// Changes what it carries.
     pub(super) fn now(&self, change: impl FnOnce(&mut Carried)) {
-        change(&mut self.carried.lock().unwrap());
+        change(&mut self.carried.lock());
     }
 
     /// A call of a subject begins: it is listed, and its variables say that it holds a seat.
@@ -92,7 +94,7 @@ fn serve(mut stream: TcpStream, shared: &Mutex<Carried>) -> std::io::Result<()> 
     let heard = BufReader::new(stream.try_clone()?);
     for command in heard.lines() {
         let command = command?;
-        let mut carried = shared.lock().unwrap();
+        let mut carried = shared.lock();
         let body = match command.split_once(' ') {
             None => continue,
             Some(("api", "show channels as json")) => list(&carried.rows, carried.cut),
