@@ -348,7 +348,10 @@ impl Tenant {
             return word;
         }
         let mut gate = self.gate.lock();
-        gate.discount(group);
+        if !gate.discount(group) {
+            self.seats.count_stray();
+            debug_assert!(false, "a pool counts every seat of its tenants");
+        }
         self.seats.free(now_ms, true).unwrap_or_else(|| self.seats.read())
     }
 

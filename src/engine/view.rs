@@ -279,6 +279,11 @@ impl Engine {
         self.shared.limited.load(Ordering::Relaxed)
     }
 
+    /// Seats that were given back without being held, by tenants that are there: none, or the program has a fault.
+    pub fn impossible_total(&self) -> u64 {
+        self.world.load().tenants.values().map(|slot| u64::from(slot.tenant.seats.strays())).sum()
+    }
+
     /// Tells everything that lives, for a checkpoint: nodes, sessions, tombstones. Decisions go on meanwhile;
     /// versions tell which of two records of one session is newer.
     pub fn snapshot(&self, now: Now, changes: &mut impl Changes) {
@@ -319,6 +324,7 @@ impl Engine {
                     });
                 }
             }
+            changes.between();
         }
     }
 }

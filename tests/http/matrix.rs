@@ -156,7 +156,10 @@ fn with_a_journal_that_cannot_be_written() {
     all_pass(&daemon, "full", false);
     all_pass(&daemon, "full", true);
     let admin = format!("Authorization: Bearer {}\r\n", token("admin", 'a'));
-    assert!(daemon.call("GET", "/metrics", &admin, "").body.contains("usherd_journal_degraded 1\n"));
+    let scrape = daemon.call("GET", "/metrics", &admin, "").body;
+    assert!(scrape.contains("usherd_journal_degraded 1\n"));
+    let not_durable = scrape.lines().find_map(|line| line.strip_prefix("usherd_journal_not_durable_total "));
+    assert!(not_durable.unwrap().parse::<u64>().unwrap() > 0, "what was answered without being written is counted");
     std::fs::rename(daemon.folder.path().join("state/away"), &journal).unwrap();
 }
 

@@ -7,13 +7,15 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::ask::{Asker, fenced};
-use super::{Call, Worker, authorization, json};
+use super::{Call, Worker, by_any_name, json};
+use crate::contract::batch::{Op, batch_ops};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::format::BodyFormat;
+use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::hint::Hint;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::reply::{self, About, ReplyFormat, acquire_response, release_response};
-use crate::daemon::http::wire::{AcquireBody, BodyFormat, Op, ReleaseBody, batch_ops};
+use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Group};
 use crate::engine::{Detail, Explanation, Now};
@@ -40,7 +42,7 @@ impl Worker {
         let read = AcquireBody::parse(body, format, head.uri.query())?;
         let message = read.request()?;
         let now = self.app.now();
-        let asker = self.asker(authorization(&head.headers), peer, now);
+        let asker = self.asker(by_any_name(head), peer, now);
         let decision =
             self.settled(now, |worker, group, events| worker.acquire_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
@@ -48,7 +50,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::acquire(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(acquire_response(&mut self.buffer.borrow_mut(), format, read.wants_status(), &decision, &about))
     }
 
@@ -65,7 +67,7 @@ impl Worker {
         let read = ReleaseBody::parse(body, format, head.uri.query())?;
         let message = read.checked()?;
         let now = self.app.now();
-        let asker = self.asker(authorization(&head.headers), peer, now);
+        let asker = self.asker(by_any_name(head), peer, now);
         let decision =
             self.settled(now, |worker, group, events| worker.release_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
@@ -73,7 +75,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::release(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about))
     }
 
@@ -84,7 +86,7 @@ impl Worker {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson"));
-        let asker = self.asker(authorization(&call.head.headers), call.peer, self.app.now());
+        let asker = self.asker(by_any_name(call.head), call.peer, self.app.now());
         if ndjson {
             return self.batch_lines(call, body, asker);
         }
@@ -126,7 +128,7 @@ impl Worker {
         out: &mut BytesMut,
     ) {
         let id = self.decision_id();
-        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Op::from_json(raw));
+        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Ok(Op::from_json(raw)?));
         let answered = op.and_then(|op| match op {
             Op::Acquire(read) => {
                 let message = read.request()?;
@@ -185,7 +187,7 @@ impl Worker {
         let decision = self.pass_unrecorded(hint, detail);
         let id = self.decision_id();
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about_hint(hint, &id))
     }
 }

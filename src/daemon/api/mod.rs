@@ -9,6 +9,7 @@ mod endpoints;
 mod fullest;
 mod nodes;
 mod openapi;
+mod parameters;
 mod query;
 mod read;
 mod resp;
@@ -23,8 +24,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -32,7 +33,7 @@ use crate::agi::Variable;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::dashboard;
-use crate::daemon::http::auth::{Access, RouteClass};
+use crate::daemon::http::auth::{Access, Asked, RouteClass, check_host};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
 use crate::daemon::journal::{Commit, TurnWriter};
@@ -42,6 +43,7 @@ use query::{Query, percent_decoded};
 
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
+pub use parameters::PARAMETERS;
 
 /// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
 pub const ROUTES: &[(Method, &str, Route)] = &[
@@ -157,16 +159,10 @@ impl Worker {
         id
     }
 
-    /// Who asks, if the listener takes their requests at all. Where a browser may be the one, `asked` is the head.
-    fn access(
-        &self,
-        authorization: Option<&[u8]>,
-        asked: Option<&http::request::Parts>,
-        peer: &Peer,
-        now: Now,
-    ) -> Result<Arc<Access>, Problem> {
+    /// Who asks, if the listener takes their requests at all.
+    fn access(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
         let auth = self.app.auth.load();
-        let access = auth.authenticate(authorization, asked, peer, now.uptime_ms)?;
+        let access = auth.authenticate(asked, peer, now.uptime_ms)?;
         if !self.has_roles {
             return Ok(Arc::clone(access));
         }
@@ -182,8 +178,8 @@ impl Worker {
 
     /// Who asks, once the daemon is ready, if they may do this.
     fn permitted(&self, call: &Call<'_>, class: RouteClass, tenant: Option<&str>) -> Result<Arc<Access>, Problem> {
-        let asked = (!class.is_of_machines()).then_some(call.head);
-        let access = self.access(authorization(&call.head.headers), asked, call.peer, self.app.now())?;
+        let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
+        let access = self.access(asked, call.peer, self.app.now())?;
         access.need(class, tenant)?;
         if matches!(class, RouteClass::Read | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
@@ -205,15 +201,19 @@ impl Worker {
             (&Method::POST, "/v1/release") => return (Route::Release, self.release(head, body, peer).await),
             _ => {}
         }
+        if let Err((template, problem)) = parameters::check(&head.method, path, head.uri.query()) {
+            let named = ROUTES.iter().find(|(_, path, _)| *path == template);
+            return (named.map_or(Route::Other, |(_, _, route)| *route), problem.into_response());
+        }
         let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
         let (route, answer) = match call.path.as_slice() {
             ["v1", rest @ ..] => self.route_v1(&call, rest, body).await,
             ["metrics"] => (Route::Metrics, with(get(&call), self.metrics(&call)).await),
-            ["livez"] => (Route::Livez, get(&call).map(|()| self.livez())),
-            ["readyz"] => (Route::Readyz, get(&call).and_then(|()| self.readyz(&call))),
-            ["openapi.json"] => (Route::Openapi, get(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
+            ["livez"] => (Route::Livez, get_open(&call).map(|()| self.livez())),
+            ["readyz"] => (Route::Readyz, get_open(&call).and_then(|()| self.readyz(&call))),
+            ["openapi.json"] => (Route::Openapi, get_open(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
             _ => match dashboard::answer(path, &head.headers) {
-                Some(file) => (Route::Dashboard, get(&call).map(|()| file)),
+                Some(file) => (Route::Dashboard, get_open(&call).map(|()| file)),
                 None => (Route::Other, Err(no_route(path))),
             },
         };
@@ -275,10 +275,10 @@ impl Worker {
             }
             ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
             ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
-            ["subjects", subject] => (
-                Route::Subjects,
-                with(method(call, &Method::GET, "GET, HEAD, DELETE"), self.subject(call, tenant, subject)).await,
-            ),
+            ["subjects", subject] => {
+                let read = get(call).map_err(|_| Problem::method_not_allowed("GET, HEAD, DELETE"));
+                (Route::Subjects, with(read, self.subject(call, tenant, subject)).await)
+            }
             ["subscription"] => {
                 (Route::Subscription, with(post(call), self.request_subscription(call, tenant, body)).await)
             }
@@ -341,16 +341,9 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The credential of a request. What a page of another origin makes somebody's browser send is not trusted for coming
-/// from loopback: it counts as a credential that nobody has.
-fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
-    let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    shown.or_else(|| is_of_another_page(headers).then_some(&b"another origin"[..]))
-}
-
-/// Browsers tell so of every request to a loopback address; PBX nodes and scripts tell nothing.
-fn is_of_another_page(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+/// What the head of a request of machines shows.
+fn by_any_name(head: &http::request::Parts) -> Asked<'_> {
+    Asked::Head { head, by_any_name: true }
 }
 
 /// Runs a handler once the method was found right.
@@ -364,6 +357,12 @@ fn get(call: &Call<'_>) -> Result<(), Problem> {
         Method::GET | Method::HEAD => Ok(()),
         _ => Err(Problem::method_not_allowed("GET, HEAD")),
     }
+}
+
+/// [`get`] of a route that asks nobody who he is.
+fn get_open(call: &Call<'_>) -> Result<(), Problem> {
+    get(call)?;
+    check_host(call.head)
 }
 
 fn post(call: &Call<'_>) -> Result<(), Problem> {

@@ -1,17 +1,19 @@
 //! What nodes say of themselves: hello, heartbeat, inventory, goodbye (API 3).
 
+use std::sync::Arc;
+
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{Call, Worker, authorization, json, method, query_of, read, segment, with};
+use super::{Call, Worker, json, method, query_of, read, segment, with};
+use crate::contract::format::BodyFormat;
+use crate::contract::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
-use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Group;
 use crate::daemon::metrics::Route;
@@ -51,7 +53,8 @@ impl Worker {
 
     async fn heartbeat(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
-        let said = self.heartbeat_now(self.app.now(), &node, epoch)?;
+        let now = self.app.now();
+        let said = self.settled(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
         call.peer.mark_node();
         Ok(json(&said))
     }
@@ -89,14 +92,27 @@ impl Worker {
         let nodes = &config.settings.nodes;
         Ok(json!({
             "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
-            "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
+            "presence_grace_s": nodes.presence_grace_s, "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
             "dropped": report.dropped, "orphaned": report.orphaned,
         }))
     }
 
-    /// A node lives; it touches nothing else.
-    pub(super) fn heartbeat_now(&self, now: Now, node: &str, epoch: u64) -> Result<Value, Problem> {
-        self.app.engine.heartbeat(now, node, epoch).map_err(|fault| refused(node, fault))?;
+    /// A node lives; it touches nothing else, and only its first one is recorded.
+    pub(super) fn heartbeat_now(
+        &self,
+        now: Now,
+        node: &str,
+        epoch: u64,
+        group: Option<&mut Group>,
+    ) -> Result<Value, Problem> {
+        let heard = match group {
+            Some(group) => {
+                let mut recorder = Recorder::new(group, &self.shard, None, now.utc_ms);
+                self.app.engine.heartbeat(now, node, epoch, &mut recorder)
+            }
+            None => self.app.engine.heartbeat(now, node, epoch, &mut ()),
+        };
+        heard.map_err(|fault| refused(node, fault))?;
         Ok(json!({ "code": "ok" }))
     }
 
@@ -115,15 +131,15 @@ impl Worker {
     }
 
     async fn inventory(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
-        let node = self.node_permitted(call, node)?;
+        let (node, access) = self.node_permitted(call, node)?;
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
         let most = self.app.knobs.load().inventory_bytes_max / 32;
         let read = InventoryBody::parse(&body, &node, most)?;
-        let access = self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?;
         let mut messages: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
         for (at, session) in read.sessions.iter().enumerate() {
             let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;
             access.need(RouteClass::Decide, Some(message.tenant))?;
+            access.need_node(message.node)?;
             messages.push(message);
         }
         let now = self.app.now();
@@ -148,7 +164,7 @@ impl Worker {
 
     /// Node and epoch of a message, permitted.
     async fn said(&self, call: &Call<'_>, node: &str, body: Incoming) -> Result<(String, u64), Problem> {
-        let node = self.node_permitted(call, node)?;
+        let (node, _) = self.node_permitted(call, node)?;
         let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
@@ -157,11 +173,11 @@ impl Worker {
         Ok((node, said.epoch))
     }
 
-    fn node_permitted(&self, call: &Call<'_>, node: &str) -> Result<String, Problem> {
+    fn node_permitted(&self, call: &Call<'_>, node: &str) -> Result<(String, Arc<Access>), Problem> {
         let access = self.permitted(call, RouteClass::Nodes, None)?;
         let node = segment(node)?;
         check_speaker(&access, &node)?;
-        Ok(node)
+        Ok((node, access))
     }
 }
 
@@ -172,10 +188,7 @@ pub(super) fn check_speaker(access: &Access, node: &str) -> Result<(), Problem> 
     if !faults.is_empty() {
         return Err(Problem::from_faults(&faults));
     }
-    if !access.may_speak_as(node) {
-        return Err(Problem::new(ProblemKind::NotPermitted, format!("{} may not speak as node {node}", access.id)));
-    }
-    Ok(())
+    access.need_node(Some(node))
 }
 
 /// Why a node's message was not taken, and what it should do.

@@ -89,7 +89,7 @@ impl Worker {
         let worker = self.sibling();
         let (sender, reply) = ReplyBody::stream(CHUNKS_MAX, knobs.write_deadline);
         let (line_bytes_max, patience) = (knobs.body_bytes_max, knobs.body_deadline);
-        if asker.is_ok() {
+        if asker.as_ref().is_ok_and(|access| access.may(RouteClass::Decide, None)) {
             call.peer.mark_node();
         }
         tokio::task::spawn_local(async move {

@@ -11,7 +11,7 @@ use super::settings::{
 };
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
-use super::words::{ProblemCode, Protocol, Role};
+use super::words::{ClientCertificates, ProblemCode, Protocol, Role};
 use super::zone;
 use crate::engine::session::{Name, check_tenant};
 
@@ -334,6 +334,14 @@ fn read_tls(cx: &mut Cx<'_>, mut table: Table<'_, '_>) -> Tls {
     table.text(cx, "cert_file", &mut tls.cert_file);
     table.text(cx, "key_file", &mut tls.key_file);
     table.text(cx, "client_ca_file", &mut tls.client_ca_file);
+    table.word(cx, "client_certificates", &mut tls.client_certificates);
+    if tls.client_certificates == ClientCertificates::Required
+        && tls.client_ca_file.is_empty()
+        && let Some(item) = table.item("client_certificates")
+    {
+        let message = format!("`{}` requires certificates, and no authority is named", item.key_path);
+        item.wrong(cx, message, "write client_ca_file, PEM of whoever signs them, or leave this out");
+    }
     for (key, value) in [("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
         if value.is_empty() {
             table.missing(cx, key, "TLS needs cert_file and key_file, both PEM");
@@ -363,6 +371,7 @@ fn read_nodes(cx: &mut Cx<'_>, mut table: Table<'_, '_>, nodes: &mut Nodes) {
         }
     }
     table.int(cx, "grace_s", 0..=86_400, &mut nodes.grace_s);
+    table.int(cx, "presence_grace_s", 0..=86_400, &mut nodes.presence_grace_s);
     table.int(cx, "inventory_s", 1..=86_400, &mut nodes.inventory_s);
     table.int(cx, "tombstone_s", 1..=86_400, &mut nodes.tombstone_s);
     table.int(cx, "learning_s", 0..=86_400, &mut nodes.learning_s);
@@ -377,6 +386,8 @@ fn read_journal(cx: &mut Cx<'_>, mut table: Table<'_, '_>, journal: &mut Journal
     table.int(cx, "keep_bytes", 1 << 20..=1 << 50, &mut journal.keep_bytes);
     table.int(cx, "checkpoint_bytes", 1 << 20..=1 << 40, &mut journal.checkpoint_bytes);
     table.int(cx, "segment_bytes", 1 << 20..=1 << 32, &mut journal.segment_bytes);
+    table.text(cx, "ring_dir", &mut journal.ring_dir);
+    table.int(cx, "ring_bytes", 1 << 20..=1 << 30, &mut journal.ring_bytes);
     table.finish(cx);
 }
 

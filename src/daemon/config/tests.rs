@@ -109,6 +109,7 @@ fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
         "cert_file",
         "key_file",
         "client_ca_file",
+        "client_certificates",
         "oversubscribe",
         "sha256",
         "tenants",

@@ -111,6 +111,16 @@ words! {
 }
 
 words! {
+    /// What becomes of a client without a good certificate where those are a credential.
+    ClientCertificates {
+        /// It is answered as whoever has no credential.
+        Optional = "optional",
+        /// It is turned away at the handshake, its inbound and emergency calls too.
+        Required = "required",
+    }
+}
+
+words! {
     /// Who may do what (RELIABILITY 5).
     Role {
         /// Asks and gives back.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::client_certificates;
 use super::commands::Scratch;
 use super::gate::Gate;
 use super::handler::Handler;
@@ -19,10 +20,9 @@ use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
 use super::speak::speak;
-use super::stats::{Deadline, EdgeStats, Refusal};
+use super::stats::{AcceptError, Broken, Deadline, EdgeStats, Refusal};
 use super::stop;
 use super::stream::Socket;
-use super::tls;
 
 /// Rest after running out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -128,8 +128,10 @@ pub async fn serve<H: Handler>(
                 spare.shed(&listener).await;
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
-            Err(_) => {
-                shared.stats.count_accept_error();
+            Err(error) => {
+                let aborted = Errno::from_io_error(&error) == Some(Errno::CONNABORTED);
+                let why = if aborted { AcceptError::Aborted } else { AcceptError::Other };
+                shared.stats.count_accept_error(why);
                 tokio::task::yield_now().await;
             }
         }
@@ -200,7 +202,7 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
         biased;
         first = timeout(limits.first_byte_deadline, socket.readable()) => match first {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return shared.stats.count_broken(),
+            Ok(Err(_)) => return shared.stats.count_broken(Broken::Transport),
             Err(_) => return shared.stats.count_deadline(Deadline::FirstByte),
         },
         // Who has just come is about to speak: closing now would break off a request that nobody could take back.
@@ -214,9 +216,9 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
-    match timeout(limits.head_deadline, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => {
-            peer.names = tls::certificate_names(stream.get_ref().1);
+    match timeout(limits.head_deadline, client_certificates::accept(acceptor, socket)).await {
+        Ok(Ok((stream, names))) => {
+            peer.names = names;
             speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;
         }
         Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),

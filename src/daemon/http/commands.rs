@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
-use super::stats::Deadline;
+use super::stats::{Broken, Deadline};
 use super::stop;
 use super::talk::Talk;
 use crate::daemon::resp::reply;
@@ -53,7 +53,7 @@ pub(super) async fn serve<S, H>(
         let settled = match poll_fn(|cx| connection.poll_commands(cx, &*handler, &mut wait)).await {
             Turn::Commands(settled) => settled,
             Turn::End => break,
-            Turn::Broken => return peer.stats.count_broken(),
+            Turn::Broken(why) => return peer.stats.count_broken(why),
             Turn::Cut(deadline) => return peer.stats.count_deadline(deadline),
         };
         if !settled.await {
@@ -74,7 +74,7 @@ enum Turn<F> {
     Commands(F),
     /// The client sends no more, or we stop.
     End,
-    Broken,
+    Broken(Broken),
     Cut(Deadline),
 }
 
@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 };
                 return wait.poll(cx, &self.peer.limits, deadline, why).map(|cut| cut.map_or(Turn::End, Turn::Cut));
             }
-            Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken),
+            Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken(Broken::Transport)),
             Poll::Ready(Ok(())) if room.filled().len() == before => return Poll::Ready(Turn::End),
             Poll::Ready(Ok(())) => {}
         }
@@ -120,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let answered = std::panic::catch_unwind(AssertUnwindSafe(|| handler.commands(bytes, talk, peer)));
         let Ok((taken, settled)) = answered else {
             self.peer.stats.count_panic();
-            return Poll::Ready(Turn::Broken);
+            return Poll::Ready(Turn::Broken(Broken::Panic));
         };
         if taken > 0 || before == 0 {
             wait.heard();
@@ -139,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             match within(writing, limits).await {
                 Some(Ok(taken)) if taken > 0 => sent += taken,
                 Some(_) => {
-                    self.peer.stats.count_broken();
+                    self.peer.stats.count_broken(Broken::Transport);
                     return false;
                 }
                 None => {

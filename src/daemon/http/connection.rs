@@ -23,7 +23,7 @@ use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::problem::Problem;
-use super::stats::Deadline;
+use super::stats::{Broken, Deadline};
 use super::stop;
 use super::stream::{Guarded, InProgress, Phase, Shared, Version, Vitals};
 
@@ -61,8 +61,8 @@ pub(super) async fn serve<S, H>(
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }
     };
-    if let Ended::Broken = ended {
-        peer.stats.count_broken();
+    if let Ended::Broken(why) = ended {
+        peer.stats.count_broken(why);
     }
     // After a request with an `Upgrade` header hyper leaves the stream as it is, with the answer in it.
     if !matches!(ended, Ended::Cut) {
@@ -240,12 +240,12 @@ impl<'a> Deadlines<'a> {
 
 enum Ended {
     Well,
-    Broken,
+    Broken(Broken),
     Cut,
 }
 
 /// Polls a connection and holds it to its deadlines; what ended it is counted before the client sees it.
-async fn drive<C, E, S>(
+async fn drive<C, S>(
     connection: C,
     ask_to_close: impl Fn(Pin<&mut C>),
     stream: &RefCell<Guarded<S>>,
@@ -253,7 +253,7 @@ async fn drive<C, E, S>(
     shutdown: watch::Receiver<bool>,
 ) -> Ended
 where
-    C: Future<Output = Result<(), E>>,
+    C: Future<Output = Result<(), hyper::Error>>,
     S: AsyncWrite + Unpin,
 {
     let mut connection = Box::pin(connection);
@@ -264,10 +264,10 @@ where
     std::future::poll_fn(move |cx| {
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(if result.is_ok() { Ended::Well } else { Ended::Broken });
+                return Poll::Ready(result.map_or_else(|error| Ended::Broken(why_broken(&error)), |()| Ended::Well));
             }
             if let Poll::Ready(Err(_)) = stream.borrow_mut().poll_push(cx) {
-                return Poll::Ready(Ended::Broken);
+                return Poll::Ready(Ended::Broken(Broken::Transport));
             }
             // Only now: a request that is here already is read first, for hyper closes at once where it has
             // read nothing yet.
@@ -292,6 +292,10 @@ where
         }
     })
     .await
+}
+
+fn why_broken(error: &hyper::Error) -> Broken {
+    if error.is_parse() { Broken::Protocol } else { Broken::Transport }
 }
 
 /// Waits for the nearest deadline.

@@ -1,23 +1,20 @@
-//! The edge: sockets with their armour below, bodies and replies of the wire contract above.
+//! The edge: sockets with their armour below, replies of the wire contract above.
 
 mod accept;
-mod asked;
 pub mod auth;
 pub mod body;
+mod client_certificates;
 pub mod collect;
 mod commands;
 mod connection;
-mod faults;
-mod fields;
-pub mod form;
+mod failures;
 pub mod gate;
 mod given;
 mod handler;
-pub mod hint;
+mod host_guard;
 pub mod limits;
 pub mod lines;
 pub mod listener;
-pub mod node_calls;
 pub mod peer;
 pub mod problem;
 mod protocol;
@@ -30,7 +27,6 @@ mod stream;
 mod talk;
 pub mod tls;
 pub mod validity;
-pub mod wire;
 
 pub use accept::{Edge, serve};
 pub use body::{ReplyBody, ReplySender};

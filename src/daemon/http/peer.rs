@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::gate::Pass;
 use super::limits::Limits;
-use super::stats::EdgeStats;
+use super::stats::{Broken, EdgeStats};
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,11 @@ impl Peer {
     /// One more request, of a protocol of which a connection brings many at once.
     pub fn count_request(&self) {
         self.stats.count_request();
+    }
+
+    /// What came is of a protocol that the listener does not speak, and the connection ends.
+    pub fn count_foreign(&self) {
+        self.stats.count_broken(Broken::Protocol);
     }
 
     pub(super) fn idle_deadline(&self) -> Duration {
