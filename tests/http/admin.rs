@@ -155,7 +155,8 @@ fn a_tenant_that_is_used_goes_by_force_or_after_a_while() {
     assert_eq!(daemon.get("/v1/tenants/acme").json()["held"], 1, "nothing has ended");
     assert_eq!(daemon.call("POST", "/v1/admin/reload?removals=never", "", "").status, 400);
     assert_eq!(daemon.call("POST", "/v1/admin/reload?force=1", "", "").status, 200);
-    assert_eq!(daemon.get("/v1/tenants/acme").status, 404);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 0);
+    assert!(daemon.get("/v1/admin/config").json()["tenants"].get("acme").is_none());
 }
 
 #[test]
