@@ -245,6 +245,11 @@ impl Lab {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// How many calls went out because nobody answered in time.
+    pub(super) fn unasked(&self) -> u64 {
+        self.log().matches("\"1?Set(USHERD_CODE=allow.unasked)\"").count() as u64
+    }
+
     pub(super) fn usherd(&self) -> &Usherd {
         self.usherd.as_ref().unwrap()
     }
