@@ -268,7 +268,7 @@ impl Loop {
                     }
                     Asked::Reload => self.reload(by_signal()).await,
                 },
-                () = tick(&mut watchdog) => self.prove_alive(),
+                () = notify::due(&mut watchdog) => self.prove_alive(),
                 () = tokio::time::sleep(rest) => {}
             }
             self.tick();
@@ -303,6 +303,7 @@ impl Loop {
             }
             self.tell_degraded(now);
             self.silence.look(&self.app, now);
+            self.app.node_addresses.look(self.app.edge.gate(), now.utc_ms);
             self.keep_journal(now);
         }
         if self.due.sweep_at <= now.uptime_ms {
@@ -481,6 +482,7 @@ impl Loop {
         let closed = tokio::task::spawn_blocking(move || {
             let now = app.now();
             app.history.end(&app.engine, now, app.trusted_utc_ms(now));
+            app.node_addresses.end(app.edge.gate(), now.utc_ms);
             committer.close();
         });
         let _ = closed.await;
@@ -490,11 +492,4 @@ impl Loop {
 fn by_signal() -> Request {
     let actor = "SIGHUP".to_owned();
     Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor, note: None, reply: None, sync: None }
-}
-
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => _ = interval.tick().await,
-        None => std::future::pending().await,
-    }
 }

@@ -15,6 +15,7 @@ pub mod log;
 pub mod marks;
 pub mod metrics;
 pub mod names;
+pub mod node_addresses;
 pub mod notify;
 mod panics;
 mod prepare;
