@@ -64,6 +64,8 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_journal_records_total", "counter"),
     ("usherd_journal_bytes_total", "counter"),
     ("usherd_journal_errors_total", "counter"),
+    ("usherd_journal_not_durable_total", "counter"),
+    ("usherd_journal_ring_used_ratio", "gauge"),
     ("usherd_journal_degraded", "gauge"),
     ("usherd_journal_commit_duration_seconds", "histogram"),
     ("usherd_event_subscribers", "gauge"),
@@ -76,7 +78,6 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_accept_errors_total", "counter"),
     ("usherd_panics_total", "counter"),
     ("usherd_impossible_total", "counter"),
-    ("usherd_journal_not_durable_total", "counter"),
     ("usherd_tls_certificate_expiry_timestamp_seconds", "gauge"),
     ("usherd_metrics_tenants_exported", "gauge"),
     ("usherd_metrics_tenants_omitted", "gauge"),
@@ -268,7 +269,7 @@ fn full() -> Scrape {
         accept_errors: vec![("aborted", 4)],
     };
     let listeners = [faults("main", 5), faults("unix", 1), faults("main", 6)];
-    metrics.see_faults(&Faults { listeners: &listeners, panics: 7, impossible: 8, not_durable: 9 });
+    metrics.see_faults(&Faults { listeners: &listeners, panics: 7, impossible: 8 });
     metrics.see_faults(&Faults::default());
     let change = |tenant, at_utc_ms, kind, seats| ScheduledChange { tenant, at_utc_ms, kind, seats };
     let scrape = ScrapeInput {
@@ -287,6 +288,8 @@ fn full() -> Scrape {
             records: 12,
             bytes: 3_400,
             errors: 1,
+            not_durable: 5,
+            ring_used_ratio: 0.25,
             commits: HistogramStats { bounds_seconds: &[0.00001, 0.01], counts: &[3, 2, 1], sum_seconds: 0.5 },
             degraded: true,
         },
@@ -342,7 +345,6 @@ fn the_figures_are_those_of_the_table() {
         ("usherd_accept_errors_total{listener=\"main\",reason=\"aborted\"}", 8.0),
         ("usherd_panics_total", 7.0),
         ("usherd_impossible_total", 8.0),
-        ("usherd_journal_not_durable_total", 9.0),
         ("usherd_config_hash", ((1u64 << 48) - 1) as f64),
         ("usherd_config_last_reload_success_timestamp_seconds", 1_700_000_000.5),
         ("usherd_config_reloads_total{trigger=\"start\",result=\"applied\"}", 1.0),

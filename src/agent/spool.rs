@@ -185,7 +185,8 @@ pub fn keep_epoch(folder: &Path, epoch: u64) -> io::Result<()> {
     replace(folder, BOOT, &seal(&(epoch, starts))?)
 }
 
-fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
+/// A value as a line with its checksum.
+pub(super) fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(what)?;
     let mut line = format!("{:08x} ", crc32c::crc32c(&json)).into_bytes();
     line.extend_from_slice(&json);
@@ -193,7 +194,8 @@ fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-fn sealed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
+/// The value of a line, if the line is whole.
+pub(super) fn sealed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
     let line = line.strip_suffix(b"\n")?;
     let (sum, json) = (line.get(..8)?, line.get(9..)?);
     let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
@@ -222,7 +224,7 @@ fn set_aside(folder: &Path, lines: &[&[u8]]) -> io::Result<()> {
 }
 
 /// Puts a file in the place of another at once.
-fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;

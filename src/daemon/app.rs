@@ -254,6 +254,11 @@ impl App {
         self.committer().map_or("none", |committer| committer.durability().as_str())
     }
 
+    /// Who writes what is decided: `none`, `inline`, `hand-off` or `ring`.
+    pub fn journal_form(&self) -> &'static str {
+        self.committer().map_or("none", |committer| committer.form().as_str())
+    }
+
     /// Why decisions are not durable at present, or what was lost at the start and is being learned again.
     pub fn degraded(&self) -> Option<String> {
         let damage = || self.damage.lock().clone();

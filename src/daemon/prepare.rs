@@ -20,6 +20,7 @@ use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::history::store::Limits as HistoryLimits;
 use crate::daemon::http::{self, Edge};
+use crate::daemon::journal::ring_file::{left_ring, open_ring};
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
@@ -28,6 +29,7 @@ use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::names::Pseudonyms;
 use crate::daemon::node_addresses::NodeAddresses;
+use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::utc;
@@ -105,6 +107,9 @@ impl Prepared {
             }
             false => None,
         };
+        if as_process && let Err(error) = outlive_file_size_limit() {
+            tracing::warn!(%error, "a limit on the size of files will end this process instead of failing a write");
+        }
         reload::log_warnings(&boot.config.warnings);
         let state_dir = boot.config.state_dir(from_systemd.as_deref());
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
@@ -142,6 +147,7 @@ impl Prepared {
             stop: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             as_process: self.as_process,
+            on_one_thread: false,
         })
     }
 
@@ -150,7 +156,8 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::new`].
     pub fn embedded(self) -> Result<Embedded, StartError> {
-        Ok(Embedded { control: self.control(Vec::new(), 1)? })
+        let control = Control { on_one_thread: true, ..self.control(Vec::new(), 1)? };
+        Ok(Embedded { control })
     }
 }
 
@@ -198,12 +205,38 @@ fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoc
     };
     let journal = Arc::new(Journal::new(storage, options));
     match journal.acquire(Shard::ALL) {
-        Ok(epoch) => Ok((journal, epoch)),
+        Ok(epoch) => {
+            give_ring(config, &folder, &journal);
+            Ok((journal, epoch))
+        }
         Err(why @ JournalError::Locked) => Err(StartError::failed(
             format!("use the state directory {}", state_dir.display()),
             format!("{why}; stop that one first"),
         )),
         Err(why) => Err(failed(&why)),
+    }
+}
+
+/// Lets decisions wait for the disk in memory, where that is wanted and possible. What an earlier run left there is
+/// read in any case.
+fn give_ring(config: &Config, folder: &Path, journal: &Journal) {
+    let settings = &config.settings.journal;
+    if settings.ring_dir.is_empty() {
+        return;
+    }
+    let ring_dir = Path::new(&settings.ring_dir);
+    if settings.durability != config::Durability::Written {
+        if let Some(ring) = left_ring(ring_dir, folder) {
+            journal.set_ring(ring);
+        }
+        return;
+    }
+    match open_ring(ring_dir, folder, settings.ring_bytes) {
+        Ok(ring) => journal.set_ring(ring),
+        Err(why) if settings.ring_dir == config::Journal::default().ring_dir => {
+            tracing::info!(why, "no ring: answers wait for the thread that writes, 40 ms at most");
+        }
+        Err(why) => tracing::warn!(why, "journal.ring_dir cannot be used: answers wait for the thread that writes"),
     }
 }
 

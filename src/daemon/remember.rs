@@ -40,6 +40,9 @@ pub(super) fn checkpoint(app: &App, committer: &Committer<Journal>) {
         fn node(&mut self, node: &str, epoch: u64) {
             self.0.node(node, epoch);
         }
+        fn between(&mut self) {
+            self.0.between();
+        }
     }
     let now = app.now();
     let done = committer.checkpoint(|feed| {

@@ -121,8 +121,9 @@ impl Engine {
         }
     }
 
-    /// Puts the sessions of a journal back: mobiles live, everything else as orphans until its node, or
-    /// another, confirms it or the learning time is over (G10). Nothing is denied here.
+    /// Puts the sessions of a journal back (G10): mobiles live; what lives by its own `ttl_s`, on no node or on one
+    /// that has no lease, live for the whole of it, because renewals are not written; everything else as orphans
+    /// until its node, or another, confirms it or the learning time is over. Nothing is denied here.
     ///
     /// Call it after the plan was installed, before any request. The learning time is spread over a quarter
     /// more, so that not all expire at once (I15). Every later record gets a version above `version_floor`, the
@@ -302,22 +303,25 @@ impl Engine {
     }
 
     fn restored(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World, subject: SubjectRef) -> Session {
+        let node = match from.node {
+            "" => None,
+            name => self.nodes.find_or_add(name, self.shared.limits.nodes_max),
+        };
+        if let Some(node) = &node {
+            slot.tenant.hot.nodes.fetch_or(1 << (node.index % 64), Ordering::SeqCst);
+        }
         let learning = world.timers.learning_ms;
         let spread = foldhash::fast::FixedState::default().hash_one(from.session) % (learning / 4 + 1);
-        let (life, deadline) = match from.kind {
-            Kind::Mobile if slot.policy.mobile_offline_ms > 0 => {
+        let own_ttl_s = from.ttl_s.filter(|_| !node.as_ref().is_some_and(|node| node.is_leased()));
+        let (life, deadline) = match (from.kind, own_ttl_s) {
+            (Kind::Mobile, _) if slot.policy.mobile_offline_ms > 0 => {
                 (Life::Live, now.uptime_ms.saturating_add(slot.policy.mobile_offline_ms))
             }
-            Kind::Mobile => (Life::Live, NEVER),
-            _ => (Life::Orphan, now.uptime_ms + learning + spread),
+            (Kind::Mobile, _) => (Life::Live, NEVER),
+            (_, Some(ttl_s)) => (Life::Live, now.uptime_ms + u64::from(ttl_s) * 1_000),
+            (_, None) => (Life::Orphan, now.uptime_ms + learning + spread),
         };
-        let node = match from.node {
-            "" => NO_NODE,
-            name => self.nodes.find_or_add(name, self.shared.limits.nodes_max).map_or(NO_NODE, |node| {
-                slot.tenant.hot.nodes.fetch_or(1 << (node.index % 64), Ordering::SeqCst);
-                node.index
-            }),
-        };
+        let node = node.map_or(NO_NODE, |node| node.index);
         let mut session = Session {
             name: Name::from(from.session),
             subject,

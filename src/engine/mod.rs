@@ -23,7 +23,6 @@ mod subjects;
 mod sync;
 mod table;
 mod view;
-mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -302,7 +301,7 @@ mod tests {
         engine.goodbye(at(5), "n1", 1, &mut ()).unwrap();
         assert_eq!(node(5), Some((false, true)));
         // What was on its way is no return.
-        assert!(engine.heartbeat(at(6), "n1", 1).is_err());
+        assert!(engine.heartbeat(at(6), "n1", 1, &mut ()).is_err());
         assert_eq!((node(34), node(35)), (Some((false, true)), None));
         engine.hello(at(40), "n1", 1, &mut ()).unwrap();
         assert_eq!(node(40), Some((true, false)), "it came back with the epoch it had");

@@ -87,7 +87,7 @@ impl Engine {
             Some(current) if epoch == current => {
                 node.touch(now.uptime_ms, Some(epoch), lease_ms, &self.shared);
                 if !node.is_greeted() {
-                    // It may be known by a heartbeat only, which records nothing.
+                    // Once more: a disk that failed may have lost the record of its beginning.
                     changes.node(&node.name, epoch);
                 }
                 node.greet(true);
@@ -113,11 +113,11 @@ impl Engine {
         Ok(report)
     }
 
-    /// The node lives. Touches one word, not its sessions.
+    /// The node lives. Touches one word, not its sessions. The first one is recorded: it gives a lease (G10).
     ///
     /// # Errors
     /// [`NodeFault::UnknownEpoch`]: it must say hello and send an inventory; [`NodeFault::Limit`].
-    pub fn heartbeat(&self, now: Now, node: &str, epoch: u64) -> Result<(), NodeFault> {
+    pub fn heartbeat(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<(), NodeFault> {
         let world = self.world.load();
         let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
         let lease_ms = world.timers.lease_ms;
@@ -126,6 +126,7 @@ impl Engine {
                 let _work = node.work();
                 if !node.is_leased() {
                     node.begin(now.uptime_ms, epoch, false, lease_ms, &self.shared);
+                    changes.node(&node.name, epoch);
                 }
                 Err(NodeFault::UnknownEpoch { known: None })
             }

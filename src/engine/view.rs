@@ -324,6 +324,7 @@ impl Engine {
                     });
                 }
             }
+            changes.between();
         }
     }
 }

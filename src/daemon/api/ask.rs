@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Worker;
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::hint::{Hint, emergency_hint, inbound_hint};
 use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, Asked, RouteClass};
-use crate::daemon::http::hint::{Hint, emergency_hint, inbound_hint};
-use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
 use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};

@@ -8,12 +8,14 @@ use serde_json::json;
 
 use super::ask::{Asker, fenced};
 use super::{Call, Worker, by_any_name, json};
+use crate::contract::batch::{Op, batch_ops};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::format::BodyFormat;
+use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::hint::Hint;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::reply::{self, About, ReplyFormat, acquire_response, release_response};
-use crate::daemon::http::wire::{AcquireBody, BodyFormat, Op, ReleaseBody, batch_ops};
+use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Group};
 use crate::engine::{Detail, Explanation, Now};
@@ -48,7 +50,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::acquire(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(acquire_response(&mut self.buffer.borrow_mut(), format, read.wants_status(), &decision, &about))
     }
 
@@ -73,7 +75,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::release(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about))
     }
 
@@ -126,7 +128,7 @@ impl Worker {
         out: &mut BytesMut,
     ) {
         let id = self.decision_id();
-        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Op::from_json(raw));
+        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Ok(Op::from_json(raw)?));
         let answered = op.and_then(|op| match op {
             Op::Acquire(read) => {
                 let message = read.request()?;
@@ -185,7 +187,7 @@ impl Worker {
         let decision = self.pass_unrecorded(hint, detail);
         let id = self.decision_id();
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about_hint(hint, &id))
     }
 }

@@ -9,6 +9,7 @@ mod endpoints;
 mod fullest;
 mod nodes;
 mod openapi;
+mod parameters;
 mod query;
 mod read;
 mod resp;
@@ -42,6 +43,7 @@ use query::{Query, percent_decoded};
 
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
+pub use parameters::PARAMETERS;
 
 /// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
 pub const ROUTES: &[(Method, &str, Route)] = &[
@@ -198,6 +200,10 @@ impl Worker {
             (&Method::POST, "/v1/acquire") => return (Route::Acquire, self.acquire(head, body, peer).await),
             (&Method::POST, "/v1/release") => return (Route::Release, self.release(head, body, peer).await),
             _ => {}
+        }
+        if let Err((template, problem)) = parameters::check(&head.method, path, head.uri.query()) {
+            let named = ROUTES.iter().find(|(_, path, _)| *path == template);
+            return (named.map_or(Route::Other, |(_, _, route)| *route), problem.into_response());
         }
         let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
         let (route, answer) = match call.path.as_slice() {

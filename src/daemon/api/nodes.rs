@@ -8,12 +8,12 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Call, Worker, json, method, query_of, read, segment, with};
+use crate::contract::format::BodyFormat;
+use crate::contract::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
-use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Group;
 use crate::daemon::metrics::Route;
@@ -53,7 +53,8 @@ impl Worker {
 
     async fn heartbeat(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
-        let said = self.heartbeat_now(self.app.now(), &node, epoch)?;
+        let now = self.app.now();
+        let said = self.settled(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
         call.peer.mark_node();
         Ok(json(&said))
     }
@@ -91,14 +92,27 @@ impl Worker {
         let nodes = &config.settings.nodes;
         Ok(json!({
             "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
-            "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
+            "presence_grace_s": nodes.presence_grace_s, "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
             "dropped": report.dropped, "orphaned": report.orphaned,
         }))
     }
 
-    /// A node lives; it touches nothing else.
-    pub(super) fn heartbeat_now(&self, now: Now, node: &str, epoch: u64) -> Result<Value, Problem> {
-        self.app.engine.heartbeat(now, node, epoch).map_err(|fault| refused(node, fault))?;
+    /// A node lives; it touches nothing else, and only its first one is recorded.
+    pub(super) fn heartbeat_now(
+        &self,
+        now: Now,
+        node: &str,
+        epoch: u64,
+        group: Option<&mut Group>,
+    ) -> Result<Value, Problem> {
+        let heard = match group {
+            Some(group) => {
+                let mut recorder = Recorder::new(group, &self.shard, None, now.utc_ms);
+                self.app.engine.heartbeat(now, node, epoch, &mut recorder)
+            }
+            None => self.app.engine.heartbeat(now, node, epoch, &mut ()),
+        };
+        heard.map_err(|fault| refused(node, fault))?;
         Ok(json!({ "code": "ok" }))
     }
 

@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::ask::Asker;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::form;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::{Asked, RouteClass};
-use crate::daemon::http::form;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
-use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
 use crate::daemon::http::{Peer, Problem, Talk};
 use crate::daemon::journal::Group;
 use crate::daemon::resp::{Next, next, reply};
@@ -142,7 +142,7 @@ impl Worker {
         let placed = [(&b"tenant"[..], tenant), (b"subject", subject), (b"session", session), (b"kind", kind)];
         let read = AcquireBody::from_pairs(placed.into_iter().chain(command.pairs(5)));
         let id = self.decision_id();
-        let decided = read.as_ref().map_err(Clone::clone).and_then(|read| {
+        let decided = read.as_ref().map_err(|malformed| Problem::from(malformed.clone())).and_then(|read| {
             let message = read.request()?;
             let decision = self.acquire_now(turn.now, &message, asker, turn.group.as_deref_mut(), turn.events)?;
             if message.node.is_some() {
@@ -191,7 +191,7 @@ impl Worker {
         let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
         let said = match verb.to_ascii_lowercase().as_str() {
             "hello" => self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?,
-            "heartbeat" => self.heartbeat_now(turn.now, node, epoch)?,
+            "heartbeat" => self.heartbeat_now(turn.now, node, epoch, turn.group.as_deref_mut())?,
             "goodbye" => self.goodbye_now(turn.now, node, epoch, turn.events)?,
             _ => return Err(Problem::malformed(NODE)),
         };

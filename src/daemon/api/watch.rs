@@ -53,6 +53,7 @@ impl Worker {
             "draining": app.is_draining(),
             "durability": if degraded.is_some() { "degraded" } else { app.durability() },
             "degraded": degraded,
+            "journal_form": app.journal_form(),
             "config": app.config_state(),
         });
         Ok(typed(status, "application/json", body.to_string().into()))
@@ -124,15 +125,17 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
     let scheduled: Vec<_> = booked.collect();
     let commits = app.commits.read();
     let degraded = app.degraded().is_some();
-    let journal = app.committer().and_then(|committer| committer.journal()).map(|journal| {
-        let counters = journal.counters();
-        JournalStats {
+    let journal = app.committer().and_then(|committer| {
+        let counters = committer.journal()?.counters();
+        Some(JournalStats {
             records: counters.records(),
             bytes: counters.bytes(),
             errors: counters.errors(),
+            not_durable: committer.not_durable(),
+            ring_used_ratio: committer.ring_used_ratio(),
             commits: commits.stats(),
             degraded,
-        }
+        })
     });
     let state = app.state.lock();
     let config_state = ConfigState {
@@ -182,11 +185,9 @@ fn see_faults(app: &App) {
             }
         })
         .collect();
-    let journal = app.committer().and_then(|committer| committer.journal());
     app.metrics.see_faults(&Faults {
         listeners: &listeners,
         panics: panics::seen(),
         impossible: app.engine.impossible_total(),
-        not_durable: journal.map_or(0, |journal| journal.counters().not_durable()),
     });
 }

@@ -27,6 +27,7 @@ mod value;
 mod watch;
 mod webhook;
 mod words;
+mod zone;
 
 pub use accounts::{ACCOUNTS_FILE, Accounts};
 pub use diff::{Diff, Quota, SettingDiff, Shrink, TenantDiff, diff, shrink, waiting};

@@ -11,7 +11,8 @@ use super::settings::{
 };
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
-use super::words::{ClientCertificates, ProblemCode, Protocol, Role, nearest};
+use super::words::{ClientCertificates, ProblemCode, Protocol, Role};
+use super::zone;
 use crate::engine::session::{Name, check_tenant};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
@@ -65,15 +66,8 @@ fn read_top(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, settings: &mut Settin
         match zone.parse() {
             Ok(zone) => settings.time_zone.0 = zone,
             Err(_) => {
-                let near = nearest(&zone, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-                let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 let message = format!("`time_zone` does not know {}", quoted(&zone));
-                item.wrong_as(
-                    cx,
-                    ProblemCode::UnknownZone,
-                    message,
-                    format!("{guess}write a name of the IANA list, as in \"Europe/Berlin\""),
-                );
+                item.wrong_as(cx, ProblemCode::UnknownZone, message, zone::help(&zone));
             }
         }
     }
@@ -375,6 +369,7 @@ fn read_nodes(cx: &mut Cx<'_>, mut table: Table<'_, '_>, nodes: &mut Nodes) {
         }
     }
     table.int(cx, "grace_s", 0..=86_400, &mut nodes.grace_s);
+    table.int(cx, "presence_grace_s", 0..=86_400, &mut nodes.presence_grace_s);
     table.int(cx, "inventory_s", 1..=86_400, &mut nodes.inventory_s);
     table.int(cx, "tombstone_s", 1..=86_400, &mut nodes.tombstone_s);
     table.int(cx, "learning_s", 0..=86_400, &mut nodes.learning_s);
@@ -389,6 +384,8 @@ fn read_journal(cx: &mut Cx<'_>, mut table: Table<'_, '_>, journal: &mut Journal
     table.int(cx, "keep_bytes", 1 << 20..=1 << 50, &mut journal.keep_bytes);
     table.int(cx, "checkpoint_bytes", 1 << 20..=1 << 40, &mut journal.checkpoint_bytes);
     table.int(cx, "segment_bytes", 1 << 20..=1 << 32, &mut journal.segment_bytes);
+    table.text(cx, "ring_dir", &mut journal.ring_dir);
+    table.int(cx, "ring_bytes", 1 << 20..=1 << 30, &mut journal.ring_bytes);
     table.finish(cx);
 }
 

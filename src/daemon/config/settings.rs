@@ -36,6 +36,8 @@ pub const RESTART_ONLY: &[&str] = &[
     "listener",
     "agi.listen",
     "journal.segment_bytes",
+    "journal.ring_dir",
+    "journal.ring_bytes",
     "events.buffered_max",
     "log.format",
 ];
@@ -125,6 +127,8 @@ pub struct Nodes {
     pub lease_s: u32,
     /// How long an orphan keeps its seat, seconds.
     pub grace_s: u32,
+    /// How long presence that an agent watches outlives its PBX, seconds; told to nodes at hello (G6).
+    pub presence_grace_s: u32,
     /// How often a node sends its inventory, seconds.
     pub inventory_s: u32,
     /// How long a release is remembered, seconds.
@@ -143,6 +147,7 @@ impl Default for Nodes {
             heartbeat_s: 5,
             lease_s: 15,
             grace_s: 30,
+            presence_grace_s: 30,
             inventory_s: 60,
             tombstone_s: 300,
             learning_s: 60,
@@ -384,6 +389,10 @@ pub struct Journal {
     pub checkpoint_bytes: u64,
     /// Size of one file, bytes.
     pub segment_bytes: u64,
+    /// Folder on a tmpfs where decisions wait for the disk; empty: there is none.
+    pub ring_dir: String,
+    /// How much may wait there, bytes.
+    pub ring_bytes: u64,
 }
 
 impl Default for Journal {
@@ -394,6 +403,8 @@ impl Default for Journal {
             keep_bytes: 10 << 30,
             checkpoint_bytes: 256 << 20,
             segment_bytes: 64 << 20,
+            ring_dir: "/run/usherd".to_owned(),
+            ring_bytes: 64 << 20,
         }
     }
 }

@@ -230,6 +230,10 @@ pub fn token_role(token: &str) -> Option<Role> {
     if base64 || hex { Role::from_word(role) } else { None }
 }
 
+const NOT_VALID: &str = "the token is not valid";
+const WRONG_FORM: &str = "the token is configured, but not taken: it must be ush_ROLE_ with the role that it has in \
+                          [[auth.tokens]], and 64 hexadecimal digits or 43 characters of base64url; make a new one";
+
 /// A holder of tokens.
 #[derive(Clone, Debug)]
 pub struct Credential {
@@ -382,7 +386,8 @@ impl Authenticator {
         now_ms: u64,
     ) -> Result<&Arc<Access>, Problem> {
         if let Some(authorization) = authorization {
-            return self.by_token(authorization).ok_or_else(|| self.failed(address, now_ms, "the token is not valid"));
+            let why = || self.failed(address, now_ms, self.why_not_valid(authorization));
+            return self.by_token(authorization).ok_or_else(why);
         }
         let by_name = |(name, _): &&(String, Arc<Access>)| certificate_names.contains(name);
         if let Some((_, access)) = self.certificates.iter().find(by_name) {
@@ -420,6 +425,15 @@ impl Authenticator {
         }
         // The role in the token is for people; a token that lies about it was tampered with.
         found.filter(|access| access.role == role)
+    }
+
+    /// Whoever shows a token that is configured is told what is wrong with its form; to all others it is not valid.
+    fn why_not_valid(&self, authorization: &[u8]) -> &'static str {
+        let text = std::str::from_utf8(authorization).ok().filter(|text| text.len() <= AUTHORIZATION_BYTES_MAX);
+        let Some((_, token)) = text.and_then(|text| text.split_once(' ')) else { return NOT_VALID };
+        let presented = TokenHash::of(token.trim());
+        let known = self.tokens.iter().filter(|(hash, _)| bool::from(hash.0.ct_eq(&presented.0))).count();
+        if known > 0 { WRONG_FORM } else { NOT_VALID }
     }
 
     fn failed(&self, address: PeerAddress, now_ms: u64, detail: impl Into<Cow<'static, str>>) -> Problem {

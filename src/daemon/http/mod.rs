@@ -1,4 +1,4 @@
-//! The edge: sockets with their armour below, bodies and replies of the wire contract above.
+//! The edge: sockets with their armour below, replies of the wire contract above.
 
 mod accept;
 pub mod auth;
@@ -8,18 +8,13 @@ pub mod collect;
 mod commands;
 mod connection;
 mod failures;
-mod faults;
-mod fields;
-pub mod form;
 pub mod gate;
 mod given;
 mod handler;
-pub mod hint;
 mod host_guard;
 pub mod limits;
 pub mod lines;
 pub mod listener;
-pub mod node_calls;
 pub mod peer;
 pub mod problem;
 mod protocol;
@@ -32,7 +27,6 @@ mod stream;
 mod talk;
 pub mod tls;
 pub mod validity;
-pub mod wire;
 
 pub use accept::{Edge, serve};
 pub use body::{ReplyBody, ReplySender};

@@ -8,10 +8,9 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::ReplyBody;
-use crate::engine::session::Fault;
-
-/// Most faults that one answer names.
-pub const ERRORS_MAX: usize = 32;
+pub use crate::contract::malformed::FieldError;
+use crate::contract::malformed::{ERRORS_MAX, Malformed, in_one_line};
+use crate::contract::names::Fault;
 
 /// What kind of problem; each has one status, one type and one title for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +78,6 @@ impl ProblemKind {
     }
 }
 
-/// One wrong field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FieldError {
-    /// JSON pointer, also for form and query fields.
-    pub pointer: String,
-    /// What was wrong, and what is allowed.
-    pub detail: Cow<'static, str>,
-}
-
 /// A problem object to answer with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -115,6 +105,15 @@ struct Wire<'a> {
     known_epoch: Option<u64>,
 }
 
+/// 400 or 413.
+impl From<Malformed> for Problem {
+    fn from(malformed: Malformed) -> Self {
+        let kind = if malformed.is_too_large() { ProblemKind::TooLarge } else { ProblemKind::Malformed };
+        let (detail, errors) = malformed.into_parts();
+        Problem { errors, ..Problem::new(kind, detail) }
+    }
+}
+
 impl Problem {
     /// A problem with one sentence on this occurrence.
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -136,21 +135,12 @@ impl Problem {
 
     /// 400 with these faults; the detail counts them.
     pub fn faulty(errors: Vec<FieldError>) -> Self {
-        let detail = match errors.as_slice() {
-            [one] => Cow::Owned(format!("{} {}", one.pointer, one.detail)),
-            many => Cow::Owned(format!("{} fields are wrong, see errors", many.len())),
-        };
-        let mut problem = Problem::malformed(detail);
-        problem.errors = errors;
-        problem.errors.truncate(ERRORS_MAX);
-        problem
+        Malformed::faulty(errors).into()
     }
 
     /// 400 with the faults that the engine's own check found.
     pub fn from_faults(faults: &[Fault]) -> Self {
-        Problem::faulty(
-            faults.iter().map(|f| FieldError { pointer: format!("/{}", f.field), detail: f.what.into() }).collect(),
-        )
+        Malformed::from_faults(faults).into()
     }
 
     /// 405; `allow` is the list of methods as in the header.
@@ -246,14 +236,8 @@ impl Problem {
 
     /// What is wrong with which field, or what is wrong at all, for protocols that have one line for it.
     pub fn in_one_line(&self) -> String {
-        let faults =
-            self.errors.iter().map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail));
-        let faults: Vec<String> = faults.collect();
-        if faults.is_empty() || self.kind == ProblemKind::UnknownEpoch {
-            self.detail.to_string()
-        } else {
-            faults.join("; ")
-        }
+        let errors = if self.kind == ProblemKind::UnknownEpoch { &[][..] } else { &self.errors };
+        in_one_line(&self.detail, errors)
     }
 
     /// The JSON object, also for its place in a batch.

@@ -174,6 +174,8 @@ pub struct Group {
     version_max: u64,
     utc_ms: i64,
     written_utc_ms: Option<i64>,
+    /// The place in the ring up to which it holds everything; 0 where it is in none.
+    ring_end: u64,
 }
 
 impl Default for Group {
@@ -185,7 +187,7 @@ impl Default for Group {
 impl Group {
     /// An empty group.
     pub fn new() -> Self {
-        Group { bytes: vec![0; HEADER_BYTES], entries: 0, version_max: 0, utc_ms: 0, written_utc_ms: None }
+        Group { bytes: vec![0; HEADER_BYTES], entries: 0, version_max: 0, utc_ms: 0, written_utc_ms: None, ring_end: 0 }
     }
 
     /// The wall clock of the entries that follow, milliseconds since 1970 UTC. For the tombstones of a
@@ -247,6 +249,7 @@ impl Group {
         self.entries = 0;
         self.version_max = 0;
         self.written_utc_ms = None;
+        self.ring_end = 0;
     }
 
     /// Appends everything of another group: two turns become one record.
@@ -259,6 +262,29 @@ impl Group {
         self.version_max = self.version_max.max(other.version_max);
         self.utc_ms = other.utc_ms;
         self.written_utc_ms = other.written_utc_ms;
+        self.ring_end = self.ring_end.max(other.ring_end);
+    }
+
+    /// A record's payload again, to be committed once more.
+    pub(super) fn absorb_payload(&mut self, payload: &[u8], ring_end: u64) {
+        self.bytes.extend_from_slice(payload);
+        self.entries = self.entries.saturating_add(1);
+        self.ring_end = ring_end;
+    }
+
+    /// The whole buffer: room for a header, and the payload.
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// It is in the ring, which ends at this place now.
+    pub(super) fn kept_until(&mut self, ring_end: u64) {
+        self.ring_end = ring_end;
+    }
+
+    /// The place in the ring up to which it holds everything; 0 where it is in none.
+    pub(super) const fn ring_end(&self) -> u64 {
+        self.ring_end
     }
 
     /// Writes the header: place and link in the chain, checksum. Returns the new link.

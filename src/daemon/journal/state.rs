@@ -151,6 +151,10 @@ pub struct Recovered {
     pub records: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Turns that were found in the ring only: the process ended before they were copied.
+    pub ring_records: u64,
+    /// Turns in a ring that does not go with this state of the journal; they are not used.
+    pub ring_ignored: u64,
 }
 
 #[derive(Debug)]
@@ -271,10 +275,12 @@ impl Recovered {
     pub fn feed<J: Journal>(&self, feed: &mut Feed<'_, J>) {
         for session in &self.sessions {
             feed.put(&session.record(), false);
+            feed.between();
         }
         for tombstone in &self.tombstones {
             feed.at(tombstone.laid_utc_ms);
             feed.gone(&tombstone.record());
+            feed.between();
         }
         for (node, epoch) in &self.nodes {
             feed.node(node, *epoch);

@@ -31,8 +31,6 @@ pub struct Faults<'a> {
     pub panics: u64,
     /// Invariants of the table that did not hold.
     pub impossible: u64,
-    /// Groups of decisions that were answered for without being as durable as configured.
-    pub not_durable: u64,
 }
 
 /// The families.
@@ -43,7 +41,6 @@ pub(super) struct FaultCounters {
     accept_errors: IntCounterVec,
     panics: IntCounter,
     impossible: IntCounter,
-    not_durable: IntCounter,
 }
 
 const LABELS: [&str; 2] = ["listener", "reason"];
@@ -69,10 +66,6 @@ impl FaultCounters {
                 "usherd_impossible_total",
                 "Invariants of the table of seats that did not hold: a fault of the program.",
             )?,
-            not_durable: make.counter(
-                "usherd_journal_not_durable_total",
-                "Groups of decisions that were answered for without being as durable as configured.",
-            )?,
         })
     }
 
@@ -80,7 +73,6 @@ impl FaultCounters {
     pub(super) fn set(&self, faults: &Faults<'_>) {
         raise(&self.panics, faults.panics);
         raise(&self.impossible, faults.impossible);
-        raise(&self.not_durable, faults.not_durable);
         let families: [(&IntCounterVec, for<'f, 'l> fn(&'f ListenerFaults<'l>) -> &'f Reasons); 4] = [
             (&self.refused, |of| &of.refused),
             (&self.deadlines, |of| &of.deadlines),

@@ -58,6 +58,10 @@ pub struct JournalStats<'a> {
     pub bytes: u64,
     /// Writes and syncs that failed.
     pub errors: u64,
+    /// Answers that went out without being as durable as was asked for.
+    pub not_durable: u64,
+    /// How much of the ring waits for the disk, 0 to 1.
+    pub ring_used_ratio: f64,
     /// How long commits took.
     pub commits: HistogramStats<'a>,
     /// Whether decisions go on without being written.

@@ -154,6 +154,8 @@ struct Service {
     journal_records: IntCounter,
     journal_bytes: IntCounter,
     journal_errors: IntCounter,
+    journal_not_durable: IntCounter,
+    journal_ring_used: Gauge,
     journal_degraded: IntGauge,
     event_subscribers: IntGauge,
     events_dropped: IntCounter,
@@ -205,6 +207,14 @@ impl Service {
             journal_bytes: make.counter("usherd_journal_bytes_total", "Bytes written to the journal.")?,
             journal_errors: make
                 .counter("usherd_journal_errors_total", "Writes and syncs of the journal that failed.")?,
+            journal_not_durable: make.counter(
+                "usherd_journal_not_durable_total",
+                "Answers that went out without being as durable as configured.",
+            )?,
+            journal_ring_used: make.add(Gauge::new(
+                "usherd_journal_ring_used_ratio",
+                "How much of the ring in memory waits for the disk; 0 where there is none.",
+            ))?,
             journal_degraded: make.gauge(
                 "usherd_journal_degraded",
                 "Whether decisions go on without being written as durably as configured.",
@@ -240,6 +250,8 @@ impl Service {
         raise(&self.journal_records, input.journal.records);
         raise(&self.journal_bytes, input.journal.bytes);
         raise(&self.journal_errors, input.journal.errors);
+        raise(&self.journal_not_durable, input.journal.not_durable);
+        self.journal_ring_used.set(input.journal.ring_used_ratio);
         self.journal_degraded.set(i64::from(input.journal.degraded));
         self.event_subscribers.set(int(input.events.subscribers));
         raise(&self.events_dropped, input.events.dropped);
