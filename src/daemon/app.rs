@@ -25,6 +25,7 @@ use crate::daemon::log::LogControl;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::names::{Pseudonyms, Sight};
+use crate::daemon::node_addresses::NodeAddresses;
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -49,6 +50,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Connection counts and limits of all listeners.
     pub edge: Arc<Edge>,
+    /// The addresses of nodes, for the next start.
+    pub node_addresses: Arc<NodeAddresses>,
     /// Counters of each listener, by name.
     pub listeners: Vec<ListenerInfo>,
     /// Who may do what.

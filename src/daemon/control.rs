@@ -269,7 +269,7 @@ impl Loop {
                     // A full queue holds reloads enough that read the same files.
                     Asked::Reload => _ = self.app.reloads.try_send(by_signal()),
                 },
-                () = tick(&mut watchdog) => self.prove_alive(),
+                () = notify::due(&mut watchdog) => self.prove_alive(),
                 () = tokio::time::sleep(rest) => {}
             }
             self.tick();
@@ -314,6 +314,7 @@ impl Loop {
                 let _ = notify::status(&self.status());
             }
             self.silence.look(&self.app, now);
+            self.app.node_addresses.look(self.app.edge.gate(), now.utc_ms);
             self.upkeep.look_after(&self.app, &self.committer, now);
         }
         if self.due.sweep_at <= now.uptime_ms {
@@ -443,6 +444,7 @@ impl Loop {
         let closed = tokio::task::spawn_blocking(move || {
             let now = app.now();
             app.history.end(&app.engine, now, app.trusted_utc_ms(now));
+            app.node_addresses.end(app.edge.gate(), now.utc_ms);
             committer.close();
         });
         let _ = closed.await;
@@ -461,11 +463,4 @@ fn by_watch() -> Request {
 fn unasked(trigger: ReloadTrigger, removals: Removals, actor: &str) -> Request {
     let actor = actor.to_owned();
     Request { trigger, force: false, removals, dry_run: false, actor, note: None, reply: None, sync: None }
-}
-
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => _ = interval.tick().await,
-        None => std::future::pending().await,
-    }
 }
