@@ -138,6 +138,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "parking_lot",
             "prometheus",
             "ring",
+            "rtime_clock",
             "rustix",
             "rustls",
             "rustls_native_certs",

@@ -6,8 +6,8 @@ use http::{Response, request};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::ask::{Asker, fenced};
-use super::{Call, Worker, by_any_name, json};
+use super::ask::Asker;
+use super::{Call, Worker, by_any_name, fenced};
 use crate::contract::batch::{Op, batch_ops};
 use crate::contract::body::{AcquireBody, ReleaseBody};
 use crate::contract::format::BodyFormat;
@@ -165,14 +165,16 @@ impl Worker {
         self.in_order(&message)?;
         let access = self.permitted(call, RouteClass::Explain, Some(message.tenant))?;
         let now = self.app.now();
-        if self.app.sight(&access).is_clear() {
-            return Ok(json(&explained(now, &self.app.engine.explain(now, &message))));
-        }
         let (body, query) = (body.clone(), call.head.uri.query().map(str::to_owned));
-        // Whom a pseudonym means is found by reading the tenant.
+        // Who holds the seats, and whom a pseudonym means, is found by reading the whole tenant.
         self.aside(move |app| {
             let read = AcquireBody::parse(&body, format, query.as_deref())?;
-            Ok(explained(now, &app.sight(&access).explain(&app.engine, now, &read.request()?)))
+            let (sight, message) = (app.sight(&access), read.request()?);
+            let explanation = match sight.is_clear() {
+                true => app.engine.explain(now, &message),
+                false => sight.explain(&app.engine, now, &message),
+            };
+            Ok(explained(now, &explanation))
         })
         .await
     }

@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Call, Worker, by_any_name, query_of, typed};
+use super::{Call, Worker, by_any_name, query_of, read, typed};
 use crate::daemon::app::App;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::stats::{AcceptError, Broken, Deadline, Refusal};
@@ -55,6 +55,7 @@ impl Worker {
             "degraded": degraded,
             "journal_form": app.journal_form(),
             "config": app.config_state(),
+            "time": read::time(app, app.now()),
         });
         Ok(typed(status, "application/json", body.to_string().into()))
     }

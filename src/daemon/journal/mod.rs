@@ -348,6 +348,11 @@ impl<J: Journal> Changes for Feed<'_, J> {
         self.fed();
     }
 
+    fn forgotten(&mut self, node: &str) {
+        self.group.forgotten(node);
+        self.fed();
+    }
+
     /// Writes what has come together: no lock of the table is held now, and a disk may take its time.
     fn between(&mut self) {
         if self.group.payload_bytes() >= CHUNK_BYTES {
