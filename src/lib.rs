@@ -27,7 +27,7 @@
 //! - a seat that was released cannot be taken by the next who asks (I3);
 //! - a message has an effect twice, or a late one touches something newer (V5, I18);
 //! - an answer goes out before what was decided is as durable as was asked for (I11);
-//! - a part of a configuration takes effect (I20).
+//! - a part of `usherd.toml`, or of a tenant file, takes effect (I20).
 //!
 //! Two choices that differ from what one might expect, and why:
 //! - Every tenant has its own striped table instead of all sharing one concurrent map: a list, a scrape or an

@@ -26,6 +26,7 @@ mod shell;
 mod size;
 mod subscription;
 mod table;
+mod token;
 mod top;
 mod webhook;
 mod whatif;
@@ -199,7 +200,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Serve => serve::serve(main, screen.colour),
         Verb::Demo(arguments) => demo::demo(arguments, main, screen),
         Verb::Agent(arguments) => agent::agent(arguments, main, &cli.connection, screen),
-        Verb::Config(arguments) => config::config(arguments, main, screen),
+        Verb::Config(arguments) => config::config(arguments, main, cli.connection.token_file.as_deref(), screen),
         Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),
         Verb::Reload(arguments) => reload::reload(arguments, client()?, screen),
         Verb::Status => look::status(&client()?, screen),

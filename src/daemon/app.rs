@@ -25,6 +25,7 @@ use crate::daemon::log::LogControl;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::names::{Pseudonyms, Sight};
+use crate::daemon::node_addresses::NodeAddresses;
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -50,6 +51,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Connection counts and limits of all listeners.
     pub edge: Arc<Edge>,
+    /// The addresses of nodes, for the next start.
+    pub node_addresses: Arc<NodeAddresses>,
     /// Counters of each listener, by name.
     pub listeners: Vec<ListenerInfo>,
     /// Who may do what.
@@ -194,6 +197,8 @@ pub struct ConfigState {
     pub problems: Vec<ConfigProblem>,
     /// It comes from the last good copy, because the files were bad at the start.
     pub from_last_good: bool,
+    /// Certificates of listeners that could not be used by the last attempt: those before are shown.
+    pub certificates: Vec<ConfigProblem>,
     /// The settings that the daemon was started with.
     pub started: Vec<Effective>,
     /// Keys whose values were changed since, and take effect with the next start only.
@@ -280,13 +285,17 @@ impl App {
     pub fn config_state(&self) -> Value {
         let state = self.state.lock();
         let problem = state.problems.first().map(|problem| problem.message.clone());
+        let config = self.config();
         json!({
-            "hash": self.config().hash,
+            "hash": config.hash,
             "loaded_at": rfc3339(state.loaded_utc_ms),
             "last_reload_successful": state.successful,
             "last_error": problem,
             "from_last_good": state.from_last_good,
             "waits_for_restart": state.waits_for_restart,
+            "tenants_rejected": config.rejected.len(),
+            "tenants_away": config.away.len(),
+            "certificates_unusable": state.certificates.len(),
         })
     }
 }

@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::config::{self, Durability as Wanted};
+use crate::daemon::config::{self, Durability as Wanted, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::journal::{
     Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
@@ -198,6 +198,11 @@ impl Control {
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.
     fn first_good(&self, config: &config::Config) {
+        if !config.rejected.is_empty() {
+            let text = config::render_rejected(&config.rejected, false);
+            tracing::error!("{text}");
+            self.app.events.publish(Event::came_to(EventType::Config, "rejected", self.app.now().utc_ms, text));
+        }
         if self.app.state.lock().from_last_good {
             tracing::error!("the configuration is bad; the last good one is in force until it is mended");
             let text = config::render_problems(&self.app.state.lock().problems, false);
@@ -221,17 +226,8 @@ impl Control {
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
         let reloads = self.app.reloads.clone();
         let changed = move |_| {
-            let request = Request {
-                trigger: ReloadTrigger::Watch,
-                force: false,
-                dry_run: false,
-                actor: "file watch".to_owned(),
-                note: None,
-                reply: None,
-                sync: None,
-            };
             // A full queue holds reloads enough that read the same files.
-            let _ = reloads.try_send(request);
+            let _ = reloads.try_send(by_watch());
         };
         match config::Watch::start(config.main(), config.contents.hash_on_disk(), config::SETTLE, changed) {
             Ok(watch) => Some(watch),
@@ -261,7 +257,7 @@ impl Loop {
                     // A full queue holds reloads enough that read the same files.
                     Asked::Reload => _ = self.app.reloads.try_send(by_signal()),
                 },
-                () = tick(&mut watchdog) => self.prove_alive(),
+                () = notify::due(&mut watchdog) => self.prove_alive(),
                 () = tokio::time::sleep(rest) => {}
             }
             self.tick();
@@ -293,6 +289,10 @@ impl Loop {
         if self.due.second_at <= now.uptime_ms {
             self.due.second_at = now.uptime_ms + 1_000;
             self.look(now);
+            if self.app.running.is_removal_due(now.uptime_ms) {
+                // A full queue holds a reload that lets them go.
+                let _ = self.app.reloads.try_send(by_watch());
+            }
             self.committer.watch(DISK_PATIENCE_MS);
             self.committer.check();
             if self.due.learned_at <= now.uptime_ms {
@@ -302,6 +302,7 @@ impl Loop {
                 let _ = notify::status(&self.status());
             }
             self.silence.look(&self.app, now);
+            self.app.node_addresses.look(self.app.edge.gate(), now.utc_ms);
             self.upkeep.look_after(&self.app, &self.committer, now);
         }
         if self.due.sweep_at <= now.uptime_ms {
@@ -431,6 +432,7 @@ impl Loop {
         let closed = tokio::task::spawn_blocking(move || {
             let now = app.now();
             app.history.end(&app.engine, now, app.trusted_utc_ms(now));
+            app.node_addresses.end(app.edge.gate(), now.utc_ms);
             committer.close();
         });
         let _ = closed.await;
@@ -438,13 +440,15 @@ impl Loop {
 }
 
 fn by_signal() -> Request {
-    let actor = "SIGHUP".to_owned();
-    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor, note: None, reply: None, sync: None }
+    unasked(ReloadTrigger::Signal, Removals::DelayedInUse, "SIGHUP")
 }
 
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => _ = interval.tick().await,
-        None => std::future::pending().await,
-    }
+fn by_watch() -> Request {
+    unasked(ReloadTrigger::Watch, Removals::Delayed, "file watch")
+}
+
+/// A reload of which nobody waits for the outcome.
+fn unasked(trigger: ReloadTrigger, removals: Removals, actor: &str) -> Request {
+    let actor = actor.to_owned();
+    Request { trigger, force: false, removals, dry_run: false, actor, note: None, reply: None, sync: None }
 }

@@ -84,6 +84,9 @@ fn why_untrusted(error: &std::io::Error, key: &str) -> String {
             "its certificate is signed by no authority that is trusted here; name that authority, or the certificate \
              itself if it is self-signed, in the file {key}"
         ),
+        Fault::BadSignature => {
+            format!("its certificate is signed by another authority than that of the same name in {key}")
+        }
         Fault::Expired | Fault::ExpiredContext { .. } => {
             "its certificate has expired; renew it there, and look at the clock here".to_owned()
         }

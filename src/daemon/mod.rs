@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod app;
+pub mod certificates;
 pub mod clock;
 pub mod config;
 mod control;
@@ -15,6 +16,7 @@ pub mod log;
 pub mod marks;
 pub mod metrics;
 pub mod names;
+pub mod node_addresses;
 pub mod notify;
 mod outlet;
 mod panics;

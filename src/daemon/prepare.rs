@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today};
+use crate::daemon::certificates;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Boot, Config};
 use crate::daemon::control::Control;
@@ -28,6 +29,7 @@ use crate::daemon::log;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::names::Pseudonyms;
+use crate::daemon::node_addresses::NodeAddresses;
 use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -68,10 +70,12 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What the state directory holds beside the journal.
+/// What the state directory holds beside the journal, and the edge that knows of it.
 struct Kept {
     keeper: Keeper,
     history: History,
+    edge: Arc<Edge>,
+    node_addresses: Arc<NodeAddresses>,
 }
 
 /// A daemon before its sockets and threads.
@@ -130,7 +134,10 @@ impl Prepared {
         let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
         let limits = HistoryLimits::of(&self.boot.config.settings.history);
         let history = History::open(&self.state_dir, self.clock.now().utc_ms, limits);
-        let kept = Kept { keeper: self.keeper, history };
+        let edge = Arc::new(Edge::new(edge_limits(&self.boot.config)));
+        let now = self.clock.now();
+        let node_addresses = NodeAddresses::recall(&self.state_dir, edge.gate(), now.utc_ms);
+        let kept = Kept { keeper: self.keeper, history, edge, node_addresses: Arc::new(node_addresses) };
         let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, kept)?;
         Ok(Control {
             app: Arc::new(app),
@@ -241,7 +248,7 @@ fn app(
     reloads: mpsc::Sender<reload_request::Request>,
     log: Option<log::LogControl>,
     workers: usize,
-    Kept { keeper, history }: Kept,
+    Kept { keeper, history, edge, node_addresses }: Kept,
 ) -> Result<App, StartError> {
     let now = clock.now();
     let config = &boot.config;
@@ -257,16 +264,21 @@ fn app(
         successful: boot.problems.is_empty(),
         from_last_good: !boot.problems.is_empty(),
         problems: boot.problems,
+        certificates: certificates::look(settings, config.main().parent().unwrap_or(Path::new(".")), utc(now)),
         started: config.effective.clone(),
         waits_for_restart: Vec::new(),
     };
+    // Records of the last good copy do not know when they were confirmed.
+    let running = config::Running::new(config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now))));
+    running.away_since(now.uptime_ms);
     Ok(App {
         engine: Engine::new(settings.server.limits()),
         clock: Arc::clone(clock),
         // Ids go on from the time of day, so that those of an earlier run are seen as gone.
         events: Arc::new(Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs())),
         metrics,
-        edge: Arc::new(Edge::new(edge_limits(config))),
+        edge,
+        node_addresses,
         listeners,
         auth: ArcSwap::from_pointee(reload::authenticator(config)),
         sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
@@ -281,8 +293,7 @@ fn app(
         commits: Arc::new(CommitTimes::default()),
         boot: fastrand::u32(..),
         workers,
-        // Records of the last good copy do not know when they were confirmed.
-        running: config::Running::new(boot.config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now)))),
+        running,
         keeper,
         sync_status: SyncStatus::default(),
         webhooks: Board::default(),

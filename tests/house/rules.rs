@@ -64,6 +64,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "percent_encoding",
             "serde",
             "serde_json",
+            "sha2",
             "strsim",
             "tokio",
             "toml",

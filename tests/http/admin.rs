@@ -123,9 +123,9 @@ fn a_note_of_a_reload_is_short_and_plain() {
 
 #[test]
 fn half_of_all_tenants_go_only_by_force() {
-    let tenants: Vec<(&str, &str)> = ["a", "b", "c", "d"].map(|id| (id, PAID)).to_vec();
-    let daemon = Running::start("", &tenants);
-    for gone in ["c", "d"] {
+    let ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+    let daemon = Running::start("", &ids.map(|id| (id, PAID)));
+    for gone in &ids[4..] {
         std::fs::remove_file(daemon.folder.path().join(format!("tenants.d/{gone}.toml"))).unwrap();
     }
     for path in ["/v1/admin/reload", "/v1/admin/reload?dry_run=1"] {
@@ -133,11 +133,49 @@ fn half_of_all_tenants_go_only_by_force() {
         assert_eq!(refused.status, 422, "{refused:?}");
         assert!(refused.json()["problems"][0]["message"].as_str().unwrap().contains("force"), "{refused:?}");
     }
-    assert_eq!(daemon.get("/v1/tenants").json()["tenants"].as_array().unwrap().len(), 4);
+    assert_eq!(daemon.get("/v1/tenants").json()["tenants"].as_array().unwrap().len(), 9);
     let planned = daemon.call("POST", "/v1/admin/reload?dry_run=1&force=1", "", "");
-    assert_eq!(planned.json()["diff"]["removed"].as_array().unwrap().len(), 2);
+    assert_eq!(planned.json()["diff"]["removed"].as_array().unwrap().len(), 5);
     assert_eq!(daemon.call("POST", "/v1/admin/reload?force=1", "", "").json()["code"], "applied");
-    assert_eq!(daemon.get("/v1/tenants").json()["tenants"].as_array().unwrap().len(), 2);
+    assert_eq!(daemon.get("/v1/tenants").json()["tenants"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn a_tenant_that_is_used_goes_by_force_or_after_a_while() {
+    let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
+    daemon.form("/v1/acquire", "tenant=acme&subject=anna&session=m1&kind=mobile");
+    std::fs::remove_file(daemon.folder.path().join("tenants.d/acme.toml")).unwrap();
+    let refused = daemon.call("POST", "/v1/admin/reload", "", "");
+    assert_eq!((refused.status, &refused.json()["forceable"]), (422, &json!(true)));
+    assert_eq!(refused.json()["problems"][0]["code"], "in_use");
+    let later = daemon.call("POST", "/v1/admin/reload?removals=delayed", "", "").json();
+    assert!(later["away"][0].as_str().unwrap().ends_with("tenants.d/acme.toml"), "{later}");
+    let config = daemon.get("/v1/admin/config").json();
+    assert_eq!((&config["tenants_away"], &config["away"]), (&json!(1), &later["away"]));
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["held"], 1, "nothing has ended");
+    assert_eq!(daemon.call("POST", "/v1/admin/reload?removals=never", "", "").status, 400);
+    assert_eq!(daemon.call("POST", "/v1/admin/reload?force=1", "", "").status, 200);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 0);
+    assert!(daemon.get("/v1/admin/config").json()["tenants"].get("acme").is_none());
+}
+
+#[test]
+fn a_bad_tenant_file_is_told_everywhere_and_stops_no_request_for_another_t175() {
+    let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
+    write_tenant(daemon.folder.path(), "acme", "kind = \"paid\"\nseats = -3\n");
+    let asked = "{\"request\":\"add\",\"seats\":4,\"actor\":\"operator\"}";
+    let json = "Content-Type: application/json\r\n";
+    assert_eq!(daemon.call("POST", "/v1/tenants/b/subscription", json, asked).status, 200);
+    assert_eq!(daemon.get("/v1/tenants/b").json()["quota"], 14);
+    let own = daemon.call("POST", "/v1/tenants/acme/subscription", json, asked);
+    assert_eq!(own.status, 409);
+    assert!(own.body.contains("must not be negative") && own.body.contains("acme.toml:2"), "{}", own.body);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 10, "it keeps its last good record");
+    let ready = daemon.get("/readyz?verbose").json();
+    assert_eq!((&ready["ready"], &ready["config"]["tenants_rejected"]), (&json!(true), &json!(1)));
+    assert_eq!(ready["config"]["last_reload_successful"], true);
+    let events = daemon.get("/v1/overview").json();
+    assert_eq!(events["config"]["tenants_rejected"], 1);
 }
 
 #[test]
@@ -150,10 +188,22 @@ fn bad_files_at_the_start_leave_the_last_good_ones_in_force() {
     assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 10);
     assert_eq!(daemon.get("/v1/tenants/acme").json()["held"], 1);
     let config = daemon.get("/v1/admin/config").json();
-    assert_eq!((&config["from_last_good"], &config["last_reload_successful"]), (&json!(true), &json!(false)));
-    assert!(config["problems"].to_string().contains("must not be negative"), "{config}");
+    assert_eq!((&config["from_last_good"], &config["tenants_rejected"]), (&json!(false), &json!(1)));
+    assert!(config["rejected"].to_string().contains("must not be negative"), "{config}");
     assert_eq!(daemon.reload_with("acme", &PAID.replace("= 10", "= 11")).status, 200);
     assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 11);
+    assert_eq!(daemon.get("/v1/admin/config").json()["tenants_rejected"], 0);
+    // Its own file is one unit: bad as a whole, the last good configuration as a whole.
+    daemon.stop();
+    let main = daemon.folder.path().join("usherd.toml");
+    let text = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(&main, format!("{text}\n[polcy]\n")).unwrap();
+    daemon.restart();
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 11);
+    let config = daemon.get("/v1/admin/config").json();
+    assert_eq!((&config["from_last_good"], &config["last_reload_successful"]), (&json!(true), &json!(false)));
+    std::fs::write(&main, text).unwrap();
+    assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").status, 200);
     let config = daemon.get("/v1/admin/config").json();
     assert_eq!((&config["from_last_good"], &config["last_reload_successful"]), (&json!(false), &json!(true)));
 }

@@ -19,6 +19,7 @@ mod names;
 mod problems;
 mod quote;
 mod resp;
+mod restart;
 mod roles;
 mod rules;
 mod size;

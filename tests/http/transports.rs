@@ -297,13 +297,33 @@ fn a_renewed_certificate_is_shown_from_the_next_reload_on() {
             (200, "3818448000")
         );
     }
-    std::fs::write(path("cert.pem"), first).unwrap();
-    assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").status, 200);
-    assert_eq!(
-        ask(client::tls(address, &second, None), livez.as_bytes()).status,
-        200,
-        "what does not fit changes nothing"
-    );
+    let good = ["cert.pem", "key.pem"].map(|name| std::fs::read(path(name)).unwrap());
+    let restore = || {
+        std::fs::write(path("cert.pem"), &good[0]).unwrap();
+        let _ = std::fs::remove_dir(path("key.pem"));
+        std::fs::write(path("key.pem"), &good[1]).unwrap();
+    };
+    let faults: [(&str, &dyn Fn()); 5] = [
+        ("the certificate and the key", &|| std::fs::write(path("cert.pem"), &first).unwrap()),
+        ("expired on 2020", &|| drop(renew(2020))),
+        ("does not exist", &|| std::fs::remove_file(path("cert.pem")).unwrap()),
+        ("not a regular file", &|| {
+            std::fs::remove_file(path("key.pem")).unwrap();
+            std::fs::create_dir(path("key.pem")).unwrap();
+        }),
+        ("no certificate", &|| std::fs::write(path("cert.pem"), "").unwrap()),
+    ];
+    for (why, spoil) in faults {
+        spoil();
+        let answer = daemon.call("POST", "/v1/admin/reload", "", "").json();
+        let told = &answer["certificates"][0];
+        assert!(told["message"].as_str().unwrap().contains(why), "{why}: {answer}");
+        assert_eq!(daemon.get("/v1/admin/config").json()["certificates"][0], *told);
+        assert_eq!(daemon.get("/readyz?verbose").json()["config"]["certificates_unusable"], 1);
+        assert_eq!(ask(client::tls(address, &second, None), livez.as_bytes()).status, 200, "{why}: the old one stays");
+        restore();
+        assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").json()["certificates"], serde_json::json!([]));
+    }
 }
 
 #[test]

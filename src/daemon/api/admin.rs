@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use super::query::Query;
 use super::read::no_tenant;
 use super::{Call, Worker, json, query_of, segment, typed};
+use crate::daemon::config::Removals;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::recorder::Recorder;
-use crate::daemon::reload_request::Request;
+use crate::daemon::reload_request::{Applied, Request};
 use crate::daemon::text::rfc3339;
 use crate::engine::EndOutcome;
 
@@ -24,6 +25,9 @@ type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// Longest time for which a passing log level holds, seconds.
 const LOG_FOR_SECONDS_MAX: u64 = 86_400;
+
+/// Most tenant files that are not taken, or away, of which an answer tells; it counts them all.
+const REJECTED_SHOWN_MAX: usize = 200;
 
 /// Longest note of a reload, bytes.
 const NOTE_BYTES_MAX: usize = 500;
@@ -74,6 +78,7 @@ impl Worker {
         let request = Request {
             trigger: ReloadTrigger::Http,
             force: query.is_set("force"),
+            removals: removals(&query)?,
             dry_run: query.is_set("dry_run"),
             actor: access.id.clone(),
             note: note(&query)?,
@@ -84,14 +89,16 @@ impl Worker {
         self.app.reloads.try_send(request).map_err(|_| Problem::unavailable(1, "too many reloads wait already"))?;
         match outcome.await {
             Ok(Ok(applied)) => Ok(json(&json!({
-                "code": if dry_run { "planned" } else if applied.unchanged { "unchanged" } else { "applied" },
+                "code": code(dry_run, &applied),
                 "dry_run": dry_run, "hash": applied.hash, "diff": applied.diff, "text": applied.diff.render(),
-                "warnings": applied.warnings,
+                "warnings": applied.warnings, "certificates": applied.certificates, "away": applied.away,
+                "rejected": applied.rejected.iter().take(REJECTED_SHOWN_MAX).collect::<Vec<_>>(),
+                "tenants_rejected": applied.rejected.len(),
             }))),
             Ok(Err(rejection)) => {
                 let body = json!({
                     "type": "/problems/rejected", "title": "The configuration is rejected, the one before stays",
-                    "status": 422, "detail": rejection.to_string(), "force": force, "problems": rejection.problems(),
+                    "status": 422, "detail": rejection.to_string(), "force": force, "forceable": rejection.is_forceable(), "problems": rejection.problems(),
                 });
                 Ok(typed(StatusCode::UNPROCESSABLE_ENTITY, "application/problem+json", body.to_string().into()))
             }
@@ -106,11 +113,19 @@ impl Worker {
         let sources: serde_json::Map<String, Value> =
             config.tenants.values().map(|tenant| (tenant.id.to_string(), json!(tenant.source))).collect();
         let mut state = self.app.config_state();
-        let problems = self.app.state.lock().problems.clone();
+        let (problems, certificates) = {
+            let state = self.app.state.lock();
+            (state.problems.clone(), state.certificates.clone())
+        };
         if let Value::Object(state) = &mut state {
             state.insert("main".into(), json!(config.main().display().to_string()));
             state.insert("problems".into(), json!(problems));
             state.insert("warnings".into(), json!(config.warnings));
+            state.insert("certificates".into(), json!(certificates));
+            let rejected: Vec<_> = config.rejected.iter().take(REJECTED_SHOWN_MAX).collect();
+            state.insert("rejected".into(), json!(rejected));
+            let away = config.away.iter().take(REJECTED_SHOWN_MAX).map(|path| path.display().to_string());
+            state.insert("away".into(), json!(away.collect::<Vec<_>>()));
             state.insert("tenants".into(), Value::Object(sources));
         }
         Ok(json(&state))
@@ -208,6 +223,25 @@ impl Worker {
         }
         let until = for_s.map(|for_s| rfc3339(now.utc_ms + for_s as i64 * 1_000));
         Ok(json(&json!({ "code": "ok", "filter": wanted.filter, "until": until })))
+    }
+}
+
+/// What came of it, in one word.
+fn code(dry_run: bool, applied: &Applied) -> &'static str {
+    match (dry_run, applied.rejected.is_empty(), applied.unchanged) {
+        (true, ..) => "planned",
+        (_, false, _) => "partly",
+        (_, _, true) => "unchanged",
+        _ => "applied",
+    }
+}
+
+/// When tenants go whose files are away: at once, unless whoever asks wants something else of the reload.
+fn removals(query: &Query) -> Result<Removals, Problem> {
+    match query.get("removals").as_deref() {
+        None | Some("at_once") => Ok(Removals::AtOnce),
+        Some("delayed") => Ok(Removals::Delayed),
+        Some(_) => Err(query.fault("removals", "must be at_once or delayed".to_owned())),
     }
 }
 

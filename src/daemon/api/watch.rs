@@ -142,6 +142,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
     let config_state = ConfigState {
         last_reload_successful: state.successful,
         last_success_utc_ms: state.loaded_utc_ms,
+        tenants_rejected: config.rejected.len() as u64,
         hash: config.hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0),
     };
     drop(state);

@@ -79,6 +79,8 @@ fn read_top(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, settings: &mut Settin
         settings.default_tenant = Some(id);
     }
     document.text(cx, "tenants_dir", &mut settings.tenants_dir.0);
+    document.flag(cx, "strict", &mut settings.strict);
+    document.int(cx, "removal_delay_s", 0..=86_400, &mut settings.removal_delay.0);
 }
 
 /// A tenant id, or a complaint.

@@ -51,6 +51,10 @@ pub struct Settings {
     pub default_tenant: Option<Name>,
     /// Where the tenant files are, relative to `usherd.toml`; empty: nowhere.
     pub tenants_dir: TenantsDir,
+    /// One bad tenant file rejects the whole folder.
+    pub strict: bool,
+    /// How long a tenant file that vanished keeps its tenant.
+    pub removal_delay: RemovalDelay,
     /// `[policy]`, `[sessions]`, `[inclusive]`, `[deny]`: what holds where a tenant says nothing else.
     pub rules: Rules,
     /// `[trial]`.
@@ -100,6 +104,16 @@ pub struct TenantsDir(pub String);
 impl Default for TenantsDir {
     fn default() -> Self {
         TenantsDir("tenants.d".to_owned())
+    }
+}
+
+/// How long a tenant file may be away before its tenant goes, where nobody asked for a reload, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovalDelay(pub u32);
+
+impl Default for RemovalDelay {
+    fn default() -> Self {
+        RemovalDelay(30)
     }
 }
 

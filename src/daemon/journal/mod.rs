@@ -35,10 +35,9 @@ pub use decode::{Entries, Entry, Flaw, Record};
 pub use form::{Form, Hooks};
 pub use local::{Local, LocalOptions};
 pub use recovery::Damage;
+pub use ring::Ring;
 pub use state::{Recovered, Session, TailCut, Tombstone};
 pub use turn::{Checkpoint, Committer, Ticket, TurnWriter};
-
-use ring::Ring;
 
 use crate::engine::session::{Changes, GoneRecord, SessionRecord};
 

@@ -32,6 +32,8 @@ pub struct ConfigState {
     pub last_reload_successful: bool,
     /// When one was last taken, milliseconds since 1970 UTC; 0 for never.
     pub last_success_utc_ms: i64,
+    /// Tenant files that are not taken.
+    pub tenants_rejected: u64,
     /// The first bytes of the hash of what is in force; 48 bits of it are shown, so that a float holds them.
     pub hash: u64,
 }

@@ -145,6 +145,7 @@ struct Service {
     reload_successful: IntGauge,
     reload_success_at: Gauge,
     config_hash: IntGauge,
+    tenants_rejected: IntGauge,
     reloads: IntCounterVec,
     sync_runs: IntCounterVec,
     sync_success_at: Gauge,
@@ -177,6 +178,10 @@ impl Service {
                 "When a configuration was last taken; 0 for never.",
             ))?,
             config_hash: make.gauge("usherd_config_hash", "48 bits of the hash of the configuration in force.")?,
+            tenants_rejected: make.gauge(
+                "usherd_config_tenants_rejected",
+                "Tenant files that are not taken: their tenants keep their last good record, or are none.",
+            )?,
             reloads: make.add(IntCounterVec::new(
                 Opts::new("usherd_config_reloads_total", "Attempts to load the configuration, by trigger and result."),
                 &["trigger", "result"],
@@ -246,6 +251,7 @@ impl Service {
         self.reload_successful.set(i64::from(input.config.last_reload_successful));
         self.reload_success_at.set(utc_seconds(input.config.last_success_utc_ms));
         self.config_hash.set(int(input.config.hash & ((1 << 48) - 1)));
+        self.tenants_rejected.set(int(input.config.tenants_rejected));
         raise(&self.clock_steps, input.clock_steps);
         raise(&self.journal_records, input.journal.records);
         raise(&self.journal_bytes, input.journal.bytes);
