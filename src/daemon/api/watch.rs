@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Call, Worker, by_any_name, query_of, read, typed};
 use crate::daemon::app::App;
+use crate::daemon::config::Config;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::stats::{AcceptError, Broken, Deadline, Refusal};
 use crate::daemon::http::{Problem, ReplyBody};
@@ -138,20 +139,12 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
             degraded,
         })
     });
-    let state = app.state.lock();
-    let config_state = ConfigState {
-        last_reload_successful: state.successful,
-        last_success_utc_ms: state.loaded_utc_ms,
-        tenants_rejected: config.rejected.len() as u64,
-        hash: config.hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0),
-    };
-    drop(state);
     let input = ScrapeInput {
         engine: &app.engine,
         now,
         subscription_state: &state_of,
         connections: &connections,
-        config: config_state,
+        config: config_state(app, &config),
         scheduled: &scheduled,
         journal: journal.unwrap_or_default(),
         events: EventStats { subscribers: u64::from(app.events.subscribers()), dropped: app.events.dropped() },
@@ -192,4 +185,15 @@ fn see_faults(app: &App) {
         panics: panics::seen(),
         impossible: app.engine.impossible_total(),
     });
+}
+
+/// What the configuration looks like from outside.
+fn config_state(app: &App, config: &Config) -> ConfigState {
+    let state = app.state.lock();
+    ConfigState {
+        last_reload_successful: state.successful,
+        last_success_utc_ms: state.loaded_utc_ms,
+        tenants_rejected: config.rejected.len() as u64,
+        hash: config.hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0),
+    }
 }

@@ -167,21 +167,16 @@ struct Service {
 
 impl Service {
     fn new(make: &Maker) -> Result<Self> {
+        let [reload_successful, config_hash, tenants_rejected] = config_gauges(make)?;
         Ok(Service {
             connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
-            reload_successful: make.gauge(
-                "usherd_config_last_reload_successful",
-                "Whether the last attempt to load the configuration was taken.",
-            )?,
+            reload_successful,
             reload_success_at: make.add(Gauge::new(
                 "usherd_config_last_reload_success_timestamp_seconds",
                 "When a configuration was last taken; 0 for never.",
             ))?,
-            config_hash: make.gauge("usherd_config_hash", "48 bits of the hash of the configuration in force.")?,
-            tenants_rejected: make.gauge(
-                "usherd_config_tenants_rejected",
-                "Tenant files that are not taken: their tenants keep their last good record, or are none.",
-            )?,
+            config_hash,
+            tenants_rejected,
             reloads: make.add(IntCounterVec::new(
                 Opts::new("usherd_config_reloads_total", "Attempts to load the configuration, by trigger and result."),
                 &["trigger", "result"],
@@ -272,6 +267,21 @@ impl Service {
             self.scheduled_next.with_label_values(&[kind.as_str()]).set(utc_seconds(next.unwrap_or(0)));
         }
     }
+}
+
+/// The last attempt to load the configuration, the hash of what is in force, and the tenant files that are not taken.
+fn config_gauges(make: &Maker) -> Result<[IntGauge; 3]> {
+    Ok([
+        make.gauge(
+            "usherd_config_last_reload_successful",
+            "Whether the last attempt to load the configuration was taken.",
+        )?,
+        make.gauge("usherd_config_hash", "48 bits of the hash of the configuration in force.")?,
+        make.gauge(
+            "usherd_config_tenants_rejected",
+            "Tenant files that are not taken: their tenants keep their last good record, or are none.",
+        )?,
+    ])
 }
 
 /// All of them, with their registry.
