@@ -89,7 +89,7 @@ impl Node {
         std::fs::set_permissions(&asterisk, mode).unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/node/usherd-node"));
-        script.args(["pbx1", "asterisk"]).env("PATH", path).env("USHERD_EPOCH", epoch).env("USHERD_HEARTBEAT_S", "1");
+        script.args(["pbx1", "asterisk"]).env("PATH", path).env("USHERD_EPOCH", epoch).env("USHERD_HEARTBEAT_S", "0.1");
         script.env("USHERD_URL", format!("http://{}", lab.usherd().address())).stdin(Stdio::null());
         Node(script.spawn().unwrap())
     }
