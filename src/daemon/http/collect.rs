@@ -58,7 +58,7 @@ impl Peer {
         .await;
         match gathered {
             Err(BodyError::TooLarge(_)) => self.stats.count_too_large(),
-            Err(BodyError::TooSlow) => self.stats.count_deadline(Deadline::Body),
+            Err(BodyError::TooSlow) => self.cut(Deadline::Body),
             _ => {}
         }
         gathered
@@ -73,7 +73,7 @@ impl Peer {
         match tokio::time::timeout(self.limits.body_deadline, next_data(body)).await {
             Ok(chunk) => chunk,
             Err(_) => {
-                self.stats.count_deadline(Deadline::Body);
+                self.cut(Deadline::Body);
                 Err(BodyError::TooSlow)
             }
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::gate::Pass;
 use super::limits::Limits;
-use super::stats::EdgeStats;
+use super::stats::{Deadline, EdgeStats};
+use super::turns::Turns;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Peer {
     pub(super) pass: Pass,
     pub(super) limits: Arc<Limits>,
     pub(super) stats: Arc<EdgeStats>,
+    /// Whose turn it is on this runtime; `None` for a connection that did not come from a listener of ours.
+    pub(super) turns: Option<Rc<Turns>>,
 }
 
 impl Peer {
@@ -71,6 +74,19 @@ impl Peer {
     /// One more request, of a protocol of which a connection brings many at once.
     pub fn count_request(&self) {
         self.stats.count_request();
+    }
+
+    /// A deadline ended the connection, or a request of it. Whose fault that is pays with the next connection.
+    pub(super) fn cut(&self, deadline: Deadline) {
+        self.stats.count_deadline(deadline);
+        if deadline.is_of_client() {
+            self.pass.cut_off();
+        }
+    }
+
+    /// The client broke the protocol in a way that costs us much and it nothing.
+    pub(super) fn broke_the_rules(&self) {
+        self.pass.cut_off();
     }
 
     pub(super) fn idle_deadline(&self) -> Duration {
