@@ -243,6 +243,8 @@ macro_rules! hostile {
     };
 }
 
+#[path = "hostile/bodies.rs"]
+mod bodies;
 #[path = "hostile/fair.rs"]
 mod fair;
 #[path = "hostile/unread.rs"]

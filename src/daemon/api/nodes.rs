@@ -5,18 +5,20 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::ask::{Committed, fenced};
 use super::{Call, Worker, authorization, json, method, query_of, read, segment, with};
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
+use crate::daemon::http::collect::Gathered;
 use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::Group;
+use crate::daemon::journal::{Commit, Group};
 use crate::daemon::metrics::Route;
 use crate::daemon::recorder::Recorder;
-use crate::engine::{Acquire, NodeFault, Now, check_word};
+use crate::engine::{Acquire, InventoryReport, NodeFault, Now, check_word};
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 
@@ -117,8 +119,26 @@ impl Worker {
     async fn inventory(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let node = self.node_permitted(call, node)?;
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
+        // Read, it is many times as large as it came: none of that waits for the disk with us.
+        let (report, committed) = self.inventory_now(call, &node, body)?;
+        if committed.await == Commit::Fenced {
+            return Err(fenced());
+        }
+        call.peer.mark_node();
+        Ok(json(&json!({
+            "code": "ok", "kept": report.kept, "adopted": report.adopted, "removed": report.removed, "ignored": report.ignored,
+        })))
+    }
+
+    /// All that a node carries, taken as a whole; and what the answer has to wait for.
+    fn inventory_now(
+        &self,
+        call: &Call<'_>,
+        node: &str,
+        body: Gathered,
+    ) -> Result<(InventoryReport, Committed<'_>), Problem> {
         let most = self.app.knobs.load().inventory_bytes_max / 32;
-        let read = InventoryBody::parse(&body, &node, most)?;
+        let read = InventoryBody::parse(&body, node, most)?;
         let access = self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?;
         let mut messages: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
         for (at, session) in read.sessions.iter().enumerate() {
@@ -127,23 +147,18 @@ impl Worker {
             messages.push(message);
         }
         let now = self.app.now();
-        let report = self.settled(now, |worker, group, events| {
+        let (report, committed) = self.decide(now, |worker, group, events| {
             let engine = &worker.app.engine;
-            let report = match group {
+            match group {
                 Some(group) => {
                     let listening = worker.app.events.is_awake(now.uptime_ms).then_some(events);
                     let mut recorder = Recorder::new(group, &worker.shard, listening, now.utc_ms);
-                    engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut recorder)
+                    engine.inventory(now, node, read.epoch, read.seq, &messages, &mut recorder)
                 }
-                None => engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut ()),
-            };
-            report.map_err(|fault| refused(&node, fault))
+                None => engine.inventory(now, node, read.epoch, read.seq, &messages, &mut ()),
+            }
         });
-        let report = report.await?;
-        call.peer.mark_node();
-        Ok(json(&json!({
-            "code": "ok", "kept": report.kept, "adopted": report.adopted, "removed": report.removed, "ignored": report.ignored,
-        })))
+        Ok((report.map_err(|fault| refused(node, fault))?, committed))
     }
 
     /// Node and epoch of a message, permitted.

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::bodies::Bodies;
 use super::commands::Scratch;
 use super::gate::Gate;
 use super::handler::Handler;
@@ -38,19 +39,25 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 pub struct Edge {
     limits: Arc<Limits>,
     gate: Arc<Gate>,
+    bodies: Arc<Bodies>,
 }
-
 
 impl Edge {
     /// An edge with these limits.
     pub fn new(limits: Limits) -> Self {
         let gate = Arc::new(Gate::new(&limits));
-        Edge { limits: Arc::new(limits), gate }
+        let bodies = Arc::new(Bodies::new(limits.bodies_bytes_max));
+        Edge { limits: Arc::new(limits), gate, bodies }
     }
 
     /// The connection counts of all listeners.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// The unfinished request bodies of all listeners.
+    pub fn bodies(&self) -> &Arc<Bodies> {
+        &self.bodies
     }
 
     /// The limits.
@@ -63,6 +70,7 @@ impl Edge {
 struct Shared<H> {
     handler: Rc<H>,
     limits: Arc<Limits>,
+    bodies: Arc<Bodies>,
     stats: Arc<EdgeStats>,
     name: Rc<str>,
     protocol: Protocol,
@@ -112,6 +120,7 @@ pub async fn serve<H: Handler>(
     let shared = Rc::new(Shared {
         handler,
         limits: Arc::clone(&edge.limits),
+        bodies: Arc::clone(&edge.bodies),
         stats: Arc::clone(&listener.stats),
         name: Rc::clone(&listener.name),
         protocol: listener.protocol,
@@ -199,6 +208,7 @@ fn admit<H: Handler>(shared: &Rc<Shared<H>>, gate: &Arc<Gate>, socket: Socket, a
         pass,
         limits: Arc::clone(&shared.limits),
         stats: Arc::clone(&shared.stats),
+        bodies: Arc::clone(&shared.bodies),
         turns: Some(Turns::here()),
     };
     tokio::task::spawn_local(async move { greet(&alive.0, socket, peer).await });

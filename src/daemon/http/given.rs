@@ -42,6 +42,7 @@ pub async fn serve_stream<S, H>(
         pass,
         limits: Arc::new(edge.limits().clone()),
         stats: Arc::new(EdgeStats::default()),
+        bodies: Arc::clone(edge.bodies()),
         // Its owner decides who goes on when, and may replay it from a seed.
         turns: None,
     };

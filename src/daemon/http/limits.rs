@@ -53,6 +53,8 @@ pub struct Limits {
     pub h2_ping_interval: Duration,
     /// For the answer to a ping.
     pub h2_ping_deadline: Duration,
+    /// Bytes of all unfinished request bodies together.
+    pub bodies_bytes_max: usize,
 }
 
 impl Limits {
@@ -105,6 +107,7 @@ impl Default for Limits {
             h2_resets_max: 64,
             h2_ping_interval: Duration::from_secs(30),
             h2_ping_deadline: Duration::from_secs(20),
+            bodies_bytes_max: 64 << 20,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod accept;
 mod asked;
 pub mod auth;
+mod bodies;
 pub mod body;
 pub mod collect;
 mod commands;
@@ -36,6 +37,7 @@ pub mod validity;
 pub mod wire;
 
 pub use accept::{Edge, serve};
+pub use bodies::Bodies;
 pub use body::{ReplyBody, ReplySender};
 pub use gate::Gate;
 pub use given::serve_stream;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bodies::Bodies;
 use super::gate::Pass;
 use super::limits::Limits;
 use super::stats::{Deadline, EdgeStats};
@@ -32,6 +33,7 @@ pub struct Peer {
     pub(super) pass: Pass,
     pub(super) limits: Arc<Limits>,
     pub(super) stats: Arc<EdgeStats>,
+    pub(super) bodies: Arc<Bodies>,
     /// Whose turn it is on this runtime; `None` for a connection that did not come from a listener of ours.
     pub(super) turns: Option<Rc<Turns>>,
 }

@@ -137,6 +137,7 @@ impl Table {
 /// The daemon around the table.
 struct Service {
     connections: IntGaugeVec,
+    request_bodies: IntGauge,
     reload_successful: IntGauge,
     reload_success_at: Gauge,
     config_hash: IntGauge,
@@ -161,6 +162,10 @@ impl Service {
     fn new(make: &Maker) -> Result<Self> {
         Ok(Service {
             connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
+            request_bodies: make.gauge(
+                "usherd_request_bodies_bytes",
+                "What unfinished request bodies hold, against server.request_bodies_bytes_max.",
+            )?,
             reload_successful: make.gauge(
                 "usherd_config_last_reload_successful",
                 "Whether the last attempt to load the configuration was taken.",
@@ -228,6 +233,7 @@ impl Service {
         for (listener, open) in input.connections {
             self.connections.with_label_values(&[listener]).add(int(*open));
         }
+        self.request_bodies.set(int(input.request_bodies_bytes));
         self.reload_successful.set(i64::from(input.config.last_reload_successful));
         self.reload_success_at.set(utc_seconds(input.config.last_success_utc_ms));
         self.config_hash.set(int(input.config.hash & ((1 << 48) - 1)));
