@@ -230,9 +230,9 @@ impl Measured<'_> {
     fn measure(&mut self, name: &str, attacks: &[Arc<Attack>], connections: usize) -> f64 {
         let quiet = grants(&mut self.client, &mut self.seq, self.lasting / 2);
         let (over, ended, most) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-        let pid = self.usherd.child.id();
+        let (pid, addresses) = (self.usherd.child.id(), self.usherd.addresses.clone());
         let (attacked, load) = std::thread::scope(|scope| {
-            scope.spawn(|| keep_up(attacks, &self.usherd.addresses, connections, &over, &ended));
+            scope.spawn(|| keep_up(attacks, &addresses, connections, &over, &ended));
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     most.fetch_max(resident_bytes(pid), Ordering::Relaxed);
