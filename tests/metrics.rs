@@ -137,6 +137,7 @@ fn input<'a>(engine: &'a Engine, now: Now) -> ScrapeInput<'a> {
         now,
         subscription_state: &|_| SubscriptionState::Active,
         connections: &[],
+        request_bodies_bytes: 0,
         config: ConfigState::default(),
         scheduled: &[],
         journal: JournalStats::default(),

@@ -319,6 +319,7 @@ fn edge_limits(config: &Config) -> http::Limits {
         connection_age: Duration::from_secs(server.connection_age_s.into()),
         drain_deadline: ms(server.drain_deadline_ms),
         buf_bytes_max: server.max_head_bytes as usize,
+        bodies_bytes_max: server.request_bodies_bytes_max as usize,
         connections_max: server.connections_max,
         connections_reserved_for_nodes: server.connections_reserved_for_nodes,
         connections_per_address_max: server.connections_per_address_max,

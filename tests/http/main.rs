@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod agi;
+mod bodies;
 mod client;
 mod contract;
 mod daemon;

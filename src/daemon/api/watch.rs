@@ -144,6 +144,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
         now,
         subscription_state: &state_of,
         connections: &connections,
+        request_bodies_bytes: app.edge.bodies().used(),
         config: config_state(app, &config),
         scheduled: &scheduled,
         journal: journal.unwrap_or_default(),

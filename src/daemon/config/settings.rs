@@ -219,6 +219,8 @@ pub struct Server {
     pub max_body_bytes: u32,
     /// Largest inventory, bytes.
     pub max_inventory_bytes: u32,
+    /// What the unfinished bodies of all requests may hold together, bytes.
+    pub request_bodies_bytes_max: u32,
     /// Most operations of one batch.
     pub batch_operations_max: u32,
     /// Most connections in all.
@@ -267,6 +269,7 @@ impl Default for Server {
             max_head_bytes: 16 << 10,
             max_body_bytes: 256 << 10,
             max_inventory_bytes: 8 << 20,
+            request_bodies_bytes_max: 64 << 20,
             batch_operations_max: 1_000,
             connections_max: 16_384,
             connections_per_address_max: 4_096,

@@ -17,7 +17,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::Accept;
 use tokio_rustls::server::TlsStream;
 
 tokio::task_local! {
@@ -30,12 +30,12 @@ tokio::task_local! {
 ///
 /// # Errors
 /// The handshake failed: it is no TLS, the client distrusts us, or it has not the key of its certificate.
-pub(super) async fn accept<S>(acceptor: &TlsAcceptor, socket: S) -> io::Result<(TlsStream<S>, Vec<String>)>
+pub(super) async fn shaken<S>(handshake: &mut Accept<S>) -> io::Result<(TlsStream<S>, Vec<String>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let names: Rc<RefCell<Vec<String>>> = Rc::default();
-    let stream = FOUND_GOOD.scope(Rc::clone(&names), acceptor.accept(socket)).await?;
+    let stream = FOUND_GOOD.scope(Rc::clone(&names), handshake).await?;
     Ok((stream, names.take()))
 }
 

@@ -3,12 +3,16 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::conduct::Conduct;
 use super::limits::Limits;
 use super::stats::Refusal;
+use crate::daemon::clock::monotonic_ns;
 
 /// Counts the open connections of all listeners and cores, and knows the addresses of nodes.
 #[derive(Debug)]
@@ -19,6 +23,7 @@ pub struct Gate {
     per_address_max: u32,
     per_node_max: u32,
     nodes_max: usize,
+    conduct: Conduct,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +59,7 @@ impl Gate {
             per_address_max: limits.connections_per_address_max,
             per_node_max: limits.connections_per_node_max,
             nodes_max: limits.node_addresses_max.max(1),
+            conduct: Conduct::default(),
         }
     }
 
@@ -83,7 +89,7 @@ impl Gate {
         counts.all += 1;
         counts.strangers += u32::from(!node);
         drop(counts);
-        Ok(Pass { gate: Arc::clone(self), key, node: Cell::new(node), heard: Cell::new(false) })
+        Ok(Pass { gate: Arc::clone(self), key, node: Rc::new(Cell::new(node)), heard: Cell::new(false) })
     }
 
     /// Open connections in all.
@@ -145,7 +151,7 @@ impl Gate {
 pub struct Pass {
     gate: Arc<Gate>,
     key: Option<IpAddr>,
-    node: Cell<bool>,
+    node: Rc<Cell<bool>>,
     /// A node was heard on this very connection.
     heard: Cell<bool>,
 }
@@ -154,6 +160,26 @@ impl Pass {
     /// Whether the connection counts as a node's.
     pub fn is_node(&self) -> bool {
         self.node.get()
+    }
+
+    /// How much later the connection is heard because its address was cut off lately; a node's never is.
+    pub(super) fn delay(&self) -> Duration {
+        match self.key {
+            Some(address) if !self.is_node() => self.gate.conduct.delay(address, now_ms()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The connection was cut off for what its client did: the next ones of its address wait.
+    pub(super) fn cut_off(&self) {
+        if let Some(address) = self.key.filter(|_| !self.is_node()) {
+            self.gate.conduct.cut(address, now_ms());
+        }
+    }
+
+    /// What [`Self::is_node`] tells, to be looked at again and again.
+    pub(super) fn node_flag(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.node)
     }
 
     /// A node was heard from: its address may use the reserved share from now on.
@@ -168,6 +194,10 @@ impl Drop for Pass {
     fn drop(&mut self) {
         self.gate.leave(self);
     }
+}
+
+fn now_ms() -> u64 {
+    monotonic_ns() / 1_000_000
 }
 
 /// What counts as one address: an IPv4 address, or an IPv6 /64, of which one host may own all.

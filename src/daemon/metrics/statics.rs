@@ -142,6 +142,7 @@ impl Table {
 /// The daemon around the table.
 struct Service {
     connections: IntGaugeVec,
+    request_bodies: IntGauge,
     reload_successful: IntGauge,
     reload_success_at: Gauge,
     config_hash: IntGauge,
@@ -170,6 +171,10 @@ impl Service {
         let [reload_successful, config_hash, tenants_rejected] = config_gauges(make)?;
         Ok(Service {
             connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
+            request_bodies: make.gauge(
+                "usherd_request_bodies_bytes",
+                "What unfinished request bodies hold, against server.request_bodies_bytes_max.",
+            )?,
             reload_successful,
             reload_success_at: make.add(Gauge::new(
                 "usherd_config_last_reload_success_timestamp_seconds",
@@ -243,6 +248,7 @@ impl Service {
         for (listener, open) in input.connections {
             self.connections.with_label_values(&[listener]).add(int(*open));
         }
+        self.request_bodies.set(int(input.request_bodies_bytes));
         self.reload_successful.set(i64::from(input.config.last_reload_successful));
         self.reload_success_at.set(utc_seconds(input.config.last_success_utc_ms));
         self.config_hash.set(int(input.config.hash & ((1 << 48) - 1)));

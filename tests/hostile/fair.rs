@@ -1,0 +1,135 @@
+//! Connections that are always ready: a node's answer waits for a round, not for all of them.
+
+use std::time::Instant;
+
+use super::*;
+
+const CROWD: usize = 150;
+
+/// How long the answers of a node take while a crowd keeps the core busy; the median of some.
+async fn answers_of_a_node(server: &Server) -> Duration {
+    let mut node = server.connect(NODE).await;
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+    let mut took = Vec::new();
+    for _ in 0..15 {
+        let began = Instant::now();
+        assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+/// Sends again and again, and reads what comes, until it is over or cut.
+async fn keep_busy(mut stream: TcpStream, bytes: Vec<u8>, over: &AtomicBool) {
+    let (mut reading, mut writing) = stream.split();
+    let read = async {
+        let mut some = [0; 16 * 1024];
+        while !over.load(Ordering::Relaxed) && reading.read(&mut some).await.is_ok_and(|read| read > 0) {}
+    };
+    let write = async { while !over.load(Ordering::Relaxed) && writing.write_all(&bytes).await.is_ok() {} };
+    tokio::select! { () = read => {}, () = write => {} }
+}
+
+async fn with_a_crowd(server: &Server, bytes: &[u8]) -> Duration {
+    let over = Arc::new(AtomicBool::new(false));
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..CROWD {
+        let stream = server.connect(STRANGER).await;
+        let (bytes, over) = (bytes.to_vec(), Arc::clone(&over));
+        crowd.spawn(async move { keep_busy(stream, bytes, &over).await });
+    }
+    while server.stats.requests() < CROWD as u64 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let took = answers_of_a_node(server).await;
+    over.store(true, Ordering::Relaxed);
+    crowd.abort_all();
+    while crowd.join_next().await.is_some() {}
+    took
+}
+
+// All of the crowd once is 150 requests of 200 us each at the least, and 240 ms for what one read brings of each.
+
+hostile!(a_node_does_not_wait_for_all_that_pipeline, Http1, |server| {
+    let took = with_a_crowd(&server, &b"GET /busy HTTP/1.1\r\nHost: u\r\n\r\n".repeat(50)).await;
+    println!("{took:?}");
+    assert!(took < Duration::from_millis(15), "{took:?}");
+});
+
+#[tokio::test]
+async fn a_node_does_not_wait_for_all_streams_of_others() {
+    let server = Arc::new(Server::start(short(), Protocol::H2c));
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for stream in (1_u32..2_000).step_by(2) {
+        // GET /busy, and reset at once.
+        bytes.extend_from_slice(b"\0\0\x09\x01\x05");
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.extend_from_slice(b"\x82\x86\x04\x05/busy");
+        bytes.extend_from_slice(b"\0\0\x04\x03\0");
+        bytes.extend_from_slice(&stream.to_be_bytes());
+        bytes.extend_from_slice(b"\0\0\0\x08");
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..CROWD {
+        let (server, bytes, over) = (Arc::clone(&server), bytes.clone(), Arc::clone(&over));
+        crowd.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                keep_busy(server.connect(STRANGER).await, bytes.clone(), &over).await;
+            }
+        });
+    }
+    // Most of what they ask is reset before it is their turn; that they came again shows that they are at it.
+    while server.stats.accepted() < 2 * CROWD as u64 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut node = server.connect(NODE).await;
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    node.write_all(hello).await.unwrap();
+    let mut took = Vec::new();
+    for number in 0..15_u32 {
+        let began = Instant::now();
+        node.write_all(b"\0\0\x09\x01\x05").await.unwrap();
+        node.write_all(&(number * 2 + 1).to_be_bytes()).await.unwrap();
+        node.write_all(b"\x82\x86\x04\x05/node").await.unwrap();
+        let mut answer = Vec::new();
+        let mut some = [0; 1_024];
+        while !answer.windows(2).any(|two| two == b"ok") {
+            let read = timeout(PATIENCE, node.read(&mut some)).await.unwrap().unwrap();
+            assert!(read > 0, "the node was cut");
+            answer.extend_from_slice(&some[..read]);
+        }
+        took.push(began.elapsed());
+    }
+    over.store(true, Ordering::Relaxed);
+    crowd.abort_all();
+    while crowd.join_next().await.is_some() {}
+    took.sort_unstable();
+    println!("{took:?}");
+    assert!(took[7] < Duration::from_millis(15), "{took:?}");
+    server.settle().await;
+}
+
+hostile!(who_was_cut_off_is_heard_later_and_a_node_never, Http1, |server| {
+    const HELD_UP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+    let mut node = server.connect(NODE).await;
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+    for from in [HELD_UP, HELD_UP, HELD_UP, NODE, NODE, NODE] {
+        let mut stream = server.send(from, b"GET / HT").await;
+        assert_eq!(until_closed(&mut stream).await, "");
+    }
+    assert_eq!(server.stats.ended_by(Deadline::Head), 6);
+    let asked = async |from| {
+        let mut stream = server.connect(from).await;
+        let began = Instant::now();
+        assert_eq!(ask(&mut stream, GET).await.0, 200);
+        began.elapsed()
+    };
+    assert!(asked(HELD_UP).await >= Duration::from_millis(38), "it does not wait");
+    let mut soonest = Duration::MAX;
+    for _ in 0..10 {
+        soonest = soonest.min(asked(NODE).await);
+    }
+    assert!(soonest < Duration::from_millis(20), "{soonest:?}");
+});
