@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::address::address_key;
 use super::asked::foreign_name;
-use super::gate::address_key;
 use super::peer::{Peer, PeerAddress};
 use super::problem::{Problem, ProblemKind};
 

@@ -1,6 +1,7 @@
 //! The edge: sockets with their armour below, bodies and replies of the wire contract above.
 
 mod accept;
+mod address;
 mod asked;
 pub mod auth;
 mod bodies;
