@@ -48,7 +48,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
 
 /// Crates that a layer may use. A new one earns its place here, with a reason in `Cargo.toml`.
 const CRATES: [(&str, &[&str]); 10] = [
-    ("main", &[]),
+    ("main", &["tikv_jemallocator"]),
     ("lib", &[]),
     (
         "agent",

@@ -77,7 +77,7 @@ fn beyond_the_budget_only_calls_that_are_always_allowed_pass() {
         assert_eq!(answer.header("retry-after"), Some("1"));
     }
     // What is here as a whole needs no room.
-    let seat = "tenant=acme&subject=anna&session=s1&kind=phone&node=n1&epoch=1&seq=1&ttl_s=60";
+    let seat = "tenant=acme&subject=anna&session=s1&kind=desktop&node=n1&epoch=1&seq=1&ttl_s=60";
     assert_eq!(daemon.form("/v1/acquire", seat).body, "allow.new");
     assert_eq!(daemon.form("/v1/release", "tenant=acme&session=s1").body, "released.last");
     // A node has a share of its own.

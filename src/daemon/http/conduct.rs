@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::gate::address_key;
+use super::address::address_key;
 
 /// Addresses that are remembered; beyond it the one that was cut off longest ago is forgotten.
 const ADDRESSES_MAX: usize = 4_096;

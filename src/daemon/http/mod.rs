@@ -1,6 +1,7 @@
 //! The edge: sockets with their armour below, replies of the wire contract above.
 
 mod accept;
+mod address;
 pub mod auth;
 mod bodies;
 pub mod body;
