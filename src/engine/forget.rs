@@ -36,7 +36,7 @@ impl Engine {
     /// Forgets the names of nodes that were not heard of for their lease, the grace of their sessions and the time of
     /// their tombstones, and on which nothing stands; answers when to look again, uptime milliseconds.
     ///
-    /// Who had a lease is waited for for a day, and its epoch kept, unless the directory is nearly full.
+    /// Who had a lease is known, and its epoch kept, as long as the directory is not nearly full.
     pub(super) fn forget_nodes(&self, world: &World, now: Now, changes: &mut impl Changes) -> u64 {
         let directory = self.nodes.directory();
         let crowded = directory.is_crowded(self.shared.limits.nodes_max);

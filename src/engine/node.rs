@@ -13,7 +13,7 @@ use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 const LEASED: u32 = 1;
 const GREETED: u32 = 2;
-/// A node that was silent for so long is not listed any more, and its name is forgotten, milliseconds.
+/// A node that was silent for so long is not listed any more, milliseconds.
 const FORGOTTEN_MS: u64 = 86_400_000;
 /// From so many parts of four of the limit on, the names of silent nodes are forgotten as soon as may be.
 const CROWDED_QUARTERS: usize = 3;
@@ -126,16 +126,15 @@ impl Node {
     }
 
     /// When its name may be forgotten, if nothing is heard of it and nothing stands on it: after its lease, the grace
-    /// of its sessions and the time of their tombstones. Who only fell silent is waited for for a day, unless there
-    /// is no room for others.
+    /// of its sessions and the time of their tombstones. The epoch of who had a lease is kept as long as there is
+    /// room for others.
     pub(crate) fn forgettable_at(&self, timers: &Timers, crowded: bool) -> u64 {
         let heard = match self.left_at.load(Ordering::Acquire) {
             NEVER => self.last_seen(),
             left_at => left_at.max(self.last_seen()),
         };
         let soon = heard.saturating_add(timers.lease_ms + timers.grace_ms + timers.tombstone_ms);
-        let waits = self.is_leased() && !self.has_left() && !crowded;
-        if waits { soon.max(heard.saturating_add(FORGOTTEN_MS)) } else { soon }
+        if self.is_leased() && !crowded { NEVER } else { soon }
     }
 
     /// Takes its lease away, so that what is stored from now on lives by its own time; answers what it had.
