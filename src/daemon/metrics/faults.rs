@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, Result};
 
-use super::statics::{Maker, raise};
+use super::maker::{Maker, raise};
 
 /// Counts of one listener since the start, by a closed set of reasons.
 pub type Reasons = Vec<(&'static str, u64)>;

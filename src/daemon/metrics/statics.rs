@@ -1,6 +1,5 @@
 //! The families whose series are few: through the `prometheus` crate, set at a scrape.
 
-use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
@@ -9,6 +8,7 @@ use prometheus::{
 
 use super::faults::{FaultCounters, Faults};
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
+use super::maker::{Maker, raise};
 use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
 use crate::engine::{Engine, Kind, NodeView, TenantView};
 
@@ -38,33 +38,6 @@ impl Fleet {
         if view.configured {
             self.states[state(&view.id) as usize] += 1;
         }
-    }
-}
-
-/// Registers what it makes.
-pub(super) struct Maker(Registry);
-
-impl Maker {
-    fn add<C: Collector + Clone + 'static>(&self, made: Result<C>) -> Result<C> {
-        let made = made?;
-        self.0.register(Box::new(made.clone()))?;
-        Ok(made)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
-        self.add(IntGauge::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
-        self.add(IntCounter::new(name, help))
     }
 }
 
@@ -365,11 +338,6 @@ impl Statics {
         self.service.set(input);
         TextEncoder::new().encode(&self.registry.gather(), out)
     }
-}
-
-/// Brings a counter up to a total that somebody else keeps; it never falls.
-pub(super) fn raise(counter: &IntCounter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 fn int(value: u64) -> i64 {
