@@ -1,4 +1,4 @@
-//! What the journal costs a decision, by durability and callers, and how long a million sessions take to come back.
+//! What the journal costs a decision, by who writes and by callers, and how long a million sessions take to come back.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on ends, and prints sizes")]
 
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use usherd::daemon::journal::ring_file::open_ring;
 use usherd::daemon::journal::storage::Folder;
 use usherd::daemon::journal::{
-    Commit, Committer, Durability, Epoch, Feed, Group, Hooks, Journal, Local, LocalOptions, Recovered, Shard,
+    Commit, Committer, Durability, Epoch, Feed, Form, Group, Hooks, Journal, Local, LocalOptions, Recovered, Shard,
 };
 use usherd::engine::session::{Changes, Code, Direction, Kind, Leg, SessionRecord};
 
@@ -19,6 +20,15 @@ fn open(folder: &Path, sync: bool) -> (Local<Folder>, Epoch, Recovered) {
     let options = LocalOptions { sync, ..LocalOptions::default() };
     let journal = Local::new(Folder::at(folder).unwrap(), options);
     let epoch = journal.acquire(Shard::ALL).unwrap();
+    let recovered = journal.replay(Shard::ALL).unwrap();
+    (journal, epoch, recovered)
+}
+
+/// The same with a ring on a tmpfs.
+fn open_with_ring(folder: &Path, memory: &Path) -> (Local<Folder>, Epoch, Recovered) {
+    let journal = Local::new(Folder::at(folder).unwrap(), LocalOptions::default());
+    let epoch = journal.acquire(Shard::ALL).unwrap();
+    journal.set_ring(open_ring(memory, folder, 64 << 20).unwrap());
     let recovered = journal.replay(Shard::ALL).unwrap();
     (journal, epoch, recovered)
 }
@@ -57,15 +67,25 @@ fn turns(c: &mut Criterion) {
     group.measurement_time(Duration::from_secs(3));
     for callers in [1u64, 16, 128] {
         group.throughput(Throughput::Elements(callers));
-        for durability in [Durability::None, Durability::Written, Durability::Synced] {
-            let folder = tempfile::tempdir().unwrap();
-            let (journal, epoch, _) = open(folder.path(), durability == Durability::Synced);
-            let committer = Committer::new(Arc::new(journal), epoch, durability, Hooks::default()).unwrap();
+        for form in [Form::Nothing, Form::Inline, Form::HandOff, Form::Ring] {
+            let (folder, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+            let (journal, epoch, _) = if form == Form::Ring {
+                open_with_ring(folder.path(), memory.path())
+            } else {
+                open(folder.path(), false)
+            };
+            let (journal, hooks) = (Arc::new(journal), Hooks::default());
+            let committer = match form {
+                Form::Nothing => Committer::new(journal, epoch, Durability::None, hooks).unwrap(),
+                Form::Inline => Committer::inline(journal, epoch, Durability::Written, hooks),
+                Form::HandOff | Form::Ring => Committer::new(journal, epoch, Durability::Written, hooks).unwrap(),
+            };
+            assert_eq!(committer.form(), form);
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let local = tokio::task::LocalSet::new();
             let writer = committer.writer();
             let mut version = 0;
-            group.bench_function(BenchmarkId::new(durability.as_str(), callers), |b| {
+            group.bench_function(BenchmarkId::new(form.as_str(), callers), |b| {
                 b.iter(|| {
                     local.block_on(&runtime, async {
                         let waiting: Vec<_> = (0..callers)

@@ -10,9 +10,10 @@
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
 //! | [`agi`] | the protocol of Asterisk's scripts, for daemon and agent | decide, set deadlines |
 //! | [`engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
-//! | [`subscription`] | what a contract allows at an instant | the same |
+//! | [`subscription`] | what a subscription allows at an instant | the same |
+//! | [`contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
 //!
-//! Read in this order: [`engine::session`] (the nouns), `engine/rules.rs` (which session counts),
+//! Read in this order: [`contract::message`] and [`engine::session`] (the nouns), `engine/rules.rs` (which session counts),
 //! `engine/seats.rs` (the seat word), `engine/table.rs` (the table and its locks), `engine/decide.rs` (the
 //! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`subscription::record`] (the nouns),
 //! [`subscription::entitlement`] (what one is worth when), [`subscription::request`] (what may be asked),
@@ -26,7 +27,7 @@
 //! - a seat that was released cannot be taken by the next who asks (I3);
 //! - a message has an effect twice, or a late one touches something newer (V5, I18);
 //! - an answer goes out before what was decided is as durable as was asked for (I11);
-//! - a part of a configuration takes effect (I20).
+//! - a part of `usherd.toml`, or of a tenant file, takes effect (I20).
 //!
 //! Two choices that differ from what one might expect, and why:
 //! - Every tenant has its own striped table instead of all sharing one concurrent map: a list, a scrape or an
@@ -38,6 +39,7 @@ pub mod agent;
 pub mod agi;
 pub mod cli;
 pub mod client;
+pub mod contract;
 pub mod daemon;
 pub mod engine;
 pub mod subscription;

@@ -18,10 +18,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use usherd::daemon::http::stats::{AcceptError, Broken, Deadline, Refusal};
 use usherd::daemon::metrics::{
-    Band, BuildInfo, CONTENT_TYPE, ChangeKind, ConfigState, EventStats, HistogramStats, JournalStats, Metrics,
-    ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, SyncResult,
-    TenantExport, TenantMode, WebhookResult,
+    Band, BuildInfo, CONTENT_TYPE, ChangeKind, ConfigState, EventStats, Faults, HistogramStats, JournalStats,
+    ListenerFaults, Metrics, ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard,
+    SubscriptionState, SyncResult, TenantExport, TenantMode, WebhookResult,
 };
 use usherd::engine::{
     Acquire, Code, Detail, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Reason, Release, Standing,
@@ -54,6 +55,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_config_last_reload_successful", "gauge"),
     ("usherd_config_last_reload_success_timestamp_seconds", "gauge"),
     ("usherd_config_hash", "gauge"),
+    ("usherd_config_tenants_rejected", "gauge"),
     ("usherd_config_reloads_total", "counter"),
     ("usherd_sync_runs_total", "counter"),
     ("usherd_sync_last_success_timestamp_seconds", "gauge"),
@@ -63,12 +65,20 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_journal_records_total", "counter"),
     ("usherd_journal_bytes_total", "counter"),
     ("usherd_journal_errors_total", "counter"),
+    ("usherd_journal_not_durable_total", "counter"),
+    ("usherd_journal_ring_used_ratio", "gauge"),
     ("usherd_journal_degraded", "gauge"),
     ("usherd_journal_commit_duration_seconds", "histogram"),
     ("usherd_event_subscribers", "gauge"),
     ("usherd_events_dropped_total", "counter"),
     ("usherd_webhook_deliveries_total", "counter"),
     ("usherd_webhook_queue_messages", "gauge"),
+    ("usherd_connections_refused_total", "counter"),
+    ("usherd_connection_deadlines_total", "counter"),
+    ("usherd_connections_broken_total", "counter"),
+    ("usherd_accept_errors_total", "counter"),
+    ("usherd_panics_total", "counter"),
+    ("usherd_impossible_total", "counter"),
     ("usherd_tls_certificate_expiry_timestamp_seconds", "gauge"),
     ("usherd_metrics_tenants_exported", "gauge"),
     ("usherd_metrics_tenants_omitted", "gauge"),
@@ -253,6 +263,16 @@ fn full() -> Scrape {
     shard.http(Route::Acquire, &http::Method::POST, 200, 9_000);
     metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
     metrics.set_tls_expiries(&[("main", 1_800_000_000)]);
+    let faults = |listener, full| ListenerFaults {
+        listener,
+        refused: vec![("full", full), ("address", 0)],
+        deadlines: vec![("head", 2)],
+        broken: vec![("protocol", 3)],
+        accept_errors: vec![("aborted", 4)],
+    };
+    let listeners = [faults("main", 5), faults("unix", 1), faults("main", 6)];
+    metrics.see_faults(&Faults { listeners: &listeners, panics: 7, impossible: 8 });
+    metrics.see_faults(&Faults::default());
     let change = |tenant, at_utc_ms, kind, seats| ScheduledChange { tenant, at_utc_ms, kind, seats };
     let scrape = ScrapeInput {
         subscription_state: &|tenant| match tenant {
@@ -261,7 +281,12 @@ fn full() -> Scrape {
             _ => SubscriptionState::Active,
         },
         connections: &[("main", 3), ("unix", 1), ("main", 4)],
-        config: ConfigState { last_reload_successful: true, last_success_utc_ms: 1_700_000_000_500, hash: u64::MAX },
+        config: ConfigState {
+            last_reload_successful: true,
+            last_success_utc_ms: 1_700_000_000_500,
+            hash: u64::MAX,
+            tenants_rejected: 3,
+        },
         scheduled: &[
             change("acme", 1_700_000_900_000, ChangeKind::Reduction, Some(1)),
             change("acme", 1_700_000_800_000, ChangeKind::Increase, Some(5)),
@@ -270,6 +295,8 @@ fn full() -> Scrape {
             records: 12,
             bytes: 3_400,
             errors: 1,
+            not_durable: 5,
+            ring_used_ratio: 0.25,
             commits: HistogramStats { bounds_seconds: &[0.00001, 0.01], counts: &[3, 2, 1], sum_seconds: 0.5 },
             degraded: true,
         },
@@ -317,8 +344,17 @@ fn the_figures_are_those_of_the_table() {
         ("usherd_node_last_seen_timestamp_seconds{node=\"pbx\\\"1\\\\\"}", 1_700_000_000.0),
         ("usherd_node_last_seen_timestamp_seconds{node=\"_other\"}", 1_700_000_000.0),
         ("usherd_connections{listener=\"main\"}", 7.0),
+        ("usherd_connections_refused_total{listener=\"main\",reason=\"full\"}", 11.0),
+        ("usherd_connections_refused_total{listener=\"main\",reason=\"address\"}", 0.0),
+        ("usherd_connections_refused_total{listener=\"unix\",reason=\"full\"}", 1.0),
+        ("usherd_connection_deadlines_total{listener=\"main\",reason=\"head\"}", 4.0),
+        ("usherd_connections_broken_total{listener=\"unix\",reason=\"protocol\"}", 3.0),
+        ("usherd_accept_errors_total{listener=\"main\",reason=\"aborted\"}", 8.0),
+        ("usherd_panics_total", 7.0),
+        ("usherd_impossible_total", 8.0),
         ("usherd_config_hash", ((1u64 << 48) - 1) as f64),
         ("usherd_config_last_reload_success_timestamp_seconds", 1_700_000_000.5),
+        ("usherd_config_tenants_rejected", 3.0),
         ("usherd_config_reloads_total{trigger=\"start\",result=\"applied\"}", 1.0),
         ("usherd_config_reloads_total{trigger=\"watch\",result=\"rejected\"}", 0.0),
         ("usherd_scheduled_changes{change=\"cancellation\"}", 0.0),
@@ -352,7 +388,11 @@ fn label_values_come_from_closed_sets() {
         ("direction", vec!["inbound", "outbound"]),
         ("code", words(Code::ALL, Code::as_str)),
         ("detail", words(Detail::ALL, Detail::as_str)),
-        ("reason", words(Reason::ALL, Reason::as_str)),
+        ("reason", {
+            let of_edge = [words(Refusal::ALL, Refusal::as_str), words(Deadline::ALL, Deadline::as_str)].concat();
+            let errors = [words(Broken::ALL, Broken::as_str), words(AcceptError::ALL, AcceptError::as_str)].concat();
+            [words(Reason::ALL, Reason::as_str), of_edge, errors].concat()
+        }),
         ("route", words(Route::ALL, Route::as_str)),
         ("trigger", words(ReloadTrigger::ALL, ReloadTrigger::as_str)),
         ("result", {

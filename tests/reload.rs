@@ -1,4 +1,5 @@
-//! Thousands of broken configurations against a running one: each is applied as a whole or not at all.
+//! Thousands of broken configurations against a running one: `usherd.toml` is applied as a whole or not at all, and so
+//! is each tenant file.
 //!
 //! `USHERD_SEED=n` replays a run, `USHERD_ROUNDS=n` makes it longer.
 #![allow(
@@ -8,12 +9,18 @@
     reason = "a test that cannot go on fails; a seed must be seen"
 )]
 
+#[path = "reload/units.rs"]
+mod units;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use fastrand::Rng;
-use usherd::daemon::config::{Config, Disk, Files, INIT, Memory, Rejection, Running, load_from};
+use usherd::daemon::config::{
+    Attempt, Before, Config, Disk, Files, INIT, Memory, Rejection, Running, load_after, load_from,
+};
 
 const MAIN: &str = "/etc/usherd/usherd.toml";
 const TENANTS: &[(&str, &str)] = &[
@@ -173,15 +180,28 @@ fn picture(config: &Config) -> String {
     format!("{} {:?} {:?} {:?}", config.hash, config.settings, config.tenants, config.plan(now()).tenants)
 }
 
-/// An accepted configuration says what another reader of TOML finds in the files.
-fn agrees_with_the_files(config: &Config, files: &Memory) {
+fn text_of(files: &Memory, path: &Path) -> Option<Vec<u8>> {
+    files.0.get(path).map(|bytes| bytes.to_vec())
+}
+
+/// An accepted configuration says what another reader of TOML finds in the files, but for those that are not taken:
+/// their tenants have the text that was in force, or are none.
+fn agrees_with_the_files(config: &Config, files: &Memory, before: &Config) {
     let mut seen = 0;
+    let rejected: BTreeSet<&str> = config.rejected.iter().map(|file| file.file.as_str()).collect();
     for (path, bytes) in &files.0 {
         let is_main = path == Path::new(MAIN);
         let hidden = path.file_name().unwrap().to_str().unwrap().starts_with('.');
         if !is_main && (hidden || config.settings.tenants_dir.0 != "tenants.d") {
             continue;
         }
+        if rejected.contains(path.to_str().unwrap()) {
+            let (kept, known) = (config.contents.files.get(path), before.contents.files.get(path));
+            assert_eq!(kept, known, "{}: neither what it was nor nothing", path.display());
+            seen += usize::from(known.is_some());
+            continue;
+        }
+        assert_eq!(config.contents.files.get(path), Some(bytes), "{}: not as it stands there", path.display());
         let table: toml::Table = toml::from_str(std::str::from_utf8(bytes).unwrap()).unwrap();
         let tenants: Vec<(Option<String>, toml::Table)> = if is_main {
             let inline = table.get("tenant").and_then(toml::Value::as_array).cloned().unwrap_or_default();
@@ -200,20 +220,71 @@ fn agrees_with_the_files(config: &Config, files: &Memory) {
             seen += 1;
         }
     }
-    assert_eq!(config.tenants.len(), seen);
+    // The tenant that unknown ones draw from stays though its file is away.
+    let away = config.rejected.iter().filter(|file| file.kept && !files.0.contains_key(Path::new(&file.file))).count();
+    assert_eq!(config.tenants.len(), seen + away);
+}
+
+/// `usherd.toml` alone, where it is good alone.
+fn main_alone(files: &Memory) -> Option<(Memory, Config)> {
+    let mut alone = Memory::default();
+    alone.put(MAIN, text_of(files, Path::new(MAIN))?);
+    let config = load_from(&alone, Path::new(MAIN), now()).ok()?;
+    Some((alone, config))
+}
+
+/// Whether a text is good beside a `usherd.toml` that is good alone.
+fn is_good_alone(main: &Memory, path: &Path, text: &[u8]) -> bool {
+    let mut alone = main.clone();
+    alone.put(path, text);
+    load_from(&alone, Path::new(MAIN), now()).is_ok_and(|config| config.rejected.is_empty())
+}
+
+/// What is not taken is what is bad by itself: no file is rejected for another one. A pool, which they share, aside.
+fn rejected_by_themselves(config: &Config, files: &Memory) {
+    if !config.settings.pools.is_empty() || config.settings.default_tenant.is_some() {
+        return;
+    }
+    let rejected: BTreeSet<&str> = config.rejected.iter().map(|file| file.file.as_str()).collect();
+    let Some((main, _)) = main_alone(files).filter(|_| config.settings.tenants_dir.0 == "tenants.d") else { return };
+    for path in files.list(Path::new("/etc/usherd/tenants.d")).unwrap() {
+        let is_good = is_good_alone(&main, &path, &files.0[&path]);
+        assert_ne!(rejected.contains(path.to_str().unwrap()), is_good, "{}", path.display());
+    }
+}
+
+/// The whole is rejected only for `usherd.toml`: it is bad alone, or with the record that some tenant had.
+fn rejected_for_the_main_file(files: &Memory, before: &Config, rejection: &Rejection) {
+    let Some((main, config)) = main_alone(files) else { return };
+    let is_shared = !config.settings.pools.is_empty() || config.settings.default_tenant.is_some();
+    let mut known = before.contents.files.iter().filter(|(path, _)| *path != Path::new(MAIN));
+    let is_broken = known.any(|(path, text)| !is_good_alone(&main, path, text));
+    // A tenant of usherd.toml is not displaced by a bad file.
+    let was_inline = before.tenants.values().any(|tenant| tenant.source == MAIN);
+    assert!(is_shared || is_broken || was_inline || config.settings.strict, "for a tenant file alone: {rejection}");
 }
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+#[derive(Default, Debug)]
+struct Counts {
+    applied: u64,
+    partly: u64,
+    unchanged: u64,
+    invalid: u64,
+    shrinks: u64,
+    by_force: u64,
+}
+
 #[test]
-fn a_mutated_configuration_is_applied_as_a_whole_or_not_at_all() {
+fn a_mutated_configuration_is_applied_as_its_units_or_not_at_all() {
     let (seed, rounds) = (number("USHERD_SEED", 20_261_122), number("USHERD_ROUNDS", 12_000));
     println!("USHERD_SEED={seed} USHERD_ROUNDS={rounds}");
     let mut rng = Rng::with_seed(seed);
     let running = Running::new(load_from(&shipped(false), Path::new(MAIN), now()).unwrap());
-    let (mut applied, mut unchanged, mut invalid, mut shrinks) = (0, 0, 0, 0);
+    let mut counts = Counts::default();
     let mut files = shipped(false);
     for round in 0..rounds {
         if rng.u8(0..4) > 0 {
@@ -227,30 +298,42 @@ fn a_mutated_configuration_is_applied_as_a_whole_or_not_at_all() {
         }
         let before = running.get();
         let shown = picture(&before);
-        let force = rng.bool();
+        let (force, held) = (rng.bool(), rng.choice([None, Some(0), Some(3)]).unwrap());
         let mut installed = 0;
-        let outcome = running.reload(&files, now(), force, |_| Some(3), |_| installed += 1);
+        let outcome = running.reload(&files, &Attempt::asked(now(), force), |_| held, |_| installed += 1);
         let after = running.get();
         match outcome {
-            Ok(reload) if reload.unchanged => {
-                unchanged += 1;
-                assert!(Arc::ptr_eq(&before, &after) && installed == 0, "round {round}");
-            }
             Ok(reload) => {
-                applied += 1;
-                assert_eq!(installed, 1);
+                let is_inline = |id: &str| before.tenants.get(id).is_some_and(|tenant| tenant.source == MAIN);
+                let basis = Before { elsewhere: &is_inline, ..Before::texts(&before.contents) };
+                let alone = load_after(&files, Path::new(MAIN), now(), &basis).unwrap();
                 assert!(Arc::ptr_eq(&reload.config, &after), "round {round}");
-                let alone = load_from(&files, Path::new(MAIN), now()).unwrap();
                 assert_eq!(picture(&after), picture(&alone), "round {round}: more or less than the files say");
-                agrees_with_the_files(&after, &files);
-                assert!(!reload.diff.render().is_empty());
+                assert_eq!(after.rejected, alone.rejected, "round {round}");
+                agrees_with_the_files(&after, &files, &before);
+                rejected_by_themselves(&after, &files);
+                counts.partly += u64::from(!after.rejected.is_empty());
+                if reload.unchanged {
+                    counts.unchanged += 1;
+                    assert!(installed == 0 && before.hash == after.hash, "round {round}");
+                    assert_eq!(reload.is_news, before.rejected != after.rejected, "round {round}");
+                } else {
+                    counts.applied += 1;
+                    assert_eq!(installed, 1);
+                    assert!(!reload.diff.render().is_empty());
+                }
             }
             Err(rejection) => {
                 match &rejection {
-                    Rejection::Invalid { .. } => invalid += 1,
-                    Rejection::Shrinks { .. } => shrinks += 1,
+                    Rejection::Invalid { .. } => {
+                        counts.invalid += 1;
+                        rejected_for_the_main_file(&files, &before, &rejection);
+                    }
+                    Rejection::Shrinks { .. } => counts.shrinks += 1,
+                    Rejection::NeedsForce { .. } => counts.by_force += 1,
                     Rejection::NotKept { .. } => panic!("nothing is kept here: {rejection}"),
                 }
+                assert!(!(force && rejection.is_forceable()), "round {round}");
                 assert!(Arc::ptr_eq(&before, &after) && installed == 0, "round {round}");
                 assert_eq!(shown, picture(&after));
                 assert!(!rejection.problems().is_empty(), "round {round}: no reason");
@@ -263,8 +346,12 @@ fn a_mutated_configuration_is_applied_as_a_whole_or_not_at_all() {
             }
         }
     }
-    println!("{applied} applied, {unchanged} unchanged, {invalid} invalid, {shrinks} shrinking");
-    assert!(applied > rounds / 20 && invalid > rounds / 4, "the mutations are too tame or too wild");
+    println!("{counts:?}");
+    let Counts { applied, partly, invalid, by_force, .. } = counts;
+    assert!(
+        applied > rounds / 10 && partly > rounds / 10 && invalid > rounds / 10 && by_force > rounds / 100,
+        "the mutations are too tame or too wild"
+    );
 }
 
 #[test]
@@ -292,7 +379,7 @@ fn readers_see_one_configuration_or_the_other_while_reloads_run() {
         });
         for n in 0..500 {
             let files = version(1 + n % 50);
-            running.reload(&files, now(), true, |_| None, |_| ()).unwrap();
+            running.reload(&files, &Attempt::asked(now(), true), |_| None, |_| ()).unwrap();
         }
         done.store(true, std::sync::atomic::Ordering::Release);
         assert!(reader.join().unwrap() > 0);
@@ -307,25 +394,26 @@ fn a_dry_run_changes_nothing_and_says_the_same() {
     files.put(tenant_path("office-lindenhof"), text);
     let before = running.get();
     let occupancy = |id: &str| (id == "office-lindenhof").then_some(14);
-    let planned = running.plan(&files, now(), false, occupancy).unwrap();
+    let planned = running.plan(&files, &Attempt::asked(now(), false), occupancy).unwrap();
     assert!(Arc::ptr_eq(&before, &running.get()));
     assert_eq!(planned.diff.changed[0].consequences, ["2 seats over until people leave; nobody is cut"]);
-    let done = running.reload(&files, now(), false, occupancy, |_| ()).unwrap();
+    let done = running.reload(&files, &Attempt::asked(now(), false), occupancy, |_| ()).unwrap();
     assert_eq!(planned.diff, done.diff);
     assert_eq!(running.get().tenants["office-lindenhof"].record.seats, Some(12));
 }
 
 #[test]
 fn a_truncated_copy_needs_force() {
-    let running = Running::new(load_from(&shipped(false), Path::new(MAIN), now()).unwrap());
     let mut files = shipped(false);
-    files.0.remove(&tenant_path("gatehouse-inbound"));
-    let rejection = running.reload(&files, now(), false, |_| None, |_| ()).unwrap_err();
-    assert!(matches!(&rejection, Rejection::Shrinks { shrink, .. } if shrink.tenants_dropped == 1));
+    (0..8).for_each(|n| files.put(tenant_path(&format!("more-{n}")), "kind = \"nfr\"\nseats = 9\n"));
+    let running = Running::new(load_from(&files, Path::new(MAIN), now()).unwrap());
+    (0..5).for_each(|n| drop(files.0.remove(&tenant_path(&format!("more-{n}")))));
+    let rejection = running.reload(&files, &Attempt::asked(now(), false), |_| None, |_| ()).unwrap_err();
+    assert!(matches!(&rejection, Rejection::Shrinks { shrink, .. } if shrink.tenants_dropped == 5));
     assert_eq!(rejection.problems()[0].code, usherd::daemon::config::ProblemCode::Shrinks);
-    assert_eq!(running.get().tenants.len(), 4);
-    running.reload(&files, now(), true, |_| None, |_| ()).unwrap();
-    assert_eq!(running.get().tenants.len(), 3);
+    assert_eq!(running.get().tenants.len(), 12);
+    running.reload(&files, &Attempt::asked(now(), true), |_| None, |_| ()).unwrap();
+    assert_eq!(running.get().tenants.len(), 7);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub fn heartbeat() {
         cpu_of(|| {
             for _ in 0..100_000 {
                 now.uptime_ms += 1;
-                let _ = black_box(engine.heartbeat(now, node, 1));
+                let _ = black_box(engine.heartbeat(now, node, 1, &mut ()));
             }
         }) / 100_000.0
     });

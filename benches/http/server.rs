@@ -39,14 +39,18 @@ pub struct Server {
     pub resp: SocketAddr,
     pub resp_unix: PathBuf,
     _folder: tempfile::TempDir,
+    /// Where its ring is, as under the shipped unit.
+    memory: Option<tempfile::TempDir>,
 }
 
 impl Server {
-    /// A daemon with so many tenants of 64 seats, all of them in its scrapes.
+    /// A daemon with so many tenants of 64 seats, all of them in its scrapes, and a ring where there is a tmpfs.
     pub fn daemon(durability: &str, tenants: u32, core: Option<&str>) -> Self {
         let folder = folder();
+        let memory = tempfile::tempdir_in("/dev/shm").ok();
+        let ring_dir = memory.as_ref().map(|memory| memory.path().display().to_string()).unwrap_or_default();
         let mut config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nunix_socket = \"{}\"\nworkers = 1\n[journal]\ndurability = \"{durability}\"\n[metrics]\ntenants = \"all\"\n",
+            "[server]\nlisten = \"127.0.0.1:0\"\nunix_socket = \"{}\"\nworkers = 1\n[journal]\ndurability = \"{durability}\"\nring_dir = \"{ring_dir}\"\n[metrics]\ntenants = \"all\"\n",
             folder.path().join("sock").display()
         );
         for at in 0..tenants {
@@ -69,7 +73,9 @@ impl Server {
         }
         config.insert_str(0, "tenants_dir = \"\"\n");
         std::fs::write(folder.path().join("usherd.toml"), config).unwrap();
-        Server::start("daemon", folder, core)
+        let mut server = Server::start("daemon", folder, core);
+        server.memory = memory;
+        server
     }
 
     /// hyper and nothing else: reads the body, answers so many bytes.
@@ -90,7 +96,7 @@ impl Server {
         let tcp = told.next().unwrap_or_else(|| panic!("the child said nothing"));
         let resp = told.next().unwrap_or(tcp);
         let (unix, resp_unix) = (folder.path().join("sock"), folder.path().join("resp"));
-        Server { child, asks, tells: RefCell::new(tells), tcp, unix, resp, resp_unix, _folder: folder }
+        Server { child, asks, tells: RefCell::new(tells), tcp, unix, resp, resp_unix, _folder: folder, memory: None }
     }
 
     /// CPU nanoseconds of the whole process so far.

@@ -1,15 +1,21 @@
 //! The framing of Asterisk's manager interface: bytes to messages and actions to bytes, without a connection.
 
+use super::names::text_of;
+use super::source::Marks;
+
 /// Longest line that is kept, bytes; what is behind it is passed over.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 /// Most lines of one message that are kept.
 pub const LINES_MAX: usize = 256;
+/// The keys that somebody reads. Other lines are passed over, however many, long or strange they are.
+const READ: [&str; 9] =
+    ["Response", "Message", "ActionID", "Event", "Uniqueid", "Device", "State", "ListItems", "Items"];
 
 /// One message: its fields in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     fields: Vec<(String, String)>,
-    /// Something of it was longer than the limits and is missing.
+    /// Something of it that is read was longer than the limits and is missing.
     pub cut: bool,
 }
 
@@ -21,14 +27,19 @@ impl Message {
 
     /// Name and value of every variable that came along.
     pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
-        let of_variables = |name: &str| {
-            // Asterisk before 1.8.0 wrote the channel into the key: `ChanVariable(SIP/anna-1)`.
-            let key = name.split('(').next().unwrap_or_default();
-            key.eq_ignore_ascii_case("Variable") || key.eq_ignore_ascii_case("ChanVariable")
-        };
-        let pairs = self.fields.iter().filter(move |(name, _)| of_variables(name));
+        let pairs = self.fields.iter().filter(|(name, _)| is_of_variables(name));
         pairs.filter_map(|(_, pair)| pair.split_once('='))
     }
+}
+
+/// Asterisk before 1.8.0 wrote the channel into the key: `ChanVariable(SIP/anna-1)`.
+fn is_of_variables(key: &str) -> bool {
+    let key = key.split('(').next().unwrap_or_default();
+    key.eq_ignore_ascii_case("Variable") || key.eq_ignore_ascii_case("ChanVariable")
+}
+
+fn is_read(key: &str, value: &str) -> bool {
+    if is_of_variables(key) { Marks::is_one(value) } else { READ.iter().any(|read| read.eq_ignore_ascii_case(key)) }
 }
 
 /// What came.
@@ -58,7 +69,7 @@ impl Decoder {
             self.line_is_cut |= part.len() > room;
             self.line.extend_from_slice(&part[..part.len().min(room)]);
             if ended {
-                let line = String::from_utf8_lossy(&self.line).trim_end_matches(['\r', '\n']).to_owned();
+                let line = text_of(&self.line).trim_end_matches(['\r', '\n']).to_owned();
                 let cut = std::mem::take(&mut self.line_is_cut);
                 self.line.clear();
                 if let Some(frame) = self.line(&line, cut) {
@@ -73,15 +84,19 @@ impl Decoder {
             self.greeted = true;
             return Some(Frame::Banner(line.to_owned()));
         }
-        self.message.cut |= cut;
         if line.is_empty() {
             let message = std::mem::take(&mut self.message);
             return (!message.fields.is_empty()).then_some(Frame::Message(message));
         }
         // A line without a colon is the output of a command, which nobody asked for.
         let (key, value) = line.split_once(':')?;
+        let (key, value) = (key.trim(), value.trim_start());
+        if !is_read(key, value) {
+            return None;
+        }
+        self.message.cut |= cut;
         if self.message.fields.len() < LINES_MAX {
-            self.message.fields.push((key.trim().to_owned(), value.trim_start().to_owned()));
+            self.message.fields.push((key.to_owned(), value.to_owned()));
         } else {
             self.message.cut = true;
         }
@@ -116,7 +131,7 @@ mod tests {
     }
 
     const RECORDED: &[u8] = b"Asterisk Call Manager/5.0.2\r\nResponse: Success\r\nMessage: Authentication accepted\r\n\r\n\
-        Event: Hangup\r\nUniqueid: 1.1\r\nChanVariable: USHERD_SESSION=a=b\r\nchanvariable(SIP/x): EMPTY=\r\nlone\r\n\r\n\r\n";
+        Event: Hangup\r\nUniqueid: 1.1\r\nChanVariable: USHERD_SESSION=a=b\r\nchanvariable(SIP/x): usherd_code=\r\nVariable: OTHER=x\r\nlone\r\n\r\n\r\n";
 
     #[test]
     fn messages_are_the_same_wherever_the_bytes_are_cut() {
@@ -134,20 +149,30 @@ mod tests {
         let Some(Frame::Message(hangup)) = frames(&[RECORDED]).pop() else { panic!("no message") };
         assert_eq!((hangup.get("EVENT"), hangup.get("uniqueid"), hangup.get("Channel")), ("Hangup", "1.1", ""));
         let variables: Vec<_> = hangup.variables().collect();
-        assert_eq!(variables, [("USHERD_SESSION", "a=b"), ("EMPTY", "")]);
+        assert_eq!(variables, [("USHERD_SESSION", "a=b"), ("usherd_code", "")]);
     }
 
     #[test]
     fn what_is_too_long_is_cut_and_said_so_and_the_next_message_is_whole() {
-        let mut bytes = b"Asterisk\r\nEvent: VarSet\r\nValue: ".to_vec();
-        bytes.extend(vec![b'x'; 3 * LINE_BYTES_MAX]);
-        bytes.extend(b"\r\nChannel: a\r\n\r\nEvent: Next\r\n\r\n");
-        let got = frames(&bytes.chunks(1000).collect::<Vec<_>>());
-        let [_, Frame::Message(long), Frame::Message(next)] = got.as_slice() else { panic!("{got:?}") };
-        assert!(long.cut && long.get("value").len() < LINE_BYTES_MAX && long.get("channel") == "a");
-        assert!(!next.cut && next.get("event") == "Next");
+        for (key, cut) in [("Device", true), ("Variable: USHERD_SUBJECT=", true), ("CallerIDName", false)] {
+            let mut bytes = format!("Asterisk\r\nEvent: VarSet\r\n{key}: ").into_bytes();
+            bytes.extend(vec![b'x'; 3 * LINE_BYTES_MAX]);
+            bytes.extend(b"\r\nUniqueid: a\r\n\r\nEvent: Next\r\n\r\n");
+            let got = frames(&bytes.chunks(1000).collect::<Vec<_>>());
+            let [_, Frame::Message(long), Frame::Message(next)] = got.as_slice() else { panic!("{got:?}") };
+            assert!(
+                long.cut == cut && long.get("device").len() < LINE_BYTES_MAX && long.get("uniqueid") == "a",
+                "{key}"
+            );
+            assert!(!next.cut && next.get("event") == "Next");
+        }
 
-        let many = format!("A\r\n{}\r\nEvent: Next\r\n\r\n", "K: v\r\n".repeat(LINES_MAX + 1));
+        let unread = "K: v\r\nVariable: OTHER=1\r\n".repeat(LINES_MAX);
+        let got = frames(&[format!("A\r\n{unread}Uniqueid: a\r\n\r\n").as_bytes()]);
+        let [_, Frame::Message(many)] = got.as_slice() else { panic!("{got:?}") };
+        assert!(!many.cut && many.get("uniqueid") == "a", "what nobody reads takes no room");
+
+        let many = format!("A\r\n{}\r\nEvent: Next\r\n\r\n", "State: v\r\n".repeat(LINES_MAX + 1));
         let got = frames(&[many.as_bytes()]);
         let [_, Frame::Message(many), Frame::Message(next)] = got.as_slice() else { panic!("{got:?}") };
         assert!(many.cut && many.fields.len() == LINES_MAX && !next.cut);

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::ami::{Decoder, Frame, Message, action};
-use super::source::{Act, MARKS, Machine, Marks, Report, THINGS_MAX, Thing};
+use super::names::NAME_BYTES_MAX;
+use super::source::{Act, MARKS, Machine, Marks, Report, THINGS_MAX, Thing, devices_in_part, in_part};
 
 /// States in which nobody can be behind a device.
 const ABSENT: [&str; 3] = ["UNAVAILABLE", "INVALID", "UNKNOWN"];
@@ -20,7 +21,7 @@ pub struct Asterisk {
     decoder: Decoder,
     step: Step,
     listing: Option<Listing>,
-    devices: Option<Vec<String>>,
+    devices: Option<Devices>,
     actions: u64,
     cut: u64,
 }
@@ -37,7 +38,13 @@ struct Listing {
     things: BTreeMap<String, Thing>,
     /// Rows so far, those of channels that hung up meanwhile included.
     rows: usize,
-    whole: bool,
+}
+
+#[derive(Default)]
+struct Devices {
+    there: Vec<String>,
+    /// Rows so far, those of devices that are not there included.
+    rows: usize,
 }
 
 impl Asterisk {
@@ -98,26 +105,25 @@ impl Asterisk {
     fn message(&mut self, message: &Message, acts: &mut Vec<Act>) {
         match message.get("Event") {
             "" => self.response(message, acts),
-            "Status" => self.listed(message),
+            "Status" => self.listed(message, acts),
             "StatusComplete" => self.listing_ends(message, acts),
             "DeviceStateChange" => self.device(message, acts),
-            "DeviceStateListComplete" => {
-                if let Some(devices) = self.devices.take() {
-                    acts.push(Act::Tell(Report::Present(devices)));
-                }
-            }
+            "DeviceStateListComplete" => self.devices_end(message, acts),
             "Hangup" => {
                 let thing = thing_of(message);
                 if let Some(listing) = &mut self.listing {
                     listing.things.remove(&thing.id);
                 }
-                tell(thing, Report::Ended, acts);
+                match is_name(&thing.id) {
+                    true => acts.push(Act::Tell(Report::Ended(thing))),
+                    false => acts.push(Act::Tell(Report::Unread("a Hangup without a Uniqueid"))),
+                }
             }
             "Shutdown" => acts.push(Act::Close("Asterisk shuts down".to_owned())),
             _ => {
                 let thing = thing_of(message);
-                if thing.marks != Marks::default() {
-                    tell(thing, Report::Started, acts);
+                if thing.marks != Marks::default() && is_name(&thing.id) {
+                    acts.push(Act::Tell(Report::Started(thing)));
                 }
             }
         }
@@ -136,45 +142,74 @@ impl Asterisk {
         }
     }
 
-    fn listed(&mut self, message: &Message) {
-        let Some(listing) = self.listing.as_mut().filter(|listing| listing.action == message.get("ActionID")) else {
-            return;
-        };
+    fn listed(&mut self, message: &Message, acts: &mut Vec<Act>) {
+        // Asterisk says our id in every row. One without it is one whose end got lost, as by a line end in a value.
+        let is_ours = |listing: &&mut Listing| ["", &listing.action].contains(&message.get("ActionID"));
+        let Some(listing) = self.listing.as_mut().filter(is_ours) else { return };
         listing.rows += 1;
-        listing.whole &= !message.cut && listing.rows <= THINGS_MAX;
         let thing = thing_of(message);
-        if !thing.id.is_empty() && listing.whole {
+        if !is_name(&thing.id) {
+            // Every channel has one; a row without it is of none that is known here.
+            acts.push(Act::Tell(Report::Unread("a row of `Status` without a Uniqueid")));
+        } else if listing.rows <= THINGS_MAX {
             listing.things.insert(thing.id.clone(), thing);
         }
     }
 
     fn listing_ends(&mut self, message: &Message, acts: &mut Vec<Act>) {
         let Some(listing) = self.listing.take_if(|listing| listing.action == message.get("ActionID")) else { return };
-        // Asterisk before 12 calls it `Items`; some versions say neither.
-        let told: Option<usize> =
-            [message.get("ListItems"), message.get("Items")].iter().find_map(|items| items.parse().ok());
-        acts.push(Act::Tell(match told {
-            Some(items) if items != listing.rows => Report::Unsure("rows of the listing are missing"),
-            _ if !listing.whole => Report::Unsure("rows of the listing are longer than the limits"),
-            _ => Report::Live(listing.things.into_values().collect()),
-        }));
+        let things = listing.things.into_values();
+        if items(message).is_some_and(|items| items != listing.rows) {
+            acts.extend(in_part(things, "rows of the listing are missing"));
+        } else if listing.rows > THINGS_MAX {
+            acts.extend(in_part(things, "the listing has more than 100,000 rows"));
+        } else {
+            acts.push(Act::Tell(Report::Live(things.collect())));
+        }
+    }
+
+    fn devices_end(&mut self, message: &Message, acts: &mut Vec<Act>) {
+        let Some(devices) = self.devices.take() else { return };
+        if items(message).is_some_and(|items| items != devices.rows) {
+            acts.extend(devices_in_part(devices.there, "rows of the list of devices are missing"));
+        } else if devices.there.len() > THINGS_MAX {
+            acts.extend(devices_in_part(devices.there, "the list of devices has more than 100,000 rows"));
+        } else {
+            acts.push(Act::Tell(Report::Present(devices.there)));
+        }
     }
 
     fn device(&mut self, message: &Message, acts: &mut Vec<Act>) {
         let (device, on) = (message.get("Device"), !ABSENT.contains(&message.get("State")));
-        if !self.wants_presence || device.is_empty() || message.cut {
+        if !self.wants_presence {
             return;
         }
-        if message.get("ActionID") == "usherd-devices"
-            && let Some(devices) = &mut self.devices
-        {
-            if on && devices.len() < THINGS_MAX {
-                devices.push(device.to_owned());
+        let listed = self.devices.as_mut().filter(|_| message.get("ActionID") == "usherd-devices");
+        if !is_name(device) {
+            acts.push(Act::Tell(Report::Unread("a device state without a device")));
+        }
+        match listed {
+            Some(devices) => {
+                devices.rows += 1;
+                if on && is_name(device) && devices.there.len() <= THINGS_MAX {
+                    devices.there.push(device.to_owned());
+                }
             }
-        } else {
-            acts.push(Act::Tell(Report::Presence { device: device.to_owned(), on }));
+            None if is_name(device) => acts.push(Act::Tell(Report::Presence { device: device.to_owned(), on })),
+            None => {}
         }
     }
+}
+
+/// How many rows there are, as Asterisk says at their end; before 12 it called it `Items`, and some versions say
+/// neither.
+fn items(message: &Message) -> Option<usize> {
+    [message.get("ListItems"), message.get("Items")].iter().find_map(|items| items.parse().ok())
+}
+
+/// Whether it is the whole name of a channel or device: a longer one was cut, or is none.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX
 }
 
 fn thing_of(message: &Message) -> Thing {
@@ -183,12 +218,6 @@ fn thing_of(message: &Message) -> Thing {
         thing.marks.set(name, value);
     }
     thing
-}
-
-fn tell(thing: Thing, report: fn(Thing) -> Report, acts: &mut Vec<Act>) {
-    if !thing.id.is_empty() {
-        acts.push(Act::Tell(report(thing)));
-    }
 }
 
 impl Machine for Asterisk {
@@ -215,9 +244,9 @@ impl Machine for Asterisk {
         let variables = MARKS.map(|mark| format!("USHERD_{}", mark.to_ascii_uppercase())).join(",");
         acts.push(Act::Tell(Report::Asking));
         acts.push(Act::Send(action(&[("Action", "Status"), ("ActionID", &action_id), ("Variables", &variables)])));
-        self.listing = Some(Listing { action: action_id, things: BTreeMap::new(), rows: 0, whole: true });
+        self.listing = Some(Listing { action: action_id, things: BTreeMap::new(), rows: 0 });
         if self.wants_presence {
-            self.devices = Some(Vec::new());
+            self.devices = Some(Devices::default());
             acts.push(Act::Send(action(&[("Action", "DeviceStateList"), ("ActionID", "usherd-devices")])));
         }
     }

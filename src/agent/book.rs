@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::ended::{EndedSessions, Key, Place};
+use super::names;
 use super::source::{Report, THINGS_MAX, Thing};
 use crate::client::Ask;
 use crate::engine::{Direction, Kind, Leg, Name};
@@ -14,9 +16,6 @@ use crate::engine::{Direction, Kind, Leg, Name};
 /// after it got its answer, so the first listing may have come in between.
 const MISSES_MAX: u8 = 2;
 
-/// Tenant and session.
-pub type Key = (Name, Name);
-
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -24,15 +23,20 @@ pub enum Step {
     Adopt(Ask),
     /// It is over.
     Release(Key),
+    /// It runs already and holds a seat, but usherd would not take it as it is named.
+    Unusable,
 }
 
 /// What lives, by session, and which source has shown it.
 #[derive(Debug)]
 pub struct Book {
+    node: String,
     tenant: Name,
     entries: BTreeMap<Key, Entry>,
     /// Which session a channel is, for when it ends.
-    things: BTreeMap<(usize, String), Key>,
+    things: BTreeMap<Place, Key>,
+    /// What was given back while its channel is still heard of.
+    over: EndedSessions,
     sources: Vec<Listed>,
 }
 
@@ -41,7 +45,7 @@ struct Entry {
     kind: Kind,
     ttl: Option<Duration>,
     since: Duration,
-    shown_by: Option<(usize, String)>,
+    shown_by: Option<Place>,
     /// Listings in a row without it, by source.
     misses: Vec<u8>,
 }
@@ -55,10 +59,16 @@ struct Listed {
 }
 
 impl Book {
-    /// An empty book for this many sources; `tenant` is whose the channels are that do not say it.
-    pub fn new(tenant: Name, sources: usize) -> Self {
-        let sources = vec![Listed::default(); sources];
-        Book { tenant, entries: BTreeMap::new(), things: BTreeMap::new(), sources }
+    /// An empty book of a node with this many sources; `tenant` is whose the channels are that do not say it.
+    pub fn new(node: &str, tenant: Name, sources: usize) -> Self {
+        Book {
+            node: node.to_owned(),
+            tenant,
+            entries: BTreeMap::new(),
+            things: BTreeMap::new(),
+            over: EndedSessions::new(sources),
+            sources: vec![Listed::default(); sources],
+        }
     }
 
     /// A script was allowed a session; to be called with the time at which it asked.
@@ -66,6 +76,11 @@ impl Book {
         let Some(session) = &ask.session else { return };
         let ttl = ask.ttl_s.map(|seconds| Duration::from_secs(seconds.into()));
         let key = (ask.tenant.clone(), session.clone());
+        if self.over.since(&key).is_some_and(|ended| ended > now) {
+            // It was given back while the question was on its way.
+            return;
+        }
+        self.over.forget(&key);
         if self.entries.len() >= THINGS_MAX && !self.entries.contains_key(&key) {
             // The client has a limit of its own and says so; this one only bounds the memory.
             return;
@@ -79,13 +94,19 @@ impl Book {
         entry.misses.fill(0);
     }
 
-    /// A session is over, and somebody has seen to its release; whether it was known.
-    pub fn ended(&mut self, key: &Key) -> bool {
-        let Some(entry) = self.entries.remove(key) else { return false };
-        if let Some(thing) = entry.shown_by {
-            self.things.remove(&thing);
+    /// A session is over by somebody else's word than its PBX's. Its channel may still be heard of, and its variables
+    /// say that it holds a seat: until it is gone it is not adopted again.
+    pub fn ended(&mut self, now: Duration, key: &Key) {
+        let place = self.remove(key).and_then(|entry| entry.shown_by);
+        self.over.remember(now, key.clone(), place);
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        if let Some(place) = &entry.shown_by {
+            self.things.remove(place);
         }
-        true
+        Some(entry)
     }
 
     /// Whether every source was listed since the start, so that what is not in the book does not live.
@@ -111,7 +132,11 @@ impl Book {
             Report::Started(thing) => return self.shown(now, source, thing).1.into_iter().collect(),
             Report::Ended(thing) => return self.thing_ended(source, thing),
             Report::Unsure(_) | Report::Lost => self.sources[source].begun = None,
-            Report::Ready | Report::Presence { .. } | Report::Present(_) | Report::UnsureOfDevices(_) => {}
+            Report::Ready
+            | Report::Presence { .. }
+            | Report::Present(_)
+            | Report::UnsureOfDevices(_)
+            | Report::Unread(_) => {}
         }
         Vec::new()
     }
@@ -136,6 +161,8 @@ impl Book {
         }
         let ids: BTreeSet<&str> = things.iter().map(|thing| thing.id.as_str()).collect();
         self.recognise(source, &ids, &mut alive);
+        let listed: BTreeSet<Key> = things.iter().map(|thing| self.key(thing)).collect();
+        self.over.listed(begun, source, &ids, |key| listed.contains(key));
         self.follow_moved(source, &ids, &alive);
         let mut gone = Vec::new();
         for (key, entry) in &mut self.entries {
@@ -158,16 +185,15 @@ impl Book {
         steps
     }
 
-    /// Sessions that no channel names, but whose id ends with a channel's own: node, epoch and call id are the
-    /// usual way to make one.
+    /// Sessions that no channel names, but which are a channel's own id behind the node's name: node, epoch and call
+    /// id are the usual way to make one. Ids are compared whole: any id may end like another one.
     fn recognise<'t>(&mut self, source: usize, ids: &BTreeSet<&'t str>, alive: &mut BTreeMap<Key, &'t str>) {
         for (key, entry) in &mut self.entries {
             let elsewhere = entry.shown_by.as_ref().is_some_and(|(owner, _)| *owner != source);
             if elsewhere || entry.kind != Kind::Call || alive.contains_key(key) {
                 continue;
             }
-            let ends = key.1.match_indices(|c: char| !c.is_ascii_alphanumeric()).map(|(at, mark)| at + mark.len());
-            let Some(id) = ends.into_iter().find_map(|at| ids.get(&key.1[at..]).copied()) else { continue };
+            let Some(id) = own_ids(&self.node, &key.1).find_map(|id| ids.get(id).copied()) else { continue };
             if entry.shown_by.is_none() {
                 let place = (source, id.to_owned());
                 entry.shown_by = Some(place.clone());
@@ -203,7 +229,10 @@ impl Book {
             }
             return (Some(key), None);
         }
-        let Some(ask) = self.adoptable(thing) else { return (None, None) };
+        if self.over.since(&key).is_some() || !thing.marks.hold_a_seat() {
+            return (None, None);
+        }
+        let Some(ask) = self.adoptable(thing) else { return (None, Some(Step::Unusable)) };
         let entry = Entry {
             kind: Kind::Call,
             ttl: None,
@@ -218,13 +247,11 @@ impl Book {
 
     fn key(&self, thing: &Thing) -> Key {
         let tenant = thing.marks.tenant.as_deref().map_or_else(|| self.tenant.clone(), Name::from);
-        (tenant, Name::from(thing.marks.session.as_deref().unwrap_or(&thing.id)))
+        let session = thing.marks.session.as_deref().map_or_else(|| names::session(&thing.id), Into::into);
+        (tenant, Name::from(&*session))
     }
 
     fn adoptable(&self, thing: &Thing) -> Option<Ask> {
-        if !thing.marks.hold_a_seat() {
-            return None;
-        }
         let (tenant, session) = self.key(thing);
         let subject = thing.marks.subject.as_deref()?;
         let direction = thing.marks.direction.unwrap_or(Direction::Outbound);
@@ -234,12 +261,13 @@ impl Book {
     }
 
     fn thing_ended(&mut self, source: usize, thing: &Thing) -> Vec<Step> {
-        let place = (source, thing.id.clone());
+        let (place, named) = ((source, thing.id.clone()), self.key(thing));
+        self.over.gone(&place);
         let key = match self.things.get(&place) {
             Some(key) => key.clone(),
             // Never listed: its last message says which session it was. Not where another channel carries it.
-            None => match self.entries.get(&self.key(thing)) {
-                Some(entry) if entry.shown_by.is_none() => self.key(thing),
+            None => match self.entries.get(&named) {
+                Some(entry) if entry.shown_by.is_none() => named,
                 _ => return Vec::new(),
             },
         };
@@ -247,8 +275,19 @@ impl Book {
     }
 
     fn release_all(&mut self, keys: impl IntoIterator<Item = Key>) -> Vec<Step> {
-        keys.into_iter().filter(|key| self.ended(key)).map(Step::Release).collect()
+        keys.into_iter().filter(|key| self.remove(key).is_some()).map(Step::Release).collect()
     }
+}
+
+/// The ids of a PBX that a session may be made of: `ID`, `NODE-ID`, `NODE-EPOCH-ID`; any sign may stand for the `-`.
+fn own_ids<'s>(node: &str, session: &'s str) -> impl Iterator<Item = &'s str> + use<'s> {
+    let is_sign = |c: char| c.is_ascii_punctuation();
+    let behind_node = session.strip_prefix(node).and_then(|rest| rest.strip_prefix(is_sign));
+    let behind_epoch = behind_node.and_then(|rest| {
+        let id = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        if id.len() == rest.len() { None } else { id.strip_prefix(is_sign) }
+    });
+    [Some(session), behind_node, behind_epoch].into_iter().flatten().filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -290,7 +329,7 @@ mod tests {
     }
 
     fn book(sources: usize) -> Book {
-        Book::new("acme".into(), sources)
+        Book::new("pbx-1", "acme".into(), sources)
     }
 
     #[test]
@@ -352,17 +391,90 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_ends_with_the_id_of_the_pbx_is_recognised() {
-        let mut book = book(1);
-        for session in ["pbx1-17-a-b@host", "pbx1-a-b@hos", "xa-b@host"] {
+    fn a_session_is_recognised_by_the_whole_id_of_the_pbx_behind_node_and_epoch() {
+        let id = "a-2@pbx.example.com";
+        for (session, lives) in [
+            (id, true),
+            ("pbx-1-a-2@pbx.example.com", true),
+            ("pbx-1-17-a-2@pbx.example.com", true),
+            ("pbx-1/17/a-2@pbx.example.com", true),
+            ("pbx-1-17-18-a-2@pbx.example.com", false),
+            ("pbx-1-x-a-2@pbx.example.com", false),
+            ("pbx-10-a-2@pbx.example.com", false),
+            ("other-17-a-2@pbx.example.com", false),
+            ("pbx-1-a-2@pbx.example.co", false),
+            ("xa-2@pbx.example.com", false),
+        ] {
+            let mut book = book(1);
             book.asked(at(0), &call(session));
+            listing(&mut book, 1, 1, vec![bare(id)]);
+            let gone = listing(&mut book, 2, 2, vec![bare(id)]);
+            assert_eq!(gone, if lives { vec![] } else { release(session) }, "{session}");
+            if lives {
+                assert_eq!(listing(&mut book, 3, 3, vec![]), release(session), "{session}");
+            }
         }
-        assert!(listing(&mut book, 1, 1, vec![bare("a-b@host")]).is_empty());
-        let mut gone = listing(&mut book, 2, 2, vec![bare("a-b@host")]);
-        gone.sort_by_key(|step| format!("{step:?}"));
-        assert_eq!(gone, [release("pbx1-a-b@hos"), release("xa-b@host")].concat());
-        assert!(listing(&mut book, 3, 3, vec![bare("a-b@host")]).is_empty());
-        assert_eq!(listing(&mut book, 4, 4, vec![]), release("pbx1-17-a-b@host"));
+        // Others' ids that end as this one does.
+        for other in ["com", "example.com", "pbx.example.com", "2@pbx.example.com", "17-a-2@pbx.example.com", "1", ""] {
+            let mut book = book(1);
+            book.asked(at(0), &call("pbx-1-9-a-2@pbx.example.com"));
+            listing(&mut book, 1, 1, vec![bare(other)]);
+            assert_eq!(listing(&mut book, 2, 2, vec![bare(other)]), release("pbx-1-9-a-2@pbx.example.com"), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_script_gave_back_is_not_adopted_by_what_its_channel_still_says() {
+        for shown_before in [true, false] {
+            let mut book = book(1);
+            book.asked(at(0), &call("c1"));
+            if shown_before {
+                assert!(book.report(at(1), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+            }
+            book.ended(at(2), &key("c1"));
+            book.report(at(2), 0, &Report::Asking);
+            assert!(book.report(at(3), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+            assert!(book.report(at(3), 0, &Report::Live(vec![marked("1.1", "c1")])).is_empty());
+            assert!(listing(&mut book, 4, 4, vec![marked("1.1", "c1")]).is_empty());
+            // A leg that inherited the variables goes first.
+            book.report(at(5), 0, &Report::Ended(marked("1.9", "c1")));
+            assert!(book.report(at(5), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+            assert!(book.report(at(5), 0, &Report::Ended(bare("1.1"))).is_empty());
+            if !shown_before {
+                assert!(listing(&mut book, 6, 6, vec![]).is_empty());
+            }
+            assert!(book.is_empty() && book.over.is_empty());
+            // The same name again is a call of its own.
+            let steps = book.report(at(7), 0, &Report::Started(marked("1.2", "c1")));
+            assert_eq!(steps, [Step::Adopt(Ask { existing: true, ..call("c1") })]);
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_asked_for_again_is_one_again() {
+        let mut book = book(1);
+        book.asked(at(0), &call("c1"));
+        book.ended(at(2), &key("c1"));
+        book.asked(at(1), &call("c1"));
+        assert!(book.is_empty(), "the answer to a question of before its end");
+        book.asked(at(3), &call("c1"));
+        assert!(book.report(at(3), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+        assert_eq!(book.report(at(4), 0, &Report::Ended(bare("1.1"))), release("c1"));
+    }
+
+    #[test]
+    fn names_that_usherd_would_not_take_are_made_into_such_and_foreign_tenants_are_told() {
+        let mut book = book(1);
+        let long = "y".repeat(300);
+        let mut thing = bare(&long);
+        thing.marks.set("USHERD_SUBJECT", "zo\u{eb}\u{1}");
+        thing.marks.set("USHERD_CODE", "allow.new");
+        let steps = listing(&mut book, 1, 1, vec![thing.clone()]);
+        let [Step::Adopt(ask)] = steps.as_slice() else { panic!("{steps:?}") };
+        assert!(ask.check().is_ok() && ask.session.as_ref().is_some_and(|session| session.starts_with("yyy")));
+        assert_eq!(book.report(at(2), 0, &Report::Ended(bare(&long))).len(), 1);
+        thing.marks.set("USHERD_TENANT", "ACME!");
+        assert_eq!(listing(&mut book, 3, 3, vec![thing]), [Step::Unusable]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::fault::{Fault, nearest};
 use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
 use crate::client::Address;
+use crate::contract::emergency;
 use crate::engine::{check_tenant, check_word};
 
 /// Largest file that is read, bytes.
@@ -158,8 +159,19 @@ impl Check<'_> {
             let path = if fault.field == "tenant" { "node.tenant" } else { "node.name" };
             self.wrong(path, format!("`{path}` {}", fault.what), "");
         }
+        if let Some(grace_s) = node.presence_grace_s {
+            self.range("node.presence_grace_s", grace_s.into(), 0..=86_400);
+        }
         if node.emergency_numbers.len() > 1_000 {
             self.wrong("node.emergency_numbers", "there are more than 1,000 emergency numbers", "");
+        }
+        for number in node.emergency_numbers.iter().filter(|number| emergency::plain_number(number).is_none()) {
+            let what = format!("`node.emergency_numbers` holds what is not a number: {number:?}");
+            self.wrong("node.emergency_numbers", what, "write the digits, as dialled without the trunk prefix");
+        }
+        if !node.trunk_prefix.is_empty() && emergency::plain_prefix(&node.trunk_prefix).is_none() {
+            let what = format!("`node.trunk_prefix` is not a prefix: {:?}", node.trunk_prefix);
+            self.wrong("node.trunk_prefix", what, "write the digits that get an outside line, or \"\" for none");
         }
     }
 
@@ -288,6 +300,7 @@ mod tests {
             ("[agi]\nlisten = \"0.0.0.0:4573\"", "`agi.listen` is no loopback address"),
             ("[asterisk]\naddress = \"localhost\"", "`asterisk.address` is no host:port"),
             ("[asterisk]\naddress = \"localhost:5038\"", "needs `user` and `secret_file`"),
+            ("presence_grace_s = 86401", "3:20 `node.presence_grace_s` is out of range"),
             ("[kamailio]\nlist_s = 0", "`kamailio.list_s` is out of range"),
             (
                 "[[asterisk.presence]]\ndevice = \"*\"\nsubject = \"*\"\nkind = \"desk\"\ntenant = \"a\"",

@@ -6,12 +6,39 @@ use parking_lot::Mutex;
 use tracing::{debug, error, info, warn};
 
 use super::spool;
-use crate::client::{Event, Hooks, VerdictSeen};
+use crate::client::{Event, Hooks, Source, Unreachable, VerdictSeen};
+
+/// Why the node's own messages do not get through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The word for metrics and logs.
+    pub why: &'static str,
+    /// What it is, and where to mend it.
+    pub help: &'static str,
+}
+
+impl Missed {
+    const EPOCH_REFUSED: Self = Missed {
+        why: "epoch_refused",
+        help: "usherd knows a newer boot number of this node again: two processes speak as it; end one, or give it \
+               another `node.name`",
+    };
+}
+
+impl From<Unreachable> for Missed {
+    fn from(why: Unreachable) -> Self {
+        Missed { why: why.as_str(), help: why.help() }
+    }
+}
 
 /// Counters by name and label; the names are those of the text exposition.
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    /// What is wrong with the line to usherd, as the node's own messages found last.
+    missed: Mutex<Option<Missed>>,
+    /// The same of questions; `Malformed` and the reasons that an answer gave.
+    unanswered: Mutex<Option<Source>>,
 }
 
 impl Counters {
@@ -23,6 +50,11 @@ impl Counters {
     /// Counts several.
     pub fn add(&self, name: &'static str, label: &'static str, number: u64) {
         *self.counts.lock().entry((name, label)).or_default() += number;
+    }
+
+    /// Why the node's own messages do not get through; `None` where they do.
+    pub fn missed(&self) -> Option<Missed> {
+        *self.missed.lock()
     }
 
     /// All of them, sorted.
@@ -37,6 +69,44 @@ pub struct Told {
     pub counters: std::sync::Arc<Counters>,
     /// The spool's folder, which holds the boot number.
     pub folder: std::path::PathBuf,
+    /// Where usherd is asked.
+    pub address: String,
+}
+
+impl Told {
+    /// A message that no call waits for was not answered well. The same reason again and again is one line.
+    fn missed(&self, why: Unreachable) {
+        self.counters.count("missed", why.as_str());
+        let missed = Missed::from(why);
+        if self.counters.missed.lock().replace(missed) == Some(missed) {
+            debug!(why = missed.why, "usherd did not answer a message that no call waits for");
+        } else {
+            let address = self.address.as_str();
+            warn!(why = missed.why, address, help = missed.help, "usherd did not answer a message of this node");
+        }
+    }
+
+    /// A question was answered, or was not. Whatever is no decision is said once, until there is one again.
+    fn question(&self, source: Source) {
+        let mut last = self.counters.unanswered.lock();
+        match source {
+            Source::Daemon => *last = None,
+            Source::Inbound | Source::Emergency => {}
+            // Why is said by the node's own messages.
+            Source::Unreachable(Unreachable::Paused | Unreachable::NotGreeted) => {}
+            Source::Malformed | Source::Unreachable(_) => {
+                if last.replace(source) == Some(source) {
+                    return;
+                }
+                let help = match source {
+                    Source::Unreachable(why) => why.help(),
+                    _ => "usherd does not understand it: the script is told what is wrong with it",
+                };
+                let address = self.address.as_str();
+                warn!(why = source.as_str(), address, help, "a question got no decision; this is said once");
+            }
+        }
+    }
 }
 
 impl Hooks for Told {
@@ -45,15 +115,16 @@ impl Hooks for Told {
         if !verdict.allow {
             self.counters.count("refused", verdict.source.as_str());
         }
+        self.question(verdict.source);
     }
 
     fn event(&self, event: Event) {
         match event {
-            Event::Greeted => info!("usherd knows this node"),
-            Event::Missed(why) => {
-                self.counters.count("missed", why.as_str());
-                debug!(why = why.as_str(), "usherd did not answer a message that no call waits for");
+            Event::Greeted => {
+                *self.counters.missed.lock() = None;
+                info!("usherd knows this node");
             }
+            Event::Missed(why) => self.missed(why),
             Event::Forgotten => info!("usherd does not know this node any more; it is told everything again"),
             Event::EpochRaised(epoch) => {
                 warn!(epoch, "usherd knew a newer boot number of this node, which goes on with the next one");
@@ -62,16 +133,24 @@ impl Hooks for Told {
                     error!(%why, "the boot number cannot be kept in the spool's folder");
                 }
             }
-            Event::EpochRefused => error!(
-                "usherd knows a newer boot number of this node again: two processes speak as it; end one, or give it another `node.name`"
-            ),
+            Event::EpochRefused => {
+                *self.counters.missed.lock() = Some(Missed::EPOCH_REFUSED);
+                error!("{}", Missed::EPOCH_REFUSED.help);
+            }
             Event::Inventory { kept, adopted, removed, ignored } => {
                 self.counters.count("inventories", "");
                 debug!(kept, adopted, removed, ignored, "usherd took an inventory");
             }
             Event::InventoryTooLarge => error!("the inventory is larger than usherd's inventory_bytes_max"),
             Event::Retried => self.counters.count("retried", ""),
-            Event::Paused => warn!("usherd does not answer; calls are let through without asking until it does"),
+            Event::Paused => {
+                let missed = self.counters.missed().unwrap_or(Unreachable::Timeout.into());
+                warn!(
+                    why = missed.why,
+                    help = missed.help,
+                    "usherd cannot be asked; calls are decided by on_unreachable until it can"
+                );
+            }
             Event::Resumed => info!("usherd answers again"),
             Event::ReportRefused => {
                 self.counters.count("reports_refused", "");

@@ -1,5 +1,7 @@
 //! The framing of FreeSWITCH's event socket: bytes to messages, without a connection.
 
+use super::names::text_of;
+
 /// Longest block of headers, bytes; a longer one ends the connection, for nobody knows where it ends.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Longest body that is kept, bytes; a longer one is passed over whole.
@@ -80,7 +82,7 @@ impl Decoder {
             // More than one empty line between two messages means nothing.
             self.head.clear();
         } else if self.head.ends_with(b"\n\n") {
-            let head = String::from_utf8_lossy(&std::mem::take(&mut self.head)).into_owned();
+            let head = text_of(&std::mem::take(&mut self.head)).into_owned();
             let length = match header(&head, "Content-Length") {
                 "" => 0,
                 digits => digits.parse().map_err(|_| "a Content-Length is no number")?,

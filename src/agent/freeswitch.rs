@@ -1,19 +1,24 @@
 //! What the agent says to FreeSWITCH's event socket, and what it makes of the answers.
 //!
 //! A listing of channels comes without their variables, so those of channels that are not known yet are asked
-//! for one by one, a few at a time. Who is registered is listed anew whenever somebody goes: only the list knows
-//! whether it was the last of several devices.
+//! for one by one, a few at a time. Those of known ones are asked for again now and then: the list is a table of
+//! its own, beside the channels, and may keep one that is long gone. Who is registered is listed anew whenever
+//! somebody goes: only the list knows whether it was the last of several devices.
 
-use std::collections::{BTreeMap, VecDeque};
-
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::esl::{Decoder, Message, command};
-use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing};
+use super::json::{List, Object, text};
+use super::names::NAME_BYTES_MAX;
+use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, devices_in_part, in_part};
 
 /// Channels whose variables are asked for at once.
 const DUMPS_AT_ONCE: usize = 16;
+/// Known channels that are asked for again with each list, the longest unasked first: so many at least …
+const VERIFIED_MIN: usize = 16;
+/// … and this part of all: each is asked for within so many lists.
+const VERIFIED_WITHIN_LISTS: usize = 16;
 const CALL_EVENTS: &str = "CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_HANGUP_COMPLETE HEARTBEAT";
 const REGISTRATION_EVENTS: &str = "CUSTOM sofia::register sofia::unregister sofia::expire";
 
@@ -26,9 +31,19 @@ pub struct FreeSwitch {
     expected: VecDeque<Expected>,
     ready: bool,
     listing: Option<Listing>,
-    /// Channels that hold a seat: what is on them does not change any more.
-    known: BTreeMap<String, Marks>,
+    /// Channels that hold a seat.
+    known: BTreeMap<String, Known>,
+    /// All channels of the last listing that was told.
+    listed: BTreeSet<String>,
+    lists: u64,
     cut: u64,
+}
+
+struct Known {
+    /// What is on it does not change any more.
+    marks: Marks,
+    /// The list with which FreeSWITCH last said that it lives.
+    verified: u64,
 }
 
 enum Expected {
@@ -40,30 +55,14 @@ enum Expected {
     Uptime,
 }
 
+#[derive(Default)]
 struct Listing {
     things: BTreeMap<String, Thing>,
     to_ask: VecDeque<String>,
     /// Channels that were asked for and not answered yet.
     asked: usize,
-    whole: bool,
-}
-
-#[derive(Deserialize)]
-struct Rows<R> {
-    row_count: usize,
-    #[serde(default = "Vec::new")]
-    rows: Vec<R>,
-}
-
-#[derive(Deserialize)]
-struct Channel {
-    uuid: String,
-}
-
-#[derive(Deserialize)]
-struct Registration {
-    reg_user: String,
-    realm: String,
+    /// Why the list cannot be believed about what is not in it.
+    in_part: Option<&'static str>,
 }
 
 impl FreeSwitch {
@@ -77,6 +76,8 @@ impl FreeSwitch {
             ready: false,
             listing: None,
             known: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            lists: 0,
             cut: 0,
         }
     }
@@ -124,52 +125,79 @@ impl FreeSwitch {
         match self.expected.pop_front() {
             Some(Expected::Channels) => self.channels(message, acts),
             Some(Expected::Dump(uuid)) => self.dumped(uuid, message, acts),
-            Some(Expected::Registrations) => match rows::<Registration>(message) {
-                Some(rows) => {
-                    let devices = rows.into_iter().map(|row| format!("{}@{}", row.reg_user, row.realm));
-                    acts.push(Act::Tell(Report::Present(devices.collect())));
-                }
-                None => acts.push(Act::Tell(Report::UnsureOfDevices("the list of registrations is not whole"))),
-            },
+            Some(Expected::Registrations) => registrations(message, acts),
             Some(Expected::Uptime) => {}
             _ => acts.push(Act::Close("FreeSWITCH answers what was not asked".to_owned())),
         }
     }
 
     fn channels(&mut self, message: &Message, acts: &mut Vec<Act>) {
-        let Some(rows) = rows::<Channel>(message) else {
-            self.listing = None;
-            acts.push(Act::Tell(Report::Unsure("the list of channels is not whole")));
-            return;
-        };
-        let mut listing = Listing { things: BTreeMap::new(), to_ask: VecDeque::new(), asked: 0, whole: true };
-        for Channel { uuid } in rows {
-            match self.known.get(&uuid) {
-                Some(marks) => {
-                    listing.things.insert(uuid.clone(), Thing { id: uuid, marks: marks.clone() });
-                }
-                None => listing.to_ask.push_back(uuid),
+        let rows = Rows::of(message);
+        let mut listing = Listing { in_part: rows.in_part, ..Listing::default() };
+        self.lists += 1;
+        let mut all_read = true;
+        for row in &rows.rows {
+            let Some(uuid) = row.as_ref().and_then(|row| name(row.text("uuid")?)) else {
+                all_read = false;
+                acts.push(Act::Tell(Report::Unread("a row of `show channels` without a uuid")));
+                continue;
+            };
+            let marks = self.known.get(&uuid).map(|known| known.marks.clone());
+            if marks.is_none() {
+                listing.to_ask.push_back(uuid.clone());
             }
+            listing.things.insert(uuid.clone(), Thing { id: uuid, marks: marks.unwrap_or_default() });
         }
-        self.known.retain(|uuid, _| listing.things.contains_key(uuid));
+        self.verify(&mut listing);
+        if !all_read {
+            // The row may have been that of a channel that is missing now: whether it lives is asked.
+            let missing = self.known.keys().chain(&self.listed).filter(|uuid| !listing.things.contains_key(*uuid));
+            listing.to_ask.extend(missing.collect::<BTreeSet<_>>().into_iter().cloned());
+        } else if listing.in_part.is_none() {
+            self.known.retain(|uuid, _| listing.things.contains_key(uuid));
+        }
         self.listing = Some(listing);
         self.ask_on(acts);
+    }
+
+    /// Has some of the known channels asked for again, the longest unasked first.
+    fn verify(&self, listing: &mut Listing) {
+        let there = |(uuid, _): &(&String, &Known)| listing.things.contains_key(*uuid);
+        let mut due: Vec<(u64, &String)> =
+            self.known.iter().filter(there).map(|(uuid, known)| (known.verified, uuid)).collect();
+        let most = VERIFIED_MIN.max(due.len() / VERIFIED_WITHIN_LISTS);
+        if due.len() > most {
+            due.select_nth_unstable(most);
+            due.truncate(most);
+        }
+        due.sort_unstable();
+        listing.to_ask.extend(due.into_iter().map(|(_, uuid)| uuid.clone()));
     }
 
     fn dumped(&mut self, uuid: String, message: &Message, acts: &mut Vec<Act>) {
         let Some(listing) = &mut self.listing else { return };
         listing.asked -= 1;
-        match serde_json::from_slice::<Map<String, Value>>(&message.body) {
-            Ok(fields) => {
-                let marks = marks(&fields);
-                if marks.hold_a_seat() {
-                    self.known.insert(uuid.clone(), marks.clone());
-                }
-                listing.things.insert(uuid.clone(), Thing { id: uuid, marks });
+        if message.body.starts_with(b"-ERR No such channel") {
+            // It hung up between the list and the question, or long ago.
+            listing.things.remove(&uuid);
+            self.known.remove(&uuid);
+        } else {
+            let fields = Object::read(&message.body).unwrap_or_default();
+            if !fields.whole {
+                acts.push(Act::Tell(Report::Unread("the variables of a channel")));
             }
-            // It hung up between the list and the question.
-            Err(_) if message.body.starts_with(b"-ERR No such channel") => {}
-            Err(_) => listing.whole = false,
+            let marks = marks(&fields);
+            let known = self.known.entry(uuid.clone());
+            let known = known.and_modify(|known| known.verified = self.lists);
+            let marks = match known {
+                Entry::Occupied(known) => known.get().marks.clone(),
+                Entry::Vacant(unknown) if marks.hold_a_seat() => {
+                    unknown.insert(Known { marks: marks.clone(), verified: self.lists });
+                    marks
+                }
+                Entry::Vacant(_) => marks,
+            };
+            listing.things.insert(uuid.clone(), Thing { id: uuid, marks });
         }
         self.ask_on(acts);
     }
@@ -180,31 +208,39 @@ impl FreeSwitch {
         while listing.asked < DUMPS_AT_ONCE
             && let Some(uuid) = listing.to_ask.pop_front()
         {
-            listing.asked += 1;
-            self.say(&format!("api uuid_dump {uuid} json"), Expected::Dump(uuid), acts);
+            // Of a name that is no word FreeSWITCH would read something else.
+            if uuid.bytes().all(|byte| byte.is_ascii_graphic()) {
+                listing.asked += 1;
+                self.say(&format!("api uuid_dump {uuid} json"), Expected::Dump(uuid), acts);
+            }
         }
         if listing.asked > 0 {
             self.listing = Some(listing);
-        } else if listing.whole {
-            acts.push(Act::Tell(Report::Live(listing.things.into_values().collect())));
-        } else {
-            acts.push(Act::Tell(Report::Unsure("the variables of some channels could not be read")));
+            return;
+        }
+        match listing.in_part {
+            Some(why) => acts.extend(in_part(listing.things.into_values(), why)),
+            None => {
+                self.listed = listing.things.keys().cloned().collect();
+                acts.push(Act::Tell(Report::Live(listing.things.into_values().collect())));
+            }
         }
     }
 
     fn event(&mut self, message: &Message, acts: &mut Vec<Act>) {
-        let Ok(fields) = serde_json::from_slice::<Map<String, Value>>(&message.body) else { return };
-        let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or_default();
-        match (text("Event-Name"), text("Event-Subclass")) {
-            ("CUSTOM", "sofia::register") => {
-                let device = format!("{}@{}", text("from-user"), text("from-host"));
-                acts.push(Act::Tell(Report::Presence { device, on: true }));
-            }
+        let fields = Object::read(&message.body).unwrap_or_default();
+        let text = |key: &str| fields.text(key).unwrap_or_default();
+        match (text("Event-Name").as_str(), text("Event-Subclass").as_str()) {
+            ("CUSTOM", "sofia::register") => match device(fields.text("from-user"), fields.text("from-host")) {
+                Some(device) => acts.push(Act::Tell(Report::Presence { device, on: true })),
+                None => acts.push(Act::Tell(Report::Unread("a registration without a user"))),
+            },
             ("CUSTOM", "sofia::unregister" | "sofia::expire") => self.ask_who_is_there(acts),
-            (name, _) if name.starts_with("CHANNEL_") && !text("Unique-ID").is_empty() => {
-                let thing = Thing { id: text("Unique-ID").to_owned(), marks: marks(&fields) };
-                self.channel(name, thing, acts);
-            }
+            (event, _) if event.starts_with("CHANNEL_") => match fields.text("Unique-ID").and_then(name) {
+                Some(id) => self.channel(event, Thing { id, marks: marks(&fields) }, acts),
+                None => acts.push(Act::Tell(Report::Unread("an event of a channel without a Unique-ID"))),
+            },
+            ("", _) => acts.push(Act::Tell(Report::Unread("an event without a name"))),
             _ => {}
         }
     }
@@ -212,13 +248,15 @@ impl FreeSwitch {
     fn channel(&mut self, event: &str, thing: Thing, acts: &mut Vec<Act>) {
         if event == "CHANNEL_HANGUP_COMPLETE" {
             self.known.remove(&thing.id);
+            self.listed.remove(&thing.id);
             if let Some(listing) = &mut self.listing {
                 listing.things.remove(&thing.id);
             }
             acts.push(Act::Tell(Report::Ended(thing)));
         } else if thing.marks.hold_a_seat() {
             if self.known.len() < THINGS_MAX {
-                self.known.insert(thing.id.clone(), thing.marks.clone());
+                let known = Known { marks: thing.marks.clone(), verified: self.lists };
+                self.known.insert(thing.id.clone(), known);
             }
             acts.push(Act::Tell(Report::Started(thing)));
         }
@@ -232,17 +270,78 @@ impl FreeSwitch {
     }
 }
 
-/// The rows of a `show … as json`, if all of them are there.
-fn rows<R: serde::de::DeserializeOwned>(message: &Message) -> Option<Vec<R>> {
-    let rows: Rows<R> = serde_json::from_slice(&message.body).ok()?;
-    (rows.row_count == rows.rows.len() && rows.row_count <= THINGS_MAX).then_some(rows.rows)
+/// The rows of a `show … as json`; `None` for one that is no object.
+struct Rows<'b> {
+    rows: Vec<Option<Object<'b>>>,
+    /// Why others may be missing.
+    in_part: Option<&'static str>,
 }
 
-fn marks(fields: &Map<String, Value>) -> Marks {
+impl<'b> Rows<'b> {
+    fn of(message: &'b Message) -> Self {
+        let answer = Object::read(&message.body).unwrap_or_default();
+        let count = answer.text("row_count").and_then(|count| count.parse::<usize>().ok());
+        let list = match answer.raw("rows") {
+            Some(rows) => List::read(rows),
+            // Where the answer broke off within them, they are none of its fields yet.
+            None if !answer.whole => open_rows(&message.body).and_then(List::read),
+            None => Some(List { elements: Vec::new(), whole: true }),
+        };
+        let list = list.unwrap_or_default();
+        let in_part = if !answer.whole || !list.whole {
+            Some("the list breaks off, or is none")
+        } else if count != Some(list.elements.len()) {
+            Some("rows of the list are missing")
+        } else {
+            (list.elements.len() > THINGS_MAX).then_some("the list has more than 100,000 rows")
+        };
+        Rows { rows: list.elements.into_iter().take(THINGS_MAX).map(Object::read).collect(), in_part }
+    }
+}
+
+/// Where the rows begin in an answer that breaks off within them.
+fn open_rows(body: &[u8]) -> Option<&[u8]> {
+    let name = b"\"rows\"";
+    let behind = body.windows(name.len()).position(|part| part == name)? + name.len();
+    let list = body[behind..].iter().position(|byte| *byte == b'[')?;
+    body.get(behind + list..)
+}
+
+fn registrations(message: &Message, acts: &mut Vec<Act>) {
+    let rows = Rows::of(message);
+    let mut devices = Vec::new();
+    for row in &rows.rows {
+        match row.as_ref().and_then(|row| device(row.text("reg_user"), row.text("realm"))) {
+            Some(device) => devices.push(device),
+            None => acts.push(Act::Tell(Report::Unread("a row of `show registrations` without a user"))),
+        }
+    }
+    match rows.in_part {
+        Some(why) => acts.extend(devices_in_part(devices, why)),
+        None => acts.push(Act::Tell(Report::Present(devices))),
+    }
+}
+
+fn device(user: Option<String>, realm: Option<String>) -> Option<String> {
+    let user = user.filter(|user| !user.is_empty())?;
+    name(format!("{user}@{}", realm.unwrap_or_default()))
+}
+
+/// A name within the limits.
+fn name(name: String) -> Option<String> {
+    (!name.is_empty() && name.len() <= NAME_BYTES_MAX).then_some(name)
+}
+
+/// What a dial plan wrote on a channel. Of fields that break off none is believed: the rest might say whose it is.
+fn marks(fields: &Object<'_>) -> Marks {
     let mut marks = Marks::default();
-    for (key, value) in fields {
-        if let (Some(name), Some(value)) = (key.strip_prefix("variable_"), value.as_str()) {
-            marks.set(name, value);
+    if !fields.whole {
+        return marks;
+    }
+    for (key, value) in fields.fields() {
+        let variable = key.strip_prefix("variable_").filter(|name| Marks::is_one(name));
+        if let Some((name, value)) = variable.zip(text(value)) {
+            marks.set(name, &value);
         }
     }
     marks

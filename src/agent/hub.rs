@@ -1,6 +1,8 @@
 //! What brings sources, socket, spool and client together: each of them says here what happened, and here it is
 //! decided what follows.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,14 +12,16 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use super::book::{Book, Key, Step};
+use super::book::{Book, Step};
 use super::counters::Counters;
+use super::ended::Key;
 use super::presence::Presence;
-use super::question::Fields;
+use super::question::Sent;
 use super::source::Report;
 use super::spool::{Release, Spool};
 use crate::client::{Ask, Client, Ended, Source, Verdict};
-use crate::engine::{Code, Detail, Fault, Kind, Name};
+use crate::contract::malformed::Malformed;
+use crate::engine::{Code, Detail, Kind, Name};
 
 /// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);
@@ -32,6 +36,17 @@ pub struct SourceState {
     pub presence: Mutex<Presence>,
     /// Whether its devices were listed since the start; true where none are wanted.
     pub devices_known: AtomicBool,
+    /// What of it could not be read and is in the log already.
+    pub unread: Mutex<BTreeSet<&'static str>>,
+}
+
+/// How long things live that nobody ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// A call that no source watches and that names no `ttl_s`, seconds (E3).
+    pub unwatched_ttl_s: u32,
+    /// The seat of a desktop whose device is gone, seconds (G6); `None`: as usherd says.
+    pub presence_grace_s: Option<u32>,
 }
 
 /// The middle of the agent.
@@ -44,22 +59,25 @@ pub struct Hub {
     pub sources: Vec<SourceState>,
     book: Mutex<Book>,
     spool: Mutex<Spool>,
-    unwatched_ttl_s: u32,
+    tenant: Option<Name>,
+    limits: Limits,
     released: Notify,
-    devices_due: Notify,
+    pub(super) devices_due: Notify,
     inventories: AtomicBool,
+    unusable_told: AtomicBool,
     started: Instant,
 }
 
 impl Hub {
-    /// With everything that was opened before.
+    /// With everything that was opened before; an empty `tenant` is none.
     pub fn new(
         client: Client,
         counters: Arc<Counters>,
         sources: Vec<SourceState>,
         book: Book,
         spool: Spool,
-        ttl_s: u32,
+        tenant: &str,
+        limits: Limits,
     ) -> Self {
         Hub {
             client,
@@ -67,38 +85,56 @@ impl Hub {
             sources,
             book: Mutex::new(book),
             spool: Mutex::new(spool),
-            unwatched_ttl_s: ttl_s,
+            tenant: (!tenant.is_empty()).then(|| tenant.into()),
+            limits,
             released: Notify::new(),
             devices_due: Notify::new(),
             inventories: AtomicBool::new(false),
+            unusable_told: AtomicBool::new(false),
             started: Instant::now(),
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// What a script asks, and the verdict.
+    /// The tenant of this node, where it speaks for one only.
+    pub fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    /// How long a desktop keeps its seat whose device is gone (G6).
+    pub(super) fn presence_grace(&self) -> Duration {
+        let seconds = self.limits.presence_grace_s.unwrap_or_else(|| self.client.presence_grace_s());
+        Duration::from_secs(seconds.into())
+    }
+
+    /// What a script asks, the verdict, and whether a denial is to be said by status.
     ///
     /// # Errors
     /// Every fault of the question; but an emergency call goes through however badly it is asked for (C14).
-    pub async fn asked(&self, fields: &Fields) -> Result<(Ask, Verdict), Vec<Fault>> {
-        let (ask, faults) = fields.ask();
-        if faults.is_empty() {
-            return Ok(self.acquire(ask).await);
-        }
-        match self.is_emergency(&ask) {
-            Some(verdict) => Ok((ask, verdict)),
-            None => Err(faults),
-        }
+    pub async fn asked(&self, sent: &Sent) -> Result<(Ask, Verdict, bool), Malformed> {
+        let malformed = match sent.acquire(self.tenant()) {
+            Ok(wanted) => {
+                let (ask, verdict) = self.acquire(wanted.ask).await;
+                return Ok((ask, verdict, wanted.by_status));
+            }
+            Err(malformed) => malformed,
+        };
+        let emergency = sent.emergency(self.tenant(), |to| self.client.is_emergency_number(to));
+        let allowed = emergency.and_then(|ask| Some((self.client.decide_alone(&ask)?, ask)));
+        allowed.map(|(verdict, ask)| (ask, verdict, false)).ok_or_else(|| {
+            self.counters.count("malformed", "");
+            malformed
+        })
     }
 
     /// A script asks; always answered within the client's deadline.
     pub async fn acquire(&self, mut ask: Ask) -> (Ask, Verdict) {
         if self.sources.is_empty() && ask.kind == Kind::Call && ask.ttl_s.is_none() {
             // Nobody would ever notice that its release was lost (E3).
-            ask.ttl_s = Some(self.unwatched_ttl_s);
+            ask.ttl_s = Some(self.limits.unwatched_ttl_s);
         }
         let asked_at = self.now();
         let verdict = self.client.acquire(&ask).await;
@@ -108,7 +144,7 @@ impl Hub {
         (ask, verdict)
     }
 
-    /// A session is over, whoever says so: written down, then sent until usherd has acknowledged it.
+    /// A session is over, as its PBX says: written down, then sent until usherd has acknowledged it.
     pub fn release(&self, key: &Key, ended: Ended) {
         self.write_down(key, ended);
         self.client.release(&key.0, &key.1, ended);
@@ -116,10 +152,6 @@ impl Hub {
     }
 
     fn write_down(&self, key: &Key, ended: Ended) {
-        // A transferred call that still counts is released again at its end (C7).
-        if ended == Ended::Over {
-            self.book.lock().ended(key);
-        }
         let transferred = ended == Ended::Transferred;
         let release = Release { tenant: key.0.to_string(), session: key.1.to_string(), transferred };
         let written = self.spool.lock().append(&release);
@@ -138,6 +170,13 @@ impl Hub {
 
     /// The same for a script, which is told what usherd said; `None` where usherd hears of it later.
     pub async fn release_asked(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
+        // A transferred call that still counts is released again at its end (C7).
+        if ended == Ended::Over {
+            self.book.lock().ended(self.now(), key);
+            for source in &self.sources {
+                source.presence.lock().released(&key.0, &key.1);
+            }
+        }
         self.write_down(key, ended);
         self.released.notify_one();
         self.client.release_asked(&key.0, &key.1, ended).await
@@ -168,28 +207,30 @@ impl Hub {
             }
             _ => {}
         }
+        if let Report::Unread(what) = report {
+            self.counters.count("rows_unread", source.name);
+            if source.unread.lock().insert(what) {
+                warn!(source = source.name, what, "it cannot be read and is left out; this is said once");
+            }
+        }
         let steps = self.book.lock().report(self.now(), at, report);
         self.take(steps);
-        let gone: Vec<Key> = match report {
-            Report::Presence { device, on } => source.presence.lock().set(device, *on).into_iter().collect(),
-            Report::Present(devices) => {
-                source.devices_known.store(true, Ordering::Relaxed);
-                source.presence.lock().present(devices)
-            }
-            _ => Vec::new(),
-        };
-        for key in &gone {
-            self.release(key, Ended::Over);
-        }
-        if matches!(report, Report::Presence { .. } | Report::Present(_) | Report::Live(_)) {
-            self.devices_due.notify_one();
-        }
+        self.report_devices(source, report);
     }
 
     fn take(&self, steps: Vec<Step>) {
         for step in steps {
             match step {
                 Step::Release(key) => self.release(&key, Ended::Over),
+                Step::Unusable => {
+                    self.counters.count("unusable", "");
+                    if !self.unusable_told.swap(true, Ordering::Relaxed) {
+                        warn!(
+                            "a channel holds a seat and cannot be counted: its USHERD_TENANT, or node.tenant, is no \
+                             tenant's id (1-64 of a-z 0-9 . _ -); this is said once"
+                        );
+                    }
+                }
                 Step::Adopt(ask) => {
                     self.counters.count("adopted", "");
                     // Its shape was checked where it was made.
@@ -199,27 +240,8 @@ impl Hub {
         }
     }
 
-    /// Asks for the devices that came, one after the other, for ever.
-    pub async fn keep_presence(&self) {
-        loop {
-            self.devices_due.notified().await;
-            for source in &self.sources {
-                loop {
-                    let due = source.presence.lock().due();
-                    let Some((device, ask)) = due else { break };
-                    let verdict = self.client.acquire(&ask).await;
-                    let useless = source.presence.lock().answered(&device, verdict.allow);
-                    if useless && let Some(session) = ask.session {
-                        self.release(&(ask.tenant, session), Ended::Over);
-                    }
-                }
-            }
-            self.allow_inventories();
-        }
-    }
-
     /// From here on what the client remembers is all that lives: what is missing in it does not.
-    fn allow_inventories(&self) {
+    pub(super) fn allow_inventories(&self) {
         let devices_known = self.sources.iter().all(|source| source.devices_known.load(Ordering::Relaxed));
         if devices_known && self.book.lock().is_complete() && !self.inventories.swap(true, Ordering::Relaxed) {
             info!("everything that lives was listed; usherd gets inventories from now on");
@@ -280,11 +302,6 @@ impl Hub {
         }
     }
 
-    /// Whether this node's own judgement suffices: an emergency call, however it is asked for (C14).
-    pub fn is_emergency(&self, ask: &Ask) -> Option<Verdict> {
-        self.client.decide_alone(ask).filter(|verdict| verdict.source == Source::Emergency)
-    }
-
     /// Sessions that the book has.
     pub fn known(&self) -> usize {
         self.book.lock().len()
@@ -299,6 +316,11 @@ impl Hub {
     /// Seconds since the start.
     pub fn uptime_s(&self) -> u64 {
         self.now().as_secs()
+    }
+
+    /// The folder of what survives a restart.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.spool.lock().folder().to_owned()
     }
 
     /// The node's name.

@@ -4,17 +4,16 @@
 //! Over HTTP because a list of dialogs is longer than a datagram, and because a FIFO needs a second one for each
 //! answer. Kamailio tells nothing by itself there: what ended is seen with the next list.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing};
+use super::json::{List, Object, text};
+use super::names::{NAME_BYTES_MAX, text_of};
+use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, in_part};
 
 /// Longest head of an answer, bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Longest list, bytes: a dialog takes about 1 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The state of a dialog that ended and is still kept for late messages.
-const STATE_ENDED: u8 = 5;
+const STATE_ENDED: &str = "5";
 
 /// The RPC's side of a connection.
 pub struct Kamailio {
@@ -26,28 +25,6 @@ pub struct Kamailio {
     requests: u64,
     ready: bool,
     cut: u64,
-}
-
-#[derive(Deserialize)]
-struct Answer<'a> {
-    id: u64,
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
-    error: Option<RpcError>,
-}
-
-#[derive(Deserialize)]
-struct RpcError {
-    message: String,
-}
-
-#[derive(Deserialize)]
-struct Dialog {
-    #[serde(rename = "call-id")]
-    call_id: String,
-    state: u8,
-    #[serde(default)]
-    variables: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// How far an answer has come.
@@ -71,49 +48,95 @@ impl Kamailio {
         }
     }
 
-    fn answered(&mut self, status: u16, body: &[u8]) -> Act {
+    fn answered(&mut self, status: u16, body: &[u8], acts: &mut Vec<Act>) {
         let asked = self.asked.take();
-        if status != 200 {
-            return Act::Close(format!("Kamailio answered {status}: does xhttp hand {} to jsonrpcs?", self.path));
-        }
-        let answer: Answer<'_> = match serde_json::from_slice(body) {
-            Ok(answer) => answer,
-            Err(error) => return Act::Close(format!("Kamailio's answer is not JSON-RPC: {error}")),
-        };
-        if Some(answer.id) != asked {
-            return Act::Close("Kamailio answers what was not asked".to_owned());
-        }
-        if let Some(error) = answer.error {
-            return Act::Close(format!("Kamailio refuses dlg.list: {}; is the module dialog loaded?", error.message));
-        }
-        // An empty list is an empty array; some versions leave the result out.
-        let list = answer.result.map_or("[]", RawValue::get);
-        match serde_json::from_str::<Vec<Dialog>>(list) {
-            Ok(dialogs) if dialogs.len() <= THINGS_MAX => {
-                let live = dialogs.into_iter().filter(|dialog| dialog.state != STATE_ENDED);
-                Act::Tell(Report::Live(live.map(thing).collect()))
+        match answered(status, body, asked) {
+            Ok(result) => {
+                if !std::mem::replace(&mut self.ready, true) {
+                    acts.push(Act::Tell(Report::Ready));
+                }
+                told(result, acts);
             }
-            Ok(_) => Act::Tell(Report::Unsure("more dialogs than the limit")),
-            Err(_) => Act::Tell(Report::Unsure("the list of dialogs cannot be read")),
+            Err(why) if status == 200 => acts.push(Act::Close(why)),
+            Err(why) => acts.push(Act::Close(format!("{why}: does xhttp hand {} to jsonrpcs?", self.path))),
         }
     }
 }
 
-fn thing(dialog: Dialog) -> Thing {
-    let mut marks = Marks::default();
-    for (name, value) in dialog.variables.iter().flatten() {
-        if let Some(value) = value.as_str() {
-            marks.set(name, value);
+/// The result of an answer, as it stands there.
+fn answered(status: u16, body: &[u8], asked: Option<u64>) -> Result<&[u8], String> {
+    if status != 200 {
+        return Err(format!("Kamailio answered {status}"));
+    }
+    let answer = Object::read(body).ok_or("Kamailio's answer is not JSON-RPC")?;
+    if let Some(error) = answer.raw("error").and_then(Object::read) {
+        let message = error.text("message").unwrap_or_default();
+        return Err(format!("Kamailio refuses dlg.list: {message}; is the module dialog loaded?"));
+    }
+    // Where the list is cut, so is the number behind it.
+    let answers_us = answer.text("id").is_some_and(|id| asked.is_some_and(|asked| id == asked.to_string()));
+    if answer.whole && !answers_us {
+        return Err("Kamailio answers what was not asked".to_owned());
+    }
+    match answer.raw("result") {
+        Some(result) => Ok(result),
+        // An empty list is an empty array; some versions leave the result out.
+        None if answer.whole => Ok(b"[]"),
+        None => Ok(cut_result(body)),
+    }
+}
+
+/// The list of an answer that broke off within it.
+fn cut_result(body: &[u8]) -> &[u8] {
+    let name = b"\"result\"";
+    let behind = body.windows(name.len()).position(|part| part == name).map_or(body.len(), |at| at + name.len());
+    let list = body[behind..].iter().position(|byte| *byte == b'[').map_or(body.len(), |at| behind + at);
+    &body[list..]
+}
+
+/// Tells the dialogs of a list: each that can be read.
+fn told(result: &[u8], acts: &mut Vec<Act>) {
+    let Some(list) = List::read(result) else {
+        acts.push(Act::Tell(Report::Unsure("the list of dialogs cannot be read")));
+        return;
+    };
+    let mut things = Vec::new();
+    for element in list.elements.iter().take(THINGS_MAX) {
+        match Object::read(element).and_then(|dialog| Some((thing(&dialog)?, dialog))) {
+            Some((_, dialog)) if dialog.text("state").as_deref() == Some(STATE_ENDED) => {}
+            Some((thing, _)) => things.push(thing),
+            // Every dialog has one; a row without it is of none that is known here.
+            None => acts.push(Act::Tell(Report::Unread("a dialog without a Call-ID"))),
         }
     }
-    Thing { id: dialog.call_id, marks }
+    if !list.whole {
+        acts.extend(in_part(things, "the list of dialogs breaks off"));
+    } else if list.elements.len() > THINGS_MAX {
+        acts.extend(in_part(things, "the list has more than 100,000 dialogs"));
+    } else {
+        acts.push(Act::Tell(Report::Live(things)));
+    }
+}
+
+fn thing(dialog: &Object<'_>) -> Option<Thing> {
+    let id = dialog.text("call-id").filter(|id| !id.is_empty() && id.len() <= NAME_BYTES_MAX)?;
+    let mut marks = Marks::default();
+    let variables = dialog.raw("variables").and_then(List::read).unwrap_or_default();
+    for variable in variables.elements.iter().filter_map(|one| Object::read(one)) {
+        for (name, value) in variable.fields() {
+            if let Some(value) = text(value) {
+                marks.set(&name, &value);
+            }
+        }
+    }
+    Some(Thing { id, marks })
 }
 
 fn http(unread: &[u8]) -> Http<'_> {
     let Some(head_bytes) = unread.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) else {
         return if unread.len() > HEAD_BYTES_MAX { Http::Broken("its head has no end") } else { Http::More };
     };
-    let head = String::from_utf8_lossy(&unread[..head_bytes]);
+    let head = text_of(&unread[..head_bytes]);
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1."));
     let Some(status) = status.and_then(|line| line.split(' ').nth(1)?.parse().ok()) else {
@@ -152,12 +175,7 @@ impl Machine for Kamailio {
                     return;
                 }
                 Http::Whole { status, body, bytes } => {
-                    let act = self.answered(status, body);
-                    if !self.ready && matches!(act, Act::Tell(_)) {
-                        self.ready = true;
-                        acts.push(Act::Tell(Report::Ready));
-                    }
-                    acts.push(act);
+                    self.answered(status, body, acts);
                     self.unread = unread[bytes..].to_vec();
                 }
             }
@@ -240,7 +258,8 @@ mod tests {
     fn what_is_no_list_of_dialogs_ends_nothing() {
         for (bytes, expected) in [
             (answer("200 OK", "{\"jsonrpc\":\"2.0\",\"id\":1}"), "Live([])"),
-            (answer("200 OK", "{\"result\":[{\"state\":\"up\"}],\"id\":1}"), "Unsure"),
+            (answer("200 OK", "{\"result\":{\"state\":\"up\"},\"id\":1}"), "Unsure"),
+            (answer("200 OK", "{\"result\":[{\"call-id\":\"a\",\"state\":4},{\"call-id\""), "Unsure"),
             (
                 answer("200 OK", "{\"error\":{\"code\":500,\"message\":\"Method Not Found\"},\"id\":1}"),
                 "Method Not Found",

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
 //! [`freeswitch`] over [`esl`], [`kamailio`]), [`book`] (what follows for sessions), [`presence`] (desktops and
-//! mobiles), [`hub`] (where it all meets), [`mod@follow`], [`socket`], [`scripts`] and [`spool`] (what waits, answers and writes).
+//! mobiles), [`hub`] and `devices` (where it all meets), [`mod@follow`], [`socket`], [`scripts`] and [`spool`] (what waits, answers and writes).
 //!
 //! What never happens:
 //! - a session is given back because a PBX could not be asked, or was listed in part;
@@ -15,14 +15,19 @@ pub mod asterisk;
 pub mod book;
 pub mod config;
 pub mod counters;
+mod devices;
 mod door;
+pub mod ended;
 pub mod esl;
 pub mod fault;
 pub mod follow;
 pub mod freeswitch;
 pub mod group;
 pub mod hub;
+pub mod json;
 pub mod kamailio;
+pub mod kept;
+pub mod names;
 pub mod presence;
 pub mod question;
 pub mod scripts;
@@ -49,7 +54,7 @@ use config::Loaded;
 use counters::{Counters, Told};
 use follow::{Line, follow};
 use freeswitch::FreeSwitch;
-use hub::{Hub, SourceState};
+use hub::{Hub, Limits, SourceState};
 use kamailio::Kamailio;
 use presence::{Presence, Rule};
 use source::Machine;
@@ -119,14 +124,17 @@ pub async fn run(
     let counters = Arc::new(Counters::default());
     let client = Client::start(
         options(loaded, epoch, first_seq),
-        Told { counters: Arc::clone(&counters), folder: folder.to_owned() },
+        Told { counters: Arc::clone(&counters), folder: folder.to_owned(), address: loaded.address.to_string() },
     );
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);
     let states = sources.iter().map(|source| state(&config.node.name, source)).collect();
-    let book = Book::new(Name::from(config.node.tenant.as_str()), sources.len());
-    let hub = Arc::new(Hub::new(client, counters, states, book, spool, config.socket.unwatched_ttl_s));
+    let book = Book::new(&config.node.name, Name::from(config.node.tenant.as_str()), sources.len());
+    let limits =
+        Limits { unwatched_ttl_s: config.socket.unwatched_ttl_s, presence_grace_s: config.node.presence_grace_s };
+    let hub = Arc::new(Hub::new(client, counters, states, book, spool, &config.node.tenant, limits));
     hub.send_again(&waiting);
+    hub.restore_devices();
     let scripts_at = scripts.as_ref().and_then(|listener| listener.local_addr().ok());
     info!(node = config.node.name, epoch, sources = sources.len(), scripts_at = ?scripts_at, "the agent is at work");
 
@@ -141,20 +149,29 @@ pub async fn run(
     if let Some(scripts) = scripts {
         tasks.spawn(scripts::serve(scripts, Arc::clone(&hub), config.socket.connections_max));
     }
-    let (presence, spool, time) = (Arc::clone(&hub), Arc::clone(&hub), Arc::clone(&hub));
-    tasks.spawn(async move { presence.keep_presence().await });
-    tasks.spawn(async move { spool.keep_spool().await });
-    tasks.spawn(async move { time.keep_time().await });
+    keep(&hub, &mut tasks);
     ready();
     stop.await;
     tasks.shutdown().await;
     // What is acknowledged now need not be sent again by the next start; the rest is on disk.
     hub.strike_off(STOP_PATIENCE).await;
+    hub.write_devices().await;
     info!("the agent stops; sessions keep their lease");
     if let Some(path) = config.socket_path() {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+/// What goes on beside sources and scripts.
+fn keep(hub: &Arc<Hub>, tasks: &mut JoinSet<()>) {
+    let each = || Arc::clone(hub);
+    let (presence, grace, devices, spool, time) = (each(), each(), each(), each(), each());
+    tasks.spawn(async move { presence.keep_presence().await });
+    tasks.spawn(async move { grace.keep_grace().await });
+    tasks.spawn(async move { devices.keep_devices().await });
+    tasks.spawn(async move { spool.keep_spool().await });
+    tasks.spawn(async move { time.keep_time().await });
 }
 
 fn options(loaded: &Loaded, epoch: u64, first_seq: u64) -> Options {
@@ -183,6 +200,7 @@ fn state(node: &str, source: &Source) -> SourceState {
         connected: AtomicBool::new(false),
         presence: Mutex::new(Presence::new(&prefix, source.rules.clone())),
         devices_known: AtomicBool::new(source.rules.is_empty()),
+        unread: Mutex::default(),
     }
 }
 

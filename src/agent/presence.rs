@@ -1,10 +1,14 @@
 //! Who is present: which devices are somebody's open desktop client or paired mobile, by configured rules.
 //!
-//! Pure. A desktop is given back when its device goes (B1). A mobile is not: a pairing lives until it is
-//! unpaired, whether or not the app can be reached (B2), and that only the platform knows.
+//! Pure: time comes in with every call. A desktop is given back when its device was gone for the grace (B1, G6): a
+//! PBX that restarts, or a network that flaps, closes nobody's client. Nobody's grace begins because the PBX cannot be
+//! asked. A mobile is never given back: a pairing lives until it is unpaired, whether or not the app can be reached
+//! (B2), and that only the platform knows.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use super::names;
 use crate::client::Ask;
 use crate::engine::{Kind, Name};
 
@@ -42,8 +46,11 @@ pub struct Presence {
     devices: BTreeMap<String, Device>,
     /// Those that are to be asked for, in their order.
     queue: VecDeque<String>,
-    /// Devices that matched a rule and were not remembered because there were too many.
-    pub left_out: u64,
+    /// Since when the PBX has not said who is there; at the start it has not yet.
+    away: Option<Duration>,
+    left_out: usize,
+    /// The desktops that hold a seat are others than when this was last taken down.
+    pub changed: bool,
 }
 
 #[derive(Debug)]
@@ -53,45 +60,119 @@ struct Device {
     held: bool,
     /// It is in the queue, or being asked for.
     asked: bool,
+    /// It is being asked for.
+    on_its_way: bool,
+    /// A script gave its session back: it is not asked for again before it went and came.
+    over: bool,
+    /// Since when it cannot be reached.
+    gone: Option<Duration>,
 }
 
 impl Presence {
     /// By these rules, the first that matches; `prefix` makes the sessions of this source unlike others'.
     pub fn new(prefix: &str, rules: Vec<Rule>) -> Self {
-        Presence { prefix: prefix.to_owned(), rules, devices: BTreeMap::new(), queue: VecDeque::new(), left_out: 0 }
+        Presence {
+            prefix: prefix.to_owned(),
+            rules,
+            devices: BTreeMap::new(),
+            queue: VecDeque::new(),
+            away: Some(Duration::ZERO),
+            left_out: 0,
+            changed: false,
+        }
     }
 
-    /// A device came, or went: then the session to give back, if there is one.
-    pub fn set(&mut self, device: &str, on: bool) -> Option<(Name, Name)> {
-        if !on {
-            return self.remove(device);
-        }
-        if !self.devices.contains_key(device)
-            && let Some(ask) = self.ask(device)
-        {
-            if self.devices.len() < DEVICES_MAX {
-                self.devices.insert(device.to_owned(), Device { ask, held: false, asked: true });
-                self.queue.push_back(device.to_owned());
-            } else {
-                self.left_out += 1;
+    /// Takes up the desktops that held a seat when the agent stopped: nobody knows yet whether they are there, so
+    /// they have the grace from the start on.
+    pub fn restore(&mut self, devices: impl IntoIterator<Item = String>) {
+        // A rule may have made mobiles of them meanwhile: those are asked for when they are seen.
+        for device in devices {
+            if self.ask(&device).is_some_and(|ask| ask.kind == Kind::Desktop)
+                && self.set(Duration::ZERO, Duration::ZERO, &device, true)
+                && let Some(known) = self.devices.get_mut(&device)
+            {
+                known.gone = Some(Duration::ZERO);
             }
         }
-        None
     }
 
-    /// These devices are there and no others: the sessions to give back. Refused ones are tried again.
-    pub fn present(&mut self, devices: &[String]) -> Vec<(Name, Name)> {
+    /// A device came, or went, and has its `grace` from now on; whether it is new.
+    pub fn set(&mut self, now: Duration, grace: Duration, name: &str, on: bool) -> bool {
+        if !on {
+            self.goes(self.gone_since(now, grace), name);
+            return false;
+        }
+        if let Some(device) = self.devices.get_mut(name) {
+            device.gone = None;
+            return false;
+        }
+        let Some(ask) = self.ask(name) else { return false };
+        if self.devices.len() >= DEVICES_MAX {
+            self.left_out += 1;
+            return false;
+        }
+        let device = Device { ask, held: false, asked: true, on_its_way: false, over: false, gone: None };
+        self.devices.insert(name.to_owned(), device);
+        self.queue.push_back(name.to_owned());
+        true
+    }
+
+    /// These devices are there and no others. Refused ones are tried again.
+    pub fn present(&mut self, now: Duration, grace: Duration, devices: &[String]) {
+        let since = self.gone_since(now, grace);
         for device in devices {
-            self.set(device, true);
+            self.set(now, grace, device, true);
         }
         for (name, device) in &mut self.devices {
-            if !device.held && !std::mem::replace(&mut device.asked, true) {
+            if since == now && self.away.is_some() {
+                // Nobody could come back before the PBX did.
+                device.gone = device.gone.map(|_| now);
+            }
+            if !device.held && !device.over && !std::mem::replace(&mut device.asked, true) {
                 self.queue.push_back(name.clone());
             }
         }
         let there: BTreeSet<&str> = devices.iter().map(String::as_str).collect();
         let gone: Vec<String> = self.devices.keys().filter(|name| !there.contains(name.as_str())).cloned().collect();
-        gone.iter().filter_map(|device| self.remove(device)).collect()
+        for name in gone {
+            self.goes(since, &name);
+        }
+        self.away = None;
+    }
+
+    /// The PBX cannot be asked any more.
+    pub fn lost(&mut self, now: Duration) {
+        self.away.get_or_insert(now);
+    }
+
+    /// The PBX is back and says nothing of who is there: only what it tells of single devices counts.
+    pub fn unsure(&mut self) {
+        self.away = None;
+    }
+
+    /// From when on a device that is missed was gone: from the moment at which its PBX went. Where that was away
+    /// longer than the grace, from its return on.
+    fn gone_since(&self, now: Duration, grace: Duration) -> Duration {
+        self.away.filter(|lost| now < *lost + grace).unwrap_or(now)
+    }
+
+    /// Whose grace is over: the sessions to give back.
+    pub fn expire(&mut self, now: Duration, grace: Duration) -> Vec<(Name, Name)> {
+        let is_over = |device: &Device| self.knows_gone(device).is_some_and(|gone| now >= gone + grace);
+        let over: Vec<String> =
+            self.devices.iter().filter(|(_, device)| is_over(device)).map(|(name, _)| name.clone()).collect();
+        over.iter().filter_map(|name| self.remove(name)).collect()
+    }
+
+    /// When the next grace is over.
+    pub fn next_expiry(&self, grace: Duration) -> Option<Duration> {
+        let gone = self.devices.values().filter_map(|device| self.knows_gone(device)).min();
+        gone.map(|gone| gone + grace)
+    }
+
+    /// Since when a device is gone by the word of its PBX, which may be away itself since then.
+    fn knows_gone(&self, device: &Device) -> Option<Duration> {
+        device.gone.filter(|gone| self.away.is_none_or(|away| *gone < away))
     }
 
     /// A device to ask for next.
@@ -99,7 +180,8 @@ impl Presence {
         loop {
             let name = self.queue.pop_front()?;
             // It may have gone since it was queued.
-            if let Some(device) = self.devices.get(&name) {
+            if let Some(device) = self.devices.get_mut(&name) {
+                device.on_its_way = true;
                 let ask = device.ask.clone();
                 return Some((name, ask));
             }
@@ -107,13 +189,30 @@ impl Presence {
     }
 
     /// The answer to [`Presence::due`]; whether the session is of no use because the device went meanwhile.
-    pub fn answered(&mut self, device: &str, allowed: bool) -> bool {
-        match self.devices.get_mut(device) {
-            Some(device) => {
-                (device.held, device.asked) = (allowed, false);
-                false
-            }
-            None => allowed,
+    pub fn answered(&mut self, name: &str, allowed: bool) -> bool {
+        let Some(device) = self.devices.get_mut(name) else { return allowed };
+        // What a script gave back meanwhile is given back.
+        let held = allowed && !device.over;
+        self.changed |= device.held != held && device.ask.kind == Kind::Desktop;
+        (device.held, device.asked, device.on_its_way) = (held, false, false);
+        if !allowed && device.gone.is_some() {
+            self.devices.remove(name);
+        }
+        false
+    }
+
+    /// A script gave a session back: where it is that of a device, as of a mobile that is unpaired, the device holds
+    /// nothing any more.
+    pub fn released(&mut self, tenant: &Name, session: &Name) {
+        // Most sessions are calls', and need no search.
+        if !session.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('-')) {
+            return;
+        }
+        let is_its =
+            |device: &&mut Device| device.ask.tenant == *tenant && device.ask.session.as_ref() == Some(session);
+        if let Some(device) = self.devices.values_mut().find(is_its) {
+            self.changed |= device.held;
+            (device.held, device.over) = (false, true);
         }
     }
 
@@ -122,13 +221,39 @@ impl Presence {
         self.devices.values().filter(|device| device.held).count()
     }
 
-    fn remove(&mut self, name: &str) -> Option<(Name, Name)> {
-        let device = self.devices.get(name)?;
-        if device.ask.kind == Kind::Mobile {
-            return None;
+    /// Of these, those that cannot be reached.
+    pub fn in_grace(&self) -> usize {
+        self.devices.values().filter(|device| device.held && device.gone.is_some()).count()
+    }
+
+    /// How often a device matched a rule and was not remembered because there were too many.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The desktops that hold a seat.
+    pub fn desktops(&self) -> impl Iterator<Item = &str> {
+        let desktops = self.devices.iter().filter(|(_, device)| device.held && device.ask.kind == Kind::Desktop);
+        desktops.map(|(name, _)| name.as_str())
+    }
+
+    fn goes(&mut self, since: Duration, name: &str) {
+        let Some(device) = self.devices.get_mut(name) else { return };
+        let stays = device.ask.kind == Kind::Mobile && !device.over;
+        if stays || device.gone.is_some() {
+            return;
         }
+        if device.held || device.on_its_way {
+            device.gone = Some(since);
+        } else {
+            self.devices.remove(name);
+        }
+    }
+
+    fn remove(&mut self, name: &str) -> Option<(Name, Name)> {
         let device = self.devices.remove(name)?;
         device.held.then_some(())?;
+        self.changed = true;
         Some((device.ask.tenant, device.ask.session?))
     }
 
@@ -136,7 +261,8 @@ impl Presence {
         let (rule, part) = self.rules.iter().find_map(|rule| Some((rule, rule.part(device)?)))?;
         let subject = rule.subject.replacen('*', part, 1);
         let session = format!("{}-{device}", self.prefix);
-        let ask = Ask::new(rule.tenant.clone(), subject, session, rule.kind);
+        let (subject, session) = (names::subject(&subject), names::session(&session));
+        let ask = Ask::new(rule.tenant.clone(), &*subject, &*session, rule.kind);
         ask.check().is_ok().then_some(ask)
     }
 }
@@ -159,57 +285,179 @@ mod tests {
         due.map(|(_, ask)| (ask.subject.unwrap().into(), ask.session.unwrap().into())).collect()
     }
 
-    #[test]
-    fn a_desktop_comes_and_goes_with_its_device_b1() {
+    const GRACE: Duration = Duration::from_secs(30);
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn anna() -> Vec<(Name, Name)> {
+        vec![("acme".into(), "pbx1-Custom:client-anna".into())]
+    }
+
+    /// Anna's client is there and holds a seat.
+    fn with_anna() -> Presence {
         let mut presence = presence();
-        assert_eq!(presence.set("Custom:client-anna", true), None);
-        assert_eq!(presence.set("Custom:client-anna", true), None);
-        assert_eq!(presence.set("PJSIP/anna", true), None, "nobody's rule");
+        presence.present(at(0), GRACE, &["Custom:client-anna".to_owned()]);
+        assert_eq!(all_due(&mut presence).len(), 1);
+        presence.answered("Custom:client-anna", true);
+        presence
+    }
+
+    #[test]
+    fn a_desktop_is_given_back_when_its_device_was_gone_for_the_grace_b1_g6() {
+        let mut presence = presence();
+        presence.present(at(0), GRACE, &[]);
+        assert!(presence.set(at(1), GRACE, "Custom:client-anna", true));
+        assert!(!presence.set(at(1), GRACE, "Custom:client-anna", true));
+        assert!(!presence.set(at(1), GRACE, "PJSIP/anna", true), "nobody's rule");
         assert_eq!(all_due(&mut presence), [("anna".to_owned(), "pbx1-Custom:client-anna".to_owned())]);
         assert!(!presence.answered("Custom:client-anna", true));
-        assert_eq!(presence.held(), 1);
-        let gone = presence.set("Custom:client-anna", false);
-        assert_eq!(gone, Some(("acme".into(), "pbx1-Custom:client-anna".into())));
-        assert_eq!(presence.set("Custom:client-anna", false), None);
+        assert_eq!((presence.held(), presence.in_grace()), (1, 0));
+        presence.set(at(10), GRACE, "Custom:client-anna", false);
+        presence.set(at(20), GRACE, "Custom:client-anna", false);
+        assert_eq!((presence.held(), presence.in_grace(), presence.next_expiry(GRACE)), (1, 1, Some(at(40))));
+        assert!(presence.expire(at(39), GRACE).is_empty());
+        assert_eq!(presence.expire(at(40), GRACE), anna());
+        assert!(presence.expire(at(41), GRACE).is_empty() && presence.next_expiry(GRACE).is_none());
+    }
+
+    #[test]
+    fn who_is_back_within_the_grace_never_went_and_has_it_anew() {
+        let mut presence = with_anna();
+        for (gone, back) in [(10, 10), (10, 16), (20, 49)] {
+            presence.set(at(gone), GRACE, "Custom:client-anna", false);
+            assert!(presence.expire(at(back), GRACE).is_empty());
+            presence.set(at(back), GRACE, "Custom:client-anna", true);
+        }
+        assert!(presence.due().is_none(), "nobody is asked for again");
+        presence.present(at(60), GRACE, &[]);
+        assert!(presence.expire(at(89), GRACE).is_empty());
+        assert_eq!(presence.expire(at(90), GRACE), anna());
+        let mut without = with_anna();
+        without.set(at(5), Duration::ZERO, "Custom:client-anna", false);
+        assert_eq!(without.expire(at(5), Duration::ZERO), anna(), "a grace of nothing");
+    }
+
+    #[test]
+    fn the_grace_begins_when_the_pbx_goes_and_nothing_is_given_back_while_it_is_away() {
+        let mut presence = with_anna();
+        presence.lost(at(100));
+        presence.lost(at(110));
+        presence.present(at(120), GRACE, &[]);
+        assert!(presence.expire(at(129), GRACE).is_empty());
+        assert_eq!(presence.expire(at(130), GRACE), anna());
+
+        let mut long = with_anna();
+        long.lost(at(100));
+        assert!(long.expire(at(1_000), GRACE).is_empty() && long.next_expiry(GRACE).is_none());
+        long.present(at(1_000), GRACE, &[]);
+        assert!(long.expire(at(1_029), GRACE).is_empty(), "nobody could come back before the PBX did");
+        assert_eq!(long.expire(at(1_030), GRACE), anna());
+
+        let mut said_before = with_anna();
+        said_before.set(at(95), GRACE, "Custom:client-anna", false);
+        said_before.lost(at(100));
+        assert!(said_before.expire(at(124), GRACE).is_empty());
+        assert_eq!(said_before.expire(at(125), GRACE), anna(), "that is what the PBX said last");
+
+        let mut told_by_events = with_anna();
+        told_by_events.lost(at(100));
+        told_by_events.unsure();
+        told_by_events.set(at(110), GRACE, "Custom:client-anna", false);
+        assert_eq!(told_by_events.expire(at(140), GRACE), anna());
+    }
+
+    #[test]
+    fn a_restart_of_the_agent_leaves_the_grace() {
+        let held: Vec<String> = with_anna().desktops().map(str::to_owned).collect();
+        for back in [true, false] {
+            let mut presence = presence();
+            let others = ["PJSIP/nobody", "PJSIP/anna-mobile"].map(str::to_owned);
+            presence.restore(held.iter().cloned().chain(others));
+            assert_eq!(all_due(&mut presence), [("anna".to_owned(), "pbx1-Custom:client-anna".to_owned())]);
+            presence.answered("Custom:client-anna", true);
+            presence.present(at(5), GRACE, &[]);
+            assert!(presence.expire(at(29), GRACE).is_empty());
+            presence.set(at(29), GRACE, "Custom:client-anna", back);
+            assert_eq!(presence.expire(at(30), GRACE), if back { vec![] } else { anna() });
+        }
+        let mut refused = presence();
+        refused.restore(held);
+        refused.due();
+        refused.answered("Custom:client-anna", false);
+        assert!(refused.devices.is_empty(), "somebody else has the seat, and nobody waits for it");
     }
 
     #[test]
     fn a_mobile_stays_paired_when_it_sleeps_b2() {
         let mut presence = presence();
-        presence.set("PJSIP/anna-mobile", true);
+        presence.set(at(0), GRACE, "PJSIP/anna-mobile", true);
         assert_eq!(all_due(&mut presence)[0].0, "anna@acme");
         presence.answered("PJSIP/anna-mobile", true);
-        assert_eq!(presence.set("PJSIP/anna-mobile", false), None);
-        assert!(presence.present(&[]).is_empty());
-        assert_eq!(presence.held(), 1);
+        presence.set(at(1), GRACE, "PJSIP/anna-mobile", false);
+        presence.present(at(1), GRACE, &[]);
+        assert!(presence.expire(at(1_000), GRACE).is_empty());
+        assert_eq!((presence.held(), presence.desktops().count()), (1, 0));
     }
 
     #[test]
     fn a_refused_one_is_tried_again_with_the_next_list_and_one_that_went_is_given_back() {
         let mut presence = presence();
         let there = ["Custom:client-anna".to_owned(), "Custom:client-bob".to_owned()];
-        presence.present(&there);
+        presence.present(at(0), GRACE, &there);
         assert_eq!(all_due(&mut presence).len(), 2);
         presence.answered(&there[0], false);
         presence.answered(&there[1], true);
         assert!(presence.due().is_none());
-        presence.present(&there);
+        presence.present(at(1), GRACE, &there);
         assert_eq!(all_due(&mut presence).len(), 1, "anna's again");
-        assert!(presence.present(&there[..1]) == [("acme".into(), "pbx1-Custom:client-bob".into())]);
-        // Anna's client closes while she is asked for.
-        presence.answered(&there[0], false);
-        presence.present(&there[..1]);
-        let (device, _) = presence.due().unwrap();
-        presence.set(&device, false);
-        assert!(presence.answered(&device, true), "to be given back at once");
+        presence.present(at(2), GRACE, &there[..1]);
+        assert!(presence.expire(at(32), GRACE) == [("acme".into(), "pbx1-Custom:client-bob".into())]);
+        // Anna's client closes for good while she is asked for.
+        presence.set(at(40), GRACE, &there[0], false);
+        assert!(presence.expire(at(70), GRACE).is_empty(), "she holds none yet");
+        assert!(presence.answered(&there[0], true), "to be given back at once");
+        // One that is only queued, or was refused, has nothing to keep.
+        presence.set(at(80), GRACE, &there[0], true);
+        presence.set(at(80), GRACE, &there[0], false);
+        assert!(presence.due().is_none() && presence.devices.is_empty());
     }
 
     #[test]
-    fn an_unusable_name_is_nobodys() {
-        let mut presence = presence();
-        for device in ["Custom:client-", "Custom:client-\u{e4}", &format!("Custom:client-{}", "x".repeat(128))] {
-            presence.set(device, true);
-            assert!(presence.due().is_none(), "{device}");
+    fn what_a_script_gave_back_is_asked_for_again_when_its_device_went_and_came_b2() {
+        for device in ["PJSIP/anna-mobile", "Custom:client-anna"] {
+            let (mut presence, there) = (presence(), [device.to_owned()]);
+            presence.present(at(0), GRACE, &there);
+            let (_, ask) = presence.due().unwrap();
+            presence.answered(device, true);
+            let session = ask.session.unwrap();
+            presence.released(&"other".into(), &session);
+            presence.released(&"acme".into(), &"pbx1-1719.1".into());
+            assert_eq!(presence.held(), 1);
+            presence.released(&"acme".into(), &session);
+            presence.present(at(60), GRACE, &there);
+            presence.answered(device, true);
+            assert!(presence.held() == 0 && presence.due().is_none(), "{device}");
+            presence.present(at(120), GRACE, &[]);
+            presence.present(at(180), GRACE, &there);
+            assert!(presence.due().is_some(), "{device}");
         }
+    }
+
+    #[test]
+    fn a_name_that_usherd_would_not_take_is_counted_under_another_one() {
+        let long = format!("Custom:client-{}", "x".repeat(127));
+        let mut presence = presence();
+        for device in ["Custom:client-zo\u{eb}", &long, "Custom:client-a\u{1}b"] {
+            presence.set(at(0), GRACE, device, true);
+            let (_, ask) = presence.due().unwrap();
+            assert!(ask.check().is_ok(), "{device}");
+            assert!(ask.session.unwrap().starts_with("pbx1-Custom:client-"), "{device}");
+            presence.answered(device, true);
+        }
+        presence.set(at(0), GRACE, "Custom:client-", true);
+        assert!(presence.due().is_none(), "a rule's * stands for something");
+        assert_eq!(presence.held(), 3);
     }
 }

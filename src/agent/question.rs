@@ -1,140 +1,83 @@
-//! What scripts ask over the agent's socket: bodies of the wire contract read, answers written (API 1, 2).
+//! What scripts ask of the agent: read as the daemon reads it, and the answers written (API 1, 2).
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use percent_encoding::percent_decode;
-use serde_json::{Map, Value, json};
+use bytes::Bytes;
+use serde_json::{Value, json};
 
 use crate::client::{Answer, Ask, Ended, Source, Verdict};
-use crate::engine::{Class, Code, Detail, Device, Direction, Fault, Kind, Leg, Name, check_session, check_tenant};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::format::BodyFormat;
+use crate::contract::hint::emergency_hint;
+use crate::contract::malformed::Malformed;
+use crate::contract::names::Name;
+use crate::contract::sentence::message;
+use crate::contract::words::{Code, Detail, Direction, Kind};
 
-/// Most fields of one question; the contract knows 17.
-const FIELDS_MAX: usize = 64;
-
-/// The fields of a body by name; empty values are absent ones, as dial plans send what they have.
-#[derive(Debug, Default)]
-pub struct Fields(BTreeMap<String, String>);
-
-impl Fields {
-    /// Reads a JSON object.
-    ///
-    /// # Errors
-    /// It is none, or a value is neither text, number nor a truth value.
-    pub fn from_json(body: &[u8]) -> Result<Self, String> {
-        let object: Map<String, Value> =
-            serde_json::from_slice(body).map_err(|error| format!("no JSON object: {error}"))?;
-        let mut fields = BTreeMap::new();
-        for (name, value) in object.into_iter().take(FIELDS_MAX) {
-            let text = match value {
-                Value::Null => continue,
-                Value::String(text) => text,
-                Value::Bool(_) | Value::Number(_) => value.to_string(),
-                Value::Array(_) | Value::Object(_) => return Err(format!("{name} is a list or an object")),
-            };
-            fields.insert(name, text);
-        }
-        Ok(Fields(fields))
-    }
-
-    /// Takes up the fields of a form or a query that are not there yet.
-    ///
-    /// # Errors
-    /// A field comes twice, or is not UTF-8.
-    pub fn add_form(&mut self, form: &[u8]) -> Result<(), String> {
-        let mut seen = BTreeMap::new();
-        for pair in form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).take(FIELDS_MAX) {
-            let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&pair[..at], &pair[at + 1..]),
-                None => (pair, &[][..]),
-            };
-            let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
-                return Err("a field is not UTF-8".to_owned());
-            };
-            if seen.insert(name.clone(), value).is_some() {
-                return Err(format!("{name} comes twice"));
-            }
-        }
-        for (name, value) in seen {
-            self.0.entry(name).or_insert(value);
-        }
-        Ok(())
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    /// Whether a field says yes.
-    pub fn flag(&self, name: &str) -> bool {
-        matches!(self.text(name), Some("1" | "true" | "yes" | "on"))
-    }
-
-    fn word<W>(&self, name: &'static str, parse: fn(&str) -> Option<W>, faults: &mut Vec<Fault>) -> Option<W> {
-        let word = self.text(name)?;
-        let parsed = parse(word);
-        if parsed.is_none() {
-            faults.push(Fault::new(name, "is not one of the words of the contract"));
-        }
-        parsed
-    }
-
-    /// The question, with every fault that it has: what is wrong is left out of it.
-    pub fn ask(&self) -> (Ask, Vec<Fault>) {
-        let mut faults = Vec::new();
-        let name = |field: &str| self.text(field).map(Name::from);
-        if self.text("tenant").is_none() {
-            faults.push(Fault::new("tenant", "is needed: 1-64 of a-z 0-9 . _ -"));
-        }
-        let kind = self.word("kind", Kind::from_word, &mut faults);
-        if self.text("kind").is_none() {
-            faults.push(Fault::new("kind", "is needed: one of desktop, mobile, phone, connector, guest, call"));
-        }
-        let ttl_s = self.text("ttl_s").map(str::parse);
-        if matches!(ttl_s, Some(Err(_))) {
-            faults.push(Fault::new("ttl_s", "must be 1 to 86400 seconds"));
-        }
-        let ask = Ask {
-            tenant: name("tenant").unwrap_or_default(),
-            subject: name("subject"),
-            session: name("session"),
-            kind: kind.unwrap_or(Kind::Call),
-            direction: self.word("direction", Direction::from_word, &mut faults),
-            leg: self.word("leg", Leg::from_word, &mut faults).unwrap_or(Leg::Originate),
-            device: self.word("device", Device::from_word, &mut faults),
-            class: self.word("class", Class::from_word, &mut faults),
-            to: name("to"),
-            emergency: self.flag("emergency"),
-            external: self.text("external").map(|_| self.flag("external")),
-            group: name("group"),
-            ttl_s: ttl_s.and_then(Result::ok),
-            existing: self.flag("existing"),
-        };
-        if faults.is_empty() {
-            faults = ask.check().err().unwrap_or_default();
-        }
-        (ask, faults)
-    }
-
-    /// What ended, and how.
-    ///
-    /// # Errors
-    /// Every fault.
-    pub fn ended(&self) -> Result<(Name, Name, Ended), Vec<Fault>> {
-        let (tenant, session) = (self.text("tenant").unwrap_or_default(), self.text("session").unwrap_or_default());
-        let mut faults = Vec::new();
-        check_tenant(tenant, &mut faults);
-        check_session(session, &mut faults);
-        let ended = if self.text("why") == Some("transfer") { Ended::Transferred } else { Ended::Over };
-        if faults.is_empty() { Ok((tenant.into(), session.into(), ended)) } else { Err(faults) }
-    }
+/// A question as it was sent, whatever protocol brought it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// How the body is written; `None` where that is not understood.
+    pub format: Option<BodyFormat>,
+    /// The body.
+    pub body: Bytes,
+    /// What the body does not say may stand here.
+    pub query: Option<String>,
 }
 
-/// Decodes `%41` and `+`. A percent sign without two hex digits stands for itself.
-fn decoded(encoded: &[u8]) -> Option<String> {
-    let blanks: Vec<u8> = encoded.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    percent_decode(&blanks).decode_utf8().ok().map(Cow::into_owned)
+/// An acquire that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The question; who sends it is left out, for the agent speaks as its own node.
+    pub ask: Ask,
+    /// A denial is to be a 403 (`status=1`).
+    pub by_status: bool,
+}
+
+impl Sent {
+    /// A form without a query.
+    pub fn form(form: Vec<u8>) -> Self {
+        Sent { format: Some(BodyFormat::Form), body: form.into(), query: None }
+    }
+
+    fn format(&self) -> Result<BodyFormat, Malformed> {
+        self.format.ok_or(Malformed::new("send application/json or application/x-www-form-urlencoded"))
+    }
+
+    /// Reads it as an acquire; `tenant` is the one of a node that speaks for one only.
+    ///
+    /// # Errors
+    /// Every wrong field. It may be an emergency call nevertheless: see [`Self::emergency`].
+    pub fn acquire(&self, tenant: Option<&str>) -> Result<Wanted, Malformed> {
+        let read = AcquireBody::parse(&self.body, self.format()?, self.query.as_deref())?.of_tenant(tenant);
+        let message = read.checked()?;
+        Ok(Wanted { ask: Ask::from(&message), by_status: read.wants_status() })
+    }
+
+    /// The emergency call that can be made out in it, however wrong the rest is (C14).
+    pub fn emergency(&self, tenant: Option<&str>, is_emergency: impl Fn(&str) -> bool) -> Option<Ask> {
+        let hint = emergency_hint(&self.body, self.query.as_deref(), |_, to| is_emergency(to))?;
+        let tenant = hint.tenant.as_deref().or(tenant).unwrap_or_default();
+        let ask = Ask::new(tenant, "", "", Kind::Call);
+        Some(Ask {
+            subject: hint.subject.map(Name::from),
+            session: hint.session.map(Name::from),
+            direction: Some(Direction::Outbound),
+            emergency: true,
+            ..ask
+        })
+    }
+
+    /// Reads it as a release: what ended, and how.
+    ///
+    /// # Errors
+    /// Every wrong field.
+    pub fn release(&self, tenant: Option<&str>) -> Result<(Name, Name, Ended), Malformed> {
+        let read = ReleaseBody::parse(&self.body, self.format()?, self.query.as_deref())?.of_tenant(tenant);
+        let message = read.checked()?;
+        let ended = if message.transferred { Ended::Transferred } else { Ended::Over };
+        Ok((message.tenant.into(), message.session.into(), ended))
+    }
 }
 
 /// An answer that is a decision.
@@ -183,9 +126,15 @@ pub fn reply(ask: &Ask, verdict: &Verdict) -> Option<Reply> {
 pub fn released(tenant: &str, session: &str, answer: Option<(Code, Detail)>) -> Reply {
     let (code, detail) = answer.map_or((Code::ReleasedMore, "unreachable"), |(code, detail)| (code, detail.as_str()));
     let unreachable = answer.is_none().then_some("queued");
-    let mut json = json!({"code": code.as_str(), "detail": detail, "tenant": tenant, "session": session});
+    let mut json = json!({"code": code.as_str(), "detail": detail, "message": over(answer), "tenant": tenant,
+        "session": session});
     put(&mut json, "unreachable", unreachable);
     Reply { code, denied: false, line: line(code, detail), json, unreachable }
+}
+
+/// What a person is told of a release.
+pub fn over(answer: Option<(Code, Detail)>) -> &'static str {
+    answer.map_or("It is over; usherd will hear of it.", |(code, detail)| message(code, detail))
 }
 
 fn put_answer(json: &mut Value, answer: &Answer) {
@@ -216,48 +165,54 @@ mod tests {
     use super::*;
     use crate::client::Unreachable;
 
-    fn form(text: &str) -> Fields {
-        let mut fields = Fields::default();
-        fields.add_form(text.as_bytes()).unwrap();
-        fields
+    fn form(text: &str) -> Sent {
+        Sent::form(text.as_bytes().to_vec())
+    }
+
+    fn json(text: &str) -> Sent {
+        Sent { format: Some(BodyFormat::Json), body: text.as_bytes().to_vec().into(), query: None }
+    }
+
+    fn dials_help(to: &str) -> bool {
+        crate::contract::emergency::is_emergency(to, &["112"], "")
     }
 
     #[test]
     fn a_form_and_json_say_the_same() {
         let by_form = form(
-            "tenant=acme&subject=J%C3%BCrgen+K&session=c%2B1&kind=call&direction=outbound&to=030&external=0&ttl_s=60&group=",
+            "tenant=acme&subject=J%C3%BCrgen+K&session=c%2B1&kind=call&direction=outbound&to=030&external=0&ttl_s=60&group=&status=YES",
         );
-        let by_json = Fields::from_json(
+        let by_json = json(
             r#"{"tenant":"acme","subject":"Jürgen K","session":"c+1","kind":"call","direction":"outbound",
-                "to":"030","external":false,"ttl_s":60,"group":null,"later":"yes"}"#
-                .as_bytes(),
+                "to":"030","external":false,"ttl_s":60,"group":null,"later":"yes","status":1}"#,
         );
-        let (ask, faults) = by_form.ask();
-        assert_eq!((by_json.unwrap().ask(), faults), ((ask.clone(), vec![]), vec![]));
+        let wanted = by_form.acquire(None).unwrap();
+        assert_eq!(by_json.acquire(None).unwrap(), wanted);
+        let ask = &wanted.ask;
         assert_eq!((ask.subject.as_deref(), ask.external, ask.ttl_s), (Some("Jürgen K"), Some(false), Some(60)));
+        assert!(wanted.by_status);
     }
 
     #[test]
-    fn every_fault_is_told() {
-        let fields = |form_text: &str| form(form_text).ask().1.iter().map(|fault| fault.field).collect::<Vec<_>>();
-        assert_eq!(fields("subject=a"), ["tenant", "kind"]);
-        assert_eq!(fields("tenant=t&kind=fax&direction=up&ttl_s=x&leg=l"), ["kind", "ttl_s", "direction", "leg"]);
-        assert_eq!(fields("tenant=T&kind=call&session=s&subject=a"), ["tenant", "direction"]);
-        assert!(Fields::from_json(b"[1]").is_err() && Fields::from_json(br#"{"to":[1]}"#).is_err());
-        assert!(Fields::default().add_form(b"to=1&to=2").is_err());
-        assert!(Fields::default().add_form(b"to=%ff").is_err());
-    }
-
-    #[test]
-    fn a_percent_sign_without_digits_stands_for_itself() {
-        for (encoded, plain) in [("a%", "a%"), ("%4", "%4"), ("%4g", "%4g"), ("%41", "A"), ("%+1", "% 1")] {
-            assert_eq!(decoded(encoded.as_bytes()).as_deref(), Some(plain), "{encoded}");
+    fn a_node_of_one_tenant_need_not_name_it() {
+        let silent = "subject=a&session=s&kind=desktop";
+        assert_eq!(form(silent).acquire(Some("acme")).unwrap().ask.tenant, "acme");
+        assert_eq!(form(&format!("{silent}&tenant=")).acquire(Some("acme")).unwrap().ask.tenant, "acme");
+        assert_eq!(form(&format!("{silent}&tenant=b")).acquire(Some("acme")).unwrap().ask.tenant, "b");
+        assert_eq!(form("session=s").release(Some("acme")), Ok(("acme".into(), "s".into(), Ended::Over)));
+        assert_eq!(json(r#"{"session":"s"}"#).release(Some("acme")).unwrap().0, "acme");
+        assert_eq!(form("to=112").emergency(Some("acme"), dials_help).unwrap().tenant, "acme");
+        for wrong in [form(silent).acquire(None).unwrap_err(), form("session=s").release(None).unwrap_err()] {
+            assert_eq!(wrong.errors()[0].pointer, "/tenant", "{wrong:?}");
         }
+        let other = Sent { format: None, ..form(silent) };
+        assert!(other.acquire(Some("acme")).is_err() && other.release(Some("acme")).is_err());
+        assert!(Sent { format: None, ..form("to=112") }.emergency(None, dials_help).is_some());
     }
 
     #[test]
     fn nobody_reachable_is_said_and_is_no_denial_g7() {
-        let ask = form("tenant=acme&subject=anna&session=c1&kind=call&direction=outbound").ask().0;
+        let ask = form("tenant=acme&subject=anna&session=c1&kind=call&direction=outbound").acquire(None).unwrap().ask;
         let unasked = |allow| Verdict {
             allow,
             source: Source::Unreachable(Unreachable::Timeout),

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::door;
 use super::hub::Hub;
-use super::question::{Fields, reply};
+use super::question::{Sent, over, reply};
 use crate::agi::{Broken, Talk, Variable, script, variables_of, variables_of_fault};
 use crate::client::Verdict;
 use crate::engine::Code;
@@ -46,29 +46,23 @@ async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
         Ok(script) => script,
         Err(wrong) => return fault(hub, wrong.to_string()),
     };
-    let mut fields = Fields::default();
-    if let Err(why) = fields.add_form(&script.form) {
-        return fault(hub, why);
-    }
-    let in_words = |faults: Vec<crate::engine::Fault>| {
-        faults.iter().map(|fault| format!("{} {}", fault.field, fault.what)).collect::<Vec<_>>().join("; ")
-    };
+    let sent = Sent::form(script.form);
     if script.is_release {
-        return match fields.ended() {
+        return match sent.release(hub.tenant()) {
             Ok((tenant, session, ended)) => {
                 let answer = hub.release_asked(&(tenant, session), ended).await;
                 let code = answer.map_or(Code::ReleasedMore, |(code, _)| code);
-                variables_of(code, if answer.is_none() { "It is over; usherd will hear of it." } else { "" }, None)
+                variables_of(code, over(answer), None)
             }
-            Err(faults) => fault(hub, in_words(faults)),
+            Err(malformed) => fault(hub, malformed.in_one_line()),
         };
     }
-    match hub.asked(&fields).await {
-        Ok((ask, verdict)) => match reply(&ask, &verdict) {
+    match hub.asked(&sent).await {
+        Ok((ask, verdict, _)) => match reply(&ask, &verdict) {
             Some(reply) => variables_of(reply.code, verdict.message().to_owned(), verdict.sip_code()),
             None => refused(&verdict),
         },
-        Err(faults) => fault(hub, in_words(faults)),
+        Err(malformed) => variables_of_fault(malformed.in_one_line()),
     }
 }
 

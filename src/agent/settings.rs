@@ -60,6 +60,9 @@ pub struct Node {
     pub emergency_numbers: Vec<String>,
     /// Digits that mean "outside", removed before an emergency match.
     pub trunk_prefix: String,
+    /// How long a desktop keeps its seat whose device is gone, seconds (G6); not set: as usherd says, 30 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence_grace_s: Option<u32>,
 }
 
 /// `[socket]`
@@ -187,6 +190,7 @@ impl Default for Node {
             tenant: String::new(),
             emergency_numbers: vec!["110".to_owned(), "112".to_owned()],
             trunk_prefix: String::new(),
+            presence_grace_s: None,
         }
     }
 }

@@ -13,23 +13,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::door;
 use super::group;
 use super::hub::Hub;
-use super::question::{Fields, Reply, released, reply};
+use super::question::{Reply, Sent, released, reply};
 use super::status;
 use crate::client::Source;
-use crate::engine::Fault;
+use crate::contract::format::{BodyFormat, ReplyFormat};
+use crate::contract::malformed::{FieldError, Malformed};
 
 /// Longest body, bytes; the largest question has some 2 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -80,45 +81,59 @@ pub async fn serve(listener: UnixListener, hub: Arc<Hub>, connections_max: usize
 async fn converse(stream: UnixStream, hub: Arc<Hub>) {
     let service = service_fn(|request| {
         let hub = Arc::clone(&hub);
-        async move { Ok::<_, Infallible>(route(&hub, request).await) }
+        async move { Ok::<_, Infallible>(route(hub, request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(BUFFER_BYTES_MAX);
+    // A script that ends its own side behind its question still reads the answer.
+    server.half_close(true);
     let connection = server.serve_connection(TokioIo::new(stream), service);
     // How a caller ends its connection is its own affair.
     let _ = timeout(CONNECTION_AGE_MAX, connection).await;
 }
 
-async fn route(hub: &Hub, request: Request<Incoming>) -> Answer {
+async fn route(hub: Arc<Hub>, request: Request<Incoming>) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match (method, path.as_str()) {
-        (Method::POST, "/v1/acquire") => acquire(hub, request).await,
-        (Method::POST, "/v1/release") => release(hub, request).await,
+        (Method::POST, "/v1/acquire") => carried_out(hub, request, acquire).await,
+        (Method::POST, "/v1/release") => carried_out(hub, request, release).await,
         (Method::GET, "/livez") => answer(StatusCode::OK, "text/plain", "ok"),
-        (Method::GET, "/metrics") => answer(StatusCode::OK, "text/plain; version=0.0.4", status::metrics(hub)),
-        (Method::GET, "/v1/agent") => answer(StatusCode::OK, "application/json", status::look(hub).to_string()),
+        (Method::GET, "/metrics") => answer(StatusCode::OK, "text/plain; version=0.0.4", status::metrics(&hub)),
+        (Method::GET, "/v1/agent") => answer(StatusCode::OK, "application/json", status::look(&hub).to_string()),
         (_, "/v1/acquire" | "/v1/release") => not_so("POST"),
         (_, "/livez" | "/metrics" | "/v1/agent") => not_so("GET"),
         _ => problem(StatusCode::NOT_FOUND, "the agent has no such route; ask usherd itself", &[]),
     }
 }
 
-async fn acquire(hub: &Hub, request: Request<Incoming>) -> Answer {
-    let (fields, wants) = match read(hub, request).await {
-        Ok(read) => read,
-        Err(refused) => return *refused,
-    };
-    let (ask, verdict) = match hub.asked(&fields).await {
+/// Reads a question and acts on it in a task of its own: what was read is carried out, whatever the connection does
+/// then (API 1).
+async fn carried_out<T>(hub: Arc<Hub>, request: Request<Incoming>, act: impl FnOnce(Arc<Hub>, Question) -> T) -> Answer
+where
+    T: Future<Output = Answer> + Send + 'static,
+{
+    match read(request).await {
+        Ok(question) => tokio::spawn(act(hub, question)).await.unwrap_or_else(|_| {
+            let why = "an internal error; it is in the agent's log";
+            problem(StatusCode::INTERNAL_SERVER_ERROR, why, &[])
+        }),
+        Err(refused) => *refused,
+    }
+}
+
+async fn acquire(hub: Arc<Hub>, question: Question) -> Answer {
+    let (ask, verdict, by_status) = match hub.asked(&question.sent).await {
         Ok(asked) => asked,
-        Err(faults) => return malformed(hub, &faults),
+        Err(malformed) => return question.refused(&malformed),
     };
     if verdict.source == Source::Malformed {
         hub.counters.count("malformed", "");
         let why = verdict.problem.as_deref().unwrap_or("usherd does not understand the question");
-        return problem(StatusCode::BAD_REQUEST, why, &verdict.faults);
+        let errors: Vec<FieldError> = verdict.faults.iter().map(FieldError::from).collect();
+        return problem(StatusCode::BAD_REQUEST, why, &errors);
     }
     match reply(&ask, &verdict) {
-        Some(reply) => decision(&reply, &wants, fields.flag("status")),
+        Some(reply) => decision(&reply, question.reply_format, by_status),
         None => {
             let why = "usherd cannot be asked, and on_unreachable is deny: nothing is known about a licence";
             let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, why, &[]);
@@ -128,26 +143,34 @@ async fn acquire(hub: &Hub, request: Request<Incoming>) -> Answer {
     }
 }
 
-async fn release(hub: &Hub, request: Request<Incoming>) -> Answer {
-    let (fields, wants) = match read(hub, request).await {
-        Ok(read) => read,
-        Err(refused) => return *refused,
-    };
-    match fields.ended() {
+async fn release(hub: Arc<Hub>, question: Question) -> Answer {
+    match question.sent.release(hub.tenant()) {
         Ok((tenant, session, ended)) => {
             let answer = hub.release_asked(&(tenant.clone(), session.clone()), ended).await;
-            decision(&released(&tenant, &session, answer), &wants, false)
+            decision(&released(&tenant, &session, answer), question.reply_format, false)
         }
-        Err(faults) => malformed(hub, &faults),
+        Err(malformed) => {
+            hub.counters.count("malformed", "");
+            question.refused(&malformed)
+        }
     }
 }
 
-/// How the answer is to be written.
-struct Wants {
-    plain: bool,
+/// A question, and how its answer is to be written.
+struct Question {
+    sent: Sent,
+    reply_format: ReplyFormat,
 }
 
-async fn read(hub: &Hub, request: Request<Incoming>) -> Result<(Fields, Wants), Box<Answer>> {
+impl Question {
+    fn refused(&self, malformed: &Malformed) -> Answer {
+        let status =
+            if self.sent.format.is_none() { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { StatusCode::BAD_REQUEST };
+        problem(status, malformed.detail(), malformed.errors())
+    }
+}
+
+async fn read(request: Request<Incoming>) -> Result<Question, Box<Answer>> {
     let (head, body) = request.into_parts();
     let body = timeout(BODY_DEADLINE, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     let body = match body {
@@ -158,53 +181,22 @@ async fn read(hub: &Hub, request: Request<Incoming>) -> Result<(Fields, Wants), 
         }
         Err(_) => return Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body took longer than 5 s", &[]))),
     };
-    let is_json = body.trim_ascii_start().first() == Some(&b'{');
-    let mut fields = Ok(Fields::default());
-    if is_json {
-        fields = Fields::from_json(&body);
-    }
-    let fields = fields.and_then(|mut fields| {
-        if !is_json {
-            fields.add_form(&body)?;
-        }
-        fields.add_form(head.uri.query().unwrap_or_default().as_bytes())?;
-        Ok(fields)
-    });
-    match fields {
-        Ok(fields) => Ok((fields, Wants { plain: wants_plain(&head.headers, is_json) })),
-        Err(why) => {
-            hub.counters.count("malformed", "");
-            Err(Box::new(problem(StatusCode::BAD_REQUEST, &why, &[])))
-        }
-    }
+    let format = BodyFormat::of(head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), &body);
+    let accept = head.headers.get_all(ACCEPT).into_iter().map(HeaderValue::as_bytes);
+    let reply_format = ReplyFormat::of(accept, format.unwrap_or(BodyFormat::Json));
+    Ok(Question { sent: Sent { format, body, query: head.uri.query().map(str::to_owned) }, reply_format })
 }
 
-/// `Accept: application/json` wins, then `text/plain`, then what the question was written in.
-fn wants_plain(headers: &HeaderMap, is_json: bool) -> bool {
-    let accepts = |wanted: &str| {
-        let all =
-            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-        let mut essences = all.filter_map(|part| part.split(';').next());
-        essences.any(|essence| essence.trim().eq_ignore_ascii_case(wanted))
-    };
-    !accepts("application/json") && (accepts("text/plain") || !is_json)
-}
-
-fn decision(reply: &Reply, wants: &Wants, by_status: bool) -> Answer {
+fn decision(reply: &Reply, format: ReplyFormat, by_status: bool) -> Answer {
     let status = if by_status && reply.denied { StatusCode::FORBIDDEN } else { StatusCode::OK };
-    let mut answer = match wants.plain {
-        true => answer(status, "text/plain; charset=utf-8", reply.line.clone()),
-        false => answer(status, "application/json", reply.json.to_string()),
+    let mut answer = match format {
+        ReplyFormat::Plain => answer(status, "text/plain; charset=utf-8", reply.line.clone()),
+        ReplyFormat::Json => answer(status, "application/json", reply.json.to_string()),
     };
     if let Some(why) = reply.unreachable {
         answer.headers_mut().insert("usherd-unreachable", http::HeaderValue::from_static(why));
     }
     answer
-}
-
-fn malformed(hub: &Hub, faults: &[Fault]) -> Answer {
-    hub.counters.count("malformed", "");
-    problem(StatusCode::BAD_REQUEST, "the question is malformed", faults)
 }
 
 fn not_so(method: &'static str) -> Answer {
@@ -214,13 +206,11 @@ fn not_so(method: &'static str) -> Answer {
 }
 
 /// RFC 9457.
-fn problem(status: StatusCode, detail: &str, faults: &[Fault]) -> Answer {
-    let error = |fault: &Fault| json!({"pointer": format!("/{}", fault.field), "detail": fault.what});
-    let errors: Vec<Value> = faults.iter().map(error).collect();
+fn problem(status: StatusCode, detail: &str, errors: &[FieldError]) -> Answer {
     let title = status.canonical_reason().unwrap_or("No decision");
     let mut body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     if !errors.is_empty() {
-        body["errors"] = errors.into();
+        body["errors"] = json!(errors);
     }
     answer(status, "application/problem+json", body.to_string())
 }

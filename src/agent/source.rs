@@ -1,9 +1,10 @@
 //! What every source tells the agent: which sessions live at the PBX, what began and ended, who is present.
 
+use std::borrow::Cow;
+
+use super::names;
 use crate::engine::{Direction, Leg};
 
-/// Longest value of a channel variable that is kept, bytes: no field of the wire contract is longer.
-pub const VALUE_BYTES_MAX: usize = 128;
 /// Most channels, dialogs or devices of one listing; a longer one is not believed, and nothing is released by it.
 pub const THINGS_MAX: usize = 100_000;
 
@@ -34,30 +35,37 @@ pub struct Marks {
     pub granted: bool,
 }
 
+/// What the names of the variables begin with, in any case.
+pub const PREFIX: &str = "usherd_";
 /// Names of the variables, without their prefix and in lower case.
 pub const MARKS: [&str; 6] = ["tenant", "subject", "session", "direction", "leg", "code"];
 
 impl Marks {
     /// Takes up one variable, whatever the case of its name; says whether it is one of ours.
     ///
-    /// A value that no field of the wire contract may have is passed over: a channel that is marked wrongly
-    /// is one that is not marked.
+    /// A subject or session that no field of the wire contract may have is made into one that it may ([`names`]):
+    /// a channel that is marked strangely is somebody's all the same. A tenant is not: it would be another's.
     pub fn set(&mut self, name: &str, value: &str) -> bool {
-        let Some(mark) = name.get(..7).filter(|prefix| prefix.eq_ignore_ascii_case("usherd_")).map(|_| &name[7..])
-        else {
+        if !Marks::is_one(name) {
             return false;
-        };
-        let text = || (!value.is_empty() && value.len() <= VALUE_BYTES_MAX).then(|| value.to_owned());
+        }
+        let mark = &name[PREFIX.len()..];
+        let named = |carried: fn(&str) -> Cow<'_, str>| (!value.is_empty()).then(|| carried(value).into_owned());
         match MARKS.iter().find(|known| mark.eq_ignore_ascii_case(known)) {
-            Some(&"tenant") => self.tenant = text(),
-            Some(&"subject") => self.subject = text(),
-            Some(&"session") => self.session = text(),
+            Some(&"tenant") => self.tenant = named(names::subject),
+            Some(&"subject") => self.subject = named(names::subject),
+            Some(&"session") => self.session = named(names::session),
             Some(&"direction") => self.direction = Direction::from_word(value),
             Some(&"leg") => self.leg = Leg::from_word(value),
             Some(_) => self.granted = value.starts_with("allow") && !value.starts_with("allow.free"),
             None => return false,
         }
         true
+    }
+
+    /// Whether a variable of this name is one of ours, as far as its beginning says.
+    pub fn is_one(name: &str) -> bool {
+        name.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
     }
 
     /// Whether they name a session that holds a seat, so that it may be adopted.
@@ -75,6 +83,9 @@ pub enum Report {
     Asking,
     /// All that lives there, as answered to the last [`Report::Asking`].
     Live(Vec<Thing>),
+    /// One row or event could not be read and is left out; what it was. It names nothing that is known here, or
+    /// the machine has asked for what it may have named.
+    Unread(&'static str),
     /// A listing that cannot be believed as a whole: nothing follows from what is missing in it.
     Unsure(&'static str),
     /// A list of devices that cannot be believed: nothing follows from what is missing in it.
@@ -105,6 +116,18 @@ pub enum Act {
     Tell(Report),
     /// The connection is of no use; why.
     Close(String),
+}
+
+/// Of a listing that is not whole: what is in it lives, and nothing follows from what is not.
+pub fn in_part(things: impl IntoIterator<Item = Thing>, why: &'static str) -> impl Iterator<Item = Act> {
+    let there = things.into_iter().map(|thing| Act::Tell(Report::Started(thing)));
+    there.chain([Act::Tell(Report::Unsure(why))])
+}
+
+/// The same of a list of devices.
+pub fn devices_in_part(devices: impl IntoIterator<Item = String>, why: &'static str) -> impl Iterator<Item = Act> {
+    let there = devices.into_iter().map(|device| Act::Tell(Report::Presence { device, on: true }));
+    there.chain([Act::Tell(Report::UnsureOfDevices(why))])
 }
 
 /// A protocol without its connection: bytes in, acts out.
@@ -138,8 +161,10 @@ mod tests {
         for name in ["USHERD_", "USHERD_X", "USHER", "DIALSTATUS", "", "ä"] {
             assert!(!marks.clone().set(name, "x"), "{name}");
         }
-        assert!(marks.set("USHERD_SUBJECT", &"x".repeat(VALUE_BYTES_MAX + 1)));
-        assert!(!marks.hold_a_seat(), "a subject that no daemon would take is none");
+        assert!(marks.set("USHERD_SUBJECT", &"x".repeat(129)));
+        assert!(marks.hold_a_seat() && marks.subject.as_ref().is_some_and(|subject| subject.len() <= 128));
+        assert!(marks.set("USHERD_SESSION", "J\u{fc}rgen"));
+        assert!(marks.session.as_ref().is_some_and(|session| session.starts_with("J%C3%BCrgen~")));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::EPOCH_MAX;
+
 /// The releases.
 const RELEASES: &str = "releases";
 /// Lines that could not be read.
@@ -162,7 +164,8 @@ impl Spool {
 pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
     std::fs::create_dir_all(folder)?;
     let kept = match std::fs::read(folder.join(BOOT)) {
-        Ok(bytes) => sealed::<(u64, u64)>(&bytes),
+        // An epoch that no daemon takes is none: this node could never say hello by it.
+        Ok(bytes) => sealed::<(u64, u64)>(&bytes).filter(|(epoch, _)| *epoch < EPOCH_MAX),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
@@ -185,7 +188,8 @@ pub fn keep_epoch(folder: &Path, epoch: u64) -> io::Result<()> {
     replace(folder, BOOT, &seal(&(epoch, starts))?)
 }
 
-fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
+/// A value as a line with its checksum.
+pub(super) fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(what)?;
     let mut line = format!("{:08x} ", crc32c::crc32c(&json)).into_bytes();
     line.extend_from_slice(&json);
@@ -193,7 +197,8 @@ fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-fn sealed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
+/// The value of a line, if the line is whole.
+pub(super) fn sealed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
     let line = line.strip_suffix(b"\n")?;
     let (sum, json) = (line.get(..8)?, line.get(9..)?);
     let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
@@ -222,7 +227,7 @@ fn set_aside(folder: &Path, lines: &[&[u8]]) -> io::Result<()> {
 }
 
 /// Puts a file in the place of another at once.
-fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;

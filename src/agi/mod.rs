@@ -2,9 +2,11 @@
 //! listener, and for the agent that answers beside an Asterisk.
 
 mod answer;
+mod foreign;
 mod head;
 mod talk;
 
 pub use answer::{Variable, variables, variables_of, variables_of_fault};
+pub use foreign::is_http;
 pub use head::{HEAD_BYTES_MAX, HEAD_LINES_MAX, LINE_BYTES_MAX, Script, Wrong, script};
 pub use talk::{Broken, Talk};

@@ -6,6 +6,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::answer::{REPLY_BYTES_MAX, Reply, Variable, reply, set_variable};
+use super::foreign::is_http;
 use super::head::head_bytes;
 
 /// What is read at once, bytes.
@@ -47,9 +48,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// The head, its empty line included.
     ///
     /// # Errors
-    /// It is longer than a head may be, or the connection ended.
+    /// It is longer than a head may be, it begins as HTTP does, or the connection ended.
     pub async fn head(&mut self) -> Result<Vec<u8>, Broken> {
         loop {
+            let first = self.unread.iter().position(|byte| *byte == b'\n').map(|end| &self.unread[..end]);
+            if first.is_some_and(is_http) {
+                return Err(Broken);
+            }
             if let Some(length) = head_bytes(&self.unread).map_err(|_| Broken)? {
                 let behind = self.unread.split_off(length);
                 return Ok(std::mem::replace(&mut self.unread, behind));

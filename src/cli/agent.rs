@@ -17,6 +17,7 @@ use crate::agent;
 use crate::agent::config::Loaded;
 use crate::agent::settings::Config;
 use crate::daemon::config::LogFormat;
+use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::{log, notify};
 
 /// Where the agent's configuration is when nobody says otherwise.
@@ -62,10 +63,11 @@ fn serve(loaded: &Loaded) -> Result<u8, Failure> {
     let format = if loaded.config.log.format == "json" { LogFormat::Json } else { LogFormat::Text };
     log::start(&loaded.config.log.filter, format)
         .map_err(|why| Failure::configuration(format!("log.filter cannot be read: {why}")))?;
+    outlive_file_size_limit().map_err(|error| Failure::failed(format!("no signal can be handled: {error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("no event loop can be made: {error}")))?;
     let epoch = u64::try_from(wall_clock().timestamp_millis()).unwrap_or(1);
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let ready = || {
             let _ = notify::ready("beside the PBX");
             // On the loop that answers scripts: where that hangs, the service manager hears nothing.
@@ -80,8 +82,9 @@ fn serve(loaded: &Loaded) -> Result<u8, Failure> {
         };
         let stopped = agent::run(loaded, epoch, ready, told_to_stop()).await;
         stopped.map_err(|fault| Failure::failed(format!("cannot {}: {}", fault.what, fault.why)))
-    })?;
-    Ok(OK)
+    });
+    log::flush();
+    ended.map(|_| OK)
 }
 
 async fn told_to_stop() {
@@ -119,7 +122,7 @@ fn status(config: &Config, connection: &Connection, screen: &mut Screen<'_>) -> 
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
-            let table = screen.rows(&sources, &["source", "connected", "presence"]);
+            let table = screen.rows(&sources, &["source", "connected", "presence", "in_grace"]);
             screen.table(&table)?;
         }
         Format::Table => {
@@ -128,7 +131,7 @@ fn status(config: &Config, connection: &Connection, screen: &mut Screen<'_>) -> 
             let table = screen.fields(&fields);
             screen.table(&table)?;
             if !sources.is_empty() {
-                let table = screen.rows(&sources, &["source", "connected", "presence"]);
+                let table = screen.rows(&sources, &["source", "connected", "presence", "in_grace"]);
                 screen.write("\n")?;
                 screen.table(&table)?;
             }

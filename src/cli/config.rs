@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::address::default_config;
-use super::failure::{CONFIGURATION, Failure, OK};
+use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::instant::wall_clock;
 use super::screen::{Format, Screen, counted};
 use super::table::Table;
-use crate::daemon::config::{Accounts, Config, Problem, Word as _, load, render_problems};
+use super::token;
+use crate::daemon::certificates;
+use crate::daemon::config::{
+    Accounts, Before, Config, Contents, Disk, Problem, Tenant, Word as _, load, load_after, problems_of, recall_texts,
+    render_problems, state_dirs,
+};
 use crate::subscription::record::ContractKind;
 
 /// The shipped file: every key with its default and its reason.
@@ -30,7 +35,7 @@ pub struct ConfigArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum ConfigVerb {
-    /// Every error of the files, each with its line and how to mend it
+    /// Every error of the files, each with its line and how to mend it; with --token-file also whether that token is taken
     Check {
         /// Files usherd.toml, folders with one, or tenant files [default: --config]
         paths: Vec<PathBuf>,
@@ -54,14 +59,19 @@ enum ConfigVerb {
     },
 }
 
-/// Runs one of the verbs.
+/// Runs one of the verbs; `token_file` holds a token that `check` looks at too.
 ///
 /// # Errors
 /// The files are wrong or cannot be read or written.
-pub fn config(arguments: &ConfigArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub fn config(
+    arguments: &ConfigArgs,
+    main: Option<&Path>,
+    token_file: Option<&Path>,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
     match &arguments.verb {
-        ConfigVerb::Check { paths } if paths.is_empty() => check(&[main_file(main)?], screen),
-        ConfigVerb::Check { paths } => check(&main_files(paths), screen),
+        ConfigVerb::Check { paths } if paths.is_empty() => check(&[main_file(main)?], token_file, screen),
+        ConfigVerb::Check { paths } => check(&main_files(paths), token_file, screen),
         ConfigVerb::Init { path, force } => init(path.as_deref().or(main), *force, screen),
         ConfigVerb::Show { origin, tenant } => show(&main_file(main)?, *origin, tenant.as_deref(), screen),
     }
@@ -78,16 +88,40 @@ pub fn main_file(main: Option<&Path>) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Reads it, or tells every error.
+/// Reads it, or tells every error of `usherd.toml`; what tenant files are bad, it carries with it.
 ///
 /// # Errors
 /// The files are not a configuration.
 pub fn load_all(main: &Path, colour: bool) -> Result<Config, Failure> {
-    load(main, wall_clock()).map_err(|problems| {
-        let failure =
-            Failure::configuration(format!("{} is not good\n\n{}", main.display(), render_problems(&problems, colour)));
-        Failure { what: failure.what.trim_end().to_owned(), ..failure }
+    load(main, wall_clock()).map_err(|problems| bad(main, &problems, colour))
+}
+
+fn bad(path: &Path, problems: &[Problem], colour: bool) -> Failure {
+    let failure =
+        Failure::configuration(format!("{} is not good\n\n{}", path.display(), render_problems(problems, colour)));
+    Failure { what: failure.what.trim_end().to_owned(), ..failure }
+}
+
+/// A tenant of a configuration.
+///
+/// # Errors
+/// There is no such tenant, or its file is bad.
+pub fn tenant_of<'c>(config: &'c Config, id: &str, colour: bool) -> Result<&'c Tenant, Failure> {
+    if let Some(file) = config.rejected.iter().find(|file| file.tenant == id) {
+        return Err(bad(Path::new(&file.file), &file.problems, colour));
+    }
+    config.tenants.get(id).map(AsRef::as_ref).ok_or_else(|| {
+        let main = config.main().display();
+        Failure::failed(format!("{main} has no tenant {id:?}")).mend("`usherd config check` counts them")
     })
+}
+
+/// What a daemon with this configuration has in force, as far as its state directory tells and may be read.
+pub fn in_force(main: &Path) -> Contents {
+    let from_systemd = std::env::var("STATE_DIRECTORY").ok();
+    let of_unit = main.starts_with("/etc/usherd").then(|| "/var/lib/usherd".to_owned());
+    let states = state_dirs(main, from_systemd.or(of_unit).as_deref());
+    states.iter().find_map(|state| recall_texts(state, main).ok()).unwrap_or_default()
 }
 
 /// Folders stand for the usherd.toml in them, tenant files for the one above them; each once.
@@ -110,45 +144,36 @@ fn main_files(paths: &[PathBuf]) -> Vec<PathBuf> {
 /// The configuration, and whether it is known that no trial in it is a second one (J3): that stands in the state
 /// directory. A configuration without trials has none.
 fn load_and_remember(main: &Path) -> Result<(Config, bool), Vec<Problem>> {
-    let config = load(main, wall_clock())?;
     let from_systemd = std::env::var("STATE_DIRECTORY").ok();
-    let accounts = Accounts::read(&config.state_dir(from_systemd.as_deref())).ok().flatten();
+    let states = state_dirs(main, from_systemd.as_deref());
+    let accounts = states.iter().find_map(|state| Accounts::read(state).ok().flatten());
+    let objection = |tenant: &Tenant| accounts.as_ref()?.second_trial(tenant);
+    let config = load_after(&Disk, main, wall_clock(), &Before { objection: &objection, ..Before::nothing() })?;
     let known = accounts.is_some() || config.tenants.values().all(|tenant| tenant.record.kind != ContractKind::Trial);
-    let problems = accounts.map(|accounts| accounts.second_trials(&config)).unwrap_or_default();
-    if problems.is_empty() { Ok((config, known)) } else { Err(problems) }
+    Ok((config, known))
 }
 
-fn check(mains: &[PathBuf], screen: &mut Screen<'_>) -> Result<u8, Failure> {
+fn check(mains: &[PathBuf], token_file: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let mut table = Table::new(["file", "line", "column", "key", "message", "help", "severity", "code"]);
     let mut answers = Vec::new();
     let mut code = OK;
     for main in mains {
         let name = main.display().to_string();
-        match load_and_remember(main) {
+        let (answer, found) = match load_and_remember(main) {
             Ok((config, known)) => {
-                answers.push(json!({
-                    "config": name, "ok": true, "tenants": config.tenants.len(), "hash": config.hash,
-                    "warnings": config.warnings, "trials_checked": known,
-                }));
-                push_all(&mut table, &config.warnings);
-                if screen.format == Format::Table {
-                    let unchecked = if known { "" } else { UNCHECKED };
-                    screen.line(&format!("{name}: good, {}{unchecked}", counted(config.tenants.len(), "tenant")))?;
-                    if !config.warnings.is_empty() {
-                        screen.write(&format!("\n{}", render_problems(&config.warnings, screen.colour)))?;
-                    }
-                }
+                let token = token_file.map(|path| token::look(path, &config)).transpose()?;
+                check_units(&config, known, token, &mut table, screen)?
             }
             Err(problems) => {
-                code = CONFIGURATION;
-                answers.push(json!({"config": name, "ok": false, "problems": problems}));
                 push_all(&mut table, &problems);
                 if screen.format == Format::Table {
-                    let text = render_problems(&problems, screen.colour);
-                    screen.write(&text)?;
+                    screen.write(&render_problems(&problems, screen.colour))?;
                 }
+                (json!({"config": name, "ok": false, "problems": problems}), CONFIGURATION)
             }
-        }
+        };
+        answers.push(answer);
+        code = code.max(found);
     }
     match screen.format {
         Format::Table => {}
@@ -156,6 +181,48 @@ fn check(mains: &[PathBuf], screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Format::Json => screen.write(&format!("{}\n", json!({ "checked": answers })))?,
     }
     Ok(code)
+}
+
+/// A configuration whose `usherd.toml` is good: tenant files and certificates are units of their own.
+fn check_units(
+    config: &Config,
+    known: bool,
+    token: Option<Result<String, Problem>>,
+    table: &mut Table,
+    screen: &mut Screen<'_>,
+) -> Result<(Value, u8), Failure> {
+    let name = config.main().display().to_string();
+    let folder = config.main().parent().unwrap_or(Path::new(""));
+    let mut problems = problems_of(&config.rejected);
+    let (unusable, hidden) = certificates::look_as_guest(&config.settings, folder, wall_clock());
+    problems.extend(unusable);
+    let token = token.and_then(|token| token.map_err(|problem| problems.push(problem)).ok());
+    let warnings: Vec<Problem> = config.warnings.iter().cloned().chain(hidden).collect();
+    let is_good = problems.is_empty();
+    push_all(table, &problems);
+    push_all(table, &warnings);
+    if screen.format == Format::Table {
+        let (count, unchecked) = (counted(config.tenants.len(), "tenant"), if known { "" } else { UNCHECKED });
+        problems.iter().try_for_each(|problem| screen.write(&format!("{}\n\n", problem.render(screen.colour))))?;
+        let bad = match config.rejected.len() {
+            0 => String::new(),
+            1 => "; 1 tenant file is not taken: its tenant keeps its last good record, or is none".to_owned(),
+            bad => {
+                format!("; {bad} tenant files are not taken: their tenants keep their last good records, or are none")
+            }
+        };
+        screen.line(&format!("{name}: good, {count}{bad}{unchecked}"))?;
+        token.iter().try_for_each(|token| screen.line(token))?;
+        if !warnings.is_empty() {
+            screen.write(&format!("\n{}", render_problems(&warnings, screen.colour)))?;
+        }
+    }
+    let answer = json!({
+        "config": name, "ok": is_good, "tenants": config.tenants.len(), "hash": config.hash,
+        "warnings": warnings, "problems": problems, "tenants_rejected": config.rejected.len(),
+        "trials_checked": known,
+    });
+    Ok((answer, if is_good { OK } else { FAILED }))
 }
 
 fn push_all(table: &mut Table, problems: &[Problem]) {
@@ -195,10 +262,10 @@ fn show(main: &Path, origin: bool, tenant: Option<&str>, screen: &mut Screen<'_>
     let config = load_all(main, screen.colour)?;
     let effective = match tenant {
         None => config.effective.clone(),
-        Some(id) => config.effective_for(id).ok_or_else(|| {
-            Failure::configuration(format!("{} has no tenant {id:?}", main.display()))
-                .mend("`usherd config check` counts them")
-        })?,
+        Some(id) => {
+            tenant_of(&config, id, screen.colour).map_err(|failure| Failure { code: CONFIGURATION, ..failure })?;
+            config.effective_for(id).unwrap_or_default()
+        }
     };
     if screen.format == Format::Json {
         let values: Vec<Value> = effective.iter().map(|entry| json!(entry)).collect();

@@ -48,7 +48,11 @@ impl Connection {
     }
 }
 
-fn read_token(path: &Path) -> Result<String, Failure> {
+/// The token in the first line of a file that is not empty.
+///
+/// # Errors
+/// The file cannot be read, or is empty.
+pub fn read_token(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("the token file {} cannot be read: {error}", path.display())))?;
     match text.lines().map(str::trim).find(|line| !line.is_empty()) {

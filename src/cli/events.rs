@@ -60,8 +60,8 @@ fn show(line: &str, screen: &mut Screen<'_>) -> Result<(), Failure> {
             screen.write(&Screen::csv_record(&cells))
         }
         Format::Table => {
-            let line = told(&event, screen);
-            screen.line(&line)
+            let text = told(&event, screen);
+            screen.lines(&text)
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
 
-use super::config::{load_all, main_file};
-use super::failure::{Failure, OK};
+use super::config::{load_all, main_file, tenant_of};
+use super::failure::{CONFIGURATION, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
 use super::table::Table;
@@ -139,10 +139,8 @@ fn quote_table(request: &QuoteRequest, answer: &Value) -> Table {
 pub fn statement_of(arguments: &StatementArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let main = main_file(main)?;
     let config = load_all(&main, screen.colour)?;
-    let tenant = config.tenants.get(arguments.tenant.as_str()).ok_or_else(|| {
-        Failure::configuration(format!("{} has no tenant {:?}", main.display(), arguments.tenant))
-            .mend("`usherd config check` counts them")
-    })?;
+    let tenant = tenant_of(&config, &arguments.tenant, screen.colour)
+        .map_err(|failure| Failure { code: CONFIGURATION, ..failure })?;
     let lines = statement(&tenant.record, &tenant.terms, arguments.from, arguments.to)
         .map_err(|why| refused(why, &tenant.id, &tenant.source))?;
     let months: Vec<Value> = lines.iter().map(month_row).collect();

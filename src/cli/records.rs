@@ -12,7 +12,9 @@ use super::config::load_all;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen, counted};
-use crate::daemon::config::{Disk, Files as _, Memory, Settings, TENANT_FILE_BYTES_MAX, load_from, render_problems};
+use crate::daemon::config::{
+    Disk, Files as _, Memory, Settings, TENANT_FILE_BYTES_MAX, load_from, problems_of, render_problems,
+};
 use crate::daemon::sync::envelope::{
     Bundle, HEADER_BYTES_MAX, hex, is_installation, is_key_id, open, sha256, unhex, verify,
 };
@@ -259,9 +261,10 @@ fn read_records(
         let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         records.insert(id, text);
     }
-    match load_from(&files, main, now) {
-        Ok(_) => Ok(records),
-        Err(problems) => {
+    let loaded = load_from(&files, main, now).map(|config| problems_of(&config.rejected));
+    match loaded.unwrap_or_else(|problems| problems) {
+        problems if problems.is_empty() => Ok(records),
+        problems => {
             let text = render_problems(&problems, colour);
             let what = format!("the records of {} are not good\n\n{text}", folder.display());
             Err(Failure { code: CONFIGURATION, ..Failure::failed(what.trim_end()) })

@@ -1,13 +1,14 @@
 //! `plan`, `reload`: what the files would change, and to change it and wait for the outcome.
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::client::{Ask, Client, Reply, with_query};
-use super::failure::{CONFIGURATION, Failure, OK};
+use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::screen::{Format, Screen};
 
 /// A hundred thousand tenant files take their time.
@@ -16,7 +17,7 @@ const RELOAD_DEADLINE: Duration = Duration::from_secs(120);
 /// `usherd plan`, `usherd reload`
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReloadArgs {
-    /// Also where it drops more tenants or seats than `server.reload_*_dropped_max_percent` allow, or grants a second trial
+    /// Also where it takes away more than `server.reload_*_dropped_max_percent` allow, tenants whose seats are held, the last credential, TLS or roles, or grants a second trial
     #[arg(long)]
     force: bool,
 }
@@ -24,56 +25,113 @@ pub struct ReloadArgs {
 /// Shows what a reload would change, with its consequences.
 ///
 /// # Errors
-/// The daemon cannot be asked, or the files are rejected.
+/// The daemon cannot be asked, or the files are rejected. Tenant files that are not taken are no error, but exit code 1.
 pub fn plan(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    send(arguments, true, client, screen)
+    send(arguments.force, true, client, screen)
 }
 
-/// Takes up the files as they are, and waits for the outcome.
+/// Takes up the files as they are, and waits for the outcome. What needs force is asked for on a terminal.
 ///
 /// # Errors
 /// As [`plan`]; the configuration before stays in force then.
 pub fn reload(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    send(arguments, false, client, screen)
+    send(arguments.force, false, client, screen)
 }
 
-fn send(arguments: &ReloadArgs, dry_run: bool, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    let set = |flag: bool| flag.then(|| "1".to_owned());
-    let path = with_query("/v1/admin/reload", &[("dry_run", set(dry_run)), ("force", set(arguments.force))]);
-    let reply = client.patient(RELOAD_DEADLINE).ask(&Ask::post(&path, &json!({})))?;
+fn send(force: bool, dry_run: bool, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let client = client.patient(RELOAD_DEADLINE);
+    let mut reply = client.ask(&Ask::post(&path(force, dry_run), &json!({})))?;
     if reply.status == StatusCode::UNPROCESSABLE_ENTITY {
         if screen.format == Format::Json {
             screen.verbatim(&reply.body)?;
         }
-        return Err(rejection(&reply));
+        let rejection = rejection(&reply);
+        if dry_run || !is_forceable(&reply) || !is_wanted(&rejection.what, screen)? {
+            return Err(rejection);
+        }
+        reply = client.ask(&Ask::post(&path(true, dry_run), &json!({})))?;
     }
     if !reply.status.is_success() {
         return Err(reply.failure());
     }
+    let answer = reply.json()?;
+    show(&reply, &answer, screen)?;
+    let is_whole = ["rejected", "certificates"].iter().all(|key| items(&answer, key).next().is_none());
+    Ok(if is_whole { OK } else { FAILED })
+}
+
+fn path(force: bool, dry_run: bool) -> String {
+    let set = |flag: bool| flag.then(|| "1".to_owned());
+    with_query("/v1/admin/reload", &[("dry_run", set(dry_run)), ("force", set(force))])
+}
+
+/// Whether force would carry it through.
+fn is_forceable(reply: &Reply) -> bool {
+    reply.json().is_ok_and(|problem| problem.get("forceable") == Some(&Value::Bool(true)))
+}
+
+/// Asks whoever sits at a terminal; where nobody does, the answer is no.
+fn is_wanted(what: &str, screen: &mut Screen<'_>) -> Result<bool, Failure> {
+    if screen.format != Format::Table || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Ok(false);
+    }
+    screen.write(&format!("{what}\nDo it all the same, as with --force? [y/N] "))?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| Failure::failed(format!("no answer can be read: {error}")))?;
+    Ok(is_yes(&answer))
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+fn show(reply: &Reply, answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
-            let answer = reply.json()?;
-            let mut rows = csv_rows(&diff_of(&answer));
-            rows.extend(items(&answer, "warnings").map(|warning| {
+            let mut rows = csv_rows(&diff_of(answer));
+            rows.extend(items(answer, "warnings").map(|warning| {
                 json!({ "change": "warning", "object": place(warning), "consequence": warning.get("message") })
+            }));
+            let files = items(answer, "rejected").flat_map(|file| items(file, "problems"));
+            rows.extend(files.chain(items(answer, "certificates")).map(|problem| {
+                json!({ "change": "rejected", "object": place(problem), "consequence": problem.get("message") })
             }));
             let table = screen.rows(&rows, &["change", "object", "before", "after", "consequence"]);
             screen.table(&table)?;
         }
         Format::Table => {
-            let answer = reply.json()?;
-            for line in told(&answer).lines() {
+            for line in told(answer).lines() {
                 screen.line(line)?;
             }
-            for warning in items(&answer, "warnings") {
-                let word = |key: &str| plain(warning.get(key));
-                screen.line(&format!("warning[{}]: {}: {}", word("code"), place(warning), word("message")))?;
-                screen.line(&format!("  help: {}", word("help")))?;
+            for warning in items(answer, "warnings") {
+                tell("warning", warning, screen)?;
+            }
+            for file in items(answer, "away") {
+                screen
+                    .line(&format!("{} is away or drops tenants; they stay for removal_delay_s", plain(Some(file))))?;
+            }
+            for file in items(answer, "rejected") {
+                let kept = file.get("kept") == Some(&Value::Bool(true));
+                let what = if kept { "keeps its last good record" } else { "was never good and is no tenant" };
+                let tenant = plain(file.get("tenant"));
+                screen.line(&format!("! tenant {tenant}: its file is not taken; it {what}"))?;
+                for problem in items(file, "problems") {
+                    tell("error", problem, screen)?;
+                }
+            }
+            for problem in items(answer, "certificates") {
+                tell("error", problem, screen)?;
             }
         }
     }
-    Ok(OK)
+    Ok(())
+}
+
+fn tell(severity: &str, problem: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let word = |key: &str| plain(problem.get(key));
+    screen.line(&format!("{severity}[{}]: {}: {}", word("code"), place(problem), word("message")))?;
+    screen.line(&format!("  help: {}", word("help")))
 }
 
 /// Every error with file, line and column.
@@ -182,6 +240,12 @@ fn csv_rows(diff: &Value) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_yes_is_yes() {
+        assert!(["y", "Y\n", " yes \r\n"].into_iter().all(is_yes));
+        assert!(["", "\n", "n", "yess", "force"].into_iter().all(|answer| !is_yes(answer)));
+    }
 
     #[test]
     fn a_diff_is_told_with_its_consequences() {

@@ -165,6 +165,17 @@ impl<'a> Screen<'a> {
     pub fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.write(&format!("{}\n", visible(text)))
     }
+
+    /// A text of several lines for people: those behind the first are indented, so that none looks like one of its own.
+    ///
+    /// # Errors
+    /// As [`Screen::write`].
+    pub fn lines(&mut self, text: &str) -> Result<(), Failure> {
+        for (at, part) in text.lines().enumerate() {
+            self.line(&format!("{}{part}", if at == 0 { "" } else { "    " }))?;
+        }
+        Ok(())
+    }
 }
 
 /// A number of things in words: `1 tenant`, `2 tenants`.
@@ -207,6 +218,12 @@ mod tests {
             screen.table(&table).unwrap();
         };
         assert_eq!(shown(Format::Table, draw), "TENANT  HELD\na          1\n");
+    }
+
+    #[test]
+    fn further_lines_of_a_text_are_indented() {
+        let text = shown(Format::Table, |screen| screen.lines("rejected\r\nacme.toml:1:8\u{1b}[2J\n  seats").unwrap());
+        assert_eq!(text, "rejected\n    acme.toml:1:8?[2J\n      seats\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::config::main_file;
 use super::failure::{Failure, OK};
 use crate::daemon::clock::SystemClock;
 use crate::daemon::config::render_problems;
-use crate::daemon::{Daemon, Options, StartError, sockets};
+use crate::daemon::{Daemon, Options, StartError, log, sockets};
 
 /// Serves until a signal, with the sockets that the service manager passed.
 ///
@@ -19,8 +19,10 @@ pub fn serve(main: Option<&Path>, colour: bool) -> Result<u8, Failure> {
     let config = main_file(main)?;
     let shown = config.display().to_string();
     let options = Options { config, clock: Arc::new(SystemClock::start()), passed, as_process: true };
-    match Daemon::start(options) {
-        Ok(daemon) => match daemon.wait() {
+    let ended = Daemon::start(options).map(Daemon::wait);
+    log::flush();
+    match ended {
+        Ok(whole) => match whole {
             true => Ok(OK),
             false => Err(Failure::failed("the daemon could not go on; the log says why".to_owned())),
         },

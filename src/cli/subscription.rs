@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::client::{Ask, with_query};
-use super::config::{load_all, main_file};
+use super::config::{in_force, load_all, main_file, tenant_of};
 use super::connection::Connection;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
@@ -106,7 +106,7 @@ pub fn subscription(
 
 fn show(main: &Path, tenant: &str, at: DateTime<Utc>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let config = load_all(main, screen.colour)?;
-    let tenant = config.tenants.get(tenant).ok_or_else(|| unknown(main, tenant))?;
+    let tenant = tenant_of(&config, tenant, screen.colour)?;
     let answer = shown(tenant, at);
     print(&answer, screen)?;
     Ok(OK)
@@ -189,14 +189,17 @@ fn read(arguments: &RequestArgs) -> Result<Request, Failure> {
 fn ask(arguments: &RequestArgs, main: &Path, connection: &Connection, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let request = read(arguments)?;
     let now = arguments.at.unwrap_or_else(wall_clock);
+    let in_force = in_force(main);
     let submission =
-        submit(main, &arguments.tenant, &request, now, arguments.dry_run).map_err(|unwritten| match unwritten {
-            Unwritten::UnknownTenant => unknown(main, &arguments.tenant),
-            Unwritten::Invalid(problems) => {
-                let text = render_problems(&problems, screen.colour);
-                Failure { code: CONFIGURATION, what: text.trim_end().to_owned(), mend: String::new() }
+        submit(main, &arguments.tenant, &request, now, arguments.dry_run, &in_force).map_err(|unwritten| {
+            match unwritten {
+                Unwritten::UnknownTenant => unknown(main, &arguments.tenant),
+                Unwritten::Invalid(problems) => {
+                    let text = render_problems(&problems, screen.colour);
+                    Failure { code: CONFIGURATION, what: text.trim_end().to_owned(), mend: String::new() }
+                }
+                Unwritten::File(why) => Failure::failed(why).mend("nothing was changed"),
             }
-            Unwritten::File(why) => Failure::failed(why).mend("nothing was changed"),
         })?;
     let mut answer = answered(&submission, now, arguments.dry_run);
     let accepted = submission.answer.is_ok();
@@ -221,8 +224,8 @@ fn tell_daemon(main: &Path, told: &str, tenant: &str, connection: &Connection) -
         return false;
     }
     let note = Some(format!("{tenant}: {told}"));
-    // What was accepted may drop many seats at once, and was meant to.
-    let path = with_query("/v1/admin/reload", &[("force", Some("1".to_owned())), ("note", note)]);
+    // The request is about one tenant: what else has changed is taken as the daemon takes it by itself.
+    let path = with_query("/v1/admin/reload", &[("removals", Some("delayed".to_owned())), ("note", note)]);
     client.patient(RELOAD_DEADLINE).ask(&Ask::post(&path, &json!({}))).is_ok_and(|reply| reply.status.is_success())
 }
 

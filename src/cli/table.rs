@@ -57,13 +57,21 @@ impl Table {
     }
 }
 
-/// One record of RFC 4180.
+/// One record of RFC 4180. A cell that a spreadsheet would calculate is preceded by an apostrophe, which shows it as text:
+/// names come from whoever fills in a form.
 pub fn csv_line(cells: &[String]) -> String {
     let mut text = String::new();
     for (at, cell) in cells.iter().enumerate() {
         if at > 0 {
             text.push(',');
         }
+        let as_text;
+        let cell = if is_calculated(cell) {
+            as_text = format!("'{cell}");
+            &as_text
+        } else {
+            cell
+        };
         let blank_at_an_end = cell.starts_with(' ') || cell.ends_with(' ');
         // A line that is empty as a whole would be read as no record.
         let alone = cells.len() == 1 && cell.is_empty();
@@ -79,12 +87,26 @@ pub fn csv_line(cells: &[String]) -> String {
     text
 }
 
-/// A text without what a terminal would obey: control characters and those that turn the direction of writing.
+/// Whether a spreadsheet takes a cell for a formula; numbers are none.
+fn is_calculated(cell: &str) -> bool {
+    let begins = |c: char| {
+        matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}')
+    };
+    cell.trim_start_matches(' ').starts_with(begins) && cell.parse::<f64>().is_err()
+}
+
+/// A text without what a terminal would obey: control characters and those that turn the direction of writing. Line
+/// breaks become blanks.
 pub fn visible(text: &str) -> String {
     let obeyed = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    text.chars().map(|c| if obeyed(c) { '?' } else { c }).collect()
+    let shown = |c: char| match c {
+        '\n' => ' ',
+        c if obeyed(c) => '?',
+        c => c,
+    };
+    text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
 fn width(text: &str) -> usize {
@@ -149,6 +171,17 @@ mod tests {
     fn a_name_cannot_steer_the_terminal() {
         let table = table(&[&["a\u{1b}[2Jb\u{202e}c", "1"]]);
         assert!(table.render(false).contains("a?[2Jb?c"), "{}", table.render(false));
+    }
+
+    #[test]
+    fn csv_holds_nothing_that_a_spreadsheet_would_calculate() {
+        for formula in ["=1+1", "+1+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u{ff1d}1+1"] {
+            let line = csv_line(&[formula.to_owned(), "x".to_owned()]);
+            assert!(line.trim_start_matches('"').starts_with('\''), "{line}");
+        }
+        for number in ["-1", "+4930123", "-1.5", "1e3", "a=b", "a-b"] {
+            assert_eq!(csv_line(&[number.to_owned()]), format!("{number}\n"));
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What a node asks: the fields of API 2 without those that the client adds itself (node, epoch, seq).
 
-use std::borrow::Cow;
-
 use crate::engine::{Acquire, Class, Device, Direction, Fault, Kind, Leg, Name};
 
 /// "May this happen?", as a node asks it (API 2). Build it with [`Ask::new`] or [`Ask::call`] and set the
@@ -38,6 +36,28 @@ pub struct Ask {
     pub ttl_s: Option<u32>,
     /// It runs already: it is adopted, above the quota if need be, and never refused (G7).
     pub existing: bool,
+}
+
+/// What a message asks, without who sends it: the client speaks as its own node.
+impl From<&Acquire<'_>> for Ask {
+    fn from(message: &Acquire<'_>) -> Self {
+        Ask {
+            tenant: message.tenant.into(),
+            subject: message.subject.map(Name::from),
+            session: message.session.map(Name::from),
+            kind: message.kind,
+            direction: message.direction,
+            leg: message.leg,
+            device: message.device,
+            class: message.class,
+            to: message.to.map(Name::from),
+            emergency: message.emergency,
+            external: message.external,
+            group: message.group.map(Name::from),
+            ttl_s: message.ttl_s,
+            existing: message.existing,
+        }
+    }
 }
 
 impl Ask {
@@ -117,16 +137,6 @@ pub enum Ended {
     Transferred,
 }
 
-/// A dialled number without what people write between digits: blanks, `-`, `.`, `/`, `(`, `)`.
-pub(super) fn digits(dialled: &str) -> Cow<'_, str> {
-    let is_between = |c: char| matches!(c, ' ' | '-' | '.' | '/' | '(' | ')');
-    if dialled.contains(is_between) {
-        Cow::Owned(dialled.chars().filter(|c| !is_between(*c)).collect())
-    } else {
-        Cow::Borrowed(dialled)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,13 +155,6 @@ mod tests {
             (Ask::new("t", "s", "d", Kind::Desktop), false),
         ] {
             assert_eq!(ask.is_inbound(), inbound, "{ask:?}");
-        }
-    }
-
-    #[test]
-    fn digits_are_compared_without_what_is_between_them() {
-        for (dialled, plain) in [("112", "112"), ("1 1-2", "112"), ("(030) 1/2.3", "030123"), ("+49 30", "+4930")] {
-            assert_eq!(digits(dialled), plain);
         }
     }
 }

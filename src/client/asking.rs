@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::ask::{Ask, digits};
+use super::ask::Ask;
 use super::hooks::{Event, VerdictSeen};
 use super::ledger::{Outcome, key_of};
 use super::options::OnUnreachable;
 use super::shared::{Link, Shared};
 use super::verdict::{Answer, Source, Unreachable, Verdict};
 use super::wire::{self, NoDecision};
+use crate::contract::emergency;
 use crate::engine::{Code, Detail, Kind, Leg};
 
 /// Timers are a millisecond coarse; this much earlier they keep a deadline.
@@ -61,13 +62,12 @@ impl Shared {
 
     /// C14, as far as this node knows; the daemon looks at the tenant's own list besides.
     fn is_emergency(&self, ask: &Ask) -> bool {
-        let options = &self.options;
-        let matches = |to: &str| {
-            let to = digits(to);
-            let stripped = to.strip_prefix(options.trunk_prefix.as_str());
-            options.emergency_numbers.iter().any(|number| *number == *to || stripped == Some(number.as_str()))
-        };
-        ask.emergency || ask.to.as_deref().is_some_and(matches)
+        ask.emergency || ask.to.as_deref().is_some_and(|to| self.is_emergency_number(to))
+    }
+
+    /// [`Client::is_emergency_number`](super::Client::is_emergency_number)
+    pub(super) fn is_emergency_number(&self, dialled: &str) -> bool {
+        emergency::is_emergency(dialled, &self.options.emergency_numbers, &self.options.trunk_prefix)
     }
 
     fn seen(&self, ask: &Ask, verdict: &Verdict, waited: Duration) {
@@ -173,9 +173,8 @@ impl Pending<'_> {
                 // The id was another subject's, whose end is still to be told: that comes first.
                 let _ = timeout_at(half, self.told_end()).await;
             }
-            Err(NoDecision::Unreachable(
-                Unreachable::Timeout | Unreachable::Connection | Unreachable::Protocol | Unreachable::NotGreeted,
-            )) => {}
+            Err(NoDecision::Unreachable(why))
+                if why.is_of_connection() || matches!(why, Unreachable::Timeout | Unreachable::NotGreeted) => {}
             other => return other,
         }
         self.shared.hooks.event(Event::Retried);
@@ -205,9 +204,7 @@ impl Pending<'_> {
             return Err(NoDecision::Unreachable(if asked { Unreachable::Timeout } else { Unreachable::NotGreeted }));
         };
         match &answered {
-            Err(NoDecision::Unreachable(Unreachable::Connection | Unreachable::Protocol)) => {
-                shared.suspect.notify_one()
-            }
+            Err(NoDecision::Unreachable(why)) if why.is_of_connection() => shared.suspect.notify_one(),
             Err(NoDecision::Unreachable(Unreachable::NotGreeted)) => {
                 self.loose.store(loose_before, Ordering::Relaxed);
                 shared.suspect.notify_one();
@@ -280,7 +277,7 @@ fn is_sayable_emergency(ask: &Ask) -> bool {
     let absent = |field: &str| match field {
         "subject" => ask.subject.is_none(),
         "session" => ask.session.is_none(),
-        field => field == "direction",
+        field => matches!(field, "direction" | "to"),
     };
     ask.check().map_or_else(|faults| faults.iter().all(|fault| absent(fault.field)), |()| true)
 }

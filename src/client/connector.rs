@@ -1,18 +1,22 @@
 //! How a client gets a connection to the daemon: TCP, TLS, a Unix socket, or what the caller brings.
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use super::options::{Address, Options};
+use super::verdict::Unreachable;
 
 /// Makes connections to the daemon; implement it to put something else than sockets in between.
 pub trait Connector: Send + Sync + 'static {
@@ -73,7 +77,9 @@ impl Connector for Sockets {
             Address::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
             Address::Http { host, port } | Address::Https { host, port } => {
                 let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-                TcpStream::connect((host, *port)).await?
+                let addresses: Vec<SocketAddr> =
+                    lookup_host((host, *port)).await.map_err(|why| unresolved(host, &why))?.collect();
+                TcpStream::connect(addresses.as_slice()).await?
             }
         };
         tcp.set_nodelay(true)?;
@@ -81,6 +87,55 @@ impl Connector for Sockets {
             Some((tls, name)) => Ok(Box::new(tls.connect(name.clone(), tcp).await?)),
             None => Ok(Box::new(tcp)),
         }
+    }
+}
+
+/// The host's name has no address.
+#[derive(Debug)]
+struct Unresolved(String);
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Unresolved {}
+
+fn unresolved(host: &str, why: &io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, Unresolved(format!("{host:?} has no address: {why}")))
+}
+
+/// Why there is no connection.
+pub(super) fn reason(why: &io::Error) -> Unreachable {
+    let inner = why.get_ref();
+    if inner.is_some_and(|inner| inner.is::<Unresolved>()) {
+        return Unreachable::Unresolved;
+    }
+    if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return reason_of_tls(tls);
+    }
+    match why.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Unreachable::Refused,
+        io::ErrorKind::TimedOut => Unreachable::Timeout,
+        _ => Unreachable::Connection,
+    }
+}
+
+fn reason_of_tls(why: &rustls::Error) -> Unreachable {
+    let rustls::Error::InvalidCertificate(why) = why else { return Unreachable::Tls };
+    match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Unreachable::TlsUntrusted,
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => Unreachable::TlsExpired,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Unreachable::TlsWrongName
+        }
+        // A certificate that is its own authority, and is not one of those that are trusted.
+        CertificateError::Other(_) => Unreachable::TlsUntrusted,
+        _ => Unreachable::Tls,
     }
 }
 

@@ -3,7 +3,9 @@
 //! A connection carries one request at a time and is kept for the next. Whoever gives up on an answer drops the
 //! future, and the connection is closed with it: a late answer can never be taken for another's.
 
+use std::error::Error as _;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use super::connector::Dial;
+use super::connector::{Dial, reason};
 use super::verdict::Unreachable;
 
 /// An answer.
@@ -65,7 +67,7 @@ impl Exchange {
     /// called when the daemon may hear of it from then on. The caller bounds the time.
     ///
     /// # Errors
-    /// [`Unreachable::Connection`], or [`Unreachable::Protocol`] for what is no HTTP or too long.
+    /// Why there is no connection or why it broke, or [`Unreachable::Protocol`] for what is no HTTP or too long.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -105,7 +107,7 @@ impl Exchange {
     }
 
     async fn connect(&self) -> Result<Connection, Unreachable> {
-        let stream = self.dial.dial().await.map_err(|_| Unreachable::Connection)?;
+        let stream = self.dial.dial().await.map_err(|why| reason(&why))?;
         let (sender, driven) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| lost(&why))?;
         let driver = tokio::spawn(async move {
             let _ = driven.await;
@@ -139,7 +141,12 @@ impl Exchange {
 }
 
 fn lost(why: &hyper::Error) -> Unreachable {
-    if why.is_parse() { Unreachable::Protocol } else { Unreachable::Connection }
+    if why.is_parse() {
+        return Unreachable::Protocol;
+    }
+    // TLS 1.3 says only after the handshake that a client certificate is missing.
+    let of_tls = why.source().and_then(|source| source.downcast_ref::<io::Error>()).map(reason);
+    of_tls.filter(|reason| *reason == Unreachable::Tls).unwrap_or(Unreachable::Connection)
 }
 
 async fn collect(mut body: hyper::body::Incoming, bytes_max: usize) -> Result<Vec<u8>, Unreachable> {

@@ -44,7 +44,7 @@ pub struct VerdictSeen {
 pub enum Event {
     /// The daemon knows this node: it answered hello.
     Greeted,
-    /// A hello, heartbeat or inventory was not answered well.
+    /// A hello, a heartbeat, an inventory or a batch of reports was not answered well.
     Missed(Unreachable),
     /// The daemon does not know this node (any more): hello and an inventory follow.
     Forgotten,

@@ -73,6 +73,9 @@ fn spread(pause: Duration) -> Duration {
 /// Says hello and what lives here, then heartbeats and inventories in their turn.
 async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
     let welcome = hello(shared).await?;
+    if let Some(grace_s) = welcome.presence_grace_s {
+        shared.presence_grace_s.store(grace_s, Ordering::Relaxed);
+    }
     shared.hooks.event(Event::Greeted);
     // Before calls ask again: what was allowed meanwhile counts in what they are told.
     shared.set_link(Link::Greeting);
@@ -121,7 +124,7 @@ async fn hello(shared: &Shared) -> Result<Welcome, Broken> {
     match replied.status {
         200 => wire::welcome(&replied.body).ok_or(Broken::Away(Unreachable::Protocol)),
         409 => Err(Broken::Refused),
-        status => Err(Broken::Away(reason(status))),
+        status => Err(Broken::Away(Unreachable::of_status(status))),
     }
 }
 
@@ -149,7 +152,7 @@ async fn heartbeat(shared: &Shared, lease: Duration) -> Result<(), Broken> {
             Ok(())
         }
         409 => Err(Broken::Forgotten),
-        status => Err(Broken::Away(reason(status))),
+        status => Err(Broken::Away(Unreachable::of_status(status))),
     }
 }
 
@@ -183,9 +186,9 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
         413 => shared.hooks.event(Event::InventoryTooLarge),
         status @ (429 | 503) => {
             shared.ledger.lock().need_inventory();
-            return Err(Broken::Away(reason(status)));
+            return Err(Broken::Away(Unreachable::of_status(status)));
         }
-        status => shared.hooks.event(Event::Missed(reason(status))),
+        status => shared.hooks.event(Event::Missed(Unreachable::of_status(status))),
     }
     Ok(())
 }
@@ -196,14 +199,6 @@ pub(super) async fn goodbye(shared: &Shared) -> bool {
     let body = wire::epoch(shared.epoch.number());
     let replied = shared.post_aside(&path, body, false, shared.options.limits.answer_bytes_max).await;
     replied.is_ok_and(|replied| replied.status == 200)
-}
-
-fn reason(status: u16) -> Unreachable {
-    match status {
-        401 | 403 => Unreachable::NotPermitted,
-        429 | 503 => Unreachable::Overloaded,
-        _ => Unreachable::Protocol,
-    }
 }
 
 /// The path of a message of this node. Its name may hold whatever is printable.

@@ -209,6 +209,7 @@ impl Client {
     /// [`StartFault::Options`].
     pub fn start_over(options: Options, connector: impl Connector, hooks: impl Hooks) -> Result<Self, StartFault> {
         options.check().map_err(StartFault::Options)?;
+        let options = options.in_plain_numbers();
         let dial: Arc<dyn Dial> = Arc::new(connector);
         let (host, token) = (options.address.authority(), options.token.as_deref());
         let exchange = Exchange::new(dial, &host, token, options.limits.in_flight_max);
@@ -238,6 +239,11 @@ impl Client {
     /// questions. `None`: [`Client::acquire`] would ask. What is allowed is remembered and reported, as there.
     pub fn decide_alone(&self, ask: &Ask) -> Option<Verdict> {
         self.shared().decide_alone(ask)
+    }
+
+    /// Whether a dialled text is an emergency call as far as this node knows, however it is written (C14).
+    pub fn is_emergency_number(&self, dialled: &str) -> bool {
+        self.shared().is_emergency_number(dialled)
     }
 
     /// Remembers what runs already and has it adopted in the background (G7): never waits, never refused.
@@ -312,6 +318,12 @@ impl Client {
             reports: ledger.reports(),
             in_flight: ledger.asking(),
         }
+    }
+
+    /// For an agent that watches the clients of a PBX: how long a client keeps its seat that cannot be reached, seconds
+    /// (G6), as the daemon said at the last hello; 30 until it has.
+    pub fn presence_grace_s(&self) -> u32 {
+        self.shared().presence_grace_s.load(Ordering::Relaxed)
     }
 
     /// The node's name.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::epoch::wall_clock_epoch;
-use crate::engine::{Class, Fault, Name, check_word};
+use crate::contract::emergency;
+use crate::engine::{Class, Fault, Name, check_epoch, check_word};
 
 /// Port where an address names none (API 1).
 const PORT: u16 = 7788;
@@ -168,8 +169,8 @@ pub struct Options {
     pub background_deadline: Duration,
     /// What to do when the daemon cannot be asked in time. Default: allow.
     pub on_unreachable: OnUnreachable,
-    /// Numbers that are emergency calls on this node, exactly as dialled apart from blanks and the like
-    /// (C14). Default 110 and 112. The daemon's own lists, per tenant, apply besides.
+    /// Numbers that are emergency calls on this node, however they are written when dialled (C14): `+112`, `1-1-2`
+    /// and `tel:112` are 112. Default 110 and 112. The daemon's own lists, per tenant, apply besides.
     pub emergency_numbers: Vec<Name>,
     /// Digits before a number that mean "outside"; removed before an emergency match. Default none.
     pub trunk_prefix: Name,
@@ -217,6 +218,7 @@ impl Options {
     pub fn check(&self) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
         check_word("node", &self.node, &mut faults);
+        check_epoch(self.epoch, &mut faults);
         if self.deadline.is_zero() || self.deadline > Duration::from_secs(10) {
             faults.push(Fault::new("deadline", "must be more than 0 and at most 10 seconds; 50 ms is usual"));
         }
@@ -232,7 +234,27 @@ impl Options {
         if self.limits.in_flight_max == 0 || self.limits.misses_max == 0 {
             faults.push(Fault::new("limits", "in_flight_max and misses_max must be at least 1"));
         }
+        if self.emergency_numbers.iter().any(|number| emergency::plain_number(number).is_none()) {
+            faults
+                .push(Fault::new("emergency_numbers", "must be numbers: digits, as dialled without the trunk prefix"));
+        }
+        if !self.trunk_prefix.is_empty() && emergency::plain_prefix(&self.trunk_prefix).is_none() {
+            faults.push(Fault::new("trunk_prefix", "must be the digits that get an outside line, or empty for none"));
+        }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// The same, its numbers as they are compared at least cost.
+    pub(super) fn in_plain_numbers(mut self) -> Self {
+        for number in &mut self.emergency_numbers {
+            if let Some(plain) = emergency::plain_number(number) {
+                *number = plain.into();
+            }
+        }
+        if let Some(plain) = emergency::plain_prefix(&self.trunk_prefix) {
+            self.trunk_prefix = plain.into();
+        }
+        self
     }
 }
 
@@ -282,8 +304,22 @@ mod tests {
     fn a_wrong_option_is_named() {
         let good = Options::new(Address::Unix("/s".into()), "n1", 7);
         assert_eq!(good.check(), Ok(()));
+        let numbers = vec!["112".into(), "help".into()];
         let bad = Options { node: "".into(), deadline: Duration::ZERO, token: Some("a b".into()), ..good };
+        let bad = Options { emergency_numbers: numbers, trunk_prefix: "x".into(), ..bad };
         let fields: Vec<_> = bad.check().unwrap_err().iter().map(|fault| fault.field).collect();
-        assert_eq!(fields, ["node", "deadline", "token"]);
+        assert_eq!(fields, ["node", "deadline", "token", "emergency_numbers", "trunk_prefix"]);
+    }
+
+    #[test]
+    fn numbers_are_compared_as_they_are_dialled_plainly_c14() {
+        let options = Options {
+            emergency_numbers: vec!["+112".into(), "tel:1-1-0".into()],
+            trunk_prefix: "0-".into(),
+            ..Options::new(Address::Unix("/s".into()), "n1", 7)
+        };
+        assert_eq!(options.check(), Ok(()));
+        let options = options.in_plain_numbers();
+        assert_eq!((options.emergency_numbers, &*options.trunk_prefix), (vec!["112".into(), "110".into()], "0"));
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use super::hooks::Event;
 use super::ledger::{Message, Settled};
 use super::shared::{Link, Shared};
+use super::verdict::Unreachable;
 use super::wire;
 
 /// Rest after a batch that was not taken.
@@ -73,8 +74,12 @@ async fn send(shared: &Shared, messages: &[Message], fresh: bool) -> Sent {
             settled.map_or(Sent::Lost, |settled| Sent::Answered(settled, replied.body))
         }
         Ok(replied) if replied.status == 413 => Sent::TooLarge,
-        Ok(_) => Sent::Lost,
-        Err(_) => {
+        Ok(replied) => {
+            shared.hooks.event(Event::Missed(Unreachable::of_status(replied.status)));
+            Sent::Lost
+        }
+        Err(why) => {
+            shared.hooks.event(Event::Missed(why));
             shared.suspect.notify_one();
             Sent::Lost
         }

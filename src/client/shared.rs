@@ -1,7 +1,7 @@
 //! What the questions, the node's own messages and the reports of one client share.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -15,6 +15,9 @@ use super::options::Options;
 use super::verdict::Unreachable;
 use super::wire::Sender;
 use crate::engine::{Code, Detail};
+
+/// How long watched presence outlives its PBX until the daemon says otherwise, seconds.
+const PRESENCE_GRACE_S: u32 = 30;
 
 /// How node and daemon stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub(super) struct Shared {
     pub exchange: Exchange,
     pub ledger: Mutex<Ledger>,
     pub breaker: Mutex<Breaker>,
+    /// How long watched presence outlives its PBX, seconds, as the daemon said last (G6).
+    pub presence_grace_s: AtomicU32,
     /// Whether inventories may not be sent yet.
     pub withheld: AtomicBool,
     /// Who waits for what the daemon makes of a release, by its number.
@@ -58,6 +63,7 @@ impl Shared {
             epoch: Epoch::new(options.epoch),
             hooks,
             exchange,
+            presence_grace_s: AtomicU32::new(PRESENCE_GRACE_S),
             withheld: AtomicBool::new(options.withhold_inventories),
             awaited: Mutex::new(HashMap::new()),
             ledger: Mutex::new(Ledger::new(

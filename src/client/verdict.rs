@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::contract::sentence;
 use crate::engine::{Code, Detail, Fault};
 
 /// May it happen? The node acts on [`Verdict::allow`]; the rest is for messages, logs and metrics.
@@ -42,8 +43,8 @@ impl Verdict {
     pub fn message(&self) -> &str {
         match (&self.answer, self.source) {
             (Some(answer), _) => &answer.message,
-            (None, Source::Inbound) => "Incoming calls need no licence.",
-            (None, Source::Emergency) => "Emergency calls are always allowed.",
+            (None, Source::Inbound) => sentence::message(Code::AllowFree, Detail::Inbound),
+            (None, Source::Emergency) => sentence::message(Code::AllowFree, Detail::Emergency),
             (None, Source::Malformed) => "Allowed: the request could not be understood.",
             (None, _) if self.allow => "Allowed: the licence server could not be asked.",
             (None, _) => "The licence server cannot be asked. Please try again later.",
@@ -90,12 +91,30 @@ impl fmt::Display for Source {
 pub enum Unreachable {
     /// No answer within the deadline, the retry included.
     Timeout,
-    /// No connection, or it broke twice.
+    /// Nobody listens there: the connection was refused, or the Unix socket does not exist.
+    Refused,
+    /// The host's name has no address.
+    Unresolved,
+    /// No connection for another reason, or it broke twice.
     Connection,
-    /// It answered that it is overloaded or not ready (503, 429).
+    /// Its certificate is of an authority that this node does not trust.
+    TlsUntrusted,
+    /// Its certificate is not valid at this time, by this node's clock.
+    TlsExpired,
+    /// Its certificate is for another name than the one under which it is asked.
+    TlsWrongName,
+    /// TLS failed otherwise: there is none, or it wants a client certificate.
+    Tls,
+    /// It answered that it is overloaded (429).
     Overloaded,
-    /// It does not accept this node's token (401).
+    /// It answered that it is not ready, overloaded or draining (503).
+    NotReady,
+    /// It does not accept this node's token (401), or something before it does not let this node through (403).
     NotPermitted,
+    /// What answers there has no such route (404): it is not usherd.
+    NotFound,
+    /// It answered with an error of its own (another 5xx).
+    ServerError,
     /// It answered something that is not the protocol, or too long.
     Protocol,
     /// It does not know this node, and hello did not get through in time.
@@ -112,9 +131,18 @@ impl Unreachable {
     /// Every reason, in the order of the definition.
     pub const ALL: &'static [Unreachable] = &[
         Unreachable::Timeout,
+        Unreachable::Refused,
+        Unreachable::Unresolved,
         Unreachable::Connection,
+        Unreachable::TlsUntrusted,
+        Unreachable::TlsExpired,
+        Unreachable::TlsWrongName,
+        Unreachable::Tls,
         Unreachable::Overloaded,
+        Unreachable::NotReady,
         Unreachable::NotPermitted,
+        Unreachable::NotFound,
+        Unreachable::ServerError,
         Unreachable::Protocol,
         Unreachable::NotGreeted,
         Unreachable::Paused,
@@ -122,18 +150,81 @@ impl Unreachable {
         Unreachable::Full,
     ];
 
+    /// What a status that is no decision says of why there is none.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            401 | 403 => Unreachable::NotPermitted,
+            404 => Unreachable::NotFound,
+            429 => Unreachable::Overloaded,
+            503 => Unreachable::NotReady,
+            500..=599 => Unreachable::ServerError,
+            _ => Unreachable::Protocol,
+        }
+    }
+
+    /// Whether a second try over a new connection may go better.
+    pub(super) const fn is_of_connection(self) -> bool {
+        use Unreachable::{Connection, Protocol, Refused, Tls, TlsExpired, TlsUntrusted, TlsWrongName, Unresolved};
+        matches!(self, Refused | Unresolved | Connection | TlsUntrusted | TlsExpired | TlsWrongName | Tls | Protocol)
+    }
+
     /// The word for metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Unreachable::Timeout => "timeout",
+            Unreachable::Refused => "refused",
+            Unreachable::Unresolved => "unresolved",
             Unreachable::Connection => "connection",
+            Unreachable::TlsUntrusted => "tls_untrusted",
+            Unreachable::TlsExpired => "tls_expired",
+            Unreachable::TlsWrongName => "tls_wrong_name",
+            Unreachable::Tls => "tls",
             Unreachable::Overloaded => "overloaded",
+            Unreachable::NotReady => "not_ready",
             Unreachable::NotPermitted => "not_permitted",
+            Unreachable::NotFound => "not_found",
+            Unreachable::ServerError => "server_error",
             Unreachable::Protocol => "protocol",
             Unreachable::NotGreeted => "not_greeted",
             Unreachable::Paused => "paused",
             Unreachable::Busy => "busy",
             Unreachable::Full => "full",
+        }
+    }
+
+    /// One sentence for whoever looks after the node: what it is, and where to mend it.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Unreachable::Timeout => "no answer in time: does usherd run, and does a firewall swallow packets?",
+            Unreachable::Refused => "nobody listens there: is the address right, and does usherd run?",
+            Unreachable::Unresolved => "the host's name has no address: is it written right, and does DNS answer?",
+            Unreachable::Connection => "the connection cannot be made or breaks: look at the network between",
+            Unreachable::TlsUntrusted => {
+                "its certificate is of an authority that is not trusted here: name the right one as CA file"
+            }
+            Unreachable::TlsExpired => {
+                "its certificate is not valid now: renew it, and see that the clocks of both machines are right"
+            }
+            Unreachable::TlsWrongName => {
+                "its certificate is for another name: write the address with the name that the certificate has"
+            }
+            Unreachable::Tls => "TLS fails: does it speak TLS on this port, and does it want a client certificate?",
+            Unreachable::Overloaded => "it is asked too often: see its limits for one client",
+            Unreachable::NotReady => "it is starting, stopping or overloaded: its /readyz?verbose says which",
+            Unreachable::NotPermitted => {
+                "it does not let this node in: give the node a token of role `node` for its tenants and its name"
+            }
+            Unreachable::NotFound => {
+                "what answers there is not usherd: is the address that of a proxy or of another server?"
+            }
+            Unreachable::ServerError => "it, or a proxy before it, answers with an error of its own: see its log",
+            Unreachable::Protocol => {
+                "what answers there does not speak as usherd does: are address, port and version right?"
+            }
+            Unreachable::NotGreeted => "it does not know this node yet, and hello did not get through in time",
+            Unreachable::Paused => "several calls in a row were not answered: it is tried in the background",
+            Unreachable::Busy => "too many calls wait for an answer at one time",
+            Unreachable::Full => "too many sessions are remembered already",
         }
     }
 }

@@ -243,6 +243,8 @@ pub(super) struct Welcome {
     pub heartbeat_s: u32,
     pub lease_s: u32,
     pub inventory_s: u32,
+    /// Older daemons do not say it.
+    pub presence_grace_s: Option<u32>,
 }
 
 /// Reads the answer to a hello.
@@ -311,9 +313,7 @@ pub(super) fn no_decision(status: u16, body: &[u8]) -> NoDecision {
                 problem.errors.iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect();
             NoDecision::Malformed(format!("{}: {}", problem.detail, errors.join("; ")))
         }
-        401 | 403 => NoDecision::Unreachable(Unreachable::NotPermitted),
-        429 | 503 => NoDecision::Unreachable(Unreachable::Overloaded),
-        _ => NoDecision::Unreachable(Unreachable::Protocol),
+        status => NoDecision::Unreachable(Unreachable::of_status(status)),
     }
 }
 
@@ -371,8 +371,12 @@ mod tests {
             (400, &ttl[..], NoDecision::Unreachable(Unreachable::NotGreeted)),
             (400, &kind[..], NoDecision::Malformed("bad: /kind is odd".to_owned())),
             (401, b"", NoDecision::Unreachable(Unreachable::NotPermitted)),
-            (503, b"", NoDecision::Unreachable(Unreachable::Overloaded)),
-            (404, b"nginx", NoDecision::Unreachable(Unreachable::Protocol)),
+            (403, b"", NoDecision::Unreachable(Unreachable::NotPermitted)),
+            (503, b"", NoDecision::Unreachable(Unreachable::NotReady)),
+            (429, b"", NoDecision::Unreachable(Unreachable::Overloaded)),
+            (502, b"nginx", NoDecision::Unreachable(Unreachable::ServerError)),
+            (404, b"nginx", NoDecision::Unreachable(Unreachable::NotFound)),
+            (302, b"", NoDecision::Unreachable(Unreachable::Protocol)),
         ] {
             assert_eq!(no_decision(status, body), want);
         }

@@ -6,24 +6,25 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::LocalSet;
 
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::config::{self, Durability as Wanted};
+use crate::daemon::config::{self, Durability as Wanted, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::journal::{
-    Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Keep, Shard, TurnWriter,
+    Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
 };
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload;
 use crate::daemon::reload_request::Request;
-use crate::daemon::remember::{checkpoint, restore};
+use crate::daemon::remember::{restore, tell_recovered};
 use crate::daemon::schedule::Schedule;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::silence::Silence;
-use crate::daemon::text::utc;
+use crate::daemon::timeline::Step;
+use crate::daemon::upkeep::{Reloaded, Reloading, Upkeep};
 use crate::daemon::{notify, selfcheck};
 use crate::engine::{Now, Standing};
 
@@ -31,14 +32,8 @@ use crate::engine::{Now, Standing};
 const REAPER_REST: Duration = Duration::from_millis(100);
 /// A reaper that rested for longer was stopped, and so were the messages of the nodes.
 const STALL_MS: u64 = 2_000;
-/// How often a degraded journal is given a chance to heal.
-const HEAL_EVERY_MS: u64 = 30_000;
-/// A snapshot is taken at least so often, so that a restart reads little.
-const CHECKPOINT_EVERY_MS: u64 = 3_600_000;
-/// Answers that wait for a slow disk go out after this.
+/// A disk that takes longer is told of, even where no answer waits for it.
 const DISK_PATIENCE_MS: u64 = 1_000;
-/// How often audit records that nobody wants to keep are looked for.
-const TRIM_EVERY_MS: u64 = 3_600_000;
 
 /// What the control thread is given.
 pub(super) struct Control {
@@ -50,6 +45,17 @@ pub(super) struct Control {
     pub(super) stop: watch::Sender<bool>,
     pub(super) ready: watch::Sender<bool>,
     pub(super) as_process: bool,
+    /// Its time passes on the thread that decides: nothing is left to another one.
+    pub(super) on_one_thread: bool,
+}
+
+/// What a recovery came to.
+struct Recovery {
+    committer: Arc<Committer<Journal>>,
+    /// As of when.
+    now: Now,
+    /// What the wall clock did over the stop, where nobody trusts it (H5).
+    step: Option<Step>,
 }
 
 /// When recurring things are due, uptime milliseconds.
@@ -60,11 +66,7 @@ struct Due {
     reap_from: u64,
     /// Until when what was damaged in the journal is being learned again.
     learned_at: u64,
-    checkpoint_at: u64,
-    trim_at: u64,
     sweep_at: u64,
-    /// Bytes of the journal at the last snapshot.
-    checkpoint_bytes: u64,
 }
 
 /// The control thread while it runs.
@@ -76,9 +78,8 @@ struct Loop {
     schedule: Schedule,
     stop: watch::Sender<bool>,
     due: Due,
-    /// A snapshot or a trim in progress, on a thread of its own.
-    work: Option<JoinHandle<()>>,
-    was_degraded: bool,
+    upkeep: Upkeep,
+    reloading: Option<Reloading>,
     silence: Silence,
     /// Real time passes: a jump of it means that the process was stopped.
     as_process: bool,
@@ -110,12 +111,13 @@ impl Control {
         // Before recovery, and before anybody is told that it is ready: a signal that comes early waits.
         let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");
-        let (committer, now) = self.recover()?;
+        let Recovery { committer, now, step } = self.recover()?;
         let app = Arc::clone(&self.app);
         let config = app.config();
         self.first_good(&config);
+        app.begin_today(now);
         let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
-        schedule.begin(now);
+        schedule.begin(now, step);
         let mut control = Loop {
             schedule,
             writer: committer.writer(),
@@ -125,16 +127,13 @@ impl Control {
                 looked_at: now.uptime_ms,
                 reap_from: 0,
                 learned_at: now.uptime_ms + u64::from(config.settings.nodes.learning_s) * 1_000,
-                checkpoint_at: now.uptime_ms,
-                trim_at: now.uptime_ms + TRIM_EVERY_MS,
                 sweep_at: now.uptime_ms + 60_000,
-                checkpoint_bytes: 0,
             },
+            upkeep: Upkeep::new(now),
             app: Arc::clone(&app),
             committer,
             stop: self.stop.clone(),
-            work: None,
-            was_degraded: false,
+            reloading: None,
             silence: Silence::default(),
             as_process: self.as_process,
         };
@@ -148,14 +147,18 @@ impl Control {
         Ok(())
     }
 
-    /// Reads the journal, installs the configuration and puts the sessions back (G10), as of the instant
-    /// that it answers.
-    fn recover(&self) -> Result<(Arc<Committer<Journal>>, Now), JournalError> {
+    /// Reads the journal, installs the configuration and puts the sessions back (G10), as of an instant
+    /// that it answers, with the step that the wall clock made over the stop (H5).
+    fn recover(&self) -> Result<Recovery, JournalError> {
         let app = &self.app;
         let config = app.config();
         let recovered = self.journal.replay(Shard::ALL)?;
         let now = app.now();
         app.marks.recover(&recovered.marks);
+        let step = app.marks.trusted_utc_ms().and_then(|trusted| app.timeline.lock().resume(now, trusted));
+        if step.is_some() {
+            app.engine.hold_ends();
+        }
         let mut plan = config.plan(app.timelines(now));
         // Whatever ended meanwhile ends for the engine when its sessions are back, and the journal hears it (J6).
         let ended = plan.tenants.iter_mut().filter(|tenant| tenant.entitled.standing == Standing::Ended);
@@ -163,29 +166,13 @@ impl Control {
         app.engine.install(now, plan, &mut ());
         let lost = restore(app, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
         let sessions = recovered.sessions.len();
-        tracing::info!(sessions, records = recovered.records, bytes = recovered.bytes, folder = %self.state_dir.display(), "journal recovered");
-        if let Some(cut) = &recovered.tail_cut {
-            tracing::warn!(
-                file = cut.file,
-                offset = cut.offset,
-                bytes = cut.bytes,
-                "an interrupted write at the end of the journal was cut off; nobody was answered for it"
-            );
-        }
-        if let Some(why) = &recovered.degraded {
-            tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
-            *app.damage.lock() =
-                Some(format!("the journal was damaged, sessions are learned again from the nodes: {why}"));
-        }
+        tell_recovered(app, &recovered, lost, &self.state_dir);
         let forgotten = app.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
         if !forgotten.is_empty() {
             tracing::error!(
                 ?forgotten,
                 "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused"
             );
-        }
-        if lost > 0 {
-            tracing::error!(lost, "sessions beyond sessions_max were not restored");
         }
         let commits = Arc::clone(&app.commits);
         let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
@@ -194,7 +181,11 @@ impl Control {
             Wanted::Written => Durability::Written,
             Wanted::Synced => Durability::Synced,
         };
-        let committer = Committer::new(Arc::clone(&self.journal), self.epoch, durability, hooks)?;
+        let journal = Arc::clone(&self.journal);
+        let committer = match self.on_one_thread {
+            true => Committer::inline(journal, self.epoch, durability, hooks),
+            false => Committer::new(journal, self.epoch, durability, hooks)?,
+        };
         let _ = app.committer.set(Arc::clone(&committer));
         reload::take_up(app, now, &config);
         reload::show_certificates(app);
@@ -202,11 +193,16 @@ impl Control {
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
-        Ok((committer, now))
+        Ok(Recovery { committer, now, step })
     }
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.
     fn first_good(&self, config: &config::Config) {
+        if !config.rejected.is_empty() {
+            let text = config::render_rejected(&config.rejected, false);
+            tracing::error!("{text}");
+            self.app.events.publish(Event::came_to(EventType::Config, "rejected", self.app.now().utc_ms, text));
+        }
         if self.app.state.lock().from_last_good {
             tracing::error!("the configuration is bad; the last good one is in force until it is mended");
             let text = config::render_problems(&self.app.state.lock().problems, false);
@@ -230,17 +226,8 @@ impl Control {
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
         let reloads = self.app.reloads.clone();
         let changed = move |_| {
-            let request = Request {
-                trigger: ReloadTrigger::Watch,
-                force: false,
-                dry_run: false,
-                actor: "file watch".to_owned(),
-                note: None,
-                reply: None,
-                sync: None,
-            };
             // A full queue holds reloads enough that read the same files.
-            let _ = reloads.try_send(request);
+            let _ = reloads.try_send(by_watch());
         };
         match config::Watch::start(config.main(), config.contents.hash_on_disk(), config::SETTLE, changed) {
             Ok(watch) => Some(watch),
@@ -260,15 +247,17 @@ impl Loop {
             let rest = self.rest();
             tokio::select! {
                 _ = stopped.wait_for(|stop| *stop) => return,
-                Some(request) = reloads.recv() => self.reload(request).await,
+                Some(request) = reloads.recv(), if self.reloading.is_none() => self.begin_reload(request),
+                done = Reloading::done(&mut self.reloading) => self.reloaded(done),
                 asked = Signals::next(signals) => match asked {
                     Asked::Stop => {
                         self.app.draining.store(true, Ordering::Release);
                         self.stop.send_replace(true);
                     }
-                    Asked::Reload => self.reload(by_signal()).await,
+                    // A full queue holds reloads enough that read the same files.
+                    Asked::Reload => _ = self.app.reloads.try_send(by_signal()),
                 },
-                () = tick(&mut watchdog) => self.prove_alive(),
+                () = notify::due(&mut watchdog) => self.prove_alive(),
                 () = tokio::time::sleep(rest) => {}
             }
             self.tick();
@@ -281,8 +270,8 @@ impl Loop {
         let due = self.app.engine.next_deadline().map(|due| due.max(self.due.reap_from));
         let until = due.map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
         let until = until.min(self.due.second_at.saturating_sub(now.uptime_ms)).max(1);
-        let until =
-            self.schedule.next_utc_ms().map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
+        let booked = self.schedule.next_utc_ms().filter(|_| self.reloading.is_none());
+        let until = booked.map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
         Duration::from_millis(until).min(REAPER_REST)
     }
 
@@ -290,20 +279,31 @@ impl Loop {
     fn tick(&mut self) {
         let now = self.app.now();
         self.reap(now);
-        self.schedule.tick(now);
-        if self.schedule.take_plans_changed() {
-            reload::install(&self.app, now, &self.app.config());
+        // While files are read they say what holds: nothing is told twice, or by nobody.
+        if self.reloading.is_none() {
+            self.schedule.tick(now);
+            if self.schedule.take_plans_changed() {
+                reload::install(&self.app, now, &self.app.config());
+            }
         }
         if self.due.second_at <= now.uptime_ms {
             self.due.second_at = now.uptime_ms + 1_000;
             self.look(now);
+            if self.app.running.is_removal_due(now.uptime_ms) {
+                // A full queue holds a reload that lets them go.
+                let _ = self.app.reloads.try_send(by_watch());
+            }
             self.committer.watch(DISK_PATIENCE_MS);
+            self.committer.check();
             if self.due.learned_at <= now.uptime_ms {
                 self.app.damage.lock().take();
             }
-            self.tell_degraded(now);
+            if self.upkeep.tell_degraded(&self.app, now) {
+                let _ = notify::status(&self.status());
+            }
             self.silence.look(&self.app, now);
-            self.keep_journal(now);
+            self.app.node_addresses.look(self.app.edge.gate(), now.utc_ms);
+            self.upkeep.look_after(&self.app, &self.committer, now);
         }
         if self.due.sweep_at <= now.uptime_ms {
             self.due.sweep_at = now.uptime_ms + 60_000;
@@ -337,77 +337,22 @@ impl Loop {
         events.into_iter().for_each(|event| self.app.events.publish(event));
     }
 
-    async fn reload(&mut self, mut request: Request) {
-        let reply = request.reply.take();
-        let signalled = request.trigger == ReloadTrigger::Signal;
-        if signalled {
-            let _ = notify::reloading(monotonic_ns() / 1_000, "reading the configuration");
-        }
-        let app = Arc::clone(&self.app);
+    /// Reads the files on a thread that decides nothing. Until it has ended nothing that is booked comes into force,
+    /// and no other reload begins.
+    fn begin_reload(&mut self, request: Request) {
         // Up to here time did it, from here on the files do: nothing is told twice, or by nobody.
-        let now = app.now();
+        let now = self.app.now();
         self.schedule.tick(now);
-        let done = tokio::task::spawn_blocking(move || reload::reload(&app, now, &request)).await;
+        self.reloading = Some(Reloading::begin(&self.app, now, request));
+    }
+
+    /// Goes on with what is booked.
+    fn reloaded(&mut self, reloaded: Reloaded) {
         self.schedule.refresh(self.app.now());
-        if signalled {
+        if reloaded.signalled {
             let _ = notify::ready(&self.status());
         }
-        if let (Some(reply), Ok(outcome)) = (reply, done) {
-            let _ = reply.send(outcome);
-        }
-    }
-
-    /// A snapshot when enough was written, when time has passed, or to heal; records nobody wants go.
-    fn keep_journal(&mut self, now: Now) {
-        if self.work.as_ref().is_some_and(|work| !work.is_finished()) {
-            return;
-        }
-        let config = self.app.config();
-        let journal = &config.settings.journal;
-        let written = self.committer.journal().map_or(0, |journal| journal.counters().bytes());
-        let grown = written.saturating_sub(self.due.checkpoint_bytes) >= journal.checkpoint_bytes;
-        let heals = self.committer.heal_due(now.uptime_ms, HEAL_EVERY_MS);
-        if grown || heals || self.due.checkpoint_at <= now.uptime_ms {
-            self.due.checkpoint_at = now.uptime_ms + CHECKPOINT_EVERY_MS;
-            self.due.checkpoint_bytes = written;
-            let (app, committer) = (Arc::clone(&self.app), Arc::clone(&self.committer));
-            self.work = Some(tokio::task::spawn_blocking(move || checkpoint(&app, &committer)));
-            // What the new snapshot makes superfluous goes with it: each start takes one.
-            self.due.trim_at = now.uptime_ms;
-        } else if self.due.trim_at <= now.uptime_ms {
-            self.due.trim_at = now.uptime_ms + TRIM_EVERY_MS;
-            let keep = Keep { age_ms: i64::from(journal.keep_days) * 86_400_000, bytes: journal.keep_bytes };
-            let committer = Arc::clone(&self.committer);
-            self.work = Some(tokio::task::spawn_blocking(move || match committer.trim(keep, now.utc_ms) {
-                Ok(trimmed) if trimmed.segments > 0 => {
-                    tracing::info!(segments = trimmed.segments, bytes = trimmed.bytes, "old journal segments removed")
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "old journal segments cannot be removed"),
-            }));
-        }
-    }
-
-    fn tell_degraded(&mut self, now: Now) {
-        let degraded = self.app.degraded();
-        if degraded.is_some() == self.was_degraded {
-            return;
-        }
-        self.was_degraded = degraded.is_some();
-        let text = match &degraded {
-            Some(why) => {
-                format!("durability is degraded: {why}. Calls flow; what is decided now may be forgotten in a crash")
-            }
-            None => "the journal is whole again".to_owned(),
-        };
-        if degraded.is_some() {
-            tracing::error!("{text}");
-        } else {
-            tracing::info!("{text}");
-        }
-        let _ = notify::status(&self.status());
-        let result = if degraded.is_some() { "degraded" } else { "whole" };
-        self.app.events.publish(Event::came_to(EventType::Journal, result, now.utc_ms, text));
+        reloaded.reply();
     }
 
     fn tell_suppressed(&self, now: Now) {
@@ -428,8 +373,7 @@ impl Loop {
         let (held, peaks) = self.app.history.look(&self.app.engine, now, self.app.trusted_utc_ms(now));
         self.app.metrics.see_held(now, held);
         if let Some(peaks) = peaks {
-            let zone = self.app.config().settings.time_zone.0;
-            self.app.today.note(utc(now).with_timezone(&zone).date_naive(), &peaks);
+            self.app.today.note(self.app.date(now), &peaks);
         }
     }
 
@@ -460,17 +404,24 @@ impl Loop {
     async fn end(mut self) {
         let _ = notify::stopping("draining");
         tracing::info!("draining");
-        if let Some(work) = self.work.take() {
-            let _ = work.await;
-        }
+        let drain = Duration::from_millis(self.app.config().settings.server.drain_deadline_ms.into());
+        let ended = async {
+            self.upkeep.end().await;
+            if self.reloading.is_some() {
+                let done = Reloading::done(&mut self.reloading).await;
+                self.reloaded(done);
+            }
+        };
+        // A disk that hangs does not keep the answers in progress from being finished.
+        let _ = tokio::time::timeout(drain, ended).await;
         let now = self.app.now();
         self.schedule.tick(now);
         if self.schedule.take_plans_changed() {
             reload::install(&self.app, now, &self.app.config());
         }
+        self.schedule.trust(now);
         let audit = Audit { text: "stopped", ..Audit::new(AuditKind::System) };
         self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.await;
-        let drain = Duration::from_millis(self.app.config().settings.server.drain_deadline_ms.into());
         let drained = async {
             while self.app.listeners.iter().any(|listener| listener.stats.open() > 0) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -481,6 +432,7 @@ impl Loop {
         let closed = tokio::task::spawn_blocking(move || {
             let now = app.now();
             app.history.end(&app.engine, now, app.trusted_utc_ms(now));
+            app.node_addresses.end(app.edge.gate(), now.utc_ms);
             committer.close();
         });
         let _ = closed.await;
@@ -488,13 +440,15 @@ impl Loop {
 }
 
 fn by_signal() -> Request {
-    let actor = "SIGHUP".to_owned();
-    Request { trigger: ReloadTrigger::Signal, force: false, dry_run: false, actor, note: None, reply: None, sync: None }
+    unasked(ReloadTrigger::Signal, Removals::DelayedInUse, "SIGHUP")
 }
 
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => _ = interval.tick().await,
-        None => std::future::pending().await,
-    }
+fn by_watch() -> Request {
+    unasked(ReloadTrigger::Watch, Removals::Delayed, "file watch")
+}
+
+/// A reload of which nobody waits for the outcome.
+fn unasked(trigger: ReloadTrigger, removals: Removals, actor: &str) -> Request {
+    let actor = actor.to_owned();
+    Request { trigger, force: false, removals, dry_run: false, actor, note: None, reply: None, sync: None }
 }

@@ -69,7 +69,41 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
 pub async fn connect_tls(tls: &TlsConnector, host: &str, port: u16, key: &str) -> Result<TlsStream<TcpStream>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is not the name of a server"))?;
     let stream = connect(host, port).await?;
-    tls.connect(name, stream).await.map_err(|error| format!("{host}:{port} is not trusted: {error}; see {key}"))
+    tls.connect(name, stream)
+        .await
+        .map_err(|error| format!("{host}:{port} is not trusted: {}", why_untrusted(&error, key)))
+}
+
+/// Why a server is not trusted, and what to do about it; `key` names the file of authorities.
+fn why_untrusted(error: &std::io::Error, key: &str) -> String {
+    use rustls::{CertificateError as Fault, Error};
+    let found = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(Error::InvalidCertificate(fault)) = found else { return format!("{error}; see {key}") };
+    match fault {
+        Fault::UnknownIssuer => format!(
+            "its certificate is signed by no authority that is trusted here; name that authority, or the certificate \
+             itself if it is self-signed, in the file {key}"
+        ),
+        Fault::BadSignature => {
+            format!("its certificate is signed by another authority than that of the same name in {key}")
+        }
+        Fault::Expired | Fault::ExpiredContext { .. } => {
+            "its certificate has expired; renew it there, and look at the clock here".to_owned()
+        }
+        Fault::NotValidYet | Fault::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; look at both clocks".to_owned()
+        }
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+            format!("its certificate is for another name ({fault}); ask for a name that stands in it")
+        }
+        // What `openssl req -x509` makes where it is not told otherwise.
+        other if other.to_string().contains("CaUsedAsEndEntity") => format!(
+            "its certificate is self-signed as that of an authority; make it anew for a server, with openssl by \
+             `-addext basicConstraints=critical,CA:FALSE`, and name it in the file {key}; or sign one with this \
+             authority and name the authority there"
+        ),
+        other => format!("its certificate is not good: {other}; see {key}"),
+    }
 }
 
 /// One request, one answer, which `read` makes something of; the connection goes with the future that holds it.

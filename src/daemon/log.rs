@@ -1,8 +1,10 @@
 //! What is logged, how it looks, and how that is changed while the daemon runs.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tracing_subscriber::layer::SubscriberExt;
@@ -10,6 +12,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::daemon::config::LogFormat;
+use crate::daemon::outlet::Outlet;
+
+/// Where the lines of this process go.
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
 
 /// Changes what is logged.
 #[derive(Clone)]
@@ -71,22 +77,37 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
     })
 }
 
-/// Starts logging to the standard error stream, once per process.
+/// Starts logging to the standard error stream, once per process. Who logs never waits for who reads it, and neither
+/// does who panics.
 ///
 /// # Errors
-/// The filter cannot be read, or logging was started before.
+/// The filter cannot be read, logging was started before, or there can be no further thread.
 pub fn start(filter: &str, format: LogFormat) -> Result<LogControl, String> {
     let parsed = parse(filter)?;
     let (layer, handle) = reload::Layer::new(parsed);
     let registry = tracing_subscriber::registry().with(layer);
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(true).with_ansi(colour);
+    let outlet = Outlet::to(std::io::stderr()).map_err(|error| error.to_string())?;
+    let lines = fmt::layer().with_writer(outlet.clone()).with_target(true).with_ansi(colour);
     let started = match format {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(lines).try_init(),
     };
     started.map_err(|error| error.to_string())?;
+    let _ = OUTLET.set(outlet);
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        tracing::error!(backtrace, "{panic}");
+    }));
     Ok(LogControl { handle, base: Arc::new(Mutex::new(filter.to_owned())), change: Arc::new(AtomicU64::new(0)) })
+}
+
+/// Returns once what was logged is written, or after a second: before the process ends.
+pub fn flush() {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.flush(Duration::from_secs(1));
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod app;
+pub mod certificates;
 pub mod clock;
 pub mod config;
 mod control;
@@ -15,7 +16,10 @@ pub mod log;
 pub mod marks;
 pub mod metrics;
 pub mod names;
+pub mod node_addresses;
 pub mod notify;
+mod outlet;
+mod panics;
 mod prepare;
 pub mod recorder;
 pub mod reload;
@@ -24,7 +28,7 @@ mod remember;
 pub mod resp;
 mod schedule;
 pub mod selfcheck;
-mod signals;
+pub mod signals;
 mod silence;
 pub mod sockets;
 pub mod start;
@@ -32,6 +36,7 @@ pub mod subscriptions;
 pub mod sync;
 pub mod text;
 pub mod timeline;
+mod upkeep;
 mod varint;
 pub mod webhook;
 

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today};
+use crate::daemon::certificates;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Boot, Config};
 use crate::daemon::control::Control;
@@ -20,6 +21,7 @@ use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::history::store::Limits as HistoryLimits;
 use crate::daemon::http::{self, Edge};
+use crate::daemon::journal::ring_file::{left_ring, open_ring};
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
@@ -27,6 +29,8 @@ use crate::daemon::log;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::names::Pseudonyms;
+use crate::daemon::node_addresses::NodeAddresses;
+use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::utc;
@@ -66,10 +70,12 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What the state directory holds beside the journal.
+/// What the state directory holds beside the journal, and the edge that knows of it.
 struct Kept {
     keeper: Keeper,
     history: History,
+    edge: Arc<Edge>,
+    node_addresses: Arc<NodeAddresses>,
 }
 
 /// A daemon before its sockets and threads.
@@ -102,6 +108,9 @@ impl Prepared {
             }
             false => None,
         };
+        if as_process && let Err(error) = outlive_file_size_limit() {
+            tracing::warn!(%error, "a limit on the size of files will end this process instead of failing a write");
+        }
         reload::log_warnings(&boot.config.warnings);
         let state_dir = boot.config.state_dir(from_systemd.as_deref());
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
@@ -125,7 +134,10 @@ impl Prepared {
         let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
         let limits = HistoryLimits::of(&self.boot.config.settings.history);
         let history = History::open(&self.state_dir, self.clock.now().utc_ms, limits);
-        let kept = Kept { keeper: self.keeper, history };
+        let edge = Arc::new(Edge::new(edge_limits(&self.boot.config)));
+        let now = self.clock.now();
+        let node_addresses = NodeAddresses::recall(&self.state_dir, edge.gate(), now.utc_ms);
+        let kept = Kept { keeper: self.keeper, history, edge, node_addresses: Arc::new(node_addresses) };
         let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, kept)?;
         Ok(Control {
             app: Arc::new(app),
@@ -136,6 +148,7 @@ impl Prepared {
             stop: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             as_process: self.as_process,
+            on_one_thread: false,
         })
     }
 
@@ -144,7 +157,8 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::new`].
     pub fn embedded(self) -> Result<Embedded, StartError> {
-        Ok(Embedded { control: self.control(Vec::new(), 1)? })
+        let control = Control { on_one_thread: true, ..self.control(Vec::new(), 1)? };
+        Ok(Embedded { control })
     }
 }
 
@@ -192,12 +206,38 @@ fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoc
     };
     let journal = Arc::new(Journal::new(storage, options));
     match journal.acquire(Shard::ALL) {
-        Ok(epoch) => Ok((journal, epoch)),
+        Ok(epoch) => {
+            give_ring(config, &folder, &journal);
+            Ok((journal, epoch))
+        }
         Err(why @ JournalError::Locked) => Err(StartError::failed(
             format!("use the state directory {}", state_dir.display()),
             format!("{why}; stop that one first"),
         )),
         Err(why) => Err(failed(&why)),
+    }
+}
+
+/// Lets decisions wait for the disk in memory, where that is wanted and possible. What an earlier run left there is
+/// read in any case.
+fn give_ring(config: &Config, folder: &Path, journal: &Journal) {
+    let settings = &config.settings.journal;
+    if settings.ring_dir.is_empty() {
+        return;
+    }
+    let ring_dir = Path::new(&settings.ring_dir);
+    if settings.durability != config::Durability::Written {
+        if let Some(ring) = left_ring(ring_dir, folder) {
+            journal.set_ring(ring);
+        }
+        return;
+    }
+    match open_ring(ring_dir, folder, settings.ring_bytes) {
+        Ok(ring) => journal.set_ring(ring),
+        Err(why) if settings.ring_dir == config::Journal::default().ring_dir => {
+            tracing::info!(why, "no ring: answers wait for the thread that writes, 40 ms at most");
+        }
+        Err(why) => tracing::warn!(why, "journal.ring_dir cannot be used: answers wait for the thread that writes"),
     }
 }
 
@@ -208,7 +248,7 @@ fn app(
     reloads: mpsc::Sender<reload_request::Request>,
     log: Option<log::LogControl>,
     workers: usize,
-    Kept { keeper, history }: Kept,
+    Kept { keeper, history, edge, node_addresses }: Kept,
 ) -> Result<App, StartError> {
     let now = clock.now();
     let config = &boot.config;
@@ -224,16 +264,21 @@ fn app(
         successful: boot.problems.is_empty(),
         from_last_good: !boot.problems.is_empty(),
         problems: boot.problems,
+        certificates: certificates::look(settings, config.main().parent().unwrap_or(Path::new(".")), utc(now)),
         started: config.effective.clone(),
         waits_for_restart: Vec::new(),
     };
+    // Records of the last good copy do not know when they were confirmed.
+    let running = config::Running::new(config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now))));
+    running.away_since(now.uptime_ms);
     Ok(App {
         engine: Engine::new(settings.server.limits()),
         clock: Arc::clone(clock),
         // Ids go on from the time of day, so that those of an earlier run are seen as gone.
         events: Arc::new(Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs())),
         metrics,
-        edge: Arc::new(Edge::new(edge_limits(config))),
+        edge,
+        node_addresses,
         listeners,
         auth: ArcSwap::from_pointee(reload::authenticator(config)),
         sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
@@ -248,8 +293,7 @@ fn app(
         commits: Arc::new(CommitTimes::default()),
         boot: fastrand::u32(..),
         workers,
-        // Records of the last good copy do not know when they were confirmed.
-        running: config::Running::new(boot.config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now)))),
+        running,
         keeper,
         sync_status: SyncStatus::default(),
         webhooks: Board::default(),

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::daemon::app::{App, Knobs, ListenerInfo};
-use crate::daemon::config::{self, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
+use crate::daemon::certificates;
+use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::history::store::Limits;
 use crate::daemon::http::auth::{
@@ -23,9 +24,11 @@ use crate::engine::{Name, Now, Standing};
 /// Reads, compares and takes up as of an instant; runs on a thread that decides nothing.
 pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
+    let attempt = Attempt { now: utc(now), uptime_ms: now.uptime_ms, force: request.force, removals: request.removals };
     if request.dry_run {
-        let plan = app.running.plan(&app.keeper.files(), utc(now), request.force, held)?;
-        return Ok(applied(plan));
+        let plan = app.running.plan(&app.keeper.files(), &attempt, held)?;
+        let certificates = certificates::look(&plan.config.settings, folder(&plan.config), utc(now));
+        return Ok(Applied { certificates, ..applied(plan) });
     }
     let pulled = match &request.sync {
         Some(SyncStep::Confirm { etag }) => return Ok(confirm(app, now, etag.as_deref())),
@@ -34,29 +37,46 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     };
     let files = pulled.map_or_else(|| app.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, utc(now)));
     let remember = || pulled.map_or(Ok(()), |pulled| remember(app, now, pulled));
-    let done = app.running.reload_kept(&files, utc(now), request.force, held, remember, |reload: &Reload| {
+    let known = app.config().warnings.clone();
+    let done = app.running.reload_kept(&files, &attempt, held, remember, |reload: &Reload| {
         take_up(app, now, &reload.config);
         keep(app, now, &reload.config);
     });
-    let outcome = done.map(applied);
-    if outcome.is_ok() && pulled.is_none() {
-        renew_certificates(app);
+    let mut outcome = done.map(applied);
+    if let Ok(applied) = &mut outcome
+        && pulled.is_none()
+    {
+        applied.certificates = renew_certificates(app, now);
     }
     if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
         // The same records under a new serial: what is in force is confirmed by it.
         app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
     }
-    tell(app, now, request, &outcome);
+    tell(app, now, request, &outcome, &known);
     outcome
 }
 
 fn applied(reload: Reload) -> Applied {
-    let Reload { config, diff, unchanged } = reload;
-    Applied { hash: config.hash.clone(), diff, unchanged, warnings: config.warnings.clone() }
+    let Reload { config, diff, unchanged, is_news, .. } = reload;
+    Applied {
+        hash: config.hash.clone(),
+        diff,
+        unchanged,
+        is_news,
+        warnings: config.warnings.clone(),
+        rejected: config.rejected.clone(),
+        away: config.away.iter().map(|path| path.display().to_string()).collect(),
+        certificates: Vec::new(),
+    }
+}
+
+/// The folder of `usherd.toml`.
+fn folder(config: &Config) -> &Path {
+    config.main().parent().unwrap_or(Path::new("."))
 }
 
 /// Tells of what is odd in a configuration and taken nevertheless.
-pub fn log_warnings(warnings: &[Problem]) {
+pub fn log_warnings<'a>(warnings: impl IntoIterator<Item = &'a Problem>) {
     for warning in warnings {
         tracing::warn!(code = warning.code.as_str(), help = warning.help, "configuration: {warning}");
     }
@@ -80,7 +100,16 @@ fn confirm(app: &App, now: Now, etag: Option<&str>) -> Applied {
     let config = app.config();
     app.keeper.confirm(utc(now), &config.settings.sync.url, etag);
     app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
-    Applied { hash: config.hash.clone(), diff: config::Diff::default(), unchanged: true, warnings: Vec::new() }
+    Applied {
+        hash: config.hash.clone(),
+        diff: config::Diff::default(),
+        unchanged: true,
+        is_news: false,
+        warnings: Vec::new(),
+        rejected: config.rejected.clone(),
+        away: Vec::new(),
+        certificates: Vec::new(),
+    }
 }
 
 /// Tells the engine only where the confirmation makes a difference to it, which it seldom does.
@@ -113,20 +142,25 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     }
 }
 
-/// Takes up the certificates that stand in the files of the listeners by now, which are no part of the configuration.
-fn renew_certificates(app: &App) {
+/// Takes up the certificates that stand in the files of the listeners by now, which are no part of the configuration;
+/// answers those that cannot be used, in whose place the ones before stay.
+fn renew_certificates(app: &App, now: Now) -> Vec<Problem> {
+    let config = app.config();
+    let mut problems = certificates::look(&config.settings, folder(&config), utc(now));
     for listener in &app.listeners {
-        match listener.tls.as_ref().map(|served| served.renew()) {
-            Some(Ok(true)) => tracing::info!(listener = listener.name, "another certificate is shown from now on"),
-            Some(Err(why)) => tracing::error!(
-                listener = listener.name,
-                why,
-                "the certificate cannot be renewed; the one before stays"
-            ),
-            Some(Ok(false)) | None => {}
+        let Some(served) = &listener.tls else { continue };
+        let own = [&served.cert_file, &served.key_file].map(|path| path.display().to_string());
+        if problems.iter().any(|problem| own.contains(&problem.file)) {
+            continue;
+        }
+        match served.renew() {
+            Ok(true) => tracing::info!(listener = listener.name, "another certificate is shown from now on"),
+            Ok(false) => {}
+            Err(why) => problems.push(certificates::problem(&served.cert_file, why)),
         }
     }
     show_certificates(app);
+    problems
 }
 
 /// Tells the metrics when the certificates that are shown expire.
@@ -189,9 +223,10 @@ pub fn note_accounts(app: &App, now: Now, state: &Path, config: &Config) {
 }
 
 /// Everybody who should know: metrics, log, listeners, the audit trail, `/v1/admin/config`.
-fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
+/// What is odd is told once: not where it was `known` before.
+fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome, known: &[Problem]) {
     let (result, text) = match outcome {
-        Ok(applied) if applied.unchanged => (ReloadResult::Unchanged, "not a byte of the files is another".to_owned()),
+        Ok(applied) if applied.unchanged => (ReloadResult::Unchanged, "nothing that is in force is another".to_owned()),
         Ok(applied) => (ReloadResult::Applied, applied.diff.render()),
         Err(rejection) => (ReloadResult::Rejected, rejection.to_string()),
     };
@@ -200,6 +235,7 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
         // The files are as good as before, and the publisher is asked again soon: the sync tells of it, once.
         return;
     }
+    let mut is_news = false;
     {
         let mut state = app.state.lock();
         state.successful = outcome.is_ok();
@@ -208,6 +244,11 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
                 state.problems.clear();
                 state.from_last_good = false;
                 state.waits_for_restart = config::waiting(&state.started, &app.config().effective);
+                if request.sync.is_none() {
+                    is_news = state.certificates != applied.certificates;
+                    state.certificates.clone_from(&applied.certificates);
+                }
+                is_news |= applied.is_news;
                 if !applied.unchanged {
                     state.loaded_utc_ms = now.utc_ms;
                 }
@@ -218,9 +259,7 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
     match outcome {
         Ok(applied) => {
             tracing::info!(trigger = ?request.trigger, actor = request.actor, "configuration {result:?}: {text}");
-            if !applied.unchanged {
-                log_warnings(&applied.warnings);
-            }
+            log_warnings(applied.warnings.iter().filter(|warning| !known.contains(warning)));
         }
         Err(_) => {
             tracing::error!(trigger = ?request.trigger, actor = request.actor, "configuration rejected, the one before stays:\n{text}")
@@ -230,13 +269,35 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome) {
     if !unchanged {
         app.events.publish(Event::came_to(EventType::Config, result.as_str(), now.utc_ms, text.clone()));
     }
-    if !unchanged || request.note.is_some() {
-        let text = request.note.as_ref().map_or(text.clone(), |note| format!("{note}\n{text}"));
+    let aside = outcome.as_ref().ok().filter(|_| is_news).map(tell_of_units);
+    if let Some(aside) = aside.as_ref().filter(|aside| !aside.is_empty()) {
+        let rejected = ReloadResult::Rejected.as_str();
+        app.events.publish(Event::came_to(EventType::Config, rejected, now.utc_ms, aside.clone()));
+    }
+    if !unchanged || request.note.is_some() || aside.is_some() {
+        let text = [request.note.clone(), Some(text), aside].into_iter().flatten().collect::<Vec<_>>().join("\n");
         if let Some(writer) = app.writer() {
             let audit = Audit { actor: &request.actor, text: &text, ..Audit::new(AuditKind::Reload) };
             drop(writer.record(now.utc_ms, |group| group.audit(&audit)).1);
         }
     }
+}
+
+/// Tells the log of tenant files and certificates that are not taken while all else is, and answers the same as a
+/// text; empty where everything is good again.
+fn tell_of_units(applied: &Applied) -> String {
+    for file in &applied.away {
+        tracing::warn!(file, "the file is away, or drops tenants; what was in force of it stays for removal_delay_s");
+    }
+    for problem in &applied.certificates {
+        tracing::error!(%problem, "a certificate cannot be used; the one that is shown stays");
+    }
+    if !applied.rejected.is_empty() {
+        tracing::error!("{}", config::render_rejected(&applied.rejected, false));
+    }
+    let certificates: String =
+        applied.certificates.iter().map(|problem| format!("{}\n", problem.render(false))).collect();
+    config::render_rejected(&applied.rejected, false) + &certificates
 }
 
 /// Who may do what, as configured.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::daemon::config::{Diff, Problem, Rejection};
+use crate::daemon::config::{Diff, Problem, RejectedFile, Rejection, Removals};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::sync::keeper::Pulled;
 
@@ -16,8 +16,10 @@ pub const QUEUE_MAX: usize = 16;
 pub struct Request {
     /// Why.
     pub trigger: ReloadTrigger,
-    /// Also where it drops much (DESIGN 5).
+    /// Also where a guard would stop it (rule book 11).
     pub force: bool,
+    /// When tenants go whose files are away.
+    pub removals: Removals,
     /// Only tell what it would do.
     pub dry_run: bool,
     /// Who, for the audit trail.
@@ -50,10 +52,18 @@ pub type Outcome = Result<Applied, Rejection>;
 pub struct Applied {
     /// What changed, or would.
     pub diff: Diff,
-    /// Whether not a byte of the files is another.
+    /// Whether nothing that is in force is another.
     pub unchanged: bool,
+    /// Whether other tenant files are bad or away than before.
+    pub is_news: bool,
     /// Of the configuration in force, or that would be.
     pub hash: String,
     /// What is odd in that configuration and taken nevertheless.
     pub warnings: Vec<Problem>,
+    /// Tenant files that are not taken.
+    pub rejected: Vec<RejectedFile>,
+    /// Files that are away, or drop tenants, and what was in force of them stays for now.
+    pub away: Vec<String>,
+    /// Certificates of listeners that cannot be used: those that are shown stay.
+    pub certificates: Vec<Problem>,
 }

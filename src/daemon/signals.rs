@@ -1,6 +1,19 @@
 //! What the operator asks by signal: stop, or reload.
 
+use std::io;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// From now on a write beyond the limit on the size of files fails, instead of ending the process: SIGXFSZ has a
+/// handler, which stays for as long as the process.
+///
+/// # Errors
+/// The signal cannot be handled.
+pub fn outlive_file_size_limit() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _within = runtime.enter();
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
 
 /// What a signal asks for.
 pub(super) enum Asked {

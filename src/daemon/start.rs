@@ -16,10 +16,11 @@ use tokio_rustls::TlsAcceptor;
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, ListenerInfo};
 use crate::daemon::clock::Clock;
-use crate::daemon::config::{self, Address, Config, Word as _};
+use crate::daemon::config::{self, Address, ClientCertificates, Config, Word as _};
 use crate::daemon::http::auth::Role;
 use crate::daemon::http::tls::Served;
 use crate::daemon::http::{self, EdgeStats, Listener, Protocol, tls};
+use crate::daemon::panics;
 use crate::daemon::prepare::{Prepared, StartError};
 use crate::daemon::sockets::{Passed, Socket};
 use crate::daemon::sync::puller;
@@ -70,6 +71,7 @@ impl Daemon {
     /// # Errors
     /// The configuration, the sockets, or the state directory.
     pub fn start(options: Options) -> Result<Self, StartError> {
+        panics::watch();
         let clock = Arc::clone(&options.clock);
         let prepared = Prepared::new(&options.config, clock, options.as_process)?;
         let workers = workers(prepared.config());
@@ -289,7 +291,7 @@ fn acceptor(
         certificates: &certificates,
         key: &key,
         client_authorities: authorities.as_deref(),
-        client_certificate_required: authorities.is_some(),
+        client_certificate_required: files.client_certificates == ClientCertificates::Required,
     };
     let failed = |why| StartError::failed("use the TLS files of a [[listener]]", why);
     let (acceptor, certificate) = tls::acceptor(&pem, protocol).map_err(failed)?;

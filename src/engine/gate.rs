@@ -109,16 +109,17 @@ impl Gate {
         }
     }
 
-    /// Counts a seat that was given back by a subject of group `id`.
-    pub(crate) fn discount(&mut self, id: GroupId) {
-        if let Some(pool) = &self.pool {
-            let mut state = pool.state.lock();
-            debug_assert!(state.in_use > 0, "a pool counts every seat of its tenants");
-            state.in_use = state.in_use.saturating_sub(1);
-        }
+    /// Counts a seat that was given back by a subject of group `id`; `false` where the pool, which counts every seat
+    /// of its tenants, did not know of it.
+    pub(crate) fn discount(&mut self, id: GroupId) -> bool {
         if let Some(group) = self.groups.get_mut(usize::from(id)) {
             group.held = group.held.saturating_sub(1);
         }
+        let Some(pool) = &self.pool else { return true };
+        let mut state = pool.state.lock();
+        let known = state.in_use.checked_sub(1);
+        state.in_use = known.unwrap_or(0);
+        known.is_some()
     }
 
     /// Moves `held` seats to another pool, or to none.

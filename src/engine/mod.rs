@@ -8,6 +8,7 @@ mod decide;
 mod ending;
 mod entry;
 mod explain;
+mod forget;
 mod gate;
 mod install;
 mod lease;
@@ -23,7 +24,6 @@ mod subjects;
 mod sync;
 mod table;
 mod view;
-mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use explain::{Explanation, Step};
+pub use forget::ForgetOutcome;
 pub use install::RestoredTombstone;
 pub use plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan, Timers};
 pub use roster::{EndOutcome, InventoryReport, NodeFault, NodeReport};
@@ -44,7 +45,7 @@ use gate::Pool;
 use node::Nodes;
 use rules::Need;
 use shared::{Shared, Tally};
-use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use table::Tenant;
 
 /// Who decides. One per process; share it by reference.
@@ -57,6 +58,10 @@ pub struct Engine {
     installing: Mutex<()>,
     /// When tombstones are looked through next, uptime milliseconds.
     sweep_at: AtomicU64,
+    /// When nodes that may be forgotten are looked through next, uptime milliseconds.
+    forget_at: AtomicU64,
+    /// Nobody trusts the clock by which subscriptions end: what cannot be taken back waits (H5).
+    holds_ends: AtomicBool,
 }
 
 /// Everything that a plan brings, swapped at once.
@@ -105,6 +110,8 @@ impl Engine {
             }),
             installing: Mutex::new(()),
             sweep_at: AtomicU64::new(0),
+            forget_at: AtomicU64::new(0),
+            holds_ends: AtomicBool::new(false),
         }
     }
 
@@ -131,7 +138,7 @@ impl Engine {
         // What only a lease could keep needs a node that is known: the name of another one leaves no trace.
         let lives = message.ttl_s.is_some() || message.kind == Kind::Mobile || !matches!(need, Need::Seat { .. });
         let name = message.node.filter(|_| lives);
-        let directory = self.nodes.directory_with(name, self.shared.limits.nodes_max);
+        let directory = self.nodes.directory_with(name, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -173,7 +180,7 @@ impl Engine {
     pub fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
         let world = self.world.load();
         let known = world.tenants.get(message.tenant);
-        let directory = self.nodes.directory_with(message.node, self.shared.limits.nodes_max);
+        let directory = self.nodes.directory_with(message.node, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -302,7 +309,7 @@ mod tests {
         engine.goodbye(at(5), "n1", 1, &mut ()).unwrap();
         assert_eq!(node(5), Some((false, true)));
         // What was on its way is no return.
-        assert!(engine.heartbeat(at(6), "n1", 1).is_err());
+        assert!(engine.heartbeat(at(6), "n1", 1, &mut ()).is_err());
         assert_eq!((node(34), node(35)), (Some((false, true)), None));
         engine.hello(at(40), "n1", 1, &mut ()).unwrap();
         assert_eq!(node(40), Some((true, false)), "it came back with the epoch it had");

@@ -30,7 +30,7 @@ pub struct Policy {
     pub transferred_outbound_follows: bool,
     /// C18: classes that are always admitted.
     pub never_deny: Vec<Class>,
-    /// C14.
+    /// C14: best in their plain form, which is compared at least cost.
     pub emergency_numbers: Vec<Name>,
     /// C14: removed from the dialled number before an emergency match.
     pub trunk_prefix: Name,

@@ -79,7 +79,7 @@ impl Engine {
     /// [`NodeFault::StaleEpoch`] for an epoch before the current one, [`NodeFault::Limit`].
     pub fn hello(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<NodeReport, NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, now.uptime_ms, &self.shared).ok_or(NodeFault::Limit)?;
         let _work = node.work();
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
@@ -87,7 +87,7 @@ impl Engine {
             Some(current) if epoch == current => {
                 node.touch(now.uptime_ms, Some(epoch), lease_ms, &self.shared);
                 if !node.is_greeted() {
-                    // It may be known by a heartbeat only, which records nothing.
+                    // Once more: a disk that failed may have lost the record of its beginning.
                     changes.node(&node.name, epoch);
                 }
                 node.greet(true);
@@ -113,19 +113,20 @@ impl Engine {
         Ok(report)
     }
 
-    /// The node lives. Touches one word, not its sessions.
+    /// The node lives. Touches one word, not its sessions. The first one is recorded: it gives a lease (G10).
     ///
     /// # Errors
     /// [`NodeFault::UnknownEpoch`]: it must say hello and send an inventory; [`NodeFault::Limit`].
-    pub fn heartbeat(&self, now: Now, node: &str, epoch: u64) -> Result<(), NodeFault> {
+    pub fn heartbeat(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<(), NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, now.uptime_ms, &self.shared).ok_or(NodeFault::Limit)?;
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
             None => {
                 let _work = node.work();
                 if !node.is_leased() {
                     node.begin(now.uptime_ms, epoch, false, lease_ms, &self.shared);
+                    changes.node(&node.name, epoch);
                 }
                 Err(NodeFault::UnknownEpoch { known: None })
             }
@@ -338,18 +339,7 @@ impl Engine {
         force: bool,
         changes: &mut impl Changes,
     ) -> EndOutcome {
-        let world = self.world.load();
-        let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
-        let mut names = Vec::new();
-        let mut calls = false;
-        for stripe in &slot.tenant.stripes {
-            for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live()) {
-                if slot.tenant.is_subject(entry.subject, subject) {
-                    calls |= entry.kind == Kind::Call;
-                    names.push(entry.name.clone());
-                }
-            }
-        }
+        let Some((names, calls)) = self.sessions_of(tenant, subject) else { return EndOutcome::NotFound };
         if names.is_empty() {
             return EndOutcome::NotFound;
         }
@@ -441,6 +431,6 @@ impl World {
     }
 }
 
-fn has_node(tenant: &Tenant, node: &Node) -> bool {
+pub(super) fn has_node(tenant: &Tenant, node: &Node) -> bool {
     tenant.hot.nodes.load(Ordering::SeqCst) & (1 << (node.index % 64)) != 0
 }

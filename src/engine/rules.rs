@@ -2,6 +2,7 @@
 
 use super::plan::{Billing, Policy};
 use super::session::{Acquire, Detail, Direction, Kind, Leg};
+use crate::contract::emergency;
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +53,14 @@ pub fn need(message: &Acquire<'_>, policy: &Policy) -> Need {
     }
 }
 
-/// C14: the node's flag, or the dialled number as it is or without the trunk prefix.
+/// C14: the node's flag, or the dialled number, with and without the trunk prefix.
 pub fn is_emergency(message: &Acquire<'_>, policy: &Policy) -> bool {
     message.emergency || message.to.is_some_and(|to| is_emergency_number(to, policy))
 }
 
 /// Whether a dialled number is one of the policy's emergency numbers (C14).
 pub fn is_emergency_number(dialled: &str, policy: &Policy) -> bool {
-    let stripped = dialled.strip_prefix(policy.trunk_prefix.as_str());
-    policy.emergency_numbers.iter().any(|number| number == dialled || stripped == Some(number.as_str()))
+    emergency::is_emergency(dialled, &policy.emergency_numbers, &policy.trunk_prefix)
 }
 
 /// C8: an originated call that is handed to this subject: it uses no trunk line of its own.

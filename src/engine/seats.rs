@@ -96,6 +96,7 @@ pub struct Seats {
     saturated_ms: AtomicU64,
     peak: AtomicU32,
     peak_before: AtomicU32,
+    strays: AtomicU32,
 }
 
 /// Seats over time, as one consistent cut.
@@ -118,6 +119,7 @@ impl Seats {
             saturated_ms: AtomicU64::new(0u64.wrapping_sub(now_ms)),
             peak: AtomicU32::new(0),
             peak_before: AtomicU32::new(0),
+            strays: AtomicU32::new(0),
         }
     }
 
@@ -153,12 +155,25 @@ impl Seats {
             if old.gated() && !gate_held {
                 return None;
             }
+            if old.held() == 0 {
+                self.count_stray();
+            }
             debug_assert!(old.held() > 0, "a seat was given back that nobody held");
             match self.swap(old, old.0 - u64::from(old.held() > 0), now_ms) {
                 Ok(word) => return Some(word),
                 Err(now) => old = now,
             }
         }
+    }
+
+    /// A seat was given back that some count did not know of.
+    pub fn count_stray(&self) {
+        self.strays.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so: never, or the program has a fault.
+    pub fn strays(&self) -> u32 {
+        self.strays.load(Ordering::Relaxed)
     }
 
     /// Sets quota, standing and gate in one step; ends nothing (F1, V7). Quotas above [`SEATS_MAX`] are cut to it.
@@ -305,6 +320,16 @@ mod tests {
             let usage = seats.usage(now).unwrap();
             assert_eq!((usage.seat_ms, usage.saturated_ms), (expected, saturated), "step {step}");
         }
+    }
+
+    #[test]
+    fn a_seat_that_nobody_held_is_counted_and_changes_nothing() {
+        let seats = Seats::new(0);
+        quota(&seats, 0, 9);
+        // A build with assertions says so, and one without goes on.
+        let freed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| seats.free(0, false)));
+        assert_eq!(freed.is_err(), cfg!(debug_assertions));
+        assert_eq!((seats.strays(), seats.read().held()), (1, 0));
     }
 
     #[test]

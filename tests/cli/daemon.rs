@@ -123,10 +123,45 @@ fn a_reload_changes_everything_or_nothing() {
     assert!(office.ask(&["reload"], 0).contains("no changes"));
     std::fs::write(office.path("tenants.d/acme.toml"), "id = \"acme\"\nkind = \"nfr\"\nseats = \"many\"\n").unwrap();
     for verb in ["plan", "reload"] {
-        let rejected = office.ask(&[verb], 78);
-        assert!(rejected.contains("acme.toml:3:"), "{rejected}");
+        let rejected = office.ask(&[verb], 1);
+        assert!(rejected.contains("acme.toml:3:") && rejected.contains("keeps its last good record"), "{rejected}");
     }
+    let checked = office.ask(&["config", "check", office.path("usherd.toml").to_str().unwrap()], 1);
+    assert!(checked.contains("acme.toml:3:") && checked.contains("1 tenant file is not taken"), "{checked}");
     assert_eq!(office.ask(&["check", "tenant", "acme"], 0), after, "a bad file changes nothing");
+    // Nor does a request for the tenant of a bad file; one for another goes through.
+    std::fs::write(office.path("tenants.d/bolt.toml"), "kind = \"paid\"\nstart = \"2026-01-01\"\nseats = 3\n").unwrap();
+    office.ask(&["reload"], 1);
+    office.ask(&["subscription", "request", "bolt", "add", "--seats", "4"], 0);
+    let own = office.ask(&["subscription", "request", "acme", "add", "--seats", "4"], 78);
+    assert!(own.contains("acme.toml:3:"), "{own}");
+    let shown = office.ask(&["subscription", "show", "acme"], 78);
+    assert!(shown.contains("acme.toml:3:"), "{shown}");
+    assert!(office.ask(&["check", "tenant", "bolt"], 0).contains("0 of 7 seats held"));
+    let doctor = office.ask(&["doctor"], 1);
+    assert!(doctor.contains("1 of its tenant files are not") && doctor.contains("that of acme"), "{doctor}");
+    // The daemon's own file is one unit.
+    let main = std::fs::read_to_string(office.path("usherd.toml")).unwrap();
+    std::fs::write(office.path("usherd.toml"), format!("{main}\n[polcy]\n")).unwrap();
+    assert!(office.ask(&["reload"], 78).contains("usherd.toml:"));
+}
+
+#[test]
+fn a_tenant_that_is_used_goes_where_somebody_says_so() {
+    let office = Office::open(2);
+    std::fs::write(office.path("tenants.d/bolt.toml"), "kind = \"nfr\"\nseats = 3\n").unwrap();
+    office.ask(&["reload"], 0);
+    office.ask(&["acquire", "acme", "anna", "m1", "mobile"], 0);
+    std::fs::remove_file(office.path("tenants.d/acme.toml")).unwrap();
+    for arguments in [&["reload"][..], &["plan"]] {
+        let refused = office.ask(arguments, 78);
+        assert!(refused.contains("tenant `acme` would go while 1 seat is held"), "{refused}");
+        assert!(refused.contains("usherd reload --force"), "{refused}");
+    }
+    office.ask(&["subscription", "request", "bolt", "suspend", "--actor", "operator"], 0);
+    let held = office.ask(&["sessions", "acme"], 0);
+    assert!(held.contains("m1"), "a request for another tenant ends nothing: {held}");
+    assert!(office.ask(&["reload", "--force"], 0).contains("- tenant acme"));
 }
 
 #[test]

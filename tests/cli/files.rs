@@ -37,14 +37,63 @@ fn a_warning_is_told_and_the_configuration_good() {
     let config = config.to_str().unwrap();
     let (out, _) = run(&["config", "check", config], 0);
     assert!(
-        out.contains(": good, 1 tenant") && out.contains("warning[explicit_instant]: ") && out.contains("1 warning\n"),
+        out.contains(": good, 1 tenant") && out.contains("warning[explicit_instant]: ") && out.contains("2 warnings\n"),
         "{out}"
     );
     let (json, _) = run(&["config", "check", config, "-o", "json"], 0);
     let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(answer["checked"][0]["warnings"][0]["code"], "explicit_instant");
+    assert_eq!(answer["checked"][0]["warnings"][1]["code"], "explicit_instant");
     let (csv, _) = run(&["config", "check", config, "-o", "csv"], 0);
     assert!(csv.ends_with(",warning,explicit_instant\n"), "{csv}");
+}
+
+#[test]
+fn a_token_is_judged_as_the_daemon_judges_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, file) = (dir.path().join("usherd.toml"), dir.path().join("token"));
+    let token = format!("ush_node_{}", "5".repeat(64));
+    let digest = |token: &str| usherd::daemon::http::auth::TokenHash::of(token).to_hex();
+    let configured = |token: &str| {
+        let entry = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{}\"\n", digest(token));
+        std::fs::write(&config, format!("tenants_dir = \"\"\n{entry}")).unwrap();
+    };
+    let check = |shown: &str, expected: i32| {
+        std::fs::write(&file, format!("{shown}\n")).unwrap();
+        run(&["config", "check", config.to_str().unwrap(), "--token-file", file.to_str().unwrap()], expected).0
+    };
+    configured(&token);
+    assert!(check(&token, 0).contains("the token is n, role node"));
+    assert!(check(&token.replace("5", "6"), 1).contains("none of [[auth.tokens]]"));
+    configured("secret123");
+    assert!(check("secret123", 1).contains("ush_ROLE_ and 64 hexadecimal digits"), "a home-made one");
+    configured(&format!("{token}\n"));
+    assert!(check(&token, 1).contains("with a line end"));
+    let admin = token.replace("node", "admin");
+    configured(&admin);
+    assert!(check(&admin, 1).contains("says role admin, and `n` of [[auth.tokens]] has role node"));
+}
+
+#[test]
+fn a_certificate_whose_key_does_not_fit_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("usherd.toml");
+    let make = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
+    let ((cert, key), (_, other)) = (make(), make());
+    let listener = "[[listener]]\nlisten = \"127.0.0.1:7999\"\ntls = { cert_file = \"c.pem\", key_file = \"k.pem\" }\n";
+    std::fs::write(&config, format!("tenants_dir = \"\"\n{listener}")).unwrap();
+    std::fs::write(dir.path().join("c.pem"), cert).unwrap();
+    for (key, expected) in [(&key, 0), (&other, 1), (&key, 0)] {
+        std::fs::write(dir.path().join("k.pem"), key).unwrap();
+        let (out, _) = run(&["config", "check", config.to_str().unwrap()], expected);
+        assert_eq!(out.contains("error[certificate]: the certificate and the key"), expected == 1, "{out}");
+        let config = config.to_str().unwrap();
+        let (out, _) = run(&["doctor", "--addr", "127.0.0.1:1", "--config", config, "-o", "json"], 1);
+        assert_eq!(out.contains("does not start any more"), expected == 1, "{out}");
+    }
 }
 
 #[test]

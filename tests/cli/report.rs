@@ -50,7 +50,7 @@ fn daemon() -> Canned {
         "2026-06-01T00%3A00%3A00%2B00%3A00", "2026-07-01T00%3A00%3A00%2B00%3A00"
     );
     Canned::with(&[
-        ("GET /v1/tenants/acme", 200, r#"{"tenant":"acme","name":"Acme & <Sons>","quota":16}"#),
+        ("GET /v1/tenants/acme", 200, r#"{"tenant":"acme","name":"Acme & <Sons>","quota":16,"time_zone":"UTC"}"#),
         ("GET /v1/tenants/acme/whatif", 200, &whatif),
         ("GET /v1/tenants/acme/whatif?from=2026-06-01&to=2026-07-01", 200, &whatif),
         ("GET /v1/tenants/acme/whatif?quota=16..18&target=0.01", 200, &whatif),
@@ -86,6 +86,35 @@ fn another_quota_is_judged_and_priced() {
             .starts_with("quota,denials,share,saturated_s,monthly_cents\n16,132,0.02,13200,12816\n")
     );
     assert!(ask(&["size", "--from-history", "acme", "--target", "2%"]).contains("17 seats would have denied"));
+}
+
+/// Two civil days of Berlin, with the hour that comes twice in the first; no zone of a terminal changes them.
+#[test]
+fn days_are_those_of_the_billing_zone() {
+    let begin_s = 1_792_879_200; // 2026-10-25 00:00 in Berlin
+    let hours: Vec<Value> = (0..49)
+        .map(|hour| json!({"at": at(begin_s + hour * 3_600), "quota": 2, "peak": 1, "seat_s": 3_600, "observed_s": 3_600}))
+        .collect();
+    let usage = json!({"tenant": "acme", "usage": hours, "total": {"peak": 1}}).to_string();
+    let (from, to) = (at(begin_s), at(begin_s + 49 * 3_600));
+    let whatif = json!({"tenant": "acme", "from": from, "to": to, "quota": 2, "requests": 0, "whatif": []}).to_string();
+    let daemon = Canned::with(&[
+        ("GET /v1/tenants/acme", 200, r#"{"tenant":"acme","quota":2,"time_zone":"Europe/Berlin"}"#),
+        ("GET /v1/tenants/acme/whatif?from=2026-10-25&to=2026-10-27", 200, &whatif),
+        (
+            "GET /v1/tenants/acme/usage?from=2026-10-24T22%3A00%3A00%2B00%3A00&to=2026-10-26T23%3A00%3A00%2B00%3A00&step=1h",
+            200,
+            &usage,
+        ),
+    ]);
+    for (zone, more) in [("UTC", &[][..]), ("Asia/Tokyo", &[]), ("Asia/Tokyo", &["--utc"])] {
+        let mut command = usherd(&["report", "acme", "--from", "2026-10-25", "--to", "2026-10-27"]);
+        command.env("TZ", zone).args(["--addr", daemon.address.as_str()]).args(more);
+        let text = finish(&mut command, 0).0;
+        let days: Vec<&str> = text.lines().filter(|line| line.starts_with("2026-")).map(|line| &line[..14]).collect();
+        assert_eq!(days, ["2026-10-25 Sun", "2026-10-26 Mon"], "TZ={zone} {more:?}: {text}");
+        assert!(text.contains("days of Europe/Berlin"), "{text}");
+    }
 }
 
 #[test]

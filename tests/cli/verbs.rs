@@ -171,6 +171,22 @@ fn a_reload_waits_for_its_outcome() {
     assert_eq!(out, "no changes\nwarning[explicit_instant]: a.toml:5:16: it differs\n  help: mend it\n");
     let (csv, _) = ask(&daemon, &["plan", "-o", "csv"], 0);
     assert!(csv.ends_with("warning,a.toml:5:16,it differs\n"), "{csv}");
+    let bad = r#"{"file":"a.toml","line":3,"column":9,"code":"invalid","message":"no number","help":"write 10"}"#;
+    let partly = format!(
+        r#"{{"code":"partly","diff":{{}},"rejected":[{{"tenant":"a","file":"a.toml","kept":true,"problems":[{bad}]}}],"away":["b.toml"],"certificates":[{bad}]}}"#
+    );
+    let daemon = Canned::with(&[("POST /v1/admin/reload", 200, &partly)]);
+    let (out, _) = ask(&daemon, &["reload"], 1);
+    let told = "error[invalid]: a.toml:3:9: no number\n  help: write 10\n";
+    assert_eq!(
+        out,
+        format!(
+            "no changes\nb.toml is away or drops tenants; they stay for removal_delay_s\n! tenant a: its file is not \
+             taken; it keeps its last good record\n{told}{told}"
+        )
+    );
+    let (csv, _) = ask(&daemon, &["reload", "-o", "csv"], 1);
+    assert_eq!(csv.matches("rejected,a.toml:3:9,no number").count(), 2, "{csv}");
     let rejected = r#"{"title":"Understood and rejected","status":422,"detail":"2 errors","problems":[{"file":"tenants.d/acme.toml","line":3,"column":9,"message":"seats is no number","help":"write seats = 10"}]}"#;
     let daemon = Canned::with(&[("POST /v1/admin/reload", 422, rejected)]);
     let (out, err) = ask(&daemon, &["reload"], 78);

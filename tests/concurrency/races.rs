@@ -261,7 +261,7 @@ fn tallies_agree_whatever_happens_to_the_nodes() {
             let (node, e) = (["n0", "n1"][rng.usize(..2)], epoch.load(Ordering::Relaxed));
             match rng.u8(..40) {
                 0 => _ = engine.hello(now, node, epoch.fetch_add(1, Ordering::Relaxed) + 1, &mut ()),
-                1 => _ = engine.heartbeat(now, node, e),
+                1 => _ = engine.heartbeat(now, node, e, &mut ()),
                 2 => _ = engine.goodbye(now, node, e, &mut ()),
                 3 => engine.expire(Now { uptime_ms: now.uptime_ms + rng.u64(..40_000), ..now }, &mut ()),
                 4..=5 => {

@@ -111,10 +111,17 @@ fn a_full_state_directory_stops_no_call_and_heals() {
 
 #[test]
 fn files_that_cannot_grow_stop_no_call_and_heal() {
+    // As a quota does it: the write fails, the signal is ignored. And as a limit of the service manager does it: the
+    // signal ends who does not care for it.
+    for shell in ["trap '' XFSZ; ulimit -S -f 512; exec \"$0\" \"$@\"", "ulimit -S -f 512; exec \"$0\" \"$@\""] {
+        limited(shell);
+    }
+}
+
+fn limited(script: &str) {
     let site = Site::new(SMALL, &[("acme", ACME)]);
-    // As a quota does it: the write fails, the signal is ignored.
     let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; ulimit -S -f 512; exec \"$0\" \"$@\""]);
+    shell.args(["-c", script]);
     let plain = command(&site.path("usherd.toml"));
     shell.arg(plain.get_program()).args(plain.get_args());
     let mut usherd = Usherd::spawn(&mut shell);
@@ -123,6 +130,92 @@ fn files_that_cannot_grow_stop_no_call_and_heal() {
         let pid = Pid::from_child(&usherd.child);
         prlimit(Some(pid), Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
     });
+}
+
+/// Fills the disk, and grants on; how many were granted.
+fn fill(client: &mut Client) -> usize {
+    let mut granted = 0;
+    while granted < 50_000 && !degraded(client) {
+        (0..200).for_each(|at| acquire(client, &format!("s{}-{}", granted + at, "x".repeat(100))));
+        granted += 200;
+    }
+    (0..200).for_each(|at| acquire(client, &format!("s{}-{}", granted + at, "x".repeat(100))));
+    granted + 200
+}
+
+#[test]
+fn a_start_after_a_full_disk_says_that_something_is_missing() {
+    let site = Site::new(SMALL, &[("acme", ACME)]);
+    let state = site.path("state");
+    let mounted = Mounted::new(&state, "size=1m").expect("root may mount");
+    let usherd = site.start();
+    let granted = fill(&mut usherd.client());
+    usherd.kill();
+    assert!(mount(&["-o", "remount,size=64m"], &state));
+    let mut usherd = site.start();
+    let said = usherd.said.join("\n");
+    assert!(said.contains("changes were answered and not recorded"), "{said}");
+    assert!(!said.contains("nobody was answered for it"), "{said}");
+    let mut client = usherd.client();
+    assert!(client.get("/v1/tenants/acme").json()["held"].as_u64().unwrap() < granted as u64);
+    assert!(degraded(&mut client));
+    inbound_and_emergency(&mut client);
+    usherd.until_says("snapshot taken");
+    assert_eq!(usherd.terminate(), Some(0));
+    let usherd = site.start();
+    assert!(!usherd.said.join("\n").contains("not recorded"), "it is said once");
+    drop((usherd, mounted));
+}
+
+#[test]
+fn a_state_directory_that_is_read_only_at_a_start_stops_no_call_and_heals() {
+    for is_new in [false, true] {
+        let site = Site::new(SMALL, &[("acme", ACME)]);
+        let state = site.path("state");
+        let mounted = Mounted::new(&state, "size=64m").expect("root may mount");
+        if !is_new {
+            let usherd = site.start();
+            acquire(&mut usherd.client(), "before");
+            assert_eq!(usherd.terminate(), Some(0));
+        }
+        assert!(mount(&["-o", "remount,ro"], &state));
+        let mut usherd = site.start();
+        let mut client = usherd.client();
+        assert!(degraded(&mut client));
+        inbound_and_emergency(&mut client);
+        acquire(&mut client, "meanwhile");
+        let held = client.get("/v1/tenants/acme").json()["held"].as_u64();
+        assert_eq!(held, Some(if is_new { 1 } else { 2 }));
+        usherd.until_says("durability is degraded");
+        assert!(mount(&["-o", "remount,rw"], &state));
+        wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
+        usherd.kill();
+        let usherd = site.start();
+        assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"].as_u64(), held);
+        drop((usherd, mounted));
+    }
+}
+
+#[test]
+fn a_state_directory_that_is_removed_is_noticed_and_made_anew() {
+    let site = Site::new(SMALL, &[("acme", ACME)]);
+    let mut usherd = site.start();
+    usherd.until_says("snapshot taken");
+    let mut client = usherd.client();
+    acquire(&mut client, "before");
+    std::fs::remove_dir_all(site.path("state")).unwrap();
+    usherd.until_says("somebody removed or replaced the folder");
+    assert!(degraded(&mut client));
+    acquire(&mut client, "meanwhile");
+    inbound_and_emergency(&mut client);
+    wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
+    acquire(&mut client, "after");
+    let second = site.spawn().ended();
+    assert_eq!(second.code(), Some(1), "the new folder is held as the one before was");
+    usherd.kill();
+    let usherd = site.start();
+    assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 3);
+    assert_eq!(usherd.terminate(), Some(0));
 }
 
 #[test]

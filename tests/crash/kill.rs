@@ -263,6 +263,14 @@ fn killed_under_single_requests() {
     Run::new("single requests", 60, false, "").run(Before::Nothing, any_moment);
 }
 
+/// What the ring took and no disk has yet is there again as well.
+#[test]
+fn killed_with_a_ring() {
+    let memory = tempfile::tempdir_in("/dev/shm").expect("a tmpfs is needed, as /dev/shm is");
+    let ring = format!("ring_dir = \"{}\"", memory.path().display());
+    Run::new("ring", 40, false, &ring).run(Before::Nothing, any_moment);
+}
+
 #[test]
 fn killed_under_batches() {
     Run::new("batches", 60, true, "").run(Before::Nothing, any_moment);

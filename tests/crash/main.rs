@@ -13,6 +13,7 @@
 mod caller;
 mod client;
 mod disk;
+mod frozen;
 mod hostile;
 mod kill;
 mod process;

@@ -45,18 +45,28 @@ fn a_second_daemon_on_the_same_state_is_refused_and_harms_nobody() {
 
 #[test]
 fn a_bad_configuration_ends_a_first_start_and_not_a_later_one() {
-    let site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = \"many\"\n")]);
+    let site = Site::new("[polcy]\n", &[("acme", &acme(5))]);
+    let main = site.path("usherd.toml");
+    let bad = std::fs::read_to_string(&main).unwrap();
     let mut usherd = site.spawn();
     assert_eq!(usherd.ended().code(), Some(78));
     let said = usherd.all_said();
-    assert!(said.contains("acme.toml:3") && said.contains("seats = \"many\""), "{said}");
-    site.tenant("acme", &acme(5));
+    assert!(said.contains("[polcy]") && said.contains("1 error found"), "{said}");
+    assert_eq!(said.matches("there is no last good configuration").count(), 1, "{said}");
+    std::fs::write(&main, bad.replace("[polcy]\n", "")).unwrap();
     assert_eq!(site.start().terminate(), Some(0));
+    // A bad tenant file is a matter of its tenant, which keeps what it had.
     site.tenant("acme", "id = \"acme\"\nkind = ");
     let usherd = site.start();
     let mut client = usherd.client();
     assert_eq!(acquire(&mut client, "d1", "ttl_s=600"), "allow.new");
     let config = client.get("/readyz?verbose").json()["config"].clone();
+    assert_eq!((&config["from_last_good"], &config["tenants_rejected"]), (&json!(false), &json!(1)), "{config}");
+    drop(client);
+    assert_eq!(usherd.terminate(), Some(0));
+    std::fs::write(&main, &bad).unwrap();
+    let usherd = site.start();
+    let config = usherd.client().get("/readyz?verbose").json()["config"].clone();
     assert_eq!(
         (&config["from_last_good"], &config["last_reload_successful"]),
         (&json!(true), &json!(false)),

@@ -33,20 +33,21 @@ pub struct Exceptions {
 pub const FILE_LINES_MAX: usize = 500;
 
 /// Layers from the top: which others each may import.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("main", &["cli"]),
-    ("lib", &["agent", "agi", "cli", "client", "daemon", "engine", "subscription"]),
-    ("cli", &["agent", "cli", "client", "daemon", "engine", "subscription"]),
-    ("agent", &["agent", "agi", "client", "engine"]),
-    ("agi", &["agi", "engine"]),
-    ("client", &["client", "engine"]),
-    ("daemon", &["agi", "daemon", "engine", "subscription"]),
-    ("engine", &["engine"]),
+    ("lib", &["agent", "agi", "cli", "client", "contract", "daemon", "engine", "subscription"]),
+    ("cli", &["agent", "cli", "client", "contract", "daemon", "engine", "subscription"]),
+    ("agent", &["agent", "agi", "client", "contract", "engine"]),
+    ("agi", &["agi", "contract", "engine"]),
+    ("client", &["client", "contract", "engine"]),
+    ("daemon", &["agi", "contract", "daemon", "engine", "subscription"]),
+    ("engine", &["contract", "engine"]),
     ("subscription", &["subscription"]),
+    ("contract", &["contract"]),
 ];
 
 /// Crates that a layer may use. A new one earns its place here, with a reason in `Cargo.toml`.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("main", &["tikv_jemallocator"]),
     ("lib", &[]),
     (
@@ -63,6 +64,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "percent_encoding",
             "serde",
             "serde_json",
+            "sha2",
             "strsim",
             "tokio",
             "toml",
@@ -95,6 +97,7 @@ const CRATES: [(&str, &[&str]); 9] = [
         &[
             "bytes",
             "chrono",
+            "chrono_tz",
             "clap",
             "clap_complete",
             "clap_mangen",
@@ -135,6 +138,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "parking_lot",
             "prometheus",
             "ring",
+            "rtime_clock",
             "rustix",
             "rustls",
             "rustls_native_certs",
@@ -157,6 +161,16 @@ const CRATES: [(&str, &[&str]); 9] = [
     ),
     ("engine", &["arc_swap", "compact_str", "foldhash", "hashbrown", "parking_lot"]),
     ("subscription", &["chrono", "chrono_tz", "compact_str"]),
+    ("contract", &["compact_str", "serde", "serde_json"]),
+];
+
+/// The part of the contract that the engine stands on: as pure as it is itself. The rest reads bodies, with serde.
+const PURE_CONTRACT: [&str; 5] = [
+    "src/contract/digits.rs",
+    "src/contract/emergency.rs",
+    "src/contract/message.rs",
+    "src/contract/names.rs",
+    "src/contract/words.rs",
 ];
 
 /// Parts of the standard library that wait, read, write, or tell the time.
@@ -180,7 +194,7 @@ const VAGUE_NAMES: [&str; 12] = [
     "misc",
 ];
 
-const WHY_LAYERS: &str = "imports point down: main -> cli -> daemon -> engine | subscription, and cli -> agent -> client -> engine; daemon and agent -> agi";
+const WHY_LAYERS: &str = "imports point down: main -> cli -> daemon -> engine | subscription, and cli -> agent -> client -> engine; daemon and agent -> agi; all -> contract";
 const WHY_PURE: &str =
     "the engine decides and the daemon acts: the same inputs give the same decision, without I/O or clock";
 const WHY_CRATES: &str = "few dependencies, each where it earns its place: tests/house/rules.rs lists them by layer";
@@ -248,24 +262,34 @@ fn imports(tree: &Tree, file: &File, findings: &mut Vec<Finding>) {
         let mut report = |why| findings.push(finding(file, path.line, format!("`{shown}`"), why));
         match tree.target(file, path) {
             Target::File(to) => {
-                if !allowed(&LAYERS, layer).contains(&tree.files[to].layer()) {
+                let to = &tree.files[to];
+                if !allowed(&LAYERS, layer).contains(&to.layer()) {
                     report(WHY_LAYERS);
+                } else if to.layer() == "contract" && is_pure(file) && !is_pure(to) {
+                    report(WHY_PURE);
                 }
             }
             Target::Crate(segments) => {
                 let name = segments[0].as_str();
-                if !allowed(&CRATES, layer).contains(&name) {
-                    report(if matches!(layer, "engine" | "subscription") { WHY_PURE } else { WHY_CRATES });
+                if is_pure(file) && layer == "contract" && name != "compact_str" {
+                    report(WHY_PURE);
+                } else if !allowed(&CRATES, layer).contains(&name) {
+                    report(if is_pure(file) { WHY_PURE } else { WHY_CRATES });
                 } else if layer == "engine" && name == "parking_lot" && file.name != "src/engine/sync.rs" {
                     report(WHY_SYNC);
                 }
             }
-            Target::Std(segments) if matches!(layer, "engine" | "subscription") => {
+            Target::Std(segments) if is_pure(file) || layer == "contract" => {
                 standard(file, path, &segments, &mut report);
             }
             Target::Std(_) | Target::Local => {}
         }
     }
+}
+
+/// Whether a file decides, or is what deciding stands on.
+fn is_pure(file: &File) -> bool {
+    matches!(file.layer(), "engine" | "subscription") || PURE_CONTRACT.contains(&file.name.as_str())
 }
 
 fn standard(file: &File, path: &Path, segments: &[String], report: &mut dyn FnMut(&'static str)) {

@@ -15,8 +15,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::sync::mpsc;
 
 use crate::daemon::{Answer, parse};
@@ -144,8 +146,11 @@ pub(crate) fn tls(address: SocketAddr, authority: &str, own: Option<(&str, &str)
     let config = match own {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
+            // Whatever it is: a client of another make may show what rustls would not.
             let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            let shown = CertifiedKey::new(chain, any_supported_type(&key).unwrap());
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
         }
     };
     let name = ServerName::try_from("localhost").unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use usherd::daemon::api::ROUTES;
+use usherd::daemon::api::{PARAMETERS, ROUTES};
 use usherd::daemon::metrics::Route;
 
 use crate::daemon::Running;
@@ -126,11 +126,11 @@ fn every_route_of_the_table_is_served_and_no_other() {
             method => (method, "{}"),
         };
         let answer = daemon.call(status, &concrete(path), "Content-Type: application/json\r\n", body);
-        let is_object = path.ends_with("{session}") || path.ends_with("{subject}");
+        let is_object = ["{session}", "{subject}", "{node}"].iter().any(|object| path.ends_with(object));
         assert!(is_object || !matches!(answer.status, 404 | 405), "{method} {path}: {answer:?}");
         if is_object {
             assert!(
-                answer.json()["detail"].as_str().unwrap().contains("not live in") || answer.body.contains("no session"),
+                ["not live in", "no session", "is not known; see"].iter().any(|nobody| answer.body.contains(nobody)),
                 "{answer:?}"
             );
         }
@@ -164,4 +164,42 @@ fn the_document_is_served_as_it_stands() {
     fits(&json!({ "$ref": "#/components/schemas/Ok" }), &json!({ "code": "ok" }), "the checker");
     let strict = spec::validator(&json!({ "$ref": "#/components/schemas/Ok" }));
     assert!(!strict.is_valid(&json!({ "code": "ok", "more": 1 })), "a canary: undocumented fields must be seen");
+}
+
+/// The names of the query parameters that an operation documents.
+fn documented(operation: &Value) -> BTreeSet<&str> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten().map(resolved);
+    parameters.filter(|parameter| parameter["in"] == "query").map(|one| one["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_route_that_reads_or_administers_knows_the_documented_parameters_and_refuses_others() {
+    let daemon = Running::start("", &[("acme", "kind = \"nfr\"\nseats = 1\n")]);
+    let mut listed = 0;
+    for (path, method, operation) in operations() {
+        let of_nodes = operation["tags"].as_array().unwrap().iter().any(|tag| tag == "decisions" || tag == "nodes");
+        if !path.starts_with("/v1/") || (of_nodes && path != "/v1/nodes") {
+            continue;
+        }
+        let method = method.to_uppercase();
+        let known = PARAMETERS.iter().find(|(own, template, _)| *own == method.as_str() && *template == path);
+        let known = known.unwrap_or_else(|| panic!("{method} {path} has no entry"));
+        assert_eq!(known.2.iter().copied().collect::<BTreeSet<_>>(), documented(operation), "{method} {path}");
+        assert!(operation["responses"]["400"].is_object(), "{method} {path}");
+        listed += 1;
+        let filled = path.replace("{tenant}", "acme").replace(['{', '}'], "");
+        let answer = daemon.call(&method, &format!("{filled}?x-unknown=1&x-unknown=2"), "", "");
+        assert_eq!((answer.status, answer.pointers()), (400, vec!["/x-unknown".to_owned()]), "{method} {path}");
+        let mut misspelt = documented(operation).into_iter().filter(|name| name.len() > 3).take(1);
+        if let Some(name) = misspelt.next() {
+            let answer = daemon.call(&method, &format!("{filled}?{}=1", name.replacen(&name[1..2], "", 1)), "", "");
+            assert_eq!(answer.status, 400, "{method} {path}");
+            assert!(answer.body.contains(&format!("did you mean `{name}`?")), "{method} {path}: {answer:?}");
+        }
+    }
+    assert_eq!(listed, PARAMETERS.len());
+    for path in ["/v1/acquire", "/v1/release", "/v1/explain"] {
+        let body = "tenant=acme&subject=a&session=s&kind=phone";
+        assert_eq!(daemon.form(&format!("{path}?limt=5"), body).status, 200, "{path}");
+    }
 }

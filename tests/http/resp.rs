@@ -288,3 +288,67 @@ fn a_client_that_does_not_read_is_left_and_the_others_go_on() {
         listener.stats.ended_by(usherd::daemon::http::stats::Deadline::Write) == 1
     });
 }
+
+/// What a page of anybody's makes a browser send to a local port: lines of our own stand where its body does.
+const ATTACK: &str = "CU.RELEASE acme c1\r\nCU.ACQUIRE acme eve e1 desktop ttl_s 600\r\nCU.NODE pbx1 hello 100\r\n";
+
+#[test]
+fn a_web_page_cannot_command_it() {
+    let daemon = started("");
+    assert_eq!(ask(&daemon, &ANNA), "+allow.new");
+    for method in
+        ["POST", "GET", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "post", "Options", "TRACE", "CONNECT", "QUERY"]
+    {
+        let head = format!("{method} / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n", ATTACK.len());
+        for (request, cut) in [
+            (format!("{head}{ATTACK}"), 0),
+            (format!("{head}{ATTACK}"), 2),
+            (format!("{head}{ATTACK}"), head.len() - 3),
+            (format!("\r\n \"{method}\" / HTTP/1.1\r\n{ATTACK}"), 5),
+            (format!("PING\r\n{head}{ATTACK}"), 9),
+        ] {
+            let mut page = talk(&daemon);
+            // It may be ended while it still sends.
+            let _ = page.stream.write_all(&request.as_bytes()[..cut]);
+            let _ = page.stream.flush();
+            if request.starts_with("PING") {
+                assert_eq!(page.reply(), "+PONG", "what came before is answered");
+            }
+            let _ = page.stream.write_all(&request.as_bytes()[cut..]);
+            assert_eq!(page.rest(), "", "{request:?} cut at {cut}");
+        }
+    }
+    for front in ["Host: x", "HOST:x", "HTTP/1.1 200 OK"] {
+        let mut page = talk(&daemon);
+        let _ = page.stream.write_all(format!("{front}\r\n{ATTACK}").as_bytes());
+        assert_eq!(page.rest(), "", "{front}");
+    }
+    // What else has no command's name: the header of a request, TLS, a proxy that tells for whom it asks.
+    for front in ["User-Agent: x", "\u{16}\u{3}\u{1}", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2"] {
+        let mut page = talk(&daemon);
+        let _ = page.stream.write_all(format!("{front}\r\n{ATTACK}").as_bytes());
+        let rest = page.rest();
+        assert!(rest.starts_with("-ERR ") && rest.matches("\r\n").count() == 1, "{front}: {rest}");
+    }
+    assert_eq!(ask(&daemon, &["CU.STATUS", "acme"]), "+active held=1 quota=2 over=0");
+    assert_eq!(ask(&daemon, &ANNA), "+allow.same", "the session was not ended");
+    assert_eq!(ask(&daemon, &["CU.NODE", "pbx1", "hello", "7"]), "+ok", "the node was not locked out");
+    // As the name of a command in an array it is one that is not known.
+    assert!(ask(&daemon, &["GET", "x"]).starts_with("-ERR there is no command"));
+}
+
+#[test]
+fn a_credential_with_nodes_speaks_only_of_those() {
+    let main = entry("node", 'a', "tenants = [\"acme\"]\nnodes = [\"na\"]");
+    let daemon = started(&main);
+    let mut talk = talk(&daemon);
+    assert_eq!(talk.ask(&["AUTH", &token("node", 'a')]), "+OK");
+    let of = |node| ["CU.ACQUIRE", "acme", "anna", "d1", "desktop", "node", node, "ttl_s", "60"];
+    assert!(talk.ask(&of("nb")).starts_with("-NOAUTH node-a may not speak as node nb"));
+    assert_eq!(talk.ask(&of("na")), "+allow.new");
+    assert!(talk.ask(&["CU.RELEASE", "acme", "d1", "node", "nb"]).starts_with("-NOAUTH"));
+    assert!(talk.ask(&["CU.NODE", "nb", "hello", "1"]).starts_with("-NOAUTH"));
+    let inbound = ["CU.ACQUIRE", "acme", "-", "c1", "call", "direction", "inbound", "node", "nb"];
+    assert_eq!(talk.ask(&inbound), "+allow.free inbound");
+    assert_eq!(talk.ask(&["CU.RELEASE", "acme", "d1", "node", "na"]), "+released.last");
+}

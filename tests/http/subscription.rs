@@ -110,13 +110,26 @@ fn what_would_not_fit_the_pool_is_not_written_f7() {
 }
 
 #[test]
-fn bad_files_are_not_made_worse() {
-    let daemon = Running::start("", &[("acme", ACME)]);
-    crate::daemon::write_tenant(daemon.folder.path(), "broken", "kind = \"paid\"\n");
-    let (status, answer) = ask(&daemon, "acme", &json!({"request": "add", "seats": 2}));
+fn a_bad_file_stops_requests_for_its_own_tenant_alone_and_is_not_made_worse_t175() {
+    let broken = "kind = \"paid\"\n";
+    let daemon = Running::start("", &[("acme", ACME), ("broken", ACME)]);
+    crate::daemon::write_tenant(daemon.folder.path(), "broken", broken);
+    let (status, answer) = ask(&daemon, "broken", &json!({"request": "add", "seats": 2}));
     assert_eq!(status, 409, "{answer}");
     assert!(answer["errors"][0]["detail"].as_str().unwrap().contains("broken.toml"), "{answer}");
-    assert_eq!(file(&daemon), ACME);
+    assert_eq!(std::fs::read_to_string(daemon.folder.path().join("tenants.d/broken.toml")).unwrap(), broken);
+    assert_eq!(ask(&daemon, "acme", &json!({"request": "add", "seats": 2})).0, 200);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 23);
+    assert_eq!(daemon.get("/v1/tenants/broken").json()["quota"], 21, "it keeps its last good record");
+    // Nor does a file that is away for a moment end anything when another tenant's request is taken up.
+    std::fs::remove_file(daemon.folder.path().join("tenants.d/broken.toml")).unwrap();
+    assert_eq!(ask(&daemon, "acme", &json!({"request": "add", "seats": 1})).0, 200);
+    assert_eq!(daemon.get("/v1/tenants/broken").json()["quota"], 21);
+    // What is wrong with the daemon's own file concerns all.
+    let main = daemon.folder.path().join("usherd.toml");
+    let text = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(&main, format!("{text}\n[polcy]\n")).unwrap();
+    assert_eq!(ask(&daemon, "acme", &json!({"request": "add", "seats": 1})).0, 409);
 }
 
 #[test]

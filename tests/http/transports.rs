@@ -1,12 +1,16 @@
 //! The same contract over a Unix socket, HTTP/2 with prior knowledge, and TLS with client certificates.
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CustomExtension,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 
 use crate::access::{entry, token};
 use crate::client::{self, Parts, ask, ask_h2, h2c, request, wait};
-use crate::daemon::Running;
+use crate::daemon::{Answer, Running, parse};
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 1\n";
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
@@ -120,14 +124,137 @@ fn a_client_certificate_is_a_credential_by_its_name() {
         send(&unknown, request("POST", "/v1/acquire", FORM, "kind=call&emergency=1")).body,
         "allow.free emergency"
     );
-    for own in [None, Some((foreign.0.as_str(), foreign.1.as_str()))] {
-        use std::io::{Read as _, Write as _};
-        let mut stream = client::tls(address, &authority.pem(), own);
+    assert_eq!(send(&foreign, seat("acme")).status, 401, "of an authority that we do not know");
+}
+
+/// An authority, a listener with certificates, and what clients may show there.
+struct Papers {
+    authority: CertifiedIssuer<'static, KeyPair>,
+    files: tempfile::TempDir,
+}
+
+impl Papers {
+    fn new() -> Self {
+        Papers { authority: authority(), files: tempfile::tempdir().unwrap() }
+    }
+
+    /// A listener with more keys in its `tls`, that takes `admin.example` for an admin; behind the authority stand
+    /// lists of what was revoked.
+    fn start(&self, more: &str, revoked: &str) -> Running {
+        let path = |name: &str| self.files.path().join(name).display().to_string();
+        let (certificate, key) = signed(&self.authority, "localhost");
+        let authorities = format!("{}{revoked}", self.authority.pem());
+        for (name, text) in [("cert.pem", &certificate), ("key.pem", &key), ("ca.pem", &authorities)] {
+            std::fs::write(path(name), text).unwrap();
+        }
+        let (cert, key, ca) = (path("cert.pem"), path("key.pem"), path("ca.pem"));
+        let main = format!(
+            "[[listener]]\nlisten = \"127.0.0.2:0\"\ntls = {{ cert_file = \"{cert}\", key_file = \"{key}\", client_ca_file = \"{ca}\"{more} }}\n\
+             [[auth.certificates]]\nname = \"admin.example\"\nrole = \"admin\"\n"
+        );
+        Running::start(&main, &[("acme", PAID)])
+    }
+
+    /// What is answered to who shows this; `None` where the handshake fails.
+    fn ask(&self, daemon: &Running, shown: Option<&(String, String)>, request: &str) -> Option<Answer> {
+        let shown = shown.map(|(certificate, key)| (certificate.as_str(), key.as_str()));
+        let mut stream = client::tls(daemon.listener("listener-1"), &self.authority.pem(), shown);
         let mut answer = Vec::new();
-        let ended = stream
-            .write_all(request("GET", "/livez", "", "").as_bytes())
-            .and_then(|()| stream.read_to_end(&mut answer));
-        assert!(ended.is_err() && answer.is_empty(), "turned away at the handshake");
+        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+        (!answer.is_empty()).then(|| parse(&answer))
+    }
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for `admin.example`, with something about it.
+fn for_admin(authority: &CertifiedIssuer<'_, KeyPair>, with: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["admin.example".to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    with(&mut params);
+    (params.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_client_without_a_good_certificate_is_a_stranger_and_not_turned_away() {
+    let papers = Papers::new();
+    let serial = SerialNumber::from(77_u64);
+    let revoked = CertificateRevocationListParams {
+        this_update: date_time_ymd(2026, 1, 1),
+        next_update: date_time_ymd(2090, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: vec![RevokedCertParams {
+            serial_number: serial.clone(),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let revoked = revoked.signed_by(&papers.authority).unwrap().pem().unwrap();
+    let daemon = papers.start("", &revoked);
+    let good = for_admin(&papers.authority, |_| {});
+    let overview = request("GET", "/v1/overview", "", "");
+    assert_eq!(papers.ask(&daemon, Some(&good), &overview).unwrap().status, 200);
+    let foreign = authority();
+    let no_good = [
+        ("none", None),
+        ("of an unknown authority", Some(for_admin(&foreign, |_| {}))),
+        ("expired", Some(for_admin(&papers.authority, |params| params.not_after = date_time_ymd(2020, 1, 1)))),
+        ("not valid yet", Some(for_admin(&papers.authority, |params| params.not_before = date_time_ymd(2090, 1, 1)))),
+        ("revoked", Some(for_admin(&papers.authority, |params| params.serial_number = Some(serial)))),
+        (
+            "for servers",
+            Some(for_admin(&papers.authority, |params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            })),
+        ),
+        (
+            "that cannot be read",
+            Some(for_admin(&papers.authority, |params| {
+                let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], vec![5, 0]);
+                unknown.set_criticality(true);
+                params.custom_extensions = vec![unknown];
+            })),
+        ),
+        (
+            "that says nothing",
+            Some(("-----BEGIN CERTIFICATE-----\nBQA=\n-----END CERTIFICATE-----\n".into(), good.1.clone())),
+        ),
+    ];
+    for (what, shown) in &no_good {
+        let ask = |text: &str| papers.ask(&daemon, shown.as_ref(), text).unwrap_or_else(|| panic!("{what}: no answer"));
+        assert_eq!(ask(&overview).status, 401, "{what}");
+        assert_eq!(ask(&request("POST", "/v1/admin/reload", "", "")).status, 401, "{what}");
+        assert_eq!(ask(&request("GET", "/livez", "", "")).status, 200, "{what}");
+        for (call, answer) in [
+            ("tenant=acme&session=c&kind=call&direction=inbound", "allow.free inbound"),
+            ("tenant=acme&kind=call&direction=outbound&to=112", "allow.free emergency"),
+        ] {
+            assert_eq!(ask(&request("POST", "/v1/acquire", FORM, call)).body, answer, "{what}");
+        }
+    }
+    // Whoever shows a good certificate, and has not its key, is an impostor.
+    let (_, other_key) = for_admin(&papers.authority, |_| {});
+    assert!(papers.ask(&daemon, Some(&(good.0.clone(), other_key)), &overview).is_none());
+    assert_eq!(papers.ask(&daemon, Some(&good), &overview).unwrap().status, 200, "and all that changed nothing");
+}
+
+#[test]
+fn where_a_certificate_is_required_nobody_is_answered_without_a_good_one() {
+    let papers = Papers::new();
+    let daemon = papers.start(", client_certificates = \"required\"", "");
+    let livez = request("GET", "/livez", "", "");
+    assert_eq!(papers.ask(&daemon, Some(&for_admin(&papers.authority, |_| {})), &livez).unwrap().status, 200);
+    let expired = for_admin(&papers.authority, |params| params.not_after = date_time_ymd(2020, 1, 1));
+    for shown in [None, Some(for_admin(&authority(), |_| {})), Some(expired)] {
+        assert!(papers.ask(&daemon, shown.as_ref(), &livez).is_none(), "turned away at the handshake");
     }
 }
 
@@ -170,13 +297,33 @@ fn a_renewed_certificate_is_shown_from_the_next_reload_on() {
             (200, "3818448000")
         );
     }
-    std::fs::write(path("cert.pem"), first).unwrap();
-    assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").status, 200);
-    assert_eq!(
-        ask(client::tls(address, &second, None), livez.as_bytes()).status,
-        200,
-        "what does not fit changes nothing"
-    );
+    let good = ["cert.pem", "key.pem"].map(|name| std::fs::read(path(name)).unwrap());
+    let restore = || {
+        std::fs::write(path("cert.pem"), &good[0]).unwrap();
+        let _ = std::fs::remove_dir(path("key.pem"));
+        std::fs::write(path("key.pem"), &good[1]).unwrap();
+    };
+    let faults: [(&str, &dyn Fn()); 5] = [
+        ("the certificate and the key", &|| std::fs::write(path("cert.pem"), &first).unwrap()),
+        ("expired on 2020", &|| drop(renew(2020))),
+        ("does not exist", &|| std::fs::remove_file(path("cert.pem")).unwrap()),
+        ("not a regular file", &|| {
+            std::fs::remove_file(path("key.pem")).unwrap();
+            std::fs::create_dir(path("key.pem")).unwrap();
+        }),
+        ("no certificate", &|| std::fs::write(path("cert.pem"), "").unwrap()),
+    ];
+    for (why, spoil) in faults {
+        spoil();
+        let answer = daemon.call("POST", "/v1/admin/reload", "", "").json();
+        let told = &answer["certificates"][0];
+        assert!(told["message"].as_str().unwrap().contains(why), "{why}: {answer}");
+        assert_eq!(daemon.get("/v1/admin/config").json()["certificates"][0], *told);
+        assert_eq!(daemon.get("/readyz?verbose").json()["config"]["certificates_unusable"], 1);
+        assert_eq!(ask(client::tls(address, &second, None), livez.as_bytes()).status, 200, "{why}: the old one stays");
+        restore();
+        assert_eq!(daemon.call("POST", "/v1/admin/reload", "", "").json()["certificates"], serde_json::json!([]));
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use parking_lot::{Condvar, Mutex};
+use usherd::daemon::journal::ring::Memory;
 use usherd::daemon::journal::storage::{Listed, Storage};
 
 const EIO: i32 = 5;
@@ -89,6 +90,8 @@ pub(crate) struct Image {
     pending_names: Vec<NameOp>,
     pub(crate) acked: usize,
     pub(crate) issued: usize,
+    /// Memory that outlives the process.
+    ring: Vec<u8>,
 }
 
 impl Image {
@@ -113,6 +116,24 @@ impl Image {
             }
         }
         image.names = image.durable_names.clone();
+        if loss != Loss::Kill {
+            image.ring.clear();
+        }
+        image
+    }
+
+    /// These files, and the memory of this one.
+    pub(crate) fn with_files_of(&self, other: &Image) -> Image {
+        Image { ring: self.ring.clone(), ..other.clone() }
+    }
+
+    pub(crate) fn ring_bytes(&self) -> usize {
+        self.ring.len()
+    }
+
+    pub(crate) fn with_flipped_bit(&self, bit: usize) -> Image {
+        let mut image = self.clone();
+        image.ring[bit / 8] ^= 1 << (bit % 8);
         image
     }
 
@@ -190,6 +211,8 @@ pub(crate) struct Disk {
     inner: Arc<Mutex<Inner>>,
     /// While set, a sync waits.
     gate: Arc<(Mutex<bool>, Condvar)>,
+    /// While set, whatever changes the disk waits.
+    freeze: Arc<(Mutex<bool>, Condvar)>,
     /// Says that it synced and did not: a canary.
     pub(crate) lies: bool,
 }
@@ -249,12 +272,28 @@ impl Disk {
         self.inner.lock().fault = None;
     }
 
+    /// Freezes it, or thaws it.
+    pub(crate) fn hold_calls(&self, hold: bool) {
+        *self.freeze.0.lock() = hold;
+        self.freeze.1.notify_all();
+    }
+
+    /// Memory beside the disk, which no fault of the disk concerns.
+    pub(crate) fn memory(&self) -> Beside {
+        Beside(self.clone())
+    }
+
     pub(crate) fn hold_syncs(&self, hold: bool) {
         *self.gate.0.lock() = hold;
         self.gate.1.notify_all();
     }
 
     fn call<R>(&self, act: impl FnOnce(&mut Inner, Option<Fault>) -> io::Result<R>) -> io::Result<R> {
+        let mut held = self.freeze.0.lock();
+        while *held {
+            self.freeze.1.wait(&mut held);
+        }
+        drop(held);
         let mut inner = self.inner.lock();
         inner.calls += 1;
         if inner.filming {
@@ -268,6 +307,44 @@ impl Disk {
 
     fn plain<R>(&self, act: impl FnOnce(&mut Inner) -> io::Result<R>) -> io::Result<R> {
         self.call(|inner, fault| fault.map_or_else(|| act(inner), |fault| Err(fault.error())))
+    }
+}
+
+/// The memory beside a [`Disk`]: filmed with it, and there after a kill only.
+pub(crate) struct Beside(Disk);
+
+impl Beside {
+    fn put(image: &mut Image, bytes: &[u8], at: usize) {
+        if image.ring.len() < at + bytes.len() {
+            image.ring.resize(at + bytes.len(), 0);
+        }
+        image.ring[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+impl Memory for Beside {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let mut inner = self.0.inner.lock();
+        let at = usize::try_from(at).unwrap();
+        if inner.filming {
+            // A kill may come in the middle of it.
+            let mut half = inner.image.clone();
+            inner.film.push(half.clone());
+            Self::put(&mut half, &bytes[..bytes.len() / 2], at);
+            inner.film.push(half);
+        }
+        Self::put(&mut inner.image, bytes, at);
+        Ok(())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        let ring = &self.0.inner.lock().image.ring;
+        let at = usize::try_from(at).unwrap();
+        bytes.fill(0);
+        let there = ring.get(at..).unwrap_or_default();
+        let length = there.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&there[..length]);
+        Ok(())
     }
 }
 

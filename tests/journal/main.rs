@@ -8,10 +8,12 @@
 )]
 
 mod audit;
+mod beside;
 mod contract;
 mod crash;
 mod damage;
 mod disk;
 mod faults;
 mod model;
+mod ring;
 mod turn;

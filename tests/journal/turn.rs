@@ -419,3 +419,63 @@ fn a_disk_that_hangs_holds_up_no_answer_for_long() {
     drop(committer);
     assert_eq!(sessions(&disk), 2, "late, but there");
 }
+
+static WATCH_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Nobody has to ask for it: a thread of the committer sees to it, also for who is queued behind what hangs.
+#[test]
+fn an_answer_waits_forty_milliseconds_for_a_disk_and_no_longer() {
+    let disk = Disk::default();
+    let journal = Local::new(disk.clone(), options(true, 1 << 20));
+    let epoch = journal.acquire(Shard::ALL).unwrap();
+    journal.replay(Shard::ALL).unwrap();
+    let hooks = Hooks { clock_ns: || WATCH_NS.load(Ordering::Relaxed), ..Hooks::default() };
+    let committer = Committer::new(Arc::new(journal), epoch, Durability::Synced, hooks).unwrap();
+    disk.hold_syncs(true);
+    in_a_runtime(async {
+        let (one, other) = (committer.writer(), committer.writer());
+        let (_, mut first) = one.record(5, |group| group.put(&record("t", "s1", "anna", 1, 1), true));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut first).await.is_err());
+        WATCH_NS.store(30_000_000, Ordering::Relaxed);
+        let (_, mut second) = other.record(5, |group| group.put(&record("t", "s2", "anna", 1, 2), true));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut second).await.is_err());
+        WATCH_NS.store(40_000_000, Ordering::Relaxed);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut first).await.is_err(), "not for long yet");
+        assert_eq!(committer.not_durable(), 0);
+        WATCH_NS.store(40_000_001, Ordering::Relaxed);
+        assert_eq!([first.await, second.await], [Commit::NotDurable; 2]);
+        assert_eq!(committer.not_durable(), 2);
+        assert_eq!(committer.degraded().as_deref(), Some("the disk is slow"));
+    });
+    disk.hold_syncs(false);
+    committer.close();
+    assert_eq!(committer.degraded(), None);
+    drop(committer);
+    assert_eq!(sessions(&disk), 2, "late, but there");
+}
+
+/// A checkpoint on a disk that hangs: the table's locks and those of the turns are free meanwhile.
+#[test]
+fn a_checkpoint_that_hangs_holds_up_no_turn() {
+    for durability in [Durability::Written, Durability::Synced] {
+        let disk = Disk::default();
+        let committer = committer(&disk, durability);
+        let writer = committer.writer();
+        disk.hold_calls(true);
+        std::thread::scope(|scope| {
+            let checkpoint = scope.spawn(|| {
+                committer.checkpoint(|feed| {
+                    for at in 0..10_000 {
+                        feed.put(&record("t", &format!("s{at}"), "anna", 1, at + 1), false);
+                    }
+                })
+            });
+            // Each of these would wait for the disk if the checkpoint held the turn.
+            for at in 0..100 {
+                drop(writer.record(5, |group| group.put(&record("t", "s", "anna", 1, 20_000 + at), true)));
+            }
+            disk.hold_calls(false);
+            checkpoint.join().unwrap().unwrap();
+        });
+    }
+}

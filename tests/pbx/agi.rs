@@ -118,9 +118,9 @@ fn a_script_takes_a_seat_and_another_gives_it_back() {
 #[test]
 fn the_dial_plan_of_the_recipe_is_answered() {
     let (_site, usherd, scripts) = start("");
-    for epoch in ["1700000000", ""] {
+    for epoch in ["", "1700000000", "none"] {
         let [acquire, release] = ["acquire", "release"].map(|verb| {
-            let written = asterisk_agi(verb, channel_of(epoch));
+            let written = asterisk_agi(verb, &channel_of(epoch));
             format!("{}?{}", written.target.trim_start_matches('/'), written.body)
         });
         assert_eq!(ask(scripts, &acquire, &[]).code, "allow.new");
@@ -132,7 +132,7 @@ fn the_dial_plan_of_the_recipe_is_answered() {
         let late = ask(scripts, &acquire, &[]);
         assert_eq!(
             (late.code.as_str(), late.allow.as_str()),
-            (if epoch.is_empty() { "allow.new" } else { "ignore.stale" }, "1")
+            (if epoch == "none" { "allow.new" } else { "ignore.stale" }, "1")
         );
     }
 }
@@ -164,9 +164,26 @@ fn what_is_wrong_lets_the_call_go_out_and_says_so_c20() {
         );
         assert!(answer.message.contains(wrong), "{script}: {answer:?}");
     }
-    let mut asterisk = Asterisk::connect(scripts);
-    asterisk.send("GET /v1/acquire HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(channel(asterisk.run()).allow, "1", "even a browser is let through");
+    assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
+}
+
+#[test]
+fn a_web_page_cannot_run_a_script() {
+    let (_site, usherd, scripts) = start("");
+    let attack = format!("agi_network_script: {CALL}\n\n");
+    for front in [
+        "POST / HTTP/1.1\r\n",
+        "get /v1/acquire HTTP/1.1\r\nHost: x\r\n\r\n",
+        "Options * HTTP/1.1\r\n\r\n",
+        "Host: x\n",
+        "PATCH /\n",
+    ] {
+        let mut page = Asterisk::connect(scripts);
+        // It may be ended while it still sends.
+        let _ = page.0.get_mut().write_all(front.as_bytes());
+        let _ = page.0.get_mut().write_all(attack.as_bytes());
+        assert_eq!(page.command(), None, "{front:?}");
+    }
     assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
 }
 

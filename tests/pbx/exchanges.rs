@@ -4,6 +4,9 @@
 //! and rest_client of OpenSIPS, all of them libcurl. Their bodies are worked out from the shipped recipes as well, so
 //! that neither changes without the other.
 
+mod asks;
+pub(super) mod dialplan;
+pub(super) mod switch;
 pub(super) mod templates;
 
 use std::io::{Read, Write};
@@ -13,11 +16,12 @@ use std::process::Command;
 
 use super::client::Client;
 use super::process::{Site, Usherd, wait_for};
-use templates::{Variables, Written, asterisk, asterisk_agi, freeswitch, opensips, recipe};
+use templates::{Written, asterisk, asterisk_agi, freeswitch, opensips, recipe};
 
 const EPOCH: &str = "1700000000";
 const SUBJECT: &str = "Jörg & Söhne";
-const CHANNELS: [(&str, &str); 8] = [
+const CHANNELS: [(&str, &str); 9] = [
+    ("CHANNEL", "PJSIP/20-00000001"),
     ("ARG1", SUBJECT),
     ("ARG2", "0301234"),
     ("ARG3", "outbound"),
@@ -27,7 +31,10 @@ const CHANNELS: [(&str, &str); 8] = [
     ("usherd_direction", "outbound"),
     ("uuid", "6c1e9a7e-3f0b-4c6e-9d59-0a8f4b1f7c11"),
 ];
-const DIALOG: [(&str, &str); 6] = [
+const DIALOG: [(&str, &str); 8] = [
+    // The same of the request and of the event at its end.
+    ("$DLG_did", "3a2.1f0c4e67"),
+    ("$param(id)", "3a2.1f0c4e67"),
     ("fU", SUBJECT),
     ("rU", "0301234"),
     ("$avp(usherd_direction)", "outbound"),
@@ -43,10 +50,10 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// The variables of a caller's channel, in an Asterisk or FreeSWITCH of this boot number.
-pub(super) fn channel(epoch: &str) -> Variables {
+pub(super) fn channel(epoch: &str) -> Vec<(&str, &str)> {
     let mut all = CHANNELS.to_vec();
     all.extend([("USHERD_EPOCH", epoch), ("usherd_epoch", epoch)]);
-    Variables::of(&all)
+    all
 }
 
 /// A POST as libcurl writes it for Asterisk and FreeSWITCH.
@@ -72,14 +79,14 @@ fn by_opensips(written: &Written) -> String {
 #[test]
 fn the_fixtures_are_what_the_recipes_write() {
     for verb in ["acquire", "release"] {
-        for (suffix, epoch) in [("", EPOCH), ("-unordered", "")] {
-            let written = by_agent("asterisk-libcurl-agent/1.0", &asterisk(verb, channel(epoch)));
+        for (suffix, epoch) in [("", EPOCH), ("-nothing-beside", ""), ("-unordered", "none")] {
+            let written = by_agent("asterisk-libcurl-agent/1.0", &asterisk(verb, &channel(epoch)));
             assert_eq!(String::from_utf8(fixture(&format!("asterisk-{verb}{suffix}"))).unwrap(), written);
-            let written = by_agent("freeswitch-curl/1.0", &freeswitch(verb, channel(epoch)));
+            let written = by_agent("freeswitch-curl/1.0", &freeswitch(verb, &channel(epoch)));
             assert_eq!(String::from_utf8(fixture(&format!("freeswitch-{verb}{suffix}"))).unwrap(), written);
             assert_eq!(
-                asterisk_agi(verb, channel(epoch)).body,
-                asterisk(verb, channel(epoch)).body,
+                asterisk_agi(verb, &channel(epoch)).body,
+                asterisk(verb, &channel(epoch)).body,
                 "both dial plans of Asterisk say the same"
             );
         }
@@ -119,11 +126,11 @@ fn by_libcurl(arguments: &[&str], target: &str) -> String {
 #[test]
 fn libcurl_writes_the_heads_of_the_fixtures() {
     for verb in ["acquire", "release"] {
-        let written = asterisk(verb, channel(EPOCH));
+        let written = asterisk(verb, &channel(EPOCH));
         let sent =
             by_libcurl(&["--user-agent", "asterisk-libcurl-agent/1.0", "--data", &written.body], &written.target);
         assert_eq!(sent.as_bytes(), fixture(&format!("asterisk-{verb}")));
-        let written = freeswitch(verb, channel(EPOCH));
+        let written = freeswitch(verb, &channel(EPOCH));
         let sent = by_libcurl(&["--user-agent", "freeswitch-curl/1.0", "--data", ""], &written.target);
         assert_eq!(sent.as_bytes(), fixture(&format!("freeswitch-{verb}")));
         let written = opensips(verb, &DIALOG);
@@ -257,6 +264,39 @@ fn a_release_that_overtakes_its_acquire_is_not_undone_by_it_g5() {
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-acquire"))), said("ignore.stale"), "{pbx}");
         assert_eq!(held(&mut client), 0, "{pbx}");
     }
+}
+
+#[test]
+fn with_nothing_beside_the_pbx_a_late_acquire_takes_no_seat_either_g5() {
+    let (_site, usherd) = one_seat();
+    let mut client = usherd.client();
+    for pbx in ["asterisk", "freeswitch"] {
+        let mut line = Line::to(usherd.address());
+        assert_eq!(line.exchange(&fixture(&format!("{pbx}-acquire-nothing-beside"))), said("allow.new"), "{pbx}");
+        assert_eq!(line.exchange(&fixture(&format!("{pbx}-release-nothing-beside"))), said("released.last"), "{pbx}");
+        assert_eq!(line.exchange(&fixture(&format!("{pbx}-acquire-nothing-beside"))), said("ignore.stale"), "{pbx}");
+        assert_eq!(held(&mut client), 0, "{pbx}");
+    }
+}
+
+#[test]
+fn a_second_attempt_with_the_call_id_of_the_first_is_counted() {
+    let (_site, usherd) = one_seat();
+    let mut client = usherd.client();
+    let of = |verb: &str, dialog: &str| {
+        let variables = DIALOG.map(|(name, value)| (name, if value == "3a2.1f0c4e67" { dialog } else { value }));
+        by_opensips(&opensips(verb, &variables)).into_bytes()
+    };
+    let mut line = Line::to(usherd.address());
+    assert_eq!(line.exchange(&of("acquire", "3a2.1")), said("allow.new"));
+    // 407, 422 or 486: the dialog ends, and the phone asks again, with the same Call-ID.
+    assert_eq!(line.exchange(&of("release", "3a2.1")), said("released.last"));
+    assert_eq!(line.exchange(&of("acquire", "3a2.2")), said("allow.new"));
+    // The end of the first may also come behind the second's beginning.
+    assert_eq!(line.exchange(&of("acquire", "3a2.3")), said("allow.held"));
+    assert_eq!(line.exchange(&of("release", "3a2.2")), said("released.more"));
+    assert_eq!(held(&mut client), 1);
+    assert_eq!(line.exchange(&of("release", "3a2.3")), said("released.last"));
 }
 
 #[test]

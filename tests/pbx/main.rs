@@ -6,11 +6,13 @@ mod agi;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/client.rs"]
 mod client;
+mod emergency;
 mod exchanges;
 mod freeradius;
 mod kamailio;
 mod node;
 mod node_client;
+mod place;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;

@@ -33,6 +33,7 @@ impl Node {
             .env("USHERD_HEARTBEAT_S", "0.05")
             .env("USHERD_EPOCH", epoch)
             .stdin(Stdio::null())
+            .stderr(std::fs::OpenOptions::new().create(true).append(true).open(site.path("said")).unwrap())
             .spawn()
             .unwrap();
         Node { script }
@@ -93,6 +94,64 @@ fn heartbeats_go_on_when_the_daemon_comes_back_empty() {
     std::fs::write(site.path("usherd.toml"), text.replace("127.0.0.1:0", &address)).unwrap();
     let usherd = site.start();
     wait_for("a new hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
+}
+
+fn hello_by_another(usherd: &Usherd, epoch: u64) {
+    assert_eq!(usherd.client().post("/v1/nodes/pbx1/hello", &format!("epoch={epoch}")).status, 200);
+}
+
+#[test]
+fn a_clock_that_was_set_back_costs_one_hello_and_the_pbx_learns_the_epoch() {
+    let (site, usherd) = one_seat();
+    hello_by_another(&usherd, 2_000_000_000);
+    let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "asterisk");
+    wait_for("the next epoch", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_001_u64));
+    wait_for("Asterisk to be told", || {
+        let told = std::fs::read_to_string(site.path("told")).unwrap();
+        told.ends_with("USHERD_EPOCH 2000000001\n").then_some(())
+    });
+    let call =
+        "tenant=acme&subject=20&session=c&kind=call&direction=outbound&node=pbx1&epoch=2000000001&seq=1&ttl_s=60";
+    assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
+    let said = std::fs::read_to_string(site.path("said")).unwrap();
+    assert!(said.contains("epoch 2000000001 in place of 1700000000"), "{said}");
+}
+
+#[test]
+fn two_of_one_name_do_not_fight_for_it_for_ever_and_say_so() {
+    let (site, usherd) = one_seat();
+    hello_by_another(&usherd, 2_000_000_000);
+    let node = Node::start(&site, &usherd.address().to_string(), "1700000000", "none");
+    let said = |what: &str| {
+        wait_for(what, || std::fs::read_to_string(site.path("said")).unwrap().contains(what).then_some(()));
+    };
+    said("in place of 1700000000");
+    // The other one takes the name back at once.
+    hello_by_another(&usherd, 2_000_000_005);
+    said("usherd refuses the hello of pbx1 with epoch 2000000001: 409");
+    assert_eq!(node_of(&usherd).unwrap()["epoch"], 2_000_000_005_u64);
+    node.stop();
+}
+
+#[test]
+fn whatever_is_not_200_is_said_once_and_its_end_too() {
+    let (site, usherd) = one_seat();
+    let address = usherd.address().to_string();
+    let _node = Node::start(&site, &address, "1700000000", "none");
+    wait_for("the hello", || node_of(&usherd));
+    usherd.kill();
+    let said = |what: &str, times: usize| {
+        wait_for(what, || {
+            let said = std::fs::read_to_string(site.path("said")).unwrap();
+            (said.matches(what).count() == times).then_some(())
+        });
+    };
+    said("usherd does not answer", 1);
+    let text = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
+    std::fs::write(site.path("usherd.toml"), text.replace("127.0.0.1:0", &address)).unwrap();
+    let _usherd = site.start();
+    said("usherd takes pbx1 with epoch 1700000000", 2);
+    said("usherd does not answer", 1);
 }
 
 #[test]

@@ -176,8 +176,8 @@ fn every_recipe_leaves_out_the_emergency_numbers_that_the_daemon_knows_c14() {
     for (name, exempts) in [
         ("asterisk/extensions_usherd.conf", ["exten => 110,", "exten => 112,"]),
         ("asterisk/extensions_usherd_agi.conf", ["exten => 110,", "exten => 112,"]),
-        ("freeswitch/dialplan/usherd.xml", ["^0?(110|112)$", "usherd_emergency"]),
-        ("opensips/usherd.cfg", ["^0?(110|112)$", "usherd_relay"]),
+        ("freeswitch/dialplan/usherd.xml", ["^[+]?0?(110|112)#?$", "usherd_emergency"]),
+        ("opensips/usherd.cfg", ["^[+]?0?(110|112)#?$", "usherd_relay"]),
         ("freeradius/policy.d/usherd", ["0?(110|112)", "usherd_exempt"]),
     ] {
         let text = read(name);

@@ -2,13 +2,13 @@
 
 use crate::script::Row;
 
-/// Every scenario of T001-T084 and T164-T173 that stands in the rule book.
+/// Every scenario of T001-T084, T164-T173 and T175-T177 that stands in the rule book.
 pub(crate) const BOOK: &[&str] = &[
     "T001", "T002", "T004", "T005", "T007", "T008", "T010", "T011", "T013", "T014", "T016", "T017", "T019", "T020",
     "T022", "T023", "T025", "T026", "T028", "T029", "T031", "T032", "T034", "T035", "T037", "T038", "T040", "T041",
     "T043", "T044", "T046", "T047", "T049", "T050", "T052", "T053", "T055", "T056", "T058", "T059", "T061", "T062",
     "T064", "T065", "T067", "T068", "T070", "T071", "T073", "T074", "T076", "T077", "T079", "T080", "T082", "T083",
-    "T164", "T166", "T167", "T169", "T170", "T172", "T173",
+    "T164", "T166", "T167", "T169", "T170", "T172", "T173", "T175", "T176", "T177",
 ];
 
 const fn row(id: &'static str, rules: &'static str, script: &'static str) -> Row {
@@ -444,4 +444,43 @@ pub(crate) const ROWS: &[Row] = &[
         quota 16
         times 48 phone p# u# -> allow.free service
         out c1 u1            -> allow.new 1"),
+    row("T175", "G10 E3", "
+        out c1 anna ttl=3600 -> allow.new
+        out c2 bob ttl=3600  -> allow.new 2
+        after 600s
+        restart
+        see                  -> held=2
+        see c1               -> live
+        after 61s
+        see                  -> held=2
+        out c3 cara          -> deny.full 2
+        after 3529s
+        out c1 anna ttl=3600 -> allow.same first=allow.new 2
+        after 9999ms
+        see c2               -> live
+        after 1ms
+        see c2               -> gone
+        see                  -> held=1"),
+    row("T176", "G10", "
+        out c1 anna @n1:1:1 ttl=3600 -> allow.new
+        out c2 bob @n1:1:2 ttl=3600  -> allow.new 2
+        after 600s
+        restart
+        see                          -> held=2
+        after 61s
+        see                          -> held=2
+        out c3 cara                  -> deny.full 2
+        after 3529s
+        out c1 anna @n1:1:3 ttl=3600 -> allow.same first=allow.new 2"),
+    row("T177", "G10 G6", "
+        hello n1 1
+        out c1 anna @n1:1:1          -> allow.new
+        out c2 bob @n1:1:2 ttl=3600  -> allow.new 2
+        restart
+        see c1                       -> orphan
+        see c2                       -> orphan
+        after 59999ms
+        see                          -> held=2
+        after 15001ms
+        see                          -> held=0 sessions=0"),
 ];

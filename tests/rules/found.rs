@@ -67,15 +67,47 @@ pub(crate) const ROWS: &[Row] = &[
         see                                 -> held=1
         release p1
         desktop d2 anna                     -> allow.held 1"),
-    row("a node that a heartbeat named is remembered once it greeted", "G10", "
+    row("a node that a heartbeat named is remembered", "G10", "
         heartbeat n1 1                      -> unknown_epoch known=none
         hello n1 1                          -> ok
         heartbeat n2 1                      -> unknown_epoch known=none
         inventory n2 1 1                    -> kept=0
+        heartbeat n3 1                      -> unknown_epoch known=none
+        desktop d3 anna @n3:1:1             -> allow.new
+        desktop d4 anna @n3:1:2 ttl=3600    -> allow.held
         restart
+        heartbeat n3 1                      -> unknown_epoch known=1
+        see d3                              -> orphan
+        see d4                              -> orphan
         heartbeat n1 1                      -> unknown_epoch known=1
         heartbeat n2 1                      -> unknown_epoch known=1
-        desktop d1 anna @n1:1:2             -> allow.new"),
+        desktop d1 anna @n1:1:2             -> allow.held"),
+    row("what a script's sessions are to a node that says hello after a restart", "G10 G8 G9", "
+        quota 9
+        desktop d1 anna @n1:1:1 ttl=3600    -> allow.new
+        out c1 anna @n1:1:2 ttl=3600        -> allow.held
+        out c2 bob @n1:2:1 ttl=3600         -> allow.new
+        mobile m1 cara @n1:1:3              -> allow.new
+        restart
+        see                                 -> held=3
+        hello n1 2                          -> ok dropped=1 orphaned=1
+        see d1                              -> orphan
+        see c1                              -> gone
+        see c2                              -> live
+        inventory n1 2 5 desktop/d1/anna    -> kept=1 removed=1
+        see d1                              -> live
+        see c2                              -> gone
+        see m1                              -> live"),
+    row("a free call without a lease comes back with the life that it was given", "G10 C1", "
+        in c1 x @n1:1:1                     -> allow.free
+        in c2 x @n1:1:2 ttl=90              -> allow.free
+        restart
+        after 80s
+        see c1                              -> live
+        see c2                              -> live
+        after 10s
+        see c2                              -> gone
+        see c1                              -> live"),
     row("stray names keep no node out", "I26", "
         limits nodes=2
         quota 9

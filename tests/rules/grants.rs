@@ -133,6 +133,21 @@ pub(crate) const CLASSES: &[Row] = &[
         out c1 bob to=911 t=nobody          -> allow.free emergency
         out c1 bob to=112 t=nobody          -> deny.unknown_tenant
         out c1 bob to=911                   -> deny.full"),
+    row("an emergency number however it is written, and no other", "C14", "
+        quota 0
+        out c1 bob to=+112                  -> allow.free emergency
+        out c1 bob to=tel:1-1-2             -> allow.free emergency
+        out c1 bob to=SIP:112@pbx.example:5060 -> allow.free emergency
+        out c1 bob to=urn:service:sos.fire  -> allow.free emergency
+        out c1 bob to=urn:service:sosx      -> deny.full
+        out c1 bob to=+1120                 -> deny.full
+        out c1 bob to=sip:1120@112          -> deny.full
+        policy trunk_prefix=0-
+        policy emergency_numbers=tel:999,+1-10
+        out c1 bob to=0/999                 -> allow.free emergency
+        out c1 bob to=tel:0110              -> allow.free emergency
+        out c1 bob to=+112                  -> deny.full
+        out c1 bob to=+112 t=nobody         -> allow.free emergency"),
     row("an emergency call stores nothing, not even over a known session", "C14", "
         out c1 bob                          -> allow.new
         out c1 bob to=112                   -> allow.free emergency 1 q=2

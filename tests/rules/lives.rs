@@ -404,7 +404,7 @@ pub(crate) const STANDING: &[Row] = &[
         restart
         see                                 -> held=3 sessions=3
         see d1                              -> orphan subject=anna node=n1 seq=5 first=allow.new
-        see c1                              -> orphan
+        see c1                              -> live
         see m1                              -> live
         heartbeat n1 1                      -> unknown_epoch known=1
         desktop d9 x @n1:1:9                -> ignore.stale

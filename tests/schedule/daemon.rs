@@ -1,8 +1,10 @@
 //! A daemon in this process whose clocks a test moves, asked over a real socket.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,18 +29,19 @@ fn ms(at: &str) -> i64 {
     at.parse::<DateTime<Utc>>().unwrap().timestamp_millis()
 }
 
-/// Copies a folder with all that is in it.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
+/// Every file below a folder with what is in it; an error where one goes while it is read.
+fn contents(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(contents(&path)?);
         } else {
-            std::fs::copy(entry.path(), to).unwrap();
+            let bytes = std::fs::read(&path)?;
+            found.insert(path, bytes);
         }
     }
+    Ok(found)
 }
 
 impl World {
@@ -88,10 +91,24 @@ impl World {
         self.boot();
     }
 
+    /// The files once nothing moves in them: the same at two looks.
+    fn at_rest(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let last = RefCell::new(None);
+        self.wait("files at rest", || {
+            let now = contents(self.path()).ok();
+            now.is_some() && last.replace(now.clone()) == now
+        });
+        last.into_inner().unwrap()
+    }
+
     /// Goes on, at an instant, with the files as they are now on the disk: what a kill leaves.
     pub(crate) fn crash_at(&mut self, at: &str) {
         let left = tempfile::tempdir().unwrap();
-        copy(self.path(), left.path());
+        for (path, bytes) in self.at_rest() {
+            let to = left.path().join(path.strip_prefix(self.path()).unwrap());
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::write(to, bytes).unwrap();
+        }
         self.stop();
         self.folder = left;
         self.restart_at(at);
@@ -113,6 +130,17 @@ impl World {
     pub(crate) fn after(&self, seconds: u64) {
         self.clock.advance(seconds * 1_000);
         self.settled();
+    }
+
+    /// What the kernel says of the clock.
+    pub(crate) fn synchronise(&self, is: Option<bool>) {
+        self.clock.synchronise(is);
+    }
+
+    /// What is told of the clock, as `trusted waits_for`.
+    pub(crate) fn clock(&self) -> String {
+        let time = &self.get("/v1/overview")["time"];
+        format!("{} {}", time["wall_clock_trusted"], time["waits_for"].as_str().unwrap_or("nothing"))
     }
 
     /// Moves the wall clock alone, seconds, and waits until that was seen.

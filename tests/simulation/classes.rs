@@ -38,7 +38,21 @@ pub(crate) fn classify(a: &Acquire<'_>, policy: &Policy) -> Need {
 }
 
 pub(crate) fn emergency(a: &Acquire<'_>, policy: &Policy) -> bool {
-    let listed = |number: &str| policy.emergency_numbers.iter().any(|n| n == number);
+    let listed = |number: &str| policy.emergency_numbers.iter().any(|n| plain(n) == number && !number.is_empty());
+    let prefix = plain(&policy.trunk_prefix);
     a.emergency
-        || a.to.is_some_and(|to| listed(to) || to.strip_prefix(policy.trunk_prefix.as_str()).is_some_and(listed))
+        || a.to.is_some_and(|to| {
+            let sos = to == "urn:service:sos" || to.starts_with("urn:service:sos.");
+            sos || listed(&plain(to)) || plain(to).strip_prefix(&*prefix).is_some_and(listed)
+        })
+}
+
+/// A number as the rows of the rules write it, without what is around it.
+fn plain(number: &str) -> String {
+    let number = number.to_lowercase();
+    let scheme = ["tel:", "sips:", "sip:"].into_iter().find_map(|scheme| number.strip_prefix(scheme));
+    let user = scheme.unwrap_or(&number).split(['@', ';']).next().unwrap_or_default();
+    let digits: String = user.chars().filter(|c| !" -./()[]".contains(*c)).collect();
+    let digits = digits.strip_prefix('+').unwrap_or(&digits);
+    digits.strip_suffix('#').unwrap_or(digits).to_owned()
 }

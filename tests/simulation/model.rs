@@ -71,8 +71,6 @@ pub(crate) struct Node {
     pub(crate) name: Name,
     pub(crate) epoch: u64,
     pub(crate) greeted: bool,
-    /// It said hello or sent an inventory at least once: a restart remembers it.
-    pub(crate) written: bool,
     /// When it was last heard of; `None` while it has no lease.
     pub(crate) seen: Option<u64>,
 }

@@ -176,11 +176,11 @@ impl Machine for Model {
         let full = self.nodes.len() >= self.limits.nodes_max as usize;
         match self.node(node).map(|n| n.epoch) {
             None if full => return Err(Refused::Limit),
-            None => self.nodes.push(Node { name: node.into(), epoch, greeted: true, written: true, seen: Some(now) }),
+            None => self.nodes.push(Node { name: node.into(), epoch, greeted: true, seen: Some(now) }),
             Some(known) if epoch < known => return Err(Refused::StaleEpoch { known }),
             Some(known) => {
                 if let Some(n) = self.node(node) {
-                    (n.epoch, n.greeted, n.written, n.seen) = (epoch, true, true, Some(now));
+                    (n.epoch, n.greeted, n.seen) = (epoch, true, Some(now));
                 }
                 if epoch == known {
                     return Ok(Moved { dropped: 0, orphaned: 0 });
@@ -200,13 +200,7 @@ impl Machine for Model {
             if full {
                 return Err(Refused::Limit);
             }
-            self.nodes.push(Node {
-                name: node.into(),
-                epoch,
-                greeted: false,
-                written: false,
-                seen: Some(now.uptime_ms),
-            });
+            self.nodes.push(Node { name: node.into(), epoch, greeted: false, seen: Some(now.uptime_ms) });
             return Err(Refused::UnknownEpoch { known: None });
         };
         if n.epoch == epoch {
@@ -234,7 +228,7 @@ impl Machine for Model {
         sessions: &[Acquire<'_>],
     ) -> Result<Listed, Refused> {
         let n = self.current(node, epoch)?;
-        (n.seen, n.greeted, n.written) = (Some(now.uptime_ms), true, true);
+        (n.seen, n.greeted) = (Some(now.uptime_ms), true);
         let at = Stamp { epoch, seq };
         let mut sum = Listed::default();
         let mut listed: Vec<(usize, Name)> = Vec::new();
@@ -337,11 +331,12 @@ impl Machine for Model {
             t.seats.iter_mut().filter(|s| !named(&s.group)).for_each(|s| s.group = Name::default());
             t.drain_at = (t.standing == Standing::Ended).then_some(now + t.policy.end_drain_ms);
             for s in &mut t.sessions {
-                (s.renewed, s.restored) = (now, s.kind != Kind::Mobile);
-                s.orphan_until = (s.kind != Kind::Mobile).then_some(now + timers.learning_ms);
+                let leased = self.nodes.iter().any(|n| Some(&n.name) == s.node.as_ref());
+                let waits = s.kind != Kind::Mobile && (leased || s.ttl_s.is_none());
+                (s.renewed, s.restored) = (now, waits);
+                s.orphan_until = waits.then_some(now + timers.learning_ms);
             }
         }
-        self.nodes.retain(|n| n.written);
         self.nodes.iter_mut().for_each(|n| (n.greeted, n.seen) = (false, Some(now)));
     }
 

@@ -229,7 +229,8 @@ impl Machine for Real {
     }
 
     fn heartbeat(&mut self, now: Now, node: &str, epoch: u64) -> Result<(), Refused> {
-        self.engine.heartbeat(now, node, epoch).map_err(refused)
+        self.at(now);
+        self.engine.heartbeat(now, node, epoch, &mut self.journal).map_err(refused)
     }
 
     fn goodbye(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused> {
@@ -267,15 +268,17 @@ impl Machine for Real {
     }
 
     fn restart(&mut self, now: Now) {
-        let journal = std::mem::take(&mut self.journal);
+        let mut journal = std::mem::take(&mut self.journal);
         self.engine = Engine::new(self.limits);
         self.at(now);
         self.engine.install(now, self.plan.clone(), &mut self.journal);
         let life = self.plan.timers.tombstone_ms;
         let planned = |tenant: &Name| self.plan.tenants.iter().any(|t| t.id == *tenant);
         let lives = |tenant: &Name| planned(tenant) || journal.live.values().any(|s| s.tenant == *tenant);
+        // A tenant that is dropped takes its tombstones with it, for the restart after this one, too.
+        let kept: Vec<Key> = journal.tombstones.keys().filter(|(tenant, _)| lives(tenant)).cloned().collect();
+        journal.tombstones.retain(|key, _| kept.contains(key));
         let standing = journal.tombstones.values().filter(|(_, laid)| laid + life > now.uptime_ms);
-        let standing = standing.filter(|(t, _)| lives(&t.tenant));
         let tombstones: Vec<RestoredTombstone> =
             standing.map(|(t, laid)| RestoredTombstone { left_ms: laid + life - now.uptime_ms, ..t.clone() }).collect();
         let nodes: Vec<(Name, u64)> = journal.nodes.iter().map(|(node, epoch)| (node.clone(), *epoch)).collect();

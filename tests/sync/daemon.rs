@@ -11,9 +11,12 @@ fn paid(seats: u32) -> String {
     format!("kind = \"paid\"\nseats = {seats}\n")
 }
 
-/// A bundle of three tenants, of whom the first has so many seats.
+/// A bundle of seven tenants, of whom the first has so many seats.
 fn desk(serial: u64, seats: u32) -> Desk {
-    Desk::new(serial, &[("acme", &paid(seats)), ("bolt", &paid(5)), ("cord", &paid(5))])
+    let mut desk = Desk::new(serial, &[("acme", &paid(seats))]);
+    let others = ["bolt", "cord", "dune", "elm", "fern", "gale"];
+    desk.records.extend(others.map(|id| (id.to_owned(), paid(5))));
+    desk
 }
 
 fn sealed(serial: u64, seats: u32) -> Vec<u8> {
@@ -170,11 +173,65 @@ fn the_journal_remembers_the_serial_when_the_files_are_gone_i23() {
     for _ in 0..2 {
         // Each start takes a snapshot: the serial outlives the records that it stood in.
         publisher.publish(sealed(4, 9));
-        office.restart_after(|sync| std::fs::remove_dir_all(sync).unwrap_or_default());
+        office.restart_after(|sync| {
+            std::fs::remove_dir_all(sync.with_file_name("last-good")).unwrap_or_default();
+            std::fs::remove_dir_all(sync).unwrap_or_default();
+        });
         assert_eq!((office.quota("acme"), office.sync()["code"].as_str()), (None, Some("replayed")));
     }
     publisher.publish(sealed(6, 9));
     assert_eq!((office.pull(), office.quota("acme")), ("applied".to_owned(), Some(9)));
+}
+
+#[test]
+fn what_is_lost_is_taken_again_and_its_tenants_stay_meanwhile() {
+    let publisher = Publisher::start(sealed(5, 3));
+    let mut office = Office::start(&publisher, "");
+    let state = |office: &Office| (office.quota("acme"), office.sync()["serial"].as_u64());
+    assert_eq!(state(&office), (Some(3), Some(5)));
+    // Nobody is there: the last good records hold.
+    publisher.behave(Manner::Down);
+    office.restart_after(|sync| std::fs::remove_dir_all(sync).unwrap());
+    assert_eq!(state(&office), (Some(3), None));
+    // The journal remembers the serial, and that bundle is the one that is missing.
+    publisher.publish(sealed(5, 3));
+    assert_eq!((office.pull(), state(&office)), ("applied".to_owned(), (Some(3), Some(5))));
+    assert_eq!(office.get("/v1/overview")["config"]["from_last_good"], false);
+    assert_eq!(office.pull(), "unchanged");
+    // Neither an older one nor another one of that serial is.
+    for older in [sealed(4, 9), sealed(5, 9)] {
+        publisher.publish(older);
+        assert_eq!(office.pull(), "refused replayed");
+    }
+    publisher.publish(sealed(5, 3));
+    for keep_last_good in [true, false] {
+        office.restart_after(|sync| {
+            if !keep_last_good {
+                std::fs::remove_dir_all(sync.with_file_name("last-good")).unwrap();
+            }
+            std::fs::remove_dir_all(sync).unwrap();
+        });
+        assert_eq!(state(&office), (Some(3), Some(5)), "at the first try");
+    }
+}
+
+#[test]
+fn why_a_publisher_is_not_trusted_is_said_in_words() {
+    let publisher = Publisher::start(sealed(5, 3));
+    let office = Office::start(&publisher, "");
+    for (manner, words) in [
+        (Manner::OwnAuthority, ["self-signed as that of an authority", "basicConstraints=critical,CA:FALSE"]),
+        (Manner::SelfSigned, ["signed by no authority that is trusted here", "in the file sync.ca_file"]),
+        (Manner::WrongName, ["for another name", "elsewhere.example"]),
+    ] {
+        publisher.behave(manner.clone());
+        assert_eq!(office.pull(), "failed", "{manner:?}");
+        let message = office.sync()["message"].as_str().unwrap_or_default().to_owned();
+        assert!(words.iter().all(|word| message.contains(word)), "{manner:?}: {message}");
+        // The failures before were told already.
+        publisher.behave(Manner::Serve);
+        assert_eq!(office.pull(), "unchanged");
+    }
 }
 
 #[test]
@@ -211,7 +268,7 @@ fn records_that_nobody_confirms_for_30_days_are_inbound_only_until_somebody_does
     assert_eq!(office.pull_after(20), "failed");
     office.wait("the instant", |office| office.explained("acme") == "deny.inactive");
     assert_eq!(office.sync()["stale"], true);
-    assert_eq!(office.series("usherd_subscriptions{state=\"stale\"}"), 3.0);
+    assert_eq!(office.series("usherd_subscriptions{state=\"stale\"}"), 7.0);
     office.restart();
     assert_eq!(office.explained("acme"), "deny.inactive", "a restart confirms nothing");
     publisher.behave(Manner::Serve);
@@ -253,7 +310,7 @@ fn what_cannot_be_stored_is_not_in_force_and_is_taken_when_it_can_be_i23() {
 }
 
 #[test]
-fn a_bad_file_at_the_start_falls_back_to_the_last_good_files_and_records_i21() {
+fn a_bad_file_at_the_start_is_no_matter_of_the_records_i21() {
     let publisher = Publisher::start(sealed(5, 3));
     let mut office = Office::start(&publisher, "");
     publisher.behave(Manner::Down);
@@ -261,16 +318,28 @@ fn a_bad_file_at_the_start_falls_back_to_the_last_good_files_and_records_i21() {
     std::fs::write(&file, "seats = -1").unwrap();
     office.restart();
     assert_eq!((office.quota("acme"), office.quota("dock")), (Some(3), None));
-    assert_eq!(office.get("/v1/overview")["config"]["from_last_good"], true);
+    let config = office.get("/v1/overview")["config"].clone();
+    assert_eq!((&config["from_last_good"], &config["tenants_rejected"]), (&false.into(), &1.into()));
     assert_eq!(office.pull_after(30 * 86_400), "failed");
     office.wait("the instant", |office| office.explained("acme") == "deny.inactive");
-    // What is confirmed does not wait for the file; what is new does.
+    // Neither what is confirmed nor what is new waits for the file.
     publisher.behave(Manner::Serve);
     assert_eq!((office.pull(), office.explained("acme")), ("unchanged".to_owned(), "allow.new".to_owned()));
     publisher.publish(sealed(6, 4));
-    assert_eq!((office.pull(), office.quota("acme")), ("refused rejected".to_owned(), Some(3)));
+    assert_eq!((office.pull(), office.quota("acme"), office.quota("dock")), ("applied".to_owned(), Some(4), None));
     std::fs::write(&file, paid(2)).unwrap();
-    assert_eq!((office.pull(), office.quota("acme"), office.quota("dock")), ("applied".to_owned(), Some(4), Some(2)));
+    office.wait("the file", |office| office.quota("dock") == Some(2));
+    // The daemon's own file is one unit with all that stands beside it.
+    let main = office.folder.path().join("usherd.toml");
+    let text = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(&main, format!("{text}\n[polcy]\n")).unwrap();
+    publisher.publish(sealed(7, 9));
+    assert_eq!((office.pull(), office.quota("acme")), ("refused rejected".to_owned(), Some(4)));
+    office.restart();
+    assert_eq!(office.get("/v1/overview")["config"]["from_last_good"], true);
+    assert_eq!((office.quota("acme"), office.quota("dock")), (Some(4), Some(2)));
+    std::fs::write(&main, text).unwrap();
+    assert_eq!((office.pull(), office.quota("acme")), ("applied".to_owned(), Some(9)));
 }
 
 #[test]

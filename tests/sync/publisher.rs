@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use usherd::daemon::sync::envelope::{hex, sha256};
 
-use crate::authority::{acceptor, authority};
+use crate::authority::{acceptor, authority, showing};
 
 /// How it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,10 @@ pub(crate) enum Manner {
     Garbage,
     /// With a certificate for somebody else.
     WrongName,
+    /// With one that it signed itself, as an authority.
+    OwnAuthority,
+    /// With one that it signed itself.
+    SelfSigned,
     /// With a body that never ends, of no stated length.
     Flood,
     /// It closes every connection.
@@ -53,6 +58,7 @@ impl Publisher {
     pub(crate) fn start(body: Vec<u8>) -> Self {
         let authority = authority();
         let (good, wrong) = (acceptor(&authority, "localhost"), acceptor(&authority, "elsewhere.example"));
+        let (own_authority, own) = (self_signed(true), self_signed(false));
         let desk = Desk { manner: Manner::Serve, body, heads: Vec::new(), not_modified: 0 };
         let desk = Arc::new(Mutex::new(desk));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -64,7 +70,12 @@ impl Publisher {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let desk = Arc::clone(&shared);
-                let acceptor = if desk.lock().manner == Manner::WrongName { &wrong } else { &good };
+                let acceptor = match desk.lock().manner {
+                    Manner::WrongName => &wrong,
+                    Manner::OwnAuthority => &own_authority,
+                    Manner::SelfSigned => &own,
+                    _ => &good,
+                };
                 let acceptor = acceptor.clone();
                 tokio::spawn(serve(stream, acceptor, desk));
             }
@@ -100,6 +111,17 @@ impl Publisher {
     pub(crate) fn last_head(&self) -> String {
         self.desk.lock().heads.last().cloned().unwrap_or_default()
     }
+}
+
+/// A certificate as `openssl req -x509` makes it, as that of an authority or not.
+fn self_signed(is_authority: bool) -> TlsAcceptor {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    if is_authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    showing(&params.self_signed(&key).unwrap(), &key)
 }
 
 impl Drop for Publisher {

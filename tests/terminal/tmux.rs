@@ -79,7 +79,7 @@ impl Window {
     }
 
     /// Whether the cursor is seen, and whether a program has the other screen.
-    pub(crate) fn modes(&self) -> String {
+    fn modes(&self) -> String {
         self.tmux(&["display-message", "-p", "cursor=#{cursor_flag} alternate=#{alternate_on}"])
     }
 
@@ -97,7 +97,22 @@ impl Window {
 
     /// Waits for a text.
     pub(crate) fn until_shows(&self, text: &str) -> String {
-        self.until(text, |screen| screen.contains(text))
+        self.until_shows_all(&[text])
+    }
+
+    /// Waits for texts that are seen at one time: a screen is painted in pieces, and may be looked at between two.
+    pub(crate) fn until_shows_all(&self, texts: &[&str]) -> String {
+        self.until(&texts.join(", "), |screen| texts.iter().all(|text| screen.contains(text)))
+    }
+
+    /// Waits until a program has the other screen.
+    pub(crate) fn until_taken(&self) {
+        wait_for("the other screen", || self.modes().ends_with("alternate=1\n").then_some(()));
+    }
+
+    /// Waits until the cursor is seen and no program has the other screen.
+    pub(crate) fn until_given_back(&self) {
+        wait_for("the screen of the shell", || (self.modes() == "cursor=1 alternate=0\n").then_some(()));
     }
 }
 

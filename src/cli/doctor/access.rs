@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use super::finding::Finding;
+use super::finding::{Finding, Verdict};
+use crate::daemon::certificates;
 use crate::daemon::config::{Address, Config, Settings};
 use crate::daemon::http::validity::{Validity, validity};
 
@@ -19,10 +20,28 @@ const DAYS_LEFT_MIN: i64 = 14;
 pub fn look(config: &Config, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = vec![openness(&config.settings)];
     let folder = config.main().parent().unwrap_or(Path::new(""));
+    let (unusable, _) = certificates::look_as_guest(&config.settings, folder, now);
     for listener in &config.settings.listeners {
         let (Some(tls), address) = (&listener.tls, shown(&listener.address)) else { continue };
-        findings.push(certificate(&address, &folder.join(&tls.cert_file), now));
-        findings.extend(key(&address, &folder.join(&tls.key_file)));
+        let (cert_file, key_file) = (folder.join(&tls.cert_file), folder.join(&tls.key_file));
+        let mut found = vec![certificate(&address, &cert_file, now)];
+        found.extend(key(&address, &key_file));
+        // What a start would stumble over, where neither file alone tells it.
+        if found.iter().all(|finding| finding.verdict != Verdict::Fail) {
+            let unusable = unusable.iter().filter(|problem| {
+                [&cert_file, &key_file].iter().any(|path| path.display().to_string() == problem.file)
+            });
+            found.extend(unusable.map(|problem| {
+                let what = format!("{address}: {}: {}", problem.file, problem.message);
+                Finding::fail(
+                    TLS,
+                    what,
+                    "the daemon shows the one before, and does not start any more",
+                    problem.help.clone().unwrap_or_default(),
+                )
+            }));
+        }
+        findings.extend(found);
     }
     findings
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::finding::Finding;
-use crate::daemon::config::{Config, Problem};
+use crate::daemon::config::{Config, Problem, problems_of};
 
 const CHECK: &str = "configuration";
 const REJECTED: &str = "the daemon keeps what it had, and a start without a last good configuration serves nothing";
@@ -20,6 +20,17 @@ pub fn files(main: &Path, loaded: &Result<Config, Vec<Problem>>) -> Finding {
             let help = problems.first().and_then(|problem| problem.help.clone()).map(|help| format!("{help}; "));
             let all = format!("{}`usherd config check` shows every error with its line", help.unwrap_or_default());
             Finding::fail(CHECK, what, REJECTED, all)
+        }
+        Ok(config) if !config.rejected.is_empty() => {
+            let problems = problems_of(&config.rejected);
+            let first = problems.first().map(place).unwrap_or_default();
+            let bad = config.rejected.len();
+            Finding::fail(
+                CHECK,
+                format!("{main} is good, but {bad} of its tenant files are not, the first error: {first}"),
+                "their tenants keep their last good records, and those that never had one are none",
+                "`usherd config check` shows every error with its line; all other tenants are taken up as ever",
+            )
         }
         Ok(config) if config.tenants.is_empty() && !config.settings.sync.is_on() => {
             let folder = config.tenants_dir().map_or("[[tenant]]".to_owned(), |dir| dir.display().to_string());
@@ -70,6 +81,9 @@ pub fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
             "mend what `usherd config check` shows, then `usherd reload`",
         );
     }
+    if let Some(finding) = units(admin) {
+        return finding;
+    }
     let waiting = waiting(admin);
     match hash {
         Some(hash) if hash == word("hash") && !waiting.is_empty() => Finding::warn(
@@ -91,6 +105,27 @@ pub fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
     }
 }
 
+/// Tenant files and certificates that the daemon does not take while all else is in force.
+fn units(admin: &Value) -> Option<Finding> {
+    let all = |key: &str| admin.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let rejected: Vec<String> =
+        all("rejected").iter().filter_map(|file| Some(file.get("tenant")?.as_str()?.to_owned())).collect();
+    let certificates = all("certificates");
+    let certificate = certificates.first().and_then(|problem| problem.get("message")).and_then(Value::as_str);
+    let (what, why) = match (rejected.first(), certificate) {
+        (Some(first), _) => {
+            let count = admin.get("tenants_rejected").and_then(Value::as_u64).unwrap_or(rejected.len() as u64);
+            let what = format!("the daemon does not take {count} tenant files, the first is that of {first}");
+            (what, "these tenants keep their last good records, or are none; changes of them have no effect")
+        }
+        (None, Some(message)) => {
+            (format!("the daemon cannot use a certificate: {message}"), "it shows the one before until that expires")
+        }
+        (None, None) => return None,
+    };
+    Some(Finding::fail("in force", what, why, "mend what `usherd config check` shows, then `usherd reload`"))
+}
+
 /// The keys that wait for a restart, as one text.
 fn waiting(admin: &Value) -> String {
     let keys = admin.get("waits_for_restart").and_then(Value::as_array);
@@ -108,15 +143,19 @@ mod tests {
     #[test]
     fn what_runs_is_compared_with_the_files() {
         let running = json!({"hash": "abc", "main": "/etc/u.toml", "loaded_at": "T", "last_reload_successful": true});
-        let rejected = json!({"hash": "abc", "last_reload_successful": false, "last_error": "seats = -1"});
+        let failed = json!({"hash": "abc", "last_reload_successful": false, "last_error": "seats = -1"});
         let waiting =
             json!({"hash": "abc", "loaded_at": "T", "waits_for_restart": ["server.workers", "listener[0].listen"]});
-        let table: [(&Value, Option<&str>, Verdict, &str); 6] = [
+        let rejected = json!({"hash": "abc", "tenants_rejected": 3, "rejected": [{"tenant": "acme"}]});
+        let certificate = json!({"hash": "abc", "rejected": [], "certificates": [{"message": "does not fit"}]});
+        let table: [(&Value, Option<&str>, Verdict, &str); 8] = [
+            (&rejected, Some("abd"), Fail, "3 tenant files, the first is that of acme"),
+            (&certificate, Some("abc"), Fail, "does not fit"),
             (&waiting, Some("abc"), Warn, "server.workers, listener[0].listen"),
             (&running, Some("abc"), Ok, "since T"),
             (&running, Some("abd"), Warn, "/etc/u.toml"),
             (&running, None, Note, "/etc/u.toml"),
-            (&rejected, Some("abc"), Fail, "seats = -1"),
+            (&failed, Some("abc"), Fail, "seats = -1"),
             (&json!({"from_last_good": true}), None, Fail, "last good"),
         ];
         for (admin, hash, verdict, word) in table {

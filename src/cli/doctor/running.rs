@@ -50,7 +50,14 @@ fn durability(ready: &Value) -> Finding {
             "a restart forgets who holds a seat, and there is no audit trail",
             "set journal.durability = \"written\"",
         ),
-        None => Finding::ok(check, format!("every answer is {word} before it goes out")),
+        None => {
+            let form = match ready.get("journal_form").and_then(Value::as_str) {
+                Some("ring") => ", into memory that outlives the daemon (ring)",
+                Some("hand-off") => ", by a thread of its own (hand-off)",
+                _ => "",
+            };
+            Finding::ok(check, format!("every answer is {word} before it goes out{form}"))
+        }
     }
 }
 

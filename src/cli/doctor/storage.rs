@@ -7,13 +7,15 @@ use std::path::Path;
 use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 
 use super::finding::Finding;
-use crate::daemon::config::Journal;
+use crate::daemon::config::{Durability, Journal};
 use crate::daemon::journal::audit::verify;
+use crate::daemon::journal::ring_file::fit;
 use crate::daemon::journal::storage::{Folder, Listed, Storage as _};
 
 const CHECK: &str = "state";
 const ROOM: &str = "room";
 const JOURNAL: &str = "journal";
+const RING: &str = "ring";
 /// Below this the next snapshot may already fail, bytes.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 /// Below this it is time to do something, bytes.
@@ -65,6 +67,7 @@ pub fn look(folder: &Path, owner: Option<u32>, journal: &Journal) -> Vec<Finding
         Err(error) => return vec![absent(folder, &error)],
     };
     let mut findings = vec![directory(folder, &place, owner)];
+    findings.extend(ring(journal));
     match journal_in(&folder.join("journal")) {
         Ok((files, journal_folder)) => {
             let bytes = files.iter().map(|file| file.bytes).sum();
@@ -160,6 +163,22 @@ fn unfit(kind: u64) -> Option<(&'static str, &'static str, &'static str)> {
         )),
         _ => None,
     }
+}
+
+/// Where decisions wait for the disk.
+fn ring(journal: &Journal) -> Option<Finding> {
+    const MEND: &str = "with few callers at once that costs a third of the throughput; the shipped unit has \
+                        RuntimeDirectory=usherd for it, see journal.ring_dir";
+    if journal.durability != Durability::Written {
+        return None;
+    }
+    let hand_off =
+        |why: &str| Finding::note(RING, format!("answers wait for the thread that writes, 40 ms at most: {why}"), MEND);
+    Some(match fit(Path::new(&journal.ring_dir)) {
+        _ if journal.ring_dir.is_empty() => hand_off("journal.ring_dir is \"\""),
+        Ok(()) => Finding::ok(RING, format!("decisions wait for the disk in memory, in {}", journal.ring_dir)),
+        Err(why) => hand_off(&why),
+    })
 }
 
 fn room(place: &Place, journal_bytes: u64, journal: &Journal) -> Finding {
@@ -274,6 +293,23 @@ mod tests {
             assert_eq!(room(&place, bytes, journal).verdict, verdict, "{place:?} {bytes}");
         }
         assert_eq!(room(&Place { free_inodes: None, ..GOOD }, 0, &journal).verdict, Ok);
+    }
+
+    #[test]
+    fn the_form_of_the_journal_is_told_where_it_matters() {
+        let of =
+            |durability, ring_dir: &str| Journal { durability, ring_dir: ring_dir.to_owned(), ..Journal::default() };
+        assert!(ring(&of(Durability::Synced, "/dev/shm")).is_none());
+        let table = [
+            ("/dev/shm", Ok, "in memory"),
+            ("", Note, "\"\""),
+            ("/nowhere", Note, "/nowhere"),
+            ("/etc", Note, "tmpfs"),
+        ];
+        for (ring_dir, verdict, word) in table {
+            let finding = ring(&of(Durability::Written, ring_dir)).unwrap();
+            assert!(finding.verdict == verdict && finding.what.contains(word), "{ring_dir}: {finding:?}");
+        }
     }
 
     #[test]

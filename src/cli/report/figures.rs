@@ -1,11 +1,13 @@
 //! The figures of a report: what the daemon answers, hour by hour, and what follows from it.
 
-use chrono::{DateTime, Local, Timelike as _, Utc};
+use chrono::{DateTime, Timelike as _, Utc};
+use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use crate::cli::client::{Ask, Client, encoded, with_query};
 use crate::cli::failure::Failure;
 use crate::cli::whatif::{Time, hours};
+use crate::subscription::civil::civil;
 
 /// Hours that are asked for at once: the daemon answers 5,000 points.
 const HOURS_ASKED: i64 = 4_800;
@@ -23,8 +25,8 @@ pub(super) struct Report {
     pub(super) hours: Vec<Hour>,
     /// In all, as the daemon sums it.
     pub(super) total: Total,
-    /// The zone that hours are shown in.
-    pub(super) utc: bool,
+    /// The billing zone: days and hours of the day are its own, wherever the report is read (H2).
+    pub(super) zone: Tz,
 }
 
 /// One hour.
@@ -81,9 +83,11 @@ impl Report {
     ///
     /// # Errors
     /// The daemon cannot be asked, or knows no such tenant; the time makes no sense.
-    pub(super) fn read(tenant: &str, time: &Time, client: &Client, utc: bool) -> Result<Self, Failure> {
+    pub(super) fn read(tenant: &str, time: &Time, client: &Client) -> Result<Self, Failure> {
         let path = format!("/v1/tenants/{}", encoded(tenant));
         let now = client.ask_ok(&Ask::get(&path))?.json()?;
+        let zone = now["time_zone"].as_str().and_then(|name| name.parse().ok());
+        let zone = zone.ok_or_else(|| Failure::failed("the daemon did not name its billing zone"))?;
         let span = [("from", time.from.clone()), ("to", time.to.clone())];
         let whatif = client.ask_ok(&Ask::get(&with_query(&format!("{path}/whatif"), &span)))?.json()?;
         // The daemon has understood the time; from here on it goes by instants.
@@ -105,12 +109,12 @@ impl Report {
             total.add(&Total::of(&usage["total"]));
             at = end;
         }
-        Ok(Report { tenant: now, whatif, hours, total, utc })
+        Ok(Report { tenant: now, whatif, hours, total, zone })
     }
 
-    /// An instant in the zone of the report.
+    /// An instant in the billing zone.
     pub(super) fn local(&self, at: DateTime<Utc>) -> chrono::NaiveDateTime {
-        if self.utc { at.naive_utc() } else { at.with_timezone(&Local).naive_local() }
+        civil(self.zone, at)
     }
 
     /// Civil days with their hours, the earliest first.

@@ -26,7 +26,7 @@ pub struct ReportArgs {
 /// # Errors
 /// The daemon cannot be asked, or knows no such tenant; the time makes no sense.
 pub fn report(arguments: &ReportArgs, client: &Client, as_page: bool, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    let report = Report::read(&arguments.tenant, &arguments.time, client, screen.utc)?;
+    let report = Report::read(&arguments.tenant, &arguments.time, client)?;
     match screen.format {
         _ if as_page => screen.write(&page::page(&report))?,
         Format::Json => {
@@ -52,6 +52,7 @@ fn show(report: &Report, screen: &mut Screen<'_>) -> Result<(), Failure> {
     report.facts().into_iter().for_each(|(what, value)| facts.push([what.to_owned(), value]));
     screen.table(&facts)?;
     screen.line("")?;
+    screen.line(&format!("days of {}", report.zone.name()))?;
     let mut days = Table::new(["day", "seats", "peak", "mean", "wanted", "no seat free", "denials", "true"]);
     for (date, hours_of_day) in report.days() {
         let mut total = Total::default();

@@ -24,7 +24,7 @@ const HEAT_DAYS_MAX: usize = 62;
 pub(super) fn page(report: &Report) -> String {
     let name = report.tenant["name"].as_str().or(report.tenant["tenant"].as_str()).unwrap_or("tenant");
     let (from, to) = (shown(report, &report.whatif["from"]), shown(report, &report.whatif["to"]));
-    let zone = if report.utc { "UTC" } else { "local time" };
+    let zone = report.zone.name();
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>Seats of {name}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>Seats of {name}</h1>\n<p>{from} to {to}, {zone}</p>\n",

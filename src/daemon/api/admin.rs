@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use super::query::Query;
 use super::read::no_tenant;
 use super::{Call, Worker, json, query_of, segment, typed};
+use crate::daemon::config::Removals;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::{Audit, AuditKind, Commit};
+use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::recorder::Recorder;
-use crate::daemon::reload_request::Request;
+use crate::daemon::reload_request::{Applied, Request};
 use crate::daemon::text::rfc3339;
 use crate::engine::EndOutcome;
 
@@ -25,8 +26,14 @@ type Answer = Result<Response<ReplyBody>, Problem>;
 /// Longest time for which a passing log level holds, seconds.
 const LOG_FOR_SECONDS_MAX: u64 = 86_400;
 
+/// Most tenant files that are not taken, or away, of which an answer tells; it counts them all.
+const REJECTED_SHOWN_MAX: usize = 200;
+
 /// Longest note of a reload, bytes.
 const NOTE_BYTES_MAX: usize = 500;
+
+/// Sessions of a subject that are ended in one record of the journal.
+const ENDED_AT_ONCE_MAX: usize = 512;
 
 /// The body of `PUT /v1/admin/log-level`.
 struct LogLevel {
@@ -71,6 +78,7 @@ impl Worker {
         let request = Request {
             trigger: ReloadTrigger::Http,
             force: query.is_set("force"),
+            removals: removals(&query)?,
             dry_run: query.is_set("dry_run"),
             actor: access.id.clone(),
             note: note(&query)?,
@@ -81,14 +89,16 @@ impl Worker {
         self.app.reloads.try_send(request).map_err(|_| Problem::unavailable(1, "too many reloads wait already"))?;
         match outcome.await {
             Ok(Ok(applied)) => Ok(json(&json!({
-                "code": if dry_run { "planned" } else if applied.unchanged { "unchanged" } else { "applied" },
+                "code": code(dry_run, &applied),
                 "dry_run": dry_run, "hash": applied.hash, "diff": applied.diff, "text": applied.diff.render(),
-                "warnings": applied.warnings,
+                "warnings": applied.warnings, "certificates": applied.certificates, "away": applied.away,
+                "rejected": applied.rejected.iter().take(REJECTED_SHOWN_MAX).collect::<Vec<_>>(),
+                "tenants_rejected": applied.rejected.len(),
             }))),
             Ok(Err(rejection)) => {
                 let body = json!({
                     "type": "/problems/rejected", "title": "The configuration is rejected, the one before stays",
-                    "status": 422, "detail": rejection.to_string(), "force": force, "problems": rejection.problems(),
+                    "status": 422, "detail": rejection.to_string(), "force": force, "forceable": rejection.is_forceable(), "problems": rejection.problems(),
                 });
                 Ok(typed(StatusCode::UNPROCESSABLE_ENTITY, "application/problem+json", body.to_string().into()))
             }
@@ -103,11 +113,19 @@ impl Worker {
         let sources: serde_json::Map<String, Value> =
             config.tenants.values().map(|tenant| (tenant.id.to_string(), json!(tenant.source))).collect();
         let mut state = self.app.config_state();
-        let problems = self.app.state.lock().problems.clone();
+        let (problems, certificates) = {
+            let state = self.app.state.lock();
+            (state.problems.clone(), state.certificates.clone())
+        };
         if let Value::Object(state) = &mut state {
             state.insert("main".into(), json!(config.main().display().to_string()));
             state.insert("problems".into(), json!(problems));
             state.insert("warnings".into(), json!(config.warnings));
+            state.insert("certificates".into(), json!(certificates));
+            let rejected: Vec<_> = config.rejected.iter().take(REJECTED_SHOWN_MAX).collect();
+            state.insert("rejected".into(), json!(rejected));
+            let away = config.away.iter().take(REJECTED_SHOWN_MAX).map(|path| path.display().to_string());
+            state.insert("away".into(), json!(away.collect::<Vec<_>>()));
             state.insert("tenants".into(), Value::Object(sources));
         }
         Ok(json(&state))
@@ -115,53 +133,65 @@ impl Worker {
 
     /// `DELETE /v1/tenants/{t}/sessions/{s}[?force=1]`
     pub(super) async fn end_session(&self, call: &Call<'_>, tenant: &str, session: &str) -> Answer {
-        self.end(call, tenant, session, "session").await
-    }
-
-    /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`
-    pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
-        self.end(call, tenant, subject, "subject").await
-    }
-
-    async fn end(&self, call: &Call<'_>, tenant: &str, id: &str, what: &'static str) -> Answer {
-        let (tenant, id) = (segment(tenant)?, segment(id)?);
+        let (tenant, session) = (segment(tenant)?, segment(session)?);
         let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
         let force = query_of(call)?.is_set("force");
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
-        let (outcome, committed) = self.decide(now, |worker, group, events| {
-            let Some(group) = group else { return EndOutcome::NotFound };
+        let outcome = self.settled(now, |worker, group, events| {
+            let Some(group) = group else { return Ok(EndOutcome::NotFound) };
             let mut recorder = Recorder::new(group, &worker.shard, Some(events), now.utc_ms);
-            let engine = &worker.app.engine;
-            let outcome = match what {
-                "session" => engine.end_session(now, &tenant, &id, force, &mut recorder),
-                _ => engine.end_subject(now, &tenant, &id, force, &mut recorder),
-            };
-            let (subject, session) = if what == "session" { ("", id.as_str()) } else { (id.as_str(), "") };
+            let outcome = worker.app.engine.end_session(now, &tenant, &session, force, &mut recorder);
             let text = format!("ended by hand, force {force}: {outcome:?}");
-            group.audit(&Audit {
-                tenant: &tenant,
-                subject,
-                session,
-                actor: &access.id,
-                text: &text,
-                ..Audit::new(AuditKind::Admin)
-            });
-            outcome
+            let about = Audit { tenant: &tenant, session: &session, ..Audit::new(AuditKind::Admin) };
+            group.audit(&Audit { actor: &access.id, text: &text, ..about });
+            Ok(outcome)
         });
-        if committed.await == Commit::Fenced {
-            return Err(Problem::unavailable(1, "another daemon has taken over this state directory"));
+        ended(outcome.await?, "session", &session, &tenant)
+    }
+
+    /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`; a large tenant is read, and much is ended, where nothing is
+    /// decided, and in pieces between which every other change has its turn.
+    pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
+        let (tenant, subject) = (segment(tenant)?, segment(subject)?);
+        let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
+        let force = query_of(call)?.is_set("force");
+        let now = self.app.now();
+        self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
+        let (of, whom) = (tenant.clone(), subject.clone());
+        let (names, calls) = self.aside_of(move |app| app.engine.sessions_of(&of, &whom).unwrap_or_default()).await?;
+        let needs_force = calls && !force;
+        let mut count = 0;
+        for piece in names.chunks(ENDED_AT_ONCE_MAX).filter(|_| !needs_force) {
+            let (tenant, piece) = (tenant.clone(), piece.to_vec());
+            let (done, events) = self
+                .recorded_aside(now, move |app, group, shard| {
+                    let mut events = Vec::new();
+                    let mut recorder = Recorder::new(group, shard, Some(&mut events), now.utc_ms);
+                    let outcomes =
+                        piece.iter().map(|name| app.engine.end_session(now, &tenant, name, true, &mut recorder));
+                    let done = outcomes.filter(|outcome| matches!(outcome, EndOutcome::Done { .. })).count();
+                    (u32::try_from(done).unwrap_or(u32::MAX), events)
+                })
+                .await?;
+            count += done;
+            events.into_iter().for_each(|event| self.app.events.publish(event));
         }
-        match outcome {
-            EndOutcome::Done { count } => Ok(json(&json!({ "code": "ended", "count": count }))),
-            EndOutcome::NotFound => {
-                Err(Problem::new(ProblemKind::NotFound, format!("{what} {id:?} is not live in tenant {tenant}")))
+        let outcome = match count {
+            _ if needs_force => EndOutcome::NeedsForce,
+            0 => EndOutcome::NotFound,
+            count => EndOutcome::Done { count },
+        };
+        let text = format!("ended by hand, force {force}: {outcome:?}");
+        self.settled(now, |_, group, _| {
+            if let Some(group) = group {
+                let about = Audit { tenant: &tenant, subject: &subject, ..Audit::new(AuditKind::Admin) };
+                group.audit(&Audit { actor: &access.id, text: &text, ..about });
             }
-            EndOutcome::NeedsForce => {
-                let detail = "a live call is concerned: its people keep talking, but it would not be counted any more; add ?force=1";
-                Err(Problem::new(ProblemKind::Conflict, detail))
-            }
-        }
+            Ok(())
+        })
+        .await?;
+        ended(outcome, "subject", &subject, &tenant)
     }
 
     /// `PUT /v1/admin/log-level` with `filter` and `for_s`
@@ -193,6 +223,40 @@ impl Worker {
         }
         let until = for_s.map(|for_s| rfc3339(now.utc_ms + for_s as i64 * 1_000));
         Ok(json(&json!({ "code": "ok", "filter": wanted.filter, "until": until })))
+    }
+}
+
+/// What came of it, in one word.
+fn code(dry_run: bool, applied: &Applied) -> &'static str {
+    match (dry_run, applied.rejected.is_empty(), applied.unchanged) {
+        (true, ..) => "planned",
+        (_, false, _) => "partly",
+        (_, _, true) => "unchanged",
+        _ => "applied",
+    }
+}
+
+/// When tenants go whose files are away: at once, unless whoever asks wants something else of the reload.
+fn removals(query: &Query) -> Result<Removals, Problem> {
+    match query.get("removals").as_deref() {
+        None | Some("at_once") => Ok(Removals::AtOnce),
+        Some("delayed") => Ok(Removals::Delayed),
+        Some(_) => Err(query.fault("removals", "must be at_once or delayed".to_owned())),
+    }
+}
+
+/// What ending by hand came to.
+fn ended(outcome: EndOutcome, what: &str, id: &str, tenant: &str) -> Answer {
+    match outcome {
+        EndOutcome::Done { count } => Ok(json(&json!({ "code": "ended", "count": count }))),
+        EndOutcome::NotFound => {
+            Err(Problem::new(ProblemKind::NotFound, format!("{what} {id:?} is not live in tenant {tenant}")))
+        }
+        EndOutcome::NeedsForce => {
+            let detail =
+                "a live call is concerned: its people keep talking, but it would not be counted any more; add ?force=1";
+            Err(Problem::new(ProblemKind::Conflict, detail))
+        }
     }
 }
 

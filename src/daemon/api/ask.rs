@@ -4,14 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Worker;
+use super::{Worker, fenced};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::hint::{Hint, emergency_hint, inbound_hint};
 use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::http::auth::{Access, RouteClass};
-use crate::daemon::http::hint::{Hint, emergency_hint, inbound_hint};
-use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
+use crate::daemon::http::auth::{Access, Asked, RouteClass};
 use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
@@ -78,8 +77,8 @@ impl Worker {
     }
 
     /// Who sends, if the listener takes their messages, once decisions are made at all.
-    pub(super) fn asker(&self, authorization: Option<&[u8]>, peer: &Peer, now: Now) -> Asker {
-        let access = self.access(authorization, None, peer, now)?;
+    pub(super) fn asker(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Asker {
+        let access = self.access(asked, peer, now)?;
         self.ready()?;
         Ok(access)
     }
@@ -108,6 +107,7 @@ impl Worker {
     ) -> Result<Decision, Problem> {
         let access = asker.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Decide, Some(message.tenant))?;
+        self.need_node(access, message.tenant, message.session, message.node)?;
         self.in_order(message)?;
         self.shed(message)?;
         self.decide_acquire(now, message, access, group, events).map_err(|fault| Problem::from_faults(&[fault]))
@@ -122,8 +122,27 @@ impl Worker {
         group: Option<&mut Group>,
         events: &mut Vec<Event>,
     ) -> Result<Decision, Problem> {
-        asker.as_ref().map_err(Clone::clone)?.need(RouteClass::Decide, Some(message.tenant))?;
+        let access = asker.as_ref().map_err(Clone::clone)?;
+        access.need(RouteClass::Decide, Some(message.tenant))?;
+        self.need_node(access, message.tenant, Some(message.session), message.node)?;
         Ok(self.decide_release(now, message, group, events))
+    }
+
+    /// Whether somebody may speak as the node of a message. One that names none is of the node of its session, for
+    /// who may speak as some nodes only: to leave the name out opens no other's sessions.
+    fn need_node(
+        &self,
+        access: &Access,
+        tenant: &str,
+        session: Option<&str>,
+        node: Option<&str>,
+    ) -> Result<(), Problem> {
+        if node.is_some() || access.nodes.is_empty() {
+            return access.need_node(node);
+        }
+        let known = session.and_then(|session| self.app.engine.session(tenant, session));
+        let node = known.map(|known| known.node).filter(|node| !node.is_empty());
+        access.need_node(node.as_deref())
     }
 
     /// Decides and encodes, and gives what the answer has to wait for. Before recovery nothing is encoded.
@@ -293,9 +312,7 @@ impl Worker {
         if let Some(hint) = emergency_hint(body, query, known) {
             return Some((hint, Detail::Emergency));
         }
-        let ours =
-            matches!(problem.kind(), ProblemKind::NotPermitted | ProblemKind::TooMany | ProblemKind::Unavailable);
-        inbound_hint(body, query).filter(|_| ours).map(|hint| (hint, Detail::Inbound))
+        inbound_hint(body, query).filter(|_| problem.lets_inbound_pass()).map(|hint| (hint, Detail::Inbound))
     }
 
     /// Counts, and tells, the allow of a call that must pass although nothing is recorded of it.
@@ -318,10 +335,6 @@ impl Worker {
         events.into_iter().for_each(|event| self.app.events.publish(event));
         decision
     }
-}
-
-pub(super) fn fenced() -> Problem {
-    Problem::unavailable(1, "another daemon has taken over this state directory")
 }
 
 /// Allowed without a look at any tenant: nothing of one is told to who may not be permitted.

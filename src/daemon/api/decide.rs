@@ -6,15 +6,17 @@ use http::{Response, request};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::ask::{Asker, fenced};
-use super::{Call, Worker, authorization, json};
+use super::ask::Asker;
+use super::{Call, Worker, by_any_name, fenced};
+use crate::contract::batch::{Op, batch_ops};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::format::BodyFormat;
+use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::collect::{FIRST_BYTES, Sender};
-use crate::daemon::http::hint::Hint;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::reply::{self, About, ReplyFormat, acquire_response, release_response};
-use crate::daemon::http::wire::{AcquireBody, BodyFormat, Op, ReleaseBody, batch_ops};
+use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Group};
 use crate::engine::{Detail, Explanation, Now};
@@ -25,7 +27,7 @@ impl Worker {
     /// `POST /v1/acquire`
     pub(super) async fn acquire(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Response<ReplyBody> {
         // Who asks is looked at before the body is collected: who may not is worth its first bytes and no more.
-        let asker = self.asker(authorization(&head.headers), peer, self.app.now());
+        let asker = self.asker(by_any_name(head), peer, self.app.now());
         let most = self.app.knobs.load().body_bytes_max;
         let collected = match sender(&asker) {
             Sender::Permitted => peer.collect_call(body, most, Sender::Permitted).await,
@@ -59,7 +61,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::acquire(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(acquire_response(&mut self.buffer.borrow_mut(), format, read.wants_status(), &decision, &about))
     }
 
@@ -69,7 +71,7 @@ impl Worker {
     }
 
     async fn released(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Answer {
-        let asker = self.asker(authorization(&head.headers), peer, self.app.now());
+        let asker = self.asker(by_any_name(head), peer, self.app.now());
         let most = self.app.knobs.load().body_bytes_max;
         let body = match &asker {
             Ok(_) => peer.collect(body, most).await?,
@@ -90,7 +92,7 @@ impl Worker {
         }
         let id = self.decision_id();
         let about = About::release(&message, &id);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         Ok(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about))
     }
 
@@ -101,7 +103,7 @@ impl Worker {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson"));
-        let asker = self.asker(authorization(&call.head.headers), call.peer, self.app.now());
+        let asker = self.asker(by_any_name(call.head), call.peer, self.app.now());
         if ndjson {
             return self.batch_lines(call, body, asker);
         }
@@ -151,7 +153,7 @@ impl Worker {
         out: &mut BytesMut,
     ) {
         let id = self.decision_id();
-        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Op::from_json(raw));
+        let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Ok(Op::from_json(raw)?));
         let answered = op.and_then(|op| match op {
             Op::Acquire(read) => {
                 let message = read.request()?;
@@ -189,14 +191,16 @@ impl Worker {
         self.in_order(&message)?;
         let access = self.permitted(call, RouteClass::Explain, Some(message.tenant))?;
         let now = self.app.now();
-        if self.app.sight(&access).is_clear() {
-            return Ok(json(&explained(now, &self.app.engine.explain(now, &message))));
-        }
         let (body, query) = (body, call.head.uri.query().map(str::to_owned));
-        // Whom a pseudonym means is found by reading the tenant.
+        // Who holds the seats, and whom a pseudonym means, is found by reading the whole tenant.
         self.aside(move |app| {
             let read = AcquireBody::parse(&body, format, query.as_deref())?;
-            Ok(explained(now, &app.sight(&access).explain(&app.engine, now, &read.request()?)))
+            let (sight, message) = (app.sight(&access), read.request()?);
+            let explanation = match sight.is_clear() {
+                true => app.engine.explain(now, &message),
+                false => sight.explain(&app.engine, now, &message),
+            };
+            Ok(explained(now, &explanation))
         })
         .await
     }
@@ -211,7 +215,7 @@ impl Worker {
         let decision = self.pass_unrecorded(hint, detail);
         let id = self.decision_id();
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
-        let format = ReplyFormat::of(&head.headers, format);
+        let format = reply_format(&head.headers, format);
         acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about_hint(hint, &id))
     }
 }

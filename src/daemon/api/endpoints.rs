@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::query::Query;
 use super::{Call, Worker, json, segment};
+use crate::contract::format::BodyFormat;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
-use crate::daemon::http::wire::BodyFormat;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;
 use crate::subscription::inclusive::{Setup, may_set_up};

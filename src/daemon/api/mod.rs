@@ -4,11 +4,13 @@ mod admin;
 mod agi;
 mod ask;
 mod calc;
+mod clock;
 mod decide;
 mod endpoints;
 mod fullest;
 mod nodes;
 mod openapi;
+mod parameters;
 mod query;
 mod read;
 mod resp;
@@ -23,8 +25,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -32,16 +34,17 @@ use crate::agi::Variable;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::dashboard;
-use crate::daemon::http::auth::{Access, RouteClass};
+use crate::daemon::http::auth::{Access, Asked, RouteClass, check_host};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
-use crate::daemon::journal::{Commit, TurnWriter};
+use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
 use query::{Query, percent_decoded};
 
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
+pub use parameters::PARAMETERS;
 
 /// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
 pub const ROUTES: &[(Method, &str, Route)] = &[
@@ -54,6 +57,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::POST, "/v1/nodes/{node}/inventory", Route::Inventory),
     (Method::POST, "/v1/nodes/{node}/goodbye", Route::Goodbye),
     (Method::GET, "/v1/nodes", Route::Nodes),
+    (Method::DELETE, "/v1/nodes/{node}", Route::ForgetNode),
     (Method::GET, "/v1/tenants", Route::Tenants),
     (Method::GET, "/v1/tenants/{tenant}", Route::Tenant),
     (Method::GET, "/v1/tenants/{tenant}/subjects", Route::Subjects),
@@ -72,6 +76,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::POST, "/v1/admin/reload", Route::Reload),
     (Method::GET, "/v1/admin/config", Route::Config),
     (Method::PUT, "/v1/admin/log-level", Route::LogLevel),
+    (Method::POST, "/v1/admin/clock/trust", Route::ClockTrust),
     (Method::GET, "/v1/admin/webhooks", Route::Webhooks),
     (Method::GET, "/v1/admin/webhooks/{webhook}/deliveries", Route::WebhookDeliveries),
     (Method::POST, "/v1/admin/webhooks/{webhook}/test", Route::WebhookTest),
@@ -157,16 +162,10 @@ impl Worker {
         id
     }
 
-    /// Who asks, if the listener takes their requests at all. Where a browser may be the one, `asked` is the head.
-    fn access(
-        &self,
-        authorization: Option<&[u8]>,
-        asked: Option<&http::request::Parts>,
-        peer: &Peer,
-        now: Now,
-    ) -> Result<Arc<Access>, Problem> {
+    /// Who asks, if the listener takes their requests at all.
+    fn access(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
         let auth = self.app.auth.load();
-        let access = auth.authenticate(authorization, asked, peer, now.uptime_ms)?;
+        let access = auth.authenticate(asked, peer, now.uptime_ms)?;
         if !self.has_roles {
             return Ok(Arc::clone(access));
         }
@@ -182,10 +181,10 @@ impl Worker {
 
     /// Who asks, once the daemon is ready, if they may do this.
     fn permitted(&self, call: &Call<'_>, class: RouteClass, tenant: Option<&str>) -> Result<Arc<Access>, Problem> {
-        let asked = (!class.is_of_machines()).then_some(call.head);
-        let access = self.access(authorization(&call.head.headers), asked, call.peer, self.app.now())?;
+        let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
+        let access = self.access(asked, call.peer, self.app.now())?;
         access.need(class, tenant)?;
-        if matches!(class, RouteClass::Read | RouteClass::Admin) && self.is_overloaded(75) {
+        if matches!(class, RouteClass::Read | RouteClass::Explain | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
         }
         if !self.app.is_ready() {
@@ -205,15 +204,19 @@ impl Worker {
             (&Method::POST, "/v1/release") => return (Route::Release, self.release(head, body, peer).await),
             _ => {}
         }
+        if let Err((template, problem)) = parameters::check(&head.method, path, head.uri.query()) {
+            let named = ROUTES.iter().find(|(_, path, _)| *path == template);
+            return (named.map_or(Route::Other, |(_, _, route)| *route), problem.into_response());
+        }
         let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
         let (route, answer) = match call.path.as_slice() {
             ["v1", rest @ ..] => self.route_v1(&call, rest, body).await,
             ["metrics"] => (Route::Metrics, with(get(&call), self.metrics(&call)).await),
-            ["livez"] => (Route::Livez, get(&call).map(|()| self.livez())),
-            ["readyz"] => (Route::Readyz, get(&call).and_then(|()| self.readyz(&call))),
-            ["openapi.json"] => (Route::Openapi, get(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
+            ["livez"] => (Route::Livez, get_open(&call).map(|()| self.livez())),
+            ["readyz"] => (Route::Readyz, get_open(&call).and_then(|()| self.readyz(&call))),
+            ["openapi.json"] => (Route::Openapi, get_open(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
             _ => match dashboard::answer(path, &head.headers) {
-                Some(file) => (Route::Dashboard, get(&call).map(|()| file)),
+                Some(file) => (Route::Dashboard, get_open(&call).map(|()| file)),
                 None => (Route::Other, Err(no_route(path))),
             },
         };
@@ -232,6 +235,10 @@ impl Worker {
             ["batch"] => (Route::Batch, with(post(call), self.batch(call, body)).await),
             ["explain"] => (Route::Explain, with(post(call), self.explain(call, body)).await),
             ["nodes"] => (Route::Nodes, with(get(call), self.list_nodes(call)).await),
+            ["nodes", node] => {
+                let deleted = method(call, &Method::DELETE, "DELETE");
+                (Route::ForgetNode, with(deleted, self.forget_node(call, node)).await)
+            }
             ["nodes", node, verb] => self.node_call(call, node, verb, body).await,
             ["tenants"] => (Route::Tenants, with(get(call), self.list_tenants(call)).await),
             ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest, body).await,
@@ -244,6 +251,7 @@ impl Worker {
             ["admin", "log-level"] => {
                 (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await)
             }
+            ["admin", "clock", "trust"] => (Route::ClockTrust, with(post(call), self.trust_clock(call)).await),
             ["admin", "webhooks"] => (Route::Webhooks, get(call).and_then(|()| self.list_webhooks(call))),
             ["admin", "webhooks", name, "deliveries"] => {
                 (Route::WebhookDeliveries, get(call).and_then(|()| self.webhook_deliveries(call, name)))
@@ -275,10 +283,10 @@ impl Worker {
             }
             ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
             ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
-            ["subjects", subject] => (
-                Route::Subjects,
-                with(method(call, &Method::GET, "GET, HEAD, DELETE"), self.subject(call, tenant, subject)).await,
-            ),
+            ["subjects", subject] => {
+                let read = get(call).map_err(|_| Problem::method_not_allowed("GET, HEAD, DELETE"));
+                (Route::Subjects, with(read, self.subject(call, tenant, subject)).await)
+            }
             ["subscription"] => {
                 (Route::Subscription, with(post(call), self.request_subscription(call, tenant, body)).await)
             }
@@ -287,15 +295,53 @@ impl Worker {
         }
     }
 
-    /// Runs what reads much on a thread that decides nothing.
+    /// Runs what changes much on a thread that decides nothing, as one record of the journal, and waits until that is
+    /// as durable as was asked for.
+    async fn recorded_aside<R: Send + 'static>(
+        &self,
+        now: Now,
+        act: impl FnOnce(&App, &mut Group, &Shard) -> R + Send + 'static,
+    ) -> Result<R, Problem> {
+        self.aside_recorded(move |app, writer, shard| Ok(writer.record(now.utc_ms, |group| act(app, group, shard))))
+            .await
+    }
+
+    /// The same, where it is for `act` to say when the record is made.
+    async fn aside_recorded<R: Send + 'static>(
+        &self,
+        act: impl for<'w> FnOnce(&App, &'w TurnWriter<Journal>, &Shard) -> Result<(R, Ticket<'w, Journal>), Problem>
+        + Send
+        + 'static,
+    ) -> Result<R, Problem> {
+        let app = Arc::clone(&self.app);
+        let done = tokio::task::spawn_blocking(move || {
+            let reading = || Problem::unavailable(1, "the journal is being read");
+            let writer = app.writer().ok_or_else(reading)?;
+            let shard = app.metrics.shard();
+            let (result, ticket) = act(&app, &writer, &shard)?;
+            Ok((result, tokio::runtime::Handle::current().block_on(ticket)))
+        });
+        match done.await {
+            Ok(Ok((_, Commit::Fenced))) => Err(fenced()),
+            Ok(Ok((result, _))) => Ok(result),
+            Ok(Err(problem)) => Err(problem),
+            Err(_) => Err(Problem::unavailable(1, "it failed; see the log")),
+        }
+    }
+
+    /// Answers from what reads much, on a thread that decides nothing.
     async fn aside(
         &self,
         read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static,
     ) -> Result<Response<ReplyBody>, Problem> {
+        Ok(json(&self.aside_of(read).await??))
+    }
+
+    /// Runs what reads much on a thread that decides nothing.
+    async fn aside_of<R: Send + 'static>(&self, read: impl FnOnce(&App) -> R + Send + 'static) -> Result<R, Problem> {
         let app = Arc::clone(&self.app);
         let read = tokio::task::spawn_blocking(move || read(&app)).await;
-        let value = read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))??;
-        Ok(json(&value))
+        read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))
     }
 }
 
@@ -341,16 +387,9 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// The credential of a request. What a page of another origin makes somebody's browser send is not trusted for coming
-/// from loopback: it counts as a credential that nobody has.
-fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
-    let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    shown.or_else(|| is_of_another_page(headers).then_some(&b"another origin"[..]))
-}
-
-/// Browsers tell so of every request to a loopback address; PBX nodes and scripts tell nothing.
-fn is_of_another_page(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
+/// What the head of a request of machines shows.
+fn by_any_name(head: &http::request::Parts) -> Asked<'_> {
+    Asked::Head { head, by_any_name: true }
 }
 
 /// Runs a handler once the method was found right.
@@ -359,11 +398,21 @@ async fn with<T>(method: Result<(), Problem>, handler: impl Future<Output = Resu
     handler.await
 }
 
+fn fenced() -> Problem {
+    Problem::unavailable(1, "another daemon has taken over this state directory")
+}
+
 fn get(call: &Call<'_>) -> Result<(), Problem> {
     match call.head.method {
         Method::GET | Method::HEAD => Ok(()),
         _ => Err(Problem::method_not_allowed("GET, HEAD")),
     }
+}
+
+/// [`get`] of a route that asks nobody who he is.
+fn get_open(call: &Call<'_>) -> Result<(), Problem> {
+    get(call)?;
+    check_host(call.head)
 }
 
 fn post(call: &Call<'_>) -> Result<(), Problem> {

@@ -112,10 +112,10 @@ pub(super) fn tenant(app: &App, now: Now, id: &str, sight: Sight<'_>) -> Result<
     fields.insert("denials_today".into(), json!(today.denials));
     fields.insert("sessions".into(), json!(view.sessions));
     fields.insert("names".into(), json!(sight.is_clear()));
+    fields.insert("time_zone".into(), json!(app.config().settings.time_zone.0.name()));
     if let Some(tenant) = app.config().tenants.get(id) {
         fields.insert("name".into(), json!(tenant.name));
         fields.insert("source".into(), json!(tenant.source));
-        fields.insert("time_zone".into(), json!(app.config().settings.time_zone.0.name()));
         fields.insert("next_change".into(), next_change(tenant, now));
         fields.insert("schedule".into(), booked(tenant, now));
         fields.insert("inclusive".into(), inclusive(tenant, &view, at));
@@ -300,13 +300,16 @@ fn history(app: &App) -> Value {
 }
 
 /// By which time subscriptions go.
-fn time(app: &App, now: Now) -> Value {
+pub(super) fn time(app: &App, now: Now) -> Value {
     let timeline = app.timeline.lock();
+    let waits_for = timeline.wait(now).map(|wait| if wait.for_proof { "confirmation" } else { "ten_minutes" });
     json!({
         "zone": app.config().settings.time_zone.0.name(),
         "tz_data": TZ_DATA_VERSION,
         "clock_steps": timeline.steps(),
         "wall_clock_trusted": timeline.at(now).old.is_none(),
+        "waits_for": waits_for,
+        "synchronised": app.clock.is_synchronised(),
     })
 }
 

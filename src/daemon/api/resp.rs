@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::ask::Asker;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::form;
+use crate::contract::node_calls::bounded;
 use crate::daemon::events::Event;
-use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::form;
+use crate::daemon::http::auth::{Asked, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
-use crate::daemon::http::wire::{AcquireBody, ReleaseBody};
 use crate::daemon::http::{Peer, Problem, Talk};
 use crate::daemon::journal::Group;
 use crate::daemon::resp::{Next, next, reply};
@@ -79,7 +80,7 @@ impl Worker {
     pub(super) fn answer_commands(&self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, ask::Committed<'_>) {
         let _in_flight = InFlight::new(&self.in_flight);
         let now = self.app.now();
-        let mut asker = self.asker(talk.authorization.as_deref(), peer, now);
+        let mut asker = self.asker(Asked::Bare(talk.authorization.as_deref()), peer, now);
         self.decide(now, |worker, mut group, events| {
             let mut at = 0;
             while !talk.is_closing() {
@@ -88,6 +89,11 @@ impl Worker {
                     Next::Partial => break,
                     Next::Broken(why) => {
                         reply::error(&mut talk.out, "ERR", why);
+                        talk.close();
+                    }
+                    // As Redis does: without an answer.
+                    Next::Http => {
+                        peer.count_foreign();
                         talk.close();
                     }
                     Next::Command(length) => {
@@ -137,7 +143,7 @@ impl Worker {
         let placed = [(&b"tenant"[..], tenant), (b"subject", subject), (b"session", session), (b"kind", kind)];
         let read = AcquireBody::from_pairs(placed.into_iter().chain(command.pairs(5)));
         let id = self.decision_id();
-        let decided = read.as_ref().map_err(Clone::clone).and_then(|read| {
+        let decided = read.as_ref().map_err(|malformed| Problem::from(malformed.clone())).and_then(|read| {
             let message = read.request()?;
             let decision = self.acquire_now(turn.now, &message, asker, turn.group.as_deref_mut(), turn.events)?;
             if message.node.is_some() {
@@ -184,9 +190,10 @@ impl Worker {
         access.need(RouteClass::Nodes, None)?;
         check_speaker(access, node)?;
         let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
+        bounded(epoch)?;
         let said = match verb.to_ascii_lowercase().as_str() {
             "hello" => self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?,
-            "heartbeat" => self.heartbeat_now(turn.now, node, epoch)?,
+            "heartbeat" => self.heartbeat_now(turn.now, node, epoch, turn.group.as_deref_mut())?,
             "goodbye" => self.goodbye_now(turn.now, node, epoch, turn.events)?,
             _ => return Err(Problem::malformed(NODE)),
         };
@@ -317,8 +324,8 @@ impl Worker {
     fn authorize(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker, at: usize) -> Result<(), Problem> {
         let authorization = [b"Bearer ", command.arg(at)].concat();
         // Before recovery a token can be checked too: only decisions wait for it.
-        self.access(Some(&authorization), None, command.peer, now)?;
-        *asker = self.asker(Some(&authorization), command.peer, now);
+        self.access(Asked::Bare(Some(&authorization)), command.peer, now)?;
+        *asker = self.asker(Asked::Bare(Some(&authorization)), command.peer, now);
         command.talk.authorization = Some(authorization);
         Ok(())
     }

@@ -104,7 +104,7 @@ impl Worker {
             Ok(_) => (knobs.body_bytes_max, Sender::Permitted),
             Err(_) => (knobs.body_bytes_max.min(FIRST_BYTES), Sender::Unknown),
         };
-        if asker.is_ok() {
+        if asker.as_ref().is_ok_and(|access| access.may(RouteClass::Decide, None)) {
             call.peer.mark_node();
         }
         let incoming = Incomings { body, lines: Lines::new(line_bytes_max), room: call.peer.room(from), patience };

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::read::no_tenant;
 use super::{Call, Worker, json, segment, typed};
 use crate::daemon::app::App;
-use crate::daemon::config::{Submission, Unwritten, submit};
+use crate::daemon::config::{Removals, Submission, Unwritten, submit};
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
@@ -71,8 +71,9 @@ impl Worker {
         dry_run: bool,
     ) -> Result<Submission, Problem> {
         let (app, id, request) = (Arc::clone(&self.app), tenant.to_owned(), request.clone());
-        let main = app.config().main().to_owned();
-        let done = tokio::task::spawn_blocking(move || submit(&main, &id, &request, now, dry_run)).await;
+        let config = app.config();
+        let decide = move || submit(config.main(), &id, &request, now, dry_run, &config.contents);
+        let done = tokio::task::spawn_blocking(decide).await;
         let done = done.map_err(|_| Problem::unavailable(1, "reading the files failed; see the log"))?;
         done.map_err(|unwritten| unwritten_problem(&self.app, tenant, unwritten))
     }
@@ -106,12 +107,13 @@ impl Worker {
         tracing::info!(tenant, actor, "{text}");
     }
 
-    /// Has the files read again. What was accepted may drop many seats at once, and was meant to.
+    /// Has the files read again. What else is in them is taken as the watch would take it.
     async fn take_up(&self, note: String, actor: String) -> Result<(), Problem> {
         let (reply, outcome) = oneshot::channel();
         let request = ReloadRequest {
             trigger: ReloadTrigger::Http,
-            force: true,
+            force: false,
+            removals: Removals::Delayed,
             dry_run: false,
             actor,
             note: Some(note),

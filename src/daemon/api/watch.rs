@@ -7,15 +7,18 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Call, Worker, authorization, query_of, typed};
+use super::{Call, Worker, by_any_name, query_of, read, typed};
 use crate::daemon::app::App;
+use crate::daemon::config::Config;
 use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::stats::{AcceptError, Broken, Deadline, Refusal};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Journal as _;
 use crate::daemon::metrics::{
-    CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, JournalStats, ScheduledChange, ScrapeInput,
-    ScrapeShard, SubscriptionState, service_discovery,
+    CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, Faults, JournalStats, ListenerFaults,
+    ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, service_discovery,
 };
+use crate::daemon::panics;
 use crate::daemon::text::utc;
 use crate::subscription::entitlement::State;
 
@@ -51,15 +54,16 @@ impl Worker {
             "draining": app.is_draining(),
             "durability": if degraded.is_some() { "degraded" } else { app.durability() },
             "degraded": degraded,
+            "journal_form": app.journal_form(),
             "config": app.config_state(),
+            "time": read::time(app, app.now()),
         });
         Ok(typed(status, "application/json", body.to_string().into()))
     }
 
     /// `GET /metrics[?shard=i/n]`
     pub(super) async fn metrics(&self, call: &Call<'_>) -> Answer {
-        self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?
-            .need(RouteClass::Metrics, None)?;
+        self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
         if self.is_overloaded(50) {
             return Err(Problem::unavailable(5, "too many requests at once: scrapes are the first to wait"));
         }
@@ -80,8 +84,7 @@ impl Worker {
 
     /// `GET /v1/prometheus/sd`
     pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
-        self.access(authorization(&call.head.headers), None, call.peer, self.app.now())?
-            .need(RouteClass::Metrics, None)?;
+        self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let target =
             host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));
@@ -124,35 +127,31 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
     let scheduled: Vec<_> = booked.collect();
     let commits = app.commits.read();
     let degraded = app.degraded().is_some();
-    let journal = app.committer().and_then(|committer| committer.journal()).map(|journal| {
-        let counters = journal.counters();
-        JournalStats {
+    let journal = app.committer().and_then(|committer| {
+        let counters = committer.journal()?.counters();
+        Some(JournalStats {
             records: counters.records(),
             bytes: counters.bytes(),
             errors: counters.errors(),
+            not_durable: committer.not_durable(),
+            ring_used_ratio: committer.ring_used_ratio(),
             commits: commits.stats(),
             degraded,
-        }
+        })
     });
-    let state = app.state.lock();
-    let config_state = ConfigState {
-        last_reload_successful: state.successful,
-        last_success_utc_ms: state.loaded_utc_ms,
-        hash: config.hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0),
-    };
-    drop(state);
     let input = ScrapeInput {
         engine: &app.engine,
         now,
         subscription_state: &state_of,
         connections: &connections,
         request_bodies_bytes: app.edge.bodies().used(),
-        config: config_state,
+        config: config_state(app, &config),
         scheduled: &scheduled,
         journal: journal.unwrap_or_default(),
         events: EventStats { subscribers: u64::from(app.events.subscribers()), dropped: app.events.dropped() },
         clock_steps: app.timeline.lock().steps(),
     };
+    see_faults(app);
     let mut out = Vec::with_capacity(64 << 10);
     match app.metrics.render(&input, shard, &mut out) {
         Ok(()) => Some(out),
@@ -160,5 +159,42 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
             tracing::error!(%error, "metrics cannot be encoded");
             None
         }
+    }
+}
+
+/// Tells the metrics what went wrong at the edge and elsewhere.
+fn see_faults(app: &App) {
+    let listeners: Vec<_> = app
+        .listeners
+        .iter()
+        .map(|listener| {
+            let stats = &listener.stats;
+            ListenerFaults {
+                listener: &listener.name,
+                refused: Refusal::ALL.iter().map(|why| (why.as_str(), stats.refused(*why))).collect(),
+                deadlines: Deadline::ALL.iter().map(|which| (which.as_str(), stats.ended_by(*which))).collect(),
+                broken: Broken::ALL.iter().map(|why| (why.as_str(), stats.broken_by(*why))).collect(),
+                accept_errors: AcceptError::ALL
+                    .iter()
+                    .map(|why| (why.as_str(), stats.accept_errors_by(*why)))
+                    .collect(),
+            }
+        })
+        .collect();
+    app.metrics.see_faults(&Faults {
+        listeners: &listeners,
+        panics: panics::seen(),
+        impossible: app.engine.impossible_total(),
+    });
+}
+
+/// What the configuration looks like from outside.
+fn config_state(app: &App, config: &Config) -> ConfigState {
+    let state = app.state.lock();
+    ConfigState {
+        last_reload_successful: state.successful,
+        last_success_utc_ms: state.loaded_utc_ms,
+        tenants_rejected: config.rejected.len() as u64,
+        hash: config.hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0),
     }
 }

@@ -9,6 +9,15 @@ use crate::engine::session::{Name, check_word};
 const SHA256_HELP: &str =
     "write the 64 hexadecimal digits of the token's SHA-256, as `printf %s \"$TOKEN\" | sha256sum` prints them";
 
+/// How a token is made, which the daemon takes in this form only.
+const TOKEN_HELP: &str = "make one as TOKEN=ush_ROLE_$(openssl rand -hex 32), with its role in place of ROLE";
+/// What a shell hashes where there is no token.
+const OF_NOTHING: [(&str, &str); 3] = [
+    ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "nothing"),
+    ("01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b", "an empty line"),
+    ("7eb70257593da06f682a3ddda54a9d260d4fc514f645237f5ca74b08f8da61a6", "an empty line with two ends"),
+];
+
 /// Reads the section.
 pub(super) fn read(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
     for mut entry in table.tables(cx, "tokens", TOKENS_MAX) {
@@ -17,6 +26,11 @@ pub(super) fn read(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
         let sha256 = read_sha256(cx, &mut entry);
         match (id, sha256) {
             (Some((id, item)), Some(sha256)) => {
+                if let Some(twin) = auth.tokens.iter().find(|token| token.sha256 == sha256 && token.id != id) {
+                    let message = format!("`{}` and {} are one token", quoted(&id), quoted(&twin.id));
+                    let help = "a token has one role, which stands in it: make a token for each";
+                    item.wrong_as(cx, ProblemCode::Duplicate, message, help);
+                }
                 if auth.tokens.iter().any(|token| token.id == id) {
                     let message = format!("`{}` is given to two tokens: {}", item.key_path, quoted(&id));
                     item.wrong_as(
@@ -105,6 +119,18 @@ fn read_sha256(cx: &mut Cx<'_>, entry: &mut Table<'_, '_>) -> Option<[u8; 32]> {
         return None;
     };
     let text = item.text(cx)?;
+    if text.starts_with("ush_") {
+        // Whoever reads the complaint must not read the token.
+        let problem = cx.fault(&item.span, &item.key_path, format!("`{}` is a token, not its SHA-256", item.key_path));
+        let help = format!("{SHA256_HELP}; make a new token, since this one has been written down");
+        cx.problems.push(problem.help(help).without_excerpt());
+        return None;
+    }
+    if let Some((_, of)) = OF_NOTHING.iter().find(|(hash, _)| *hash == text.to_lowercase()) {
+        let message = format!("`{}` is the SHA-256 of {of}", item.key_path);
+        item.wrong(cx, message, format!("the variable was empty or misspelt: {TOKEN_HELP}; {SHA256_HELP}"));
+        return None;
+    }
     let mut sha256 = [0u8; 32];
     let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
     match digits.filter(|digits| digits.len() == 64) {

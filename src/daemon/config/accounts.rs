@@ -79,7 +79,8 @@ impl Accounts {
         config.tenants.values().filter_map(|tenant| self.second_trial(tenant)).take(PROBLEMS_MAX).collect()
     }
 
-    fn second_trial(&self, tenant: &Tenant) -> Option<Problem> {
+    /// Why a tenant must not be on trial, where it is and must not (J3).
+    pub fn second_trial(&self, tenant: &Tenant) -> Option<Problem> {
         let account = self.tenants.get(tenant.id.as_str()).filter(|_| tenant.record.kind == ContractKind::Trial)?;
         let start = tenant.record.start.map(civil);
         let former = match account {

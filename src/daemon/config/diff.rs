@@ -387,51 +387,6 @@ fn addons(record: &Record) -> String {
     if all.is_empty() { "(none)".to_owned() } else { all.join("; ") }
 }
 
-/// A reload that would drop too much at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shrink {
-    /// Tenants of the running configuration.
-    pub tenants_before: usize,
-    /// How many of them would go.
-    pub tenants_dropped: usize,
-    /// Seats of all limited tenants of the running configuration.
-    pub seats_before: u64,
-    /// Seats of all limited tenants of the new one.
-    pub seats_after: u64,
-    /// Why it is refused, and how to do it nevertheless.
-    pub message: String,
-}
-
-/// Whether a reload drops more than the running configuration allows without force (DESIGN 5): a share of
-/// the tenants, or of all seats. Unlimited tenants have no part in the sum of seats.
-pub fn shrink(old: &Config, new: &Config, now: DateTime<Utc>) -> Option<Shrink> {
-    let sum = |config: &Config| -> u64 {
-        config.tenants.values().filter_map(|tenant| tenant.entitlement(now).seats).map(u64::from).sum()
-    };
-    let server = &old.settings.server;
-    let tenants_before = old.tenants.len();
-    let tenants_dropped = old.tenants.keys().filter(|id| !new.tenants.contains_key(*id)).count();
-    let (seats_before, seats_after) = (sum(old), sum(new));
-    let seats_dropped = seats_before.saturating_sub(seats_after);
-    let too_many = |dropped: u64, of: u64, percent: u32| dropped * 100 > of * u64::from(percent);
-    let tenants = too_many(tenants_dropped as u64, tenants_before as u64, server.reload_tenants_dropped_max_percent);
-    let seats = too_many(seats_dropped, seats_before, server.reload_seats_dropped_max_percent);
-    if !tenants && !seats {
-        return None;
-    }
-    let mut reasons = Vec::new();
-    if tenants {
-        let most = server.reload_tenants_dropped_max_percent;
-        reasons.push(format!("{tenants_dropped} of {tenants_before} tenants would go, more than {most} %"));
-    }
-    if seats {
-        let most = server.reload_seats_dropped_max_percent;
-        reasons.push(format!("{seats_dropped} of {seats_before} seats would go, more than {most} %"));
-    }
-    let message = format!("{}; reload with force if this is meant", reasons.join(" and "));
-    Some(Shrink { tenants_before, tenants_dropped, seats_before, seats_after, message })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{good, now};
@@ -551,32 +506,5 @@ tenants: 1 added, 1 removed, 1 changed; keys changed: 5
         let config = good(&main("p", "a"), &[]);
         let shown = config.effective.iter().find(|e| e.key.ends_with("sha256")).unwrap();
         assert_eq!(shown.value, "\"aaaaaaaa...\"");
-    }
-
-    fn fleet(tenants: usize, seats: u32) -> Config {
-        let (names, text): (Vec<String>, String) =
-            ((0..tenants).map(|n| format!("t{n}.toml")).collect(), paid(seats, ""));
-        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), text.as_str())).collect();
-        good("", &files)
-    }
-
-    #[test]
-    fn a_reload_may_not_drop_too_much() {
-        let old = fleet(10, 10);
-        assert_eq!(shrink(&old, &fleet(8, 10), now()), None);
-        assert_eq!(shrink(&old, &fleet(10, 7), now()), None);
-        assert_eq!(shrink(&old, &fleet(20, 50), now()), None);
-        let dropped = shrink(&old, &fleet(7, 20), now()).unwrap();
-        assert_eq!((dropped.tenants_before, dropped.tenants_dropped), (10, 3));
-        assert_eq!(dropped.message, "3 of 10 tenants would go, more than 20 %; reload with force if this is meant");
-        let cut = shrink(&old, &fleet(10, 6), now()).unwrap();
-        assert_eq!((cut.seats_before, cut.seats_after), (100, 60));
-        let empty = fleet(0, 0);
-        assert_eq!(shrink(&empty, &old, now()), None);
-        assert!(shrink(&old, &empty, now()).unwrap().message.contains("10 of 10 tenants"));
-        let mut lenient = old.clone();
-        lenient.settings.server.reload_tenants_dropped_max_percent = 100;
-        lenient.settings.server.reload_seats_dropped_max_percent = 100;
-        assert_eq!(shrink(&lenient, &empty, now()), None);
     }
 }

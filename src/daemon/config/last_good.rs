@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
 use super::accounts::Accounts;
-use super::load::{Config, load_from};
+use super::before::Before;
+use super::guards::openings;
+use super::load::{Config, load_after, load_from};
 use super::problem::Problem;
 use super::replace::replace_file;
 use super::settings::state_dir;
-use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory, STORED_BUNDLE};
+use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory, STORED_BUNDLE, is_synced};
 
 /// The folder in the state directory.
 pub const FOLDER: &str = "last-good";
@@ -69,17 +71,26 @@ pub fn store(state: &Path, config: &Config) -> std::io::Result<()> {
 /// # Errors
 /// Why there is none: nothing stored, damaged, of another format, or no longer good by today's rules.
 pub fn recall(state: &Path, main: &Path, now: DateTime<Utc>) -> Result<Config, Vec<Problem>> {
-    let stored = read_back(state).map_err(|problem| vec![*problem])?;
+    let contents = recall_texts(state, main).map_err(|problem| vec![*problem])?;
+    load_from(&Memory(contents.files), main, now)
+}
+
+/// The texts of the last good configuration, as if they stood where `main` is.
+///
+/// # Errors
+/// Why there are none: nothing stored, damaged, or of another format.
+pub fn recall_texts(state: &Path, main: &Path) -> Result<Contents, Box<Problem>> {
+    let stored = read_back(state)?;
     let base = main.parent().unwrap_or(Path::new(""));
     let place = |path: PathBuf| if path == stored.main { main.to_owned() } else { base.join(path) };
     let files = stored.files.into_iter().map(|(path, bytes)| (place(path), bytes)).collect();
-    load_from(&Memory(files), main, now)
+    Ok(Contents { main: main.to_owned(), files })
 }
 
 /// What is stored, with paths relative to the folder of `usherd.toml`.
 fn read_back(state: &Path) -> Result<Contents, Box<Problem>> {
     let path = state.join(FOLDER).join(FILE);
-    let problem = |why: String| Box::new(Problem::of_file(path.display().to_string(), why));
+    let problem = |why: String| Box::new(Problem::of_file(path.display().to_string(), why).note());
     let bytes =
         Disk.read(&path, BYTES_MAX).map_err(|why| problem(format!("there is no last good configuration: it {why}")))?;
     let stored: Stored = serde_json::from_slice(&bytes)
@@ -95,46 +106,80 @@ fn read_back(state: &Path) -> Result<Contents, Box<Problem>> {
     Ok(contents)
 }
 
-/// Reads the configuration for a start, from the disk or what adds to it: the files, or where they are bad the last good one (I21).
-/// `from_systemd` is `$STATE_DIRECTORY`.
+/// Reads the configuration for a start, from the disk or what adds to it: the files, or where `usherd.toml` is bad the
+/// last good one (I21). A tenant file that is bad, or was taken away meanwhile, leaves its tenant the record of the
+/// last good one. Nobody is there to force anything: a second trial (J3) is a fault like any other, and a file that
+/// became empty or opens what was closed is not taken (rule book 11). `from_systemd` is `$STATE_DIRECTORY`.
 ///
 /// # Errors
-/// Where there is neither: the problems of the files, and those of the last good configuration at the end.
+/// Where there is neither: the problems of the files, and notes why there is no last good configuration at the end.
 pub fn load_for_boot(
     files: &dyn Files,
     main: &Path,
     from_systemd: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<Boot, Vec<Problem>> {
-    let mut problems = match load_from(files, main, now) {
+    let states = state_dirs(main, from_systemd);
+    let accounts = states.iter().find_map(|state| Accounts::read(state).ok().flatten()).unwrap_or_default();
+    let kept: Vec<_> = states.iter().map(|state| recall_texts(state, main)).collect();
+    let nothing = Contents::default();
+    let texts = kept.iter().find_map(|kept| kept.as_ref().ok()).unwrap_or(&nothing);
+    let before =
+        Before { stays: &|_, _| true, objection: &|tenant| accounts.second_trial(tenant), ..Before::texts(texts) };
+    let last_good = || -> Result<Config, Vec<Problem>> { load_from(&Memory(texts.files.clone()), main, now) };
+    let mut problems = match load_after(files, main, now, &before) {
+        Ok(config) if has_lost_records(&config, texts) => {
+            let message = "the records that were pulled are lost; those of the last good configuration hold meanwhile";
+            vec![Problem::of_file(STORED_BUNDLE, message).help("the next pull brings them anew")]
+        }
         Ok(config) => {
-            // Nobody is there to force a second trial: it is a fault like any other (J3).
-            let accounts = Accounts::read(&config.state_dir(from_systemd)).ok().flatten().unwrap_or_default();
-            let problems = accounts.second_trials(&config);
-            if problems.is_empty() {
-                return Ok(Boot { config, problems });
+            let is_another = texts.files.get(main).is_some_and(|text| config.contents.files.get(main) != Some(text));
+            let opened = is_another.then(|| last_good().map(|old| openings(&old, &config)).unwrap_or_default());
+            match opened.filter(|opened| !opened.is_empty()) {
+                None => return Ok(Boot { config, problems: Vec::new() }),
+                Some(opened) => opened,
             }
-            problems
         }
         Err(problems) => problems,
     };
-    for state in state_dirs(main, from_systemd) {
-        match recall(&state, main, now) {
-            Ok(config) => return Ok(Boot { config, problems }),
-            Err(why) => problems.extend(why),
-        }
-    }
+    let mut why = match last_good() {
+        Ok(config) => return Ok(Boot { config, problems }),
+        Err(why) => why,
+    };
     // Damage to what was pulled is no fault of the files: the next pull mends it, but only in a running daemon.
     if problems.iter().any(|problem| problem.file == STORED_BUNDLE)
-        && let Ok(config) = load_from(&Disk, main, now)
+        && let Ok(config) = load_after(&Disk, main, now, &before)
     {
         return Ok(Boot { config, problems });
     }
+    if texts.files.is_empty() {
+        why = absence(kept.into_iter().filter_map(Result::err).map(|why| *why).collect());
+    }
+    problems.extend(why.into_iter().map(Problem::note));
     Err(problems)
 }
 
+/// Whether records were pulled and in force, and nothing of them is held any more.
+fn has_lost_records(config: &Config, last: &Contents) -> bool {
+    let had = || last.files.keys().any(|path| is_synced(&last.main, path));
+    config.settings.sync.is_on() && !config.tenants.values().any(|tenant| tenant.is_synced()) && had()
+}
+
+/// Why there is nothing to fall back to: once, however many places were looked at.
+fn absence(why: Vec<Problem>) -> Vec<Problem> {
+    let (none, mut others): (Vec<_>, Vec<_>) = why.into_iter().partition(|why| why.message.contains("does not exist"));
+    let help = "with a first start nothing is there yet: the files must be good";
+    let places: Vec<&str> = none.iter().map(|why| why.file.as_str()).collect();
+    if let (true, Some(first)) = (others.is_empty(), none.first()) {
+        let mut note = first.clone().help(help);
+        note.message = format!("there is no last good configuration yet, as it would be in {}", places.join(" or "));
+        others.push(note);
+    }
+    others
+}
+
 /// Where the last good configuration may be: where a bad file still says it is, else where it is by default.
-fn state_dirs(main: &Path, from_systemd: Option<&str>) -> Vec<PathBuf> {
+pub fn state_dirs(main: &Path, from_systemd: Option<&str>) -> Vec<PathBuf> {
     let text = Disk.read(main, MAIN_BYTES_MAX).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let (document, _) = DeTable::parse_recoverable(&text);
@@ -182,21 +227,33 @@ mod tests {
         let fallen = boot(&main).unwrap();
         assert_eq!(fallen.config.hash, good.config.hash);
         assert_eq!(fallen.config.tenants["a"].record.seats, Some(10));
-        assert!(fallen.problems.iter().any(|problem| problem.key_path == "seats"));
+        assert!(fallen.problems.is_empty(), "it is a matter of the tenant alone");
+        assert!(fallen.config.rejected[0].problems.iter().any(|problem| problem.key_path == "seats"));
         std::fs::write(&main, "[server]\nstate_dir = \"kept\"\n\n= broken").unwrap();
         assert_eq!(boot(&main).unwrap().config.hash, good.config.hash);
         std::fs::remove_file(dir.path().join("tenants.d/a.toml")).unwrap();
         std::fs::write(&main, "").unwrap();
-        assert!(boot(&main).unwrap().config.tenants.is_empty(), "good files win, though they say less");
+        assert!(boot(&main).unwrap().config.tenants.is_empty(), "nobody knows any more where the last good one is");
     }
 
     #[test]
-    fn without_a_last_good_one_both_reasons_are_given() {
+    fn without_a_last_good_one_both_reasons_are_given_and_that_once_as_a_note() {
         let (dir, main) = folder();
-        std::fs::write(dir.path().join("tenants.d/a.toml"), "seats = -1").unwrap();
+        std::fs::write(&main, "[server]\nstate_dir = \"kept\"\nx = 1\n").unwrap();
+        for from_systemd in [None, Some("/nowhere/at/all")] {
+            let problems = load_for_boot(&Disk, &main, from_systemd, now()).unwrap_err();
+            assert_eq!(problems.len(), 2, "{problems:?}");
+            let note = problems.last().unwrap();
+            assert!(note.message.contains("there is no last good configuration yet"), "{note}");
+            assert_eq!(note.severity, super::super::Severity::Note);
+            assert!(super::super::render_problems(&problems, false).contains("1 error found"));
+        }
+        // One that is damaged is told, wherever it is; that another place has none is no news then.
+        std::fs::create_dir_all(dir.path().join("kept").join(FOLDER)).unwrap();
+        std::fs::write(dir.path().join("kept").join(FOLDER).join(FILE), "{").unwrap();
         let problems = boot(&main).unwrap_err();
-        assert!(problems.len() >= 2);
-        assert!(problems.last().unwrap().message.contains("there is no last good configuration"));
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[1].message.contains("is damaged"), "{}", problems[1]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Parses and validates a whole configuration: all of it, or every reason why not.
+//! Parses and validates a whole configuration: `usherd.toml` as one unit, and each tenant file as one of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use toml::de::DeTable;
 
+use super::before::Before;
+use super::document::{parse, read_file};
+use super::folder::{POOL_HELP, TenantSet, told};
 use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::reader::Table;
+use super::rejected::{RejectedFile, problems_of};
 use super::sections;
-use super::settings::{Pool, Settings, state_dir};
-use super::source::{
-    CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, STORED_BUNDLE, TENANT_FILE_BYTES_MAX, shown, synced_path,
-};
+use super::settings::{Settings, state_dir};
+use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, shown};
 use super::tenant::{self, Base, Tenant};
-use super::value::{Cx, quoted, rfc3339};
+use super::value::{Cx, quoted};
 use super::words::{ProblemCode, nearest};
 use crate::engine::plan::{Plan, PoolPlan};
 use crate::engine::session::Name;
 use crate::subscription::entitlement::Timelines;
 
-/// Most syntax errors that are shown of one file.
-const SYNTAX_ERRORS_MAX: usize = 10;
 const NO_DIR_HELP: &str = "make the folder, or set tenants_dir = \"\" if all tenants stand in this file";
 
-/// A configuration that is good as a whole.
+/// A configuration whose `usherd.toml` is good as a whole.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What `usherd.toml` says.
@@ -37,12 +37,18 @@ pub struct Config {
     pub tenants: BTreeMap<Name, Arc<Tenant>>,
     /// Every key of `usherd.toml` with the value in force and its origin.
     pub effective: Vec<Effective>,
-    /// SHA-256 over all contents, hexadecimal.
+    /// SHA-256 over all contents that are in force, hexadecimal.
     pub hash: String,
-    /// What it was read from, byte by byte.
+    /// What is in force of what it was read from, byte by byte: of a bad tenant file the text before.
     pub contents: Arc<Contents>,
     /// What is odd in it and taken nevertheless, as it was when it was read; bounded as errors are.
     pub warnings: Vec<Problem>,
+    /// Tenant files that are not taken: their tenants keep what they had, or are none.
+    pub rejected: Vec<RejectedFile>,
+    /// Tenant files that are away and whose tenants stay for now.
+    pub away: Vec<PathBuf>,
+    /// No key stands in `usherd.toml`.
+    pub is_blank: bool,
     common: Arc<crate::engine::plan::Policy>,
 }
 
@@ -138,7 +144,8 @@ fn preset_origin(tenant: &Tenant) -> Origin {
 /// Reads a configuration from the disk; `now` decides what pools have to bear from now on.
 ///
 /// # Errors
-/// Every fault of every file, by file and line; never empty.
+/// Every fault of every file, by file and line; never empty. Tenant files that are bad are no reason, unless
+/// `strict` is set.
 pub fn load(main: &Path, now: DateTime<Utc>) -> Result<Config, Vec<Problem>> {
     load_from(&Disk, main, now)
 }
@@ -148,11 +155,26 @@ pub fn load(main: &Path, now: DateTime<Utc>) -> Result<Config, Vec<Problem>> {
 /// # Errors
 /// As [`load`].
 pub fn load_from(files: &dyn Files, main: &Path, now: DateTime<Utc>) -> Result<Config, Vec<Problem>> {
+    load_after(files, main, now, &Before::nothing())
+}
+
+/// As [`load_from`], where something was in force before: a tenant file that is bad, or away and wanted all the same,
+/// leaves its tenant the record that it had.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_after(
+    files: &dyn Files,
+    main: &Path,
+    now: DateTime<Utc>,
+    before: &Before<'_>,
+) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::default();
-    let mut contents = Contents { main: main.to_owned(), files: BTreeMap::new() };
-    let Some(source) = read_file(files, main, MAIN_BYTES_MAX, &mut problems, &mut contents) else {
+    let Some(source) = read_file(files, main, MAIN_BYTES_MAX, &mut problems) else {
         return Err(problems.into_vec());
     };
+    let bytes = Arc::from(source.text().as_bytes());
+    let contents = Contents { main: main.to_owned(), files: BTreeMap::from([(main.to_owned(), bytes)]) };
     let document = parse(&source, &mut problems);
     let broken = !problems.is_empty();
     let mut effective = Vec::new();
@@ -162,9 +184,9 @@ pub fn load_from(files: &dyn Files, main: &Path, now: DateTime<Utc>) -> Result<C
     let mut root = Table::new(Some(document.get_ref()), document.span(), String::new());
     let settings = sections::read(&mut cx, &mut root);
     cx.ledger = None;
-    let mut set = TenantSet::new(&settings, now);
+    let mut set = TenantSet::new(&settings, now, contents, before);
     for table in root.tables(&mut cx, "tenant", settings.server.tenants_max as usize) {
-        set.read(&mut cx, table, None);
+        set.inline(&mut cx, table);
     }
     let places = Places {
         pools: pool_spans(&mut cx, &mut root),
@@ -172,22 +194,24 @@ pub fn load_from(files: &dyn Files, main: &Path, now: DateTime<Utc>) -> Result<C
         tenants_dir: item_span(&mut root, "tenants_dir"),
     };
     root.finish(&mut cx);
-    read_tenant_files(files, &source, &places, &mut set, &mut problems, &mut contents);
+    read_folder(files, &source, &places, &mut set, &mut problems);
     if settings.sync.is_on() {
-        read_synced(files, &mut set, &mut problems, &mut contents);
+        set.pulled(files, &mut problems);
     }
     if !broken {
         check_default_tenant(&source, &places, &set, &mut problems);
-        check_pools(&source, &places, &set, &mut problems, now);
+        check_pools(&source, &places, &mut set, &mut problems, now);
     }
-    let TenantSet { tenants, base, .. } = set;
+    set.check_displaced(&mut problems);
+    let TenantSet { tenants, base, rejected, away, contents, .. } = set;
     let common = base.shared.common().map(|kept| kept.policy).unwrap_or_default();
     let warnings = base.warnings.into_vec();
-    if !problems.is_empty() {
+    if !problems.is_empty() || (settings.strict && !rejected.is_empty()) {
+        problems_of(&rejected).into_iter().for_each(|problem| problems.push(problem));
         return Err(problems.into_vec());
     }
-    let (hash, contents) = (contents.hash(), Arc::new(contents));
-    Ok(Config { hash, settings, tenants, effective, contents, warnings, common })
+    let (hash, contents, is_blank) = (contents.hash(), Arc::new(contents), document.get_ref().is_empty());
+    Ok(Config { hash, settings, tenants, effective, contents, warnings, rejected, away, is_blank, common })
 }
 
 /// Where the keys stand that are checked against the tenants.
@@ -208,33 +232,32 @@ fn pool_spans(cx: &mut Cx<'_>, root: &mut Table<'_, '_>) -> Vec<Range<usize>> {
     tables.into_iter().map(|mut table| table.item("seats").map_or(table.span.clone(), |item| item.span)).collect()
 }
 
-/// Tenants as they are found, and the names of those that could not be read.
-struct TenantSet<'a> {
-    base: Base<'a>,
-    tenants: BTreeMap<Name, Arc<Tenant>>,
-    broken: BTreeSet<String>,
+/// The files of the folder; that it cannot be read is a fault of the key that names it.
+fn read_folder(files: &dyn Files, source: &Source, places: &Places, set: &mut TenantSet<'_>, problems: &mut Problems) {
+    let main = set.contents.main.clone();
+    let listed = match tenants_dir(&main, set.base.settings) {
+        None => Vec::new(),
+        Some(dir) => match files.list(&dir) {
+            Ok(listed) => {
+                let skipped = files.skipped(&dir).into_iter().filter(|path| *path != main);
+                skipped.for_each(|path| set.base.warnings.push(skipped_file(&path)));
+                listed
+            }
+            Err(why) => {
+                let message = format!("`tenants_dir` {why}: {}", dir.display());
+                let problem = Problem::at(source, &places.tenants_dir, "tenants_dir", message);
+                problems.push(problem.code(ProblemCode::Unreadable).help(NO_DIR_HELP));
+                return;
+            }
+        },
+    };
+    set.folder(files, listed, problems);
 }
 
-impl<'a> TenantSet<'a> {
-    fn new(settings: &'a Settings, now: DateTime<Utc>) -> Self {
-        TenantSet { base: Base::new(settings, now), tenants: BTreeMap::new(), broken: BTreeSet::new() }
-    }
-
-    fn read(&mut self, cx: &mut Cx<'_>, table: Table<'_, '_>, stem: Option<&str>) {
-        let span = table.span.clone();
-        let path = if table.path.is_empty() { "id".to_owned() } else { format!("{}.id", table.path) };
-        let Some(tenant) = tenant::read(cx, table, &mut self.base, stem) else { return };
-        if let Some(first) = self.tenants.get(&tenant.id) {
-            let problem = cx
-                .fault(&span, &path, format!("there are two tenants `{}`", tenant.id))
-                .code(ProblemCode::DuplicateTenant)
-                .related(&first.source, first.line, "the other one stands there")
-                .help("remove one of the two, or give it another id");
-            cx.problems.push(problem);
-            return;
-        }
-        self.tenants.insert(tenant.id.clone(), Arc::new(tenant));
-    }
+fn skipped_file(path: &Path) -> Problem {
+    let message = "the file is skipped: by its name it is no tenant file";
+    let problem = Problem::of_file(path.display().to_string(), message).code(ProblemCode::SkippedFile).warning();
+    problem.help("a tenant file is called ID.toml, in small letters; take other files out of the folder")
 }
 
 fn tenants_dir(main: &Path, settings: &Settings) -> Option<PathBuf> {
@@ -242,166 +265,11 @@ fn tenants_dir(main: &Path, settings: &Settings) -> Option<PathBuf> {
     (!dir.is_empty()).then(|| main.parent().unwrap_or(Path::new("")).join(dir))
 }
 
-fn read_tenant_files(
-    files: &dyn Files,
-    main_source: &Source,
-    places: &Places,
-    set: &mut TenantSet<'_>,
-    problems: &mut Problems,
-    contents: &mut Contents,
-) {
-    let settings = set.base.settings;
-    let main = contents.main.clone();
-    let Some(dir) = tenants_dir(&main, settings) else { return };
-    let listed = match files.list(&dir) {
-        Ok(listed) => listed,
-        Err(why) => {
-            let message = format!("`tenants_dir` {why}: {}", dir.display());
-            let problem = Problem::at(main_source, &places.tenants_dir, "tenants_dir", message);
-            problems.push(problem.code(ProblemCode::Unreadable).help(NO_DIR_HELP));
-            return;
-        }
-    };
-    let most = settings.server.tenants_max as usize;
-    if listed.len() + set.tenants.len() > most {
-        let message = format!("`tenants_dir` has {} tenants: {}", listed.len(), dir.display());
-        let problem = Problem::at(main_source, &places.tenants_dir, "tenants_dir", message);
-        problems.push(problem.code(ProblemCode::TooLarge).help(format!("server.tenants_max allows {most}")));
-        return;
-    }
-    let mut bytes = 0;
-    for path in listed.into_iter().filter(|path| *path != main) {
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        read_tenant_file(files, &path, &stem, set, problems, contents);
-        bytes += contents.files.get(&path).map_or(0, |text| text.len());
-        if bytes > CONTENTS_BYTES_MAX {
-            let message = format!("the tenant files together are larger than {} MiB", CONTENTS_BYTES_MAX >> 20);
-            let problem = Problem::at(main_source, &places.tenants_dir, "tenants_dir", message);
-            problems.push(problem.code(ProblemCode::TooLarge));
-            return;
-        }
-    }
-}
-
-fn read_tenant_file(
-    files: &dyn Files,
-    path: &Path,
-    stem: &str,
-    set: &mut TenantSet<'_>,
-    problems: &mut Problems,
-    contents: &mut Contents,
-) {
-    let before = problems.len();
-    if let Some(source) = read_file(files, path, TENANT_FILE_BYTES_MAX, problems, contents) {
-        read_tenant_text(&source, stem, set, problems);
-    }
-    if problems.len() > before {
-        set.broken.insert(stem.to_owned());
-    }
-}
-
-fn read_tenant_text(source: &Source, stem: &str, set: &mut TenantSet<'_>, problems: &mut Problems) {
-    let before = problems.len();
-    let document = parse(source, problems);
-    if problems.len() == before {
-        let mut cx = Cx { source, problems, ledger: None, tenant: true };
-        let root = Table::new(Some(document.get_ref()), document.span(), String::new());
-        set.read(&mut cx, root, Some(stem));
-    }
-}
-
-/// The tenants that were pulled, each as a file of its own beside those of the folder; whether the publisher
-/// still stands by them is known by the confirmation, and not by what a record says of itself (J7).
-fn read_synced(files: &dyn Files, set: &mut TenantSet<'_>, problems: &mut Problems, contents: &mut Contents) {
-    let synced = match files.synced(set.base.settings, &contents.main) {
-        Ok(synced) => synced,
-        Err(why) => {
-            problems.push(Problem::of_file(STORED_BUNDLE, why).help("the next pull brings it anew"));
-            return;
-        }
-    };
-    let most = set.base.settings.server.tenants_max as usize;
-    if synced.texts.len() + set.tenants.len() > most {
-        let message = format!("{} tenants were pulled, beside {} of the files", synced.texts.len(), set.tenants.len());
-        problems.push(Problem::of_file("sync", message).help(format!("server.tenants_max allows {most}")));
-        return;
-    }
-    for (id, text) in &synced.texts {
-        let path = synced_path(&contents.main, id);
-        let source = Source::new(&shown(&contents.main, &path), text.to_string());
-        let before = problems.len();
-        read_tenant_text(&source, id, set, problems);
-        if problems.len() > before {
-            set.broken.insert(id.clone());
-        } else if let Some(tenant) = set.tenants.get_mut(id.as_str()) {
-            Arc::make_mut(tenant).confirm(synced.confirmed_at);
-        }
-        contents.files.insert(path, Arc::from(text.as_bytes()));
-    }
-}
-
-fn read_file(
-    files: &dyn Files,
-    path: &Path,
-    bytes_max: usize,
-    problems: &mut Problems,
-    contents: &mut Contents,
-) -> Option<Source> {
-    let shown = path.display().to_string();
-    let bytes = match files.read(path, bytes_max) {
-        Ok(bytes) => bytes,
-        Err(why) => {
-            let too_large = why.starts_with("is larger than");
-            let code = if too_large { ProblemCode::TooLarge } else { ProblemCode::Unreadable };
-            let help = match (bytes_max == TENANT_FILE_BYTES_MAX, too_large) {
-                (false, _) => "`usherd config init` writes a commented usherd.toml; --config names another",
-                (true, false) => "make it a file that the daemon may read, or take it out of the folder",
-                (true, true) => "take out what is not of this tenant, or changes long in force",
-            };
-            problems.push(Problem::of_file(&shown, format!("the file {why}")).code(code).help(help));
-            return None;
-        }
-    };
-    match String::from_utf8(bytes) {
-        Ok(text) => {
-            contents.files.insert(path.to_owned(), Arc::from(text.as_bytes()));
-            Some(Source::new(path, text))
-        }
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            let source = Source::new(path, String::from_utf8_lossy(error.as_bytes()).into_owned());
-            let problem = Problem::at(&source, &(at..at + 1), "", "the file is not UTF-8");
-            problems
-                .push(problem.code(ProblemCode::Unreadable).help("save it as UTF-8, without other encodings in it"));
-            None
-        }
-    }
-}
-
-fn parse<'s>(source: &'s Source, problems: &mut Problems) -> serde_spanned::Spanned<DeTable<'s>> {
-    let (document, errors) = DeTable::parse_recoverable(source.text());
-    for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
-        let span = error.span().unwrap_or(0..0);
-        let problem = Problem::at(source, &span, "", format!("not TOML: {}", error.message()));
-        problems.push(problem.code(ProblemCode::Syntax).help(syntax_help(error.message())));
-    }
-    document
-}
-
-fn syntax_help(message: &str) -> &'static str {
-    if message.contains("duplicate") {
-        "keep one of them: each key and each [section] stands once"
-    } else if message.contains("date") || message.contains("time") {
-        "write a date that exists, as in \"2027-06-16\" or \"2027-06-15T22:00:00Z\""
-    } else {
-        "write `key = value`, texts in \"quotes\", lists in [brackets], a [section] on a line of its own"
-    }
-}
-
 fn check_default_tenant(source: &Source, places: &Places, set: &TenantSet<'_>, problems: &mut Problems) {
     let Some(id) = &set.base.settings.default_tenant else { return };
     // A tenant that is pulled may come later than the first start; until then it is unknown.
-    if set.tenants.contains_key(id) || set.broken.contains(id.as_str()) || set.base.settings.sync.is_on() {
+    let is_bad = set.rejected.iter().any(|file| file.tenant == id.as_str());
+    if set.tenants.contains_key(id) || is_bad || set.base.settings.sync.is_on() {
         return;
     }
     let near = nearest(id, set.tenants.keys().map(Name::as_str));
@@ -412,48 +280,14 @@ fn check_default_tenant(source: &Source, places: &Places, set: &TenantSet<'_>, p
     problems.push(problem.code(ProblemCode::UnknownName).help(help));
 }
 
-/// F7: without `oversubscribe` the quotas of all switched-on tenants fit into the pool, now and at every
-/// booked instant from now on. So a configuration that was good does not turn bad by the passing of time.
-fn check_pools(source: &Source, places: &Places, set: &TenantSet<'_>, problems: &mut Problems, now: DateTime<Utc>) {
-    for (index, pool) in set.base.settings.pools.iter().enumerate().filter(|(_, pool)| !pool.oversubscribe) {
-        let tenants: Vec<&Tenant> =
-            set.tenants.values().map(AsRef::as_ref).filter(|tenant| tenant.pool.as_ref() == Some(&pool.id)).collect();
-        let Some((at, allocated)) = first_excess(pool, &tenants, now) else { continue };
-        let sum = allocated.map_or("an unlimited number of".to_owned(), |sum| sum.to_string());
-        let when = if at == now { String::new() } else { format!(" from {} on", rfc3339(at)) };
-        let message = format!("pool `{}` has {} seats, its tenants {sum}{when}", pool.id, pool.seats);
+/// F7: a pool is too small for what it has to bear whatever the tenant files say.
+fn check_pools(source: &Source, places: &Places, set: &mut TenantSet<'_>, problems: &mut Problems, now: DateTime<Utc>) {
+    for (index, excess) in set.hold_pools(now, problems) {
+        let Some(pool) = set.base.settings.pools.get(index) else { continue };
+        let message = format!("pool `{}` has {} seats, its tenants {}", pool.id, pool.seats, told(excess, now));
         let span = places.pools.get(index).cloned().unwrap_or(0..0);
         let path = format!("pool[{index}].seats");
         let problem = Problem::at(source, &span, &path, message);
-        let help = "give the pool more seats or its tenants fewer, or write oversubscribe = true";
-        problems.push(problem.code(ProblemCode::PoolExceeded).help(help));
+        problems.push(problem.code(ProblemCode::PoolExceeded).help(POOL_HELP));
     }
-}
-
-/// The first instant from now on at which the pool is over-allocated, and by how many seats in all;
-/// `None` seats are unlimited. Walks each tenant's own schedule once.
-fn first_excess(pool: &Pool, tenants: &[&Tenant], now: DateTime<Utc>) -> Option<(DateTime<Utc>, Option<u64>)> {
-    let mut steps: BTreeMap<DateTime<Utc>, (i64, i64)> = BTreeMap::new();
-    for tenant in tenants {
-        let (mut at, mut before) = (now, (0, 0));
-        loop {
-            let entitlement = tenant.entitlement(at);
-            let share = match entitlement.seats {
-                _ if !entitlement.state.gives_seats() => (0, 0),
-                Some(seats) => (i64::from(seats), 0),
-                None => (0, 1),
-            };
-            let step = steps.entry(at).or_default();
-            *step = (step.0 + share.0 - before.0, step.1 + share.1 - before.1);
-            before = share;
-            let Some(next) = entitlement.next_change_at else { break };
-            at = next;
-        }
-    }
-    let (mut seats, mut unlimited) = (0, 0);
-    steps.into_iter().find_map(|(at, step)| {
-        (seats, unlimited) = (seats + step.0, unlimited + step.1);
-        let excess = unlimited > 0 || seats > i64::from(pool.seats);
-        excess.then(|| (at, if unlimited > 0 { None } else { u64::try_from(seats).ok() }))
-    })
 }

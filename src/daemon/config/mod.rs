@@ -5,15 +5,21 @@
 
 mod access;
 mod accounts;
+mod before;
 mod diff;
+mod document;
+mod folder;
+mod guards;
 mod last_good;
 mod lines;
 mod load;
 mod origin;
+mod pools;
 mod problem;
 mod publisher;
 mod reader;
 mod record;
+mod rejected;
 mod reload;
 mod replace;
 mod rewrite;
@@ -27,20 +33,26 @@ mod value;
 mod watch;
 mod webhook;
 mod words;
+mod zone;
 
 pub use accounts::{ACCOUNTS_FILE, Accounts};
-pub use diff::{Diff, Quota, SettingDiff, Shrink, TenantDiff, diff, shrink, waiting};
-pub use last_good::{Boot, FOLDER as LAST_GOOD_FOLDER, load_for_boot, recall, store};
-pub use load::{Config, load, load_from};
+pub use before::{Before, Stays};
+pub use diff::{Diff, Quota, SettingDiff, TenantDiff, diff, waiting};
+pub use guards::{Shrink, shrink};
+pub use last_good::{Boot, FOLDER as LAST_GOOD_FOLDER, load_for_boot, recall, recall_texts, state_dirs, store};
+pub use load::{Config, load, load_after, load_from};
 pub use origin::{Effective, Origin, render as render_effective};
 pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};
 pub use publisher::Publisher;
-pub use reload::{Rejection, Reload, Running};
+pub use rejected::{RejectedFile, problems_of, render_rejected, summary as summary_of_rejected};
+pub use reload::{Attempt, Rejection, Reload, Removals, Running};
 pub use replace::replace_file;
 pub use rewrite::rewrite;
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
-pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, Synced, TENANT_FILE_BYTES_MAX};
+pub use source::{
+    CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, MAY_NOT_BE_READ, Memory, Synced, TENANT_FILE_BYTES_MAX,
+};
 pub use submit::{Submission, Unwritten, submit};
 pub use tenant::{GROUPS_MAX, Tenant, standing};
 pub use value::rfc3339;

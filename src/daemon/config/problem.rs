@@ -119,6 +119,13 @@ impl Problem {
         self
     }
 
+    /// Makes it a note.
+    #[must_use]
+    pub(crate) fn note(mut self) -> Self {
+        self.severity = Severity::Note;
+        self
+    }
+
     /// Adds how to mend it.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -148,6 +155,7 @@ impl Problem {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
+            Severity::Note => Level::NOTE,
         };
         let title = level.primary_title(self.message.as_str()).id(self.code.as_str());
         let mut groups = vec![match &self.excerpt {
@@ -228,7 +236,7 @@ fn on_boundaries(text: &str, mut marked: Range<usize>) -> Range<usize> {
 }
 
 /// Problems as they are found, up to [`PROBLEMS_MAX`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Problems {
     found: Vec<Problem>,
     more: usize,
@@ -241,6 +249,12 @@ impl Problems {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Adds those of another reading.
+    pub(crate) fn append(&mut self, others: Problems) {
+        others.found.into_iter().for_each(|problem| self.push(problem));
+        self.more += others.more;
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -37,6 +37,11 @@ impl<'t, 'i> Table<'t, 'i> {
         self.entries.is_some_and(|entries| entries.contains_key(key))
     }
 
+    /// Whether a key was asked for.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key)
+    }
+
     pub(crate) fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }

@@ -1,5 +1,6 @@
 //! The running configuration, and the one way in which it becomes another: parse, validate, diff, swap.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +10,12 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::accounts::Accounts;
-use super::diff::{Diff, Shrink, diff, shrink};
-use super::load::{Config, load_from};
+use super::before::Before;
+use super::diff::{Diff, diff};
+use super::guards::{Shrink, in_use, openings, shrink};
+use super::load::{Config, load_after};
 use super::problem::{Problem, render};
-use super::source::Files;
+use super::source::{Files, Overlay};
 use super::words::ProblemCode;
 
 /// The running configuration. Reading it never waits; changing it is one at a time.
@@ -22,6 +25,39 @@ pub struct Running {
     main: PathBuf,
     turn: Mutex<()>,
     accounts: Mutex<Accounts>,
+    /// Files that are away, or take tenants away, and since when, uptime milliseconds.
+    waiting: Mutex<BTreeMap<PathBuf, u64>>,
+}
+
+/// How a reload is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// What holds by the calendar.
+    pub now: DateTime<Utc>,
+    /// The monotonic clock, milliseconds.
+    pub uptime_ms: u64,
+    /// Also where the guards of the rule book (11) would stop it, or a second trial is granted.
+    pub force: bool,
+    /// When tenants go whose files are away.
+    pub removals: Removals,
+}
+
+/// When tenants go whose files are away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removals {
+    /// At once: somebody asked for it. Where seats are held it needs force.
+    AtOnce,
+    /// At once, but after `removal_delay_s` where seats are held: somebody asked who cannot be asked back.
+    DelayedInUse,
+    /// After `removal_delay_s`: nobody asked.
+    Delayed,
+}
+
+impl Attempt {
+    /// As somebody asks for it.
+    pub fn asked(now: DateTime<Utc>, force: bool) -> Self {
+        Attempt { now, uptime_ms: 0, force, removals: Removals::AtOnce }
+    }
 }
 
 /// What came of a reload that was not rejected.
@@ -31,8 +67,12 @@ pub struct Reload {
     pub config: Arc<Config>,
     /// Against what was in force before.
     pub diff: Diff,
-    /// Whether any byte of the files is another.
+    /// Whether nothing that is in force is another.
     pub unchanged: bool,
+    /// Whether other tenant files are bad or away than before, or otherwise.
+    pub is_news: bool,
+    /// What waits, as its tenants would go: files that are away, and `usherd.toml` where it drops some.
+    waiting: Vec<PathBuf>,
 }
 
 /// Why a reload changed nothing (I20).
@@ -48,7 +88,12 @@ pub enum Rejection {
     Shrinks {
         /// How much.
         shrink: Shrink,
-        /// The place of the configuration, with the same sentence.
+        /// The place of the configuration, with the same sentence, and what else needs force.
+        problems: Vec<Problem>,
+    },
+    /// They are good, but do what is done by force only.
+    NeedsForce {
+        /// What, never empty.
         problems: Vec<Problem>,
     },
     /// It is good, but what must be remembered of it could not be stored.
@@ -62,10 +107,16 @@ impl Rejection {
     /// Every reason with file and line; never empty.
     pub fn problems(&self) -> &[Problem] {
         match self {
-            Rejection::Invalid { problems } | Rejection::Shrinks { problems, .. } | Rejection::NotKept { problems } => {
-                problems
-            }
+            Rejection::Invalid { problems }
+            | Rejection::Shrinks { problems, .. }
+            | Rejection::NeedsForce { problems }
+            | Rejection::NotKept { problems } => problems,
         }
+    }
+
+    /// Whether force would carry it through.
+    pub fn is_forceable(&self) -> bool {
+        matches!(self, Rejection::Shrinks { .. } | Rejection::NeedsForce { .. })
     }
 }
 
@@ -79,7 +130,28 @@ impl Running {
     /// Starts with a configuration; later ones are read from the same place. Remembers nobody's trials yet.
     pub fn new(config: Config) -> Self {
         let main = config.main().to_owned();
-        Running { current: ArcSwap::from_pointee(config), main, turn: Mutex::new(()), accounts: Mutex::default() }
+        Running {
+            current: ArcSwap::from_pointee(config),
+            main,
+            turn: Mutex::new(()),
+            accounts: Mutex::default(),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// What is away at the start is away from this instant of the monotonic clock on, milliseconds.
+    pub fn away_since(&self, uptime_ms: u64) {
+        self.waiting.lock().extend(self.get().away.iter().map(|path| (path.clone(), uptime_ms)));
+    }
+
+    /// Whether something was away for longer than `removal_delay_s` and a reload would let its tenants go.
+    pub fn is_removal_due(&self, uptime_ms: u64) -> bool {
+        let delay_ms = self.delay_ms();
+        self.waiting.lock().values().any(|since| uptime_ms.saturating_sub(*since) >= delay_ms)
+    }
+
+    fn delay_ms(&self) -> u64 {
+        u64::from(self.get().settings.removal_delay.0) * 1_000
     }
 
     /// Starts from what was ever contracted (J3).
@@ -107,29 +179,72 @@ impl Running {
     pub fn plan(
         &self,
         files: &dyn Files,
-        now: DateTime<Utc>,
-        force: bool,
+        attempt: &Attempt,
         occupancy: impl Fn(&str) -> Option<u32>,
     ) -> Result<Reload, Rejection> {
         let old = self.get();
-        let new = load_from(files, &self.main, now).map_err(|problems| Rejection::Invalid { problems })?;
-        let again = if force { Vec::new() } else { self.accounts.lock().second_trials(&new) };
-        if !again.is_empty() {
-            return Err(Rejection::Invalid { problems: again });
-        }
-        if !force && let Some(shrink) = shrink(&old, &new, now) {
-            let file = self.main.display().to_string();
-            let problem = Problem::of_file(file, shrink.message.clone()).code(ProblemCode::Shrinks);
-            let problem = problem.help("`usherd plan` shows what would go");
-            return Err(Rejection::Shrinks { shrink, problems: vec![problem] });
-        }
+        let (new, waiting) = self.read(files, attempt, &old, &occupancy)?;
         let unchanged = new.hash == old.hash;
-        let diff = if unchanged { Diff::default() } else { diff(&old, &new, now, occupancy) };
-        Ok(Reload { config: Arc::new(new), diff, unchanged })
+        let diff = if unchanged { Diff::default() } else { diff(&old, &new, attempt.now, occupancy) };
+        if !attempt.force {
+            guard(&old, &new, &diff, attempt)?;
+        }
+        let is_news = new.rejected != old.rejected || new.away != old.away;
+        Ok(Reload { config: Arc::new(new), diff, unchanged, is_news, waiting })
+    }
+
+    /// Reads the files, with the records of those that are bad or away for a moment as they are in force. Answers
+    /// also what waits for its delay.
+    fn read(
+        &self,
+        files: &dyn Files,
+        attempt: &Attempt,
+        old: &Config,
+        occupancy: &impl Fn(&str) -> Option<u32>,
+    ) -> Result<(Config, Vec<PathBuf>), Rejection> {
+        let since = self.waiting.lock().clone();
+        let delay_ms = self.delay_ms();
+        let stays = |path: &Path, id: &str| {
+            let since = since.get(path).copied().unwrap_or(attempt.uptime_ms);
+            let is_young = attempt.uptime_ms.saturating_sub(since) < delay_ms;
+            match attempt.removals {
+                Removals::AtOnce => false,
+                Removals::DelayedInUse => is_young && occupancy(id).is_some_and(|held| held > 0),
+                Removals::Delayed => is_young,
+            }
+        };
+        let is_inline = |tenant: &super::tenant::Tenant| Path::new(&tenant.source) == self.main;
+        let accounts = self.accounts.lock();
+        let before = Before {
+            contents: &old.contents,
+            elsewhere: &|id| old.tenants.get(id).is_some_and(|tenant| tenant.is_synced() || is_inline(tenant)),
+            stays: &stays,
+            objection: &|tenant| if attempt.force { None } else { accounts.second_trial(tenant) },
+        };
+        let invalid = |problems| Rejection::Invalid { problems };
+        let new = load_after(files, &self.main, attempt.now, &before).map_err(invalid)?;
+        // A file that is cut is good and says less: the tenants that stand in it go as those of files that are away.
+        let text = old.contents.files.get(&self.main);
+        let text = text.filter(|text| new.contents.files.get(&self.main) != Some(text));
+        let is_gone = |id: &str| !new.tenants.contains_key(id) && stays(&self.main, id);
+        let mut gone = old.tenants.iter().filter(|(_, tenant)| tenant.is_synced() || is_inline(tenant));
+        match text.filter(|_| gone.any(|(id, _)| is_gone(id))) {
+            None => {
+                let away = new.away.clone();
+                Ok((new, away))
+            }
+            Some(text) => {
+                let as_before = Overlay { files, path: &self.main, text };
+                let mut new = load_after(&as_before, &self.main, attempt.now, &before).map_err(invalid)?;
+                new.away.push(self.main.clone());
+                let away = new.away.clone();
+                Ok((new, away))
+            }
+        }
     }
 
     /// Reads, compares, and puts in force: `install` gets the new configuration just before it becomes the
-    /// one that [`Running::get`] gives, and is not called where not a byte has changed. Reloads wait for each
+    /// one that [`Running::get`] gives, and is not called where nothing in force is another. Reloads wait for each
     /// other here.
     ///
     /// # Errors
@@ -137,39 +252,54 @@ impl Running {
     pub fn reload(
         &self,
         files: &dyn Files,
-        now: DateTime<Utc>,
-        force: bool,
+        attempt: &Attempt,
         occupancy: impl Fn(&str) -> Option<u32>,
         install: impl FnOnce(&Reload),
     ) -> Result<Reload, Rejection> {
-        self.reload_kept(files, now, force, occupancy, || Ok(()), install)
+        self.reload_kept(files, attempt, occupancy, || Ok(()), install)
     }
 
     /// As [`Running::reload`], where something must be remembered once the configuration is known to be good,
-    /// and before any of it is in force: `keep` stores it, or nothing changes. It is called also where not a
-    /// byte has changed.
+    /// and before any of it is in force: `keep` stores it, or nothing changes. It is called also where nothing in
+    /// force is another.
     ///
     /// # Errors
     /// As [`Running::reload`], or what `keep` says.
     pub fn reload_kept(
         &self,
         files: &dyn Files,
-        now: DateTime<Utc>,
-        force: bool,
+        attempt: &Attempt,
         occupancy: impl Fn(&str) -> Option<u32>,
         keep: impl FnOnce() -> Result<(), Rejection>,
         install: impl FnOnce(&Reload),
     ) -> Result<Reload, Rejection> {
         let _turn = self.turn.lock();
-        let mut reload = self.plan(files, now, force, occupancy)?;
-        keep()?;
-        if reload.unchanged {
-            reload.config = self.get();
-        } else {
+        let planned = self.plan(files, attempt, occupancy).and_then(|reload| keep().map(|()| reload));
+        self.wait_for(planned.as_ref().ok().map(|reload| reload.waiting.as_slice()), attempt.uptime_ms);
+        let mut reload = planned?;
+        if !reload.unchanged {
             install(&reload);
+        }
+        let same_warnings = reload.config.warnings == self.get().warnings;
+        if !reload.unchanged || reload.is_news || !same_warnings {
             self.current.store(Arc::clone(&reload.config));
         }
+        reload.config = self.get();
         Ok(reload)
+    }
+
+    /// Remembers since when something is away. After a rejection what is overdue is forgotten, or it would be tried
+    /// again at once, and for ever.
+    fn wait_for(&self, paths: Option<&[PathBuf]>, uptime_ms: u64) {
+        let delay_ms = self.delay_ms();
+        let mut waiting = self.waiting.lock();
+        match paths {
+            None => waiting.retain(|_, since| uptime_ms.saturating_sub(*since) < delay_ms),
+            Some(paths) => {
+                let since = |path: &PathBuf| waiting.get(path).copied().unwrap_or(uptime_ms);
+                *waiting = paths.iter().map(|path| (path.clone(), since(path))).collect();
+            }
+        }
     }
 
     /// The publisher has confirmed at an instant all that was pulled: no file is read, and `install` gets what
@@ -180,5 +310,23 @@ impl Running {
         let confirmed = Arc::new(before.confirmed(at));
         install(&before, &confirmed);
         self.current.store(confirmed);
+    }
+}
+
+/// What is done by force only.
+fn guard(old: &Config, new: &Config, diff: &Diff, attempt: &Attempt) -> Result<(), Rejection> {
+    let mut problems = openings(old, new);
+    if attempt.removals == Removals::AtOnce {
+        problems.extend(in_use(old, diff));
+    }
+    let shrink = shrink(old, new, attempt.now);
+    if let Some(shrink) = &shrink {
+        let problem = Problem::of_file(old.main().display().to_string(), shrink.message.clone());
+        problems.insert(0, problem.code(ProblemCode::Shrinks).help("`usherd plan --force` shows what would go"));
+    }
+    match shrink {
+        Some(shrink) => Err(Rejection::Shrinks { shrink, problems }),
+        None if problems.is_empty() => Ok(()),
+        None => Err(Rejection::NeedsForce { problems }),
     }
 }

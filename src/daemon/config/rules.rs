@@ -8,8 +8,9 @@ use super::problem::Problems;
 use super::reader::Table;
 use super::value::{Cx, quoted};
 use super::words::{Profile, TransferOut, TransferredOutbound};
+use crate::contract::emergency;
 use crate::engine::plan::{Billing, Policy};
-use crate::engine::session::{Class, DIALLED_BYTES_MAX, Name};
+use crate::engine::session::{Class, Name};
 use crate::subscription::policy::{
     AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PerSeat, PriceMode, Refund, Terms,
 };
@@ -195,23 +196,25 @@ impl SessionRules {
         table.words(cx, "never_deny", &mut self.never_deny);
         table.texts(cx, "emergency_numbers", &mut self.emergency_numbers, |text| {
             let help = "write 1 to 16 digits, as dialled without the trunk prefix";
-            if text.len() <= 16 && is_dialled(text) { Ok(Name::from(text)) } else { Err(("is not a number", help)) }
+            let plain = emergency::plain_number(text).filter(|plain| plain.len() <= 16);
+            plain.map(Name::from).ok_or(("is not a number", help))
         });
         if let Some(item) = table.text(cx, "trunk_prefix", &mut self.trunk_prefix)
             && !self.trunk_prefix.is_empty()
-            && (self.trunk_prefix.len() > DIALLED_BYTES_MAX || !is_dialled(&self.trunk_prefix))
         {
-            let message = format!("`{}` is not a prefix: {}", item.key_path, quoted(&self.trunk_prefix));
-            item.wrong(cx, message, "write the digits that get an outside line, as in \"0\", or \"\" for none");
+            match emergency::plain_prefix(&self.trunk_prefix) {
+                Some(plain) => self.trunk_prefix = plain,
+                None => {
+                    let message = format!("`{}` is not a prefix: {}", item.key_path, quoted(&self.trunk_prefix));
+                    let help = "write the digits that get an outside line, as in \"0\", or \"\" for none";
+                    item.wrong(cx, message, help);
+                }
+            }
         }
         table.int(cx, "mobile_release_after_offline_days", 0..=3_650, &mut self.mobile_release_after_offline_days);
         table.int(cx, "seat_linger_ms", 0..=3_600_000, &mut self.seat_linger_ms);
         table.finish(cx);
     }
-}
-
-fn is_dialled(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b"*#+".contains(&b))
 }
 
 /// `[inclusive]`: what comes with each seat (rule book 6).

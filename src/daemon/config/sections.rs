@@ -11,7 +11,8 @@ use super::settings::{
 };
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
-use super::words::{ProblemCode, Protocol, Role, nearest};
+use super::words::{ClientCertificates, ProblemCode, Protocol, Role};
+use super::zone;
 use crate::engine::session::{Name, check_tenant};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
@@ -65,15 +66,8 @@ fn read_top(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, settings: &mut Settin
         match zone.parse() {
             Ok(zone) => settings.time_zone.0 = zone,
             Err(_) => {
-                let near = nearest(&zone, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-                let guess = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 let message = format!("`time_zone` does not know {}", quoted(&zone));
-                item.wrong_as(
-                    cx,
-                    ProblemCode::UnknownZone,
-                    message,
-                    format!("{guess}write a name of the IANA list, as in \"Europe/Berlin\""),
-                );
+                item.wrong_as(cx, ProblemCode::UnknownZone, message, zone::help(&zone));
             }
         }
     }
@@ -85,6 +79,8 @@ fn read_top(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, settings: &mut Settin
         settings.default_tenant = Some(id);
     }
     document.text(cx, "tenants_dir", &mut settings.tenants_dir.0);
+    document.flag(cx, "strict", &mut settings.strict);
+    document.int(cx, "removal_delay_s", 0..=86_400, &mut settings.removal_delay.0);
 }
 
 /// A tenant id, or a complaint.
@@ -350,6 +346,14 @@ fn read_tls(cx: &mut Cx<'_>, mut table: Table<'_, '_>) -> Tls {
     table.text(cx, "cert_file", &mut tls.cert_file);
     table.text(cx, "key_file", &mut tls.key_file);
     table.text(cx, "client_ca_file", &mut tls.client_ca_file);
+    table.word(cx, "client_certificates", &mut tls.client_certificates);
+    if tls.client_certificates == ClientCertificates::Required
+        && tls.client_ca_file.is_empty()
+        && let Some(item) = table.item("client_certificates")
+    {
+        let message = format!("`{}` requires certificates, and no authority is named", item.key_path);
+        item.wrong(cx, message, "write client_ca_file, PEM of whoever signs them, or leave this out");
+    }
     for (key, value) in [("cert_file", &tls.cert_file), ("key_file", &tls.key_file)] {
         if value.is_empty() {
             table.missing(cx, key, "TLS needs cert_file and key_file, both PEM");
@@ -379,6 +383,7 @@ fn read_nodes(cx: &mut Cx<'_>, mut table: Table<'_, '_>, nodes: &mut Nodes) {
         }
     }
     table.int(cx, "grace_s", 0..=86_400, &mut nodes.grace_s);
+    table.int(cx, "presence_grace_s", 0..=86_400, &mut nodes.presence_grace_s);
     table.int(cx, "inventory_s", 1..=86_400, &mut nodes.inventory_s);
     table.int(cx, "tombstone_s", 1..=86_400, &mut nodes.tombstone_s);
     table.int(cx, "learning_s", 0..=86_400, &mut nodes.learning_s);
@@ -393,6 +398,8 @@ fn read_journal(cx: &mut Cx<'_>, mut table: Table<'_, '_>, journal: &mut Journal
     table.int(cx, "keep_bytes", 1 << 20..=1 << 50, &mut journal.keep_bytes);
     table.int(cx, "checkpoint_bytes", 1 << 20..=1 << 40, &mut journal.checkpoint_bytes);
     table.int(cx, "segment_bytes", 1 << 20..=1 << 32, &mut journal.segment_bytes);
+    table.text(cx, "ring_dir", &mut journal.ring_dir);
+    table.int(cx, "ring_bytes", 1 << 20..=1 << 30, &mut journal.ring_bytes);
     table.finish(cx);
 }
 

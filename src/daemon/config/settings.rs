@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use super::publisher::Publisher;
 use super::rules::Rules;
 use super::webhook::Webhook;
-use super::words::{Durability, LogFormat, OnUnreachable, Protocol, Role, TenantSeries};
+use super::words::{ClientCertificates, Durability, LogFormat, OnUnreachable, Protocol, Role, TenantSeries};
 use crate::engine::plan::{Limits, Timers};
 use crate::engine::session::Name;
 
@@ -36,6 +36,8 @@ pub const RESTART_ONLY: &[&str] = &[
     "listener",
     "agi.listen",
     "journal.segment_bytes",
+    "journal.ring_dir",
+    "journal.ring_bytes",
     "events.buffered_max",
     "log.format",
 ];
@@ -49,6 +51,10 @@ pub struct Settings {
     pub default_tenant: Option<Name>,
     /// Where the tenant files are, relative to `usherd.toml`; empty: nowhere.
     pub tenants_dir: TenantsDir,
+    /// One bad tenant file rejects the whole folder.
+    pub strict: bool,
+    /// How long a tenant file that vanished keeps its tenant.
+    pub removal_delay: RemovalDelay,
     /// `[policy]`, `[sessions]`, `[inclusive]`, `[deny]`: what holds where a tenant says nothing else.
     pub rules: Rules,
     /// `[trial]`.
@@ -101,6 +107,16 @@ impl Default for TenantsDir {
     }
 }
 
+/// How long a tenant file may be away before its tenant goes, where nobody asked for a reload, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovalDelay(pub u32);
+
+impl Default for RemovalDelay {
+    fn default() -> Self {
+        RemovalDelay(30)
+    }
+}
+
 /// `[trial]` (J3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
@@ -125,6 +141,8 @@ pub struct Nodes {
     pub lease_s: u32,
     /// How long an orphan keeps its seat, seconds.
     pub grace_s: u32,
+    /// How long presence that an agent watches outlives its PBX, seconds; told to nodes at hello (G6).
+    pub presence_grace_s: u32,
     /// How often a node sends its inventory, seconds.
     pub inventory_s: u32,
     /// How long a release is remembered, seconds.
@@ -143,6 +161,7 @@ impl Default for Nodes {
             heartbeat_s: 5,
             lease_s: 15,
             grace_s: 30,
+            presence_grace_s: 30,
             inventory_s: 60,
             tombstone_s: 300,
             learning_s: 60,
@@ -303,14 +322,27 @@ pub struct Listener {
 }
 
 /// `[listener.tls]`: PEM files, relative to `usherd.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The certificate chain.
     pub cert_file: String,
     /// The private key.
     pub key_file: String,
-    /// Who signs client certificates; empty: none are asked for.
+    /// Who signs client certificates, and what was revoked; empty: none are asked for.
     pub client_ca_file: String,
+    /// Whether a client needs one to be answered at all.
+    pub client_certificates: ClientCertificates,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Tls {
+            cert_file: String::new(),
+            key_file: String::new(),
+            client_ca_file: String::new(),
+            client_certificates: ClientCertificates::Optional,
+        }
+    }
 }
 
 /// `[auth]` (RELIABILITY 5).
@@ -374,6 +406,10 @@ pub struct Journal {
     pub checkpoint_bytes: u64,
     /// Size of one file, bytes.
     pub segment_bytes: u64,
+    /// Folder on a tmpfs where decisions wait for the disk; empty: there is none.
+    pub ring_dir: String,
+    /// How much may wait there, bytes.
+    pub ring_bytes: u64,
 }
 
 impl Default for Journal {
@@ -384,6 +420,8 @@ impl Default for Journal {
             keep_bytes: 10 << 30,
             checkpoint_bytes: 256 << 20,
             segment_bytes: 64 << 20,
+            ring_dir: "/run/usherd".to_owned(),
+            ring_bytes: 64 << 20,
         }
     }
 }

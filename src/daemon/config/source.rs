@@ -16,6 +16,8 @@ pub const MAIN_BYTES_MAX: usize = 4 << 20;
 pub const TENANT_FILE_BYTES_MAX: usize = 256 << 10;
 /// Most bytes of all files together.
 pub const CONTENTS_BYTES_MAX: usize = 512 << 20;
+/// Most files that are named as skipped.
+pub(crate) const SKIPPED_MAX: usize = 100;
 /// Most directory entries that are looked at.
 const ENTRIES_MAX: usize = 1_000_000;
 
@@ -27,12 +29,18 @@ pub trait Files {
     /// A sentence part that says why not ("does not exist", "is larger than 256 KiB").
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String>;
 
-    /// The tenant files of a directory, sorted: regular `*.toml` files or links to such, no dot files
-    /// (so none of the `..data` entries of a mounted ConfigMap either), no subfolders.
+    /// The tenant files of a directory, sorted: everything called `*.toml`, no dot files (so none of the `..data`
+    /// entries of a mounted ConfigMap either). What of it is no regular file is told by reading it.
     ///
     /// # Errors
     /// A sentence part that says why not.
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String>;
+
+    /// The files of a directory that no tenant is read from because of their names, sorted and at most
+    /// [`SKIPPED_MAX`]; dot files and copies that an editor leaves (`~`) aside.
+    fn skipped(&self, _dir: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// Tenant files that were pulled, beside those of the directory; asked only where `sync.url` is set.
     /// `main` is the path of `usherd.toml`.
@@ -99,12 +107,18 @@ impl Files for Disk {
                 return Err(format!("has more than {ENTRIES_MAX} entries"));
             }
             let path = entry.map_err(|e| why(&e))?.path();
-            if is_tenant_file(&path) && !path.is_dir() {
+            if is_tenant_file(&path) {
                 found.push(path);
             }
         }
         found.sort();
         Ok(found)
+    }
+
+    fn skipped(&self, dir: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().take(ENTRIES_MAX);
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        named_otherwise(paths.filter(|path| is_named_otherwise(path) && path.is_file()))
     }
 }
 
@@ -132,6 +146,11 @@ impl Files for Memory {
         Ok(self.0.keys().filter(|path| path.parent() == Some(dir) && is_tenant_file(path)).cloned().collect())
     }
 
+    fn skipped(&self, dir: &Path) -> Vec<PathBuf> {
+        let paths = self.0.keys().filter(|path| path.parent() == Some(dir) && is_named_otherwise(path));
+        named_otherwise(paths.cloned())
+    }
+
     fn synced(&self, _settings: &Settings, main: &Path) -> Result<Synced, String> {
         let pulled = self.0.iter().filter(|(path, _)| is_synced(main, path));
         let texts = pulled.filter_map(|(path, bytes)| {
@@ -142,20 +161,67 @@ impl Files for Memory {
     }
 }
 
+/// Files of which one is as it would be.
+pub(crate) struct Overlay<'a> {
+    pub(crate) files: &'a dyn Files,
+    pub(crate) path: &'a Path,
+    pub(crate) text: &'a [u8],
+}
+
+impl Files for Overlay<'_> {
+    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+        if path != self.path {
+            return self.files.read(path, bytes_max);
+        }
+        if self.text.len() > bytes_max {
+            return Err(format!("would be larger than {} KiB", bytes_max >> 10));
+        }
+        Ok(self.text.to_vec())
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
+        self.files.list(dir)
+    }
+
+    fn skipped(&self, dir: &Path) -> Vec<PathBuf> {
+        self.files.skipped(dir)
+    }
+
+    fn synced(&self, settings: &Settings, main: &Path) -> Result<Synced, String> {
+        self.files.synced(settings, main)
+    }
+}
+
 /// Whether a directory entry is named like a tenant file.
 pub(crate) fn is_tenant_file(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_none_or(|name| !name.starts_with('.'))
         && path.extension().is_some_and(|extension| extension == "toml")
 }
 
+/// Whether a directory entry is named like a file that somebody put there, and not like a tenant file.
+fn is_named_otherwise(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    !is_tenant_file(path) && !name.starts_with('.') && !name.ends_with('~')
+}
+
+fn named_otherwise(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = paths.collect();
+    paths.sort();
+    paths.truncate(SKIPPED_MAX);
+    paths
+}
+
 fn not_a_file() -> std::io::Error {
     std::io::Error::other("it is not a regular file")
 }
 
+/// Why a file cannot be read that only others may read.
+pub const MAY_NOT_BE_READ: &str = "may not be read by this user";
+
 fn why(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "does not exist".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        std::io::ErrorKind::PermissionDenied => MAY_NOT_BE_READ.to_owned(),
         _ => format!("cannot be read: {error}"),
     }
 }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::load::{Config, load, load_from};
+use super::before::Before;
+use super::load::{Config, load_after};
 use super::problem::Problem;
+use super::rejected::problems_of;
 use super::replace::replace_like;
 use super::rewrite::rewrite;
-use super::source::{Disk, Files};
+use super::source::{Contents, Disk, Files, Overlay};
 use super::tenant::Tenant;
 use crate::subscription::refusal::Refusal;
 use crate::subscription::request::{Accepted, Request, request};
@@ -36,9 +38,10 @@ pub enum Unwritten {
 }
 
 /// Decides a request by the files as they are now and, unless `dry_run`, writes an accepted one into its file.
+/// `in_force` is what other tenants keep whose files are bad; the file of this one must be good.
 ///
-/// The file is replaced as a whole or not at all, and only where the whole configuration is good with it and
-/// says exactly what was accepted. Requests wait for each other. Takes as long as reading all files twice.
+/// The file is replaced as a whole or not at all, and only where the configuration takes it and says exactly what was
+/// accepted. Requests wait for each other. Takes as long as reading all files twice.
 ///
 /// # Errors
 /// [`Unwritten`].
@@ -48,15 +51,17 @@ pub fn submit(
     ask: &Request,
     now: DateTime<Utc>,
     dry_run: bool,
+    in_force: &Contents,
 ) -> Result<Submission, Unwritten> {
     let _turn = lock(main)?;
-    let config = load(main, now).map_err(Unwritten::Invalid)?;
+    let config = taken(&Disk, main, tenant, now, in_force)?;
     let before = config.tenants.get(tenant).cloned().ok_or(Unwritten::UnknownTenant)?;
     let answer = request(&before.record, &before.terms, ask, now);
     if let Ok(accepted) = &answer {
         let (path, text) = rewritten(&config, &before, accepted)?;
-        let overlay = Overlay { path: &path, text: text.as_bytes() };
-        let after = load_from(&overlay, main, now).map_err(Unwritten::Invalid)?;
+        let overlay = Overlay { files: &Disk, path: &path, text: text.as_bytes() };
+        // Of two that together ask a pool for too much, this one came second.
+        let after = taken(&overlay, main, tenant, now, &config.contents)?;
         if after.tenants.get(tenant).is_none_or(|after| after.record != accepted.record) {
             let message = format!("{} cannot be rewritten so that it says what was accepted", path.display());
             return Err(Unwritten::File(message));
@@ -67,6 +72,19 @@ pub fn submit(
         }
     }
     Ok(Submission { before, answer })
+}
+
+/// The configuration, where the file of a tenant is taken: other bad files are no matter of it.
+fn taken(
+    files: &dyn Files,
+    main: &Path,
+    tenant: &str,
+    now: DateTime<Utc>,
+    in_force: &Contents,
+) -> Result<Config, Unwritten> {
+    let config = load_after(files, main, now, &Before::texts(in_force)).map_err(Unwritten::Invalid)?;
+    let of_tenant: Vec<_> = config.rejected.iter().filter(|file| file.tenant == tenant).cloned().collect();
+    if of_tenant.is_empty() { Ok(config) } else { Err(Unwritten::Invalid(problems_of(&of_tenant))) }
 }
 
 /// The file of a tenant, and its text with the new record.
@@ -93,26 +111,4 @@ fn lock(main: &Path) -> Result<File, Unwritten> {
     let folder_file = File::open(folder).map_err(|error| wrong(&error))?;
     rustix::fs::flock(&folder_file, rustix::fs::FlockOperation::LockExclusive).map_err(|error| wrong(&error))?;
     Ok(folder_file)
-}
-
-/// The disk, with one file as it would be.
-struct Overlay<'a> {
-    path: &'a Path,
-    text: &'a [u8],
-}
-
-impl Files for Overlay<'_> {
-    fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
-        if path != self.path {
-            return Disk.read(path, bytes_max);
-        }
-        if self.text.len() > bytes_max {
-            return Err(format!("would be larger than {} KiB", bytes_max >> 10));
-        }
-        Ok(self.text.to_vec())
-    }
-
-    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
-        Disk.list(dir)
-    }
 }

@@ -15,11 +15,12 @@ use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest, one_of};
 use crate::engine::plan::{Entitled, Policy, TenantPlan};
 use crate::engine::session::{Name, Standing, check_word};
+use crate::subscription::civil::{self, Edge};
 use crate::subscription::entitlement::{Entitlement, State, Timelines, entitlement_on, seats_peak};
 use crate::subscription::explicit::{Booked, Explicit, explicit};
 use crate::subscription::inclusive::{Inclusive, extra, inclusive, next_extra_at};
 use crate::subscription::policy::Terms;
-use crate::subscription::record::{CHANGES_MAX, Record};
+use crate::subscription::record::{CHANGES_MAX, ContractKind, Record};
 
 /// Most reservation groups of one tenant.
 pub const GROUPS_MAX: usize = 100;
@@ -197,6 +198,8 @@ pub(crate) fn read(
     let line = if stem.is_some() { 1 } else { line };
     let Kept { rules, policy, terms } = base.shared.keep(rules);
     warn_of_explicit(cx, &mut table, &explicit(&record, &terms, base.now), &mut base.warnings);
+    warn_of_start(cx, &mut table, &record, zone, base);
+    warn_of_groups(cx, &mut table, &mut base.warnings);
     table.finish(cx);
     let id = id?;
     Some(Tenant {
@@ -232,6 +235,43 @@ fn warn_of_explicit(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, found: &[Explici
         let message = format!("`{}` is {at}; by the rules it would be {computed}", item.key_path);
         let problem = cx.fault(&item.span, &item.key_path, message).code(ProblemCode::ExplicitInstant).warning();
         warnings.push(problem.help(format!("{at} is used; write \"{computed}\" if nothing else was agreed")));
+    }
+}
+
+/// A contract that has no start, or has not begun: more often a slip than meant.
+fn warn_of_start(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, record: &Record, zone: Tz, base: &mut Base<'_>) {
+    let Some(start) = record.start else {
+        if record.kind == ContractKind::Paid && !table.has("start") {
+            let path = table.key_path("start");
+            let message = format!("`{path}` is missing: nobody can say when a term of this contract ends");
+            let problem = cx.fault(&table.span, &path, message).code(ProblemCode::NoStart).warning();
+            base.warnings
+                .push(problem.help("write the date on which the contract began, as in start = \"2026-06-16\""));
+        }
+        return;
+    };
+    let begins = civil::instant(zone, start, Edge::Start);
+    if let Some(item) = table.item("start").filter(|_| begins > base.now) {
+        let days = (begins - base.now).num_days();
+        let message = format!("`{}` lies ahead, by {days} days: {}", item.key_path, rfc3339(begins));
+        let problem = cx.fault(&item.span, &item.key_path, message).code(ProblemCode::StartsLater).warning();
+        base.warnings.push(problem.help("write the date on which the contract began, unless it begins only then"));
+    }
+}
+
+/// TOML takes every line below `[reserve]` for a group, also one that belongs further up.
+fn warn_of_groups(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, warnings: &mut Problems) {
+    let groups = table.table(cx, "reserve");
+    for (key, item) in groups.in_file_order().into_iter().take(GROUPS_MAX) {
+        let name = key.get_ref().as_ref();
+        if table.knows(name) {
+            let message = format!("`{}` is a group, and named like a key of the tenant", item.key_path);
+            let problem = cx.fault(&key.span(), &item.key_path, message).code(ProblemCode::OddGroup).warning();
+            let help = format!(
+                "if the key is meant, move `{name}` above the first [section]: what stands below [reserve] is in it"
+            );
+            warnings.push(problem.help(help));
+        }
     }
 }
 

@@ -25,8 +25,10 @@ pub(super) fn files(main: &str, tenants: &[(&str, &str)]) -> Memory {
     files
 }
 
+/// All good, or every fault of every file.
 pub(super) fn load_texts(main: &str, tenants: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
-    load_from(&files(main, tenants), Path::new("/etc/usherd/usherd.toml"), now())
+    let config = load_from(&files(main, tenants), Path::new("/etc/usherd/usherd.toml"), now())?;
+    if config.rejected.is_empty() { Ok(config) } else { Err(problems_of(&config.rejected)) }
 }
 
 #[track_caller]
@@ -107,6 +109,7 @@ fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
         "cert_file",
         "key_file",
         "client_ca_file",
+        "client_certificates",
         "oversubscribe",
         "sha256",
         "tenants",
@@ -277,7 +280,8 @@ fn a_pool_holds_its_tenants_now_and_later_f7() {
     let tenant = format!("{PAID}pool = \"p\"\n");
     let pool = |seats: u32| format!("[[pool]]\nid = \"p\"\nseats = {seats}\n");
     let two = [("a.toml", tenant.as_str()), ("b.toml", tenant.as_str())];
-    bad(&pool(19), &two, "usherd.toml:3:9", "pool[0].seats", &["has 19 seats, its tenants 20", "oversubscribe = true"]);
+    let said = ["has 19 seats, its tenants would have 20", "oversubscribe = true"];
+    bad(&pool(19), &two, "tenants.d/b.toml:1:1", "seats", &said);
     good(&pool(20), &two);
     good(&format!("{}oversubscribe = true\n", pool(19)), &two);
     let suspended = format!("{tenant}suspended = true\n");
@@ -288,12 +292,14 @@ fn a_pool_holds_its_tenants_now_and_later_f7() {
     bad(
         &pool(20),
         &[("a.toml", &tenant), ("b.toml", &grows)],
-        "usherd.toml:3:9",
-        "pool[0].seats",
+        "tenants.d/b.toml:1:1",
+        "seats",
         &["from 2027-01-01T00:00:00Z on"],
     );
     let unlimited = "kind = \"paid\"\nunlimited = true\npool = \"p\"\n";
-    bad(&pool(1_000_000), &[("a.toml", unlimited)], "usherd.toml:3:9", "pool[0].seats", &["an unlimited number"]);
+    bad(&pool(1_000_000), &[("a.toml", unlimited)], "tenants.d/a.toml:1:1", "seats", &["an unlimited number"]);
+    let inline = format!("{}[[tenant]]\nid = \"c\"\n{tenant}", pool(9));
+    bad(&inline, &[], "usherd.toml:3:9", "pool[0].seats", &["has 9 seats, its tenants 10"]);
 }
 
 #[test]
@@ -506,7 +512,7 @@ fn syntax_errors_and_other_bytes_have_a_place() {
     bad("a b\n", &[], "usherd.toml:1:3", "", &["not TOML", "expected `=`"]);
     let mut files = files("", &[]);
     files.put("/etc/usherd/tenants.d/a.toml", b"kind = \"paid\"\nname = \"\xff\"\n");
-    let problems = load_from(&files, Path::new("/etc/usherd/usherd.toml"), now()).unwrap_err();
+    let problems = problems_of(&load_from(&files, Path::new("/etc/usherd/usherd.toml"), now()).unwrap().rejected);
     assert_eq!((problems[0].line, problems[0].column), (2, 9), "{}", problems[0].render(false));
     assert!(problems[0].message.contains("UTF-8"));
     let deep = format!("a = {}", "[".repeat(100_000));
@@ -616,6 +622,69 @@ help: 2027-06-30T22:00:00Z is used; write \"2027-06-15T22:00:00Z\" if nothing el
 }
 
 #[test]
+fn a_contract_without_a_start_or_before_it_is_told() {
+    let told = |text: &str| {
+        let warnings = good("", &[("a.toml", text)]).warnings;
+        warnings.into_iter().map(|warning| (warning.code, warning.line)).collect::<Vec<_>>()
+    };
+    let start = |kind: &str, at: &str| format!("kind = \"{kind}\"\nseats = 5\nstart = \"{at}\"\n");
+    assert_eq!(told(PAID), [(ProblemCode::NoStart, 1)]);
+    assert_eq!(told("kind = \"nfr\"\nseats = 5\n"), []);
+    for kind in ["paid", "trial", "nfr"] {
+        assert_eq!(told(&start(kind, "2026-11-01")), [], "{kind}");
+        assert_eq!(told(&start(kind, "2062-11-29")), [(ProblemCode::StartsLater, 3)], "{kind}");
+    }
+    let inline = good(&format!("[[tenant]]\nid = \"in\"\n{}", start("paid", "2030-01-01")), &[]).warnings;
+    assert_eq!((inline[0].key_path.as_str(), inline[0].line), ("tenant[0].start", 5));
+    assert!(inline[0].message.contains("by 1135 days: 2029-12-31T23:00:00Z"), "{}", inline[0]);
+}
+
+#[test]
+fn a_key_that_slid_into_a_section_of_free_names_is_told() {
+    let text =
+        "kind = \"paid\"\nstart = \"2026-01-01\"\nseats = 50\n[reserve]\ndesk = 2\nnumbers = 20\nendpoints = 9\n";
+    let config = good("", &[("a.toml", text)]);
+    let told: Vec<&str> = config.warnings.iter().map(|warning| warning.key_path.as_str()).collect();
+    assert_eq!(told, ["reserve.numbers", "reserve.endpoints"]);
+    assert!(config.warnings[0].help.as_deref().unwrap().contains("move `numbers` above the first [section]"));
+    assert_eq!(config.tenants["a"].reserve.len(), 3, "they are groups all the same");
+}
+
+#[test]
+fn files_that_are_skipped_are_named() {
+    let mut names = vec!["X.TOML", "acme.toml.bak", "README", "acme"];
+    let mut files = files("", &[]);
+    names.iter().for_each(|name| files.put(format!("/etc/usherd/tenants.d/{name}"), PAID));
+    [".hidden", "a.toml~"].iter().for_each(|name| files.put(format!("/etc/usherd/tenants.d/{name}"), PAID));
+    let config = load_from(&files, Path::new("/etc/usherd/usherd.toml"), now()).unwrap();
+    let told: Vec<&str> = config.warnings.iter().filter_map(|warning| warning.file.rsplit('/').next()).collect();
+    names.sort_unstable();
+    assert_eq!(told, names);
+    assert!(config.warnings.iter().all(|warning| warning.code == ProblemCode::SkippedFile));
+}
+
+#[test]
+fn a_token_that_can_never_be_shown_is_told_and_not_written_down() {
+    let token =
+        |id: &str, sha256: &str| format!("[[auth.tokens]]\nid = \"{id}\"\nrole = \"node\"\nsha256 = \"{sha256}\"\n");
+    let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    bad(
+        &token("a", nothing),
+        &[],
+        "usherd.toml:4:10",
+        "auth.tokens[0].sha256",
+        &["is the SHA-256 of nothing", "openssl rand"],
+    );
+    let line = "01BA4719C80B6FE911B091A7C05124B64EEECE964E09C058EF8F9805DACA546B";
+    bad(&token("a", line), &[], "usherd.toml:4:10", "auth.tokens[0].sha256", &["of an empty line"]);
+    let twice = [token("a", &"ab".repeat(32)), token("b", &"AB".repeat(32))].concat();
+    bad(&twice, &[], "usherd.toml:6:6", "auth.tokens[1].id", &["`\"b\"` and \"a\" are one token"]);
+    let plain = format!("ush_node_{}", "a".repeat(64));
+    let told = render_problems(&load_texts(&token("a", &plain), &[]).unwrap_err(), false);
+    assert!(told.contains("is a token, not its SHA-256") && !told.contains("aaaa"), "{told}");
+}
+
+#[test]
 fn an_error_is_shown_like_a_compiler_shows_it() {
     let problems = load_texts("", &[("a.toml", "kind = \"paid\"\nseat = 16\nseats = 16\n")]).unwrap_err();
     let expected = "\
@@ -720,9 +789,10 @@ fn only_regular_toml_files_of_the_folder_are_tenants() {
     }
     let config = load(&dir.path().join("usherd.toml"), now()).unwrap();
     assert_eq!(config.tenants.keys().collect::<Vec<_>>(), ["a"]);
+    assert!(config.rejected[0].problems[0].message.contains("not a regular file"), "{:?}", config.rejected);
     std::os::unix::fs::symlink("nowhere", tenants.join("c.toml")).unwrap();
-    let problems = load(&dir.path().join("usherd.toml"), now()).unwrap_err();
-    assert!(problems[0].message.contains("does not exist"), "{}", problems[0]);
+    let config = load(&dir.path().join("usherd.toml"), now()).unwrap();
+    assert!(config.rejected[0].problems[0].message.contains("does not exist"), "{:?}", config.rejected);
     std::fs::remove_dir_all(&tenants).unwrap();
     let problems = load(&dir.path().join("usherd.toml"), now()).unwrap_err();
     assert!(problems[0].help.as_deref().unwrap().contains("tenants_dir = \"\""), "{}", problems[0]);
@@ -851,9 +921,14 @@ fn pulled_records_are_files_like_others_and_meet_them_once() {
     let confirmed = config.confirmed(now());
     assert_eq!(confirmed.tenants["acme"].record.synced_at, Some(now()));
     assert_eq!((&confirmed.tenants["bolt"], confirmed.hash.as_str()), (&config.tenants["bolt"], config.hash.as_str()));
+    // Of two the one in force stays, and where none was, the one that is pulled.
     files.put("/etc/usherd/sync:bolt.toml", PAID);
-    let problems = load_from(&files, main, now()).unwrap_err();
+    let before = Before::texts(&config.contents);
+    let problems = load_after(&files, main, now(), &before).unwrap_err();
     assert!(problems[0].message.contains("there are two tenants `bolt`") && problems[0].file == "sync:bolt.toml");
+    let config = load_from(&files, main, now()).unwrap();
+    assert!(config.tenants["bolt"].is_synced() && config.rejected[0].kept);
+    assert!(config.rejected[0].file.ends_with("tenants.d/bolt.toml"), "{:?}", config.rejected);
     // Where nothing is pulled, such files are not looked at.
     files.put(main, "");
     assert_eq!(load_from(&files, main, now()).unwrap().tenants.len(), 1);

@@ -111,6 +111,16 @@ words! {
 }
 
 words! {
+    /// What becomes of a client without a good certificate where those are a credential.
+    ClientCertificates {
+        /// It is answered as whoever has no credential.
+        Optional = "optional",
+        /// It is turned away at the handshake, its inbound and emergency calls too.
+        Required = "required",
+    }
+}
+
+words! {
     /// Who may do what (RELIABILITY 5).
     Role {
         /// Asks and gives back.
@@ -270,8 +280,26 @@ words! {
         ReservationExceeded = "reservation_exceeded",
         /// Too much would go at once.
         Shrinks = "shrinks",
+        /// A tenant would go while seats of it are held.
+        InUse = "in_use",
+        /// The daemon's own file has become empty.
+        Emptied = "emptied",
+        /// A token that the daemon would not take.
+        BadToken = "bad_token",
+        /// A certificate or key of a listener cannot be used.
+        Certificate = "certificate",
+        /// Credentials, TLS or roles that close the daemon would go.
+        Opens = "opens",
         /// A warning: a booked instant is not the one that the rules give (J8).
         ExplicitInstant = "explicit_instant",
+        /// A warning: a paid contract without the day on which it began.
+        NoStart = "no_start",
+        /// A warning: a contract that has not begun.
+        StartsLater = "starts_later",
+        /// A warning: a group that is named like a key of the tenant.
+        OddGroup = "odd_group",
+        /// A warning: a file of the folder that is no tenant file by its name.
+        SkippedFile = "skipped_file",
     }
 }
 
@@ -282,6 +310,8 @@ words! {
         Error = "error",
         /// It is taken as it is.
         Warning = "warning",
+        /// Nothing is wrong with the files: it is good to know beside what is.
+        Note = "note",
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::bodies::Bodies;
+use super::client_certificates;
 use super::commands::Scratch;
 use super::gate::Gate;
 use super::handler::Handler;
@@ -20,11 +21,10 @@ use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
-use super::socket::{Socket, Transport};
+use super::socket::Socket;
 use super::speak::speak;
-use super::stats::{Deadline, EdgeStats, Refusal};
+use super::stats::{AcceptError, Broken, Deadline, EdgeStats, Refusal};
 use super::stop;
-use super::tls;
 use super::turns::Turns;
 
 /// Rest after running out of descriptors or memory.
@@ -148,8 +148,10 @@ pub async fn serve<H: Handler>(
                 spare.shed(&listener).await;
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
-            Err(_) => {
-                shared.stats.count_accept_error();
+            Err(error) => {
+                let aborted = Errno::from_io_error(&error) == Some(Errno::CONNABORTED);
+                let why = if aborted { AcceptError::Aborted } else { AcceptError::Other };
+                shared.stats.count_accept_error(why);
                 tokio::task::yield_now().await;
             }
         }
@@ -226,7 +228,7 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, peer: Peer) {
         biased;
         first = timeout(limits.first_byte_deadline, socket.readable()) => match first {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return shared.stats.count_broken(),
+            Ok(Err(_)) => return shared.stats.count_broken(Broken::Transport),
             Err(_) => return shared.stats.count_deadline(Deadline::FirstByte),
         },
         // Who has just come is about to speak: closing now would break off a request that nobody could take back.
@@ -247,18 +249,12 @@ async fn serve_one<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer:
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
-    let mut handshake = acceptor.accept(socket);
-    match timeout(shared.limits.head_deadline, &mut handshake).await {
-        Ok(Ok(stream)) => {
-            peer.names = tls::certificate_names(stream.get_ref().1);
+    match client_certificates::accept(acceptor, socket, shared.limits.head_deadline).await {
+        Ok((stream, names)) => {
+            peer.names = names;
             speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;
         }
-        Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),
-        Err(_) => {
-            peer.cut(Deadline::Head);
-            if let Some(socket) = handshake.get_ref() {
-                socket.give_up();
-            }
-        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => peer.cut(Deadline::Head),
+        Err(_) => shared.stats.count_refused(Refusal::Handshake),
     }
 }

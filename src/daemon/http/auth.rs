@@ -1,27 +1,25 @@
 //! Who asks, and what they may do: tokens, client certificates, the Unix socket; default deny (I29).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::address::address_key;
-use super::asked::foreign_name;
+pub use super::failures::FailureLimit;
+use super::failures::Failures;
+use super::host_guard::{foreign_name, host_fault, is_of_a_page, is_of_another_page, is_proxied};
 use super::peer::{Peer, PeerAddress};
 use super::problem::{Problem, ProblemKind};
 
 /// Valid tokens of one credential at once: the present one and the next (rotation).
 pub const TOKENS_PER_CREDENTIAL_MAX: usize = 2;
-/// Addresses whose failures are counted one by one; beyond it they share one bucket.
-const FAILING_ADDRESSES_MAX: usize = 10_000;
-/// Between two looks for forgiven addresses in a full table, milliseconds.
-const PRUNE_EVERY_MS: u64 = 1_000;
 /// Longest `Authorization` value that is looked at, bytes.
 const AUTHORIZATION_BYTES_MAX: usize = 256;
 
@@ -125,7 +123,7 @@ impl Access {
     }
 
     /// Whether it may use a route for a tenant. `None` is a route that is not about one tenant: a list, which
-    /// then shows what [`Self::sees`] lets through, or a node call, which [`Self::may_speak_as`] decides.
+    /// then shows what [`Self::sees`] lets through, or a node call, which [`Self::sees_node`] decides.
     /// What changes the whole daemon needs all tenants.
     pub fn may(&self, class: RouteClass, tenant: Option<&str>) -> bool {
         self.role.may(class)
@@ -148,14 +146,24 @@ impl Access {
         self.role != Role::Viewer || self.names
     }
 
-    /// Whether it may make the calls of this node.
-    pub fn may_speak_as(&self, node: &str) -> bool {
-        self.role.may(RouteClass::Nodes) && self.sees_node(node)
-    }
-
-    /// Whether this node may be shown to it: a name tells whose phone system it is.
+    /// Whether it may speak as this node, as far as its role speaks as any, and be shown it: a name tells whose phone
+    /// system it is.
     pub fn sees_node(&self, node: &str) -> bool {
         if self.nodes.is_empty() { self.tenants.is_empty() } else { self.nodes.iter().any(|own| own == node) }
+    }
+
+    /// [`Self::sees_node`] as an answer, for a message that names a node: whoever speaks as one renews its lease.
+    ///
+    /// # Errors
+    /// 401: it may not speak as this node.
+    pub fn need_node(&self, node: Option<&str>) -> Result<(), Problem> {
+        match node {
+            Some(node) if !self.sees_node(node) => {
+                let detail = format!("{} may not speak as node {node}", self.id);
+                Err(Problem::new(ProblemKind::NotPermitted, detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// [`Self::may`] as an answer.
@@ -222,6 +230,10 @@ pub fn token_role(token: &str) -> Option<Role> {
     if base64 || hex { Role::from_word(role) } else { None }
 }
 
+const NOT_VALID: &str = "the token is not valid";
+const WRONG_FORM: &str = "the token is configured, but not taken: it must be ush_ROLE_ with the role that it has in \
+                          [[auth.tokens]], and 64 hexadecimal digits or 43 characters of base64url; make a new one";
+
 /// A holder of tokens.
 #[derive(Clone, Debug)]
 pub struct Credential {
@@ -240,21 +252,6 @@ pub struct CertificateRule {
     pub access: Access,
 }
 
-/// How failures are limited: never successes, so never a release, a renewal or a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailureLimit {
-    /// Failures of one address at once.
-    pub burst: u32,
-    /// Failures of one address that are forgiven each minute.
-    pub per_minute: u32,
-}
-
-impl Default for FailureLimit {
-    fn default() -> Self {
-        FailureLimit { burst: 20, per_minute: 20 }
-    }
-}
-
 /// Everything that is configured about access.
 #[derive(Clone, Debug, Default)]
 pub struct AuthSettings {
@@ -271,6 +268,41 @@ pub struct AuthSettings {
     /// How failures are limited.
     pub failures: FailureLimit,
 }
+
+/// What a request shows of who makes it.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    /// Over HTTP.
+    Head {
+        /// Its head.
+        head: &'a Parts,
+        /// Whether it may ask by any name of a hosts file, as machines do ([`RouteClass::is_of_machines`]).
+        by_any_name: bool,
+    },
+    /// Over a protocol that no browser and no proxy of HTTP speaks, with a token as `Authorization` would have it.
+    Bare(Option<&'a [u8]>),
+}
+
+impl<'a> Asked<'a> {
+    fn authorization(self) -> Option<&'a [u8]> {
+        match self {
+            Asked::Head { head, .. } => head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes),
+            Asked::Bare(authorization) => authorization,
+        }
+    }
+}
+
+/// Checks that a request names one host, as HTTP/1.1 must.
+///
+/// # Errors
+/// 400, which says nothing against an inbound or emergency call in its body.
+pub fn check_host(head: &Parts) -> Result<(), Problem> {
+    host_fault(head).map_or(Ok(()), |fault| Err(Problem::malformed(fault).of_transport()))
+}
+
+const ANOTHER_PAGE: &str = "a page of another origin sent this, and may do nothing without a token: open the dashboard at the daemon's own address";
+const BEHIND_A_PROXY: &str =
+    "a request that came through a proxy needs a credential of its own: the connection vouches for the proxy only";
 
 /// Tells who asks.
 #[derive(Debug)]
@@ -309,29 +341,39 @@ impl Authenticator {
     }
 
     /// Tells who asks. A token decides where one is given, also a wrong one; then the client certificate,
-    /// then the Unix socket; then, where nothing is configured, loopback is trusted (first run). Where a browser may
-    /// be the one that asks, `asked` is the head of its request: then the name by which it asks must be ours.
+    /// then the Unix socket; then, where nothing is configured, loopback is trusted (first run). What a page of another
+    /// origin sends has a token or nothing. The Unix socket and loopback vouch for whoever connects, so for nobody
+    /// behind a proxy; and where a browser asks by loopback, it must be by a name that is ours.
     ///
     /// # Errors
-    /// 401; 429 once the address failed too often. `now_ms` is monotonic milliseconds.
-    pub fn authenticate(
-        &self,
-        authorization: Option<&[u8]>,
-        asked: Option<&Parts>,
-        peer: &Peer,
-        now_ms: u64,
-    ) -> Result<&Arc<Access>, Problem> {
-        let access = self.who(authorization, peer.address(), peer.certificate_names(), now_ms)?;
+    /// 400 where the request has not one host; 401; 429 once the address failed too often. `now_ms` is monotonic
+    /// milliseconds.
+    pub fn authenticate(&self, asked: Asked<'_>, peer: &Peer, now_ms: u64) -> Result<&Arc<Access>, Problem> {
+        let address = peer.address();
+        let Asked::Head { head, by_any_name } = asked else {
+            return self.who(asked.authorization(), address, peer.certificate_names(), now_ms);
+        };
+        check_host(head)?;
+        let authorization = asked.authorization();
+        if authorization.is_none() && is_of_another_page(head) {
+            return Err(self.failed(address, now_ms, ANOTHER_PAGE));
+        }
+        let access = self.who(authorization, address, peer.certificate_names(), now_ms)?;
+        let is = |own: &Arc<Access>| Arc::ptr_eq(access, own);
         // Who is trusted by `insecure` is trusted from anywhere, under any name.
-        let is_by_loopback = Arc::ptr_eq(access, &self.everybody) && !self.settings.insecure;
-        if let Some(head) = asked.filter(|_| is_by_loopback)
+        let by_loopback = is(&self.everybody) && !self.settings.insecure;
+        if (by_loopback || is(&self.unix_admin) || is(&self.unix_node)) && is_proxied(&head.headers) {
+            return Err(self.failed(address, now_ms, BEHIND_A_PROXY));
+        }
+        if by_loopback
+            && (!by_any_name || is_of_a_page(&head.headers))
             && let Some(name) = foreign_name(head, &self.settings.names)
         {
             let detail = format!(
                 "without a credential nobody may ask this of {name:?}, which could be the name of a foreign page: ask by \
                  IP address or as localhost, show a token, or list the name in server.names"
             );
-            return Err(self.failed(peer.address(), now_ms, detail));
+            return Err(self.failed(address, now_ms, detail));
         }
         Ok(access)
     }
@@ -344,7 +386,8 @@ impl Authenticator {
         now_ms: u64,
     ) -> Result<&Arc<Access>, Problem> {
         if let Some(authorization) = authorization {
-            return self.by_token(authorization).ok_or_else(|| self.failed(address, now_ms, "the token is not valid"));
+            let why = || self.failed(address, now_ms, self.why_not_valid(authorization));
+            return self.by_token(authorization).ok_or_else(why);
         }
         let by_name = |(name, _): &&(String, Arc<Access>)| certificate_names.contains(name);
         if let Some((_, access)) = self.certificates.iter().find(by_name) {
@@ -384,6 +427,15 @@ impl Authenticator {
         found.filter(|access| access.role == role)
     }
 
+    /// Whoever shows a token that is configured is told what is wrong with its form; to all others it is not valid.
+    fn why_not_valid(&self, authorization: &[u8]) -> &'static str {
+        let text = std::str::from_utf8(authorization).ok().filter(|text| text.len() <= AUTHORIZATION_BYTES_MAX);
+        let Some((_, token)) = text.and_then(|text| text.split_once(' ')) else { return NOT_VALID };
+        let presented = TokenHash::of(token.trim());
+        let known = self.tokens.iter().filter(|(hash, _)| bool::from(hash.0.ct_eq(&presented.0))).count();
+        if known > 0 { WRONG_FORM } else { NOT_VALID }
+    }
+
     fn failed(&self, address: PeerAddress, now_ms: u64, detail: impl Into<Cow<'static, str>>) -> Problem {
         let key = match address {
             PeerAddress::Ip(ip) => Some(address_key(ip)),
@@ -396,63 +448,10 @@ impl Authenticator {
     }
 }
 
-/// A bucket of failures that may still happen, in thousandths.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left_milli: u64,
-    filled_ms: u64,
-}
-
-impl Bucket {
-    fn refill(&mut self, limit: FailureLimit, now_ms: u64) {
-        let passed_ms = now_ms.saturating_sub(self.filled_ms);
-        let refill = passed_ms.saturating_mul(u64::from(limit.per_minute)) / 60;
-        self.left_milli = self.left_milli.saturating_add(refill).min(u64::from(limit.burst) * 1_000);
-        self.filled_ms = self.filled_ms.max(now_ms);
-    }
-}
-
-#[derive(Debug, Default)]
-struct Failures {
-    by_address: HashMap<IpAddr, Bucket>,
-    others: Option<Bucket>,
-    pruned_ms: u64,
-}
-
-impl Failures {
-    /// Takes one failure out of the bucket of an address.
-    ///
-    /// # Errors
-    /// It is empty; seconds until it is not.
-    fn count(&mut self, address: Option<IpAddr>, limit: FailureLimit, now_ms: u64) -> Result<(), u32> {
-        let full = Bucket { left_milli: u64::from(limit.burst) * 1_000, filled_ms: now_ms };
-        let pruned_long_ago = now_ms.saturating_sub(self.pruned_ms) >= PRUNE_EVERY_MS;
-        if self.by_address.len() >= FAILING_ADDRESSES_MAX && pruned_long_ago {
-            self.pruned_ms = now_ms;
-            self.by_address.retain(|_, bucket| {
-                bucket.refill(limit, now_ms);
-                bucket.left_milli < full.left_milli
-            });
-        }
-        let has_room = self.by_address.len() < FAILING_ADDRESSES_MAX;
-        let bucket = match address {
-            Some(address) if has_room || self.by_address.contains_key(&address) => {
-                self.by_address.entry(address).or_insert(full)
-            }
-            _ => self.others.get_or_insert(full),
-        };
-        bucket.refill(limit, now_ms);
-        if let Some(left) = bucket.left_milli.checked_sub(1_000) {
-            bucket.left_milli = left;
-            return Ok(());
-        }
-        let wait_ms = (1_000 - bucket.left_milli).saturating_mul(60) / u64::from(limit.per_minute.max(1));
-        Err(u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789-_ABCDE";
@@ -536,19 +535,6 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_failures_is_bounded() {
-        let (mut failures, limit) = (Failures::default(), FailureLimit { burst: 1, per_minute: 1 });
-        for n in 0..FAILING_ADDRESSES_MAX + 100 {
-            let address = IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
-            let _ = failures.count(Some(address), limit, 0);
-        }
-        assert_eq!(failures.by_address.len(), FAILING_ADDRESSES_MAX);
-        assert!(failures.count(Some(IpAddr::from([9, 9, 9, 9])), limit, 0).is_err(), "the shared bucket");
-        assert!(failures.count(Some(IpAddr::from([9, 9, 9, 9])), limit, 60_000).is_ok());
-        assert_eq!(failures.by_address.len(), 1, "forgiven addresses are forgotten");
-    }
-
-    #[test]
     fn a_role_may_what_it_is_for() {
         use RouteClass::{Decide, Explain, Metrics, Nodes, Open, Read, Sync};
         for (role, may) in [
@@ -579,9 +565,9 @@ mod tests {
         assert!(access.may(RouteClass::Decide, Some("acme")) && access.may(RouteClass::Read, None));
         assert!(!access.may(RouteClass::Decide, Some("other")) && !access.sees("other"));
         assert!(!access.may(RouteClass::Admin, None) && !access.may(RouteClass::Metrics, None));
-        assert!(!access.may_speak_as("n1"));
-        assert!(Access { nodes: vec!["n1".into()], ..access.clone() }.may_speak_as("n1"));
-        assert!(Access::new("x", Role::Node).may_speak_as("any"));
+        assert!(!access.sees_node("n1") && access.need_node(Some("n1")).is_err() && access.need_node(None).is_ok());
+        assert!(Access { nodes: vec!["n1".into()], ..access.clone() }.need_node(Some("n1")).is_ok());
+        assert!(Access::new("x", Role::Node).need_node(Some("any")).is_ok());
         assert_eq!(access.need(RouteClass::Admin, None).unwrap_err().status(), 401);
     }
 

@@ -17,7 +17,7 @@ use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::socket::Transport;
-use super::stats::Deadline;
+use super::stats::{Broken, Deadline};
 use super::stop;
 use super::talk::Talk;
 use crate::daemon::resp::reply;
@@ -55,7 +55,7 @@ pub(super) async fn serve<S, H>(
         let settled = match poll_fn(|cx| connection.poll_commands(cx, &*handler, &mut wait)).await {
             Turn::Commands(settled) => settled,
             Turn::End => break,
-            Turn::Broken => return peer.stats.count_broken(),
+            Turn::Broken(why) => return peer.stats.count_broken(why),
             Turn::Cut(deadline) => {
                 peer.cut(deadline);
                 return connection.give_up(deadline);
@@ -82,7 +82,7 @@ enum Turn<F> {
     Commands(F),
     /// The client sends no more, or we stop.
     End,
-    Broken,
+    Broken(Broken),
     Cut(Deadline),
 }
 
@@ -120,7 +120,7 @@ impl<S: Transport> Connection<'_, S> {
                 };
                 return wait.poll(cx, &self.peer.limits, deadline, why).map(|cut| cut.map_or(Turn::End, Turn::Cut));
             }
-            Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken),
+            Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken(Broken::Transport)),
             Poll::Ready(Ok(())) if room.filled().len() == before => return Poll::Ready(Turn::End),
             Poll::Ready(Ok(())) => {}
         }
@@ -131,7 +131,7 @@ impl<S: Transport> Connection<'_, S> {
         let answered = std::panic::catch_unwind(AssertUnwindSafe(|| handler.commands(bytes, talk, peer)));
         let Ok((taken, settled)) = answered else {
             self.peer.stats.count_panic();
-            return Poll::Ready(Turn::Broken);
+            return Poll::Ready(Turn::Broken(Broken::Panic));
         };
         if taken > 0 || before == 0 {
             wait.heard();
@@ -150,7 +150,7 @@ impl<S: Transport> Connection<'_, S> {
             match within(writing, limits).await {
                 Some(Ok(taken)) if taken > 0 => sent += taken,
                 Some(_) => {
-                    self.peer.stats.count_broken();
+                    self.peer.stats.count_broken(Broken::Transport);
                     return false;
                 }
                 None => {

@@ -24,7 +24,7 @@ use super::limits::Limits;
 use super::peer::Peer;
 use super::problem::Problem;
 use super::socket::Transport;
-use super::stats::Deadline;
+use super::stats::{Broken, Deadline};
 use super::stop;
 use super::stream::{Guarded, InProgress, Phase, Shared, Version, Vitals};
 use super::turns::Line;
@@ -63,15 +63,15 @@ pub(super) async fn serve<S, H>(
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }
     };
-    if let Ended::Broken = ended {
-        peer.stats.count_broken();
+    if let Ended::Broken(why) = ended {
+        peer.stats.count_broken(why);
     }
     match ended {
         // Who was only silent may still be reading what it asked for.
         Ended::Cut(Deadline::Idle | Deadline::Linger) => stream.borrow().transport().give_up_soon(),
         Ended::Cut(_) => stream.borrow().transport().give_up(),
         // After a request with an `Upgrade` header hyper leaves the stream as it is, with the answer in it.
-        Ended::Well | Ended::Broken => {
+        Ended::Well | Ended::Broken(_) => {
             let closing = std::future::poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
             if timeout(peer.limits.linger_deadline, closing).await.is_err() {
                 stream.borrow().transport().give_up_soon();
@@ -263,7 +263,7 @@ impl<'a> Deadlines<'a> {
 
 enum Ended {
     Well,
-    Broken,
+    Broken(Broken),
     Cut(Deadline),
 }
 
@@ -291,15 +291,17 @@ where
                 return Poll::Ready(match result {
                     Ok(()) => Ended::Well,
                     Err(error) => {
-                        if deadlines.vitals.is_multiplexed() && !is_of_network(&error) {
+                        let is_multiplexed = deadlines.vitals.is_multiplexed();
+                        let why = why_broken(&error, is_multiplexed);
+                        if is_multiplexed && why == Broken::Protocol {
                             peer.broke_the_rules();
                         }
-                        Ended::Broken
+                        Ended::Broken(why)
                     }
                 });
             }
             if let Poll::Ready(Err(_)) = stream.borrow_mut().poll_push(cx) {
-                return Poll::Ready(Ended::Broken);
+                return Poll::Ready(Ended::Broken(Broken::Transport));
             }
             // Only now: a request that is here already is read first, for hyper closes at once where it has
             // read nothing yet.
@@ -330,9 +332,10 @@ where
     .await
 }
 
-/// Whether the transport failed, and not the client's HTTP.
-fn is_of_network(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+/// hyper tells wrong HTTP/1 by name; of HTTP/2 it tells what is of the network.
+fn why_broken(error: &hyper::Error, is_multiplexed: bool) -> Broken {
+    let of_network = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    if error.is_parse() || (is_multiplexed && !of_network()) { Broken::Protocol } else { Broken::Transport }
 }
 
 /// Waits for the nearest deadline.

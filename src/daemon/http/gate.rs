@@ -37,6 +37,19 @@ struct Counts {
     heard: u64,
 }
 
+impl Counts {
+    fn hear(&mut self, key: IpAddr, nodes_max: usize) {
+        self.heard += 1;
+        if self.nodes.len() >= nodes_max && !self.nodes.contains_key(&key) {
+            let oldest = self.nodes.iter().min_by_key(|(_, heard)| **heard).map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                self.nodes.remove(&oldest);
+            }
+        }
+        self.nodes.insert(key, self.heard);
+    }
+}
+
 impl Gate {
     /// A gate with the caps of these limits.
     pub fn new(limits: &Limits) -> Self {
@@ -77,7 +90,7 @@ impl Gate {
         counts.all += 1;
         counts.strangers += u32::from(!node);
         drop(counts);
-        Ok(Pass { gate: Arc::clone(self), key, node: Rc::new(Cell::new(node)) })
+        Ok(Pass { gate: Arc::clone(self), key, node: Rc::new(Cell::new(node)), heard: Cell::new(false) })
     }
 
     /// Open connections in all.
@@ -90,19 +103,32 @@ impl Gate {
         self.counts.lock().nodes.contains_key(&address_key(address))
     }
 
+    /// Takes addresses for those of nodes, as of an earlier run, in the order in which they were heard; the number of
+    /// the last one, for [`Gate::heard_since`].
+    pub fn recall(&self, addresses: impl IntoIterator<Item = IpAddr>) -> u64 {
+        let mut counts = self.counts.lock();
+        addresses.into_iter().for_each(|address| counts.hear(address_key(address), self.nodes_max));
+        counts.heard
+    }
+
+    /// The addresses of nodes that were heard after a number, and the number of the last one.
+    pub fn heard_since(&self, number: u64) -> (u64, Vec<IpAddr>) {
+        let counts = self.counts.lock();
+        if counts.heard == number {
+            return (number, Vec::new());
+        }
+        let nodes = counts.nodes.iter().filter(|(_, heard)| **heard > number);
+        (counts.heard, nodes.map(|(address, _)| *address).collect())
+    }
+
     fn remember(&self, pass: &Pass) {
         let mut counts = self.counts.lock();
-        counts.strangers = counts.strangers.saturating_sub(1);
-        let Some(key) = pass.key else { return };
-        counts.heard += 1;
-        let heard = counts.heard;
-        if counts.nodes.len() >= self.nodes_max && !counts.nodes.contains_key(&key) {
-            let oldest = counts.nodes.iter().min_by_key(|(_, heard)| **heard).map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                counts.nodes.remove(&oldest);
-            }
+        if !pass.node.replace(true) {
+            counts.strangers = counts.strangers.saturating_sub(1);
         }
-        counts.nodes.insert(key, heard);
+        if let Some(key) = pass.key {
+            counts.hear(key, self.nodes_max);
+        }
     }
 
     fn leave(&self, pass: &Pass) {
@@ -127,6 +153,8 @@ pub struct Pass {
     gate: Arc<Gate>,
     key: Option<IpAddr>,
     node: Rc<Cell<bool>>,
+    /// A node was heard on this very connection.
+    heard: Cell<bool>,
 }
 
 impl Pass {
@@ -157,7 +185,7 @@ impl Pass {
 
     /// A node was heard from: its address may use the reserved share from now on.
     pub fn mark_node(&self) {
-        if !self.node.replace(true) {
+        if !self.heard.replace(true) {
             self.gate.remember(self);
         }
     }

@@ -1,26 +1,23 @@
-//! The edge: sockets with their armour below, bodies and replies of the wire contract above.
+//! The edge: sockets with their armour below, replies of the wire contract above.
 
 mod accept;
 mod address;
-mod asked;
 pub mod auth;
 mod bodies;
 pub mod body;
+mod client_certificates;
 pub mod collect;
 mod commands;
 mod conduct;
 mod connection;
-mod faults;
-mod fields;
-pub mod form;
+mod failures;
 pub mod gate;
 mod given;
 mod handler;
-pub mod hint;
+mod host_guard;
 pub mod limits;
 pub mod lines;
 pub mod listener;
-pub mod node_calls;
 pub mod peer;
 pub mod problem;
 mod protocol;
@@ -35,7 +32,6 @@ mod talk;
 pub mod tls;
 mod turns;
 pub mod validity;
-pub mod wire;
 
 pub use accept::{Edge, serve};
 pub use bodies::Bodies;

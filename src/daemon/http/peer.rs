@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::bodies::Bodies;
 use super::gate::Pass;
 use super::limits::Limits;
-use super::stats::{Deadline, EdgeStats};
+use super::stats::{Broken, Deadline, EdgeStats};
 use super::turns::Turns;
 
 /// Where a connection comes from.
@@ -76,6 +76,11 @@ impl Peer {
     /// One more request, of a protocol of which a connection brings many at once.
     pub fn count_request(&self) {
         self.stats.count_request();
+    }
+
+    /// What came is of a protocol that the listener does not speak, and the connection ends.
+    pub fn count_foreign(&self) {
+        self.stats.count_broken(Broken::Protocol);
     }
 
     /// A deadline ended the connection, or a request of it. Whose fault that is pays with the next connection.

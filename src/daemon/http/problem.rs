@@ -8,10 +8,9 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::ReplyBody;
-use crate::engine::session::Fault;
-
-/// Most faults that one answer names.
-pub const ERRORS_MAX: usize = 32;
+pub use crate::contract::malformed::FieldError;
+use crate::contract::malformed::{ERRORS_MAX, Malformed, in_one_line};
+use crate::contract::names::Fault;
 
 /// What kind of problem; each has one status, one type and one title for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +78,6 @@ impl ProblemKind {
     }
 }
 
-/// One wrong field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FieldError {
-    /// JSON pointer, also for form and query fields.
-    pub pointer: String,
-    /// What was wrong, and what is allowed.
-    pub detail: Cow<'static, str>,
-}
-
 /// A problem object to answer with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -97,6 +87,7 @@ pub struct Problem {
     retry_after_s: Option<u32>,
     known_epoch: Option<u64>,
     allow: Option<&'static str>,
+    of_transport: bool,
 }
 
 #[derive(Serialize)]
@@ -114,10 +105,27 @@ struct Wire<'a> {
     known_epoch: Option<u64>,
 }
 
+/// 400 or 413.
+impl From<Malformed> for Problem {
+    fn from(malformed: Malformed) -> Self {
+        let kind = if malformed.is_too_large() { ProblemKind::TooLarge } else { ProblemKind::Malformed };
+        let (detail, errors) = malformed.into_parts();
+        Problem { errors, ..Problem::new(kind, detail) }
+    }
+}
+
 impl Problem {
     /// A problem with one sentence on this occurrence.
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem { kind, detail: detail.into(), errors: Vec::new(), retry_after_s: None, known_epoch: None, allow: None }
+        Problem {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_s: None,
+            known_epoch: None,
+            allow: None,
+            of_transport: false,
+        }
     }
 
     /// 400.
@@ -127,21 +135,12 @@ impl Problem {
 
     /// 400 with these faults; the detail counts them.
     pub fn faulty(errors: Vec<FieldError>) -> Self {
-        let detail = match errors.as_slice() {
-            [one] => Cow::Owned(format!("{} {}", one.pointer, one.detail)),
-            many => Cow::Owned(format!("{} fields are wrong, see errors", many.len())),
-        };
-        let mut problem = Problem::malformed(detail);
-        problem.errors = errors;
-        problem.errors.truncate(ERRORS_MAX);
-        problem
+        Malformed::faulty(errors).into()
     }
 
     /// 400 with the faults that the engine's own check found.
     pub fn from_faults(faults: &[Fault]) -> Self {
-        Problem::faulty(
-            faults.iter().map(|f| FieldError { pointer: format!("/{}", f.field), detail: f.what.into() }).collect(),
-        )
+        Malformed::from_faults(faults).into()
     }
 
     /// 405; `allow` is the list of methods as in the header.
@@ -175,6 +174,13 @@ impl Problem {
         self
     }
 
+    /// It is about how the request came, and not about the call in it.
+    #[must_use]
+    pub fn of_transport(mut self) -> Self {
+        self.of_transport = true;
+        self
+    }
+
     /// Adds a wrong field; beyond [`ERRORS_MAX`] it is left out.
     #[must_use]
     pub fn error(mut self, pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -202,6 +208,12 @@ impl Problem {
         self.kind
     }
 
+    /// Whether a call that needs no licence passes nevertheless (I8): nothing is wrong with the call itself.
+    pub fn lets_inbound_pass(&self) -> bool {
+        let kinds = [ProblemKind::NotPermitted, ProblemKind::TooMany, ProblemKind::Unavailable];
+        self.of_transport || kinds.contains(&self.kind)
+    }
+
     /// Its HTTP status.
     pub fn status(&self) -> StatusCode {
         self.kind.parts().0
@@ -224,14 +236,8 @@ impl Problem {
 
     /// What is wrong with which field, or what is wrong at all, for protocols that have one line for it.
     pub fn in_one_line(&self) -> String {
-        let faults =
-            self.errors.iter().map(|fault| format!("{} {}", fault.pointer.trim_start_matches('/'), fault.detail));
-        let faults: Vec<String> = faults.collect();
-        if faults.is_empty() || self.kind == ProblemKind::UnknownEpoch {
-            self.detail.to_string()
-        } else {
-            faults.join("; ")
-        }
+        let errors = if self.kind == ProblemKind::UnknownEpoch { &[][..] } else { &self.errors };
+        in_one_line(&self.detail, errors)
     }
 
     /// The JSON object, also for its place in a batch.

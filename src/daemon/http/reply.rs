@@ -5,39 +5,12 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::ReplyBody;
-use super::wire::BodyFormat;
-use crate::engine::session::{Acquire, Code, Decision, Detail, Release};
-
-/// How a decision is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyFormat {
-    /// A flat JSON object.
-    Json,
-    /// One line of plain text without an end of line.
-    Plain,
-}
-
-impl ReplyFormat {
-    /// `Accept: application/json` wins, then `text/plain`, then what the request was written in.
-    pub fn of(headers: &HeaderMap, request: BodyFormat) -> Self {
-        let accepts = |wanted: &str| {
-            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-                value
-                    .split(',')
-                    .filter_map(|part| part.split(';').next())
-                    .any(|t| t.trim().eq_ignore_ascii_case(wanted))
-            })
-        };
-        if headers.contains_key(ACCEPT) {
-            if accepts("application/json") {
-                return ReplyFormat::Json;
-            }
-            if accepts("text/plain") {
-                return ReplyFormat::Plain;
-            }
-        }
-        if request == BodyFormat::Form { ReplyFormat::Plain } else { ReplyFormat::Json }
-    }
+use crate::contract::format::{BodyFormat, ReplyFormat};
+pub use crate::contract::sentence::message;
+use crate::engine::session::{Acquire, Decision, Detail, Release};
+/// How an answer is to be written: see [`ReplyFormat::of`].
+pub fn reply_format(headers: &HeaderMap, request: BodyFormat) -> ReplyFormat {
+    ReplyFormat::of(headers.get_all(ACCEPT).into_iter().map(HeaderValue::as_bytes), request)
 }
 
 /// Whom a decision is about, as asked.
@@ -65,48 +38,6 @@ impl<'a> About<'a> {
     /// The session that ended.
     pub fn release(message: &Release<'a>, decision_id: &'a str) -> Self {
         About { tenant: message.tenant, subject: None, session: Some(message.session), decision_id, message: "" }
-    }
-}
-
-/// One sentence for a person; names nobody (U6).
-pub const fn message(code: Code, detail: Detail) -> &'static str {
-    match code {
-        Code::AllowFree => match detail {
-            Detail::Inbound => "Incoming calls need no licence.",
-            Detail::Internal => "Internal calls need no licence here.",
-            Detail::Service => "This needs no licence.",
-            Detail::System => "Calls of the phone system itself need no licence.",
-            Detail::Emergency => "Emergency calls are always allowed.",
-            Detail::Lifeline => "Lifeline devices are always allowed.",
-            Detail::Connector => "Connectors need no licence here.",
-            Detail::Guest => "Guests need no licence here.",
-            _ => "No licence is needed.",
-        },
-        Code::AllowNew => "A licence was taken.",
-        Code::AllowHeld => "The user has a licence already.",
-        Code::AllowSame => "This is known already and was renewed.",
-        Code::AllowOver => "Allowed above the licensed number.",
-        Code::DenyFull => match detail {
-            Detail::Pool => "All licences of the provider's pool are in use. Please try again later.",
-            Detail::Reservation => "The licences that are left are reserved. Please try again later.",
-            Detail::Channels => "All outside lines are in use. Please try again later.",
-            Detail::Limit => "The licence server is at its limit. Please try again later.",
-            _ => "All licences are in use. Please try again later.",
-        },
-        Code::DenyInactive => match detail {
-            Detail::Suspended => "The subscription is suspended.",
-            Detail::Stale => "The subscription could not be confirmed for too long.",
-            _ => "The subscription has ended.",
-        },
-        Code::DenyUnknownTenant => "This phone system is not known here.",
-        Code::DenyConflict => "This session belongs to another user.",
-        Code::IgnoreStale => "An older message came late and changed nothing.",
-        Code::ReleasedLast => match detail {
-            Detail::Linger => "The last session ended; the licence stays with the user for a while.",
-            _ => "The licence is free again.",
-        },
-        Code::ReleasedMore => "The session ended; the user keeps the licence.",
-        Code::ReleasedNone => "There was nothing to release.",
     }
 }
 
@@ -260,6 +191,7 @@ pub fn release_response(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::session::Code;
 
     fn decision(code: Code, detail: Detail) -> Decision {
         Decision {
@@ -330,7 +262,7 @@ mod tests {
             (accepting("text/plain"), BodyFormat::Json, ReplyFormat::Plain),
             (accepting("text/plain, application/json;q=0.5"), BodyFormat::Form, ReplyFormat::Json),
         ] {
-            assert_eq!(ReplyFormat::of(&headers, request), want);
+            assert_eq!(reply_format(&headers, request), want);
         }
     }
 

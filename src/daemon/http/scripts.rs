@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::handler::Handler;
 use super::peer::Peer;
 use super::socket::Transport;
-use super::stats::Deadline;
+use super::stats::{self, Deadline};
 use crate::agi::{Broken, Talk, Variable, variables_of_fault};
 
 /// Why a script ended before its variables were set. The call goes on without them.
@@ -46,7 +46,7 @@ where
     };
     match ended {
         Ok(()) => {}
-        Err(Ended::Broken) => peer.stats.count_broken(),
+        Err(Ended::Broken) => peer.stats.count_broken(stats::Broken::Protocol),
         Err(Ended::Cut(deadline)) => {
             peer.cut(deadline);
             return talk.stream().give_up();

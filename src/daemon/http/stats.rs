@@ -37,6 +37,28 @@ labels! {
 }
 
 labels! {
+    /// Why a connection ended in an error that no deadline is to blame for.
+    Broken {
+        /// The network, or the other end, broke it off.
+        Transport = "transport",
+        /// What came is not what the listener speaks.
+        Protocol = "protocol",
+        /// We failed: a panic that left nothing to answer with.
+        Panic = "panic",
+    }
+}
+
+labels! {
+    /// Why accepting a connection lost that one, and nothing else.
+    AcceptError {
+        /// The client was gone before it was accepted.
+        Aborted = "aborted",
+        /// What else the kernel said.
+        Other = "other",
+    }
+}
+
+labels! {
     /// Which deadline ended a connection or a request.
     Deadline {
         /// Nothing came after connecting.
@@ -72,11 +94,11 @@ impl Deadline {
 pub struct EdgeStats {
     accepted: AtomicU64,
     closed: AtomicU64,
-    accept_errors: AtomicU64,
+    accept_errors: [AtomicU64; AcceptError::ALL.len()],
     requests: AtomicU64,
     panics: AtomicU64,
     bodies_too_large: AtomicU64,
-    broken: AtomicU64,
+    broken: [AtomicU64; Broken::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
     deadlines: [AtomicU64; Deadline::ALL.len()],
 }
@@ -95,7 +117,12 @@ impl EdgeStats {
 
     /// Errors of accept that lost one connection and nothing else.
     pub fn accept_errors(&self) -> u64 {
-        self.accept_errors.load(Ordering::Relaxed)
+        sum(&self.accept_errors)
+    }
+
+    /// Those of one reason.
+    pub fn accept_errors_by(&self, why: AcceptError) -> u64 {
+        read(&self.accept_errors, why as usize)
     }
 
     /// Requests handed to the handler.
@@ -115,17 +142,22 @@ impl EdgeStats {
 
     /// Connections that ended in an error of protocol or transport.
     pub fn broken(&self) -> u64 {
-        self.broken.load(Ordering::Relaxed)
+        sum(&self.broken)
+    }
+
+    /// Those of one reason.
+    pub fn broken_by(&self, why: Broken) -> u64 {
+        read(&self.broken, why as usize)
     }
 
     /// Connections refused for a reason.
     pub fn refused(&self, why: Refusal) -> u64 {
-        self.refused.get(why as usize).map_or(0, |n| n.load(Ordering::Relaxed))
+        read(&self.refused, why as usize)
     }
 
     /// What a deadline ended.
     pub fn ended_by(&self, deadline: Deadline) -> u64 {
-        self.deadlines.get(deadline as usize).map_or(0, |n| n.load(Ordering::Relaxed))
+        read(&self.deadlines, deadline as usize)
     }
 
     pub(super) fn count_accepted(&self) {
@@ -136,8 +168,8 @@ impl EdgeStats {
         self.closed.fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn count_accept_error(&self) {
-        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_accept_error(&self, why: AcceptError) {
+        raise(&self.accept_errors, why as usize);
     }
 
     pub(super) fn count_request(&self) {
@@ -152,19 +184,29 @@ impl EdgeStats {
         self.bodies_too_large.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count_broken(&self) {
-        self.broken.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_broken(&self, why: Broken) {
+        raise(&self.broken, why as usize);
     }
 
     pub(super) fn count_refused(&self, why: Refusal) {
-        if let Some(n) = self.refused.get(why as usize) {
-            n.fetch_add(1, Ordering::Relaxed);
-        }
+        raise(&self.refused, why as usize);
     }
 
     pub(super) fn count_deadline(&self, deadline: Deadline) {
-        if let Some(n) = self.deadlines.get(deadline as usize) {
-            n.fetch_add(1, Ordering::Relaxed);
-        }
+        raise(&self.deadlines, deadline as usize);
+    }
+}
+
+fn read(counters: &[AtomicU64], at: usize) -> u64 {
+    counters.get(at).map_or(0, |n| n.load(Ordering::Relaxed))
+}
+
+fn sum(counters: &[AtomicU64]) -> u64 {
+    counters.iter().map(|n| n.load(Ordering::Relaxed)).sum()
+}
+
+fn raise(counters: &[AtomicU64], at: usize) {
+    if let Some(n) = counters.get(at) {
+        n.fetch_add(1, Ordering::Relaxed);
     }
 }

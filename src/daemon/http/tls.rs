@@ -7,11 +7,12 @@ use arc_swap::ArcSwap;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
+use super::client_certificates;
 use super::protocol::Protocol;
 use super::validity::of_der;
 
@@ -22,9 +23,9 @@ pub struct TlsFiles<'a> {
     pub certificates: &'a [u8],
     /// Its private key.
     pub key: &'a [u8],
-    /// The authorities whose client certificates are taken; `None` asks for none.
+    /// The authorities whose client certificates are taken, and what they revoked; `None` asks for none.
     pub client_authorities: Option<&'a [u8]>,
-    /// Whether a client without a certificate is turned away at the handshake.
+    /// Whether a client without a good certificate is turned away at the handshake.
     pub client_certificate_required: bool,
 }
 
@@ -135,12 +136,17 @@ pub fn acceptor(files: &TlsFiles<'_>, protocol: Protocol) -> Result<(TlsAcceptor
             for certificate in certificates(pem, "the client authorities")? {
                 roots.add(certificate).map_err(|e| wrong("the client authorities")(&e))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = if files.client_certificate_required { verifier } else { verifier.allow_unauthenticated() };
-            builder.with_client_cert_verifier(verifier.build().map_err(|e| wrong("the client authorities")(&e))?)
+            let verifier =
+                client_certificates::verifier(roots, pem, files.client_certificate_required, Arc::clone(&provider));
+            builder.with_client_cert_verifier(verifier.map_err(|e| wrong("the client authorities")(&e))?)
         }
     };
     let mut config = builder.with_cert_resolver(Arc::clone(&certificate) as Arc<_>);
+    if files.client_authorities.is_some() {
+        // Who resumes a session shows no certificate again.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     config.alpn_protocols = match protocol {
         Protocol::Http1 => vec![b"http/1.1".to_vec()],
         Protocol::H2c => vec![b"h2".to_vec()],
@@ -148,11 +154,4 @@ pub fn acceptor(files: &TlsFiles<'_>, protocol: Protocol) -> Result<(TlsAcceptor
         Protocol::Resp | Protocol::Agi => Vec::new(),
     };
     Ok((TlsAcceptor::from(Arc::new(config)), certificate))
-}
-
-/// The DNS names and URIs that a verified client certificate is for.
-pub(super) fn certificate_names(connection: &rustls::ServerConnection) -> Vec<String> {
-    let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) else { return Vec::new() };
-    let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
-    certificate.valid_dns_names().chain(certificate.valid_uri_names()).map(str::to_owned).collect()
 }

@@ -73,6 +73,9 @@ pub(super) mod flag {
     pub(in super::super) const TOMBSTONE: u8 = 8;
 }
 
+/// What the key of a mark begins with that says of a node that it is not known any more; its name follows.
+pub(super) const FORGOTTEN: &str = "forgotten/";
+
 /// Stands for "absent" where a word of a vocabulary is optional.
 pub(super) const ABSENT: u8 = u8::MAX;
 
@@ -174,6 +177,8 @@ pub struct Group {
     version_max: u64,
     utc_ms: i64,
     written_utc_ms: Option<i64>,
+    /// The place in the ring up to which it holds everything; 0 where it is in none.
+    ring_end: u64,
 }
 
 impl Default for Group {
@@ -185,7 +190,7 @@ impl Default for Group {
 impl Group {
     /// An empty group.
     pub fn new() -> Self {
-        Group { bytes: vec![0; HEADER_BYTES], entries: 0, version_max: 0, utc_ms: 0, written_utc_ms: None }
+        Group { bytes: vec![0; HEADER_BYTES], entries: 0, version_max: 0, utc_ms: 0, written_utc_ms: None, ring_end: 0 }
     }
 
     /// The wall clock of the entries that follow, milliseconds since 1970 UTC. For the tombstones of a
@@ -247,6 +252,7 @@ impl Group {
         self.entries = 0;
         self.version_max = 0;
         self.written_utc_ms = None;
+        self.ring_end = 0;
     }
 
     /// Appends everything of another group: two turns become one record.
@@ -259,6 +265,29 @@ impl Group {
         self.version_max = self.version_max.max(other.version_max);
         self.utc_ms = other.utc_ms;
         self.written_utc_ms = other.written_utc_ms;
+        self.ring_end = self.ring_end.max(other.ring_end);
+    }
+
+    /// A record's payload again, to be committed once more.
+    pub(super) fn absorb_payload(&mut self, payload: &[u8], ring_end: u64) {
+        self.bytes.extend_from_slice(payload);
+        self.entries = self.entries.saturating_add(1);
+        self.ring_end = ring_end;
+    }
+
+    /// The whole buffer: room for a header, and the payload.
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// It is in the ring, which ends at this place now.
+    pub(super) fn kept_until(&mut self, ring_end: u64) {
+        self.ring_end = ring_end;
+    }
+
+    /// The place in the ring up to which it holds everything; 0 where it is in none.
+    pub(super) const fn ring_end(&self) -> u64 {
+        self.ring_end
     }
 
     /// Writes the header: place and link in the chain, checksum. Returns the new link.
@@ -384,6 +413,11 @@ impl Changes for Group {
         self.text(node);
         self.varint(epoch);
     }
+
+    /// As a mark, which an older release reads and takes no notice of: it still knows the node then.
+    fn forgotten(&mut self, node: &str) {
+        self.mark(&format!("{FORGOTTEN}{node}"), 1);
+    }
 }
 
 /// CRC32C over the header without its checksum, and the payload.
@@ -454,5 +488,41 @@ mod tests {
         };
         assert_eq!(read(&one), read(&both));
         assert_eq!((one.entries(), one.utc_ms()), (2, 9));
+    }
+
+    /// A record of marks as this format has it on disk: they are frozen, and an older release reads them, too.
+    const GOLDEN: &str = include_str!("golden/marks.hex");
+
+    /// The first instant of 2020, after the clock went back once.
+    const BACK_ONCE: u64 = (1 << 44) | 1_577_836_800_000;
+
+    #[test]
+    fn what_marks_look_like_on_disk_is_frozen() {
+        let mut group = Group::new();
+        group.at(1_780_000_000_000);
+        group.node("pbx-1", 7);
+        group.mark("clock/trusted", 1_780_000_000_000);
+        group.mark("clock/trusted", BACK_ONCE);
+        group.forgotten("pbx-1");
+        group.seal(RecordKind::Group, 1, Hash::default());
+        let hex: String = group.sealed().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN.trim());
+    }
+
+    #[test]
+    fn the_frozen_marks_say_the_same_today() {
+        let digits: Vec<char> = GOLDEN.trim().chars().collect();
+        let bytes: Vec<u8> =
+            digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect();
+        let record = Record::parse(&bytes).unwrap();
+        record.follows(0, Hash::default()).unwrap();
+        let mut state = super::super::state::State::default();
+        for entry in Entries::new(record.payload) {
+            let (utc_ms, entry) = entry.unwrap();
+            state.apply(utc_ms, &entry, false);
+        }
+        let found = state.into_recovered();
+        assert!(found.nodes.is_empty(), "{:?}", found.nodes);
+        assert_eq!(found.marks, [("clock/trusted".into(), BACK_ONCE)], "that a node is forgotten is not kept");
     }
 }

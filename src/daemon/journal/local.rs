@@ -1,19 +1,25 @@
 //! The journal in a folder: append-only segments, snapshots, and one owner at a time.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use super::codec::{Group, Hash, RecordKind};
 use super::files::{SegmentHead, SnapshotEnd, SnapshotHead, Tail, segment_name, snapshot_name, unfinished_name};
-use super::recovery::{Catalogue, Damage, recover};
+use super::recovery::{Catalogue, Damage};
+use super::ring::{Frame, Ring};
 use super::state::Recovered;
 use super::storage::Storage;
-use super::{Commit, Counters, Epoch, Feed, Journal, JournalError, Keep, Shard, Trimmed};
+use super::{Counters, Epoch, Feed, JournalError, Keep, Trimmed};
 
 /// Buffers of finished records keep at most so much memory, in bytes.
 pub(super) const BUFFER_BYTES_MAX: usize = 1 << 20;
+/// Begins the word of what was not recorded.
+const UNRECORDED: &str = "unrecorded";
+/// Most of the ring that becomes one record at a start, bytes.
+const LEFTOVER_BYTES_MAX: usize = 256 << 10;
 /// Snapshots kept: the newest, and one to fall back to.
 const SNAPSHOTS_KEPT: usize = 2;
 
@@ -36,40 +42,46 @@ impl Default for LocalOptions {
 
 /// A journal in a folder.
 pub struct Local<S: Storage> {
-    storage: S,
-    options: LocalOptions,
-    keeper: Mutex<Keeper<S>>,
-    degraded: Mutex<Option<String>>,
+    pub(super) storage: S,
+    pub(super) options: LocalOptions,
+    pub(super) keeper: Mutex<Keeper<S>>,
+    pub(super) degraded: Mutex<Option<String>>,
+    /// Where decisions wait for the disk.
+    pub(super) ring: OnceLock<Ring>,
     /// Something was decided that no record holds; the next segment says so.
-    gap: AtomicBool,
+    pub(super) gap: AtomicBool,
     /// Number of failures so far: a snapshot heals only those before it began.
-    failures: AtomicU64,
-    counters: Counters,
+    pub(super) failures: AtomicU64,
+    pub(super) counters: Counters,
 }
 
 /// What only the owner changes.
-struct Keeper<S: Storage> {
-    lock: Option<S::Lock>,
-    epoch: Epoch,
+pub(super) struct Keeper<S: Storage> {
+    pub(super) lock: Option<S::Lock>,
+    pub(super) epoch: Epoch,
     /// The segment that is written; `None` before replay, and after a failure: it is never written again.
-    file: Option<S::File>,
+    pub(super) file: Option<S::File>,
     /// Segments that were ended and may not be on disk yet.
-    retired: Vec<S::File>,
-    tail: Tail,
-    next_number: u64,
-    version_max: u64,
-    utc_ms: i64,
+    pub(super) retired: Vec<S::File>,
+    pub(super) tail: Tail,
+    pub(super) next_number: u64,
+    pub(super) version_max: u64,
+    pub(super) utc_ms: i64,
+    /// How far the ring was seen: what was decided up to there was committed, or could not be.
+    pub(super) ring_seen: u64,
+    /// Changes that were answered for and are in no record, since it was whole.
+    unrecorded: u64,
     buffer: Group,
 }
 
 /// A snapshot that is being written to a local journal.
 pub struct LocalSnapshot<S: Storage> {
-    head: SnapshotHead,
+    pub(super) head: SnapshotHead,
     file: Option<S::File>,
     seq: u64,
     hash: Hash,
     entries: u64,
-    failures: u64,
+    pub(super) failures: u64,
     mark: Option<SnapshotEnd>,
     unsynced: Vec<S::File>,
 }
@@ -86,6 +98,8 @@ impl<S: Storage> Local<S> {
             next_number: 1,
             version_max: 0,
             utc_ms: 0,
+            ring_seen: 0,
+            unrecorded: 0,
             buffer: Group::new(),
         };
         Local {
@@ -93,10 +107,17 @@ impl<S: Storage> Local<S> {
             options,
             keeper: Mutex::new(keeper),
             degraded: Mutex::new(Some("not recovered yet".to_owned())),
+            ring: OnceLock::new(),
             gap: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             counters: Counters::default(),
         }
+    }
+
+    /// Lets decisions wait in this ring; before the replay, which reads what an earlier run left in it. The second one
+    /// is ignored.
+    pub fn set_ring(&self, ring: Ring) {
+        let _ = self.ring.set(ring);
     }
 
     /// The folder.
@@ -112,7 +133,7 @@ impl<S: Storage> Local<S> {
         }
     }
 
-    fn note_failure(&self, keeper: &mut Keeper<S>, what: &str, error: &io::Error) {
+    pub(super) fn note_failure(&self, keeper: &mut Keeper<S>, what: &str, error: &io::Error) {
         keeper.file = None;
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.counters.failed();
@@ -120,7 +141,7 @@ impl<S: Storage> Local<S> {
     }
 
     /// Ends the segment and begins the next one.
-    fn roll(&self, keeper: &mut Keeper<S>) -> io::Result<()> {
+    pub(super) fn roll(&self, keeper: &mut Keeper<S>) -> io::Result<()> {
         let gap = self.gap.load(Ordering::Relaxed);
         let number = keeper.next_number;
         keeper.next_number += 1;
@@ -147,7 +168,7 @@ impl<S: Storage> Local<S> {
     }
 
     /// Writes the group at the tail.
-    fn write(&self, keeper: &mut Keeper<S>, group: &mut Group) -> io::Result<()> {
+    pub(super) fn write(&self, keeper: &mut Keeper<S>, group: &mut Group) -> io::Result<()> {
         let Some(file) = keeper.file.clone() else {
             return Err(io::Error::other("the journal is degraded"));
         };
@@ -156,6 +177,9 @@ impl<S: Storage> Local<S> {
         }
         let hash = group.seal(RecordKind::Group, keeper.tail.seq + 1, keeper.tail.hash);
         let bytes = group.sealed().len() as u64;
+        if let Some(ring) = self.ring.get() {
+            ring.intend(keeper.ring_seen.max(group.ring_end()), keeper.tail.seq + 1);
+        }
         self.append(&file, group.sealed())?;
         if self.options.sync {
             self.storage.sync(&file)?;
@@ -164,11 +188,67 @@ impl<S: Storage> Local<S> {
         keeper.tail = Tail { segment, bytes: before + bytes, seq: seq + 1, hash };
         keeper.version_max = keeper.version_max.max(group.version_max());
         keeper.utc_ms = keeper.utc_ms.max(group.utc_ms());
+        keeper.ring_seen = keeper.ring_seen.max(group.ring_end());
         self.counters.committed(bytes);
+        self.tell_ring(keeper);
         Ok(())
     }
 
-    fn begin(&self, keeper: &mut Keeper<S>) -> Result<LocalSnapshot<S>, JournalError> {
+    /// Leaves word of what no record holds, for a start that comes before the journal is healed. A disk that takes
+    /// nothing may take this, which replaces what is there; where it does not, the next start knows of nothing.
+    pub(super) fn note_unrecorded(&self, keeper: &mut Keeper<S>, group: &Group) {
+        let before = keeper.unrecorded;
+        keeper.unrecorded += u64::from(group.entries());
+        if before == 0 || keeper.unrecorded.ilog2() > before.ilog2() {
+            let _ = self.storage.note(&format!("{UNRECORDED} {}", keeper.unrecorded));
+        }
+    }
+
+    /// Everything that was decided is in a record or a snapshot.
+    pub(super) fn note_whole(&self, keeper: &mut Keeper<S>) {
+        keeper.unrecorded = 0;
+        let _ = self.storage.note("whole");
+    }
+
+    /// Says what an earlier run could not record.
+    pub(super) fn recall_unrecorded(&self, found: &mut Recovered) {
+        let noted = self.storage.noted();
+        let Some(count) = noted.as_deref().and_then(|word| word.strip_prefix(UNRECORDED)) else { return };
+        let why = format!(
+            "the disk had failed: at least {} changes were answered and not recorded, and are missing",
+            count.trim()
+        );
+        found.degraded = Some(found.degraded.take().map_or(why.clone(), |known| format!("{known}; {why}")));
+    }
+
+    /// Tells the ring how much of it is in the chain; one that was closed takes turns again once a snapshot healed
+    /// the chain.
+    pub(super) fn tell_ring(&self, keeper: &Keeper<S>) {
+        let Some(ring) = self.ring.get() else { return };
+        let Tail { seq, hash, .. } = keeper.tail;
+        if ring.is_open() || self.degraded.lock().is_none() {
+            ring.copied(keeper.ring_seen, seq, hash);
+            ring.open();
+        } else {
+            ring.follow(seq, hash);
+        }
+    }
+
+    /// What the ring held beyond the chain becomes records of it. Nothing of it is lost where that fails: it stays in
+    /// the ring for the next start, and in the snapshot that heals the journal.
+    pub(super) fn take_in(&self, keeper: &mut Keeper<S>, frames: &[Frame]) -> io::Result<()> {
+        let mut group = Group::new();
+        for (at, frame) in frames.iter().enumerate() {
+            group.absorb_payload(&frame.payload, frame.end);
+            if group.payload_bytes() >= LEFTOVER_BYTES_MAX || at + 1 == frames.len() {
+                self.write(keeper, &mut group)?;
+                group.clear(usize::MAX);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin(&self, keeper: &mut Keeper<S>) -> Result<LocalSnapshot<S>, JournalError> {
         let previous = keeper.tail;
         let failures = self.failures.load(Ordering::Relaxed);
         if let Err(error) = self.roll(keeper) {
@@ -189,7 +269,7 @@ impl<S: Storage> Local<S> {
         })
     }
 
-    fn mark(keeper: &Keeper<S>, snapshot: &mut LocalSnapshot<S>) {
+    pub(super) fn mark(keeper: &Keeper<S>, snapshot: &mut LocalSnapshot<S>) {
         let Tail { seq, hash, .. } = keeper.tail;
         snapshot.mark = Some(SnapshotEnd { seq, hash, version_max: keeper.version_max, entries: 0 });
         snapshot.unsynced.extend(keeper.retired.iter().cloned());
@@ -210,7 +290,7 @@ impl<S: Storage> Local<S> {
         Ok(file)
     }
 
-    fn chunk(&self, snapshot: &mut LocalSnapshot<S>, group: &mut Group) -> io::Result<()> {
+    pub(super) fn chunk(&self, snapshot: &mut LocalSnapshot<S>, group: &mut Group) -> io::Result<()> {
         let file = self.snapshot_file(snapshot)?;
         let hash = group.seal(RecordKind::SnapshotChunk, snapshot.seq + 1, snapshot.hash);
         self.append(&file, group.sealed())?;
@@ -221,7 +301,7 @@ impl<S: Storage> Local<S> {
     }
 
     /// A snapshot is worth nothing without the records up to its mark.
-    fn sync_segments(&self, snapshot: &LocalSnapshot<S>) -> io::Result<()> {
+    pub(super) fn sync_segments(&self, snapshot: &LocalSnapshot<S>) -> io::Result<()> {
         for segment in &snapshot.unsynced {
             self.storage.sync(segment)?;
         }
@@ -230,7 +310,7 @@ impl<S: Storage> Local<S> {
 
     /// What a process that was killed wrote may still be in memory only: it must be on disk before the next
     /// segment names it.
-    fn settle(&self, segment: u64) -> io::Result<()> {
+    pub(super) fn settle(&self, segment: u64) -> io::Result<()> {
         if segment != 0 {
             match self.storage.open(&segment_name(segment)) {
                 Ok(file) => self.storage.sync(&file)?,
@@ -241,7 +321,7 @@ impl<S: Storage> Local<S> {
         self.storage.sync_dir()
     }
 
-    fn end(&self, snapshot: &mut LocalSnapshot<S>) -> io::Result<()> {
+    pub(super) fn end(&self, snapshot: &mut LocalSnapshot<S>) -> io::Result<()> {
         let file = self.snapshot_file(snapshot)?;
         let Some(mark) = snapshot.mark else {
             return Err(io::Error::other("the snapshot was not marked"));
@@ -257,7 +337,12 @@ impl<S: Storage> Local<S> {
 
     /// After damage: a new segment, a snapshot of what was recovered, and only then the damaged files are
     /// set aside, so that a crash in between loses nothing that was still there.
-    fn repair(&self, keeper: &mut Keeper<S>, found: &mut Recovered, damage: &[Damage]) -> Result<(), JournalError> {
+    pub(super) fn repair(
+        &self,
+        keeper: &mut Keeper<S>,
+        found: &mut Recovered,
+        damage: &[Damage],
+    ) -> Result<(), JournalError> {
         self.gap.store(true, Ordering::Relaxed);
         let mut snapshot = self.begin(keeper)?;
         snapshot.head.repaired = found.degraded.clone().unwrap_or_default();
@@ -284,7 +369,7 @@ impl<S: Storage> Local<S> {
         self.storage.sync_dir().map_err(|error| JournalError::io("set a file aside", error))
     }
 
-    fn remove_old_snapshots(&self, catalogue: &Catalogue) -> io::Result<()> {
+    pub(super) fn remove_old_snapshots(&self, catalogue: &Catalogue) -> io::Result<()> {
         let old = catalogue.snapshots.len().saturating_sub(SNAPSHOTS_KEPT);
         for number in &catalogue.snapshots[..old] {
             self.storage.remove(&snapshot_name(*number))?;
@@ -297,7 +382,7 @@ impl<S: Storage> Local<S> {
 
     /// Removes covered segments from the oldest on, each one for good before the next, so that what is left
     /// is always without holes.
-    fn remove_segments(&self, catalogue: &Catalogue, keep: Keep, now_utc_ms: i64) -> io::Result<Trimmed> {
+    pub(super) fn remove_segments(&self, catalogue: &Catalogue, keep: Keep, now_utc_ms: i64) -> io::Result<Trimmed> {
         let kept = catalogue.snapshots.len().saturating_sub(SNAPSHOTS_KEPT);
         let covered = catalogue.snapshots.get(kept).copied().unwrap_or(0);
         let sizes = self.storage.list()?;
@@ -322,153 +407,5 @@ impl<S: Storage> Local<S> {
             trimmed.bytes += bytes;
         }
         Ok(trimmed)
-    }
-}
-
-impl<S: Storage> Journal for Local<S> {
-    type Snapshot = LocalSnapshot<S>;
-
-    fn acquire(&self, shard: Shard) -> Result<Epoch, JournalError> {
-        if shard != Shard::ALL {
-            return Err(JournalError::UnknownShard);
-        }
-        let mut keeper = self.keeper.lock();
-        if keeper.lock.is_none() {
-            let lock = self.storage.lock().map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => JournalError::Locked,
-                _ => JournalError::io("lock the state directory", error),
-            })?;
-            keeper.lock = Some(lock);
-        }
-        keeper.epoch = Epoch(keeper.epoch.0 + 1);
-        Ok(keeper.epoch)
-    }
-
-    fn replay(&self, shard: Shard) -> Result<Recovered, JournalError> {
-        if shard != Shard::ALL {
-            return Err(JournalError::UnknownShard);
-        }
-        let mut keeper = self.keeper.lock();
-        keeper.file = None;
-        keeper.retired.clear();
-        let catalogue = Catalogue::read(&self.storage)?;
-        let mut recovery = recover(&self.storage, &catalogue)?;
-        let found = &mut recovery.recovered;
-        keeper.tail = recovery.tail;
-        if keeper.tail.segment == 0 {
-            keeper.tail.hash = Hash(self.options.identity.to_le_bytes());
-        }
-        keeper.next_number = catalogue.next_number;
-        keeper.version_max = found.version_max;
-        keeper.utc_ms = found.last_utc_ms;
-        self.gap.store(false, Ordering::Relaxed);
-        *self.degraded.lock() = None;
-        let result = if let Err(error) = self.settle(keeper.tail.segment) {
-            Err(JournalError::io("sync the last segment", error))
-        } else if recovery.damage.is_empty() {
-            for name in &catalogue.unfinished {
-                // A left-over takes room and nothing else: the next trim tries again.
-                let _ = self.storage.remove(name);
-            }
-            self.roll(&mut keeper).map_err(|error| JournalError::io("begin a segment", error))
-        } else {
-            self.repair(&mut keeper, found, &recovery.damage)
-        };
-        if let Err(error) = result {
-            self.note_failure(&mut keeper, "make the journal ready", &io::Error::other(error.to_string()));
-            self.gap.store(true, Ordering::Relaxed);
-        }
-        Ok(recovery.recovered)
-    }
-
-    fn commit(&self, epoch: Epoch, group: &mut Group) -> Commit {
-        if group.is_empty() {
-            return Commit::Durable;
-        }
-        let mut keeper = self.keeper.lock();
-        if keeper.epoch != epoch {
-            return Commit::Fenced;
-        }
-        let result = if keeper.file.is_some() { Some(self.write(&mut keeper, group)) } else { None };
-        match result {
-            Some(Ok(())) => {
-                if keeper.tail.bytes >= self.options.segment_bytes_max
-                    && let Err(error) = self.roll(&mut keeper)
-                {
-                    self.note_failure(&mut keeper, "begin a segment", &error);
-                }
-                return Commit::Durable;
-            }
-            Some(Err(error)) => self.note_failure(&mut keeper, "write the journal", &error),
-            None => {}
-        }
-        keeper.version_max = keeper.version_max.max(group.version_max());
-        self.gap.store(true, Ordering::Relaxed);
-        self.counters.went_on();
-        Commit::NotDurable
-    }
-
-    fn snapshot_begin(&self, epoch: Epoch) -> Result<LocalSnapshot<S>, JournalError> {
-        let mut keeper = self.keeper.lock();
-        if keeper.epoch != epoch {
-            return Err(JournalError::Fenced);
-        }
-        self.begin(&mut keeper)
-    }
-
-    fn snapshot_chunk(&self, snapshot: &mut LocalSnapshot<S>, group: &mut Group) -> Result<(), JournalError> {
-        self.chunk(snapshot, group).map_err(|error| {
-            self.counters.failed();
-            JournalError::io("write a snapshot", error)
-        })
-    }
-
-    fn snapshot_mark(&self, snapshot: &mut LocalSnapshot<S>) {
-        Self::mark(&self.keeper.lock(), snapshot);
-    }
-
-    fn snapshot_end(&self, mut snapshot: LocalSnapshot<S>) -> Result<(), JournalError> {
-        if let Err(error) = self.sync_segments(&snapshot) {
-            let mut keeper = self.keeper.lock();
-            self.note_failure(&mut keeper, "sync the journal", &error);
-            self.gap.store(true, Ordering::Relaxed);
-            return Err(JournalError::io("sync the journal", error));
-        }
-        if let Err(error) = self.end(&mut snapshot) {
-            self.counters.failed();
-            let _ = self.storage.remove(&unfinished_name(snapshot.head.number));
-            return Err(JournalError::io("write a snapshot", error));
-        }
-        let keeper = self.keeper.lock();
-        if self.failures.load(Ordering::Relaxed) == snapshot.failures && keeper.file.is_some() {
-            *self.degraded.lock() = None;
-        }
-        Ok(())
-    }
-
-    fn trim(&self, epoch: Epoch, keep: Keep, now_utc_ms: i64) -> Result<Trimmed, JournalError> {
-        if self.keeper.lock().epoch != epoch {
-            return Err(JournalError::Fenced);
-        }
-        self.storage.sync_dir().map_err(|error| JournalError::io("sync the folder", error))?;
-        let catalogue = Catalogue::read(&self.storage)?;
-        self.remove_old_snapshots(&catalogue)
-            .and_then(|()| self.remove_segments(&catalogue, keep, now_utc_ms))
-            .map_err(|error| JournalError::io("remove old records", error))
-    }
-
-    fn degraded(&self) -> Option<String> {
-        self.degraded.lock().clone()
-    }
-
-    fn lost(&self, why: &str) {
-        self.gap.store(true, Ordering::Relaxed);
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        self.counters.went_on();
-        *self.degraded.lock() = Some(why.to_owned());
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
     }
 }

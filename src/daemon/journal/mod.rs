@@ -12,9 +12,14 @@ pub mod audit;
 mod codec;
 mod decode;
 mod files;
+mod form;
 mod local;
+mod open;
+mod owner;
 mod queue;
 mod recovery;
+pub mod ring;
+pub mod ring_file;
 
 pub mod sampler;
 mod state;
@@ -27,10 +32,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use codec::{Audit, AuditKind, FORMAT, Group, HEADER_BYTES, Hash, PAYLOAD_BYTES_MAX, RecordKind, TEXT_BYTES_MAX};
 pub use decode::{Entries, Entry, Flaw, Record};
+pub use form::{Form, Hooks};
 pub use local::{Local, LocalOptions};
 pub use recovery::Damage;
+pub use ring::Ring;
 pub use state::{Recovered, Session, TailCut, Tombstone};
-pub use turn::{Checkpoint, Committer, Hooks, Ticket, TurnWriter};
+pub use turn::{Checkpoint, Committer, Ticket, TurnWriter};
 
 use crate::engine::session::{Changes, GoneRecord, SessionRecord};
 
@@ -209,6 +216,14 @@ pub trait Journal: Send + Sync + 'static {
     /// Something outside of the journal lost a group that is not coming back: degraded until a snapshot.
     fn lost(&self, why: &str);
 
+    /// Sees whether what is written to is still where a start would look for it; degraded where it is not.
+    fn check(&self) {}
+
+    /// Where decisions wait for the disk; `None` where there is no such place, or the back end needs none.
+    fn ring(&self) -> Option<&Ring> {
+        None
+    }
+
     /// What it counts.
     fn counters(&self) -> &Counters;
 }
@@ -261,7 +276,8 @@ impl Counters {
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Takes the live state for a snapshot: give it every session by [`Changes::put`], every tombstone by
-/// [`Feed::at`] and [`Changes::gone`], every node by [`Changes::node`], every mark by [`Feed::mark`].
+/// [`Feed::at`] and [`Changes::gone`], every node by [`Changes::node`], every mark by [`Feed::mark`]. Nothing is written
+/// but by [`Changes::between`] and [`Feed::finish`].
 pub struct Feed<'a, J: Journal> {
     journal: &'a J,
     snapshot: &'a mut J::Snapshot,
@@ -306,9 +322,6 @@ impl<'a, J: Journal> Feed<'a, J> {
 
     fn fed(&mut self) {
         self.entries += 1;
-        if self.group.payload_bytes() >= CHUNK_BYTES {
-            self.flush();
-        }
     }
 
     fn flush(&mut self) {
@@ -333,5 +346,17 @@ impl<J: Journal> Changes for Feed<'_, J> {
     fn node(&mut self, node: &str, epoch: u64) {
         self.group.node(node, epoch);
         self.fed();
+    }
+
+    fn forgotten(&mut self, node: &str) {
+        self.group.forgotten(node);
+        self.fed();
+    }
+
+    /// Writes what has come together: no lock of the table is held now, and a disk may take its time.
+    fn between(&mut self) {
+        if self.group.payload_bytes() >= CHUNK_BYTES {
+            self.flush();
+        }
     }
 }

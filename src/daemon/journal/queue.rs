@@ -1,18 +1,31 @@
 //! Stop-and-wait group commit: one thread, exactly one commit in flight, which takes everything queued.
+//!
+//! Nobody who decides ever waits for this thread: the line's lock is never held while a disk works. Who waits for
+//! longer than is fair is let go by a second thread ([`Queue::keep_watch`]), so that a disk that hangs holds up no
+//! answer (I8).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::codec::Group;
+use super::form::Hooks;
 use super::local::BUFFER_BYTES_MAX;
-use super::turn::{Hooks, Turn};
+use super::open::Turn;
+use super::ring::Ring;
 use super::{Commit, Epoch, Journal};
 
 /// Longest queue, in bytes; what comes on top is not recorded, and the journal says so (I14, I26).
 const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// How long an answer waits for its commit. With the time between two looks it stays below 50 ms.
+const PATIENCE_NS: u64 = 40_000_000;
+/// How often the ring is copied, while nobody waits for it.
+const COPY_EVERY: Duration = Duration::from_millis(2);
+/// How often it is looked whether somebody waits for too long, while anybody waits.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 type Step<J> = Box<dyn FnOnce(&J) + Send>;
 
@@ -20,68 +33,151 @@ type Step<J> = Box<dyn FnOnce(&J) + Send>;
 type Waiting = (Arc<Turn>, u64);
 
 enum Item<J> {
-    Group(Group, Vec<Waiting>),
+    Group(Batch),
     Step(Step<J>),
+}
+
+/// Turns that become one record.
+#[derive(Default)]
+struct Batch {
+    group: Group,
+    waiting: Vec<Waiting>,
+    /// When the first of them came, nanoseconds of the hooks' clock.
+    since_ns: u64,
+    /// Somebody was answered who should have waited for it.
+    let_go: bool,
 }
 
 struct Line<J> {
     items: VecDeque<Item<J>>,
     bytes: usize,
     in_flight: Vec<Waiting>,
-    busy: bool,
+    /// Somebody was answered who should have waited for what is in flight.
+    let_go: bool,
+    /// Since when what is in flight has waited, nanoseconds of the hooks' clock; `None` while nothing is.
+    busy_since_ns: Option<u64>,
     spare: Option<Group>,
+    /// The thread has nothing to do, and wakes when it is told to.
+    sleeps: bool,
+    /// Somebody looks whether anybody waits for too long.
+    watched: bool,
     stop: bool,
+    ended: bool,
+}
+
+impl<J> Line<J> {
+    fn is_waited_for(&self) -> bool {
+        let waits = |item: &Item<J>| matches!(item, Item::Group(batch) if !batch.waiting.is_empty());
+        !self.in_flight.is_empty() || self.items.iter().any(waits)
+    }
+
+    /// Whether the thread must not rest: somebody waits, or it is to end.
+    fn is_urgent(&self) -> bool {
+        let step = |item: &Item<J>| matches!(item, Item::Step(_));
+        self.stop || self.is_waited_for() || self.items.iter().any(step)
+    }
+
+    /// Since when the oldest has waited that is not done.
+    fn oldest_ns(&self) -> Option<u64> {
+        let queued = self.items.iter().find_map(|item| match item {
+            Item::Group(batch) => Some(batch.since_ns),
+            Item::Step(_) => None,
+        });
+        self.busy_since_ns.into_iter().chain(queued).min()
+    }
 }
 
 /// What waits for the commit in flight.
 pub(super) struct Queue<J> {
     line: Mutex<Line<J>>,
     ready: Condvar,
-    /// When the commit in flight began, nanoseconds of the hooks' clock plus one; 0 while there is none.
-    since: AtomicU64,
+    /// Tells who keeps watch that somebody waits.
+    waited_for: Condvar,
     stalled: AtomicBool,
+    /// A look at the files is on its way.
+    checks: AtomicBool,
 }
 
 impl<J: Journal> Queue<J> {
     pub(super) fn new() -> Self {
-        let line =
-            Line { items: VecDeque::new(), bytes: 0, in_flight: Vec::new(), busy: false, spare: None, stop: false };
+        let line = Line {
+            items: VecDeque::new(),
+            bytes: 0,
+            in_flight: Vec::new(),
+            let_go: false,
+            busy_since_ns: None,
+            spare: None,
+            sleeps: false,
+            watched: false,
+            stop: false,
+            ended: false,
+        };
         Queue {
             line: Mutex::new(line),
             ready: Condvar::new(),
-            since: AtomicU64::new(0),
+            waited_for: Condvar::new(),
             stalled: AtomicBool::new(false),
+            checks: AtomicBool::new(false),
         }
     }
 
-    /// Takes over what a turn decided. Gives the outcome where it is known already.
-    pub(super) fn take_over(&self, journal: &J, group: &Group, waiting: Waiting) -> Option<Commit> {
+    /// Takes over what a turn decided at this instant. Gives the outcome where it is known already, as it is for what
+    /// the ring takes.
+    pub(super) fn take_over(
+        &self,
+        (journal, ring): (&J, Option<&Ring>),
+        group: &mut Group,
+        waiting: Waiting,
+        now_ns: u64,
+    ) -> Option<Commit> {
         let mut line = self.line.lock();
-        if group.is_empty() && line.items.is_empty() && !line.busy {
+        let nobody_waits = match ring {
+            None => line.items.is_empty() && line.busy_since_ns.is_none(),
+            Some(_) => !line.is_waited_for(),
+        };
+        if group.is_empty() && nobody_waits {
             return Some(Commit::Durable);
         }
         if line.stop {
             return Some(Commit::NotDurable);
         }
-        if line.bytes + group.payload_bytes() > QUEUE_BYTES_MAX && line.bytes > 0 {
+        let bytes_max = ring.map_or(0, Ring::bytes_max).max(QUEUE_BYTES_MAX);
+        if line.bytes + group.payload_bytes() > bytes_max && line.bytes > 0 {
             drop(line);
             journal.lost("the disk does not keep up: decisions went unrecorded");
             return Some(Commit::NotDurable);
         }
         line.bytes += group.payload_bytes();
+        let kept = !group.is_empty() && ring.is_some_and(|ring| ring.append(group));
         let stalled = self.stalled.load(Ordering::Relaxed);
-        let waiting = (!stalled).then_some(waiting);
-        if let Some(Item::Group(queued, list)) = line.items.back_mut() {
-            queued.absorb(group);
-            list.extend(waiting);
+        let waiting = (!kept && !stalled).then_some(waiting);
+        // What nobody waits for is copied when the thread comes to it.
+        let needs_thread = !kept || std::mem::take(&mut line.sleeps);
+        let needs_watch = waiting.is_some() && !std::mem::replace(&mut line.watched, true);
+        if let Some(Item::Group(batch)) = line.items.back_mut() {
+            batch.group.absorb(group);
+            batch.waiting.extend(waiting);
+            batch.let_go |= stalled && !kept;
         } else {
-            let mut queued = line.spare.take().unwrap_or_default();
-            queued.absorb(group);
-            line.items.push_back(Item::Group(queued, waiting.into_iter().collect()));
+            let mut batch =
+                Batch { group: line.spare.take().unwrap_or_default(), since_ns: now_ns, ..Batch::default() };
+            batch.group.absorb(group);
+            batch.waiting.extend(waiting);
+            batch.let_go = stalled && !kept;
+            line.items.push_back(Item::Group(batch));
         }
         drop(line);
-        self.ready.notify_one();
-        stalled.then_some(Commit::NotDurable)
+        if needs_thread {
+            self.ready.notify_one();
+        }
+        if needs_watch {
+            self.waited_for.notify_one();
+        }
+        match (kept, stalled) {
+            (true, _) => Some(Commit::Durable),
+            (false, true) => Some(Commit::NotDurable),
+            (false, false) => None,
+        }
     }
 
     /// Runs this on the committing thread, after everything queued so far and before what comes later; drops
@@ -96,23 +192,21 @@ impl<J: Journal> Queue<J> {
         self.ready.notify_one();
     }
 
-    /// Lets go of everybody who waits, where the commit in flight takes longer than this, nanoseconds.
+    /// Lets go of everybody who waits, where the oldest has waited for longer than this, nanoseconds.
     pub(super) fn watch(&self, now_ns: u64, patience_ns: u64) -> bool {
-        let since = self.since.load(Ordering::Relaxed);
-        if since == 0 || now_ns.saturating_sub(since - 1) <= patience_ns {
-            return false;
-        }
         let mut waiting = Vec::new();
         {
             let mut line = self.line.lock();
-            if self.since.load(Ordering::Relaxed) != since {
+            if line.oldest_ns().is_none_or(|since_ns| now_ns.saturating_sub(since_ns) <= patience_ns) {
                 return false;
             }
             self.stalled.store(true, Ordering::Relaxed);
+            line.let_go |= !line.in_flight.is_empty();
             waiting.append(&mut line.in_flight);
             for item in &mut line.items {
-                if let Item::Group(_, list) = item {
-                    waiting.append(list);
+                if let Item::Group(batch) = item {
+                    batch.let_go |= !batch.waiting.is_empty();
+                    waiting.append(&mut batch.waiting);
                 }
             }
         }
@@ -120,47 +214,88 @@ impl<J: Journal> Queue<J> {
         true
     }
 
-    pub(super) fn stalled(&self) -> bool {
-        self.stalled.load(Ordering::Relaxed)
+    /// Lets go of who waits for too long, until the queue has ended; sleeps while nobody waits.
+    pub(super) fn keep_watch(&self, hooks: &Hooks) {
+        let mut line = self.line.lock();
+        while !line.ended {
+            if line.is_waited_for() {
+                line.watched = true;
+                self.waited_for.wait_for(&mut line, LOOK_EVERY);
+                drop(line);
+                self.watch((hooks.clock_ns)(), PATIENCE_NS);
+                line = self.line.lock();
+            } else {
+                line.watched = false;
+                self.waited_for.wait(&mut line);
+            }
+        }
+    }
+
+    /// Notes whether a look at the files is on its way; answers what was so before.
+    pub(super) fn checks(&self, on_its_way: bool) -> bool {
+        self.checks.swap(on_its_way, Ordering::Relaxed)
+    }
+
+    /// Whether the disk hangs, or has not yet taken what was answered for while it did.
+    pub(super) fn is_behind(&self) -> bool {
+        let line = self.line.lock();
+        let let_go = |item: &Item<J>| matches!(item, Item::Group(batch) if batch.let_go);
+        self.stalled.load(Ordering::Relaxed) || line.let_go || line.items.iter().any(let_go)
     }
 
     /// Commits until stopped, and what is queued then.
     pub(super) fn run(&self, journal: &J, epoch: Epoch, hooks: &Hooks) {
-        loop {
-            let mut line = self.line.lock();
-            line.busy = false;
-            let item = loop {
-                match line.items.pop_front() {
-                    Some(item) => break item,
-                    None if line.stop => return,
-                    None => self.ready.wait(&mut line),
-                }
-            };
-            line.busy = true;
-            let began = (hooks.clock_ns)();
-            self.since.store(began.saturating_add(1), Ordering::Relaxed);
+        while let Some(item) = self.next(hooks) {
             match item {
-                Item::Step(step) => {
-                    drop(line);
-                    step(journal);
-                    self.since.store(0, Ordering::Relaxed);
-                    self.stalled.store(false, Ordering::Relaxed);
-                }
-                Item::Group(mut group, waiting) => {
-                    line.bytes -= group.payload_bytes();
-                    line.in_flight = waiting;
-                    drop(line);
+                Item::Step(step) => step(journal),
+                Item::Group(Batch { mut group, .. }) => {
+                    let began_ns = (hooks.clock_ns)();
                     let outcome = if group.is_empty() { Commit::Durable } else { journal.commit(epoch, &mut group) };
-                    (hooks.committed)((hooks.clock_ns)().saturating_sub(began));
+                    if group.ring_end() == 0 {
+                        (hooks.committed)((hooks.clock_ns)().saturating_sub(began_ns));
+                    }
                     group.clear(BUFFER_BYTES_MAX);
                     let mut line = self.line.lock();
-                    self.since.store(0, Ordering::Relaxed);
-                    self.stalled.store(false, Ordering::Relaxed);
                     line.spare = Some(group);
                     let waiting = std::mem::take(&mut line.in_flight);
                     drop(line);
                     finish(&waiting, outcome);
                 }
+            }
+        }
+    }
+
+    /// The next thing to do; `None` once it is stopped and all is done.
+    fn next(&self, hooks: &Hooks) -> Option<Item<J>> {
+        let mut line = self.line.lock();
+        line.busy_since_ns = None;
+        line.let_go = false;
+        self.stalled.store(false, Ordering::Relaxed);
+        while line.items.is_empty() && !line.stop {
+            line.sleeps = true;
+            self.ready.wait(&mut line);
+            line.sleeps = false;
+        }
+        if !line.is_urgent() {
+            self.ready.wait_for(&mut line, COPY_EVERY);
+        }
+        match line.items.pop_front() {
+            Some(Item::Group(mut batch)) => {
+                line.bytes -= batch.group.payload_bytes();
+                line.in_flight = std::mem::take(&mut batch.waiting);
+                line.busy_since_ns = Some(batch.since_ns);
+                line.let_go = batch.let_go;
+                Some(Item::Group(batch))
+            }
+            Some(step) => {
+                line.busy_since_ns = Some((hooks.clock_ns)());
+                Some(step)
+            }
+            None => {
+                line.ended = true;
+                drop(line);
+                self.waited_for.notify_all();
+                None
             }
         }
     }

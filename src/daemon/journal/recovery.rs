@@ -8,6 +8,7 @@ use super::decode::{Entries, Flaw, Record, any_record_in};
 use super::files::{
     FileKind, HEAD_BYTES_MAX, SegmentHead, SnapshotEnd, SnapshotHead, Tail, segment_name, snapshot_name,
 };
+use super::ring::{Frame, Note, Ring};
 use super::state::{Recovered, State, TailCut};
 use super::storage::Storage;
 
@@ -100,19 +101,31 @@ impl Catalogue {
     }
 }
 
+/// Records that the chain may have beyond the one that the ring names.
+const RECORDS_UNTOLD: u64 = 2;
+
 /// What a recovery found.
 pub(super) struct Recovery {
     pub(super) recovered: Recovered,
     pub(super) tail: Tail,
     pub(super) damage: Vec<Damage>,
+    /// Up to where the ring is in the chain, and what it holds beyond that; the state has it.
+    pub(super) ring_from: u64,
+    pub(super) frames: Vec<Frame>,
 }
 
-/// Rebuilds the state; changes nothing on disk.
+/// Rebuilds the state from the disk and the ring; changes nothing on disk.
 ///
 /// # Errors
 /// Where the disk fails in a way that is not damage, or a file is of a newer release (I16).
-pub(super) fn recover<S: Storage>(storage: &S, catalogue: &Catalogue) -> Result<Recovery, JournalError> {
+pub(super) fn recover<S: Storage>(
+    storage: &S,
+    catalogue: &Catalogue,
+    ring: Option<&Ring>,
+) -> Result<Recovery, JournalError> {
     let mut walk = Walk::new(storage, catalogue);
+    walk.anchor = ring.map(Ring::note);
+    walk.look_for_anchor();
     let mut start = None;
     for number in catalogue.snapshots.iter().rev() {
         walk.state = State::default();
@@ -121,11 +134,15 @@ pub(super) fn recover<S: Storage>(storage: &S, catalogue: &Catalogue) -> Result<
             break;
         }
     }
-    match start {
-        Some((head, end)) => walk.after_snapshot(&head, end)?,
+    match &start {
+        Some((head, end)) => walk.after_snapshot(head, *end)?,
         None => walk.whole_chain()?,
     }
-    Ok(walk.finish())
+    let snapshot = start.map_or(0, |(head, _)| head.number);
+    let (ring_from, frames) = ring.map_or_else(Default::default, |ring| walk.ring(ring, snapshot));
+    let Walk { tail, .. } = walk;
+    let (recovered, damage) = walk.finish();
+    Ok(Recovery { recovered, tail, damage, ring_from, frames })
 }
 
 /// Reads a file. A disk that twice cannot read one place is damage; anything else is an error.
@@ -153,6 +170,11 @@ struct Walk<'a, S> {
     tail_cut: Option<TailCut>,
     records: u64,
     bytes: u64,
+    /// What the ring says of the chain, and whether the chain has the record that it names.
+    anchor: Option<Note>,
+    anchored: bool,
+    ring_records: u64,
+    ring_ignored: u64,
 }
 
 impl<'a, S: Storage> Walk<'a, S> {
@@ -168,7 +190,45 @@ impl<'a, S: Storage> Walk<'a, S> {
             tail_cut: None,
             records: 0,
             bytes: 0,
+            anchor: None,
+            anchored: false,
+            ring_records: 0,
+            ring_ignored: 0,
         }
+    }
+
+    /// Sees whether the place that was reached is the one that the ring names.
+    fn look_for_anchor(&mut self) {
+        self.anchored |= self.anchor.is_some_and(|note| note.seq == self.tail.seq && note.hash == self.tail.hash);
+    }
+
+    /// What the ring holds beyond the chain, applied; and the place from which on it does.
+    fn ring(&mut self, ring: &Ring, snapshot: u64) -> (u64, Vec<Frame>) {
+        let note = ring.note();
+        let mut from = note.copied;
+        if note.snapshot > 0 && snapshot >= note.snapshot {
+            from = from.max(note.covered);
+        }
+        if self.anchored && note.intent_seq > 0 && self.tail.seq >= note.intent_seq {
+            from = from.max(note.intent);
+        }
+        // A copy and the head of the next segment may have come after the note, and no more: what is in the ring is of
+        // before everything else. Behind damage the record may be among those that are lost; the place of the ring
+        // says whose it is.
+        let went_on = self.tail.seq > note.seq.saturating_add(RECORDS_UNTOLD);
+        if self.damage.is_empty() && (went_on || !self.anchored) {
+            self.ring_ignored = ring.frames(from).count() as u64;
+            return (ring.end(), Vec::new());
+        }
+        let mut frames = Vec::new();
+        for frame in ring.frames(from) {
+            let entries: Result<Vec<_>, Flaw> = Entries::new(&frame.payload).collect();
+            let Ok(entries) = entries else { break };
+            entries.iter().for_each(|(utc_ms, entry)| self.state.apply(*utc_ms, entry, false));
+            frames.push(frame);
+        }
+        self.ring_records = frames.len() as u64;
+        (from, frames)
     }
 
     /// Loads a snapshot; `None` where it is damaged.
@@ -204,6 +264,7 @@ impl<'a, S: Storage> Walk<'a, S> {
 
     fn after_snapshot(&mut self, head: &SnapshotHead, end: SnapshotEnd) -> Result<(), JournalError> {
         self.tail = head.previous;
+        self.look_for_anchor();
         self.end = Some(end);
         self.state.version_max = self.state.version_max.max(end.version_max);
         if !head.repaired.is_empty() {
@@ -282,6 +343,7 @@ impl<'a, S: Storage> Walk<'a, S> {
         self.bytes += bytes.len() as u64;
         self.records += 1;
         self.tail = *after_head;
+        self.look_for_anchor();
         self.state.utc_ms = self.state.utc_ms.max(head.utc_ms);
         let declared = next.map(|next| usize::try_from(next.previous.bytes).unwrap_or(usize::MAX));
         let content = &bytes[..declared.unwrap_or(usize::MAX).min(bytes.len())];
@@ -318,6 +380,7 @@ impl<'a, S: Storage> Walk<'a, S> {
         self.tail.seq = record.seq;
         self.tail.hash = record.hash;
         self.tail.bytes += record.bytes() as u64;
+        self.look_for_anchor();
         self.check_end().map_or(Ok(record.bytes()), Err)
     }
 
@@ -347,7 +410,7 @@ impl<'a, S: Storage> Walk<'a, S> {
         Ok(())
     }
 
-    fn finish(self) -> Recovery {
+    fn finish(self) -> (Recovered, Vec<Damage>) {
         let mut recovered = self.state.into_recovered();
         let notes: Vec<String> = self.damage.iter().map(Damage::to_string).chain(self.notes).collect();
         recovered.degraded = (!notes.is_empty()).then(|| notes.join("; "));
@@ -356,7 +419,9 @@ impl<'a, S: Storage> Walk<'a, S> {
         recovered.last_seq = self.tail.seq;
         recovered.records = self.records;
         recovered.bytes = self.bytes;
-        Recovery { recovered, tail: self.tail, damage: self.damage }
+        recovered.ring_records = self.ring_records;
+        recovered.ring_ignored = self.ring_ignored;
+        (recovered, self.damage)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The few things that a journal asks of a disk, and the folder that gives them.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rustix::fs::{FlockOperation, flock};
 
 /// A file that is there.
@@ -70,6 +71,21 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// Of the disk.
     fn list(&self) -> io::Result<Vec<Listed>>;
+    /// Whether this file is still what a start would find under its name.
+    fn is_there(&self, _name: &str, _file: &Self::File) -> bool {
+        true
+    }
+    /// Leaves a word for the next start, in place of the one before; it takes no room that it has not.
+    ///
+    /// # Errors
+    /// Of the disk.
+    fn note(&self, _word: &str) -> io::Result<()> {
+        Ok(())
+    }
+    /// The word that was left last, where it can be read.
+    fn noted(&self) -> Option<String> {
+        None
+    }
     /// Returns once names made, changed and removed survive power loss.
     ///
     /// # Errors
@@ -77,37 +93,99 @@ pub trait Storage: Send + Sync + 'static {
     fn sync_dir(&self) -> io::Result<()>;
 }
 
+/// Where a word for the next start is left.
+const NOTE_FILE: &str = "note";
+/// Its length, whatever it says: then replacing it takes no room.
+const NOTE_BYTES: usize = 128;
+const LOCK_FILE: &str = "lock";
+
 /// A folder of the file system.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    handle: File,
+    held: RwLock<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// `None` where the folder is not there, and cannot be made at present.
+    handle: Option<File>,
+    /// Of a folder that took the place of one that was removed.
+    _lock: Option<File>,
 }
 
 impl Folder {
     /// Opens the folder, and makes it where it is missing, with those above it: closed to other users of the machine,
-    /// because it says who called whom.
+    /// because it says who called whom. On a disk that is full or read-only it is taken for an empty one in which
+    /// nothing can be made.
     ///
     /// # Errors
     /// Of the file system.
     pub fn at(path: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(Folder { path: path.to_owned(), handle: File::open(path)? })
+        let handle = match made(path) {
+            Err(error) if is_closed(&error) && error.kind() != ErrorKind::PermissionDenied => None,
+            handle => Some(handle?),
+        };
+        Ok(Folder { path: path.to_owned(), held: RwLock::new(Held { handle, _lock: None }) })
     }
+
+    fn make(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().append(true).create_new(true).open(self.path.join(name))
+    }
+
+    /// Makes the folder anew where somebody removed it, or it could not be made before, and takes it for this process.
+    fn renew(&self) -> io::Result<()> {
+        let handle = made(&self.path)?;
+        let lock = locked(&self.path, &handle)?;
+        *self.held.write() = Held { handle: Some(handle), _lock: Some(lock) };
+        Ok(())
+    }
+}
+
+fn made(path: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    File::open(path)
+}
+
+/// Whether nothing can be made there, though what is there can be read.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::PermissionDenied
+    )
+}
+
+fn locked(path: &Path, handle: &File) -> io::Result<File> {
+    let place = path.join(LOCK_FILE);
+    let file = match OpenOptions::new().create(true).truncate(false).write(true).open(&place) {
+        // Whoever may write here meanwhile holds the file, if there is one, and else the folder.
+        Err(error) if is_closed(&error) => match File::open(&place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => handle.try_clone()?,
+            file => file?,
+        },
+        file => file?,
+    };
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
 }
 
 impl Storage for Folder {
     type File = Arc<File>;
-    type Lock = File;
+    /// Nothing where there is no folder.
+    type Lock = Option<File>;
 
-    fn lock(&self) -> io::Result<File> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.path.join("lock"))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(file)
+    fn lock(&self) -> io::Result<Option<File>> {
+        self.held.read().handle.as_ref().map(|handle| locked(&self.path, handle)).transpose()
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<File>> {
-        Ok(Arc::new(OpenOptions::new().append(true).create_new(true).open(self.path.join(name))?))
+        match self.make(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.renew()?;
+                self.make(name).map(Arc::new)
+            }
+            file => file.map(Arc::new),
+        }
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<File>> {
@@ -117,7 +195,7 @@ impl Storage for Folder {
     fn append(&self, file: &Arc<File>, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match (&**file).write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => return result,
             }
         }
@@ -145,9 +223,16 @@ impl Storage for Folder {
 
     fn list(&self) -> io::Result<Vec<Listed>> {
         let mut files = Vec::new();
+        if self.held.read().handle.is_none() {
+            return Ok(files);
+        }
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
+            let metadata = match entry.metadata() {
+                // It went meanwhile, as snapshots and old segments do.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
             if let (true, Ok(name)) = (metadata.is_file(), entry.file_name().into_string()) {
                 files.push(Listed { name, bytes: metadata.len() });
             }
@@ -155,7 +240,31 @@ impl Storage for Folder {
         Ok(files)
     }
 
+    fn is_there(&self, name: &str, file: &Arc<File>) -> bool {
+        let found = std::fs::metadata(self.path.join(name));
+        match (found, file.metadata()) {
+            (Ok(found), Ok(open)) => (found.dev(), found.ino()) == (open.dev(), open.ino()),
+            (Err(error), _) => error.kind() != ErrorKind::NotFound,
+            (Ok(_), Err(_)) => true,
+        }
+    }
+
+    fn note(&self, word: &str) -> io::Result<()> {
+        let place = self.path.join(NOTE_FILE);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(place)?;
+        let width = NOTE_BYTES - 1;
+        file.write_all_at(format!("{word:<width$}\n").as_bytes(), 0)
+    }
+
+    fn noted(&self) -> Option<String> {
+        let bytes = self.read(NOTE_FILE, NOTE_BYTES as u64).ok()?;
+        Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        match &self.held.read().handle {
+            Some(handle) => handle.sync_all(),
+            None => Err(ErrorKind::NotFound.into()),
+        }
     }
 }

@@ -1,104 +1,24 @@
 //! What one event-loop turn decided becomes one record, and its answers wait for exactly that one.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::codec::Group;
+use super::form::{Form, Hooks};
 use super::local::BUFFER_BYTES_MAX;
+use super::open::{Open, Turn};
 use super::queue::Queue;
+use super::ring::Ring;
 use super::{Commit, Durability, Epoch, Feed, Journal, JournalError, Keep, Trimmed};
 
 /// A turn that has become so long is committed at once, in bytes.
 const TURN_BYTES_MAX: usize = 16 << 20;
-/// Changes of outcome that are remembered for tickets that nobody polls.
-const OUTCOMES_MAX: usize = 32;
-
-/// What the daemon lends to the committer: time, and an ear.
-pub struct Hooks {
-    /// A monotonic clock, nanoseconds since an arbitrary start.
-    pub clock_ns: fn() -> u64,
-    /// Told how long each commit took, nanoseconds; for a histogram. It must not wait.
-    pub committed: Box<dyn Fn(u64) + Send + Sync>,
-}
-
-impl Default for Hooks {
-    fn default() -> Self {
-        Hooks { clock_ns: || 0, committed: Box::new(|_| {}) }
-    }
-}
-
-/// The turn of one runtime. Its lock is held while a message is decided and encoded, and while the turn is
-/// written; nobody but a checkpoint ever contends for it, and it is never held across an await.
-pub(super) struct Turn {
-    open: Mutex<Open>,
-}
-
-struct Open {
-    group: Group,
-    /// The number of the turn that is open; tickets carry it.
-    number: u64,
-    /// Somebody is going to commit it.
-    led: bool,
-    /// All turns up to this one are finished.
-    done: u64,
-    /// How they ended: the last turn of each run of one outcome.
-    outcomes: VecDeque<(u64, Commit)>,
-    waiters: Vec<(u64, u64, Waker)>,
-    next_waiter: u64,
-}
-
-impl Open {
-    fn outcome(&self, number: u64) -> Option<Commit> {
-        if number > self.done {
-            return None;
-        }
-        let found = self.outcomes.iter().find(|(up_to, _)| *up_to >= number);
-        Some(found.map_or(Commit::Durable, |(_, outcome)| *outcome))
-    }
-
-    fn finish(&mut self, number: u64, outcome: Commit) -> Vec<Waker> {
-        if number <= self.done {
-            return Vec::new();
-        }
-        self.done = number;
-        match self.outcomes.back_mut() {
-            Some((up_to, last)) if *last == outcome => *up_to = number,
-            _ => self.outcomes.push_back((number, outcome)),
-        }
-        if self.outcomes.len() > OUTCOMES_MAX {
-            self.outcomes.pop_front();
-        }
-        let mut wakers = Vec::with_capacity(self.waiters.len());
-        self.waiters.retain(|(waits_for, _, waker)| {
-            if *waits_for <= number {
-                wakers.push(waker.clone());
-            }
-            *waits_for > number
-        });
-        wakers
-    }
-
-    fn next(&mut self) -> u64 {
-        let number = self.number;
-        self.number += 1;
-        self.led = false;
-        self.group.clear(BUFFER_BYTES_MAX);
-        number
-    }
-}
-
-impl Turn {
-    pub(super) fn finished(&self, number: u64, outcome: Commit) {
-        let wakers = self.open.lock().finish(number, outcome);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
 
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,40 +28,75 @@ pub struct Checkpoint {
 }
 
 /// Gets the turns of all runtimes into one journal.
+///
+/// No thread that decides ever writes, syncs, renames or waits for who does. An answer that waits for its commit for
+/// 40 ms goes out without it ([`Commit::NotDurable`]), and so do those after it until the disk goes on.
 pub struct Committer<J: Journal> {
     /// `None` where nothing is kept.
     journal: Option<Arc<J>>,
     epoch: Epoch,
     durability: Durability,
+    form: Form,
     hooks: Arc<Hooks>,
     turns: Mutex<Vec<Arc<Turn>>>,
     queue: Arc<Queue<J>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Answers that went out without being as durable as was asked for.
+    not_durable: AtomicU64,
     checkpoint: Mutex<()>,
     heal_tried_ms: Mutex<Option<u64>>,
 }
 
 impl<J: Journal> Committer<J> {
-    /// Commits to this journal as the owner of this term; with [`Durability::Synced`] on a thread of its own.
+    /// Commits to this journal as the owner of this term, on threads of its own.
     ///
     /// # Errors
-    /// Where the thread cannot be started.
+    /// Where a thread cannot be started.
     pub fn new(journal: Arc<J>, epoch: Epoch, durability: Durability, hooks: Hooks) -> Result<Arc<Self>, JournalError> {
+        let form = match durability {
+            Durability::None => Form::Nothing,
+            Durability::Written if journal.ring().is_some() => Form::Ring,
+            Durability::Written | Durability::Synced => Form::HandOff,
+        };
+        let committer = Self::made(journal, epoch, (durability, form), hooks);
+        if form != Form::Nothing {
+            committer.start()?;
+        }
+        if form == Form::HandOff {
+            // What an earlier run left in one is in the journal now.
+            committer.put_ring_away();
+        }
+        Ok(Arc::new(committer))
+    }
+
+    /// The same on the threads that decide: for who has but one, and a clock of its own.
+    pub fn inline(journal: Arc<J>, epoch: Epoch, durability: Durability, hooks: Hooks) -> Arc<Self> {
+        let form = if durability == Durability::None { Form::Nothing } else { Form::Inline };
+        Arc::new(Self::made(journal, epoch, (durability, form), hooks))
+    }
+
+    fn made(journal: Arc<J>, epoch: Epoch, (durability, form): (Durability, Form), hooks: Hooks) -> Self {
         let mut committer = Self::forgetful();
         committer.epoch = epoch;
         committer.durability = durability;
+        committer.form = form;
         committer.hooks = Arc::new(hooks);
-        if durability == Durability::Synced {
-            let (queue, hooks) = (Arc::clone(&committer.queue), Arc::clone(&committer.hooks));
-            let journal = Arc::clone(&journal);
-            let started = std::thread::Builder::new()
-                .name("journal".to_owned())
-                .spawn(move || queue.run(&*journal, epoch, &hooks))
-                .map_err(|error| JournalError::io("start the journal's thread", error))?;
-            committer.thread = Mutex::new(Some(started));
-        }
-        committer.journal = (durability != Durability::None).then_some(journal);
-        Ok(Arc::new(committer))
+        committer.journal = (form != Form::Nothing).then_some(journal);
+        committer
+    }
+
+    fn start(&self) -> Result<(), JournalError> {
+        let Some(journal) = self.journal().map(Arc::clone) else { return Ok(()) };
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+            thread.map_err(|error| JournalError::io("start a thread of the journal", error))
+        };
+        let (queue, hooks, epoch) = (Arc::clone(&self.queue), Arc::clone(&self.hooks), self.epoch);
+        let mut threads = self.threads.lock();
+        threads.push(spawn("journal", Box::new(move || queue.run(&*journal, epoch, &hooks)))?);
+        let (queue, hooks) = (Arc::clone(&self.queue), Arc::clone(&self.hooks));
+        threads.push(spawn("journal-watch", Box::new(move || queue.keep_watch(&hooks)))?);
+        Ok(())
     }
 
     /// Keeps nothing: [`Durability::None`] without a journal.
@@ -154,10 +109,12 @@ impl<J: Journal> Committer<J> {
             journal: None,
             epoch: Epoch(0),
             durability: Durability::None,
+            form: Form::Nothing,
             hooks: Arc::new(Hooks::default()),
             turns: Mutex::new(Vec::new()),
             queue: Arc::new(Queue::new()),
-            thread: Mutex::new(None),
+            threads: Mutex::new(Vec::new()),
+            not_durable: AtomicU64::new(0),
             checkpoint: Mutex::new(()),
             heal_tried_ms: Mutex::new(None),
         }
@@ -173,24 +130,25 @@ impl<J: Journal> Committer<J> {
         self.durability
     }
 
+    /// Who writes.
+    pub const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Answers that went out without being as durable as was asked for.
+    pub fn not_durable(&self) -> u64 {
+        self.not_durable.load(Ordering::Relaxed)
+    }
+
     /// Why decisions are not durable at present, for people.
     pub fn degraded(&self) -> Option<String> {
-        let slow = || self.queue.stalled().then(|| "the disk is slow".to_owned());
+        let slow = || self.queue.is_behind().then(|| "the disk is slow".to_owned());
         self.journal()?.degraded().or_else(slow)
     }
 
     /// A writer for one runtime.
     pub fn writer(self: &Arc<Self>) -> TurnWriter<J> {
-        let open = Open {
-            group: Group::new(),
-            number: 1,
-            led: false,
-            done: 0,
-            outcomes: VecDeque::new(),
-            waiters: Vec::new(),
-            next_waiter: 0,
-        };
-        let turn = Arc::new(Turn { open: Mutex::new(open) });
+        let turn = Arc::new(Turn::new());
         let mut turns = self.turns.lock();
         turns.retain(|known| Arc::strong_count(known) > 1 || !known.open.lock().group.is_empty());
         turns.push(Arc::clone(&turn));
@@ -201,6 +159,23 @@ impl<J: Journal> Committer<J> {
     /// up calls (I14). Call it every so often; returns whether it was so.
     pub fn watch(&self, patience_ms: u64) -> bool {
         self.queue.watch((self.hooks.clock_ns)(), patience_ms.saturating_mul(1_000_000))
+    }
+
+    /// Lets the committing thread see whether the journal is still where it was; waits for nothing.
+    pub fn check(&self) {
+        if self.has_thread() && !self.queue.checks(true) {
+            let queue = Arc::clone(&self.queue);
+            self.queue.step(Box::new(move |journal| {
+                journal.check();
+                queue.checks(false);
+            }));
+        }
+    }
+
+    /// How much of the ring waits for the disk, 0 to 1; 0 where there is none.
+    pub fn ring_used_ratio(&self) -> f64 {
+        let ring = if self.form == Form::Ring { self.journal().and_then(|journal| journal.ring()) } else { None };
+        ring.map_or(0.0, Ring::used_ratio)
     }
 
     /// Whether it is degraded and time to try a checkpoint, which heals it: at most once in `every_ms`.
@@ -251,7 +226,7 @@ impl<J: Journal> Committer<J> {
     /// Commits what is still open and ends the thread. Answers that wait get theirs.
     pub fn close(&self) {
         let this = std::thread::current().id();
-        if self.thread.lock().as_ref().is_some_and(|thread| thread.thread().id() == this) {
+        if self.threads.lock().iter().any(|thread| thread.thread().id() == this) {
             // The last answer went to a runtime that is gone: the thread cannot wait for itself.
             return self.queue.stop();
         }
@@ -260,10 +235,22 @@ impl<J: Journal> Committer<J> {
             let _ = self.between_turns(journal, |_| ());
         }
         self.queue.stop();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             let _ = thread.join();
         }
+        self.put_ring_away();
+    }
+
+    /// A ring of which everything is on the disk takes memory for nothing, until somebody makes a new one.
+    fn put_ring_away(&self) {
+        if let Some(ring) = self.journal().and_then(|journal| journal.ring()).filter(|ring| ring.used_ratio() == 0.0) {
+            ring.discard();
+        }
+    }
+
+    const fn has_thread(&self) -> bool {
+        matches!(self.form, Form::HandOff | Form::Ring)
     }
 
     /// Runs this at a moment at which every group is either wholly committed or not begun.
@@ -281,7 +268,7 @@ impl<J: Journal> Committer<J> {
                 wakers.append(&mut self.commit(turn, open));
             }
         }
-        let result = if self.durability == Durability::Synced {
+        let result = if self.has_thread() {
             let (sender, receiver) = std::sync::mpsc::sync_channel(1);
             self.queue.step(Box::new(move |journal| drop(sender.send(step(journal)))));
             drop(guards);
@@ -298,17 +285,23 @@ impl<J: Journal> Committer<J> {
 
     /// Commits the open turn, or hands it over; gives who is to be woken once the lock is released.
     fn commit(&self, turn: &Arc<Turn>, open: &mut Open) -> Vec<Waker> {
-        let outcome = match (&self.journal, self.durability) {
-            (Some(journal), Durability::Synced) => {
-                self.queue.take_over(journal, &open.group, (Arc::clone(turn), open.number))
+        let now_ns = (self.hooks.clock_ns)();
+        let outcome = match (&self.journal, self.form) {
+            (Some(journal), Form::HandOff | Form::Ring) => {
+                let waiting = (Arc::clone(turn), open.number);
+                let ring = if self.form == Form::Ring { journal.ring() } else { None };
+                let outcome = self.queue.take_over((journal, ring), &mut open.group, waiting, now_ns);
+                if outcome == Some(Commit::Durable) && !open.group.is_empty() {
+                    (self.hooks.committed)((self.hooks.clock_ns)().saturating_sub(now_ns));
+                }
+                outcome
             }
-            (Some(journal), Durability::Written) => {
-                let began = (self.hooks.clock_ns)();
+            (Some(journal), Form::Inline) => {
                 let outcome = journal.commit(self.epoch, &mut open.group);
-                (self.hooks.committed)((self.hooks.clock_ns)().saturating_sub(began));
+                (self.hooks.committed)((self.hooks.clock_ns)().saturating_sub(now_ns));
                 Some(outcome)
             }
-            (_, Durability::None) | (None, _) => Some(Commit::Durable),
+            (_, Form::Nothing) | (None, _) => Some(Commit::Durable),
         };
         let number = open.next();
         outcome.map_or_else(Vec::new, |outcome| open.finish(number, outcome))
@@ -345,7 +338,7 @@ impl<J: Journal> TurnWriter<J> {
         let before = open.group.entries();
         open.group.at(utc_ms);
         let result = decide(&mut open.group);
-        if self.committer.durability == Durability::None {
+        if self.committer.form == Form::Nothing {
             open.group.clear(BUFFER_BYTES_MAX);
             return (result, self.ticket(0));
         }
@@ -364,7 +357,7 @@ impl<J: Journal> TurnWriter<J> {
     /// Ready when everything that any runtime has decided so far is committed: for an answer that confirms
     /// what another connection may just have been told, without recording anything itself.
     pub fn settled(&self) -> Ticket<'_, J> {
-        if self.committer.durability == Durability::None {
+        if self.committer.form == Form::Nothing {
             return self.ticket(0);
         }
         let turns = self.committer.turns.lock().clone();
@@ -377,7 +370,7 @@ impl<J: Journal> TurnWriter<J> {
             }
         }
         let mut open = self.turn.open.lock();
-        if open.group.is_empty() && self.committer.durability == Durability::Written {
+        if open.group.is_empty() && self.committer.form == Form::Inline {
             return self.ticket(0);
         }
         let number = open.number;
@@ -447,6 +440,9 @@ impl<J: Journal> Future for Ticket<'_, J> {
         }
         drop(open);
         wakers.into_iter().for_each(Waker::wake);
+        if outcome == Some(Commit::NotDurable) {
+            writer.committer.not_durable.fetch_add(1, Ordering::Relaxed);
+        }
         outcome.map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -34,6 +34,8 @@ pub struct ConfigState {
     pub last_reload_successful: bool,
     /// When one was last taken, milliseconds since 1970 UTC; 0 for never.
     pub last_success_utc_ms: i64,
+    /// Tenant files that are not taken.
+    pub tenants_rejected: u64,
     /// The first bytes of the hash of what is in force; 48 bits of it are shown, so that a float holds them.
     pub hash: u64,
 }
@@ -60,6 +62,10 @@ pub struct JournalStats<'a> {
     pub bytes: u64,
     /// Writes and syncs that failed.
     pub errors: u64,
+    /// Answers that went out without being as durable as was asked for.
+    pub not_durable: u64,
+    /// How much of the ring waits for the disk, 0 to 1.
+    pub ring_used_ratio: f64,
     /// How long commits took.
     pub commits: HistogramStats<'a>,
     /// Whether decisions go on without being written.

@@ -4,6 +4,7 @@
 //! tenants are one cut; scrapes come one after the other, and no decision waits for one.
 
 mod discovery;
+mod faults;
 mod input;
 pub mod route;
 mod rows;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use discovery::{service_discovery, shards_for};
+pub use faults::{Faults, ListenerFaults, Reasons};
 pub use input::{BuildInfo, ConfigState, EventStats, HistogramStats, JournalStats, ScheduledChange, ScrapeInput};
 pub use route::Route;
 pub use shard::{InFlight, Shard};
@@ -115,6 +117,12 @@ impl Metrics {
     /// So many messages wait for the receivers of webhooks.
     pub fn webhooks_waiting(&self, messages: usize) {
         self.statics.webhooks_waiting(messages);
+    }
+
+    /// Takes over what went wrong since the start; call it before a scrape.
+    pub fn see_faults(&self, faults: &Faults<'_>) {
+        let _no_scrape_meanwhile = self.exporter.lock();
+        self.statics.see_faults(faults);
     }
 
     /// Sets when the certificates in use expire, by listener, seconds since 1970 UTC.

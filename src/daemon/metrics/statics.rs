@@ -7,6 +7,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::faults::{FaultCounters, Faults};
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
 use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
 use crate::engine::{Engine, Kind, NodeView, TenantView};
@@ -41,7 +42,7 @@ impl Fleet {
 }
 
 /// Registers what it makes.
-struct Maker(Registry);
+pub(super) struct Maker(Registry);
 
 impl Maker {
     fn add<C: Collector + Clone + 'static>(&self, made: Result<C>) -> Result<C> {
@@ -58,7 +59,11 @@ impl Maker {
         self.add(IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
+    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
         self.add(IntCounter::new(name, help))
     }
 }
@@ -141,6 +146,7 @@ struct Service {
     reload_successful: IntGauge,
     reload_success_at: Gauge,
     config_hash: IntGauge,
+    tenants_rejected: IntGauge,
     reloads: IntCounterVec,
     sync_runs: IntCounterVec,
     sync_success_at: Gauge,
@@ -150,6 +156,8 @@ struct Service {
     journal_records: IntCounter,
     journal_bytes: IntCounter,
     journal_errors: IntCounter,
+    journal_not_durable: IntCounter,
+    journal_ring_used: Gauge,
     journal_degraded: IntGauge,
     event_subscribers: IntGauge,
     events_dropped: IntCounter,
@@ -160,21 +168,20 @@ struct Service {
 
 impl Service {
     fn new(make: &Maker) -> Result<Self> {
+        let [reload_successful, config_hash, tenants_rejected] = config_gauges(make)?;
         Ok(Service {
             connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
             request_bodies: make.gauge(
                 "usherd_request_bodies_bytes",
                 "What unfinished request bodies hold, against server.request_bodies_bytes_max.",
             )?,
-            reload_successful: make.gauge(
-                "usherd_config_last_reload_successful",
-                "Whether the last attempt to load the configuration was taken.",
-            )?,
+            reload_successful,
             reload_success_at: make.add(Gauge::new(
                 "usherd_config_last_reload_success_timestamp_seconds",
                 "When a configuration was last taken; 0 for never.",
             ))?,
-            config_hash: make.gauge("usherd_config_hash", "48 bits of the hash of the configuration in force.")?,
+            config_hash,
+            tenants_rejected,
             reloads: make.add(IntCounterVec::new(
                 Opts::new("usherd_config_reloads_total", "Attempts to load the configuration, by trigger and result."),
                 &["trigger", "result"],
@@ -205,6 +212,14 @@ impl Service {
             journal_bytes: make.counter("usherd_journal_bytes_total", "Bytes written to the journal.")?,
             journal_errors: make
                 .counter("usherd_journal_errors_total", "Writes and syncs of the journal that failed.")?,
+            journal_not_durable: make.counter(
+                "usherd_journal_not_durable_total",
+                "Answers that went out without being as durable as configured.",
+            )?,
+            journal_ring_used: make.add(Gauge::new(
+                "usherd_journal_ring_used_ratio",
+                "How much of the ring in memory waits for the disk; 0 where there is none.",
+            ))?,
             journal_degraded: make.gauge(
                 "usherd_journal_degraded",
                 "Whether decisions go on without being written as durably as configured.",
@@ -237,10 +252,13 @@ impl Service {
         self.reload_successful.set(i64::from(input.config.last_reload_successful));
         self.reload_success_at.set(utc_seconds(input.config.last_success_utc_ms));
         self.config_hash.set(int(input.config.hash & ((1 << 48) - 1)));
+        self.tenants_rejected.set(int(input.config.tenants_rejected));
         raise(&self.clock_steps, input.clock_steps);
         raise(&self.journal_records, input.journal.records);
         raise(&self.journal_bytes, input.journal.bytes);
         raise(&self.journal_errors, input.journal.errors);
+        raise(&self.journal_not_durable, input.journal.not_durable);
+        self.journal_ring_used.set(input.journal.ring_used_ratio);
         self.journal_degraded.set(i64::from(input.journal.degraded));
         self.event_subscribers.set(int(input.events.subscribers));
         raise(&self.events_dropped, input.events.dropped);
@@ -257,11 +275,27 @@ impl Service {
     }
 }
 
+/// The last attempt to load the configuration, the hash of what is in force, and the tenant files that are not taken.
+fn config_gauges(make: &Maker) -> Result<[IntGauge; 3]> {
+    Ok([
+        make.gauge(
+            "usherd_config_last_reload_successful",
+            "Whether the last attempt to load the configuration was taken.",
+        )?,
+        make.gauge("usherd_config_hash", "48 bits of the hash of the configuration in force.")?,
+        make.gauge(
+            "usherd_config_tenants_rejected",
+            "Tenant files that are not taken: their tenants keep their last good record, or are none.",
+        )?,
+    ])
+}
+
 /// All of them, with their registry.
 pub(super) struct Statics {
     registry: Registry,
     table: Table,
     service: Service,
+    faults: FaultCounters,
 }
 
 impl Statics {
@@ -269,6 +303,7 @@ impl Statics {
         let make = Maker(Registry::new());
         let table = Table::new(&make)?;
         let service = Service::new(&make)?;
+        let faults = FaultCounters::new(&make)?;
         for trigger in ReloadTrigger::ALL {
             for result in ReloadResult::ALL {
                 service.reloads.with_label_values(&[trigger.as_str(), result.as_str()]);
@@ -283,7 +318,7 @@ impl Statics {
         let info = make.gauges("usherd_build_info", "What runs here; always 1.", &["version", "revision", "rustc"])?;
         info.with_label_values(&[build.version, build.revision, build.rustc]).set(1);
         make.0.register(Box::new(ProcessCollector::for_self()))?;
-        Ok(Statics { registry: make.0, table, service })
+        Ok(Statics { registry: make.0, table, service, faults })
     }
 
     pub(super) fn reloaded(&self, trigger: ReloadTrigger, result: ReloadResult) {
@@ -299,6 +334,10 @@ impl Statics {
 
     pub(super) fn webhook(&self, result: WebhookResult) {
         self.service.webhook_deliveries.with_label_values(&[result.as_str()]).inc();
+    }
+
+    pub(super) fn see_faults(&self, faults: &Faults<'_>) {
+        self.faults.set(faults);
     }
 
     pub(super) fn webhooks_waiting(&self, messages: usize) {
@@ -329,7 +368,7 @@ impl Statics {
 }
 
 /// Brings a counter up to a total that somebody else keeps; it never falls.
-fn raise(counter: &IntCounter, total: u64) {
+pub(super) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }
 

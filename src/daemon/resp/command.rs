@@ -1,5 +1,7 @@
 //! Commands as they come over the wire: an array of bulk strings, or an inline line (RESP2, RESP3).
 
+use crate::agi::is_http;
+
 /// Most arguments of one command, its name among them: all fields of the contract, and as many unknown ones.
 pub const ARGS_MAX: usize = 64;
 /// Longest argument, bytes.
@@ -57,6 +59,8 @@ pub enum Next {
     Partial,
     /// What is no command, and why: nothing that follows can be made sense of.
     Broken(&'static str),
+    /// A line of HTTP. A web page makes a browser send it, with commands in its body: nothing that follows is obeyed.
+    Http,
 }
 
 /// Looks at the front of `bytes`, which are at most 4 GiB, and puts the places of a command's arguments into `args`.
@@ -72,35 +76,51 @@ pub fn next(bytes: &[u8], args: &mut Args) -> Next {
         Ok(Some(end)) => Next::Command(end),
         Ok(None) if bytes.len() >= COMMAND_BYTES_MAX => Next::Broken(COMMAND_TOO_LONG),
         Ok(None) => Next::Partial,
-        Err(why) => Next::Broken(why),
+        Err(Wrong::Command(why)) => Next::Broken(why),
+        Err(Wrong::Http) => Next::Http,
     }
 }
 
+/// Another protocol, as TLS or a proxy's, or what was behind its first line.
+const NO_NAME: &str = "a line begins with no name of a command, which is letters, digits, dots, dashes and underscores";
+const OF_A_PROXY: &str = "the PROXY protocol is not spoken here: its host would count for every caller behind it";
 const COMMAND_TOO_LONG: &str = "a command is longer than 16384 bytes";
 
 /// Where a command ends, `None` where it is not all there, or what is wrong with it.
-type Found = Result<Option<usize>, &'static str>;
+type Found = Result<Option<usize>, Wrong>;
+
+/// Why nothing can be made of what came.
+enum Wrong {
+    Command(&'static str),
+    Http,
+}
+
+impl From<&'static str> for Wrong {
+    fn from(why: &'static str) -> Self {
+        Wrong::Command(why)
+    }
+}
 
 fn array(bytes: &[u8], args: &mut Args) -> Found {
     let Some((count, mut at)) = header(bytes, 1)? else { return Ok(None) };
     if count > ARGS_MAX {
-        return Err(TOO_MANY);
+        return Err(TOO_MANY.into());
     }
     for _ in 0..count {
         match bytes.get(at) {
             None => return Ok(None),
             Some(b'$') => {}
-            Some(_) => return Err("a command is an array of bulk strings: `$` and a length were expected"),
+            Some(_) => return Err("a command is an array of bulk strings: `$` and a length were expected".into()),
         }
         let Some((length, from)) = header(bytes, at + 1)? else { return Ok(None) };
         if length > ARG_BYTES_MAX {
-            return Err(TOO_LONG);
+            return Err(TOO_LONG.into());
         }
         let to = from + length;
         match bytes.get(to..to + 2) {
             None => return Ok(None),
             Some(b"\r\n") => args.push(from, to)?,
-            Some(_) => return Err("a bulk string does not end where its length says"),
+            Some(_) => return Err("a bulk string does not end where its length says".into()),
         }
         at = to + 2;
     }
@@ -127,10 +147,13 @@ fn header(bytes: &[u8], at: usize) -> Result<Option<(usize, usize)>, &'static st
     if bytes.len() >= at + HEADER_BYTES_MAX { Err(WRONG) } else { Ok(None) }
 }
 
-/// Words between blanks; `"in quotes"` a blank may stand in one, and a quotation mark may not.
+/// Words between blanks, a command's name first; `"in quotes"` a blank may stand in one, and a quotation mark may not.
 fn inline(bytes: &[u8], args: &mut Args) -> Found {
     let Some(end) = bytes.iter().take(COMMAND_BYTES_MAX).position(|byte| *byte == b'\n') else { return Ok(None) };
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+    if is_http(line) {
+        return Err(Wrong::Http);
+    }
     let mut at = 0;
     while let Some(skip) = line[at..].iter().position(|byte| !byte.is_ascii_whitespace()) {
         at += skip;
@@ -139,13 +162,19 @@ fn inline(bytes: &[u8], args: &mut Args) -> Found {
         let stops = |byte: &u8| if quoted { *byte == b'"' } else { byte.is_ascii_whitespace() };
         let to = match line[from..].iter().position(stops) {
             Some(length) => from + length,
-            None if quoted => return Err("a quotation mark is not closed"),
+            None if quoted => return Err("a quotation mark is not closed".into()),
             None => line.len(),
         };
         args.push(from, to)?;
+        if args.count == 1 && line[from..to].eq_ignore_ascii_case(b"PROXY") {
+            return Err(OF_A_PROXY.into());
+        }
+        if args.count == 1 && !line[from..to].iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte)) {
+            return Err(NO_NAME.into());
+        }
         at = to + usize::from(quoted);
         if quoted && line.get(at).is_some_and(|byte| !byte.is_ascii_whitespace()) {
-            return Err("after a closing quotation mark a blank was expected");
+            return Err("after a closing quotation mark a blank was expected".into());
         }
     }
     Ok(Some(end + 1))
@@ -167,6 +196,7 @@ mod tests {
                 }
                 Next::Partial => return (commands, Ok(bytes.len())),
                 Next::Broken(why) => return (commands, Err(why)),
+                Next::Http => return (commands, Err("HTTP")),
             }
         }
     }
@@ -176,7 +206,7 @@ mod tests {
         for (bytes, want) in [
             (&b"*1\r\n$4\r\nPING\r\n"[..], vec![vec!["PING"]]),
             (b"PING\r\nPING\n", vec![vec!["PING"], vec!["PING"]]),
-            (b"  get   \"a b\"\tc \r\n", vec![vec!["get", "a b", "c"]]),
+            (b"  ask   \"a b\"\tc \r\n", vec![vec!["ask", "a b", "c"]]),
             (b"\r\n*0\r\n", vec![vec![], vec![]]),
             (b"*2\r\n$0\r\n\r\n$2\r\n\r\n\r\n", vec![vec!["", "\r\n"]]),
         ] {
@@ -214,6 +244,12 @@ mod tests {
             (&[&words[..], b"\n"].concat(), "64 arguments"),
             (b"a \"b\n", "not closed"),
             (b"a \"b\"c\n", "blank was expected"),
+            (b"POST / HTTP/1.1\r\n", "HTTP"),
+            (b" host:x\nPING\n", "HTTP"),
+            (b"\"get\" x\n", "HTTP"),
+            (b"User-Agent: x\nPING\n", "no name of a command"),
+            (b"\x16\x03\x01\x02\nPING\n", "no name of a command"),
+            (b"\"a b\" c\n", "no name of a command"),
         ] {
             let (commands, left) = read(bytes);
             assert!(commands.is_empty() && left.is_err_and(|said| said.contains(why)), "{why}: {left:?}");

@@ -185,7 +185,9 @@ pub fn admit(bundle: &Bundle, ratchet: &Ratchet, now: DateTime<Utc>) -> Result<A
         if ratchet.is_at(&bundle.key, bundle.serial, bundle.sha256) {
             return Ok(Admission::Repeated);
         }
-        if bundle.serial <= seen.serial {
+        // Where only the journal remembers the serial, nothing of that bundle is held any more: it is taken again.
+        let is_lost = bundle.serial == seen.serial && seen.sha256.is_none();
+        if bundle.serial <= seen.serial && !is_lost {
             let what = format!("its serial is {}, and {} was seen of key `{}`", bundle.serial, seen.serial, bundle.key);
             return Err(RefusalCode::Replayed.because(what));
         }

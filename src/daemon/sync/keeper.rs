@@ -1,6 +1,6 @@
 //! What is held of the publisher, in memory and on the disk, and its records as files of the configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -254,8 +254,12 @@ impl Files for DiskAndRecords {
         Disk.read(path, bytes_max)
     }
 
-    fn list(&self, dir: &Path) -> Result<Vec<std::path::PathBuf>, String> {
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
         Disk.list(dir)
+    }
+
+    fn skipped(&self, dir: &Path) -> Vec<PathBuf> {
+        Disk.skipped(dir)
     }
 
     fn synced(&self, settings: &Settings, _main: &Path) -> Result<Synced, String> {
@@ -280,8 +284,12 @@ impl Files for DiskAndState<'_> {
         Disk.read(path, bytes_max)
     }
 
-    fn list(&self, dir: &Path) -> Result<Vec<std::path::PathBuf>, String> {
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
         Disk.list(dir)
+    }
+
+    fn skipped(&self, dir: &Path) -> Vec<PathBuf> {
+        Disk.skipped(dir)
     }
 
     fn synced(&self, settings: &Settings, main: &Path) -> Result<Synced, String> {

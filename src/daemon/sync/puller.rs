@@ -13,7 +13,7 @@ use super::keeper::Pulled;
 use super::refusal::{Refusal, RefusalCode};
 use super::status::Outcome;
 use crate::daemon::app::App;
-use crate::daemon::config::{Config, Publisher, Rejection};
+use crate::daemon::config::{Config, Publisher, Rejection, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::metrics::{ReloadTrigger, SyncResult};
 use crate::daemon::reload_request::{Request, SyncStep};
@@ -146,6 +146,7 @@ impl Puller {
         let request = Request {
             trigger: ReloadTrigger::Sync,
             force: false,
+            removals: Removals::Delayed,
             dry_run: false,
             actor: "sync".to_owned(),
             note: None,
@@ -169,7 +170,9 @@ fn refused(refusal: &Refusal) -> Outcome {
 
 fn rejected(rejection: &Rejection) -> Outcome {
     match rejection {
-        Rejection::Invalid { .. } => refused(&RefusalCode::Rejected.because(rejection.to_string())),
+        Rejection::Invalid { .. } | Rejection::NeedsForce { .. } => {
+            refused(&RefusalCode::Rejected.because(rejection.to_string()))
+        }
         Rejection::Shrinks { shrink, .. } => refused(&RefusalCode::Shrinks.because(shrink.message.clone())),
         Rejection::NotKept { .. } => Outcome::new(SyncResult::Failed, rejection.to_string()),
     }

@@ -20,11 +20,18 @@ pub(super) struct Place {
 impl Place {
     /// With these sections in `agent.toml`.
     pub(super) fn new(sections: &str) -> Self {
+        Self::with(sections, "", &[("acme", TENANT)])
+    }
+
+    /// And these in `usherd.toml`, with these tenants.
+    pub(super) fn with(sections: &str, main: &str, tenants: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("usherd.sock");
         // Short timers: what leaks shows within the test.
-        let main = format!("[server]\nunix_socket = {socket:?}\n[nodes]\nlease_s = 3\nheartbeat_s = 1\ngrace_s = 3\n");
-        let place = Place { site: Site::new(&main, &[("acme", TENANT)]), folder };
+        let main = format!(
+            "[server]\nunix_socket = {socket:?}\n[nodes]\nlease_s = 3\nheartbeat_s = 1\ngrace_s = 3\npresence_grace_s = 2\n{main}"
+        );
+        let place = Place { site: Site::new(&main, tenants), folder };
         let at = |name: &str| place.path(name).display().to_string();
         let text = format!(
             "[daemon]\naddress = \"unix:{}\"\ndeadline_ms = 200\n[node]\nname = \"pbx-1\"\ntenant = \"acme\"\n\
@@ -37,6 +44,15 @@ impl Place {
         std::fs::write(place.path("secret"), "manager-secret\n").unwrap();
         std::fs::write(place.path("password"), "event-secret\n").unwrap();
         place
+    }
+
+    /// The grace of watched presence, of the agent's own.
+    pub(super) fn presence_grace(&self, seconds: u32) {
+        let path = self.path("agent.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let rest: Vec<&str> = text.lines().filter(|line| !line.starts_with("presence_grace_s")).collect();
+        let set = format!("[node]\npresence_grace_s = {seconds}");
+        std::fs::write(&path, rest.join("\n").replace("[node]", &set) + "\n").unwrap();
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -65,6 +81,21 @@ impl Place {
         let mut agent = Usherd::spawn(&mut self.command());
         agent.until_says("the agent is at work");
         agent
+    }
+
+    /// Other text in `agent.toml`.
+    pub(super) fn edit(&self, from: &str, to: &str) {
+        let path = self.path("agent.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    }
+
+    /// Waits until the agent is greeted by the daemon.
+    pub(super) fn until_connected(&self) {
+        wait_for("the agent to be connected", || {
+            self.ask("/metrics", "").1.contains("usherd_agent_connected 1\n").then_some(())
+        });
     }
 
     /// Asks the agent's socket: the status and the body.

@@ -6,23 +6,26 @@ use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
 
-use super::super::process::{Usherd, wait_for};
+use super::super::process::Usherd;
 use super::beside::Place;
 
 fn place(more: &str) -> (Place, Usherd, Usherd, SocketAddr) {
     let place = Place::new(&format!("[agi]\nlisten = \"127.0.0.1:0\"\n{more}"));
     let (daemon, agent) = (place.daemon(), place.agent());
-    wait_for("the agent to be connected", || {
-        place.ask("/metrics", "").1.contains("usherd_agent_connected 1\n").then_some(())
-    });
-    let said = agent.said.last().unwrap();
-    let at = said.split(['"', '(', ')', ' ']).find_map(|word| word.parse::<SocketAddr>().ok());
-    let at = at.unwrap_or_else(|| panic!("{said}"));
+    place.until_connected();
+    let at = scripts_at(&agent);
     (place, daemon, agent, at)
 }
 
+/// Where an agent answers scripts.
+pub(super) fn scripts_at(agent: &Usherd) -> SocketAddr {
+    let said = agent.said.last().unwrap();
+    let at = said.split(['"', '(', ')', ' ']).find_map(|word| word.parse::<SocketAddr>().ok());
+    at.unwrap_or_else(|| panic!("{said}"))
+}
+
 /// What Asterisk does with a script: the variables that it gets, in their order.
-fn run(at: SocketAddr, request: &str) -> Vec<(String, String)> {
+pub(super) fn run(at: SocketAddr, request: &str) -> Vec<(String, String)> {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let head = format!(

@@ -2,6 +2,7 @@
 
 use super::beside::{Place, held, sessions, until_sessions};
 use super::fake::Fake;
+use super::switch::Switch;
 
 fn asterisk(fake: &Fake, more: &str) -> Place {
     Place::new(&format!(
@@ -98,4 +99,46 @@ fn channels_and_registrations_of_freeswitch_come_and_go() {
     fake.open("changed");
     until_sessions(&daemon, &[]);
     assert_eq!(held(&daemon), 0);
+}
+
+#[test]
+fn a_call_that_a_script_gave_back_is_not_adopted_by_the_events_of_its_hangup() {
+    let switch = Switch::start();
+    let place = switch.place(1, "");
+    let (daemon, _agent) = (place.daemon(), place.agent());
+    let event = |name: &str, uuid: &str, subject: &str| {
+        switch.event(
+            format!(
+                "{{\"Event-Name\":\"{name}\",\"Unique-ID\":\"{uuid}\",\"variable_usherd_session\":\"s-{uuid}\",\
+                 \"variable_usherd_subject\":\"{subject}\",\"variable_usherd_code\":\"allow.new\"}}"
+            )
+            .as_bytes(),
+        );
+    };
+    place.until_agent("the PBX", |look| look["sources"][0]["connected"] == true);
+    let listings = || {
+        let metrics = place.ask("/metrics", "").1;
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("usherd_agent_listings_total{source=\"freeswitch\"} "));
+        line.map_or(0, |count| count.parse::<u64>().unwrap())
+    };
+    for number in 0..20 {
+        let uuid = format!("u-{number}");
+        switch.now(|carried| carried.rows = vec![format!("{{\"uuid\":\"{uuid}\"}}").into_bytes()]);
+        assert_eq!(place.acquire("anna", &format!("s-{uuid}")), "allow.new");
+        if number % 2 == 0 {
+            event("CHANNEL_ANSWER", &uuid, "anna");
+        }
+        assert_eq!(place.release(&format!("s-{uuid}")), "released.last");
+        event("CHANNEL_PROGRESS", &uuid, "anna");
+        if number % 10 == 0 {
+            // It is listed, too, after its end.
+            let before = listings();
+            place.until_agent("two listings", |_| listings() >= before + 2);
+        }
+        event("CHANNEL_HANGUP_COMPLETE", &uuid, "anna");
+    }
+    event("CHANNEL_ANSWER", "last", "bob");
+    until_sessions(&daemon, &["call bob s-last"]);
+    assert!(place.ask("/metrics", "").1.contains("usherd_agent_adopted_total 1\n"), "bob's alone");
 }

@@ -1,10 +1,12 @@
 //! What the shipped recipes write on the wire, worked out from the files themselves with the variables of one call.
 
-use std::collections::HashMap;
 use std::path::Path;
 
+use super::dialplan::{Channel, Dialplan, End};
+use super::switch::Switch;
+
 /// Both messages of a call: path and body as the recipe makes them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) target: String,
     pub(crate) body: String,
@@ -17,56 +19,14 @@ pub(crate) fn recipe(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The variables of a channel: upper and lower case are the same, as FreeSWITCH has them.
-#[derive(Default)]
-pub(crate) struct Variables(HashMap<String, String>);
-
-impl Variables {
-    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
-        Variables(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
-    }
-
-    fn set(&mut self, name: &str, value: String) {
-        self.0.insert(name.to_owned(), value);
-    }
-
-    /// Replaces `${NAME}` and `${FUNCTION(arguments)}`, the innermost first, as both PBXs do.
-    fn expand(&self, text: &str) -> String {
-        let mut rest = text;
-        let mut out = String::new();
-        while let Some(at) = rest.find("${") {
-            out += &rest[..at];
-            let inside = balanced(&rest[at + 1..], '{', '}');
-            rest = &rest[at + 1 + inside.len() + 2..];
-            out += &match inside.split_once('(') {
-                Some((function, arguments)) => self.call(function, arguments.strip_suffix(')').unwrap()),
-                None => self.0.get(inside).cloned().unwrap_or_default(),
-            };
-        }
-        out + rest
-    }
-
-    fn call(&self, function: &str, arguments: &str) -> String {
-        let arguments = self.expand(arguments);
-        match function {
-            "URIENCODE" | "url_encode" => encoded(&arguments),
-            "IF" => {
-                let (left, rest) = arguments.strip_prefix("$[\"").unwrap().split_once("\" != \"\"]?").unwrap();
-                if left.is_empty() { String::new() } else { rest.to_owned() }
-            }
-            _ => panic!("the recipe uses {function}(), which this test does not know"),
-        }
-    }
-}
-
 /// Percent-encoding of everything but letters, digits and `-._~`.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
     text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// What stands between the first bracket of `text`, which it begins with, and the one that closes it.
-fn balanced(text: &str, open: char, close: char) -> &str {
+pub(super) fn balanced(text: &str, open: char, close: char) -> &str {
     assert!(text.starts_with(open), "{text}");
     let mut depth = 0;
     for (at, letter) in text.char_indices() {
@@ -78,73 +38,44 @@ fn balanced(text: &str, open: char, close: char) -> &str {
     panic!("`{open}` is never closed: {text}");
 }
 
-/// The dial plan of Asterisk from `[usherd-ask]` on: its `Set()` lines are carried out, then its `CURL()` is read.
-pub(crate) fn asterisk(verb: &str, mut variables: Variables) -> Written {
-    let file = recipe("asterisk/extensions_usherd.conf");
-    for line in file.lines().filter(|line| !line.starts_with(';')) {
-        let Some(at) = line.find("Set(") else { continue };
-        let (name, value) = balanced(&line[at + 3..], '(', ')').split_once('=').unwrap();
-        if let Some(at) = line.find("CURL(") {
-            let (url, body) = balanced(&line[at + 4..], '(', ')').split_once(',').unwrap();
-            let target = url.strip_prefix(ADDRESS).unwrap();
-            if target.ends_with(verb) {
-                return Written { target: target.to_owned(), body: variables.expand(body) };
-            }
-        } else if name.starts_with("USHERD_") {
-            let value = variables.expand(value);
-            variables.set(name, value);
-        }
-    }
-    panic!("no CURL() for {verb}");
+/// Both messages of a call through a dial plan of Asterisk: of the caller and number that `channel` names.
+fn of_asterisk(file: &str, verb: &str, channel: &[(&str, &str)]) -> Written {
+    let plan = Dialplan::shipped(file);
+    let mut asked = Vec::new();
+    let mut answers = |written: &Written| {
+        asked.push(written.clone());
+        "allow.new".to_owned()
+    };
+    let mut call = Channel::new(&plan, channel, &mut answers);
+    let argument = |name: &str| encoded(channel.iter().find(|(known, _)| *known == name).unwrap().1);
+    let arguments = format!("{},{},{}", argument("ARG1"), argument("ARG2"), argument("ARG3"));
+    assert_eq!(call.ask(&arguments), End::Returned);
+    assert_eq!(call.hang_up(), End::Returned);
+    asked.into_iter().find(|written| written.target.ends_with(verb)).unwrap()
+}
+
+/// What the dial plan with `CURL()` sends.
+pub(crate) fn asterisk(verb: &str, channel: &[(&str, &str)]) -> Written {
+    of_asterisk("extensions_usherd.conf", verb, channel)
 }
 
 /// The same of the FastAGI variant: its body is the query of the script.
-pub(crate) fn asterisk_agi(verb: &str, mut variables: Variables) -> Written {
-    let file = recipe("asterisk/extensions_usherd_agi.conf");
-    for line in file.lines().filter(|line| !line.starts_with(';')) {
-        if let Some(at) = line.find(",AGI(") {
-            let url = variables.expand(balanced(&line[at + 4..], '(', ')'));
-            let target = url.strip_prefix("agi://127.0.0.1:4573").unwrap();
-            let (target, body) = target.split_once('?').unwrap();
-            if target.ends_with(verb) {
-                return Written { target: target.to_owned(), body: body.to_owned() };
-            }
-        } else if let Some(at) = line.find("Set(USHERD_") {
-            let (name, value) = balanced(&line[at + 3..], '(', ')').split_once('=').unwrap();
-            let value = variables.expand(value);
-            variables.set(name, value);
-        }
-    }
-    panic!("no AGI() for {verb}");
+pub(crate) fn asterisk_agi(verb: &str, channel: &[(&str, &str)]) -> Written {
+    of_asterisk("extensions_usherd_agi.conf", verb, channel)
 }
 
-/// The extension `usherd_ask` of FreeSWITCH: its `set` actions are carried out, the others under `else` where there
-/// is no epoch.
-pub(crate) fn freeswitch(verb: &str, mut variables: Variables) -> Written {
-    let file = recipe("freeswitch/dialplan/usherd.xml");
-    let ask = file.split("<extension name=\"usherd_ask\">").nth(1).unwrap().split("</extension>").next().unwrap();
-    let orders = if variables.expand("${usherd_epoch}").is_empty() { "<anti-action " } else { "<action " };
-    for line in ask.lines().map(str::trim) {
-        let wanted = if line.contains("_order=") || line.contains("_order=\"") { orders } else { "<action " };
-        let Some(action) = line.strip_prefix(wanted) else { continue };
-        let data = action.split("data=\"").nth(1).unwrap().split('"').next().unwrap().replace("&amp;", "&");
-        let request = if action.starts_with("application=\"curl\"") {
-            Some(data.clone())
-        } else {
-            let (name, value) = data.split_once('=').unwrap_or((&data, ""));
-            let value = variables.expand(value);
-            variables.set(name, value.clone());
-            (name == "api_hangup_hook").then(|| value.strip_prefix("curl ").unwrap().to_owned())
-        };
-        let Some(request) = request.map(|request| variables.expand(&request)) else { continue };
-        let (url, method) = (request.split(' ').next().unwrap(), request.split(' ').next_back().unwrap());
-        let target = url.strip_prefix(ADDRESS).unwrap();
-        assert_eq!(method, "post");
-        if target.split('?').next().unwrap().ends_with(verb) {
-            return Written { target: target.to_owned(), body: String::new() };
-        }
-    }
-    panic!("no curl for {verb}");
+/// What the dial plan of FreeSWITCH sends.
+pub(crate) fn freeswitch(verb: &str, channel: &[(&str, &str)]) -> Written {
+    let mut asked = Vec::new();
+    let mut answers = |written: &Written| {
+        asked.push(written.clone());
+        ("200", "allow.new".to_owned())
+    };
+    let mut call = Switch::new(channel, &mut answers);
+    call.execute("usherd_ask");
+    call.hang_up();
+    let fits = |written: &Written| written.target.split('?').next().unwrap().ends_with(verb);
+    asked.into_iter().find(fits).unwrap()
 }
 
 /// The script of OpenSIPS: strings and pseudo-variables, joined by plus signs.

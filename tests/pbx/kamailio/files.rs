@@ -1,26 +1,30 @@
 //! The shipped files as files: each way to start them is a configuration that Kamailio takes.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use super::lab::{Lab, PHONES, TRUNK, free_port};
 use super::sip::{Phone, connect};
+use crate::place::{Place, program};
 
 fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx/kamailio")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/pbx/kamailio")
 }
 
-/// `kamailio -c`: what is wrong with this configuration.
-fn check(file: &Path, defines: &[&str]) {
-    let mut command = Command::new("kamailio");
-    command.arg("-c").arg("-f").arg(file).args(defines.iter().flat_map(|define| ["-A", define]));
+/// `kamailio -c`: what is wrong with the configuration in this folder.
+fn check(folder: &Place, defines: &[&str]) {
+    let mut command = program("kamailio");
+    command
+        .arg("-c")
+        .arg("-f")
+        .arg(folder.inside("kamailio.cfg"))
+        .args(defines.iter().flat_map(|define| ["-A", define]));
     let out = command.output().unwrap_or_else(|error| panic!("kamailio (Debian package kamailio): {error}"));
     assert!(out.status.success(), "{defines:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
 #[test]
 fn every_way_to_start_the_shipped_files_is_taken_by_kamailio() {
-    let whole = shipped().join("kamailio.cfg");
+    let whole = crate::place::shipped("kamailio");
     check(&whole, &[]);
     check(&whole, &["USHERD_REDIS"]);
     check(&whole, &["WITH_LISTEN", "USHERD_TRUST_DIVERSION", "PHONES_TWO=\"192.0.2.9:5060\"", "USHERD_NODE=\"pbx2\""]);
@@ -29,7 +33,7 @@ fn every_way_to_start_the_shipped_files_is_taken_by_kamailio() {
 #[test]
 fn the_files_for_kamailio_6_are_well_formed_but_for_its_own_module() {
     // http_async_client is not in Debian 12: what is its own is put in words of this Kamailio, the rest is as shipped.
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Place::new();
     for file in ["kamailio.cfg", "usherd.cfg", "usherd-http.cfg", "usherd-http-6.cfg"] {
         let mut text = std::fs::read_to_string(shipped().join(file)).unwrap();
         for (six, five) in [
@@ -45,9 +49,9 @@ fn the_files_for_kamailio_6_are_well_formed_but_for_its_own_module() {
             text = text.replace(six, five);
         }
         assert!(!text.replace("http_async_client", "").contains("http_async"), "{file} uses more of the module");
-        std::fs::write(folder.path().join(file), text).unwrap();
+        std::fs::write(folder.path(file), text).unwrap();
     }
-    check(&folder.path().join("kamailio.cfg"), &["USHERD_HTTP_ASYNC"]);
+    check(&folder, &["USHERD_HTTP_ASYNC"]);
 }
 
 #[test]

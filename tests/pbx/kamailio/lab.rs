@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -12,25 +12,21 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::relay::Relay;
+use crate::place::{Place, program, shipped};
 use crate::process::{Site, Usherd, wait_for};
 
 /// Where the phones are, and where the trunk is: Kamailio tells inbound calls by the address.
-pub(super) const PHONES: &str = "127.0.0.1";
-pub(super) const TRUNK: &str = "127.0.0.2";
+pub(crate) const PHONES: &str = "127.0.0.1";
+pub(crate) const TRUNK: &str = "127.0.0.2";
 
 /// A UDP port that is free on this address.
-pub(super) fn free_port(ip: &str) -> u16 {
+pub(crate) fn free_port(ip: &str) -> u16 {
     UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// The folder that is shipped.
-fn recipe() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx/kamailio")
 }
 
 /// A program; dropping it kills it and its children. All stay in the process group of the test, so that whoever ends
 /// the test ends them too.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     said: Arc<Mutex<String>>,
 }
@@ -52,12 +48,12 @@ impl Program {
         Program { child, said }
     }
 
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().clone()
     }
 
     /// `kill -9` of all its processes.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
             // Its number may be somebody else's by now.
             return;
@@ -81,51 +77,56 @@ impl Drop for Program {
 
 /// How the recipe asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Http,
+    /// Kamailio 6 only.
+    #[allow(dead_code, reason = "only the tests in a Kamailio 6 take it")]
+    HttpAsync,
     Redis,
 }
 
 /// Everything a scenario needs.
-pub(super) struct Lab {
-    pub(super) site: Site,
-    pub(super) usherd: Option<Usherd>,
-    pub(super) kamailio: Option<Program>,
-    pub(super) kamailio_port: u16,
-    pub(super) phones_port: u16,
-    pub(super) trunk_port: u16,
+pub(crate) struct Lab {
+    pub(crate) site: Site,
+    pub(crate) usherd: Option<Usherd>,
+    pub(crate) kamailio: Option<Program>,
+    /// The shipped files, and what Kamailio puts beside them.
+    recipe: Place,
+    pub(crate) kamailio_port: u16,
+    pub(crate) phones_port: u16,
+    pub(crate) trunk_port: u16,
     url: String,
     resp_port: u16,
     transport: Transport,
-    extra: Vec<String>,
+    pub(crate) extra: Vec<String>,
 }
 
 impl Lab {
     /// With this many seats.
-    pub(super) fn new(seats: u32) -> Self {
+    pub(crate) fn new(seats: u32) -> Self {
         Self::with(seats, &[])
     }
 
     /// With further definitions for Kamailio (`NAME` or `NAME=value`).
-    pub(super) fn with(seats: u32, extra: &[&str]) -> Self {
+    pub(crate) fn with(seats: u32, extra: &[&str]) -> Self {
         let mut lab = Self::idle(seats, extra);
         lab.start_kamailio();
         lab
     }
 
     /// With the recipe for this transport.
-    pub(super) fn over(transport: Transport, seats: u32) -> Self {
+    pub(crate) fn over(transport: Transport, seats: u32) -> Self {
         let mut lab = Self::idle_over(transport, seats);
         lab.start_kamailio();
         lab
     }
 
-    pub(super) fn idle_over(transport: Transport, seats: u32) -> Self {
+    pub(crate) fn idle_over(transport: Transport, seats: u32) -> Self {
         Lab { transport, ..Self::idle(seats, &[]) }
     }
 
     /// Without a Kamailio yet.
-    pub(super) fn idle(seats: u32, extra: &[&str]) -> Self {
+    pub(crate) fn idle(seats: u32, extra: &[&str]) -> Self {
         let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
         // Its ports stay, also when it starts again.
         let [port, resp_port] = [(); 2].map(|()| TcpListener::bind((PHONES, 0)).unwrap().local_addr().unwrap().port());
@@ -139,6 +140,7 @@ impl Lab {
             site,
             usherd: Some(usherd),
             kamailio: None,
+            recipe: shipped("kamailio"),
             kamailio_port: free_port(PHONES),
             phones_port: free_port(PHONES),
             trunk_port: free_port(TRUNK),
@@ -149,15 +151,15 @@ impl Lab {
     }
 
     /// Starts the shipped kamailio.cfg, and waits until it has said hello.
-    pub(super) fn start_kamailio(&mut self) {
+    pub(crate) fn start_kamailio(&mut self) {
         let url = self.url.clone();
         self.start_kamailio_asking(&url);
     }
 
     /// The same, with a wire to usherd that the test can slow down.
-    pub(super) fn start_kamailio_behind_relay(&mut self) -> Relay {
+    pub(crate) fn start_kamailio_behind_relay(&mut self) -> Relay {
         let relay = Relay::to(match self.transport {
-            Transport::Http => self.usherd().address(),
+            Transport::Http | Transport::HttpAsync => self.usherd().address(),
             Transport::Redis => SocketAddr::from(([127, 0, 0, 1], self.resp_port)),
         });
         // Of these two, the transport uses one.
@@ -167,14 +169,17 @@ impl Lab {
     }
 
     /// The same, with somebody else in the place of usherd.
-    pub(super) fn start_kamailio_asking(&mut self, url: &str) {
-        let mut command = Command::new("kamailio");
-        command.arg("-f").arg(recipe().join("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);
-        command.arg("-Y").arg(self.site.folder.path());
+    pub(crate) fn start_kamailio_asking(&mut self, url: &str) {
+        let mut command = program("kamailio");
+        command.arg("-f").arg(self.recipe.inside("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);
+        command.arg("-Y").arg(self.recipe.inside(""));
         command.arg("-l").arg(format!("udp:{PHONES}:{}", self.kamailio_port));
         if self.transport == Transport::Redis {
             command.args(["-A", "USHERD_REDIS"]);
             command.arg(format!("--substdef=!USHERD_RESP!addr={PHONES};port={}!g", self.resp_port));
+        }
+        if self.transport == Transport::HttpAsync {
+            command.args(["-A", "USHERD_HTTP_ASYNC"]);
         }
         let mut define = |text: String| {
             command.args(["-A", &text]);
@@ -192,52 +197,52 @@ impl Lab {
         self.kamailio = Some(kamailio);
     }
 
-    pub(super) fn usherd(&self) -> &Usherd {
+    pub(crate) fn usherd(&self) -> &Usherd {
         self.usherd.as_ref().unwrap()
     }
 
     /// How many seats are held now.
-    pub(super) fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.usherd().client().get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
     }
 
     /// The live sessions of the tenant.
-    pub(super) fn sessions(&self) -> Vec<Value> {
+    pub(crate) fn sessions(&self) -> Vec<Value> {
         self.usherd().client().list("/v1/tenants/acme/sessions", "sessions")
     }
 
-    pub(super) fn until_held(&self, seats: u64) {
+    pub(crate) fn until_held(&self, seats: u64) {
         wait_for(&format!("{seats} seats to be held"), || (self.held() == seats).then_some(()));
     }
 
     /// A figure of `/metrics`, summed over all its labels that contain this text.
-    pub(super) fn metric(&self, name: &str, labels: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &str) -> f64 {
         let text = self.usherd().client().get("/metrics").body;
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
     /// A figure of Kamailio itself.
-    pub(super) fn statistic(&self, name: &str) -> u64 {
+    pub(crate) fn statistic(&self, name: &str) -> u64 {
         let text = self.kamcmd(["stats.get_statistics", name]);
         text.rsplit(' ').next().unwrap().trim().parse().unwrap_or_else(|_| panic!("{name}: {text}"))
     }
 
     /// What Kamailio answers to a command.
-    pub(super) fn kamcmd<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
-        let socket = format!("unix:{}", self.site.path("kamailio_ctl").display());
+    pub(crate) fn kamcmd<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
+        let socket = format!("unix:{}", self.recipe.path("kamailio_ctl").display());
         let out = Command::new("kamcmd").args(["-s", &socket]).args(command).output().unwrap();
         String::from_utf8(out.stdout).unwrap()
     }
 }
 
 /// One call each by this many users to an outside number.
-pub(super) fn users(count: u32) -> String {
+pub(crate) fn users(count: u32) -> String {
     (0..count).map(|user| format!("user{user};0301234567;\n")).collect()
 }
 
 /// A SIPp that plays a scenario of tests/pbx/sipp.
-pub(super) struct Sipp {
+pub(crate) struct Sipp {
     program: Program,
     folder: tempfile::TempDir,
     scenario: String,
@@ -245,13 +250,18 @@ pub(super) struct Sipp {
 
 impl Sipp {
     /// Listens here and waits for calls. A message that was repeated on a busy machine does not end one.
-    pub(super) fn callee(scenario: &str, ip: &str, port: u16) -> Self {
+    pub(crate) fn callee(scenario: &str, ip: &str, port: u16) -> Self {
         Self::start(scenario, ip, port, &["-default_behaviors", "-abortunexp"], "")
     }
 
     /// Calls through the proxy of the lab; one line of the table per call: user;number.
-    pub(super) fn caller(lab: &Lab, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
-        let proxy = format!("{PHONES}:{}", lab.kamailio_port);
+    pub(crate) fn caller(lab: &Lab, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
+        Self::caller_at(lab.kamailio_port, scenario, ip, table, more)
+    }
+
+    /// The same, through whatever listens at this port of the phones' address.
+    pub(crate) fn caller_at(port: u16, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
+        let proxy = format!("{PHONES}:{port}");
         let calls = table.lines().count().to_string();
         let mut arguments = vec![proxy.as_str(), "-inf", "calls.csv", "-m", &calls];
         arguments.extend(more);
@@ -283,12 +293,12 @@ impl Sipp {
         Sipp { program: Program::start(&mut command, "sip-tester"), folder, scenario: scenario.to_owned() }
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.program.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end: every call went as the scenario says.
-    pub(super) fn done(mut self) -> Counts {
+    pub(crate) fn done(mut self) -> Counts {
         let status = wait_for("the calls to end", || self.program.child.try_wait().unwrap());
         let counts = self.counts();
         assert!(status.success(), "{}: {status}\n{counts:?}\n{}", self.scenario, self.errors());
@@ -296,12 +306,12 @@ impl Sipp {
     }
 
     /// Waits until so many calls were answered.
-    pub(super) fn until_answered(&self, calls: usize) {
+    pub(crate) fn until_answered(&self, calls: usize) {
         wait_for(&format!("{calls} calls to be answered"), || (self.answer_times_ms().len() >= calls).then_some(()));
     }
 
     /// The longest time from an INVITE to its 200, milliseconds.
-    pub(super) fn longest_ms(&self) -> f64 {
+    pub(crate) fn longest_ms(&self) -> f64 {
         self.answer_times_ms().into_iter().fold(0.0, f64::max)
     }
 
@@ -331,16 +341,16 @@ impl Sipp {
 
 /// How often each message of a scenario was sent or received.
 #[derive(Debug)]
-pub(super) struct Counts(Vec<(String, u64)>);
+pub(crate) struct Counts(Vec<(String, u64)>);
 
 impl Counts {
     /// Calls that were answered, and calls that were refused for want of a seat.
-    pub(super) fn up_and_refused(&self) -> (u64, u64) {
+    pub(crate) fn up_and_refused(&self) -> (u64, u64) {
         (self.of("_200_Recv"), self.of("_403_Recv"))
     }
 
     /// Received or sent: `_403_Recv`, `_BYE_Sent`; the first of that name.
-    pub(super) fn of(&self, what: &str) -> u64 {
+    pub(crate) fn of(&self, what: &str) -> u64 {
         let found = self.0.iter().find(|(name, _)| name.ends_with(what));
         found.unwrap_or_else(|| panic!("no {what} in {self:?}")).1
     }

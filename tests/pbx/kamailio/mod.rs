@@ -4,9 +4,10 @@ mod calls;
 mod cancel;
 mod faults;
 mod files;
-mod lab;
-mod relay;
-mod sip;
+pub(crate) mod lab;
+pub(crate) mod relay;
+#[allow(dead_code, reason = "shared with the field tests, which use more of it")]
+pub(crate) mod sip;
 mod slow;
 mod transfers;
 mod wire;

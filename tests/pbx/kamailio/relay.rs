@@ -14,7 +14,7 @@ use crate::process::pause;
 
 /// When what enters the wire now comes out of it.
 #[derive(Clone, Copy)]
-pub(super) enum Pace {
+pub(crate) enum Pace {
     After(Duration),
     /// When the test lets it go.
     Held,
@@ -52,14 +52,14 @@ impl Lane {
 }
 
 /// The wire; every connection to it becomes one to usherd.
-pub(super) struct Relay {
-    pub(super) address: SocketAddr,
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
     questions: Arc<Lane>,
     answers: Arc<Lane>,
 }
 
 impl Relay {
-    pub(super) fn to(usherd: SocketAddr) -> Self {
+    pub(crate) fn to(usherd: SocketAddr) -> Self {
         let listener = TcpListener::bind((PHONES, 0)).unwrap();
         let relay = Relay { address: listener.local_addr().unwrap(), questions: Lane::new(), answers: Lane::new() };
         let (questions, answers) = (Arc::clone(&relay.questions), Arc::clone(&relay.answers));
@@ -78,17 +78,17 @@ impl Relay {
     }
 
     /// What is asked from now on gets to usherd at this pace.
-    pub(super) fn questions(&self, pace: Pace) {
+    pub(crate) fn questions(&self, pace: Pace) {
         *self.questions.pace.lock() = pace;
     }
 
     /// What usherd answers from now on gets to Kamailio at this pace.
-    pub(super) fn answers(&self, pace: Pace) {
+    pub(crate) fn answers(&self, pace: Pace) {
         *self.answers.pace.lock() = pace;
     }
 
     /// Lets go of the questions that are held; later ones are held as before.
-    pub(super) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         *self.questions.let_go.lock() += 1;
         self.questions.opened.notify_all();
     }

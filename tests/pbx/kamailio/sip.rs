@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::process::PATIENCE;
 
 /// One socket; several people may speak from it.
-pub(super) struct Phone {
+pub(crate) struct Phone {
     socket: UdpSocket,
     proxy: SocketAddr,
+    /// Whether it offers and accepts sound, as a PBX in the path of it wants.
+    media: bool,
     /// What came and was not asked for yet, and all that came, to know a repetition by.
     inbox: Vec<Message>,
     seen: Vec<Message>,
@@ -17,12 +19,12 @@ pub(super) struct Phone {
 
 /// A request or an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message(String);
+pub(crate) struct Message(String);
 
 /// One side of a dialog, or of what may become one.
 #[derive(Clone, Debug)]
-pub(super) struct Dialog {
-    pub(super) call_id: String,
+pub(crate) struct Dialog {
+    pub(crate) call_id: String,
     own: String,
     other: String,
     target: String,
@@ -41,7 +43,7 @@ impl Message {
             .map(|pair| pair.1)
     }
 
-    pub(super) fn header(&self, name: &'static str) -> &str {
+    pub(crate) fn header(&self, name: &'static str) -> &str {
         self.headers(name).next().unwrap_or_else(|| panic!("no {name} in {}", self.0))
     }
 
@@ -56,7 +58,7 @@ impl Message {
     }
 
     /// The dialog that the called side has by this INVITE and the tag it answered with.
-    pub(super) fn called(&self, tag: &str) -> Dialog {
+    pub(crate) fn called(&self, tag: &str) -> Dialog {
         Dialog {
             call_id: self.header("Call-ID").to_owned(),
             own: format!("{};tag={tag}", self.header("To")),
@@ -71,7 +73,7 @@ impl Message {
 
 impl Dialog {
     /// The value of a Replaces header that means this dialog, said to its other side.
-    pub(super) fn replaces(&self) -> String {
+    pub(crate) fn replaces(&self) -> String {
         let tag = |text: &str| text.split("tag=").nth(1).unwrap().to_owned();
         format!("{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", self.call_id, tag(&self.other), tag(&self.own))
     }
@@ -86,11 +88,16 @@ impl Dialog {
 }
 
 impl Phone {
-    pub(super) fn new(ip: &str, port: u16, proxy_port: u16) -> Self {
+    pub(crate) fn new(ip: &str, port: u16, proxy_port: u16) -> Self {
         let socket = UdpSocket::bind((ip, port)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let proxy = SocketAddr::from(([127, 0, 0, 1], proxy_port));
-        Phone { socket, proxy, inbox: Vec::new(), seen: Vec::new(), made: 0 }
+        Phone { socket, proxy, media: false, inbox: Vec::new(), seen: Vec::new(), made: 0 }
+    }
+
+    /// For a PBX that is in the path of the sound: offers and accepts it, though none is ever sent.
+    pub(crate) fn with_media(ip: &str, port: u16, proxy_port: u16) -> Self {
+        Phone { media: true, ..Self::new(ip, port, proxy_port) }
     }
 
     fn contact(&self) -> String {
@@ -108,7 +115,7 @@ impl Phone {
     }
 
     /// The next message of which the first line contains this, in this call if one is named.
-    pub(super) fn receive(&mut self, what: &str, call_id: Option<&str>) -> Message {
+    pub(crate) fn receive(&mut self, what: &str, call_id: Option<&str>) -> Message {
         loop {
             let fits = |message: &Message| {
                 let line = message.0.lines().next().unwrap_or_default();
@@ -123,13 +130,18 @@ impl Phone {
             let message = Message(String::from_utf8(buffer[..bytes].to_vec()).unwrap());
             if !self.seen.contains(&message) {
                 self.seen.push(message.clone());
+                // How a transfer goes on, and whether this phone is there.
+                if self.media && (message.0.starts_with("NOTIFY ") || message.0.starts_with("OPTIONS ")) {
+                    self.answer(&message, "200 OK", "t", "");
+                    continue;
+                }
                 self.inbox.push(message);
             }
         }
     }
 
     /// Whether anything of this kind has come up to now.
-    pub(super) fn received(&mut self, what: &str) -> bool {
+    pub(crate) fn received(&mut self, what: &str) -> bool {
         self.socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let mut buffer = [0_u8; 16_384];
         while let Ok(bytes) = self.socket.recv(&mut buffer) {
@@ -139,14 +151,36 @@ impl Phone {
         self.inbox.iter().any(|message| message.0.lines().next().unwrap_or_default().contains(what))
     }
 
+    /// The status of the final answer to a call that was asked for.
+    pub(crate) fn outcome(&mut self, dialog: &Dialog) -> u16 {
+        loop {
+            let answer = self.receive("SIP/2.0 ", Some(&dialog.call_id));
+            let status: u16 = answer.0.split(' ').nth(1).unwrap().parse().unwrap();
+            if status >= 200 {
+                self.inbox.push(answer);
+                return status;
+            }
+        }
+    }
+
     /// Asks for a call, and waits for nothing.
-    pub(super) fn invite(&mut self, from: &str, to: &str, call_id: &str, more: &str) -> Dialog {
+    pub(crate) fn invite(&mut self, from: &str, to: &str, call_id: &str, more: &str) -> Dialog {
+        self.invite_uri(from, &format!("sip:{to}@acme.example"), call_id, more)
+    }
+
+    /// The same, to any address.
+    pub(crate) fn invite_uri(&mut self, from: &str, target: &str, call_id: &str, more: &str) -> Dialog {
+        self.invite_named("", from, target, call_id, more)
+    }
+
+    /// The same, with a name to show.
+    pub(crate) fn invite_named(&mut self, name: &str, from: &str, target: &str, call_id: &str, more: &str) -> Dialog {
         let via = self.via();
         let dialog = Dialog {
             call_id: call_id.to_owned(),
-            own: format!("<sip:{from}@acme.example>;tag=own{}", self.made),
-            other: format!("<sip:{to}@acme.example>"),
-            target: format!("sip:{to}@acme.example"),
+            own: format!("{name}<sip:{from}@acme.example>;tag=own{}", self.made),
+            other: format!("<{target}>"),
+            target: target.to_owned(),
             routes: Vec::new(),
             sequence: 1,
             via,
@@ -155,7 +189,7 @@ impl Phone {
         dialog
     }
 
-    pub(super) fn cancel(&mut self, dialog: &Dialog) {
+    pub(crate) fn cancel(&mut self, dialog: &Dialog) {
         self.request(dialog, "CANCEL", &dialog.via, "");
         let refused = self.receive("487 ", Some(&dialog.call_id));
         let acknowledged = Dialog { other: refused.header("To").to_owned(), ..dialog.clone() };
@@ -163,30 +197,56 @@ impl Phone {
     }
 
     /// A further request within a dialog.
-    pub(super) fn within(&mut self, dialog: &mut Dialog, method: &str, more: &str) {
+    pub(crate) fn within(&mut self, dialog: &mut Dialog, method: &str, more: &str) {
         dialog.sequence += 1;
         let via = self.via();
         self.request(dialog, method, &via, more);
     }
 
+    /// Presses a key amid a call.
+    pub(crate) fn press(&mut self, dialog: &mut Dialog, key: &str) {
+        dialog.sequence += 1;
+        let (via, signal) = (self.via(), format!("Signal={key}\r\nDuration=160\r\n"));
+        let body = format!("Content-Length: {}\r\n\r\n{signal}", signal.len());
+        self.request_with(dialog, "INFO", &via, "Content-Type: application/dtmf-relay\r\n", &body);
+        self.receive(" 200 ", Some(&dialog.call_id));
+    }
+
     fn request(&self, dialog: &Dialog, method: &str, via: &str, more: &str) {
+        let body = if method == "INVITE" { self.sound() } else { no_body() };
+        self.request_with(dialog, method, via, more, &body);
+    }
+
+    fn request_with(&self, dialog: &Dialog, method: &str, via: &str, more: &str, body: &str) {
         let Dialog { call_id, own, other, target, sequence, .. } = dialog;
         let routes: String = dialog.routes.iter().map(|route| format!("Route: {route}\r\n")).collect();
         self.send(format!(
             "{method} {target} SIP/2.0\r\nVia: {via}\r\n{routes}From: {own}\r\nTo: {other}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {sequence} {method}\r\nContact: {}\r\nMax-Forwards: 70\r\n{more}Content-Length: 0\r\n\r\n",
+             CSeq: {sequence} {method}\r\nContact: {}\r\nMax-Forwards: 70\r\n{more}{body}",
             self.contact()
         ));
     }
 
+    /// The end of a message that may say where sound goes.
+    fn sound(&self) -> String {
+        if !self.media {
+            return no_body();
+        }
+        let ip = self.socket.local_addr().unwrap().ip();
+        let sdp = format!("v=0\r\no=u 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n");
+        format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
+    }
+
     /// Answers a request; `200 OK`, `180 Ringing`.
-    pub(super) fn answer(&self, request: &Message, status: &str, tag: &str, more: &str) {
+    pub(crate) fn answer(&self, request: &Message, status: &str, tag: &str, more: &str) {
         let all =
             |name: &'static str| request.headers(name).map(|value| format!("{name}: {value}\r\n")).collect::<String>();
         let to = request.header("To");
         let to = if to.contains("tag=") { to.to_owned() } else { format!("{to};tag={tag}") };
+        let taken = status.starts_with("200 ") && request.0.starts_with("INVITE ");
+        let body = if taken { self.sound() } else { no_body() };
         self.send(format!(
-            "SIP/2.0 {status}\r\n{}{}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\n{more}Content-Length: 0\r\n\r\n",
+            "SIP/2.0 {status}\r\n{}{}From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\n{more}{body}",
             all("Via"),
             all("Record-Route"),
             request.header("From"),
@@ -196,8 +256,12 @@ impl Phone {
     }
 }
 
+fn no_body() -> String {
+    "Content-Length: 0\r\n\r\n".to_owned()
+}
+
 /// The callee takes the call, the caller acknowledges; their two sides of the dialog.
-pub(super) fn connect(
+pub(crate) fn connect(
     caller: &mut Phone,
     mut call: Dialog,
     callee: &mut Phone,
@@ -210,14 +274,15 @@ pub(super) fn connect(
     call.answered(&answer);
     let via = caller.via();
     caller.request(&call, "ACK", &via, "");
-    callee.receive("ACK ", Some(&call.call_id));
+    // A PBX makes a call of its own of it, a proxy does not.
+    callee.receive("ACK ", Some(invite.header("Call-ID")));
     (call, invite.called(tag))
 }
 
 /// One side hangs up, the other takes note.
-pub(super) fn hang_up(by: &mut Phone, mut own: Dialog, other: &mut Phone) {
+pub(crate) fn hang_up(by: &mut Phone, mut own: Dialog, other: &mut Phone) {
     by.within(&mut own, "BYE", "");
-    let bye = other.receive("BYE ", Some(&own.call_id));
+    let bye = other.receive("BYE ", (!by.media).then_some(own.call_id.as_str()));
     other.answer(&bye, "200 OK", "", "");
     by.receive(" 200 ", Some(&own.call_id));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::lab::{Lab, PHONES, TRUNK, free_port};
+use super::lab::{Lab, PHONES, TRUNK, Transport, free_port};
 use super::sip::{Phone, connect, hang_up};
 use crate::client::{Answer, Client};
 use crate::process::wait_for;
@@ -126,4 +126,70 @@ fn the_questions_of_kamailio_6_are_decided_on_one_kept_connection() {
     assert_eq!((&denied["code"], &denied["allow"]), (&"deny.full".into(), &false.into()));
     assert_eq!((&denied["sip_code"], &denied["retry_after_s"]), (&403.into(), &60.into()));
     assert_eq!(lab.held(), 1);
+}
+
+/// Names that a phone may have, and what usherd knows the person as.
+const SUBJECTS: [(&str, &str); 6] = [
+    ("+4930123", "+4930123"),
+    ("a&x", "a&x"),
+    ("a=b&kind=desktop", "a=b&kind=desktop"),
+    ("50%25+off", "50%25+off"),
+    ("20,112", "20,112"),
+    // What the recipe's own book could not hold has a hash in its place.
+    ("a|b", "d0726241020676b14aa6298ce6a18b21"),
+];
+
+#[test]
+fn a_subject_reaches_usherd_as_it_is_and_is_one_person() {
+    subjects(Transport::Http);
+}
+
+#[test]
+fn a_subject_reaches_usherd_as_it_is_and_is_one_person_over_redis() {
+    subjects(Transport::Redis);
+}
+
+fn subjects(transport: Transport) {
+    let lab = Lab::over(transport, 10);
+    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
+    let mut phone = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    for (number, (user, subject)) in SUBJECTS.into_iter().enumerate() {
+        let id = format!("subject{number}");
+        let call = phone.invite(user, "0301234567", &id, "");
+        let invite = trunk.receive("INVITE ", Some(&id));
+        let (call, _) = connect(&mut phone, call, &mut trunk, &invite, "t");
+        let sessions = lab.sessions();
+        assert_eq!((sessions.len(), &sessions[0]["subject"]), (1, &subject.into()), "{user}");
+        let other = format!("tenant=acme&subject={}&session=x&kind=call&direction=outbound&ttl_s=60", encoded(subject));
+        assert_eq!(lab.usherd().client().post("/v1/acquire", &other).body, "allow.held", "{user} has one seat");
+        lab.usherd().client().post("/v1/release", "tenant=acme&session=x");
+        hang_up(&mut phone, call, &mut trunk);
+        lab.until_held(0);
+    }
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[test]
+fn a_number_or_name_that_usherd_would_not_take_is_counted_all_the_same() {
+    for transport in [Transport::Http, Transport::Redis] {
+        let lab = Lab::over(transport, 0);
+        let mut phone = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+        let long = "7".repeat(200);
+        for (number, (user, dialled)) in [
+            ("anna", format!("0{long}")),
+            ("anna", format!("0112{}", "-".repeat(64) + "30")),
+            (&long, "0301".to_owned()),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let id = format!("long{number}");
+            phone.invite(user, &dialled, &id, "");
+            phone.receive(" 403 ", Some(&id));
+        }
+        assert_eq!(lab.statistic("usherd_unanswered"), 0, "{transport:?}");
+    }
 }

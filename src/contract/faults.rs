@@ -1,12 +1,10 @@
 //! What exactly was wrong with a JSON body: read again, field by field, on the way of the error only.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
 use super::fields::Word;
-use super::problem::{FieldError, Problem};
-use crate::engine::session::{Class, Device, Direction, Kind, Leg};
+use super::malformed::{FieldError, Malformed};
+use super::words::{Class, Device, Direction, Kind, Leg};
 
 /// What a field must be.
 #[derive(Clone, Copy)]
@@ -46,12 +44,6 @@ const ACQUIRE: &[(&str, Wanted)] = &[
     ("existing", Wanted::Flag),
 ];
 
-/// A fault of one field.
-pub(super) fn error(field: &str, what: impl Into<Cow<'static, str>>) -> FieldError {
-    let pointer = format!("/{}", field.replace('~', "~0").replace('/', "~1"));
-    FieldError { pointer, detail: what.into() }
-}
-
 /// What a number must be, for people.
 pub(super) fn number_wanted(field: &str) -> &'static str {
     if field == "ttl_s" {
@@ -69,18 +61,18 @@ fn fault(field: &str, value: &Value, wanted: Wanted) -> Option<FieldError> {
         Wanted::Word(is_word, expected) if !value.as_str().is_some_and(is_word) => expected,
         _ => return None,
     };
-    Some(error(field, what))
+    Some(FieldError::of(field, what))
 }
 
-fn not_json(error: &serde_json::Error) -> Problem {
+fn not_json(error: &serde_json::Error) -> Malformed {
     let place = format!("is not JSON: {error}");
-    Problem::malformed(format!("the body {place}")).error("", place)
+    Malformed::new(format!("the body {place}")).error("", place)
 }
 
-fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
+fn object(body: &[u8]) -> Result<Map<String, Value>, Malformed> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Problem::malformed("the body must be a JSON object").error("", "must be an object")),
+        Ok(_) => Err(Malformed::new("the body must be a JSON object").error("", "must be an object")),
         Err(error) => Err(not_json(&error)),
     }
 }
@@ -89,7 +81,7 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 ///
 /// # Errors
 /// 400.
-pub(super) fn need_object(body: &[u8]) -> Result<(), Problem> {
+pub(super) fn need_object(body: &[u8]) -> Result<(), Malformed> {
     if body.trim_ascii_start().first() == Some(&b'{') { Ok(()) } else { object(body).map(drop) }
 }
 
@@ -98,8 +90,8 @@ fn of_fields(
     body: &[u8],
     first: &serde_json::Error,
     fields: &[(&str, Wanted)],
-    rest: impl FnOnce(&[u8]) -> Option<Problem>,
-) -> Problem {
+    rest: impl FnOnce(&[u8]) -> Option<Malformed>,
+) -> Malformed {
     let mut object = match object(body) {
         Ok(object) => object,
         Err(problem) => return problem,
@@ -114,23 +106,23 @@ fn of_fields(
     }
     if errors.is_empty() {
         // Read as a whole it was wrong, field by field it is not: a key is there twice.
-        return Problem::malformed(format!("the body is wrong: {first}")).error("", first.to_string());
+        return Malformed::new(format!("the body is wrong: {first}")).error("", first.to_string());
     }
     let left = serde_json::to_vec(&object).unwrap_or_default();
-    for more in rest(&left).map(Problem::into_errors).unwrap_or_default() {
+    for more in rest(&left).map(Malformed::into_errors).unwrap_or_default() {
         if errors.iter().all(|known| known.pointer != more.pointer) {
             errors.push(more);
         }
     }
-    Problem::faulty(errors)
+    Malformed::faulty(errors)
 }
 
 /// Why this is not an acquire; `rest` judges it without its fields of a wrong type.
 pub(super) fn of_acquire(
     body: &[u8],
     first: &serde_json::Error,
-    rest: impl FnOnce(&[u8]) -> Option<Problem>,
-) -> Problem {
+    rest: impl FnOnce(&[u8]) -> Option<Malformed>,
+) -> Malformed {
     of_fields(body, first, ACQUIRE, rest)
 }
 
@@ -138,31 +130,31 @@ pub(super) fn of_acquire(
 pub(super) fn of_release(
     body: &[u8],
     first: &serde_json::Error,
-    rest: impl FnOnce(&[u8]) -> Option<Problem>,
-) -> Problem {
+    rest: impl FnOnce(&[u8]) -> Option<Malformed>,
+) -> Malformed {
     of_fields(body, first, RELEASE, rest)
 }
 
 /// Why this has no list under this key.
-pub(super) fn of_list(body: &[u8], key: &str, first: &serde_json::Error) -> Problem {
+pub(super) fn of_list(body: &[u8], key: &str, first: &serde_json::Error) -> Malformed {
     let object = match object(body) {
         Ok(object) => object,
         Err(problem) => return problem,
     };
     let mut errors = Vec::new();
     match object.get(key) {
-        None => errors.push(error(key, "is needed: a list")),
+        None => errors.push(FieldError::of(key, "is needed: a list")),
         Some(Value::Array(_)) => {}
-        Some(_) => errors.push(error(key, "must be a list")),
+        Some(_) => errors.push(FieldError::of(key, "must be a list")),
     }
     for field in ["epoch", "seq"] {
         let found = object.get(field).filter(|value| !value.is_null());
         errors.extend(found.and_then(|value| fault(field, value, NUMBER)));
     }
     if errors.is_empty() {
-        return Problem::malformed(format!("the body is wrong: {first}")).error("", first.to_string());
+        return Malformed::new(format!("the body is wrong: {first}")).error("", first.to_string());
     }
-    Problem::faulty(errors)
+    Malformed::faulty(errors)
 }
 
 /// Whether this is an operation that calls itself a release.
@@ -174,11 +166,11 @@ pub(super) fn is_release(body: &[u8]) -> bool {
 ///
 /// # Errors
 /// 400: not an object, or not a whole number.
-pub(super) fn epoch(body: &[u8]) -> Result<Option<u64>, Problem> {
+pub(super) fn epoch(body: &[u8]) -> Result<Option<u64>, Malformed> {
     let object = object(body)?;
     let Some(value) = object.get("epoch").filter(|value| !value.is_null()) else { return Ok(None) };
     match fault("epoch", value, NUMBER) {
-        Some(found) => Err(Problem::faulty(vec![found])),
+        Some(found) => Err(Malformed::faulty(vec![found])),
         None => Ok(value.as_u64()),
     }
 }

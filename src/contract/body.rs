@@ -1,56 +1,16 @@
-//! Bodies of the wire contract as structs that lend the engine its requests (API 2).
+//! Bodies of acquire and release as structs that lend their messages (API 2).
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::faults;
 use super::fields::{Lenient, Text, Worded};
 use super::form;
-use super::problem::{Problem, ProblemKind};
-use crate::engine::session::{Acquire, Class, Device, Direction, Kind, Leg, Release};
-
-/// Most operations of one JSON batch (API 2).
-pub const BATCH_OPS_MAX: usize = 1_000;
-
-/// How a body is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyFormat {
-    /// `application/json`, or anything ending in `+json`.
-    Json,
-    /// `application/x-www-form-urlencoded`, or no content type at all with an empty body.
-    Form,
-    /// `application/x-ndjson`.
-    Ndjson,
-}
-
-impl BodyFormat {
-    /// The format that a `Content-Type` header names. Without one, a body that begins with a brace is JSON
-    /// and any other is a form. `None` is a 415.
-    pub fn of(content_type: Option<&[u8]>, body: &[u8]) -> Option<Self> {
-        let Some(header) = content_type else {
-            return Some(if looks_like_json(body) { BodyFormat::Json } else { BodyFormat::Form });
-        };
-        let essence = header.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        if essence.eq_ignore_ascii_case(b"application/json") {
-            Some(BodyFormat::Json)
-        } else if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            // curl -d sends JSON under this name, and no form begins with a brace.
-            Some(if looks_like_json(body) { BodyFormat::Json } else { BodyFormat::Form })
-        } else if essence.eq_ignore_ascii_case(b"application/x-ndjson") {
-            Some(BodyFormat::Ndjson)
-        } else if essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case(b"+json") {
-            Some(BodyFormat::Json)
-        } else {
-            None
-        }
-    }
-}
-
-fn looks_like_json(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'{')
-}
+use super::format::BodyFormat;
+use super::malformed::{FieldError, Malformed};
+use super::message::{Acquire, Release};
+use super::words::{Class, Device, Direction, Kind, Leg};
 
 /// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -80,7 +40,7 @@ pub struct AcquireBody<'a> {
     ttl_s: Option<u32>,
     existing: Option<bool>,
     #[serde(borrow)]
-    op: Lenient<'a>,
+    pub(super) op: Lenient<'a>,
     #[serde(borrow)]
     why: Lenient<'a>,
     #[serde(borrow)]
@@ -100,7 +60,7 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field, or where the JSON ends to be JSON.
-    pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+    pub fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
         faults::need_object(body)?;
         serde_json::from_slice(body).map_err(|error| faults::of_acquire(body, &error, Self::faults_left))
     }
@@ -110,7 +70,7 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_form(form: &'a [u8]) -> Result<Self, Problem> {
+    pub fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
         let mut body = AcquireBody::default();
         form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
@@ -120,7 +80,7 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Problem> {
+    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
         let mut body = AcquireBody::default();
         form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
@@ -130,7 +90,7 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400 as the two above.
-    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Problem> {
+    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
         let mut read = match format {
             BodyFormat::Form => Self::from_form(body)?,
             _ if body.trim_ascii().is_empty() => Self::default(),
@@ -142,7 +102,7 @@ impl<'a> AcquireBody<'a> {
         Ok(read)
     }
 
-    fn faults_left(body: &[u8]) -> Option<Problem> {
+    pub(super) fn faults_left(body: &[u8]) -> Option<Malformed> {
         serde_json::from_slice::<AcquireBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }
 
@@ -206,7 +166,7 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: no tenant or no kind.
-    pub fn request(&self) -> Result<Acquire<'_>, Problem> {
+    pub fn request(&self) -> Result<Acquire<'_>, Malformed> {
         let (Some(tenant), Some(kind)) = (self.tenant(), pick(self.kind)) else {
             return Err(self.missing());
         };
@@ -235,14 +195,14 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn checked(&self) -> Result<Acquire<'_>, Problem> {
+    pub fn checked(&self) -> Result<Acquire<'_>, Malformed> {
         let request = self.request()?;
-        request.check().map_err(|faults| Problem::from_faults(&faults))?;
+        request.check().map_err(|faults| Malformed::from_faults(&faults))?;
         Ok(request)
     }
 
     /// What is missing, with all else that is wrong.
-    fn missing(&self) -> Problem {
+    fn missing(&self) -> Malformed {
         let whole = Acquire {
             direction: pick(self.direction),
             ..Acquire::new(self.tenant().unwrap_or("-"), "-", "-", pick(self.kind).unwrap_or(Kind::Phone))
@@ -261,15 +221,22 @@ impl<'a> AcquireBody<'a> {
         };
         let mut errors = Vec::new();
         if self.tenant.is_none() {
-            errors.push(faults::error("tenant", "is needed: 1-64 of a-z 0-9 . _ -"));
+            errors.push(FieldError::of("tenant", "is needed: 1-64 of a-z 0-9 . _ -"));
         }
         if self.kind.is_none() {
-            errors.push(faults::error("kind", "is needed: one of desktop, mobile, phone, connector, guest, call"));
+            errors.push(FieldError::of("kind", "is needed: one of desktop, mobile, phone, connector, guest, call"));
         }
         for fault in asked.check().err().unwrap_or_default() {
-            errors.push(faults::error(fault.field, fault.what));
+            errors.push(FieldError::of(fault.field, fault.what));
         }
-        Problem::faulty(errors)
+        Malformed::faulty(errors)
+    }
+
+    /// The tenant of a node that speaks for one only, where the message names none.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: Option<&'a str>) -> Self {
+        self.tenant = self.tenant.or(tenant.map(|tenant| Text(Cow::Borrowed(tenant))));
+        self
     }
 
     /// Node and epoch of the message that this is a part of, where it names none of its own.
@@ -282,7 +249,7 @@ impl<'a> AcquireBody<'a> {
         }
     }
 
-    fn into_release(self) -> ReleaseBody<'a> {
+    pub(super) fn into_release(self) -> ReleaseBody<'a> {
         let AcquireBody { tenant, session, node, epoch, seq, why, .. } = self;
         ReleaseBody { tenant, session, node, epoch, seq, why }
     }
@@ -309,7 +276,7 @@ impl<'a> ReleaseBody<'a> {
     ///
     /// # Errors
     /// As [`AcquireBody::from_json`].
-    pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
+    pub fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
         faults::need_object(body)?;
         serde_json::from_slice(body).map_err(|error| faults::of_release(body, &error, Self::faults_left))
     }
@@ -318,7 +285,7 @@ impl<'a> ReleaseBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_form(form: &'a [u8]) -> Result<Self, Problem> {
+    pub fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
         let mut body = ReleaseBody::default();
         form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
@@ -328,7 +295,7 @@ impl<'a> ReleaseBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Problem> {
+    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
         let mut body = ReleaseBody::default();
         form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
@@ -350,7 +317,7 @@ impl<'a> ReleaseBody<'a> {
     ///
     /// # Errors
     /// 400 as the two above.
-    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Problem> {
+    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
         let mut read = match format {
             BodyFormat::Form => Self::from_form(body)?,
             _ if body.trim_ascii().is_empty() => Self::default(),
@@ -370,8 +337,15 @@ impl<'a> ReleaseBody<'a> {
         Ok(read)
     }
 
-    fn faults_left(body: &[u8]) -> Option<Problem> {
+    fn faults_left(body: &[u8]) -> Option<Malformed> {
         serde_json::from_slice::<ReleaseBody<'_>>(body).ok().and_then(|body| body.checked().err())
+    }
+
+    /// The tenant of a node that speaks for one only, where the message names none.
+    #[must_use]
+    pub fn of_tenant(mut self, tenant: Option<&'a str>) -> Self {
+        self.tenant = self.tenant.or(tenant.map(|tenant| Text(Cow::Borrowed(tenant))));
+        self
     }
 
     /// The tenant as given, unchecked.
@@ -388,7 +362,7 @@ impl<'a> ReleaseBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn checked(&self) -> Result<Release<'_>, Problem> {
+    pub fn checked(&self) -> Result<Release<'_>, Malformed> {
         let request = Release {
             tenant: self.tenant().unwrap_or_default(),
             session: lend(&self.session).unwrap_or_default(),
@@ -397,66 +371,18 @@ impl<'a> ReleaseBody<'a> {
             seq: self.seq,
             transferred: self.why.text() == "transfer",
         };
-        request.check().map_err(|faults| Problem::from_faults(&faults))?;
+        request.check().map_err(|faults| Malformed::from_faults(&faults))?;
         Ok(request)
     }
 }
 
-/// One operation of a batch or a line of NDJSON.
-#[derive(Clone, Debug)]
-pub enum Op<'a> {
-    /// `"op":"acquire"`.
-    Acquire(AcquireBody<'a>),
-    /// `"op":"release"`.
-    Release(ReleaseBody<'a>),
-}
-
-impl<'a> Op<'a> {
-    /// Reads one operation.
-    ///
-    /// # Errors
-    /// 400: every wrong field of it; put it in the operation's place and go on.
-    pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
-        faults::need_object(body)?;
-        match serde_json::from_slice::<AcquireBody<'a>>(body) {
-            Ok(read) => match read.op.text() {
-                "acquire" => Ok(Op::Acquire(read)),
-                "release" => Ok(Op::Release(read.into_release())),
-                _ => Err(Problem::faulty(vec![faults::error("op", "must be one of acquire, release")])),
-            },
-            // A field that only an acquire has may be wrong in a release: there it is unknown, so ignored.
-            Err(_) if faults::is_release(body) => ReleaseBody::from_json(body).map(Op::Release),
-            Err(error) => Err(faults::of_acquire(body, &error, AcquireBody::faults_left)),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Ops<'a> {
-    #[serde(borrow)]
-    ops: Vec<&'a RawValue>,
-}
-
-/// Splits a JSON batch into its operations, each to be read by [`Op::from_json`].
-///
-/// # Errors
-/// 400: not a batch; 413: more than [`BATCH_OPS_MAX`] operations.
-pub fn batch_ops(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
-    faults::need_object(body)?;
-    let Ops { ops } = serde_json::from_slice(body).map_err(|error| faults::of_list(body, "ops", &error))?;
-    if ops.len() > BATCH_OPS_MAX {
-        let detail = format!("{} operations; at most {BATCH_OPS_MAX}, or send NDJSON", ops.len());
-        return Err(Problem::new(ProblemKind::TooLarge, detail));
-    }
-    Ok(ops.into_iter().map(|op| op.get().as_bytes()).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::batch::{BATCH_OPS_MAX, Op, batch_ops};
+    use super::super::node_calls::{InventoryBody, NodeBody};
     use super::*;
-    use crate::daemon::http::node_calls::{InventoryBody, NodeBody};
 
-    fn pointers(problem: &Problem) -> Vec<&str> {
+    fn pointers(problem: &Malformed) -> Vec<&str> {
         problem.errors().iter().map(|error| error.pointer.as_str()).collect()
     }
 
@@ -539,7 +465,7 @@ mod tests {
         assert!(matches!(ops.as_slice(), [Ok(Op::Acquire(_)), Err(_), Err(_), Ok(Op::Release(_))]), "{ops:?}");
         assert_eq!(pointers(&batch_ops(b"{}").unwrap_err()), ["/ops"]);
         let many = format!(r#"{{"ops":[{}1]}}"#, "1,".repeat(BATCH_OPS_MAX));
-        assert_eq!(batch_ops(many.as_bytes()).unwrap_err().status(), 413);
+        assert!(batch_ops(many.as_bytes()).unwrap_err().is_too_large());
     }
 
     #[test]
@@ -552,7 +478,7 @@ mod tests {
         let bad = br#"{"seq":9,"sessions":[{"tenant":"a","subject":"b","session":"c","kind":"phone"},{"kind":"x"}]}"#;
         let problem = InventoryBody::parse(bad, "n1", 10).unwrap_err();
         assert_eq!(pointers(&problem), ["/epoch", "/sessions/1/kind", "/sessions/1/tenant", "/sessions/1/session"]);
-        assert_eq!(InventoryBody::parse(good, "n1", 0).unwrap_err().status(), 413);
+        assert!(InventoryBody::parse(good, "n1", 0).unwrap_err().is_too_large());
         assert_eq!(pointers(&InventoryBody::parse(b"{}", "n1", 1).unwrap_err()), ["/sessions"]);
     }
 
@@ -616,7 +542,7 @@ mod tests {
     }
 
     fn no_silent_fault(body: &[u8]) {
-        let said = |problem: Problem| assert!(problem.status() == 400 && !problem.detail().is_empty());
+        let said = |problem: Malformed| assert!(!problem.is_too_large() && !problem.detail().is_empty());
         for format in [BodyFormat::Json, BodyFormat::Form] {
             let _ = AcquireBody::parse(body, format, None)
                 .map(|read| read.checked().map(|_| ()).map_err(said))
@@ -627,6 +553,6 @@ mod tests {
             let _ = NodeBody::parse(body, format, None).map_err(said);
         }
         let _ = Op::from_json(body).map_err(said);
-        let _ = crate::daemon::http::hint::Hint::of(body, None);
+        let _ = super::super::hint::Hint::of(body, None);
     }
 }

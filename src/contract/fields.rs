@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::engine::session::{Class, Device, Direction, Kind, Leg};
+use super::words::{Class, Device, Direction, Kind, Leg};
 
 /// A string that is borrowed from the body wherever it has no escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]

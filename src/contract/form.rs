@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::faults;
 use super::fields::{Word, flag};
-use super::problem::{FieldError, Problem};
+use super::malformed::{FieldError, Malformed};
 
 /// Most fields of one form; all that the contract knows, and as many unknown ones.
 const FIELDS_MAX: usize = 64;
@@ -70,10 +70,10 @@ fn text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
     }
 }
 
-/// All fields, decoded, bad bytes replaced: for looking, not for deciding.
+/// All fields, decoded, bad bytes replaced: for looking, not for deciding. As many as the body has room for.
 pub(super) fn lossy(form: &[u8]) -> impl Iterator<Item = (String, String)> {
     let plain = |bytes| String::from_utf8_lossy(&decode(bytes)).into_owned();
-    pairs(form).take(FIELDS_MAX).map(move |(key, value)| (plain(key), plain(value)))
+    pairs(form).map(move |(key, value)| (plain(key), plain(value)))
 }
 
 /// The faults of a form so far.
@@ -84,7 +84,7 @@ pub(super) struct Faulty {
 
 impl Faulty {
     fn add(&mut self, key: &str, what: &'static str) {
-        self.errors.push(faults::error(key, what));
+        self.errors.push(FieldError::of(key, what));
     }
 
     pub(super) fn word<W: Word>(&mut self, key: &str, value: &str) -> Option<W> {
@@ -117,7 +117,7 @@ impl Faulty {
 ///
 /// # Errors
 /// 400: every fault.
-pub(super) fn read<'a>(form: &'a [u8], set: impl FnMut(&str, Cow<'a, str>, &mut Faulty)) -> Result<(), Problem> {
+pub(super) fn read<'a>(form: &'a [u8], set: impl FnMut(&str, Cow<'a, str>, &mut Faulty)) -> Result<(), Malformed> {
     read_pairs(pairs(form), decode, set)
 }
 
@@ -129,12 +129,12 @@ pub(super) fn read_pairs<'a>(
     pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     decode: fn(&'a [u8]) -> Cow<'a, [u8]>,
     mut set: impl FnMut(&str, Cow<'a, str>, &mut Faulty),
-) -> Result<(), Problem> {
+) -> Result<(), Malformed> {
     let mut faulty = Faulty::default();
     let mut seen: [&[u8]; FIELDS_MAX] = [&[]; FIELDS_MAX];
     for (at, (key, value)) in pairs.enumerate() {
         let Some(place) = seen.get_mut(at) else {
-            return Err(Problem::malformed("there are more than 64 fields"));
+            return Err(Malformed::new("there are more than 64 fields"));
         };
         *place = key;
         let Some(name) = text(decode(key)) else { continue };
@@ -150,14 +150,14 @@ pub(super) fn read_pairs<'a>(
             None => faulty.add(&name, "is not UTF-8"),
         }
     }
-    if faulty.errors.is_empty() { Ok(()) } else { Err(Problem::faulty(faulty.errors)) }
+    if faulty.errors.is_empty() { Ok(()) } else { Err(Malformed::faulty(faulty.errors)) }
 }
 
 /// The `epoch` of a form or query, if it has one.
 ///
 /// # Errors
 /// 400: it is not a whole number.
-pub(super) fn epoch(form: &[u8]) -> Result<Option<u64>, Problem> {
+pub(super) fn epoch(form: &[u8]) -> Result<Option<u64>, Malformed> {
     let mut epoch = None;
     read(form, |key, value, faulty| {
         if key == "epoch" {

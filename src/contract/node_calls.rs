@@ -3,10 +3,12 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::body::AcquireBody;
 use super::faults;
 use super::form;
-use super::problem::{ERRORS_MAX, Problem, ProblemKind};
-use super::wire::{AcquireBody, BodyFormat};
+use super::format::BodyFormat;
+use super::malformed::{ERRORS_MAX, FieldError, Malformed};
+use super::names::check_epoch;
 
 /// The body of hello, heartbeat and goodbye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,7 +22,7 @@ impl NodeBody {
     ///
     /// # Errors
     /// 400: `epoch` is missing or not a whole number.
-    pub fn parse(body: &[u8], format: BodyFormat, query: Option<&str>) -> Result<Self, Problem> {
+    pub fn parse(body: &[u8], format: BodyFormat, query: Option<&str>) -> Result<Self, Malformed> {
         let epoch = match format {
             _ if body.trim_ascii().is_empty() => None,
             BodyFormat::Form => form::epoch(body)?,
@@ -30,9 +32,21 @@ impl NodeBody {
             None => form::epoch(query.unwrap_or_default().as_bytes())?,
             given => given,
         };
-        let needed = || Problem::faulty(vec![faults::error("epoch", "is needed: the node's boot number")]);
-        Ok(NodeBody { epoch: epoch.ok_or_else(needed)? })
+        let needed = || Malformed::faulty(vec![FieldError::of("epoch", "is needed: the node's boot number")]);
+        let epoch = epoch.ok_or_else(needed)?;
+        bounded(epoch)?;
+        Ok(NodeBody { epoch })
     }
+}
+
+/// Whether a boot number leaves room for the next one.
+///
+/// # Errors
+/// 400: it is above the limit.
+pub fn bounded(epoch: u64) -> Result<(), Malformed> {
+    let mut faults = Vec::new();
+    check_epoch(epoch, &mut faults);
+    if faults.is_empty() { Ok(()) } else { Err(Malformed::from_faults(&faults)) }
 }
 
 #[derive(Deserialize)]
@@ -59,20 +73,23 @@ impl<'a> InventoryBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field by its place, as `/sessions/3/kind`; 413: too many sessions.
-    pub fn parse(body: &'a [u8], node: &'a str, sessions_max: usize) -> Result<Self, Problem> {
+    pub fn parse(body: &'a [u8], node: &'a str, sessions_max: usize) -> Result<Self, Malformed> {
         faults::need_object(body)?;
         let raw: RawInventory<'a> =
             serde_json::from_slice(body).map_err(|error| faults::of_list(body, "sessions", &error))?;
         if raw.sessions.len() > sessions_max {
             let detail = format!("{} sessions; at most {sessions_max}", raw.sessions.len());
-            return Err(Problem::new(ProblemKind::TooLarge, detail));
+            return Err(Malformed::too_large(detail));
         }
         let mut errors = Vec::new();
         if raw.epoch.is_none() {
-            errors.push(faults::error("epoch", "is needed: the node's boot number"));
+            errors.push(FieldError::of("epoch", "is needed: the node's boot number"));
+        }
+        if let Some(epoch) = raw.epoch {
+            errors.extend(bounded(epoch).err().map(Malformed::into_errors).unwrap_or_default());
         }
         if raw.seq.is_none() {
-            errors.push(faults::error("seq", "is needed: the number of this message within its epoch"));
+            errors.push(FieldError::of("seq", "is needed: the number of this message within its epoch"));
         }
         let mut sessions = Vec::with_capacity(raw.sessions.len());
         for (at, session) in raw.sessions.iter().enumerate() {
@@ -91,7 +108,7 @@ impl<'a> InventoryBody<'a> {
         }
         match (raw.epoch, raw.seq) {
             (Some(epoch), Some(seq)) if errors.is_empty() => Ok(InventoryBody { epoch, seq, sessions }),
-            _ => Err(Problem::faulty(errors)),
+            _ => Err(Malformed::faulty(errors)),
         }
     }
 }

@@ -1,0 +1,135 @@
+//! What the agent does about devices: what a source says of them, asking for them, their grace, and their file.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use super::hub::{Hub, SourceState};
+use super::kept::{self, Kept};
+use super::presence::DEVICES_MAX;
+use super::source::Report;
+use crate::client::Ended;
+
+/// How often it is looked whether the file of devices is still true, and whose grace is over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Hub {
+    /// What a source says of its devices.
+    pub(super) fn report_devices(&self, source: &SourceState, report: &Report) {
+        let (now, grace) = (self.now(), self.presence_grace());
+        {
+            let mut presence = source.presence.lock();
+            let left_out = presence.left_out();
+            match report {
+                Report::Presence { device, on } => drop(presence.set(now, grace, device, *on)),
+                Report::Present(devices) => {
+                    source.devices_known.store(true, Ordering::Relaxed);
+                    presence.present(now, grace, devices);
+                }
+                Report::UnsureOfDevices(_) => presence.unsure(),
+                Report::Lost => presence.lost(now),
+                _ => {}
+            }
+            if left_out == 0 && presence.left_out() > 0 {
+                warn!(source = source.name, "more than {DEVICES_MAX} devices: the rest is not counted");
+            }
+        }
+        if grace.is_zero() {
+            self.expire_devices();
+        }
+        if matches!(report, Report::Presence { .. } | Report::Present(_) | Report::Live(_)) {
+            self.devices_due.notify_one();
+        }
+    }
+
+    /// Gives back the seats of those whose grace is over.
+    fn expire_devices(&self) {
+        let (now, grace) = (self.now(), self.presence_grace());
+        for source in &self.sources {
+            let over = source.presence.lock().expire(now, grace);
+            for key in &over {
+                self.release(key, Ended::Over);
+            }
+        }
+    }
+
+    /// Asks for the devices that came, one after the other, for ever.
+    pub async fn keep_presence(&self) {
+        loop {
+            self.devices_due.notified().await;
+            for source in &self.sources {
+                loop {
+                    let due = source.presence.lock().due();
+                    let Some((device, ask)) = due else { break };
+                    let verdict = self.client.acquire(&ask).await;
+                    let useless = source.presence.lock().answered(&device, verdict.allow);
+                    if useless && let Some(session) = ask.session {
+                        self.release(&(ask.tenant, session), Ended::Over);
+                    }
+                }
+            }
+            self.allow_inventories();
+        }
+    }
+
+    /// Ends the grace of devices in time, for ever.
+    pub async fn keep_grace(&self) {
+        loop {
+            let (now, grace) = (self.now(), self.presence_grace());
+            let next = self.sources.iter().filter_map(|source| source.presence.lock().next_expiry(grace)).min();
+            // No later grace than one that begins now is over sooner than that.
+            let pause = next.map_or(LOOK_EVERY, |at| at.saturating_sub(now)).min(LOOK_EVERY);
+            sleep(pause.max(Duration::from_millis(1))).await;
+            self.expire_devices();
+        }
+    }
+
+    /// Takes up the devices that held a seat when the agent stopped.
+    pub fn restore_devices(&self) {
+        let kept = match kept::read(&self.folder()) {
+            Ok(kept) => kept,
+            Err(why) => {
+                warn!(%why, "the file of devices cannot be read; who is not there now loses the seat at once");
+                return;
+            }
+        };
+        for source in &self.sources {
+            let of_source = kept.iter().filter(|kept| kept.source == source.name);
+            source.presence.lock().restore(of_source.map(|kept| kept.device.clone()));
+        }
+        self.devices_due.notify_one();
+    }
+
+    /// Writes down which devices hold a seat, whenever they are others, for ever.
+    pub async fn keep_devices(&self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            self.write_devices().await;
+        }
+    }
+
+    /// Writes down which devices hold a seat, where they are others than those that were written down last.
+    pub async fn write_devices(&self) {
+        let mut is_changed = false;
+        let mut devices = Vec::new();
+        for source in &self.sources {
+            let mut presence = source.presence.lock();
+            is_changed |= std::mem::take(&mut presence.changed);
+            let of_source = presence.desktops().map(|device| Kept::new(source.name, device));
+            devices.extend(of_source);
+        }
+        if !is_changed {
+            return;
+        }
+        let folder = self.folder();
+        let written = tokio::task::spawn_blocking(move || kept::write(&folder, &devices)).await;
+        if let Err(why) = written.unwrap_or_else(|error| Err(error.into())) {
+            error!(%why, "the file of devices cannot be written; a restart of the agent would leave them no grace");
+            if let Some(source) = self.sources.first() {
+                source.presence.lock().changed = true;
+            }
+        }
+    }
+}

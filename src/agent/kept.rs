@@ -1,0 +1,99 @@
+//! The desktops that hold a seat, on disk, so that a restart of the agent leaves them their grace.
+//!
+//! One line each, with a checksum as in the spool; the file is put in place as a whole. It says only who held a seat,
+//! never who holds one: usherd is asked again after a start.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::spool::{replace, seal, sealed};
+
+/// The file's name.
+const DEVICES: &str = "devices";
+/// The form of a line, frozen: a line of another one is passed over.
+const FORM: u32 = 1;
+/// Largest file that is read, bytes: more devices than are ever written.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// A device that held a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    form: u32,
+    /// Which source told of it.
+    pub source: String,
+    /// As its PBX names it.
+    pub device: String,
+}
+
+impl Kept {
+    /// In the present form.
+    pub fn new(source: &str, device: &str) -> Self {
+        Kept { form: FORM, source: source.to_owned(), device: device.to_owned() }
+    }
+}
+
+/// Those that were written last; a line that cannot be read is passed over, and none of them is of any harm.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn read(folder: &Path) -> io::Result<Vec<Kept>> {
+    let path = folder.join(DEVICES);
+    let bytes = match std::fs::metadata(&path) {
+        Ok(about) if about.len() > FILE_BYTES_MAX => {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is too large", path.display())));
+        }
+        Ok(_) => std::fs::read(&path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(sealed::<Kept>);
+    Ok(lines.filter(|kept| kept.form == FORM).collect())
+}
+
+/// Puts these in the place of those of before.
+///
+/// # Errors
+/// The disk; then those of before are still there.
+pub fn write(folder: &Path, devices: &[Kept]) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for device in devices {
+        bytes.extend(seal(device)?);
+    }
+    replace(folder, DEVICES, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As version 0.1 writes it; a later one still reads it.
+    const GOLDEN: &str = r#"d6a07784 {"form":1,"source":"asterisk","device":"Custom:client-anna"}
+c2461f3e {"form":1,"source":"freeswitch","device":"zoë\n@acme"}
+"#;
+
+    #[test]
+    fn the_file_of_before_is_read_and_written_as_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(read(dir.path()).unwrap().is_empty());
+        let devices = [Kept::new("asterisk", "Custom:client-anna"), Kept::new("freeswitch", "zo\u{eb}\n@acme")];
+        write(dir.path(), &devices).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join(DEVICES)).unwrap(), GOLDEN);
+        assert_eq!(read(dir.path()).unwrap(), devices);
+    }
+
+    #[test]
+    fn damage_costs_the_line_it_is_in_and_another_form_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let later = Kept { form: 2, ..Kept::new("asterisk", "c") };
+        let devices = [Kept::new("asterisk", "a"), later, Kept::new("asterisk", "b")];
+        write(dir.path(), &devices).unwrap();
+        assert_eq!(read(dir.path()).unwrap().len(), 2);
+        let path = dir.path().join(DEVICES);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[12] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), devices[2..]);
+    }
+}

@@ -1,0 +1,21 @@
+//! The wire contract: its words, names, limits and messages, for all who speak it. No I/O, no clock, no async.
+//!
+//! The engine stands on [`words`], [`names`], [`message`] and [`emergency`], which know nothing of a format. The rest
+//! reads bodies: [`body`], [`batch`] and [`node_calls`] in JSON, as forms and as names with values; and [`hint`] makes
+//! out what must pass although it cannot be read.
+
+pub mod batch;
+pub mod body;
+mod digits;
+pub mod emergency;
+mod faults;
+mod fields;
+pub mod form;
+pub mod format;
+pub mod hint;
+pub mod malformed;
+pub mod message;
+pub mod names;
+pub mod node_calls;
+pub mod sentence;
+pub mod words;

@@ -1,0 +1,380 @@
+//! Each tenant file is a unit of its own: what is bad or away concerns its tenant alone.
+
+use std::path::{Path, PathBuf};
+
+use usherd::daemon::config::{
+    Attempt, Before, Config, Disk, Files, Memory, ProblemCode, Rejection, Removals, Running, load_after, load_for_boot,
+    load_from, problems_of, store,
+};
+
+use super::{MAIN, now, tenant_path};
+
+fn paid(seats: u32) -> String {
+    format!("kind = \"paid\"\nstart = \"2026-01-01\"\nseats = {seats}\n")
+}
+
+/// A configuration in memory with tenants by id.
+fn memory(main: &str, tenants: &[(&str, &str)]) -> Memory {
+    let mut files = Memory::default();
+    files.put(MAIN, main);
+    tenants.iter().for_each(|(id, text)| files.put(tenant_path(id), text));
+    files
+}
+
+fn running(files: &Memory) -> Running {
+    Running::new(load_from(files, Path::new(MAIN), now()).unwrap())
+}
+
+fn asked() -> Attempt {
+    Attempt::asked(now(), false)
+}
+
+fn seen(uptime_ms: u64) -> Attempt {
+    Attempt { uptime_ms, removals: Removals::Delayed, ..asked() }
+}
+
+fn seats(config: &Config) -> Vec<(&str, Option<u32>)> {
+    config.tenants.iter().map(|(id, tenant)| (id.as_str(), tenant.record.seats)).collect()
+}
+
+/// Why a reload is rejected as a whole.
+#[track_caller]
+fn refused(running: &Running, files: &dyn Files, attempt: &Attempt, held: Option<u32>) -> Vec<ProblemCode> {
+    let before = running.get();
+    let rejection = running.reload(files, attempt, |_| held, |_| panic!("it must not be installed")).unwrap_err();
+    assert_eq!(before.hash, running.get().hash);
+    rejection.problems().iter().map(|problem| problem.code).collect()
+}
+
+#[test]
+fn one_bad_file_of_five_thousand_stops_no_other_t175() {
+    let mut files = memory("", &[]);
+    let id = |n: usize| format!("t{n:04}");
+    (0..5_000).for_each(|n| files.put(tenant_path(&id(n)), paid(5)));
+    let running = running(&files);
+    let hash = running.get().hash.clone();
+    files.put(tenant_path("t0007"), "seats = -1\n");
+    let reload = running.reload(&files, &asked(), |_| Some(2), |_| panic!("nothing in force is another")).unwrap();
+    assert!(reload.unchanged && reload.is_news && running.get().hash == hash, "the hash tells what is in force");
+    files.put(tenant_path("t0001"), paid(6));
+    let mut installed = 0;
+    let reload = running.reload(&files, &asked(), |_| Some(2), |_| installed += 1).unwrap();
+    let after = running.get();
+    assert_eq!((installed, reload.diff.changed.len(), after.tenants.len()), (1, 1, 5_000));
+    assert_eq!(after.tenants["t0001"].record.seats, Some(6));
+    assert_eq!(after.tenants["t0007"].record.seats, Some(5));
+    let [file] = after.rejected.as_slice() else { panic!("{:?}", after.rejected) };
+    assert_eq!((file.tenant.as_str(), file.kept, file.file.ends_with("t0007.toml")), ("t0007", true, true));
+    assert_eq!(file.problems.len(), 2, "all that is wrong is told");
+    assert!(!reload.is_news, "the same is not told again");
+    assert!(running.reload(&files, &asked(), |_| None, |_| ()).unwrap().unchanged);
+    files.put(tenant_path("t0007"), paid(9));
+    assert!(running.reload(&files, &asked(), |_| None, |_| ()).unwrap().is_news);
+    assert!(running.get().rejected.is_empty() && running.get().tenants["t0007"].record.seats == Some(9));
+}
+
+#[test]
+fn strict_makes_the_folder_one_unit_again() {
+    let mut files = memory("strict = true\n", &[("a", &paid(5)), ("b", &paid(5))]);
+    let running = running(&files);
+    files.put(tenant_path("a"), "seats = -1\n");
+    files.put(tenant_path("b"), paid(6));
+    assert_eq!(refused(&running, &files, &asked(), None), [ProblemCode::Missing, ProblemCode::OutOfRange]);
+    // The key itself is taken at once.
+    files.put(MAIN, "strict = false\n");
+    running.reload(&files, &asked(), |_| None, |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("a", Some(5)), ("b", Some(6))]);
+}
+
+#[test]
+fn what_can_be_bad_of_a_file_is_bad_of_its_tenant_alone() {
+    let pool = "[[pool]]\nid = \"p\"\nseats = 30\n";
+    let tenants = [("a", paid(5)), ("b", paid(5)), ("c", paid(5) + "pool = \"p\"\n")];
+    let tenants: Vec<(&str, &str)> = tenants.iter().map(|(id, text)| (*id, text.as_str())).collect();
+    let bad: &[(&str, &[u8])] = &[
+        ("syntax", b"seats = "),
+        ("emptied", b""),
+        ("cut", b"kind = \"paid\"\nsta"),
+        ("unknown key", b"kind = \"paid\"\nseats = 6\nx = 1\n"),
+        ("no UTF-8", b"kind = \"paid\"\nseats = 6\nname = \"\xff\"\n"),
+        ("another id", b"id = \"c\"\nkind = \"paid\"\nseats = 6\n"),
+        ("reserved", b"kind = \"paid\"\nseats = 6\n[reserve]\nx = 7\n"),
+        ("no such pool", b"kind = \"paid\"\nseats = 6\npool = \"q\"\n"),
+        ("pool too small", b"kind = \"paid\"\nseats = 26\npool = \"p\"\n"),
+        ("too many seats", b"kind = \"paid\"\nseats = 1000001\n"),
+        ("not ascending", b"kind = \"paid\"\nseats = 6\nchange = [{effective_at = 2027-02-01, seats = 1}, {effective_at = 2027-01-01, seats = 1}]\n"),
+        ("too large", &[b'#'; 300 << 10]),
+    ];
+    for (what, bytes) in bad {
+        let mut files = memory(pool, &tenants);
+        let running = running(&files);
+        files.put(tenant_path("a"), bytes);
+        files.put(tenant_path("b"), paid(6));
+        files.put(tenant_path("new"), bytes);
+        let result = running.reload(&files, &asked(), |_| Some(1), |_| ());
+        result.unwrap_or_else(|rejection| panic!("{what}: {rejection}"));
+        let after = running.get();
+        assert_eq!(seats(&after), [("a", Some(5)), ("b", Some(6)), ("c", Some(5))], "{what}");
+        let told: Vec<_> = after.rejected.iter().map(|file| (file.tenant.as_str(), file.kept)).collect();
+        assert_eq!(told, [("a", true), ("new", false)], "{what}");
+        // A start reads the same of the disk and of what is kept.
+        let again = load_after(&files, Path::new(MAIN), now(), &Before::texts(&after.contents)).unwrap();
+        assert_eq!((again.hash.as_str(), again.rejected.len()), (after.hash.as_str(), 2), "{what}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_keeps_its_tenant_over_a_restart_too() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let (main, tenants) = (dir.path().join("usherd.toml"), dir.path().join("tenants.d"));
+    std::fs::create_dir(&tenants).unwrap();
+    std::fs::write(&main, "[server]\nstate_dir = \"state\"\n").unwrap();
+    let ids = ["directory", "fifo", "loop", "nowhere", "socket", "good"];
+    ids.iter().for_each(|id| std::fs::write(tenants.join(format!("{id}.toml")), paid(5)).unwrap());
+    let first = load_from(&Disk, &main, now()).unwrap();
+    store(&dir.path().join("state"), &first).unwrap();
+    ids.iter().for_each(|id| std::fs::remove_file(tenants.join(format!("{id}.toml"))).unwrap());
+    let path = |id: &str| tenants.join(format!("{id}.toml"));
+    std::fs::create_dir(path("directory")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(path("fifo")).status().unwrap();
+    assert!(made.success());
+    symlink("loop.toml", path("loop")).unwrap();
+    symlink("there-is-no-such-file", path("nowhere")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    std::fs::write(path("good"), paid(6)).unwrap();
+    let running = Running::new(first);
+    running.reload(&Disk, &asked(), |_| Some(1), |_| ()).unwrap();
+    let boot = load_for_boot(&Disk, &main, None, now()).unwrap();
+    assert!(boot.problems.is_empty(), "{:?}", boot.problems);
+    for config in [&*running.get(), &boot.config] {
+        assert_eq!(config.rejected.len(), 5, "{:?}", config.rejected);
+        assert!(config.rejected.iter().all(|file| file.kept && file.problems[0].code == ProblemCode::Unreadable));
+        let of = |id: &str| config.tenants[id].record.seats;
+        assert_eq!((config.tenants.len(), of("loop"), of("good")), (6, Some(5), Some(6)));
+    }
+    // Without what was kept there is nothing to fall back to, and the others are served.
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let boot = load_for_boot(&Disk, &main, None, now()).unwrap();
+    assert_eq!(seats(&boot.config), [("good", Some(6))]);
+}
+
+#[test]
+fn of_two_tenants_with_one_id_the_file_of_the_daemon_wins() {
+    let inline = "[[tenant]]\nid = \"a\"\nkind = \"paid\"\nseats = 3\n";
+    let mut files = memory(inline, &[("b", &paid(5))]);
+    let with_inline = running(&files);
+    files.put(tenant_path("a"), paid(4));
+    files.put(tenant_path("b"), paid(6));
+    with_inline.reload(&files, &asked(), |_| None, |_| ()).unwrap();
+    assert_eq!(seats(&with_inline.get()), [("a", Some(3)), ("b", Some(6))]);
+    assert_eq!(problems_of(&with_inline.get().rejected)[0].code, ProblemCode::DuplicateTenant);
+    // In force as a file, it does not become another by a line in usherd.toml: that is the file that is wrong then.
+    let mut files = memory("", &[("a", &paid(4))]);
+    let with_file = running(&files);
+    files.put(MAIN, inline);
+    assert!(refused(&with_file, &files, &asked(), None).contains(&ProblemCode::DuplicateTenant));
+    // Nor goes a tenant of usherd.toml because its file, which takes its place, is bad.
+    let files = memory(inline, &[]);
+    let moved = running(&files);
+    let main = "[trial]\nseats = 1\n";
+    assert!(!refused(&moved, &memory(main, &[("a", "seats = 3")]), &asked(), None).is_empty());
+    moved.reload(&memory(main, &[("a", &paid(3))]), &asked(), |_| None, |_| ()).unwrap();
+}
+
+#[test]
+fn a_pool_takes_what_fits_and_refuses_the_file_that_asks_for_too_much() {
+    let pool = |seats: u32| format!("[[pool]]\nid = \"p\"\nseats = {seats}\n");
+    let of = |seats: u32| paid(seats) + "pool = \"p\"\n";
+    let fleet = |main: &str, a: u32, b: u32, c: u32| memory(main, &[("a", &of(a)), ("b", &of(b)), ("c", &of(c))]);
+    let run = |old: &Memory, new: &Memory| {
+        let running = running(old);
+        running.reload(new, &asked(), |_| None, |_| ()).map(|_| {
+            let config = running.get();
+            let told: Vec<String> = config.rejected.iter().map(|file| file.tenant.clone()).collect();
+            (config.tenants.values().map(|tenant| tenant.record.seats.unwrap()).collect::<Vec<_>>(), told.join(" "))
+        })
+    };
+    let start = fleet(&pool(15), 5, 5, 5);
+    for (a, b, c, seats, told) in [
+        (6, 5, 5, [5, 5, 5], "a"),
+        // Seats that one gives go to the other, in whatever order the files come.
+        (9, 5, 1, [9, 5, 1], ""),
+        (1, 5, 9, [1, 5, 9], ""),
+        // Each raise that still fits is taken.
+        (6, 90, 3, [6, 5, 3], "b"),
+        (90, 7, 3, [5, 7, 3], "a"),
+        (90, 90, 1, [5, 5, 1], "a b"),
+    ] {
+        let (after, rejected) = run(&start, &fleet(&pool(15), a, b, c)).unwrap();
+        assert_eq!((after.as_slice(), rejected.as_str()), (&seats[..], told), "{a} {b} {c}");
+    }
+    // A pool that became smaller is a matter of usherd.toml, unless the tenants became smaller with it.
+    assert!(matches!(run(&start, &fleet(&pool(14), 5, 5, 5)), Err(Rejection::Invalid { .. })));
+    assert_eq!(run(&start, &fleet(&pool(12), 5, 90, 2)).unwrap(), (vec![5, 5, 2], "b".to_owned()));
+    // Who is refused in one pool falls back into the one that it came from.
+    let two = pool(10) + "[[pool]]\nid = \"q\"\nseats = 4\n";
+    let old = memory(&two, &[("a", &of(5)), ("b", &of(5))]);
+    let new = memory(&two, &[("a", &(paid(5) + "pool = \"q\"\n")), ("b", &of(9))]);
+    assert_eq!(run(&old, &new).unwrap(), (vec![5, 5], "a b".to_owned()));
+}
+
+#[test]
+fn a_file_that_is_away_for_a_moment_ends_nothing_t186() {
+    let all = memory("", &[("a", &paid(5)), ("b", &paid(5))]);
+    let mut without = all.clone();
+    without.0.remove(&tenant_path("a"));
+    let running = running(&all);
+    let away = |uptime_ms: u64, files: &Memory| {
+        running.reload(files, &seen(uptime_ms), |_| Some(3), |_| ()).unwrap();
+        (running.get().tenants.len(), running.get().away.len(), running.is_removal_due(uptime_ms))
+    };
+    assert_eq!(away(1_000, &without), (2, 1, false));
+    assert!(!running.is_removal_due(30_999) && running.is_removal_due(31_000));
+    assert_eq!(away(20_000, &without), (2, 1, false), "another change does not begin the time anew");
+    assert_eq!(away(21_000, &all), (2, 0, false), "back, nothing has happened");
+    assert!(!running.is_removal_due(1_000_000));
+    assert_eq!(away(40_000, &without), (2, 1, false), "a new absence has a time of its own");
+    // Meanwhile others change, and the file that is away comes back as another.
+    let mut changed = without.clone();
+    changed.put(tenant_path("b"), paid(6));
+    assert_eq!(away(41_000, &changed), (2, 1, false));
+    assert_eq!(seats(&running.get()), [("a", Some(5)), ("b", Some(6))]);
+    assert_eq!(away(70_000, &changed), (1, 0, false), "after the delay it goes, though seats are held");
+}
+
+#[test]
+fn who_asks_for_it_lets_tenants_go_at_once_where_nobody_uses_them() {
+    let all = memory("", &[("a", &paid(5)), ("b", &paid(5))]);
+    let without = memory("", &[("b", &paid(5))]);
+    let run = |attempt: Attempt, held: u32| {
+        let running = running(&all);
+        let outcome = running.reload(&without, &attempt, |_| Some(held), |_| ());
+        outcome.map(|_| running.get().tenants.len()).map_err(|rejection| rejection.problems()[0].code)
+    };
+    assert_eq!(run(asked(), 0), Ok(1));
+    assert_eq!(run(asked(), 3), Err(ProblemCode::InUse));
+    assert_eq!(run(Attempt { force: true, ..asked() }, 3), Ok(1));
+    let by_signal = Attempt { removals: Removals::DelayedInUse, ..asked() };
+    assert_eq!((run(by_signal, 0), run(by_signal, 3)), (Ok(1), Ok(2)), "a signal cannot be asked back");
+    // A plan says the same as the reload.
+    let running = running(&all);
+    assert!(running.plan(&without, &asked(), |_| Some(1)).unwrap_err().is_forceable());
+    running.reload(&without, &seen(0), |_| Some(1), |_| ()).unwrap();
+    running.reload(&without, &asked(), |_| Some(0), |_| ()).unwrap();
+    assert_eq!((running.get().tenants.len(), running.is_removal_due(u64::MAX)), (1, false));
+}
+
+#[test]
+fn a_main_file_that_is_cut_takes_its_tenants_after_the_delay_only() {
+    let inline = "[trial]\nseats = 9\n[[tenant]]\nid = \"a\"\nkind = \"paid\"\nseats = 3\n";
+    let running = running(&memory(inline, &[("b", &paid(5))]));
+    let cut = memory("[trial]\nseats = 9\n", &[("b", &paid(6))]);
+    running.reload(&cut, &seen(0), |_| Some(1), |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("a", Some(3)), ("b", Some(6))], "the others are taken meanwhile");
+    assert_eq!(running.get().away, [PathBuf::from(MAIN)]);
+    running.reload(&cut, &seen(30_000), |_| Some(1), |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("b", Some(6))]);
+}
+
+#[test]
+fn a_folder_that_lost_many_files_is_not_taken_by_itself_and_blocks_nobody() {
+    let ids: Vec<String> = (0..10).map(|n| format!("t{n}")).collect();
+    let mut files = memory("", &[]);
+    ids.iter().for_each(|id| files.put(tenant_path(id), paid(5)));
+    let running = running(&files);
+    ids.iter().take(6).for_each(|id| drop(files.0.remove(&tenant_path(id))));
+    running.reload(&files, &seen(0), |_| None, |_| ()).unwrap();
+    assert_eq!(refused(&running, &files, &seen(30_000), None), [ProblemCode::Shrinks]);
+    assert!(!running.is_removal_due(60_000), "what was refused is not tried again and again");
+    files.put(tenant_path("t9"), paid(6));
+    running.reload(&files, &seen(61_000), |_| None, |_| ()).unwrap();
+    assert_eq!((running.get().tenants.len(), running.get().tenants["t9"].record.seats), (10, Some(6)));
+    running.reload(&files, &Attempt { force: true, ..asked() }, |_| Some(1), |_| ()).unwrap();
+    assert_eq!(running.get().tenants.len(), 4);
+}
+
+#[test]
+fn the_tenant_that_unknown_ones_draw_from_stays_though_its_file_is_away() {
+    let main = "default_tenant = \"a\"\n";
+    let running = running(&memory(main, &[("a", &paid(5)), ("b", &paid(5))]));
+    running.reload(&memory(main, &[("b", &paid(6))]), &asked(), |_| Some(0), |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("a", Some(5)), ("b", Some(6))]);
+    assert!(running.get().rejected[0].problems[0].message.contains("default_tenant"));
+    running.reload(&memory("default_tenant = \"\"\n", &[("b", &paid(6))]), &asked(), |_| Some(0), |_| ()).unwrap();
+    assert_eq!(running.get().tenants.len(), 1);
+}
+
+#[test]
+fn a_main_file_that_breaks_a_tenant_which_was_good_is_what_is_wrong() {
+    let pool = "[[pool]]\nid = \"p\"\nseats = 30\n";
+    let pooled = paid(5) + "pool = \"p\"\n";
+    let mut files = memory(pool, &[("a", &pooled), ("b", &paid(5))]);
+    let running = running(&files);
+    files.put(MAIN, "[trial]\nseats = 1\n");
+    assert_eq!(refused(&running, &files, &asked(), None), [ProblemCode::UnknownName]);
+}
+
+#[test]
+fn what_opens_the_daemon_is_done_by_force_only_t188() {
+    let token = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{}\"\n", "a".repeat(64));
+    let main = format!("[server]\nworkers = 1\n{token}");
+    let tenants = [("a", paid(5))];
+    let tenants: Vec<(&str, &str)> = tenants.iter().map(|(id, text)| (*id, text.as_str())).collect();
+    let running = running(&memory(&main, &tenants));
+    for (text, code) in [
+        ("", ProblemCode::Emptied),
+        ("\n# nothing left\n", ProblemCode::Emptied),
+        ("[server]\nworkers = 1\n", ProblemCode::Opens),
+    ] {
+        for attempt in [asked(), seen(0), Attempt { removals: Removals::DelayedInUse, ..asked() }] {
+            assert_eq!(refused(&running, &memory(text, &tenants), &attempt, None), [code], "{text:?}");
+        }
+    }
+    let forced = Attempt { force: true, ..asked() };
+    running.reload(&memory("[server]\nworkers = 1\n", &tenants), &forced, |_| None, |_| ()).unwrap();
+    assert!(running.get().settings.auth.tokens.is_empty());
+}
+
+#[test]
+fn a_start_takes_no_main_file_that_was_emptied_or_cut_t188() {
+    let dir = tempfile::tempdir().unwrap();
+    let (main, state) = (dir.path().join("usherd.toml"), dir.path().join("state"));
+    std::fs::create_dir(dir.path().join("tenants.d")).unwrap();
+    std::fs::write(dir.path().join("tenants.d/a.toml"), paid(5)).unwrap();
+    let token = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{}\"\n", "a".repeat(64));
+    let text = format!("[server]\nworkers = 1\n{token}");
+    std::fs::write(&main, &text).unwrap();
+    let boot = || load_for_boot(&Disk, &main, None, now()).unwrap();
+    store(&state, &boot().config).unwrap();
+    for (cut, code) in [("", ProblemCode::Emptied), (&text[..20], ProblemCode::Opens)] {
+        std::fs::write(&main, cut).unwrap();
+        let boot = boot();
+        assert_eq!(boot.config.settings.auth.tokens.len(), 1, "the last good one holds");
+        assert_eq!(boot.problems[0].code, code);
+        assert_eq!(boot.config.tenants.len(), 1);
+    }
+    // What was forced is the last good one then.
+    store(&state, &load_from(&Disk, &main, now()).unwrap()).unwrap();
+    assert!(boot().problems.is_empty() && boot().config.settings.auth.tokens.is_empty());
+}
+
+#[test]
+fn a_file_that_vanished_while_the_daemon_was_stopped_stays_for_the_delay() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("usherd.toml");
+    std::fs::create_dir(dir.path().join("tenants.d")).unwrap();
+    std::fs::write(&main, "").unwrap();
+    for id in ["a", "b"] {
+        std::fs::write(dir.path().join(format!("tenants.d/{id}.toml")), paid(5)).unwrap();
+    }
+    store(&dir.path().join("state"), &load_from(&Disk, &main, now()).unwrap()).unwrap();
+    std::fs::remove_file(dir.path().join("tenants.d/a.toml")).unwrap();
+    let boot = load_for_boot(&Disk, &main, None, now()).unwrap();
+    assert_eq!((boot.config.tenants.len(), boot.config.away.len(), boot.problems.len()), (2, 1, 0));
+    let running = Running::new(boot.config);
+    running.away_since(500);
+    assert!(!running.is_removal_due(30_499) && running.is_removal_due(30_500));
+    running.reload(&Disk, &seen(30_500), |_| Some(1), |_| ()).unwrap();
+    assert_eq!((running.get().tenants.len(), running.is_removal_due(u64::MAX)), (1, false));
+}
