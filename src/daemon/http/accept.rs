@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
-use super::socket::{Socket, Transport};
+use super::socket::Socket;
 use super::speak::speak;
 use super::stats::{AcceptError, Broken, Deadline, EdgeStats, Refusal};
 use super::stop;
@@ -249,18 +249,12 @@ async fn serve_one<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer:
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
-    let mut handshake = acceptor.accept(socket);
-    match timeout(shared.limits.head_deadline, client_certificates::shaken(&mut handshake)).await {
-        Ok(Ok((stream, names))) => {
+    match client_certificates::accept(acceptor, socket, shared.limits.head_deadline).await {
+        Ok((stream, names)) => {
             peer.names = names;
             speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;
         }
-        Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),
-        Err(_) => {
-            peer.cut(Deadline::Head);
-            if let Some(socket) = handshake.get_ref() {
-                socket.give_up();
-            }
-        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => peer.cut(Deadline::Head),
+        Err(_) => shared.stats.count_refused(Refusal::Handshake),
     }
 }

@@ -291,10 +291,12 @@ where
                 return Poll::Ready(match result {
                     Ok(()) => Ended::Well,
                     Err(error) => {
-                        if deadlines.vitals.is_multiplexed() && !is_of_network(&error) {
+                        let is_multiplexed = deadlines.vitals.is_multiplexed();
+                        let why = why_broken(&error, is_multiplexed);
+                        if is_multiplexed && why == Broken::Protocol {
                             peer.broke_the_rules();
                         }
-                        Ended::Broken(why_broken(&error))
+                        Ended::Broken(why)
                     }
                 });
             }
@@ -330,13 +332,10 @@ where
     .await
 }
 
-fn why_broken(error: &hyper::Error) -> Broken {
-    if error.is_parse() { Broken::Protocol } else { Broken::Transport }
-}
-
-/// Whether the transport failed, and not the client's HTTP.
-fn is_of_network(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+/// hyper tells wrong HTTP/1 by name; of HTTP/2 it tells what is of the network.
+fn why_broken(error: &hyper::Error, is_multiplexed: bool) -> Broken {
+    let of_network = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    if error.is_parse() || (is_multiplexed && !of_network()) { Broken::Protocol } else { Broken::Transport }
 }
 
 /// Waits for the nearest deadline.
