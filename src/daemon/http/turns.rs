@@ -135,8 +135,8 @@ impl Turns {
     /// in the round before.
     fn begin_round(&self, called_before: u64) -> u64 {
         let spent = self.spent_ns.take();
-        if called_before > 0 {
-            self.turn_ns.set((self.turn_ns.get() * 3 + spent / called_before) / 4);
+        if let Some(each) = spent.checked_div(called_before) {
+            self.turn_ns.set((self.turn_ns.get() * 3 + each) / 4);
         }
         let most = (ROUND_NS / self.turn_ns.get().max(1)).clamp(1, CALLED_MAX);
         let mut called = 0;

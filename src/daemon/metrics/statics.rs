@@ -142,6 +142,7 @@ struct Service {
 impl Service {
     fn new(make: &Maker) -> Result<Self> {
         let [reload_successful, config_hash, tenants_rejected] = config_gauges(make)?;
+        let [journal_records, journal_bytes, journal_errors, journal_not_durable] = journal_counters(make)?;
         Ok(Service {
             connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
             request_bodies: make.gauge(
@@ -155,14 +156,16 @@ impl Service {
             ))?,
             config_hash,
             tenants_rejected,
-            reloads: make.add(IntCounterVec::new(
-                Opts::new("usherd_config_reloads_total", "Attempts to load the configuration, by trigger and result."),
+            reloads: make.counters(
+                "usherd_config_reloads_total",
+                "Attempts to load the configuration, by trigger and result.",
                 &["trigger", "result"],
-            ))?,
-            sync_runs: make.add(IntCounterVec::new(
-                Opts::new("usherd_sync_runs_total", "Tries to pull tenant records, by result."),
+            )?,
+            sync_runs: make.counters(
+                "usherd_sync_runs_total",
+                "Tries to pull tenant records, by result.",
                 &["result"],
-            ))?,
+            )?,
             sync_success_at: make.add(Gauge::new(
                 "usherd_sync_last_success_timestamp_seconds",
                 "When the publisher of tenant records was last heard and agreed; 0 for never.",
@@ -181,14 +184,10 @@ impl Service {
             ))?,
             clock_steps: make
                 .counter("usherd_clock_steps_total", "Steps of the wall clock against the monotonic one.")?,
-            journal_records: make.counter("usherd_journal_records_total", "Records written to the journal.")?,
-            journal_bytes: make.counter("usherd_journal_bytes_total", "Bytes written to the journal.")?,
-            journal_errors: make
-                .counter("usherd_journal_errors_total", "Writes and syncs of the journal that failed.")?,
-            journal_not_durable: make.counter(
-                "usherd_journal_not_durable_total",
-                "Answers that went out without being as durable as configured.",
-            )?,
+            journal_records,
+            journal_bytes,
+            journal_errors,
+            journal_not_durable,
             journal_ring_used: make.add(Gauge::new(
                 "usherd_journal_ring_used_ratio",
                 "How much of the ring in memory waits for the disk; 0 where there is none.",
@@ -199,13 +198,11 @@ impl Service {
             )?,
             event_subscribers: make.gauge("usherd_event_subscribers", "Listeners to the event stream.")?,
             events_dropped: make.counter("usherd_events_dropped_total", "Events that a slow listener missed.")?,
-            webhook_deliveries: make.add(IntCounterVec::new(
-                Opts::new(
-                    "usherd_webhook_deliveries_total",
-                    "Messages of webhooks and their tries, by what came of them.",
-                ),
+            webhook_deliveries: make.counters(
+                "usherd_webhook_deliveries_total",
+                "Messages of webhooks and their tries, by what came of them.",
                 &["result"],
-            ))?,
+            )?,
             webhook_queue: make
                 .gauge("usherd_webhook_queue_messages", "Messages that wait for the receivers of webhooks.")?,
             tls_expiry: make.gauges(
@@ -246,6 +243,19 @@ impl Service {
             self.scheduled_next.with_label_values(&[kind.as_str()]).set(utc_seconds(next.unwrap_or(0)));
         }
     }
+}
+
+/// What the journal wrote, and what it could not.
+fn journal_counters(make: &Maker) -> Result<[IntCounter; 4]> {
+    Ok([
+        make.counter("usherd_journal_records_total", "Records written to the journal.")?,
+        make.counter("usherd_journal_bytes_total", "Bytes written to the journal.")?,
+        make.counter("usherd_journal_errors_total", "Writes and syncs of the journal that failed.")?,
+        make.counter(
+            "usherd_journal_not_durable_total",
+            "Answers that went out without being as durable as configured.",
+        )?,
+    ])
 }
 
 /// The last attempt to load the configuration, the hash of what is in force, and the tenant files that are not taken.
