@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use usherd::daemon::clock::monotonic_ns;
 use usherd::daemon::http::body::ReplyBody;
 use usherd::daemon::http::stats::{Deadline, Refusal};
 use usherd::daemon::http::{Edge, EdgeStats, Handler, Limits, Listener, Peer, Protocol, Talk, listener, serve};
@@ -29,8 +30,11 @@ static LARGE: [u8; 8 << 20] = [b'x'; 8 << 20];
 /// How long `/busy` keeps the core.
 const BUSY: Duration = Duration::from_micros(200);
 
-/// Answers `ok`, `/large` with 8 MiB, `/echo` with the length of the body, `/panic` and `/stuck` never, `/busy` after
-/// some work; commands with 1 MiB.
+/// How many were answered that asked for work.
+static BUSY_ANSWERED: AtomicU64 = AtomicU64::new(0);
+
+/// Answers `ok`, `/turn` with the number of those who had their work before it, `/large` with 8 MiB, `/echo` with the
+/// length of the body, `/panic` and `/stuck` never, `/busy` after some work; commands with 1 MiB.
 struct Fixed;
 
 impl Handler for Fixed {
@@ -39,8 +43,9 @@ impl Handler for Fixed {
             "/large" => Response::new(ReplyBody::full(bytes::Bytes::from_static(&LARGE))),
             "/panic" => panic!("as asked"),
             "/busy" => {
-                let began = std::time::Instant::now();
-                while began.elapsed() < BUSY {
+                BUSY_ANSWERED.fetch_add(1, Ordering::Relaxed);
+                let until = monotonic_ns() + BUSY.as_nanos() as u64;
+                while monotonic_ns() < until {
                     std::hint::spin_loop();
                 }
                 Response::new(ReplyBody::full("ok"))
@@ -55,6 +60,10 @@ impl Handler for Fixed {
             "/node" => {
                 peer.mark_node();
                 Response::new(ReplyBody::full("ok"))
+            }
+            "/turn" => {
+                peer.mark_node();
+                Response::new(ReplyBody::full(format!("ok {} .", BUSY_ANSWERED.load(Ordering::Relaxed))))
             }
             _ => match peer.collect(request.into_body(), BODY_BYTES_MAX).await {
                 Ok(body) if body.is_empty() => Response::new(ReplyBody::full("ok")),

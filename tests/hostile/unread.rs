@@ -38,7 +38,6 @@ async fn ask_and_never_read<S: AsyncRead + AsyncWrite + Unpin>(server: &Server, 
         }
     };
     timeout(PATIENCE, cut).await.expect("they are not cut off");
-    println!("{} KiB queued for each", most / 1024 / clients.len() as u64);
     assert!(most > 0, "nothing was sent at all");
     assert!(most <= QUEUED_BYTES_MAX * clients.len() as u64, "{most} bytes for {} clients", clients.len());
     server.settle().await;
