@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use crate::daemon::config::{Disk, Files as _, MAY_NOT_BE_READ, Problem, ProblemCode, Settings, Tls};
+use crate::daemon::config::{DOES_NOT_EXIST, Disk, Files as _, MAY_NOT_BE_READ, Problem, ProblemCode, Settings, Tls};
 use crate::daemon::http::Protocol;
 use crate::daemon::http::tls::{TlsFiles, acceptor};
 use crate::daemon::http::validity::validity;
@@ -27,11 +27,12 @@ pub fn look(settings: &Settings, folder: &Path, now: DateTime<Utc>) -> Vec<Probl
     problems
 }
 
-/// As [`look`] for somebody who is not the daemon: what this user may not read, the daemon may, and is told as a
-/// warning, second.
+/// As [`look`] for somebody who is not the daemon: what this user may not read, the daemon may, and what is not here is
+/// perhaps where the daemon runs. Both are told as warnings, second.
 pub fn look_as_guest(settings: &Settings, folder: &Path, now: DateTime<Utc>) -> (Vec<Problem>, Vec<Problem>) {
-    let (hidden, problems): (Vec<_>, Vec<_>) =
-        look(settings, folder, now).into_iter().partition(|problem| problem.message.contains(MAY_NOT_BE_READ));
+    let (hidden, problems): (Vec<_>, Vec<_>) = look(settings, folder, now)
+        .into_iter()
+        .partition(|problem| [MAY_NOT_BE_READ, DOES_NOT_EXIST].iter().any(|why| problem.message.ends_with(why)));
     (problems, hidden.into_iter().map(Problem::warning).collect())
 }
 

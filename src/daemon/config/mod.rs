@@ -30,6 +30,7 @@ mod settings;
 mod source;
 mod submit;
 mod tenant;
+mod top;
 mod value;
 mod watch;
 mod webhook;
@@ -52,7 +53,8 @@ pub use rewrite::rewrite;
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
 pub use source::{
-    CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, MAY_NOT_BE_READ, Memory, Synced, TENANT_FILE_BYTES_MAX,
+    CONTENTS_BYTES_MAX, Contents, DOES_NOT_EXIST, Disk, Files, MAIN_BYTES_MAX, MAY_NOT_BE_READ, Memory, Synced,
+    TENANT_FILE_BYTES_MAX,
 };
 pub use submit::{Submission, Unwritten, submit};
 pub use tenant::{GROUPS_MAX, Tenant, standing};

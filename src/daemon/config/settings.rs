@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use chrono_tz::Tz;
-
 pub use super::nodes::Nodes;
 use super::publisher::Publisher;
 use super::rules::Rules;
@@ -12,6 +10,7 @@ use super::words::{ClientCertificates, Durability, LogFormat, Protocol, Role, Te
 use crate::engine::plan::Limits;
 use crate::engine::session::Name;
 
+pub use super::top::{RemovalDelay, TenantsDir, Zone};
 /// Most seats of a tenant or a pool (rule book 11).
 pub use crate::subscription::record::SEATS_MAX;
 /// Most `[[listener]]` tables.
@@ -86,36 +85,6 @@ pub struct Settings {
     pub sync: Publisher,
     /// `[[pool]]` (F7).
     pub pools: Vec<Pool>,
-}
-
-/// The billing time zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Zone(pub Tz);
-
-impl Default for Zone {
-    fn default() -> Self {
-        Zone(Tz::Europe__Berlin)
-    }
-}
-
-/// Where the tenant files are, relative to `usherd.toml`; empty: nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TenantsDir(pub String);
-
-impl Default for TenantsDir {
-    fn default() -> Self {
-        TenantsDir("tenants.d".to_owned())
-    }
-}
-
-/// How long a tenant file may be away before its tenant goes, where nobody asked for a reload, seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RemovalDelay(pub u32);
-
-impl Default for RemovalDelay {
-    fn default() -> Self {
-        RemovalDelay(30)
-    }
 }
 
 /// `[trial]` (J3).

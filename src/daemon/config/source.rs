@@ -215,12 +215,14 @@ fn not_a_file() -> std::io::Error {
     std::io::Error::other("it is not a regular file")
 }
 
+/// Why a file cannot be read that is not there.
+pub const DOES_NOT_EXIST: &str = "does not exist";
 /// Why a file cannot be read that only others may read.
 pub const MAY_NOT_BE_READ: &str = "may not be read by this user";
 
 fn why(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        std::io::ErrorKind::NotFound => DOES_NOT_EXIST.to_owned(),
         std::io::ErrorKind::PermissionDenied => MAY_NOT_BE_READ.to_owned(),
         _ => format!("cannot be read: {error}"),
     }
