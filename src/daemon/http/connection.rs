@@ -59,7 +59,7 @@ pub(super) async fn serve<S, H>(
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }
         Version::Two => {
-            let connection = http2(&peer.limits).serve_connection(io, service);
+            let connection = http2(&peer).serve_connection(io, service);
             drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
         }
     };
@@ -94,13 +94,15 @@ fn http1(limits: &Limits) -> hyper::server::conn::http1::Builder {
     builder
 }
 
-fn http2(limits: &Limits) -> hyper::server::conn::http2::Builder<OnThisCore> {
+fn http2(peer: &Peer) -> hyper::server::conn::http2::Builder<OnThisCore> {
+    let limits = &peer.limits;
+    let streams_max = if peer.pass.is_node() { limits.h2_streams_max } else { limits.h2_streams_stranger_max };
     let mut builder = hyper::server::conn::http2::Builder::new(OnThisCore);
     builder
         .initial_stream_window_size(Limits::H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(Limits::H2_CONNECTION_WINDOW_BYTES)
         .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.h2_streams_max)
+        .max_concurrent_streams(streams_max)
         .max_header_list_size(limits.h2_header_list_bytes_max)
         .max_send_buf_size(limits.h2_send_buf_bytes_max)
         .max_pending_accept_reset_streams(limits.h2_resets_max)

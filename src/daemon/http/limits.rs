@@ -40,8 +40,10 @@ pub struct Limits {
     pub connections_per_node_max: u32,
     /// Node addresses remembered; beyond it the one not heard from for longest is forgotten.
     pub node_addresses_max: usize,
-    /// Requests at once on an HTTP/2 connection.
+    /// Requests at once on an HTTP/2 connection from the address of a node.
     pub h2_streams_max: u32,
+    /// The same from any other address: each that is not read costs some kilobytes.
+    pub h2_streams_stranger_max: u32,
     /// Bytes of an HTTP/2 header list.
     pub h2_header_list_bytes_max: u32,
     /// Bytes buffered for sending per HTTP/2 stream.
@@ -102,6 +104,7 @@ impl Default for Limits {
             connections_per_node_max: 16_384,
             node_addresses_max: 10_000,
             h2_streams_max: 128,
+            h2_streams_stranger_max: 32,
             h2_header_list_bytes_max: 16 * 1024,
             // In parts of 4 KiB: each costs some hundreds of bytes beside what it holds, for each stream that is not read.
             h2_send_buf_bytes_max: 8 * 1024,
