@@ -50,6 +50,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_http_request_duration_seconds", "histogram"),
     ("usherd_http_requests_in_flight", "gauge"),
     ("usherd_connections", "gauge"),
+    ("usherd_request_bodies_bytes", "gauge"),
     ("usherd_nodes", "gauge"),
     ("usherd_node_last_seen_timestamp_seconds", "gauge"),
     ("usherd_config_last_reload_successful", "gauge"),

@@ -114,7 +114,7 @@ async fn a_node_does_not_wait_for_all_streams_of_others() {
     let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
     let request = |number: u32| {
         let stream = (number * 2 + 1).to_be_bytes();
-        [&b"\0\0\x09\x01\x05"[..], &stream, b"\x82\x86\x04\x05/node"].concat()
+        [&b"\0\0\x09\x01\x05"[..], &stream, b"\x82\x86\x04\x05/turn"].concat()
     };
     let passed = answers_of_a_node(&server, hello, request).await;
     over.store(true, Ordering::Relaxed);
