@@ -165,13 +165,13 @@ pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
     std::fs::create_dir_all(folder)?;
     let kept = match std::fs::read(folder.join(BOOT)) {
         // An epoch that no daemon takes is none: this node could never say hello by it.
-        Ok(bytes) => sealed::<(u64, u64)>(&bytes).filter(|(epoch, _)| *epoch < EPOCH_MAX),
+        Ok(bytes) => sealed::<(u64, u64)>(&bytes).filter(|(epoch, _)| *epoch <= EPOCH_MAX),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
     let (epoch, starts) = match kept {
         Some((epoch, starts)) if starts + 1 < STARTS_MAX => (epoch, starts + 1),
-        Some((epoch, _)) => (fresh.max(epoch + 1), 1),
+        Some((epoch, _)) => (fresh.max(epoch + 1).min(EPOCH_MAX), 1),
         None => (fresh, 1),
     };
     replace(folder, BOOT, &seal(&(epoch, starts))?)?;

@@ -135,6 +135,8 @@ fn with_a_journal_that_cannot_be_written() {
     let daemon = started(&place);
     let journal = daemon.folder.path().join("state/journal");
     std::fs::rename(&journal, daemon.folder.path().join("state/away")).unwrap();
+    // Nor can a new one be made in its place.
+    std::fs::write(&journal, "").unwrap();
     let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/x-ndjson\r\n", token("node", 'a'));
     // The next segment cannot be made: what fills the present one shows it.
     for round in 0..40 {
@@ -160,6 +162,7 @@ fn with_a_journal_that_cannot_be_written() {
     assert!(scrape.contains("usherd_journal_degraded 1\n"));
     let not_durable = scrape.lines().find_map(|line| line.strip_prefix("usherd_journal_not_durable_total "));
     assert!(not_durable.unwrap().parse::<u64>().unwrap() > 0, "what was answered without being written is counted");
+    std::fs::remove_file(&journal).unwrap();
     std::fs::rename(daemon.folder.path().join("state/away"), &journal).unwrap();
 }
 
