@@ -30,7 +30,7 @@ pub const PARAMETERS: &[(Method, &str, &[&str])] = &[
     (Method::GET, "/v1/quote", &["from", "to", "on", "partner", "price_mode"]),
     (Method::GET, "/v1/size", &["types"]),
     (Method::GET, "/v1/events", &["tenant", "types", "after", "pulse_ms"]),
-    (Method::POST, "/v1/admin/reload", &["dry_run", "force", "note", "removals"]),
+    (Method::POST, "/v1/admin/reload", &["dry_run", "force", "removals", "note"]),
     (Method::GET, "/v1/admin/config", &[]),
     (Method::PUT, "/v1/admin/log-level", &[]),
     (Method::POST, "/v1/admin/clock/trust", &[]),
