@@ -37,7 +37,7 @@ pub trait Files {
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String>;
 
     /// The files of a directory that no tenant is read from because of their names, sorted and at most
-    /// [`SKIPPED_MAX`]; dot files and copies that an editor leaves (`~`) aside.
+    /// `SKIPPED_MAX`; dot files and copies that an editor leaves (`~`) aside.
     fn skipped(&self, _dir: &Path) -> Vec<PathBuf> {
         Vec::new()
     }

@@ -276,7 +276,7 @@ pub enum Asked<'a> {
     Head {
         /// Its head.
         head: &'a Parts,
-        /// Whether it may ask by any name of a hosts file, as machines do ([`RouteClass::is_of_machines`]).
+        /// Whether it may ask by any name of a hosts file, as machines do (`RouteClass::is_of_machines`).
         by_any_name: bool,
     },
     /// Over a protocol that no browser and no proxy of HTTP speaks, with a token as `Authorization` would have it.

@@ -22,7 +22,7 @@ pub enum Form {
     /// The thread that decided, before its answers go out. A disk that hangs stops it: for simulations, whose time
     /// passes on one thread.
     Inline,
-    /// A thread of its own; the answers wait for it, and not for long ([`Committer`]).
+    /// A thread of its own; the answers wait for it, and not for long ([`Committer`](super::Committer)).
     HandOff,
     /// The thread that decided, into a ring in memory that outlives the process; another one copies it to the disk.
     Ring,

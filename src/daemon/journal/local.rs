@@ -87,7 +87,7 @@ pub struct LocalSnapshot<S: Storage> {
 }
 
 impl<S: Storage> Local<S> {
-    /// A journal in this folder. Nothing is touched before [`Journal::acquire`].
+    /// A journal in this folder. Nothing is touched before [`Journal::acquire`](super::Journal::acquire).
     pub fn new(storage: S, options: LocalOptions) -> Self {
         let keeper = Keeper {
             lock: None,

@@ -7,7 +7,7 @@
 //! (that it is there), so that a start finds exactly what is missing, whichever instruction was the last.
 //!
 //! It survives the end of the process as the page cache does, and like it no power cut. Format 1 is frozen: header and
-//! notes as [`Note::encode`] has them, frames as [`frame`] has them.
+//! notes as `Note::encode` has them, frames as `frame` has them.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
