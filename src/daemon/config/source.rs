@@ -198,10 +198,12 @@ pub(crate) fn is_tenant_file(path: &Path) -> bool {
         && path.extension().is_some_and(|extension| extension == "toml")
 }
 
-/// Whether a directory entry is named like a file that somebody put there, and not like a tenant file.
+/// Whether a directory entry is named like a file that somebody put there, and not like a tenant file. What explains
+/// the folder, as the README of the package does, is at home in it.
 fn is_named_otherwise(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    !is_tenant_file(path) && !name.starts_with('.') && !name.ends_with('~')
+    let explains = matches!(name.as_str(), "README" | "README.md" | "README.txt");
+    !is_tenant_file(path) && !name.starts_with('.') && !name.ends_with('~') && !explains
 }
 
 fn named_otherwise(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
