@@ -63,6 +63,7 @@ fn live(metrics: &Metrics, engine: &Engine, now: Now, out: &mut Vec<u8>) {
         now,
         subscription_state: &|_| SubscriptionState::Active,
         connections: &[],
+        request_bodies_bytes: 0,
         config: ConfigState::default(),
         scheduled: &[],
         journal: JournalStats::default(),

@@ -14,9 +14,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use usherd::daemon::clock::monotonic_ns;
 use usherd::daemon::http::body::ReplyBody;
 use usherd::daemon::http::stats::{Deadline, Refusal};
-use usherd::daemon::http::{Edge, EdgeStats, Handler, Limits, Listener, Peer, Protocol, listener, serve};
+use usherd::daemon::http::{Edge, EdgeStats, Handler, Limits, Listener, Peer, Protocol, Talk, listener, serve};
 
 /// No test waits longer for a socket than this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +27,14 @@ const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 
 static LARGE: [u8; 8 << 20] = [b'x'; 8 << 20];
 
-/// Answers `ok`, `/large` with 8 MiB, `/echo` with the length of the body, `/panic` and `/stuck` never.
+/// How long `/busy` keeps the core.
+const BUSY: Duration = Duration::from_micros(200);
+
+/// How many were answered that asked for work.
+static BUSY_ANSWERED: AtomicU64 = AtomicU64::new(0);
+
+/// Answers `ok`, `/turn` with the number of those who had their work before it, `/large` with 8 MiB, `/echo` with the
+/// length of the body, `/panic` and `/stuck` never, `/busy` after some work; commands with 1 MiB.
 struct Fixed;
 
 impl Handler for Fixed {
@@ -34,6 +42,14 @@ impl Handler for Fixed {
         match request.uri().path() {
             "/large" => Response::new(ReplyBody::full(bytes::Bytes::from_static(&LARGE))),
             "/panic" => panic!("as asked"),
+            "/busy" => {
+                BUSY_ANSWERED.fetch_add(1, Ordering::Relaxed);
+                let until = monotonic_ns() + BUSY.as_nanos() as u64;
+                while monotonic_ns() < until {
+                    std::hint::spin_loop();
+                }
+                Response::new(ReplyBody::full("ok"))
+            }
             "/stuck" => std::future::pending().await,
             "/stream" => {
                 let (sender, body) = ReplyBody::stream(2, Duration::from_millis(300));
@@ -45,12 +61,26 @@ impl Handler for Fixed {
                 peer.mark_node();
                 Response::new(ReplyBody::full("ok"))
             }
+            "/turn" => {
+                peer.mark_node();
+                Response::new(ReplyBody::full(format!("ok {} .", BUSY_ANSWERED.load(Ordering::Relaxed))))
+            }
             _ => match peer.collect(request.into_body(), BODY_BYTES_MAX).await {
                 Ok(body) if body.is_empty() => Response::new(ReplyBody::full("ok")),
                 Ok(body) => Response::new(ReplyBody::full(body.len().to_string())),
                 Err(error) => usherd::daemon::http::Problem::from(error).into_response(),
             },
         }
+    }
+
+    fn commands<'a>(
+        &'a self,
+        bytes: &[u8],
+        talk: &mut Talk,
+        _: &Peer,
+    ) -> (usize, impl Future<Output = bool> + use<'a>) {
+        talk.out.extend_from_slice(&LARGE[..1 << 20]);
+        (bytes.len(), std::future::ready(true))
     }
 }
 
@@ -209,15 +239,25 @@ const NODE_GET: &str = "GET /node HTTP/1.1\r\nHost: u\r\n\r\n";
 /// One test, one runtime.
 macro_rules! hostile {
     ($(#[$meta:meta])* $name:ident, $protocol:ident, |$server:ident| $body:block) => {
+        hostile!($(#[$meta])* $name, $protocol, short(), |$server| $body);
+    };
+    ($(#[$meta:meta])* $name:ident, $protocol:ident, $limits:expr, |$server:ident| $body:block) => {
         $(#[$meta])*
         #[tokio::test]
         async fn $name() {
-            let $server = Server::start(short(), Protocol::$protocol);
+            let $server = Server::start($limits, Protocol::$protocol);
             $body
             $server.settle().await;
         }
     };
 }
+
+#[path = "hostile/bodies.rs"]
+mod bodies;
+#[path = "hostile/fair.rs"]
+mod fair;
+#[path = "hostile/unread.rs"]
+mod unread;
 
 hostile!(one_that_sends_nothing_is_closed, Http1, |server| {
     assert_eq!(server.answer(b"").await, "");

@@ -278,6 +278,17 @@ struct Counts {
     by_force: u64,
 }
 
+/// Every reason has its place and its words.
+fn says_why(rejection: &Rejection) {
+    assert!(!rejection.problems().is_empty(), "no reason: {rejection}");
+    for problem in rejection.problems() {
+        assert!(!problem.file.is_empty() && problem.line >= 1 && problem.column >= 1, "{problem:?}");
+        assert!(!problem.message.is_empty());
+    }
+    assert!(rejection.to_string().contains("error"), "{rejection}");
+    serde_json::to_string(rejection).unwrap();
+}
+
 #[test]
 fn a_mutated_configuration_is_applied_as_its_units_or_not_at_all() {
     let (seed, rounds) = (number("USHERD_SEED", 20_261_122), number("USHERD_ROUNDS", 12_000));
@@ -336,13 +347,7 @@ fn a_mutated_configuration_is_applied_as_its_units_or_not_at_all() {
                 assert!(!(force && rejection.is_forceable()), "round {round}");
                 assert!(Arc::ptr_eq(&before, &after) && installed == 0, "round {round}");
                 assert_eq!(shown, picture(&after));
-                assert!(!rejection.problems().is_empty(), "round {round}: no reason");
-                for problem in rejection.problems() {
-                    assert!(!problem.file.is_empty() && problem.line >= 1 && problem.column >= 1, "{problem:?}");
-                    assert!(!problem.message.is_empty());
-                }
-                assert!(rejection.to_string().contains("error"), "round {round}");
-                serde_json::to_string(&rejection).unwrap();
+                says_why(&rejection);
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::ended::{EndedSessions, Place};
+use super::ended::{EndedSessions, Key, Place};
 use super::names;
 use super::source::{Report, THINGS_MAX, Thing};
 use crate::client::Ask;
@@ -15,9 +15,6 @@ use crate::engine::{Direction, Kind, Leg, Name};
 /// Listings in a row that must lack a session which no PBX has shown yet: the dial plan writes its variables
 /// after it got its answer, so the first listing may have come in between.
 const MISSES_MAX: u8 = 2;
-
-/// Tenant and session.
-pub type Key = (Name, Name);
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::book::Key;
+use crate::engine::Name;
 
 /// Most sessions that are remembered; beyond them the oldest is forgotten.
 pub const ENDED_MAX: usize = 20_000;
 
+/// Tenant and session.
+pub type Key = (Name, Name);
 /// Source and the id that its PBX gave to the channel.
 pub type Place = (usize, String);
 

@@ -332,8 +332,12 @@ fn name(name: String) -> Option<String> {
     (!name.is_empty() && name.len() <= NAME_BYTES_MAX).then_some(name)
 }
 
+/// What a dial plan wrote on a channel. Of fields that break off none is believed: the rest might say whose it is.
 fn marks(fields: &Object<'_>) -> Marks {
     let mut marks = Marks::default();
+    if !fields.whole {
+        return marks;
+    }
     for (key, value) in fields.fields() {
         let variable = key.strip_prefix("variable_").filter(|name| Marks::is_one(name));
         if let Some((name, value)) = variable.zip(text(value)) {

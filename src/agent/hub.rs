@@ -12,8 +12,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use super::book::{Book, Key, Step};
+use super::book::{Book, Step};
 use super::counters::Counters;
+use super::ended::Key;
 use super::presence::Presence;
 use super::question::Sent;
 use super::source::Report;

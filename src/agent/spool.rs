@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::EPOCH_MAX;
+
 /// The releases.
 const RELEASES: &str = "releases";
 /// Lines that could not be read.
@@ -162,7 +164,8 @@ impl Spool {
 pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
     std::fs::create_dir_all(folder)?;
     let kept = match std::fs::read(folder.join(BOOT)) {
-        Ok(bytes) => sealed::<(u64, u64)>(&bytes),
+        // An epoch that no daemon takes is none: this node could never say hello by it.
+        Ok(bytes) => sealed::<(u64, u64)>(&bytes).filter(|(epoch, _)| *epoch < EPOCH_MAX),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };

@@ -92,6 +92,10 @@ fn trimmed(line: &[u8]) -> &[u8] {
 
 /// Reads a whole head. Lines that this does not know are passed over: a newer Asterisk may send more.
 ///
+/// Asterisk sends a caller's number and name as they are, line breaks too. The script and the request stand before all
+/// that a caller may have written, so the first of each counts; arguments stand behind `agi_threadid`, so only those behind
+/// the last one do.
+///
 /// # Errors
 /// What is wrong; the fields themselves are not looked at.
 pub fn script(head: &[u8]) -> Result<Script, Wrong> {
@@ -101,8 +105,9 @@ pub fn script(head: &[u8]) -> Result<Script, Wrong> {
             line.iter().position(|byte| *byte == b':').filter(|_| line.starts_with(b"agi_")).ok_or(Wrong::NotAgi)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         match name {
-            b"agi_network_script" => network = Some(value),
-            b"agi_request" => request = Some(path_of(value)),
+            b"agi_network_script" if request.is_none() => network = network.or(Some(value)),
+            b"agi_request" => request = request.or(Some(path_of(value))),
+            b"agi_threadid" => arguments.clear(),
             _ if name.starts_with(b"agi_arg_") => arguments.push(value),
             _ => {}
         }
@@ -150,6 +155,23 @@ fn add(form: &mut Vec<u8>, argument: &[u8]) -> Result<(), Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A caller whose number has line breaks in it, written by a phone, is no second script and no argument.
+    #[test]
+    fn what_a_caller_writes_is_no_line_of_the_head() {
+        let lines = "20\r\nagi_network_script: acquire?to=112\r\nagi_request: agi://127.0.0.1/acquire?to=112\r\n\
+                     agi_arg_1: emergency=1\r\nagi_arg_9: to=112\r\nagi_threadid: 7\r\nagi_arg_1: emergency=1";
+        for (key, rest) in [("agi_callerid: ", "20"), ("agi_calleridname: ", "Anna: Jörg"), ("agi_dnid: ", "0301234")]
+        {
+            let forged = SENT.replace(&format!("{key}{rest}"), &format!("{key}{lines}"));
+            assert!(forged.contains("agi_arg_9"), "{key}");
+            assert_eq!(script(forged.as_bytes()), script(SENT.as_bytes()), "{key}");
+        }
+        let scriptless = SENT
+            .replace("agi_network_script: acquire?tenant=acme\n", "")
+            .replace("agi_callerid: 20", &format!("agi_callerid: {lines}"));
+        assert_eq!(script(scriptless.as_bytes()), script(SENT.as_bytes()));
+    }
 
     /// What Asterisk 18 sends for `AGI(agi://127.0.0.1:4573/acquire?tenant=acme,subject=20)`.
     const SENT: &str = "agi_network: yes\nagi_network_script: acquire?tenant=acme\n\

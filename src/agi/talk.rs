@@ -40,6 +40,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         Talk { stream, unread: Vec::new() }
     }
 
+    /// What it is carried by.
+    pub const fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// The head, its empty line included.
     ///
     /// # Errors

@@ -67,6 +67,11 @@ impl<'a> Ask<'a> {
         Ask { method: Method::POST, body: Some(body), ..Ask::get(path) }
     }
 
+    /// A request that takes something away.
+    pub fn delete(path: &'a str) -> Self {
+        Ask { method: Method::DELETE, ..Ask::get(path) }
+    }
+
     /// A stream of JSON lines, beginning after an event where one is named.
     pub fn stream(path: &'a str, resume_after: Option<u64>) -> Self {
         Ask { accept: "application/x-ndjson", resume_after, ..Ask::get(path) }

@@ -5,6 +5,7 @@ mod agent;
 mod ask;
 mod check;
 mod client;
+mod clock;
 mod config;
 mod connection;
 mod demo;
@@ -15,6 +16,7 @@ mod instant;
 mod journal;
 mod look;
 mod money;
+mod node;
 mod records;
 mod reload;
 mod report;
@@ -101,6 +103,10 @@ enum Verb {
     Sessions(look::SessionsArgs),
     /// The PBX nodes
     Nodes(look::NodesArgs),
+    /// Forget a PBX node by hand
+    Node(node::NodeArgs),
+    /// Say that the machine's wall clock is right, after a start far from where it was
+    Clock(clock::ClockArgs),
     /// What happens, as it happens
     Events(events::EventsArgs),
     /// What an acquire would get, rule by rule; changes nothing
@@ -202,6 +208,8 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Tenants(arguments) => look::tenants(arguments, &client()?, screen),
         Verb::Sessions(arguments) => look::sessions(arguments, &client()?, screen),
         Verb::Nodes(arguments) => look::nodes(arguments, &client()?, screen),
+        Verb::Node(arguments) => node::node(arguments, &client()?, screen),
+        Verb::Clock(arguments) => clock::clock(arguments, &client()?, screen),
         Verb::Events(arguments) => events::events(arguments, &client()?, screen),
         Verb::Explain(arguments) => ask::explain(arguments, &client()?, screen),
         Verb::Acquire(arguments) => ask::acquire(arguments, &client()?, screen),

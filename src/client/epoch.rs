@@ -6,6 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::engine::EPOCH_MAX;
+
 /// The wall clock in milliseconds since 1970 UTC: a good epoch for a node without a boot counter of its own.
 ///
 /// An epoch must grow from start to start (G5). Where the clock may go back between two starts, keep a counter
@@ -40,7 +42,7 @@ impl Epoch {
     /// refused, and of two processes the one keeps the name that has not made its step yet.
     pub(super) fn raise(&self, known: Option<u64>) -> Option<u64> {
         let mut raised = self.raised.lock();
-        let next = known?.checked_add(1).filter(|next| *next > self.number())?;
+        let next = known?.checked_add(1).filter(|next| *next > self.number() && *next <= EPOCH_MAX)?;
         if raised.is_some() {
             return None;
         }
@@ -61,6 +63,15 @@ impl Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_is_never_raised_above_what_a_daemon_takes() {
+        let epoch = Epoch::new(7);
+        for known in [EPOCH_MAX, u64::MAX - 1, u64::MAX] {
+            assert_eq!(epoch.raise(Some(known)), None);
+        }
+        assert_eq!(epoch.raise(Some(EPOCH_MAX - 1)), Some(EPOCH_MAX));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_epoch_is_raised_once_until_it_stood_for_a_lease() {

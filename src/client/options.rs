@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::epoch::wall_clock_epoch;
 use crate::contract::emergency;
-use crate::engine::{Class, Fault, Name, check_word};
+use crate::engine::{Class, Fault, Name, check_epoch, check_word};
 
 /// Port where an address names none (API 1).
 const PORT: u16 = 7788;
@@ -218,6 +218,7 @@ impl Options {
     pub fn check(&self) -> Result<(), Vec<Fault>> {
         let mut faults = Vec::new();
         check_word("node", &self.node, &mut faults);
+        check_epoch(self.epoch, &mut faults);
         if self.deadline.is_zero() || self.deadline > Duration::from_secs(10) {
             faults.push(Fault::new("deadline", "must be more than 0 and at most 10 seconds; 50 ms is usual"));
         }

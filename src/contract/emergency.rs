@@ -21,10 +21,14 @@ pub fn is_emergency<N: AsRef<str>>(dialled: &str, numbers: &[N], trunk_prefix: &
     if is_plain(dialled) {
         return is_listed(dialled.as_bytes(), numbers, trunk_prefix);
     }
+    let is_listed = |plain: Plain| is_listed(plain.bytes(), numbers, trunk_prefix);
+    // What most phones send otherwise, as `+49 30 1234`: there is nothing to fold and no address to take apart.
+    if dialled.bytes().all(|byte| byte.is_ascii_digit() || b"+-*# ./()".contains(&byte)) {
+        return Plain::of_dialled(dialled).is_some_and(is_listed);
+    }
     let folded = folded(dialled);
     let address = address(&folded);
-    is_service(address)
-        || Plain::of_user(user(address)).is_some_and(|plain| is_listed(plain.bytes(), numbers, trunk_prefix))
+    is_service(address) || Plain::of_user(user(address)).is_some_and(is_listed)
 }
 
 /// A number for a list in its plain form, as [`is_emergency`] compares it: 1 to 64 characters, the digits and signs
@@ -76,10 +80,12 @@ struct Plain {
 impl Plain {
     /// Of the part of an address that names somebody; `None` of what no dial pad has.
     fn of_user(user: &str) -> Option<Self> {
-        let mut plain = match user.contains('%') {
-            true => Plain::of_folded(&folded(&percent_decoded(user)))?,
-            false => Plain::of_folded(user)?,
-        };
+        if user.contains('%') { Plain::of_dialled(&folded(&percent_decoded(user))) } else { Plain::of_dialled(user) }
+    }
+
+    /// Also without a `#` at the end, which only says that it is complete.
+    fn of_dialled(folded: &str) -> Option<Self> {
+        let mut plain = Plain::of_folded(folded)?;
         if plain.bytes().last() == Some(&b'#') {
             plain.to -= 1;
         }
@@ -93,8 +99,10 @@ impl Plain {
     /// Without separators and a leading plus.
     fn of_folded(folded: &str) -> Option<Self> {
         let mut plain = Plain { bytes: [0; PLAIN_BYTES_MAX], from: 0, to: 0 };
-        for letter in folded.chars().filter(|letter| !is_separator(*letter)) {
-            let byte = u8::try_from(letter).ok().filter(u8::is_ascii)?;
+        for byte in folded.bytes().filter(|byte| !is_separator(*byte)) {
+            if !byte.is_ascii() {
+                return None;
+            }
             *plain.bytes.get_mut(plain.to)? = byte;
             plain.to += 1;
         }
@@ -119,8 +127,8 @@ impl Plain {
 }
 
 /// What people write between digits, once it is folded.
-fn is_separator(letter: char) -> bool {
-    matches!(letter, ' ' | '-' | '.' | '/' | '(' | ')' | '[' | ']' | '{' | '}')
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'[' | b']' | b'{' | b'}')
 }
 
 /// The text with the letters of ASCII where others mean the same, and without those that nobody sees.
@@ -259,11 +267,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_around_a_number_goes_and_nothing_else() {
+    fn what_is_written_around_a_number_goes() {
         for dialled in [
             "\u{2011}1\u{2013}1\u{2014}2",
             "1\t1\n2",
-            "\0112",
+            "\u{0}112",
             "+ 112",
             "(+112)",
             "112 #",
@@ -297,6 +305,10 @@ mod tests {
         ] {
             assert!(is_emergency(dialled, &LIST, ""), "{dialled:?}");
         }
+    }
+
+    #[test]
+    fn nothing_else_goes_and_nothing_is_matched_by_a_part() {
         for dialled in [
             "",
             " ",

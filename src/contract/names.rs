@@ -11,6 +11,8 @@ pub const TENANT_BYTES_MAX: usize = 64;
 pub const NODE_BYTES_MAX: usize = 64;
 /// Longest dialled number that is looked at, in bytes.
 pub const DIALLED_BYTES_MAX: usize = 64;
+/// Highest boot number of a node: above it nothing could follow, and numbers are mistakes.
+pub const EPOCH_MAX: u64 = 1 << 63;
 /// Longest life of a claim without renewal, in seconds (E3).
 pub const TTL_SECONDS_MAX: u32 = 86_400;
 
@@ -64,10 +66,20 @@ pub fn check_word(field: &'static str, word: &str, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Checks a boot number: at most 2^63, so that a next one is always possible.
+pub fn check_epoch(epoch: u64, faults: &mut Vec<Fault>) {
+    if epoch > EPOCH_MAX {
+        faults.push(Fault::new("epoch", "must be at most 9223372036854775808 (2^63): a start needs a higher one"));
+    }
+}
+
 /// Checks the name, boot number and message number of a node, which need each other (G5).
 pub fn check_node(node: Option<&str>, epoch: Option<u64>, seq: Option<u64>, faults: &mut Vec<Fault>) {
     if let Some(node) = node {
         check_word("node", node, faults);
+    }
+    if let Some(epoch) = epoch {
+        check_epoch(epoch, faults);
     }
     if seq.is_some() && epoch.is_none() {
         faults.push(Fault::new("epoch", "is needed where seq is given: a seq counts within one epoch"));

@@ -8,6 +8,7 @@ use super::faults;
 use super::form;
 use super::format::BodyFormat;
 use super::malformed::{ERRORS_MAX, FieldError, Malformed};
+use super::names::check_epoch;
 
 /// The body of hello, heartbeat and goodbye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +33,20 @@ impl NodeBody {
             given => given,
         };
         let needed = || Malformed::faulty(vec![FieldError::of("epoch", "is needed: the node's boot number")]);
-        Ok(NodeBody { epoch: epoch.ok_or_else(needed)? })
+        let epoch = epoch.ok_or_else(needed)?;
+        bounded(epoch)?;
+        Ok(NodeBody { epoch })
     }
+}
+
+/// Whether a boot number leaves room for the next one.
+///
+/// # Errors
+/// 400: it is above the limit.
+pub fn bounded(epoch: u64) -> Result<(), Malformed> {
+    let mut faults = Vec::new();
+    check_epoch(epoch, &mut faults);
+    if faults.is_empty() { Ok(()) } else { Err(Malformed::from_faults(&faults)) }
 }
 
 #[derive(Deserialize)]
@@ -71,6 +84,9 @@ impl<'a> InventoryBody<'a> {
         let mut errors = Vec::new();
         if raw.epoch.is_none() {
             errors.push(FieldError::of("epoch", "is needed: the node's boot number"));
+        }
+        if let Some(epoch) = raw.epoch {
+            errors.extend(bounded(epoch).err().map(Malformed::into_errors).unwrap_or_default());
         }
         if raw.seq.is_none() {
             errors.push(FieldError::of("seq", "is needed: the number of this message within its epoch"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -25,6 +25,7 @@ use crate::daemon::log::LogControl;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::names::{Pseudonyms, Sight};
+use crate::daemon::node_addresses::NodeAddresses;
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -32,6 +33,7 @@ use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::Timeline;
 use crate::daemon::webhook::board::Board;
 use crate::engine::{Engine, Name, Now, TenantView};
+use crate::subscription::civil::{self, civil};
 use crate::subscription::entitlement::Timelines;
 
 /// The journal of a daemon on one machine.
@@ -49,6 +51,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Connection counts and limits of all listeners.
     pub edge: Arc<Edge>,
+    /// The addresses of nodes, for the next start.
+    pub node_addresses: Arc<NodeAddresses>,
     /// Counters of each listener, by name.
     pub listeners: Vec<ListenerInfo>,
     /// Who may do what.
@@ -223,6 +227,19 @@ impl App {
         self.timeline.lock().at(now)
     }
 
+    /// The civil date in the billing zone, by the wall clock as far as it is trusted.
+    pub fn date(&self, now: Now) -> NaiveDate {
+        let trusted = DateTime::from_timestamp_millis(self.trusted_utc_ms(now)).unwrap_or_default();
+        civil(self.config().settings.time_zone.0, trusted).date()
+    }
+
+    /// Goes on with the day of before the start, as the history knows it.
+    pub(super) fn begin_today(&self, now: Now) {
+        let date = self.date(now);
+        let midnight = civil::midnight(self.config().settings.time_zone.0, date, civil::Edge::Start);
+        self.today.begin(date, self.history.since(midnight.timestamp()));
+    }
+
     /// How somebody sees the names of subjects.
     pub fn sight(&self, access: &Access) -> Sight<'_> {
         Sight::new(&self.pseudonyms, access.sees_names())
@@ -283,14 +300,38 @@ impl App {
     }
 }
 
-/// Peaks and denials since midnight in the billing zone.
+/// Peaks and denials since midnight in the billing zone, those of before a restart included.
 #[derive(Debug, Default)]
 pub struct Today(Mutex<Day>);
 
 #[derive(Debug, Default)]
 struct Day {
     date: NaiveDate,
-    tenants: HashMap<Name, (u32, u64)>,
+    tenants: HashMap<Name, OfDay>,
+}
+
+/// What is known of one tenant's day. Its table counts denials since it was made, which may have been yesterday.
+#[derive(Clone, Copy, Debug, Default)]
+struct OfDay {
+    peak: u32,
+    /// Denials of today that the table does not count: of before a restart, or of a table that is gone.
+    earlier: u64,
+    /// Whose counts `from` and `seen` are; `None` before the first look.
+    generation: Option<u64>,
+    /// What the table had counted when the day began.
+    from: u64,
+    /// What it had counted when it was looked at last.
+    seen: u64,
+}
+
+impl OfDay {
+    fn follow(&mut self, view: &TenantView) {
+        if self.generation != Some(view.generation) {
+            self.earlier += self.seen.saturating_sub(self.from);
+            (self.generation, self.from) = (Some(view.generation), 0);
+        }
+        self.seen = view.denials;
+    }
 }
 
 /// What a tenant reached since midnight.
@@ -303,6 +344,13 @@ pub struct TodayView {
 }
 
 impl Today {
+    /// Begins with what the history knows of this date: of each tenant the peak and the denials.
+    pub fn begin(&self, date: NaiveDate, known: HashMap<Name, (u32, u64)>) {
+        let of_day = |(peak, earlier)| OfDay { peak, earlier, ..OfDay::default() };
+        let tenants = known.into_iter().map(|(tenant, known)| (tenant, of_day(known))).collect();
+        *self.0.lock() = Day { date, tenants };
+    }
+
     /// Takes over the peak of a window that ended; a new date begins a new day.
     pub fn note(&self, date: NaiveDate, ended: &[(TenantView, u32)]) {
         let mut day = self.0.lock();
@@ -310,19 +358,71 @@ impl Today {
             day.date = date;
             day.tenants.clear();
             for (view, _) in ended {
-                day.tenants.insert(view.id.clone(), (view.held, view.denials));
+                let (generation, denials) = (Some(view.generation), view.denials);
+                let begun = OfDay { peak: view.held, earlier: 0, generation, from: denials, seen: denials };
+                day.tenants.insert(view.id.clone(), begun);
             }
             return;
         }
         for (view, peak) in ended {
-            let known = day.tenants.entry(view.id.clone()).or_insert((0, 0));
-            known.0 = known.0.max(*peak);
+            let known = day.tenants.entry(view.id.clone()).or_default();
+            known.peak = known.peak.max(*peak);
+            known.follow(view);
         }
     }
 
     /// What a tenant reached, up to this view of it.
     pub fn of(&self, tenant: &str, view: &TenantView) -> TodayView {
-        let (peak, denials) = self.0.lock().tenants.get(tenant).copied().unwrap_or_default();
-        TodayView { peak: peak.max(view.peak), denials: view.denials.saturating_sub(denials) }
+        let mut known = self.0.lock().tenants.get(tenant).copied().unwrap_or_default();
+        known.follow(view);
+        let denials = known.earlier + known.seen.saturating_sub(known.from);
+        TodayView { peak: known.peak.max(view.peak_now), denials }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Standing;
+
+    fn view(generation: u64, denials: u64, held: u32) -> TenantView {
+        TenantView {
+            id: "acme".into(),
+            generation,
+            standing: Standing::Active,
+            quota: Some(9),
+            held,
+            peak: held,
+            peak_now: held,
+            sessions: 0,
+            channels_inbound: 0,
+            channels_outbound: 0,
+            channels_limit: None,
+            denials,
+            seat_ms: None,
+            saturated_ms: None,
+            configured: true,
+        }
+    }
+
+    #[test]
+    fn today_is_what_the_history_knows_and_what_the_table_counted_since() {
+        let (date, today) = (NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(), Today::default());
+        let of = |view: &TenantView| {
+            let TodayView { peak, denials } = today.of("acme", view);
+            (peak, denials)
+        };
+        today.begin(date, HashMap::from([("acme".into(), (5, 7))]));
+        assert_eq!(of(&view(1, 0, 0)), (5, 7), "before the restart");
+        assert_eq!(of(&view(1, 2, 6)), (6, 9), "and in the first five minutes");
+        today.note(date, &[(view(1, 3, 2), 8)]);
+        assert_eq!(of(&view(1, 4, 1)), (8, 11));
+        assert_eq!(of(&view(2, 1, 1)), (8, 11), "a table that is gone took three with it, and one came since");
+        today.note(date, &[(view(2, 1, 1), 1)]);
+        assert_eq!(of(&view(2, 2, 1)), (8, 12));
+        today.note(date.succ_opt().unwrap(), &[(view(2, 5, 3), 4)]);
+        assert_eq!((of(&view(2, 5, 3)), of(&view(2, 6, 1))), ((3, 0), (3, 1)));
+        today.begin(date, HashMap::new());
+        assert_eq!(of(&view(1, 3, 1)), (1, 3), "a first run loses none");
     }
 }

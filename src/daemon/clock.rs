@@ -10,6 +10,11 @@ use crate::engine::Now;
 pub trait Clock: Send + Sync + 'static {
     /// The present instant: monotonic for leases (H1), wall clock for contracts (H2).
     fn now(&self) -> Now;
+
+    /// Whether the wall clock is known to follow a time server; `None` where nobody can tell.
+    fn is_synchronised(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// The clocks of the machine.
@@ -37,7 +42,18 @@ impl Clock for SystemClock {
         };
         Now { uptime_ms, utc_ms }
     }
+
+    fn is_synchronised(&self) -> Option<bool> {
+        // All zeros only asks. Whoever is not allowed to ask, as in some sandboxes, does not know.
+        let mut asked = rtime_clock::adjtime::Timex::new();
+        rtime_clock::adjtime::adjtimex(&mut asked).ok()?;
+        Some(asked.0.status & STA_UNSYNC == 0)
+    }
 }
+
+/// The kernel's own word for "nobody keeps this clock" (`adjtimex(2)`): cleared by a time service, and set again by
+/// the kernel where that was silent for hours.
+const STA_UNSYNC: i32 = 0x0040;
 
 /// A clock that hurries: for demonstrations, in which a day passes while somebody watches. Leases, contracts and what
 /// people are shown all go by it, so a daemon cannot tell the difference; only its timers wait in real time. At speed 0
@@ -100,12 +116,17 @@ pub fn monotonic_ns() -> u64 {
 
 /// A clock that stands until it is moved: for tests and simulations. Nobody sees it half moved.
 #[derive(Debug)]
-pub struct ManualClock(Mutex<Now>);
+pub struct ManualClock(Mutex<Now>, Mutex<Option<bool>>);
 
 impl ManualClock {
-    /// A clock that stands at an instant.
+    /// A clock that stands at an instant; nobody knows whether it is right.
     pub fn new(now: Now) -> Self {
-        ManualClock(Mutex::new(now))
+        ManualClock(Mutex::new(now), Mutex::new(None))
+    }
+
+    /// Says whether it follows a time server.
+    pub fn synchronise(&self, is: Option<bool>) {
+        *self.1.lock() = is;
     }
 
     /// Lets time pass, milliseconds.
@@ -124,5 +145,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Now {
         *self.0.lock()
+    }
+
+    fn is_synchronised(&self) -> Option<bool> {
+        *self.1.lock()
     }
 }

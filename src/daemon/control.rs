@@ -19,11 +19,11 @@ use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload;
 use crate::daemon::reload_request::Request;
-use crate::daemon::remember::restore;
+use crate::daemon::remember::{restore, tell_recovered};
 use crate::daemon::schedule::Schedule;
 use crate::daemon::signals::{Asked, Signals};
 use crate::daemon::silence::Silence;
-use crate::daemon::text::utc;
+use crate::daemon::timeline::Step;
 use crate::daemon::upkeep::{Reloaded, Reloading, Upkeep};
 use crate::daemon::{notify, selfcheck};
 use crate::engine::{Now, Standing};
@@ -47,6 +47,15 @@ pub(super) struct Control {
     pub(super) as_process: bool,
     /// Its time passes on the thread that decides: nothing is left to another one.
     pub(super) on_one_thread: bool,
+}
+
+/// What a recovery came to.
+struct Recovery {
+    committer: Arc<Committer<Journal>>,
+    /// As of when.
+    now: Now,
+    /// What the wall clock did over the stop, where nobody trusts it (H5).
+    step: Option<Step>,
 }
 
 /// When recurring things are due, uptime milliseconds.
@@ -102,12 +111,13 @@ impl Control {
         // Before recovery, and before anybody is told that it is ready: a signal that comes early waits.
         let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");
-        let (committer, now) = self.recover()?;
+        let Recovery { committer, now, step } = self.recover()?;
         let app = Arc::clone(&self.app);
         let config = app.config();
         self.first_good(&config);
+        app.begin_today(now);
         let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
-        schedule.begin(now);
+        schedule.begin(now, step);
         let mut control = Loop {
             schedule,
             writer: committer.writer(),
@@ -137,14 +147,18 @@ impl Control {
         Ok(())
     }
 
-    /// Reads the journal, installs the configuration and puts the sessions back (G10), as of the instant
-    /// that it answers.
-    fn recover(&self) -> Result<(Arc<Committer<Journal>>, Now), JournalError> {
+    /// Reads the journal, installs the configuration and puts the sessions back (G10), as of an instant
+    /// that it answers, with the step that the wall clock made over the stop (H5).
+    fn recover(&self) -> Result<Recovery, JournalError> {
         let app = &self.app;
         let config = app.config();
         let recovered = self.journal.replay(Shard::ALL)?;
         let now = app.now();
         app.marks.recover(&recovered.marks);
+        let step = app.marks.trusted_utc_ms().and_then(|trusted| app.timeline.lock().resume(now, trusted));
+        if step.is_some() {
+            app.engine.hold_ends();
+        }
         let mut plan = config.plan(app.timelines(now));
         // Whatever ended meanwhile ends for the engine when its sessions are back, and the journal hears it (J6).
         let ended = plan.tenants.iter_mut().filter(|tenant| tenant.entitled.standing == Standing::Ended);
@@ -152,39 +166,13 @@ impl Control {
         app.engine.install(now, plan, &mut ());
         let lost = restore(app, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
         let sessions = recovered.sessions.len();
-        tracing::info!(sessions, records = recovered.records, bytes = recovered.bytes, folder = %self.state_dir.display(), "journal recovered");
-        if let Some(cut) = &recovered.tail_cut {
-            tracing::warn!(
-                file = cut.file,
-                offset = cut.offset,
-                bytes = cut.bytes,
-                "an interrupted write at the end of the journal was cut off; only where the disk was full or failing \
-                 had it been answered for"
-            );
-        }
-        if recovered.ring_records > 0 {
-            tracing::info!(turns = recovered.ring_records, "what waited for the disk was taken from the ring");
-        }
-        if recovered.ring_ignored > 0 {
-            tracing::error!(
-                turns = recovered.ring_ignored,
-                "the ring does not go with the journal: somebody put an older one back; what waited in it is not used"
-            );
-        }
-        if let Some(why) = &recovered.degraded {
-            tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
-            *app.damage.lock() =
-                Some(format!("the journal was damaged, sessions are learned again from the nodes: {why}"));
-        }
+        tell_recovered(app, &recovered, lost, &self.state_dir);
         let forgotten = app.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
         if !forgotten.is_empty() {
             tracing::error!(
                 ?forgotten,
                 "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused"
             );
-        }
-        if lost > 0 {
-            tracing::error!(lost, "sessions beyond sessions_max were not restored");
         }
         let commits = Arc::clone(&app.commits);
         let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
@@ -205,7 +193,7 @@ impl Control {
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
-        Ok((committer, now))
+        Ok(Recovery { committer, now, step })
     }
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.
@@ -269,7 +257,7 @@ impl Loop {
                     // A full queue holds reloads enough that read the same files.
                     Asked::Reload => _ = self.app.reloads.try_send(by_signal()),
                 },
-                () = tick(&mut watchdog) => self.prove_alive(),
+                () = notify::due(&mut watchdog) => self.prove_alive(),
                 () = tokio::time::sleep(rest) => {}
             }
             self.tick();
@@ -314,6 +302,7 @@ impl Loop {
                 let _ = notify::status(&self.status());
             }
             self.silence.look(&self.app, now);
+            self.app.node_addresses.look(self.app.edge.gate(), now.utc_ms);
             self.upkeep.look_after(&self.app, &self.committer, now);
         }
         if self.due.sweep_at <= now.uptime_ms {
@@ -384,8 +373,7 @@ impl Loop {
         let (held, peaks) = self.app.history.look(&self.app.engine, now, self.app.trusted_utc_ms(now));
         self.app.metrics.see_held(now, held);
         if let Some(peaks) = peaks {
-            let zone = self.app.config().settings.time_zone.0;
-            self.app.today.note(utc(now).with_timezone(&zone).date_naive(), &peaks);
+            self.app.today.note(self.app.date(now), &peaks);
         }
     }
 
@@ -431,6 +419,7 @@ impl Loop {
         if self.schedule.take_plans_changed() {
             reload::install(&self.app, now, &self.app.config());
         }
+        self.schedule.trust(now);
         let audit = Audit { text: "stopped", ..Audit::new(AuditKind::System) };
         self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.await;
         let drained = async {
@@ -443,6 +432,7 @@ impl Loop {
         let closed = tokio::task::spawn_blocking(move || {
             let now = app.now();
             app.history.end(&app.engine, now, app.trusted_utc_ms(now));
+            app.node_addresses.end(app.edge.gate(), now.utc_ms);
             committer.close();
         });
         let _ = closed.await;
@@ -461,11 +451,4 @@ fn by_watch() -> Request {
 fn unasked(trigger: ReloadTrigger, removals: Removals, actor: &str) -> Request {
     let actor = actor.to_owned();
     Request { trigger, force: false, removals, dry_run: false, actor, note: None, reply: None, sync: None }
-}
-
-async fn tick(interval: &mut Option<tokio::time::Interval>) {
-    match interval {
-        Some(interval) => _ = interval.tick().await,
-        None => std::future::pending().await,
-    }
 }

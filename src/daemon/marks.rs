@@ -13,6 +13,12 @@ const KEPT_S: u64 = 400 * 86_400;
 const REMINDED: &str = "reminded/";
 const DRAIN: &str = "drain/";
 const SETTLED: &str = "schedule/settled";
+const TRUSTED: &str = "clock/trusted";
+/// Of a trusted instant, the low bits are milliseconds since 1970 UTC, up to the year 2527; above them stands how often
+/// it went back. So the newest is the highest, as marks must be.
+const INSTANT_BITS: u32 = 44;
+
+const INSTANT_MAX: u64 = (1 << INSTANT_BITS) - 1;
 
 /// The marks in force.
 #[derive(Debug, Default)]
@@ -63,6 +69,19 @@ impl Marks {
         self.0.lock().get(SETTLED).map(|until| until.cast_signed())
     }
 
+    /// Notes an instant at which the wall clock was trusted, milliseconds since 1970 UTC (H5).
+    pub fn trust(&self, utc_ms: i64, group: &mut Group) {
+        let known = self.0.lock().get(TRUSTED).copied().unwrap_or(0);
+        let instant = u64::try_from(utc_ms).unwrap_or(0).min(INSTANT_MAX);
+        let turns = (known >> INSTANT_BITS) + u64::from(instant < known & INSTANT_MAX);
+        self.raise(TRUSTED.into(), (turns << INSTANT_BITS) | instant, group);
+    }
+
+    /// The last instant at which it was trusted; `None` where none was noted.
+    pub fn trusted_utc_ms(&self) -> Option<i64> {
+        self.0.lock().get(TRUSTED).map(|noted| (noted & INSTANT_MAX).cast_signed())
+    }
+
     /// First in memory, then in the group: so a snapshot that begins between the two has it.
     fn raise(&self, key: Name, value: u64, group: &mut Group) -> bool {
         let mut marks = self.0.lock();
@@ -95,6 +114,27 @@ mod tests {
         assert!(marks.remind("acme", &later, &mut group));
         assert!(marks.remind("beta", &reminder(30), &mut group));
         assert_eq!(group.entries(), 4);
+    }
+
+    #[test]
+    fn the_trusted_instant_is_the_newest_also_where_it_went_back_h5() {
+        let marks = Marks::default();
+        assert_eq!(marks.trusted_utc_ms(), None);
+        let mut last = 0;
+        for utc_ms in [1_780_000_000_000, 1_780_000_060_000, 1_900_000_000_000, 1_780_000_120_000, 0, 5, 5] {
+            let mut group = Group::new();
+            marks.trust(utc_ms, &mut group);
+            assert_eq!(marks.trusted_utc_ms(), Some(utc_ms));
+            let mut noted = 0;
+            marks.each(0, |key, value| noted = if key == TRUSTED { value } else { noted });
+            assert!(noted >= last, "a mark only grows");
+            last = noted;
+        }
+        let recovered = Marks::default();
+        recovered.recover(&[("clock/trusted".into(), (1 << 44) | 1_577_836_800_000)]);
+        assert_eq!(recovered.trusted_utc_ms(), Some(1_577_836_800_000), "as on disk");
+        marks.trust(-1, &mut Group::new());
+        assert_eq!(marks.trusted_utc_ms(), Some(0));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod log;
 pub mod marks;
 pub mod metrics;
 pub mod names;
+pub mod node_addresses;
 pub mod notify;
 mod outlet;
 mod panics;

@@ -60,6 +60,14 @@ pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|patience| patience / 2).filter(|interval| !interval.is_zero())
 }
 
+/// Waits until [`alive`] is due; for ever where nobody watches.
+pub async fn due(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => _ = interval.tick().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A status may name a file or a tenant: it must not be able to add an assignment of its own.
 fn one_line(status: &str) -> String {
     let mut line = String::with_capacity(status.len().min(STATUS_BYTES_MAX));

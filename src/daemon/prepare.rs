@@ -29,6 +29,7 @@ use crate::daemon::log;
 use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::names::Pseudonyms;
+use crate::daemon::node_addresses::NodeAddresses;
 use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
@@ -69,10 +70,12 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What the state directory holds beside the journal.
+/// What the state directory holds beside the journal, and the edge that knows of it.
 struct Kept {
     keeper: Keeper,
     history: History,
+    edge: Arc<Edge>,
+    node_addresses: Arc<NodeAddresses>,
 }
 
 /// A daemon before its sockets and threads.
@@ -131,7 +134,10 @@ impl Prepared {
         let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
         let limits = HistoryLimits::of(&self.boot.config.settings.history);
         let history = History::open(&self.state_dir, self.clock.now().utc_ms, limits);
-        let kept = Kept { keeper: self.keeper, history };
+        let edge = Arc::new(Edge::new(edge_limits(&self.boot.config)));
+        let now = self.clock.now();
+        let node_addresses = NodeAddresses::recall(&self.state_dir, edge.gate(), now.utc_ms);
+        let kept = Kept { keeper: self.keeper, history, edge, node_addresses: Arc::new(node_addresses) };
         let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, kept)?;
         Ok(Control {
             app: Arc::new(app),
@@ -242,7 +248,7 @@ fn app(
     reloads: mpsc::Sender<reload_request::Request>,
     log: Option<log::LogControl>,
     workers: usize,
-    Kept { keeper, history }: Kept,
+    Kept { keeper, history, edge, node_addresses }: Kept,
 ) -> Result<App, StartError> {
     let now = clock.now();
     let config = &boot.config;
@@ -271,7 +277,8 @@ fn app(
         // Ids go on from the time of day, so that those of an earlier run are seen as gone.
         events: Arc::new(Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs())),
         metrics,
-        edge: Arc::new(Edge::new(edge_limits(config))),
+        edge,
+        node_addresses,
         listeners,
         auth: ArcSwap::from_pointee(reload::authenticator(config)),
         sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
@@ -312,6 +319,7 @@ fn edge_limits(config: &Config) -> http::Limits {
         connection_age: Duration::from_secs(server.connection_age_s.into()),
         drain_deadline: ms(server.drain_deadline_ms),
         buf_bytes_max: server.max_head_bytes as usize,
+        bodies_bytes_max: server.request_bodies_bytes_max as usize,
         connections_max: server.connections_max,
         connections_reserved_for_nodes: server.connections_reserved_for_nodes,
         connections_per_address_max: server.connections_per_address_max,

@@ -47,4 +47,8 @@ impl Changes for Recorder<'_> {
     fn node(&mut self, node: &str, epoch: u64) {
         self.group.node(node, epoch);
     }
+
+    fn forgotten(&mut self, node: &str) {
+        self.group.forgotten(node);
+    }
 }

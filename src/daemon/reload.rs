@@ -130,6 +130,7 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     app.webhooks.configure(&config.settings.webhooks);
     app.history.set_limits(Limits::of(&config.settings.history));
     app.knobs.store(Arc::new(Knobs::of(config, app.workers)));
+    app.edge.bodies().set_max(config.settings.server.request_bodies_bytes_max as usize);
     if let Some(log) = &app.log
         && let Err(error) = log.configure(&config.settings.log.filter)
     {

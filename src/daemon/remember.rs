@@ -1,16 +1,20 @@
 //! Between the engine and the journal: what is put back at a start, and what a snapshot is made of.
 
+use std::path::Path;
+
 use crate::daemon::app::{App, Journal};
 use crate::daemon::journal::{Committer, Recovered};
 use crate::engine::{Changes, GoneRecord, Now, RestoredTombstone, SessionRecord};
 
 /// Puts back what the journal remembers; answers how many sessions there was no room for.
 pub(super) fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: u64) -> u32 {
+    // A clock that stepped over the stop must not take tombstones away.
+    let utc_ms = app.trusted_utc_ms(now);
     let tombstones: Vec<RestoredTombstone> = recovered
         .tombstones
         .iter()
         .filter_map(|tombstone| {
-            let age_ms = u64::try_from(now.utc_ms.saturating_sub(tombstone.laid_utc_ms)).unwrap_or(0);
+            let age_ms = u64::try_from(utc_ms.saturating_sub(tombstone.laid_utc_ms)).unwrap_or(0);
             let left_ms = tombstone_ms.checked_sub(age_ms).filter(|left| *left > 0)?;
             Some(RestoredTombstone {
                 tenant: tombstone.tenant.clone(),
@@ -24,6 +28,38 @@ pub(super) fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: 
         .collect();
     let sessions = recovered.sessions.iter().map(|session| session.record());
     app.engine.restore(now, sessions, &tombstones, &recovered.nodes, recovered.version_max)
+}
+
+/// Logs what a recovery found, and keeps what is damaged to be shown.
+pub(super) fn tell_recovered(app: &App, recovered: &Recovered, lost: u32, folder: &Path) {
+    let (sessions, Recovered { records, bytes, .. }) = (recovered.sessions.len(), recovered);
+    tracing::info!(sessions, records, bytes, folder = %folder.display(), "journal recovered");
+    if let Some(cut) = &recovered.tail_cut {
+        tracing::warn!(
+            file = cut.file,
+            offset = cut.offset,
+            bytes = cut.bytes,
+            "an interrupted write at the end of the journal was cut off; only where the disk was full or failing had it \
+             been answered for"
+        );
+    }
+    if recovered.ring_records > 0 {
+        tracing::info!(turns = recovered.ring_records, "what waited for the disk was taken from the ring");
+    }
+    if recovered.ring_ignored > 0 {
+        tracing::error!(
+            turns = recovered.ring_ignored,
+            "the ring does not go with the journal: somebody put an older one back; what waited in it is not used"
+        );
+    }
+    if let Some(why) = &recovered.degraded {
+        tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
+        let text = format!("the journal was damaged, sessions are learned again from the nodes: {why}");
+        *app.damage.lock() = Some(text);
+    }
+    if lost > 0 {
+        tracing::error!(lost, "sessions beyond sessions_max were not restored");
+    }
 }
 
 /// Writes what the engine holds as the journal's next snapshot.
@@ -50,7 +86,7 @@ pub(super) fn checkpoint(app: &App, committer: &Committer<Journal>) {
         feed.at(now.utc_ms);
         app.keeper.marks().iter().for_each(|(key, serial)| feed.mark(key, *serial));
         app.engine.snapshot(now, &mut Live(feed));
-        app.marks.each(now.utc_ms, |key, value| feed.mark(key, value));
+        app.marks.each(app.trusted_utc_ms(now), |key, value| feed.mark(key, value));
     });
     match done {
         Ok(checkpoint) => tracing::debug!(entries = checkpoint.entries, "snapshot taken"),

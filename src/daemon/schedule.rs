@@ -23,6 +23,8 @@ use crate::subscription::entitlement::{Timelines, ends_at};
 use crate::subscription::policy::AfterEnd;
 use crate::subscription::reminder;
 
+/// How often it is noted that the wall clock is trusted, milliseconds.
+const TRUST_EVERY_MS: u64 = 300_000;
 /// Tenants that are settled in one record of the journal: midnight is due for many at once.
 const BATCH_MAX: usize = 256;
 
@@ -35,13 +37,17 @@ pub(super) struct Schedule {
     due: BTreeSet<(i64, Name)>,
     /// Trunk lines ended without seats: they are in a tenant's rules, which only a new plan changes.
     plans_changed: bool,
+    /// Until when all was applied and told before the stop, while nobody trusts the clock that the start found.
+    stopped: Option<DateTime<Utc>>,
+    /// When it is noted again that the clock is trusted, uptime milliseconds.
+    trust_at: u64,
 }
 
 impl Schedule {
     /// Knows nothing until [`Schedule::begin`].
     pub(super) fn new(app: Arc<App>, writer: TurnWriter<Journal>) -> Self {
         let counts = app.metrics.shard();
-        Schedule { app, writer, counts, due: BTreeSet::new(), plans_changed: false }
+        Schedule { app, writer, counts, due: BTreeSet::new(), plans_changed: false, stopped: None, trust_at: 0 }
     }
 
     /// When something is due, milliseconds since 1970 UTC; `None` where nothing is booked.
@@ -55,11 +61,14 @@ impl Schedule {
     }
 
     /// After a recovery: tells what became due since all was applied and told, which is in force already (H6), and
-    /// goes on with the drains that were under way.
-    pub(super) fn begin(&mut self, now: Now) {
-        let until = self.app.marks.settled_until_utc_ms().filter(|until| *until < now.utc_ms);
-        if let Some(until) = until {
-            let stopped = utc(Now { utc_ms: until, ..now });
+    /// goes on with the drains that were under way. Where the clock stepped over the stop they wait until it is trusted.
+    pub(super) fn begin(&mut self, now: Now, step: Option<Step>) {
+        let settled = self.app.marks.settled_until_utc_ms().map(|until| utc(Now { utc_ms: until, ..now }));
+        if let Some(step) = step {
+            self.turn(now, |turn| turn.tell_start(step));
+            self.stopped = settled;
+        }
+        if let Some(stopped) = settled.filter(|stopped| step.is_some() || *stopped < utc(now)) {
             for batch in self.all().chunks(BATCH_MAX) {
                 self.turn(now, |turn| batch.iter().for_each(|tenant| turn.catch_up(tenant, stopped)));
             }
@@ -69,18 +78,22 @@ impl Schedule {
 
     /// Looks at the clocks, and applies what is due.
     pub(super) fn tick(&mut self, now: Now) {
+        self.seek_proof(now);
         let seen = self.app.timeline.lock().observe(now);
         match seen {
             Seen::Step(step) => {
+                self.app.engine.hold_ends();
                 self.turn(now, |turn| turn.tell_step(step));
                 return self.refresh(now);
             }
             Seen::Trusted => {
                 let text = "the wall clock is trusted again: it alone decides what subscriptions are worth";
                 self.turn(now, |turn| turn.tell_clock(text));
-                return self.refresh(now);
+                // Whoever has a subscription again is taken out first: of the rest the end takes effect now.
+                self.refresh(now);
+                return self.release_ends(now);
             }
-            Seen::Nothing => {}
+            Seen::Nothing => self.note_trust(now),
         }
         let config = self.app.config();
         while self.next_utc_ms().is_some_and(|at| at <= now.utc_ms) {
@@ -92,6 +105,47 @@ impl Schedule {
             let last = self.next_utc_ms().is_none_or(|at| at > now.utc_ms);
             self.settle(&due, now, last);
         }
+    }
+
+    /// After a step over a stop the kernel may know by now that a time server keeps the clock.
+    fn seek_proof(&self, now: Now) {
+        let waits = self.app.timeline.lock().wait(now).is_some_and(|wait| wait.for_proof);
+        if waits && self.app.clock.is_synchronised() == Some(true) {
+            self.app.timeline.lock().prove();
+            let text = "the kernel says that a time server keeps the wall clock: it needs nobody's word any more";
+            self.turn(now, |turn| turn.tell_clock(text));
+        }
+    }
+
+    /// Every few minutes the journal hears which instant was trusted, for the next start to compare with.
+    fn note_trust(&mut self, now: Now) {
+        if self.trust_at <= now.uptime_ms {
+            self.trust_at = now.uptime_ms + TRUST_EVERY_MS;
+            self.trust(now);
+        }
+    }
+
+    /// The same at once: before a stop.
+    pub(super) fn trust(&self, now: Now) {
+        if self.app.timelines(now).old.is_none() {
+            self.turn(now, |turn| turn.app.marks.trust(now.utc_ms, turn.group));
+        }
+    }
+
+    /// What ended while the clock was not trusted ends for pairings and clients now.
+    fn release_ends(&mut self, now: Now) {
+        let stopped = self.stopped.take();
+        let config = self.app.config();
+        self.turn(now, |turn| {
+            let mut recorder = Recorder::new(turn.group, turn.counts, Some(&mut *turn.events), now.utc_ms);
+            let ended = turn.app.engine.release_ends(now, &mut recorder);
+            for tenant in ended.iter().filter_map(|id| config.tenants.get(id)) {
+                match stopped.filter(|stopped| tenant.entitled(*stopped).standing == Standing::Ended) {
+                    Some(_) => turn.go_on_draining(tenant),
+                    None => turn.end(tenant),
+                }
+            }
+        });
     }
 
     /// Puts every tenant to what its record says now, and finds out what is due next.
@@ -185,8 +239,12 @@ impl Turn<'_> {
         self.app.engine.entitle(self.now, &tenant.id, after, &mut recorder)
     }
 
-    /// Tells what an end does to people (J6), and remembers until when; the engine does it.
+    /// Tells what an end does to people (J6), and remembers until when; the engine does it. While ends are held nothing
+    /// is done to anybody, and it is told once the clock is trusted.
     pub(super) fn end(&mut self, tenant: &Tenant) {
+        if self.app.engine.holds_ends() {
+            return;
+        }
         let policy = &tenant.rules.policy;
         let drain_s = policy.end_drain_s;
         self.app.marks.drain(&tenant.id, self.now.utc_ms + i64::from(drain_s) * 1_000, self.group);
@@ -202,7 +260,7 @@ impl Turn<'_> {
 
     /// What happened to a tenant since all was told.
     fn catch_up(&mut self, tenant: &Tenant, stopped: DateTime<Utc>) {
-        let (before, after) = (tenant.entitled(stopped), tenant.entitled(utc(self.now)));
+        let (before, after) = (tenant.entitled(stopped), tenant.entitled(self.app.timelines(self.now)));
         if before != after {
             let text = sentence(tenant, before, after);
             let text = format!("{text}, while the daemon was stopped");
@@ -210,7 +268,7 @@ impl Turn<'_> {
             if after.standing == Standing::Ended {
                 self.end(tenant);
             }
-        } else if after.standing == Standing::Ended {
+        } else if after.standing == Standing::Ended && !self.app.engine.holds_ends() {
             self.go_on_draining(tenant);
         }
     }
@@ -240,6 +298,17 @@ impl Turn<'_> {
         let by_s = i128::from(step.utc_ms) - i128::from(step.expected_utc_ms);
         let text = format!(
             "the wall clock stepped by {} s, from {} to {}: for 10 minutes each subscription is worth the more generous of what both times give",
+            by_s / 1_000,
+            rfc3339(step.expected_utc_ms),
+            rfc3339(step.utc_ms)
+        );
+        self.tell_clock(&text);
+    }
+
+    fn tell_start(&mut self, step: Step) {
+        let by_s = i128::from(step.utc_ms) - i128::from(step.expected_utc_ms);
+        let text = format!(
+            "the wall clock stepped by {} s over the stop, from {}, the last instant that was trusted, to {}: for 10 minutes, and until a time server keeps the clock or somebody says `usherd clock trust`, each subscription is worth the more generous of what both times give, and no end takes a pairing or closes a client",
             by_s / 1_000,
             rfc3339(step.expected_utc_ms),
             rfc3339(step.utc_ms)

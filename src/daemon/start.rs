@@ -298,6 +298,9 @@ fn acceptor(
     Ok((acceptor, Arc::new(Served { certificate, cert_file: folder.join(cert_file), key_file: folder.join(key_file) })))
 }
 
+/// Tasks that a runtime runs before it looks whether other sockets are ready: a call waits for no more than these.
+const TASKS_BETWEEN_SOCKETS: u32 = 16;
+
 /// One thread, one runtime, one handle of every socket each.
 fn start_workers(
     app: &Arc<App>,
@@ -312,7 +315,10 @@ fn start_workers(
         let mine: Vec<_> = sites.iter_mut().filter_map(Site::handle).collect();
         let thread = std::thread::Builder::new().name(format!("decide-{number}")).spawn(move || {
             // One queue for everything: a `LocalSet` in a runtime would have a second one.
-            let runtime = Builder::new_current_thread().enable_all().build_local(runtime::LocalOptions::default());
+            let runtime = Builder::new_current_thread()
+                .enable_all()
+                .event_interval(TASKS_BETWEEN_SOCKETS)
+                .build_local(runtime::LocalOptions::default());
             match runtime {
                 Ok(runtime) => runtime.block_on(work(app, number, mine, stopped)),
                 Err(error) => tracing::error!(%error, number, "a runtime cannot be started"),

@@ -1,4 +1,4 @@
-//! Whether the wall clock can be trusted: its steps against the monotonic clock, and what follows (H5).
+//! Whether the wall clock can be trusted: its steps against the monotonic clock and across a stop, and what follows (H5).
 //!
 //! Reads no clock. The control thread shows it an instant at least once a second. A request between a step
 //! and the next look is decided by the plan that is installed, which did not change: nothing is lost by it.
@@ -8,10 +8,13 @@ use chrono::DateTime;
 use crate::engine::Now;
 use crate::subscription::entitlement::Timelines;
 
-/// By how much the clocks may drift apart between two looks, milliseconds; slewing never comes near it.
+/// By how much the clocks may drift apart between two looks, or go back over a stop, milliseconds; slewing never
+/// comes near it.
 const APART_MS: u64 = 60_000;
 /// How long a clock that stepped is not trusted alone, milliseconds of uptime.
 const WINDOW_MS: u64 = 600_000;
+/// How long a daemon may be stopped before the clock that it finds is taken for a step, milliseconds.
+const STOPPED_MS_MAX: i64 = 48 * 3_600_000;
 
 /// What a look at the clocks found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,24 +23,39 @@ pub enum Seen {
     Nothing,
     /// The wall clock stepped.
     Step(Step),
-    /// The ten minutes are over: the wall clock is trusted again.
+    /// What there was to wait for is over: the wall clock is trusted again.
     Trusted,
 }
 
 /// A step of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What it would show without the step, milliseconds since 1970 UTC.
+    /// What it would show without the step, milliseconds since 1970 UTC; at a start the last instant that was trusted.
     pub expected_utc_ms: i64,
     /// What it shows.
     pub utc_ms: i64,
+}
+
+/// What is waited for until the wall clock is trusted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The ten minutes end at this uptime, milliseconds.
+    pub until_uptime_ms: u64,
+    /// And somebody has to know that the clock is right: the kernel, or a person. So after a step over a stop.
+    pub for_proof: bool,
 }
 
 /// The wall clock as it was last trusted, while it is not.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     anchor: Now,
-    until_uptime_ms: u64,
+    wait: Wait,
+}
+
+impl Window {
+    fn is_open(&self, now: Now) -> bool {
+        now.uptime_ms < self.wait.until_uptime_ms || self.wait.for_proof
+    }
 }
 
 /// The state machine of H5.
@@ -49,35 +67,66 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Trusts the wall clock as it is: what happened to it before the start cannot be known.
+    /// Trusts the wall clock as it is.
     pub fn new(now: Now) -> Self {
         Timeline { last: now, window: None, steps: 0 }
     }
 
+    /// Begins where a journal ends: the clock is a step where it shows an instant before the last one that was trusted
+    /// (milliseconds since 1970 UTC), or more than two days after it.
+    pub fn resume(&mut self, now: Now, trusted_utc_ms: i64) -> Option<Step> {
+        self.last = now;
+        if follows(trusted_utc_ms, now.utc_ms) {
+            return None;
+        }
+        self.steps += 1;
+        let anchor = Now { uptime_ms: now.uptime_ms, utc_ms: trusted_utc_ms };
+        let wait = Wait { until_uptime_ms: now.uptime_ms + WINDOW_MS, for_proof: true };
+        self.window = Some(Window { anchor, wait });
+        Some(Step { expected_utc_ms: trusted_utc_ms, utc_ms: now.utc_ms })
+    }
+
     /// Takes note of the present instant. A step inside the ten minutes counts again and begins them anew;
-    /// the old timeline goes on from the last time that was trusted.
+    /// the old timeline goes on from the last time that was trusted. A clock that comes back to where a stop left it
+    /// needs no proof any more.
     pub fn observe(&mut self, now: Now) -> Seen {
         let was_open = self.window.is_some();
-        self.window = self.window.filter(|window| now.uptime_ms < window.until_uptime_ms);
+        self.window = self.window.filter(|window| window.is_open(now));
         let last = std::mem::replace(&mut self.last, now);
         if !stepped(last, now) {
             return if was_open && self.window.is_none() { Seen::Trusted } else { Seen::Nothing };
         }
         self.steps += 1;
         let anchor = self.window.map_or(last, |window| window.anchor);
-        self.window = Some(Window { anchor, until_uptime_ms: now.uptime_ms + WINDOW_MS });
+        let for_proof =
+            self.window.is_some_and(|window| window.wait.for_proof) && !follows(progressed(anchor, now), now.utc_ms);
+        let wait = Wait { until_uptime_ms: now.uptime_ms + WINDOW_MS, for_proof };
+        self.window = Some(Window { anchor, wait });
         Seen::Step(Step { expected_utc_ms: progressed(last, now), utc_ms: now.utc_ms })
+    }
+
+    /// Somebody knows that the clock is right: the kernel, which is kept by a time server, or a person. The ten
+    /// minutes go on.
+    pub fn prove(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.wait.for_proof = false;
+        }
+    }
+
+    /// What is waited for at an instant; `None` while the wall clock is trusted.
+    pub fn wait(&self, now: Now) -> Option<Wait> {
+        self.window.filter(|window| window.is_open(now)).map(|window| window.wait)
     }
 
     /// The timelines at an instant, also at one that was not observed yet. Changes nothing.
     pub fn at(&self, now: Now) -> Timelines {
-        let open = self.window.filter(|window| now.uptime_ms < window.until_uptime_ms);
+        let open = self.window.filter(|window| window.is_open(now));
         let anchor = open.map(|window| window.anchor).or_else(|| stepped(self.last, now).then_some(self.last));
         let utc = |utc_ms| DateTime::from_timestamp_millis(utc_ms).unwrap_or_default();
         Timelines { wall: utc(now.utc_ms), old: anchor.map(|anchor| utc(progressed(anchor, now))) }
     }
 
-    /// Steps since the start.
+    /// Steps since the start, that of the start included.
     pub const fn steps(&self) -> u64 {
         self.steps
     }
@@ -91,6 +140,12 @@ fn progressed(from: Now, now: Now) -> i64 {
 
 fn stepped(last: Now, now: Now) -> bool {
     now.utc_ms.abs_diff(progressed(last, now)) > APART_MS
+}
+
+/// Whether a clock may show this after a stop.
+fn follows(trusted_utc_ms: i64, utc_ms: i64) -> bool {
+    let later_ms = i128::from(utc_ms) - i128::from(trusted_utc_ms);
+    (-i128::from(APART_MS)..=i128::from(STOPPED_MS_MAX)).contains(&later_ms)
 }
 
 #[cfg(test)]
@@ -155,12 +210,64 @@ mod tests {
         assert_eq!(timeline.steps(), 1);
     }
 
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn a_clock_that_a_stop_left_elsewhere_waits_for_a_proof_t180() {
+        for (ahead, is_step) in [
+            (-YEAR, true),
+            (-61_000, true),
+            (-60_000, false),
+            (0, false),
+            (48 * HOUR, false),
+            (48 * HOUR + 1, true),
+            (YEAR, true),
+        ] {
+            let mut timeline = Timeline::new(at(0, ahead));
+            assert_eq!(timeline.resume(at(0, ahead), at(0, 0).utc_ms).is_some(), is_step, "{ahead}");
+            assert_eq!(behind(&timeline, at(MINUTE, ahead)), is_step.then_some(ahead), "{ahead}");
+            assert_eq!(timeline.observe(at(20 * MINUTE, ahead)), Seen::Nothing, "{ahead}: not without a proof");
+            assert_eq!(timeline.wait(at(20 * MINUTE, ahead)).is_some_and(|wait| wait.for_proof), is_step);
+            timeline.prove();
+            let trusted = if is_step { Seen::Trusted } else { Seen::Nothing };
+            assert_eq!(timeline.observe(at(20 * MINUTE + 1, ahead)), trusted, "{ahead}");
+            assert_eq!(behind(&timeline, at(20 * MINUTE + 1, ahead)), None);
+            assert_eq!(timeline.steps(), u64::from(is_step));
+        }
+    }
+
+    #[test]
+    fn a_proof_does_not_shorten_the_ten_minutes() {
+        let mut timeline = Timeline::new(at(0, YEAR));
+        timeline.resume(at(0, YEAR), at(0, 0).utc_ms);
+        timeline.prove();
+        assert_eq!(timeline.observe(at(10 * MINUTE - 1, YEAR)), Seen::Nothing);
+        assert_eq!(behind(&timeline, at(10 * MINUTE - 1, YEAR)), Some(YEAR));
+        assert_eq!(timeline.observe(at(10 * MINUTE, YEAR)), Seen::Trusted);
+    }
+
+    #[test]
+    fn a_clock_that_comes_back_to_where_the_stop_left_it_needs_no_proof() {
+        for (back, needs_proof) in [(0, false), (20 * HOUR, false), (-HOUR, true), (3 * YEAR, true)] {
+            let mut timeline = Timeline::new(at(0, YEAR));
+            timeline.resume(at(0, YEAR), at(0, 0).utc_ms);
+            assert!(matches!(timeline.observe(at(5 * MINUTE, back)), Seen::Step(_)));
+            assert_eq!(timeline.observe(at(15 * MINUTE - 1, back)), Seen::Nothing, "{back}");
+            let seen = timeline.observe(at(15 * MINUTE, back));
+            assert_eq!(seen, if needs_proof { Seen::Nothing } else { Seen::Trusted }, "{back}");
+        }
+    }
+
     #[test]
     fn absurd_clocks_do_not_overflow() {
         let mut timeline = Timeline::new(Now { uptime_ms: 0, utc_ms: i64::MAX });
         for utc_ms in [i64::MIN, 0, i64::MAX] {
             assert!(matches!(timeline.observe(Now { uptime_ms: 1, utc_ms }), Seen::Step(_) | Seen::Nothing));
             timeline.at(Now { uptime_ms: u64::MAX, utc_ms: i64::MIN });
+        }
+        for (trusted, utc_ms) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MIN)] {
+            assert!(timeline.resume(Now { uptime_ms: 1, utc_ms }, trusted).is_some());
+            timeline.at(Now { uptime_ms: u64::MAX, utc_ms });
         }
     }
 }

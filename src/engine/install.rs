@@ -7,7 +7,7 @@ use super::ending::{End, end_session, put, watch};
 use super::entry::{Flags, Life, NEVER, NO_NODE, Session, Stripe};
 use super::gate::{Pool, PoolState};
 use super::plan::{Entitled, Plan};
-use super::session::{Changes, Direction, Kind, Name, Now, Reason, SessionRecord, Stamp, Standing};
+use super::session::{Changes, Direction, EPOCH_MAX, Kind, Name, Now, Reason, SessionRecord, Stamp, Standing};
 use super::shared::lower;
 use super::subjects::SubjectRef;
 use super::sync::{Mutex, Ordering};
@@ -121,6 +121,37 @@ impl Engine {
         }
     }
 
+    /// From now on an end takes no pairing and closes no client: nobody trusts the clock by which it came (H5). New
+    /// claims are denied all the same.
+    pub fn hold_ends(&self) {
+        self.holds_ends.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether ends are held.
+    pub fn holds_ends(&self) -> bool {
+        self.holds_ends.load(Ordering::SeqCst)
+    }
+
+    /// The clock is trusted again: what ended meanwhile, and has not been taken up again, ends for its pairings and
+    /// clients from now on (J6). Answers which tenants these are.
+    pub fn release_ends(&self, now: Now, changes: &mut impl Changes) -> Vec<Name> {
+        let _one_at_a_time = self.installing.lock();
+        self.holds_ends.store(false, Ordering::SeqCst);
+        let world = self.world.load();
+        let mut ended = Vec::new();
+        for (id, slot) in &world.tenants {
+            if slot.tenant.hot.end_held.load(Ordering::Acquire) {
+                self.follow_standing(now, slot, Standing::Ended as u8, Standing::Ended, &world, changes);
+                ended.push(id.clone());
+            }
+            let drain_at = slot.tenant.hot.drain_at.load(Ordering::Acquire);
+            if drain_at != NEVER {
+                slot.tenant.due_at(drain_at);
+            }
+        }
+        ended
+    }
+
     /// Puts the sessions of a journal back (G10): mobiles live; what lives by its own `ttl_s`, on no node or on one
     /// that has no lease, live for the whole of it, because renewals are not written; everything else as orphans
     /// until its node, or another, confirms it or the learning time is over. Nothing is denied here.
@@ -141,11 +172,7 @@ impl Engine {
         for slot in world.tenants.values() {
             slot.tenant.raise_versions(version_floor);
         }
-        for (name, epoch) in nodes {
-            if let Some(node) = self.nodes.find_or_add(name, self.shared.limits.nodes_max) {
-                node.begin(now.uptime_ms, *epoch, false, world.timers.lease_ms, &self.shared);
-            }
-        }
+        self.restore_nodes(now, nodes, &world);
         let mut unknown = std::collections::HashMap::new();
         let mut lost = 0;
         // Whoever named a reservation group took the seat: it must come first.
@@ -171,6 +198,18 @@ impl Engine {
         }
         lower(&self.shared.due, now.uptime_ms);
         lost
+    }
+
+    /// An epoch above the limit comes from an older release; nobody could ever say hello again.
+    fn restore_nodes(&self, now: Now, nodes: &[(Name, u64)], world: &World) {
+        self.nodes.add_all(nodes.iter().map(|(name, _)| name.as_str()), now.uptime_ms);
+        let directory = self.nodes.directory();
+        for (name, epoch) in nodes {
+            if let Some(node) = directory.find(name) {
+                let epoch = if *epoch > EPOCH_MAX { 0 } else { *epoch };
+                node.begin(now.uptime_ms, epoch, false, world.timers.lease_ms, &self.shared);
+            }
+        }
     }
 
     fn new_tenant(&self, id: Name, seats: Option<u32>, now: Now) -> Tenant {
@@ -222,7 +261,12 @@ impl Engine {
         if standing == Standing::Active {
             tenant.hot.drain_at.store(NEVER, Ordering::Release);
         }
-        if standing != Standing::Ended || before == Standing::Ended as u8 {
+        let was_held = tenant.hot.end_held.swap(false, Ordering::AcqRel);
+        if standing != Standing::Ended || (before == Standing::Ended as u8 && !was_held) {
+            return;
+        }
+        if self.holds_ends() {
+            tenant.hot.end_held.store(true, Ordering::Release);
             return;
         }
         if tenant.hot.drain_at.load(Ordering::Acquire) == NEVER {
@@ -305,7 +349,7 @@ impl Engine {
     fn restored(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World, subject: SubjectRef) -> Session {
         let node = match from.node {
             "" => None,
-            name => self.nodes.find_or_add(name, self.shared.limits.nodes_max),
+            name => self.nodes.find_or_add(name, now.uptime_ms, &self.shared),
         };
         if let Some(node) = &node {
             slot.tenant.hot.nodes.fetch_or(1 << (node.index % 64), Ordering::SeqCst);
@@ -341,11 +385,14 @@ impl Engine {
             life,
             flags: Flags::new(from.counts, from.external),
         };
-        session.set_order(from.epoch, from.seq);
+        session.set_order(from.epoch.filter(|epoch| *epoch <= EPOCH_MAX), from.seq);
         session
     }
 
     fn restore_tombstone(&self, now: Now, tenant: &Tenant, from: &RestoredTombstone) {
+        if from.stamp.epoch > EPOCH_MAX {
+            return;
+        }
         let hash = tenant.hash(&from.session);
         let mut stripe = tenant.stripe(hash).lock();
         stripe.version = stripe.version.max(from.version);
@@ -354,7 +401,7 @@ impl Engine {
         }
         let node = match from.node.as_str() {
             "" => NO_NODE,
-            name => self.nodes.find_or_add(name, self.shared.limits.nodes_max).map_or(NO_NODE, |node| node.index),
+            name => self.nodes.find_or_add(name, now.uptime_ms, &self.shared).map_or(NO_NODE, |node| node.index),
         };
         let mut session = Session::tombstone(&from.session, node, from.stamp, now.uptime_ms + from.left_ms);
         session.version = from.version;

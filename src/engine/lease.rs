@@ -24,6 +24,7 @@ impl Engine {
         self.shared.due.store(NEVER, Ordering::Release);
         let world = self.world.load();
         let mut next = self.lose_silent_nodes(&world, now, changes);
+        next = next.min(self.forget_nodes(&world, now, changes));
         let sweep_tombstones = self.sweep_at.load(Ordering::Relaxed) <= now_ms;
         if sweep_tombstones {
             self.sweep_at.store(now_ms + world.timers.tombstone_ms / 4, Ordering::Relaxed);
@@ -66,7 +67,7 @@ impl Engine {
         let tenant = &slot.tenant;
         let now_ms = now.uptime_ms;
         tenant.hot.due.store(NEVER, Ordering::Release);
-        let drain_at = tenant.hot.drain_at.load(Ordering::Acquire);
+        let drain_at = if self.holds_ends() { NEVER } else { tenant.hot.drain_at.load(Ordering::Acquire) };
         let drained_at = (drain_at <= now_ms).then_some(drain_at);
         if drained_at.is_some() {
             tenant.hot.drain_at.store(NEVER, Ordering::Release);

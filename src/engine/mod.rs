@@ -8,6 +8,7 @@ mod decide;
 mod ending;
 mod entry;
 mod explain;
+mod forget;
 mod gate;
 mod install;
 mod lease;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use explain::{Explanation, Step};
+pub use forget::ForgetOutcome;
 pub use install::RestoredTombstone;
 pub use plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan, Timers};
 pub use roster::{EndOutcome, InventoryReport, NodeFault, NodeReport};
@@ -43,7 +45,7 @@ use gate::Pool;
 use node::Nodes;
 use rules::Need;
 use shared::{Shared, Tally};
-use sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use table::Tenant;
 
 /// Who decides. One per process; share it by reference.
@@ -56,6 +58,10 @@ pub struct Engine {
     installing: Mutex<()>,
     /// When tombstones are looked through next, uptime milliseconds.
     sweep_at: AtomicU64,
+    /// When nodes that may be forgotten are looked through next, uptime milliseconds.
+    forget_at: AtomicU64,
+    /// Nobody trusts the clock by which subscriptions end: what cannot be taken back waits (H5).
+    holds_ends: AtomicBool,
 }
 
 /// Everything that a plan brings, swapped at once.
@@ -104,6 +110,8 @@ impl Engine {
             }),
             installing: Mutex::new(()),
             sweep_at: AtomicU64::new(0),
+            forget_at: AtomicU64::new(0),
+            holds_ends: AtomicBool::new(false),
         }
     }
 
@@ -130,7 +138,7 @@ impl Engine {
         // What only a lease could keep needs a node that is known: the name of another one leaves no trace.
         let lives = message.ttl_s.is_some() || message.kind == Kind::Mobile || !matches!(need, Need::Seat { .. });
         let name = message.node.filter(|_| lives);
-        let directory = self.nodes.directory_with(name, self.shared.limits.nodes_max);
+        let directory = self.nodes.directory_with(name, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -172,7 +180,7 @@ impl Engine {
     pub fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
         let world = self.world.load();
         let known = world.tenants.get(message.tenant);
-        let directory = self.nodes.directory_with(message.node, self.shared.limits.nodes_max);
+        let directory = self.nodes.directory_with(message.node, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);

@@ -79,7 +79,7 @@ impl Engine {
     /// [`NodeFault::StaleEpoch`] for an epoch before the current one, [`NodeFault::Limit`].
     pub fn hello(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<NodeReport, NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, now.uptime_ms, &self.shared).ok_or(NodeFault::Limit)?;
         let _work = node.work();
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
@@ -119,7 +119,7 @@ impl Engine {
     /// [`NodeFault::UnknownEpoch`]: it must say hello and send an inventory; [`NodeFault::Limit`].
     pub fn heartbeat(&self, now: Now, node: &str, epoch: u64, changes: &mut impl Changes) -> Result<(), NodeFault> {
         let world = self.world.load();
-        let node = self.nodes.find_or_enrol(node, self.shared.limits.nodes_max).ok_or(NodeFault::Limit)?;
+        let node = self.nodes.find_or_enrol(node, now.uptime_ms, &self.shared).ok_or(NodeFault::Limit)?;
         let lease_ms = world.timers.lease_ms;
         match node.epoch() {
             None => {
@@ -339,18 +339,7 @@ impl Engine {
         force: bool,
         changes: &mut impl Changes,
     ) -> EndOutcome {
-        let world = self.world.load();
-        let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
-        let mut names = Vec::new();
-        let mut calls = false;
-        for stripe in &slot.tenant.stripes {
-            for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live()) {
-                if slot.tenant.is_subject(entry.subject, subject) {
-                    calls |= entry.kind == Kind::Call;
-                    names.push(entry.name.clone());
-                }
-            }
-        }
+        let Some((names, calls)) = self.sessions_of(tenant, subject) else { return EndOutcome::NotFound };
         if names.is_empty() {
             return EndOutcome::NotFound;
         }
@@ -442,6 +431,6 @@ impl World {
     }
 }
 
-fn has_node(tenant: &Tenant, node: &Node) -> bool {
+pub(super) fn has_node(tenant: &Tenant, node: &Node) -> bool {
     tenant.hot.nodes.load(Ordering::SeqCst) & (1 << (node.index % 64)) != 0
 }

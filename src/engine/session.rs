@@ -2,8 +2,8 @@
 
 pub use crate::contract::message::{Acquire, Release, Stamp};
 pub use crate::contract::names::{
-    DIALLED_BYTES_MAX, Fault, ID_BYTES_MAX, NODE_BYTES_MAX, Name, TENANT_BYTES_MAX, TTL_SECONDS_MAX, check_session,
-    check_subject, check_tenant, check_word,
+    DIALLED_BYTES_MAX, EPOCH_MAX, Fault, ID_BYTES_MAX, NODE_BYTES_MAX, Name, TENANT_BYTES_MAX, TTL_SECONDS_MAX,
+    check_epoch, check_session, check_subject, check_tenant, check_word,
 };
 pub use crate::contract::words::{Class, Code, Detail, Device, Direction, Kind, Leg, Reason, Standing};
 
@@ -121,6 +121,8 @@ pub trait Changes {
     fn gone(&mut self, gone: &GoneRecord<'_>);
     /// A node is known by this epoch from now on.
     fn node(&mut self, node: &str, epoch: u64);
+    /// A node that was known is not any more: neither its epoch nor its tombstones.
+    fn forgotten(&mut self, _node: &str) {}
     /// A snapshot holds no lock at this moment: whoever listens may take its time. Everything else is called inside a
     /// critical section and must not wait for anything.
     fn between(&mut self) {}

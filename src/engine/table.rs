@@ -14,7 +14,7 @@ use super::seats::{Seats, Taken, Terms, Word};
 use super::session::{Detail, Kind, Name};
 use super::shared::{Shared, lower};
 use super::subjects::{SubjectRef, Subjects, hash_of};
-use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// What a claim came to.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +94,8 @@ pub(crate) struct Hot {
     pub(crate) due: AtomicU64,
     /// When its clients are closed after the end (J6).
     pub(crate) drain_at: AtomicU64,
+    /// It ended while ends were held: its pairings and clients wait (H5).
+    pub(crate) end_held: AtomicBool,
     /// Tombstones that stand.
     pub(crate) tombstones: AtomicU32,
 }
@@ -112,6 +114,7 @@ impl Tenant {
                 nodes: AtomicU64::new(0),
                 due: AtomicU64::new(NEVER),
                 drain_at: AtomicU64::new(NEVER),
+                end_held: AtomicBool::new(false),
                 tombstones: AtomicU32::new(0),
             },
             id,

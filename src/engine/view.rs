@@ -4,7 +4,7 @@
 use std::collections::BinaryHeap;
 
 use super::ending::record;
-use super::entry::Session;
+use super::entry::{NO_NODE, Session};
 use super::session::{Changes, Code, Device, Direction, GoneRecord, Kind, Leg, Name, Now, Reason, Standing};
 use super::sync::Ordering;
 use super::table::Tenant;
@@ -204,6 +204,30 @@ impl Engine {
         Some(smallest.sorted())
     }
 
+    /// Live sessions of all tenants in which a node has any: what a hello, a goodbye or an inventory of it walks through.
+    pub fn sessions_beside(&self, node: &str) -> u32 {
+        let Some(node) = self.nodes.directory().find(node).cloned() else { return 0 };
+        let world = self.world.load();
+        let theirs = world.tenants.values().filter(|slot| super::roster::has_node(&slot.tenant, &node));
+        theirs.fold(0, |sum, slot| sum.saturating_add(slot.tenant.hot.sessions.load(Ordering::Relaxed)))
+    }
+
+    /// The live sessions of a subject by name, and whether a call is among them; `None` for an unknown tenant.
+    pub fn sessions_of(&self, tenant: &str, subject: &str) -> Option<(Vec<Name>, bool)> {
+        let world = self.world.load();
+        let tenant = &world.tenants.get(tenant)?.tenant;
+        let (mut names, mut calls) = (Vec::new(), false);
+        for stripe in &tenant.stripes {
+            for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live()) {
+                if tenant.is_subject(entry.subject, subject) {
+                    calls |= entry.kind == Kind::Call;
+                    names.push(entry.name.clone());
+                }
+            }
+        }
+        Some((names, calls))
+    }
+
     /// One session; `None` where there is none.
     pub fn session(&self, tenant: &str, session: &str) -> Option<SessionView> {
         let world = self.world.load();
@@ -240,7 +264,7 @@ impl Engine {
             epoch: node.epoch(),
             up: node.is_greeted() && !node.is_lost(now.uptime_ms, lease_ms),
             left: node.has_left(),
-            last_seen_ms: node.last_seen(),
+            last_seen_ms: if node.is_leased() { node.last_seen() } else { 0 },
         };
         let listed = directory.iter().filter(|node| !node.is_forgotten(now.uptime_ms, lease_ms, grace_ms));
         listed.map(view).collect()
@@ -309,7 +333,9 @@ impl Engine {
                     let (subject, group) = tenant.subject_and_group(entry.subject);
                     let group = tenant.group_name(group);
                     changes.put(&record(&tenant.id, entry, &subject, &group, node), false);
-                } else if let (Some(stamp), true) = (entry.stamp(), entry.deadline > now.uptime_ms) {
+                } else if let (Some(stamp), true, true) =
+                    (entry.stamp(), entry.deadline > now.uptime_ms, entry.node == NO_NODE || !node.is_empty())
+                {
                     changes.gone(&GoneRecord {
                         tenant: &tenant.id,
                         session: &entry.name,

@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
@@ -45,8 +45,13 @@ impl Volume {
 
     /// Nothing can be written to it until the guard goes.
     fn freeze(&self) -> Frozen<'_> {
+        // A test that is killed runs no guard, and a frozen file system outlives it: somebody else thaws it then.
+        let mut guard = Command::new("setsid");
+        guard.args(["sh", "-c", "sleep 60; exec fsfreeze -u \"$0\""]).arg(&self.mount);
+        let guard = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let guard = guard.unwrap_or_else(|error| panic!("setsid is needed, of the package util-linux: {error}"));
         run("fsfreeze", "util-linux", &["-f"], &self.mount);
-        Frozen(&self.mount)
+        Frozen(&self.mount, guard)
     }
 }
 
@@ -56,11 +61,13 @@ impl Drop for Volume {
     }
 }
 
-struct Frozen<'a>(&'a Path);
+struct Frozen<'a>(&'a Path, Child);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         let _ = Command::new("fsfreeze").arg("-u").arg(self.0).status();
+        let _ = self.1.kill();
+        let _ = self.1.wait();
     }
 }
 
@@ -215,6 +222,16 @@ fn a_frozen_disk_holds_up_nobody_with_synced_durability() {
     hang("durability = \"synced\"");
 }
 
+/// A process that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A log that nobody reads is the same: a pipe takes 64 KiB, and then the writer hangs.
 #[test]
 fn a_log_that_nobody_reads_holds_up_nobody() {
@@ -224,8 +241,8 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     std::fs::write(&main, text.replace("filter = \"info", "filter = \"trace")).unwrap();
     let mut command = site.command();
     let (reader, writer) = std::io::pipe().unwrap();
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(writer);
-    let mut child = command.spawn().unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer);
+    let mut child = Killed(command.spawn().unwrap());
     drop(command);
     let mut lines = std::io::BufReader::new(reader);
     let ready = wait_for("it to be ready", || {
@@ -245,6 +262,6 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
             200
         );
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
 }

@@ -18,4 +18,5 @@ mod hostile;
 mod kill;
 mod process;
 mod signals;
+mod storm;
 mod watch;

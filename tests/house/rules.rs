@@ -48,7 +48,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
 
 /// Crates that a layer may use. A new one earns its place here, with a reason in `Cargo.toml`.
 const CRATES: [(&str, &[&str]); 10] = [
-    ("main", &[]),
+    ("main", &["tikv_jemallocator"]),
     ("lib", &[]),
     (
         "agent",
@@ -64,6 +64,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "percent_encoding",
             "serde",
             "serde_json",
+            "sha2",
             "strsim",
             "tokio",
             "toml",
@@ -137,6 +138,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "parking_lot",
             "prometheus",
             "ring",
+            "rtime_clock",
             "rustix",
             "rustls",
             "rustls_native_certs",

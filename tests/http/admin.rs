@@ -247,3 +247,104 @@ fn the_log_level_is_changed_for_a_while() {
     }
     assert_eq!(put(&daemon, &format!("{{\"filter\":\"{}\"}}", "x".repeat(5_000))).status, 413);
 }
+
+#[test]
+fn no_epoch_is_taken_that_nothing_can_follow() {
+    let daemon = Running::start(crate::resp::LISTENER, &[("acme", PAID)]);
+    let (most, beyond) = (1u64 << 63, (1u64 << 63) + 1);
+    for epoch in [beyond, u64::MAX] {
+        for verb in ["hello", "heartbeat", "goodbye"] {
+            let path = format!("/v1/nodes/n1/{verb}");
+            for answer in
+                [daemon.post(&path, &json!({ "epoch": epoch })), daemon.form(&path, &format!("epoch={epoch}"))]
+            {
+                assert_eq!(
+                    (answer.status, &answer.json()["errors"][0]["pointer"]),
+                    (400, &json!("/epoch")),
+                    "{answer:?}"
+                );
+                assert!(answer.body.contains("9223372036854775808"), "{answer:?}");
+            }
+        }
+        let about = json!({ "tenant": "acme", "subject": "anna", "session": "c1", "node": "n1", "epoch": epoch, "seq": 1, "kind": "mobile" });
+        assert_eq!(daemon.post("/v1/acquire", &about).status, 400);
+        let about = json!({ "tenant": "acme", "session": "c1", "node": "n1", "epoch": epoch, "seq": 1 });
+        assert_eq!(daemon.post("/v1/release", &about).status, 400);
+        let list = json!({ "epoch": epoch, "seq": 1, "sessions": [] });
+        assert_eq!(daemon.post("/v1/nodes/n1/inventory", &list).status, 400);
+        let said = crate::resp::ask(&daemon, &["CU.NODE", "n1", "hello", &epoch.to_string()]);
+        assert!(said.starts_with("-ERR"), "{said}");
+    }
+    assert_eq!(daemon.get("/v1/nodes").json()["nodes"], json!([]));
+    assert_eq!(daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": most })).status, 200);
+}
+
+#[test]
+fn a_node_is_forgotten_by_hand_and_may_come_with_any_epoch() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    let forget = |path: &str| daemon.call("DELETE", &format!("/v1/nodes/{path}"), "", "");
+    let hello = |epoch: u64| daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": epoch })).status;
+    assert_eq!(forget("n1").status, 404);
+    assert_eq!((hello(1 << 63), hello(1)), (200, 409));
+    let client = "tenant=acme&session=d1&subject=anna&kind=desktop&node=n1&epoch=9223372036854775808&seq=1";
+    assert!(daemon.form("/v1/acquire", client).body.starts_with("allow.new"));
+    let refused = forget("n1");
+    assert_eq!(refused.status, 409, "{refused:?}");
+    assert!(refused.body.contains("is up"), "{refused:?}");
+    assert_eq!(daemon.post("/v1/nodes/n1/goodbye", &json!({ "epoch": 1u64 << 63 })).status, 200);
+    assert!(forget("n1").body.contains("1 sessions"));
+    let forgotten = forget("n1?force=1");
+    assert_eq!((forgotten.status, &forgotten.json()["epoch"]), (200, &json!(1u64 << 63)), "{forgotten:?}");
+    assert_eq!(hello(1), 200);
+    let ended = daemon.form("/v1/release", "tenant=acme&session=d1&node=n1&epoch=1&seq=2");
+    assert!(ended.body.starts_with("released.last"), "{ended:?}");
+    assert_eq!(daemon.call("GET", "/v1/nodes/n1", "", "").status, 405);
+}
+
+#[test]
+fn a_clock_that_is_trusted_needs_nobodys_word() {
+    let daemon = Running::start("", &[("acme", PAID)]);
+    let answer = daemon.call("POST", "/v1/admin/clock/trust", "", "");
+    assert_eq!((answer.status, &answer.json()["trusted_at"]), (200, &json!(null)), "{answer:?}");
+    let time = daemon.get("/readyz?verbose").json()["time"].clone();
+    assert_eq!((&time["wall_clock_trusted"], &time["waits_for"]), (&json!(true), &json!(null)));
+}
+
+/// So much that it is not done where decisions are made: the answers are the same.
+#[test]
+fn a_large_tenant_is_read_and_ended_aside_with_the_same_answers() {
+    let acme = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 10000\n";
+    let daemon = Running::start("", &[("acme", acme)]);
+    assert_eq!(daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": 1 })).status, 200);
+    let session = |i: usize, kind: &str| json!({ "tenant": "acme", "subject": format!("u{}", i % 4_500), "session": format!("d{i}"), "kind": kind });
+    let list = |count: usize| json!({ "epoch": 1, "seq": 1, "sessions": (0..count).map(|i| session(i, "desktop")).collect::<Vec<_>>() });
+    let taken = daemon.post("/v1/nodes/n1/inventory", &list(5_000)).json();
+    assert_eq!(
+        (&taken["adopted"], &taken["kept"], &taken["removed"]),
+        (&json!(5_000), &json!(0), &json!(0)),
+        "{taken}"
+    );
+    let taken = daemon.post("/v1/nodes/n1/inventory", &list(4_600)).json();
+    assert_eq!(
+        (&taken["adopted"], &taken["kept"], &taken["removed"]),
+        (&json!(0), &json!(4_600), &json!(400)),
+        "{taken}"
+    );
+    assert_eq!(daemon.post("/v1/nodes/n1/inventory", &json!({ "epoch": 2, "seq": 1, "sessions": [] })).status, 409);
+    let wrong = json!({ "epoch": 1, "seq": 2, "sessions": [session(1, "desktop"), session(2, "nonsense")] });
+    assert_eq!(daemon.post("/v1/nodes/n1/inventory", &wrong).json()["errors"][0]["pointer"], "/sessions/1/kind");
+    let why = daemon.form("/v1/explain", "tenant=acme&subject=x&session=y&kind=desktop&ttl_s=60").json();
+    assert_eq!((&why["code"], &why["holders"]["desktop"]), (&json!("allow.new"), &json!(4_600)));
+    let ended = daemon.call("DELETE", "/v1/tenants/acme/subjects/u1", "", "");
+    assert_eq!((ended.status, &ended.json()["count"]), (200, &json!(2)), "{ended:?}");
+    let said = daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": 2 })).json();
+    assert_eq!((&said["dropped"], &said["orphaned"]), (&json!(0), &json!(4_598)), "{said}");
+    assert_eq!(daemon.post("/v1/nodes/n1/hello", &json!({ "epoch": 1 })).status, 409);
+    assert_eq!(daemon.post("/v1/nodes/n1/goodbye", &json!({ "epoch": 2 })).json()["orphaned"], 0);
+    let one = "tenant=acme&subject=one&kind=desktop&ttl_s=600";
+    for i in 0..600 {
+        assert!(daemon.form("/v1/acquire", &format!("{one}&session=o{i}")).body.starts_with("allow"));
+    }
+    let ended = daemon.call("DELETE", "/v1/tenants/acme/subjects/one", "", "");
+    assert_eq!(&ended.json()["count"], &json!(600), "in more than one piece");
+}

@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod agi;
+mod bodies;
 mod client;
 mod contract;
 mod daemon;
@@ -19,6 +20,7 @@ mod names;
 mod problems;
 mod quote;
 mod resp;
+mod restart;
 mod roles;
 mod rules;
 mod size;

@@ -88,6 +88,8 @@ fn rows() -> Vec<Row> {
         of_all((Method::POST, "/v1/admin/reload", "", ADMIN, "")),
         of_all(get("/v1/admin/config", ADMIN, "")),
         of_all((Method::PUT, "/v1/admin/log-level", "{}", ADMIN, "")),
+        of_all((Method::POST, "/v1/admin/clock/trust", "", ADMIN, "")),
+        of_all((Method::DELETE, "/v1/nodes/{node}", "", ADMIN, "")),
         of_all(get("/v1/admin/webhooks", ADMIN, "")),
         of_all(get("/v1/admin/webhooks/{webhook}/deliveries", ADMIN, "")),
         of_all((Method::POST, "/v1/admin/webhooks/{webhook}/test", "", ADMIN, "")),

@@ -100,3 +100,122 @@ fn leases_know_nothing_of_the_wall_clock_t113() {
         assert_eq!(state(), Value::from("silent"), "{by}: not late");
     }
 }
+
+/// 1 seat, and 4 from June on; run once after that, so that the journal knows of an instant in July.
+fn grown() -> World {
+    let change = "[[change]]\neffective_at = \"2026-06-01\"\nseats = 4\n";
+    let mut world = World::start("2026-07-01T12:00:00Z", &[("acme", &paid(1, change))]);
+    assert_eq!(world.look("acme"), "active 4 0");
+    world.stop();
+    world
+}
+
+#[test]
+fn what_was_in_force_stays_where_a_start_finds_the_clock_in_the_past_t180() {
+    let mut world = grown();
+    world.restart_at("2020-01-01T00:00:00Z");
+    assert_eq!((world.look("acme"), world.clock()), ("active 4 0".into(), "false confirmation".into()));
+    assert_eq!(world.get("/v1/overview")["time"]["clock_steps"], json!(1));
+    assert!(world.told_all("clock_step", 1)[0].contains("over the stop"));
+    world.after(1_200);
+    assert_eq!((world.look("acme"), world.clock()), ("active 4 0".into(), "false confirmation".into()));
+    world.restart_at("2020-01-01T01:00:00Z");
+    assert_eq!(world.look("acme"), "active 4 0", "nor after another start");
+    assert_eq!(world.ask("POST", "/v1/admin/clock/trust", &Value::Null).0, 200);
+    assert_eq!((world.look("acme"), world.clock()), ("active 4 0".into(), "false ten_minutes".into()));
+    world.after(600);
+    assert_eq!((world.look("acme"), world.clock()), ("pending_change 1 0".into(), "true nothing".into()));
+    world.restart_at("2020-01-01T02:00:00Z");
+    assert_eq!(world.clock(), "true nothing", "what was trusted then is what the next start compares with");
+    world.stop();
+    assert_eq!(world.audits("trust the clock: ").len(), 1);
+}
+
+#[test]
+fn a_right_clock_ends_the_waiting_by_itself() {
+    for known in [true, false] {
+        let mut world = grown();
+        world.restart_at("2020-01-01T00:00:00Z");
+        world.synchronise(known.then_some(true));
+        if !known {
+            // The time service comes late and corrects the clock: to where the stop left it.
+            world.after(60);
+            world.step((2_373 * 24 + 12) * 3_600);
+        }
+        world.after(599);
+        assert_eq!(world.clock(), "false ten_minutes", "{known}");
+        world.after(1);
+        assert_eq!(world.clock(), "true nothing", "{known}");
+        assert_eq!(world.look("acme"), if known { "pending_change 1 0" } else { "active 4 0" });
+    }
+}
+
+#[test]
+fn one_start_with_the_clock_years_ahead_takes_no_pairing_t181() {
+    let mut world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, "cancel_at = \"2027-02-22\"\n"))]);
+    assert_eq!(world.acquire("cara", "m1", "mobile"), "allow.new");
+    assert_eq!(world.acquire("bob", "d1", "desktop"), "allow.new");
+    world.restart_at("2030-01-01T00:00:00Z");
+    assert!(world.look("acme").starts_with("pending_cancel 3 "), "{}", world.look("acme"));
+    world.after(1_000);
+    assert!(world.has("m1") && world.has("d1"));
+    assert_eq!(world.acquire("anna", "c1", "outbound"), "allow.new");
+    world.restart_at("2026-11-22T12:30:00Z");
+    assert_eq!((world.look("acme"), world.clock()), ("pending_cancel 3 3".into(), "true nothing".into()));
+    assert!(world.has("m1") && world.has("d1"), "and it was no step");
+    assert!(world.told("subscription").is_empty());
+}
+
+#[test]
+fn an_end_by_both_times_denies_at_once_and_takes_pairings_once_the_clock_is_trusted() {
+    let mut world =
+        World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, "cancel_at = \"2026-11-22T20:00:00Z\"\n"))]);
+    assert_eq!(world.acquire("cara", "m1", "mobile"), "allow.new");
+    assert_eq!(world.acquire("bob", "d1", "desktop"), "allow.new");
+    world.restart_at("2026-11-30T12:00:00Z");
+    assert!(world.look("acme").starts_with("pending_cancel 3 "), "the old time still gives them");
+    world.after(28_800);
+    assert_eq!(world.look("acme"), "ended 0 2");
+    assert_eq!(world.acquire("anna", "c1", "outbound"), "deny.inactive ended");
+    world.after(7_200);
+    assert!(world.has("m1") && world.has("d1"), "nobody confirmed the clock");
+    assert!(!world.told("subscription").iter().any(|told| told.contains("closed within")), "nor is it told");
+    world.synchronise(Some(true));
+    world.wait("the pairing goes", || !world.has("m1"));
+    let told = world.told_all("subscription", 2);
+    assert!(told[1].contains("desktop and guest sessions are closed within 900 s"), "{told:?}");
+    world.after(899);
+    assert!(world.has("d1"));
+    world.after(1);
+    world.wait("the client is closed", || !world.has("d1"));
+}
+
+#[test]
+fn a_drain_that_was_under_way_goes_on_once_the_clock_is_trusted() {
+    let mut world =
+        World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, "cancel_at = \"2026-11-22T12:10:00Z\"\n"))]);
+    assert_eq!(world.acquire("bob", "d1", "desktop"), "allow.new");
+    world.until("2026-11-22T12:10:00Z");
+    assert_eq!(world.look("acme"), "ended 0 1");
+    world.until("2026-11-22T12:12:00Z");
+    world.restart_at("2030-01-01T00:00:00Z");
+    world.after(1_000);
+    assert!(world.has("d1"));
+    world.restart_at("2026-11-22T12:20:00Z");
+    world.until("2026-11-22T12:24:59Z");
+    assert!(world.has("d1"));
+    world.until("2026-11-22T12:25:00Z");
+    world.wait("the client is closed", || !world.has("d1"));
+}
+
+#[test]
+fn a_stop_of_up_to_two_days_is_none() {
+    let mut world =
+        World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, "cancel_at = \"2026-11-23T12:00:00Z\"\n"))]);
+    assert_eq!(world.acquire("cara", "m1", "mobile"), "allow.new");
+    world.restart_at("2026-11-24T12:00:00Z");
+    assert_eq!(
+        (world.look("acme"), world.clock(), world.has("m1")),
+        ("ended 0 0".into(), "true nothing".into(), false)
+    );
+}

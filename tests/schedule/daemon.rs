@@ -132,6 +132,17 @@ impl World {
         self.settled();
     }
 
+    /// What the kernel says of the clock.
+    pub(crate) fn synchronise(&self, is: Option<bool>) {
+        self.clock.synchronise(is);
+    }
+
+    /// What is told of the clock, as `trusted waits_for`.
+    pub(crate) fn clock(&self) -> String {
+        let time = &self.get("/v1/overview")["time"];
+        format!("{} {}", time["wall_clock_trusted"], time["waits_for"].as_str().unwrap_or("nothing"))
+    }
+
     /// Moves the wall clock alone, seconds, and waits until that was seen.
     pub(crate) fn step(&self, seconds: i64) {
         let before = self.clock_steps();

@@ -23,6 +23,7 @@ fn an_end_is_told_of_three_times_over_restarts_and_reloads_j13() {
     assert!(world.told("reminder").is_empty(), "told before the restart");
     world.until("2027-06-08T22:00:00Z");
     assert_eq!(world.told_all("reminder", 1), [sentence("7 days")]);
+    world.until("2027-06-13T12:00:00Z");
     world.restart_at("2027-06-15T10:00:00Z");
     assert_eq!(world.told("reminder"), [sentence("1 day")], "its time came while the daemon was stopped");
     world.restart();

@@ -161,3 +161,37 @@ fn a_record_that_nobody_confirms_falls_to_inbound_only_t083() {
     world.stop();
     assert_eq!(world.audits("was not confirmed for 30 days").len(), 1);
 }
+
+#[test]
+fn denials_of_today_survive_a_restart_and_end_at_midnight() {
+    // Midnight in the billing zone is 23:00 UTC.
+    let mut world = World::start("2026-11-22T22:31:00Z", &[("acme", &paid(1, ""))]);
+    let today = |world: &World| {
+        let of = world.get("/v1/tenants/acme");
+        (of["denials_today"].as_u64(), of["peak_today"].as_u64())
+    };
+    let denied = |world: &World, times: u32| {
+        for _ in 0..times {
+            assert_eq!(world.acquire("bob", "c2", "outbound"), "deny.full tenant");
+        }
+    };
+    assert_eq!(world.acquire("anna", "c1", "outbound"), "allow.new");
+    denied(&world, 2);
+    assert_eq!(today(&world), (Some(2), Some(1)), "in the first five minutes");
+    world.until("2026-11-22T22:35:01Z");
+    world.wait("the window is closed", || today(&world) == (Some(2), Some(1)));
+    denied(&world, 1);
+    world.release("c1");
+    assert_eq!(today(&world), (Some(3), Some(1)));
+    world.restart_at("2026-11-22T22:41:00Z");
+    assert_eq!(today(&world), (Some(3), Some(1)), "before the restart");
+    assert_eq!(world.acquire("anna", "c1", "outbound"), "allow.new");
+    denied(&world, 1);
+    assert_eq!(today(&world), (Some(4), Some(1)));
+    world.until("2026-11-22T23:00:00Z");
+    world.wait("a new day", || today(&world) == (Some(0), Some(1)));
+    denied(&world, 1);
+    assert_eq!(today(&world), (Some(1), Some(1)));
+    world.restart_at("2026-11-22T23:10:00Z");
+    assert_eq!(today(&world), (Some(1), Some(1)), "yesterday's do not come back");
+}

@@ -1,7 +1,7 @@
 //! What is accepted is written so that the file says it, whatever else stands there; and only that changes.
 
 use chrono::Duration;
-use usherd::daemon::config::{Unwritten, load, submit};
+use usherd::daemon::config::{Contents, Unwritten, load, submit};
 use usherd::subscription::record::{Actor, Object, When};
 use usherd::subscription::request::{Request, Verb};
 use usherd::subscription::schedule::schedule;
@@ -101,8 +101,8 @@ fn the_file_says_what_was_accepted_and_keeps_what_people_wrote() {
             random.shuffle(&mut booked);
             let before = std::fs::read_to_string(&file).unwrap();
             let ask = ask(&mut random, &booked);
-            let submission =
-                submit(&main, "acme", &ask, now, false).unwrap_or_else(|why| panic!("seed {seed}: {why:?}\n{before}"));
+            let submission = submit(&main, "acme", &ask, now, false, &Contents::default())
+                .unwrap_or_else(|why| panic!("seed {seed}: {why:?}\n{before}"));
             let text = std::fs::read_to_string(&file).unwrap();
             let Ok(answer) = submission.answer else {
                 assert_eq!(text, before, "seed {seed}: a refusal writes nothing");
@@ -133,7 +133,7 @@ fn comments_behind_a_changed_value_stay() {
     std::fs::write(&main, INLINE).unwrap();
     let upgrade = Request { actor: Actor::Customer, object: Object::Subscription, verb: Verb::Upgrade { seats: 12 } };
     let now = t("2026-11-22T12:00:00Z");
-    submit(&main, "acme", &upgrade, now, false).unwrap().answer.unwrap();
+    submit(&main, "acme", &upgrade, now, false, &Contents::default()).unwrap().answer.unwrap();
     let text = std::fs::read_to_string(&main).unwrap();
     let expected = INLINE.replace(
         "kind = \"trial\"\nstart = \"2026-11-20T10:00:00\"\n",
@@ -156,7 +156,7 @@ fn a_link_stays_a_link_and_rights_stay() {
     let main = folder.path().join("usherd.toml");
     std::fs::write(&main, "").unwrap();
     let add = Request { actor: Actor::Customer, object: Object::Subscription, verb: Verb::Add { seats: 1 } };
-    submit(&main, "acme", &add, t("2026-11-22T12:00:00Z"), false).unwrap().answer.unwrap();
+    submit(&main, "acme", &add, t("2026-11-22T12:00:00Z"), false, &Contents::default()).unwrap().answer.unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
     assert!(std::fs::read_to_string(&real).unwrap().contains("seats = 17"));
@@ -175,7 +175,7 @@ fn requests_wait_for_each_other() {
             scope.spawn(move || {
                 for m in 0..10 {
                     let at = now + Duration::seconds(n * 100 + m);
-                    submit(main, "acme", add, at, false).unwrap().answer.unwrap();
+                    submit(main, "acme", add, at, false, &Contents::default()).unwrap().answer.unwrap();
                 }
             });
         }
@@ -190,15 +190,15 @@ fn what_cannot_be_written_says_so() {
     let main = folder.path().join("usherd.toml");
     let add = Request { actor: Actor::Customer, object: Object::Subscription, verb: Verb::Add { seats: 1 } };
     let now = t("2026-11-22T12:00:00Z");
-    let missing = submit(&main, "acme", &add, now, false).unwrap_err();
+    let missing = submit(&main, "acme", &add, now, false, &Contents::default()).unwrap_err();
     assert!(
         matches!(&missing, Unwritten::Invalid(problems) if problems[0].message.contains("does not exist")),
         "{missing:?}"
     );
     std::fs::write(&main, INLINE).unwrap();
-    assert!(matches!(submit(&main, "nobody", &add, now, false), Err(Unwritten::UnknownTenant)));
+    assert!(matches!(submit(&main, "nobody", &add, now, false, &Contents::default()), Err(Unwritten::UnknownTenant)));
     // Keys in one line cannot be found by name as tables are.
     std::fs::write(&main, "tenants_dir = \"\"\ntenant = [{ id = \"acme\", kind = \"paid\", seats = 3 }]\n").unwrap();
-    let inline = submit(&main, "acme", &add, now, false).unwrap_err();
+    let inline = submit(&main, "acme", &add, now, false, &Contents::default()).unwrap_err();
     assert!(matches!(&inline, Unwritten::File(why) if why.contains("[[tenant]]")), "{inline:?}");
 }

@@ -42,6 +42,14 @@ pub fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
     let time = overview.get("time").unwrap_or(&Value::Null);
     let at = overview.get("at").and_then(Value::as_str).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     let skew_s = at.map_or(0, |at| (at.to_utc() - here).num_seconds());
+    if time.get("waits_for").and_then(Value::as_str) == Some("confirmation") {
+        return Finding::fail(
+            CHECK,
+            "the daemon started with a clock far from where it was, and nobody says that it is right: each subscription is worth the more generous of both times, and no end takes a pairing or closes a client",
+            WHY,
+            "look at `timedatectl` and set the clock right; a time server confirms it by itself, otherwise say `usherd clock trust`",
+        );
+    }
     if time.get("wall_clock_trusted") == Some(&Value::Bool(false)) {
         return Finding::fail(
             CHECK,

@@ -14,7 +14,7 @@ use crate::daemon::config::Removals;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::{Audit, AuditKind, Commit};
+use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload_request::{Applied, Request};
@@ -31,6 +31,9 @@ const REJECTED_SHOWN_MAX: usize = 200;
 
 /// Longest note of a reload, bytes.
 const NOTE_BYTES_MAX: usize = 500;
+
+/// Sessions of a subject that are ended in one record of the journal.
+const ENDED_AT_ONCE_MAX: usize = 512;
 
 /// The body of `PUT /v1/admin/log-level`.
 struct LogLevel {
@@ -130,53 +133,65 @@ impl Worker {
 
     /// `DELETE /v1/tenants/{t}/sessions/{s}[?force=1]`
     pub(super) async fn end_session(&self, call: &Call<'_>, tenant: &str, session: &str) -> Answer {
-        self.end(call, tenant, session, "session").await
-    }
-
-    /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`
-    pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
-        self.end(call, tenant, subject, "subject").await
-    }
-
-    async fn end(&self, call: &Call<'_>, tenant: &str, id: &str, what: &'static str) -> Answer {
-        let (tenant, id) = (segment(tenant)?, segment(id)?);
+        let (tenant, session) = (segment(tenant)?, segment(session)?);
         let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
         let force = query_of(call)?.is_set("force");
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
-        let (outcome, committed) = self.decide(now, |worker, group, events| {
-            let Some(group) = group else { return EndOutcome::NotFound };
+        let outcome = self.settled(now, |worker, group, events| {
+            let Some(group) = group else { return Ok(EndOutcome::NotFound) };
             let mut recorder = Recorder::new(group, &worker.shard, Some(events), now.utc_ms);
-            let engine = &worker.app.engine;
-            let outcome = match what {
-                "session" => engine.end_session(now, &tenant, &id, force, &mut recorder),
-                _ => engine.end_subject(now, &tenant, &id, force, &mut recorder),
-            };
-            let (subject, session) = if what == "session" { ("", id.as_str()) } else { (id.as_str(), "") };
+            let outcome = worker.app.engine.end_session(now, &tenant, &session, force, &mut recorder);
             let text = format!("ended by hand, force {force}: {outcome:?}");
-            group.audit(&Audit {
-                tenant: &tenant,
-                subject,
-                session,
-                actor: &access.id,
-                text: &text,
-                ..Audit::new(AuditKind::Admin)
-            });
-            outcome
+            let about = Audit { tenant: &tenant, session: &session, ..Audit::new(AuditKind::Admin) };
+            group.audit(&Audit { actor: &access.id, text: &text, ..about });
+            Ok(outcome)
         });
-        if committed.await == Commit::Fenced {
-            return Err(Problem::unavailable(1, "another daemon has taken over this state directory"));
+        ended(outcome.await?, "session", &session, &tenant)
+    }
+
+    /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`; a large tenant is read, and much is ended, where nothing is
+    /// decided, and in pieces between which every other change has its turn.
+    pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
+        let (tenant, subject) = (segment(tenant)?, segment(subject)?);
+        let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
+        let force = query_of(call)?.is_set("force");
+        let now = self.app.now();
+        self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
+        let (of, whom) = (tenant.clone(), subject.clone());
+        let (names, calls) = self.aside_of(move |app| app.engine.sessions_of(&of, &whom).unwrap_or_default()).await?;
+        let needs_force = calls && !force;
+        let mut count = 0;
+        for piece in names.chunks(ENDED_AT_ONCE_MAX).filter(|_| !needs_force) {
+            let (tenant, piece) = (tenant.clone(), piece.to_vec());
+            let (done, events) = self
+                .recorded_aside(now, move |app, group, shard| {
+                    let mut events = Vec::new();
+                    let mut recorder = Recorder::new(group, shard, Some(&mut events), now.utc_ms);
+                    let outcomes =
+                        piece.iter().map(|name| app.engine.end_session(now, &tenant, name, true, &mut recorder));
+                    let done = outcomes.filter(|outcome| matches!(outcome, EndOutcome::Done { .. })).count();
+                    (u32::try_from(done).unwrap_or(u32::MAX), events)
+                })
+                .await?;
+            count += done;
+            events.into_iter().for_each(|event| self.app.events.publish(event));
         }
-        match outcome {
-            EndOutcome::Done { count } => Ok(json(&json!({ "code": "ended", "count": count }))),
-            EndOutcome::NotFound => {
-                Err(Problem::new(ProblemKind::NotFound, format!("{what} {id:?} is not live in tenant {tenant}")))
+        let outcome = match count {
+            _ if needs_force => EndOutcome::NeedsForce,
+            0 => EndOutcome::NotFound,
+            count => EndOutcome::Done { count },
+        };
+        let text = format!("ended by hand, force {force}: {outcome:?}");
+        self.settled(now, |_, group, _| {
+            if let Some(group) = group {
+                let about = Audit { tenant: &tenant, subject: &subject, ..Audit::new(AuditKind::Admin) };
+                group.audit(&Audit { actor: &access.id, text: &text, ..about });
             }
-            EndOutcome::NeedsForce => {
-                let detail = "a live call is concerned: its people keep talking, but it would not be counted any more; add ?force=1";
-                Err(Problem::new(ProblemKind::Conflict, detail))
-            }
-        }
+            Ok(())
+        })
+        .await?;
+        ended(outcome, "subject", &subject, &tenant)
     }
 
     /// `PUT /v1/admin/log-level` with `filter` and `for_s`
@@ -227,6 +242,21 @@ fn removals(query: &Query) -> Result<Removals, Problem> {
         None | Some("at_once") => Ok(Removals::AtOnce),
         Some("delayed") => Ok(Removals::Delayed),
         Some(_) => Err(query.fault("removals", "must be at_once or delayed".to_owned())),
+    }
+}
+
+/// What ending by hand came to.
+fn ended(outcome: EndOutcome, what: &str, id: &str, tenant: &str) -> Answer {
+    match outcome {
+        EndOutcome::Done { count } => Ok(json(&json!({ "code": "ended", "count": count }))),
+        EndOutcome::NotFound => {
+            Err(Problem::new(ProblemKind::NotFound, format!("{what} {id:?} is not live in tenant {tenant}")))
+        }
+        EndOutcome::NeedsForce => {
+            let detail =
+                "a live call is concerned: its people keep talking, but it would not be counted any more; add ?force=1";
+            Err(Problem::new(ProblemKind::Conflict, detail))
+        }
     }
 }
 

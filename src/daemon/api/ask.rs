@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::Worker;
+use super::{Worker, fenced};
 use crate::contract::body::{AcquireBody, ReleaseBody};
 use crate::contract::hint::{Hint, emergency_hint, inbound_hint};
 use crate::daemon::app::Journal;
@@ -335,10 +335,6 @@ impl Worker {
         events.into_iter().for_each(|event| self.app.events.publish(event));
         decision
     }
-}
-
-pub(super) fn fenced() -> Problem {
-    Problem::unavailable(1, "another daemon has taken over this state directory")
 }
 
 /// Allowed without a look at any tenant: nothing of one is told to who may not be permitted.

@@ -6,14 +6,15 @@ use http::{Response, request};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::ask::{Asker, fenced};
-use super::{Call, Worker, by_any_name, json};
+use super::ask::Asker;
+use super::{Call, Worker, by_any_name, fenced};
 use crate::contract::batch::{Op, batch_ops};
 use crate::contract::body::{AcquireBody, ReleaseBody};
 use crate::contract::format::BodyFormat;
 use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
+use crate::daemon::http::collect::{FIRST_BYTES, Sender};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
@@ -25,24 +26,34 @@ type Answer = Result<Response<ReplyBody>, Problem>;
 impl Worker {
     /// `POST /v1/acquire`
     pub(super) async fn acquire(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Response<ReplyBody> {
-        let body = match peer.collect(body, self.app.knobs.load().body_bytes_max).await {
-            Ok(body) => body,
-            Err(error) => return Problem::from(error).into_response(),
+        // Who asks is looked at before the body is collected: who may not is worth its first bytes and no more.
+        let asker = self.asker(by_any_name(head), peer, self.app.now());
+        let most = self.app.knobs.load().body_bytes_max;
+        let collected = match sender(&asker) {
+            Sender::Permitted => peer.collect_call(body, most, Sender::Permitted).await,
+            Sender::Unknown => peer.collect_call(body, most.min(FIRST_BYTES), Sender::Unknown).await,
         };
-        self.acquired(head, &body, peer).await.unwrap_or_else(|problem| {
-            match self.free_hint(&body, head.uri.query(), &problem) {
-                Some((hint, detail)) => self.allow_unrecorded(head, &body, &hint, detail),
-                None => problem.into_response(),
+        let (body, answered) = match collected {
+            Ok(body) => {
+                let answered = self.acquired(head, &body, asker, peer).await;
+                (body, answered)
             }
+            Err(unfinished) => {
+                let problem = asker.err().unwrap_or_else(|| unfinished.error.into());
+                (unfinished.began, Err(problem))
+            }
+        };
+        answered.unwrap_or_else(|problem| match self.free_hint(&body, head.uri.query(), &problem) {
+            Some((hint, detail)) => self.allow_unrecorded(head, &body, &hint, detail),
+            None => problem.into_response(),
         })
     }
 
-    async fn acquired(&self, head: &request::Parts, body: &Bytes, peer: &Peer) -> Answer {
+    async fn acquired(&self, head: &request::Parts, body: &Bytes, asker: Asker, peer: &Peer) -> Answer {
         let format = body_format(head, body)?;
         let read = AcquireBody::parse(body, format, head.uri.query())?;
         let message = read.request()?;
         let now = self.app.now();
-        let asker = self.asker(by_any_name(head), peer, now);
         let decision =
             self.settled(now, |worker, group, events| worker.acquire_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
@@ -56,18 +67,24 @@ impl Worker {
 
     /// `POST /v1/release`
     pub(super) async fn release(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Response<ReplyBody> {
-        match peer.collect(body, self.app.knobs.load().body_bytes_max).await {
-            Ok(body) => self.released(head, &body, peer).await.unwrap_or_else(Problem::into_response),
-            Err(error) => Problem::from(error).into_response(),
-        }
+        self.released(head, body, peer).await.unwrap_or_else(Problem::into_response)
     }
 
-    async fn released(&self, head: &request::Parts, body: &Bytes, peer: &Peer) -> Answer {
+    async fn released(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Answer {
+        let asker = self.asker(by_any_name(head), peer, self.app.now());
+        let most = self.app.knobs.load().body_bytes_max;
+        let body = match &asker {
+            Ok(_) => peer.collect(body, most).await?,
+            Err(problem) => {
+                let first = peer.collect_call(body, most.min(FIRST_BYTES), Sender::Unknown).await;
+                first.map_err(|_| problem.clone())?
+            }
+        };
+        let body = &body;
         let format = body_format(head, body)?;
         let read = ReleaseBody::parse(body, format, head.uri.query())?;
         let message = read.checked()?;
         let now = self.app.now();
-        let asker = self.asker(by_any_name(head), peer, now);
         let decision =
             self.settled(now, |worker, group, events| worker.release_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
@@ -90,7 +107,15 @@ impl Worker {
         if ndjson {
             return self.batch_lines(call, body, asker);
         }
-        let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
+        let most = self.app.knobs.load().body_bytes_max;
+        let body = match &asker {
+            Ok(_) => call.peer.collect(body, most).await?,
+            // Each of its operations may be an inbound call.
+            Err(problem) => {
+                let collected = call.peer.collect_call(body, most, Sender::Unknown).await;
+                collected.map_err(|_| problem.clone())?
+            }
+        };
         let ops = batch_ops(&body)?;
         if ops.len() > self.app.knobs.load().batch_operations_max {
             let most = self.app.knobs.load().batch_operations_max;
@@ -157,6 +182,7 @@ impl Worker {
 
     /// `POST /v1/explain`
     pub(super) async fn explain(&self, call: &Call<'_>, body: Incoming) -> Answer {
+        self.permitted(call, RouteClass::Explain, None)?;
         let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
         let format = body_format(call.head, &body)?;
         let read = AcquireBody::parse(&body, format, call.head.uri.query())?;
@@ -165,14 +191,16 @@ impl Worker {
         self.in_order(&message)?;
         let access = self.permitted(call, RouteClass::Explain, Some(message.tenant))?;
         let now = self.app.now();
-        if self.app.sight(&access).is_clear() {
-            return Ok(json(&explained(now, &self.app.engine.explain(now, &message))));
-        }
-        let (body, query) = (body.clone(), call.head.uri.query().map(str::to_owned));
-        // Whom a pseudonym means is found by reading the tenant.
+        let (body, query) = (body, call.head.uri.query().map(str::to_owned));
+        // Who holds the seats, and whom a pseudonym means, is found by reading the whole tenant.
         self.aside(move |app| {
             let read = AcquireBody::parse(&body, format, query.as_deref())?;
-            Ok(explained(now, &app.sight(&access).explain(&app.engine, now, &read.request()?)))
+            let (sight, message) = (app.sight(&access), read.request()?);
+            let explanation = match sight.is_clear() {
+                true => app.engine.explain(now, &message),
+                false => sight.explain(&app.engine, now, &message),
+            };
+            Ok(explained(now, &explanation))
         })
         .await
     }
@@ -190,6 +218,10 @@ impl Worker {
         let format = reply_format(&head.headers, format);
         acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about_hint(hint, &id))
     }
+}
+
+fn sender(asker: &Asker) -> Sender {
+    if asker.is_ok() { Sender::Permitted } else { Sender::Unknown }
 }
 
 fn about_hint<'a>(hint: &'a Hint, decision_id: &'a str) -> About<'a> {

@@ -4,6 +4,7 @@ mod admin;
 mod agi;
 mod ask;
 mod calc;
+mod clock;
 mod decide;
 mod endpoints;
 mod fullest;
@@ -36,7 +37,7 @@ use crate::daemon::dashboard;
 use crate::daemon::http::auth::{Access, Asked, RouteClass, check_host};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
-use crate::daemon::journal::{Commit, TurnWriter};
+use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
 use query::{Query, percent_decoded};
@@ -56,6 +57,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::POST, "/v1/nodes/{node}/inventory", Route::Inventory),
     (Method::POST, "/v1/nodes/{node}/goodbye", Route::Goodbye),
     (Method::GET, "/v1/nodes", Route::Nodes),
+    (Method::DELETE, "/v1/nodes/{node}", Route::ForgetNode),
     (Method::GET, "/v1/tenants", Route::Tenants),
     (Method::GET, "/v1/tenants/{tenant}", Route::Tenant),
     (Method::GET, "/v1/tenants/{tenant}/subjects", Route::Subjects),
@@ -74,6 +76,7 @@ pub const ROUTES: &[(Method, &str, Route)] = &[
     (Method::POST, "/v1/admin/reload", Route::Reload),
     (Method::GET, "/v1/admin/config", Route::Config),
     (Method::PUT, "/v1/admin/log-level", Route::LogLevel),
+    (Method::POST, "/v1/admin/clock/trust", Route::ClockTrust),
     (Method::GET, "/v1/admin/webhooks", Route::Webhooks),
     (Method::GET, "/v1/admin/webhooks/{webhook}/deliveries", Route::WebhookDeliveries),
     (Method::POST, "/v1/admin/webhooks/{webhook}/test", Route::WebhookTest),
@@ -181,7 +184,7 @@ impl Worker {
         let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
         let access = self.access(asked, call.peer, self.app.now())?;
         access.need(class, tenant)?;
-        if matches!(class, RouteClass::Read | RouteClass::Admin) && self.is_overloaded(75) {
+        if matches!(class, RouteClass::Read | RouteClass::Explain | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
         }
         if !self.app.is_ready() {
@@ -232,6 +235,10 @@ impl Worker {
             ["batch"] => (Route::Batch, with(post(call), self.batch(call, body)).await),
             ["explain"] => (Route::Explain, with(post(call), self.explain(call, body)).await),
             ["nodes"] => (Route::Nodes, with(get(call), self.list_nodes(call)).await),
+            ["nodes", node] => {
+                let deleted = method(call, &Method::DELETE, "DELETE");
+                (Route::ForgetNode, with(deleted, self.forget_node(call, node)).await)
+            }
             ["nodes", node, verb] => self.node_call(call, node, verb, body).await,
             ["tenants"] => (Route::Tenants, with(get(call), self.list_tenants(call)).await),
             ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest, body).await,
@@ -244,6 +251,7 @@ impl Worker {
             ["admin", "log-level"] => {
                 (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await)
             }
+            ["admin", "clock", "trust"] => (Route::ClockTrust, with(post(call), self.trust_clock(call)).await),
             ["admin", "webhooks"] => (Route::Webhooks, get(call).and_then(|()| self.list_webhooks(call))),
             ["admin", "webhooks", name, "deliveries"] => {
                 (Route::WebhookDeliveries, get(call).and_then(|()| self.webhook_deliveries(call, name)))
@@ -287,15 +295,53 @@ impl Worker {
         }
     }
 
-    /// Runs what reads much on a thread that decides nothing.
+    /// Runs what changes much on a thread that decides nothing, as one record of the journal, and waits until that is
+    /// as durable as was asked for.
+    async fn recorded_aside<R: Send + 'static>(
+        &self,
+        now: Now,
+        act: impl FnOnce(&App, &mut Group, &Shard) -> R + Send + 'static,
+    ) -> Result<R, Problem> {
+        self.aside_recorded(move |app, writer, shard| Ok(writer.record(now.utc_ms, |group| act(app, group, shard))))
+            .await
+    }
+
+    /// The same, where it is for `act` to say when the record is made.
+    async fn aside_recorded<R: Send + 'static>(
+        &self,
+        act: impl for<'w> FnOnce(&App, &'w TurnWriter<Journal>, &Shard) -> Result<(R, Ticket<'w, Journal>), Problem>
+        + Send
+        + 'static,
+    ) -> Result<R, Problem> {
+        let app = Arc::clone(&self.app);
+        let done = tokio::task::spawn_blocking(move || {
+            let reading = || Problem::unavailable(1, "the journal is being read");
+            let writer = app.writer().ok_or_else(reading)?;
+            let shard = app.metrics.shard();
+            let (result, ticket) = act(&app, &writer, &shard)?;
+            Ok((result, tokio::runtime::Handle::current().block_on(ticket)))
+        });
+        match done.await {
+            Ok(Ok((_, Commit::Fenced))) => Err(fenced()),
+            Ok(Ok((result, _))) => Ok(result),
+            Ok(Err(problem)) => Err(problem),
+            Err(_) => Err(Problem::unavailable(1, "it failed; see the log")),
+        }
+    }
+
+    /// Answers from what reads much, on a thread that decides nothing.
     async fn aside(
         &self,
         read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static,
     ) -> Result<Response<ReplyBody>, Problem> {
+        Ok(json(&self.aside_of(read).await??))
+    }
+
+    /// Runs what reads much on a thread that decides nothing.
+    async fn aside_of<R: Send + 'static>(&self, read: impl FnOnce(&App) -> R + Send + 'static) -> Result<R, Problem> {
         let app = Arc::clone(&self.app);
         let read = tokio::task::spawn_blocking(move || read(&app)).await;
-        let value = read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))??;
-        Ok(json(&value))
+        read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))
     }
 }
 
@@ -350,6 +396,10 @@ fn by_any_name(head: &http::request::Parts) -> Asked<'_> {
 async fn with<T>(method: Result<(), Problem>, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     method?;
     handler.await
+}
+
+fn fenced() -> Problem {
+    Problem::unavailable(1, "another daemon has taken over this state directory")
 }
 
 fn get(call: &Call<'_>) -> Result<(), Problem> {

@@ -7,18 +7,24 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{Call, Worker, json, method, query_of, read, segment, with};
+use super::{Call, Worker, fenced, json, method, query_of, read, segment, with};
 use crate::contract::format::BodyFormat;
 use crate::contract::node_calls::{InventoryBody, NodeBody};
+use crate::daemon::app::App;
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::Group;
-use crate::daemon::metrics::Route;
+use crate::daemon::journal::{Audit, AuditKind, Commit, Group};
+use crate::daemon::metrics::{Route, Shard};
 use crate::daemon::recorder::Recorder;
-use crate::engine::{Acquire, NodeFault, Now, check_word};
+use crate::engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
+
+/// Sessions that a decision may wait for while they are walked through: some hundreds of microseconds.
+const SESSIONS_INLINE_MAX: u32 = 4_096;
+/// Longest inventory that is read on a thread that decides, bytes.
+const BYTES_INLINE_MAX: usize = 32 * 1024;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 
@@ -42,13 +48,71 @@ impl Worker {
         self.aside(move |app| read::nodes(app, now, &query, &|node| access.sees_node(node))).await
     }
 
+    /// `DELETE /v1/nodes/{node}[?force=1]`
+    pub(super) async fn forget_node(&self, call: &Call<'_>, node: &str) -> Answer {
+        let node = segment(node)?;
+        let access = self.permitted(call, RouteClass::Admin, None)?;
+        if !access.sees_node(&node) {
+            let detail = format!("{} has nothing to do with node {node}", access.id);
+            return Err(Problem::new(ProblemKind::NotPermitted, detail));
+        }
+        let force = query_of(call)?.is_set("force");
+        let (now, actor, name) = (self.app.now(), access.id.clone(), node.clone());
+        let outcome = self.recorded_aside(now, move |app, group, shard| {
+            let mut recorder = Recorder::new(group, shard, None, now.utc_ms);
+            let outcome = app.engine.forget_node(now, &name, force, &mut recorder);
+            let text = format!("forget node, force {force}: {outcome:?}");
+            group.audit(&Audit { node: &name, actor: &actor, text: &text, ..Audit::new(AuditKind::Admin) });
+            outcome
+        });
+        match outcome.await? {
+            ForgetOutcome::Forgotten { epoch, orphaned } => {
+                let text = format!("node {node} is forgotten by {}: {orphaned} sessions wait", access.id);
+                let forgotten = Event::came_to(EventType::Node, "forgotten", now.utc_ms, text);
+                self.app.events.publish(Event { node: node.as_str().into(), ..forgotten });
+                Ok(json(&json!({ "code": "forgotten", "epoch": epoch, "orphaned": orphaned })))
+            }
+            ForgetOutcome::NotFound => {
+                Err(Problem::new(ProblemKind::NotFound, format!("node {node:?} is not known; see /v1/nodes")))
+            }
+            ForgetOutcome::Up => {
+                let detail = format!("node {node} is up: stop it first, or add ?force=1");
+                Err(Problem::new(ProblemKind::Conflict, detail))
+            }
+            ForgetOutcome::HasSessions { count } => {
+                let detail =
+                    format!("node {node} has {count} sessions; with ?force=1 they wait for it or another node");
+                Err(Problem::new(ProblemKind::Conflict, detail))
+            }
+        }
+    }
+
     async fn hello(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let said =
-            self.settled(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?;
+        let said = if self.is_much(&node) {
+            let done = self.recorded_aside(now, move |app, group, shard| {
+                let mut events = Vec::new();
+                let said = hello(app, shard, now, (&node, epoch), Some(group), &mut events);
+                (said, events)
+            });
+            self.published(done.await?)?
+        } else {
+            self.settled(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?
+        };
         call.peer.mark_node();
         Ok(json(&said))
+    }
+
+    /// Whether what a node says of all that it carries walks through so much that it must not hold decisions up.
+    fn is_much(&self, node: &str) -> bool {
+        self.app.engine.sessions_beside(node) > SESSIONS_INLINE_MAX
+    }
+
+    /// Tells what happened aside.
+    fn published<R>(&self, (result, events): (R, Vec<Event>)) -> R {
+        events.into_iter().for_each(|event| self.app.events.publish(event));
+        result
     }
 
     async fn heartbeat(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
@@ -62,7 +126,16 @@ impl Worker {
     async fn goodbye(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let said = self.settled(now, |worker, _, events| worker.goodbye_now(now, &node, epoch, events)).await?;
+        let said = if self.is_much(&node) {
+            let done = self.recorded_aside(now, move |app, _, _| {
+                let mut events = Vec::new();
+                let said = goodbye(app, now, &node, epoch, &mut events);
+                (said, events)
+            });
+            self.published(done.await?)?
+        } else {
+            self.settled(now, |worker, _, events| worker.goodbye_now(now, &node, epoch, events)).await?
+        };
         Ok(json(&said))
     }
 
@@ -75,26 +148,7 @@ impl Worker {
         group: Option<&mut Group>,
         events: &mut Vec<Event>,
     ) -> Result<Value, Problem> {
-        let report = match group {
-            Some(group) => {
-                let mut recorder = Recorder::new(group, &self.shard, Some(&mut *events), now.utc_ms);
-                self.app.engine.hello(now, node, epoch, &mut recorder)
-            }
-            None => self.app.engine.hello(now, node, epoch, &mut ()),
-        };
-        let report = report.map_err(|fault| refused(node, fault))?;
-        let text = format!(
-            "node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait",
-            report.dropped, report.orphaned
-        );
-        events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "hello", now.utc_ms, text) });
-        let config = self.app.config();
-        let nodes = &config.settings.nodes;
-        Ok(json!({
-            "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
-            "presence_grace_s": nodes.presence_grace_s, "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
-            "dropped": report.dropped, "orphaned": report.orphaned,
-        }))
+        hello(&self.app, &self.shard, now, (node, epoch), group, events)
     }
 
     /// A node lives; it touches nothing else, and only its first one is recorded.
@@ -124,42 +178,43 @@ impl Worker {
         epoch: u64,
         events: &mut Vec<Event>,
     ) -> Result<Value, Problem> {
-        let report = self.app.engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
-        let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
-        events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "goodbye", now.utc_ms, text) });
-        Ok(json!({ "code": "ok", "orphaned": report.orphaned }))
+        goodbye(&self.app, now, node, epoch, events)
     }
 
     async fn inventory(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, access) = self.node_permitted(call, node)?;
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
-        let most = self.app.knobs.load().inventory_bytes_max / 32;
-        let read = InventoryBody::parse(&body, &node, most)?;
-        let mut messages: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
-        for (at, session) in read.sessions.iter().enumerate() {
-            let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;
-            access.need(RouteClass::Decide, Some(message.tenant))?;
-            access.need_node(message.node)?;
-            messages.push(message);
-        }
+        let sessions_max = self.app.knobs.load().inventory_bytes_max / 32;
         let now = self.app.now();
-        let report = self.settled(now, |worker, group, events| {
-            let engine = &worker.app.engine;
-            let report = match group {
-                Some(group) => {
-                    let listening = worker.app.events.is_awake(now.uptime_ms).then_some(events);
-                    let mut recorder = Recorder::new(group, &worker.shard, listening, now.utc_ms);
-                    engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut recorder)
-                }
-                None => engine.inventory(now, &node, read.epoch, read.seq, &messages, &mut ()),
-            };
-            report.map_err(|fault| refused(&node, fault))
-        });
-        let report = report.await?;
+        let said = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
+            // Wholly read, and taken in one record of the journal, as the short ones are (I19); only elsewhere.
+            let done = self.aside_recorded(move |app, writer, shard| {
+                let mut events = Vec::new();
+                let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
+                let (said, ticket) = listed.read(|epoch, seq, sessions| {
+                    writer.record(now.utc_ms, |group| {
+                        take_inventory(app, shard, now, (&node, epoch, seq), sessions, Some(group), &mut events)
+                    })
+                })?;
+                Ok(((said, events), ticket))
+            });
+            self.published(done.await?)?
+        } else {
+            let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
+            let taken = listed.read(|epoch, seq, sessions| {
+                self.decide(now, |worker, group, events| {
+                    take_inventory(&worker.app, &worker.shard, now, (&node, epoch, seq), sessions, group, events)
+                })
+            });
+            let (said, committed) = taken?;
+            let said = said?;
+            if committed.await == Commit::Fenced {
+                return Err(fenced());
+            }
+            said
+        };
         call.peer.mark_node();
-        Ok(json(&json!({
-            "code": "ok", "kept": report.kept, "adopted": report.adopted, "removed": report.removed, "ignored": report.ignored,
-        })))
+        Ok(json(&said))
     }
 
     /// Node and epoch of a message, permitted.
@@ -179,6 +234,92 @@ impl Worker {
         check_speaker(&access, &node)?;
         Ok((node, access))
     }
+}
+
+/// A node starts, or comes back (G6, G8).
+fn hello(
+    app: &App,
+    shard: &Shard,
+    now: Now,
+    (node, epoch): (&str, u64),
+    group: Option<&mut Group>,
+    events: &mut Vec<Event>,
+) -> Result<Value, Problem> {
+    let report = match group {
+        Some(group) => {
+            let mut recorder = Recorder::new(group, shard, Some(&mut *events), now.utc_ms);
+            app.engine.hello(now, node, epoch, &mut recorder)
+        }
+        None => app.engine.hello(now, node, epoch, &mut ()),
+    };
+    let report = report.map_err(|fault| refused(node, fault))?;
+    let text = format!(
+        "node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait",
+        report.dropped, report.orphaned
+    );
+    events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "hello", now.utc_ms, text) });
+    let config = app.config();
+    let nodes = &config.settings.nodes;
+    Ok(json!({
+        "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
+        "presence_grace_s": nodes.presence_grace_s, "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
+        "dropped": report.dropped, "orphaned": report.orphaned,
+    }))
+}
+
+/// A node stops as planned: its grace begins now (G6).
+fn goodbye(app: &App, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
+    let report = app.engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
+    let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
+    events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "goodbye", now.utc_ms, text) });
+    Ok(json!({ "code": "ok", "orphaned": report.orphaned }))
+}
+
+/// An inventory as it came.
+struct Listed<'a> {
+    body: &'a [u8],
+    node: &'a str,
+    sessions_max: usize,
+    access: &'a Access,
+}
+
+impl Listed<'_> {
+    /// Gives on its epoch, its number and its sessions, all of them checked and permitted.
+    fn read<R>(&self, take: impl FnOnce(u64, u64, &[Acquire<'_>]) -> R) -> Result<R, Problem> {
+        let read = InventoryBody::parse(self.body, self.node, self.sessions_max)?;
+        let mut sessions: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
+        for (at, session) in read.sessions.iter().enumerate() {
+            let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;
+            self.access.need(RouteClass::Decide, Some(message.tenant))?;
+            self.access.need_node(message.node)?;
+            sessions.push(message);
+        }
+        Ok(take(read.epoch, read.seq, &sessions))
+    }
+}
+
+/// What a node says that it carries, against what is known (G9).
+fn take_inventory(
+    app: &App,
+    shard: &Shard,
+    now: Now,
+    (node, epoch, seq): (&str, u64, u64),
+    sessions: &[Acquire<'_>],
+    group: Option<&mut Group>,
+    events: &mut Vec<Event>,
+) -> Result<Value, Problem> {
+    let report = match group {
+        Some(group) => {
+            let listening = app.events.is_awake(now.uptime_ms).then_some(events);
+            let mut recorder = Recorder::new(group, shard, listening, now.utc_ms);
+            app.engine.inventory(now, node, epoch, seq, sessions, &mut recorder)
+        }
+        None => app.engine.inventory(now, node, epoch, seq, sessions, &mut ()),
+    };
+    let report = report.map_err(|fault| refused(node, fault))?;
+    Ok(json!({
+        "code": "ok", "kept": report.kept, "adopted": report.adopted, "removed": report.removed, "ignored": report.ignored,
+    }))
 }
 
 /// Whether this is a name of a node, and who asks may speak for it.

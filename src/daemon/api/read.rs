@@ -300,13 +300,16 @@ fn history(app: &App) -> Value {
 }
 
 /// By which time subscriptions go.
-fn time(app: &App, now: Now) -> Value {
+pub(super) fn time(app: &App, now: Now) -> Value {
     let timeline = app.timeline.lock();
+    let waits_for = timeline.wait(now).map(|wait| if wait.for_proof { "confirmation" } else { "ten_minutes" });
     json!({
         "zone": app.config().settings.time_zone.0.name(),
         "tz_data": TZ_DATA_VERSION,
         "clock_steps": timeline.steps(),
         "wall_clock_trusted": timeline.at(now).old.is_none(),
+        "waits_for": waits_for,
+        "synchronised": app.clock.is_synchronised(),
     })
 }
 

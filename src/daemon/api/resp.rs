@@ -10,6 +10,7 @@ use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
 use crate::contract::body::{AcquireBody, ReleaseBody};
 use crate::contract::form;
+use crate::contract::node_calls::bounded;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::{Asked, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
@@ -189,6 +190,7 @@ impl Worker {
         access.need(RouteClass::Nodes, None)?;
         check_speaker(access, node)?;
         let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
+        bounded(epoch)?;
         let said = match verb.to_ascii_lowercase().as_str() {
             "hello" => self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?,
             "heartbeat" => self.heartbeat_now(turn.now, node, epoch, turn.group.as_deref_mut())?,

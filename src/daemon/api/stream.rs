@@ -15,6 +15,7 @@ use super::{Call, Worker, query_of};
 use crate::daemon::app::App;
 use crate::daemon::events::{EventType, Next, Subscriber};
 use crate::daemon::http::auth::{Access, RouteClass};
+use crate::daemon::http::collect::{BodyError, FIRST_BYTES, Room, Sender};
 use crate::daemon::http::lines::Lines;
 use crate::daemon::http::{Problem, ReplyBody, ReplySender};
 use crate::daemon::journal::Commit;
@@ -41,6 +42,15 @@ struct Wanted {
     pulse: Option<Duration>,
     access: Arc<Access>,
     app: Arc<App>,
+}
+
+/// A batch that comes line by line.
+struct Incomings {
+    body: Incoming,
+    lines: Lines,
+    room: Room,
+    /// How long the next part may take.
+    patience: Duration,
 }
 
 impl Worker {
@@ -88,24 +98,22 @@ impl Worker {
         let knobs = self.app.knobs.load();
         let worker = self.sibling();
         let (sender, reply) = ReplyBody::stream(CHUNKS_MAX, knobs.write_deadline);
-        let (line_bytes_max, patience) = (knobs.body_bytes_max, knobs.body_deadline);
+        let patience = knobs.body_deadline;
+        // A line of who may not ask is looked at for a call that is always allowed, and none such is long.
+        let (line_bytes_max, from) = match asker {
+            Ok(_) => (knobs.body_bytes_max, Sender::Permitted),
+            Err(_) => (knobs.body_bytes_max.min(FIRST_BYTES), Sender::Unknown),
+        };
         if asker.as_ref().is_ok_and(|access| access.may(RouteClass::Decide, None)) {
             call.peer.mark_node();
         }
-        tokio::task::spawn_local(async move {
-            worker.answer_lines(body, Lines::new(line_bytes_max), patience, &asker, &sender).await;
-        });
+        let incoming = Incomings { body, lines: Lines::new(line_bytes_max), room: call.peer.room(from), patience };
+        tokio::task::spawn_local(async move { worker.answer_lines(incoming, &asker, &sender).await });
         Ok(streamed(reply, "application/x-ndjson"))
     }
 
-    async fn answer_lines(
-        &self,
-        mut body: Incoming,
-        mut lines: Lines,
-        patience: Duration,
-        asker: &Asker,
-        sender: &ReplySender,
-    ) {
+    async fn answer_lines(&self, incoming: Incomings, asker: &Asker, sender: &ReplySender) {
+        let Incomings { mut body, mut lines, mut room, patience } = incoming;
         loop {
             let frame = tokio::select! {
                 frame = tokio::time::timeout(patience, body.frame()) => frame,
@@ -127,7 +135,12 @@ impl Worker {
             while let Some(line) = lines.next_line() {
                 ready.push(line.map_err(|_| Problem::malformed("the line is too long")));
             }
-            if !self.answer_chunk(ready, asker, sender).await {
+            // What has no end yet is kept; where there is no room for it, that is the answer, and the last one.
+            let is_full = !room.reach(lines.held_bytes());
+            if is_full {
+                ready.push(Err(BodyError::NoRoom.into()));
+            }
+            if !self.answer_chunk(ready, asker, sender).await || is_full {
                 return;
             }
         }

@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Call, Worker, by_any_name, query_of, typed};
+use super::{Call, Worker, by_any_name, query_of, read, typed};
 use crate::daemon::app::App;
 use crate::daemon::config::Config;
 use crate::daemon::http::auth::RouteClass;
@@ -56,6 +56,7 @@ impl Worker {
             "degraded": degraded,
             "journal_form": app.journal_form(),
             "config": app.config_state(),
+            "time": read::time(app, app.now()),
         });
         Ok(typed(status, "application/json", body.to_string().into()))
     }
@@ -143,6 +144,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
         now,
         subscription_state: &state_of,
         connections: &connections,
+        request_bodies_bytes: app.edge.bodies().used(),
         config: config_state(app, &config),
         scheduled: &scheduled,
         journal: journal.unwrap_or_default(),

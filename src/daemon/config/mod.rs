@@ -13,6 +13,7 @@ mod guards;
 mod last_good;
 mod lines;
 mod load;
+mod nodes;
 mod origin;
 mod pools;
 mod problem;

@@ -169,6 +169,18 @@ fn read_limits(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, server: &mut Server) 
     table.int(cx, "max_head_bytes", 8_192..=1 << 20, &mut server.max_head_bytes);
     table.int(cx, "max_body_bytes", 1_024..=64 << 20, &mut server.max_body_bytes);
     table.int(cx, "max_inventory_bytes", 1_024..=1 << 30, &mut server.max_inventory_bytes);
+    table.int(cx, "request_bodies_bytes_max", 4_096..=u32::MAX.into(), &mut server.request_bodies_bytes_max);
+    let largest = server.max_inventory_bytes.max(server.max_body_bytes);
+    if server.request_bodies_bytes_max / 4 < largest {
+        let keys = ["request_bodies_bytes_max", "max_inventory_bytes", "max_body_bytes"];
+        let message = format!(
+            "`server.request_bodies_bytes_max` ({}) is for the bodies of all requests together, and one may have {largest}",
+            server.request_bodies_bytes_max
+        );
+        if let Some(item) = keys.iter().find_map(|key| table.item(key)) {
+            item.wrong(cx, message, "it must be at least four times as large as the largest body");
+        }
+    }
     table.int(cx, "batch_operations_max", 1..=1_000, &mut server.batch_operations_max);
     table.int(cx, "connections_max", 1..=1_000_000, &mut server.connections_max);
     table.int(cx, "connections_per_address_max", 1..=1_000_000, &mut server.connections_per_address_max);

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+pub use super::nodes::Nodes;
 use super::publisher::Publisher;
 use super::rules::Rules;
 use super::webhook::Webhook;
-use super::words::{ClientCertificates, Durability, LogFormat, OnUnreachable, Protocol, Role, TenantSeries};
-use crate::engine::plan::{Limits, Timers};
+use super::words::{ClientCertificates, Durability, LogFormat, Protocol, Role, TenantSeries};
+use crate::engine::plan::Limits;
 use crate::engine::session::Name;
 
 pub use super::top::{RemovalDelay, TenantsDir, Zone};
@@ -101,57 +102,6 @@ impl Default for Trial {
     }
 }
 
-/// `[nodes]` (rule book 2 G).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nodes {
-    /// How often a node says that it lives, seconds.
-    pub heartbeat_s: u32,
-    /// How long it may be silent, seconds.
-    pub lease_s: u32,
-    /// How long an orphan keeps its seat, seconds.
-    pub grace_s: u32,
-    /// How long presence that an agent watches outlives its PBX, seconds; told to nodes at hello (G6).
-    pub presence_grace_s: u32,
-    /// How often a node sends its inventory, seconds.
-    pub inventory_s: u32,
-    /// How long a release is remembered, seconds.
-    pub tombstone_s: u32,
-    /// The grace after a restart, seconds.
-    pub learning_s: u32,
-    /// How long a node waits for a decision, milliseconds.
-    pub deadline_ms: u32,
-    /// What a node does when nobody answers (G7).
-    pub on_unreachable: OnUnreachable,
-}
-
-impl Default for Nodes {
-    fn default() -> Self {
-        Nodes {
-            heartbeat_s: 5,
-            lease_s: 15,
-            grace_s: 30,
-            presence_grace_s: 30,
-            inventory_s: 60,
-            tombstone_s: 300,
-            learning_s: 60,
-            deadline_ms: 50,
-            on_unreachable: OnUnreachable::Allow,
-        }
-    }
-}
-
-impl Nodes {
-    /// What the engine needs of it.
-    pub fn timers(&self) -> Timers {
-        Timers {
-            lease_ms: u64::from(self.lease_s) * 1_000,
-            grace_ms: u64::from(self.grace_s) * 1_000,
-            tombstone_ms: u64::from(self.tombstone_s) * 1_000,
-            learning_ms: u64::from(self.learning_s) * 1_000,
-        }
-    }
-}
-
 /// `[server]`: where it listens, where it keeps its state, and a limit on everything (RELIABILITY 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -188,6 +138,8 @@ pub struct Server {
     pub max_body_bytes: u32,
     /// Largest inventory, bytes.
     pub max_inventory_bytes: u32,
+    /// What the unfinished bodies of all requests may hold together, bytes.
+    pub request_bodies_bytes_max: u32,
     /// Most operations of one batch.
     pub batch_operations_max: u32,
     /// Most connections in all.
@@ -236,6 +188,7 @@ impl Default for Server {
             max_head_bytes: 16 << 10,
             max_body_bytes: 256 << 10,
             max_inventory_bytes: 8 << 20,
+            request_bodies_bytes_max: 64 << 20,
             batch_operations_max: 1_000,
             connections_max: 16_384,
             connections_per_address_max: 4_096,

@@ -494,6 +494,15 @@ fn keys_that_contradict_each_other() {
         &["not longer than `nodes.heartbeat_s` (5)"],
     );
     bad("[server]\nconnections_max = 1000\n", &[], "usherd.toml:2:19", "server.connections_max", &["leaves nothing"]);
+    for (keys, place) in [
+        ("request_bodies_bytes_max = 8388608\n", "usherd.toml:2:28"),
+        ("max_inventory_bytes = 67108864\n", "usherd.toml:2:23"),
+        ("max_body_bytes = 67108864\n", "usherd.toml:2:18"),
+    ] {
+        let key = format!("server.{}", keys.split(' ').next().unwrap());
+        bad(&format!("[server]\n{keys}"), &[], place, &key, &["at least four times as large as the largest body"]);
+    }
+    good("[server]\nmax_inventory_bytes = 67108864\nrequest_bodies_bytes_max = 268435456\n", &[]);
     bad("[log]\nfilter = \"info,=x=\"\n", &[], "usherd.toml:2:10", "log.filter", &["is not a filter"]);
 }
 

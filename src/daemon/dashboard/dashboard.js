@@ -348,7 +348,9 @@ function troubles(o) {
     !o.config.last_reload_successful && `The last configuration was rejected, the one before is in force: ${o.config.last_error ?? 'see the log'}`,
     o.config.from_last_good && 'The last good copy of the configuration is in force: the files were bad at the start.',
     o.history.problem && `The history of usage cannot be kept: ${o.history.problem}`,
-    !o.time.wall_clock_trusted && 'The wall clock stepped: for ten minutes the more generous time counts.',
+    !o.time.wall_clock_trusted && (o.time.waits_for === 'confirmation'
+      ? 'The daemon started with a clock far from where it was: the more generous time counts until a time server keeps the clock, or somebody says usherd clock trust.'
+      : 'The wall clock stepped: for ten minutes the more generous time counts.'),
     o.sync && (o.sync.stale || o.sync.result === 'failed' || o.sync.result === 'refused') && `Tenant records are not being pulled: ${o.sync.message ?? 'not confirmed for too long'}`,
   ];
   return told.filter(Boolean).map((text) => h('p', { class: 'notice alert', 'data-key': text.slice(0, 24) }, text));

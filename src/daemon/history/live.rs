@@ -132,6 +132,11 @@ impl Live {
         Closed { head, slot, hour, peaks }
     }
 
+    /// Every tenant's row of the hour in progress, as far as its slots are closed.
+    pub fn each_tenant(&self, mut see: impl FnMut(&Name, &Head, &Row)) {
+        self.span.rows.iter().for_each(|(tenant, row)| see(tenant, &self.span.head, row));
+    }
+
     /// When it looked last, uptime milliseconds; `None` before the first look.
     pub fn looked_ms(&self) -> Option<u64> {
         self.looked_ms

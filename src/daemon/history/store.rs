@@ -17,6 +17,7 @@ use super::slot::{Row, Slot};
 use super::span::{Head, Span, SpanFile, put_part, take_part};
 use crate::daemon::config::{self, replace_file};
 use crate::daemon::varint::{Reader, put_varint};
+use crate::engine::Name;
 
 /// How long a day is, seconds; days here are those of UTC.
 pub const DAY_S: i64 = 86_400;
@@ -236,6 +237,27 @@ impl Store {
                 Ok((row, head)) => see(&head, &row.unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => self.set_aside(&path, &error),
                 // It was too old, meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees every tenant's row of every hour on disk from an instant on.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn each_tenant(&self, from_s: i64, mut see: impl FnMut(&Name, &Head, &Row)) -> io::Result<()> {
+        let hours = self.list().into_iter().filter(|entry| entry.kind == Kind::Hour);
+        for entry in hours.filter(|entry| entry.start_s + HOUR_S > from_s) {
+            let path = self.path(entry.start_s, entry.kind);
+            match SpanFile::open(&path).and_then(|file| {
+                let head = file.head.clone();
+                file.each(|tenant, row| see(&tenant, &head, &row))
+            }) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => self.set_aside(&path, &error),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }

@@ -1,13 +1,13 @@
 //! Answers from the history: usage over time, and the demand from which any quota can be judged (P4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use super::History;
 use super::live::SLOT_S;
 use super::slot::{Levels, Row, Slot};
 use super::span::Head;
-use crate::engine::{Now, TenantView};
+use crate::engine::{Name, Now, TenantView};
 
 /// Points of an answer at most.
 pub const POINTS_MAX: usize = 5_000;
@@ -120,6 +120,24 @@ impl History {
             observed_ms += head.observed_ms.iter().sum::<u64>();
         })?;
         Ok((levels, observed_ms))
+    }
+
+    /// Of every tenant the peak and the denials since a second, as far as slots are closed: for the start of the daemon.
+    /// What cannot be read is left out, and told.
+    pub fn since(&self, from_s: i64) -> HashMap<Name, (u32, u64)> {
+        let mut all: HashMap<Name, (u32, u64)> = HashMap::new();
+        let mut note = |tenant: &Name, head: &Head, row: &Row| {
+            for (_, slot) in row.slots.iter().filter(|(at, _)| head.slot_start_s(*at) >= from_s) {
+                let sum = all.entry(tenant.clone()).or_default();
+                *sum = (sum.0.max(slot.peak), sum.1 + slot.denials);
+            }
+        };
+        let read = self.store.each_tenant(from_s, &mut note);
+        if read.is_err() {
+            self.store.note(read);
+        }
+        self.live.lock().each_tenant(&mut note);
+        all
     }
 
     fn each(

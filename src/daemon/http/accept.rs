@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::bodies::Bodies;
 use super::client_certificates;
 use super::commands::Scratch;
 use super::gate::Gate;
@@ -19,13 +21,16 @@ use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
+use super::socket::Socket;
 use super::speak::speak;
 use super::stats::{AcceptError, Broken, Deadline, EdgeStats, Refusal};
 use super::stop;
-use super::stream::Socket;
+use super::turns::Turns;
 
 /// Rest after running out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that are let in before the others have a turn.
+const ACCEPTED_AT_ONCE_MAX: u32 = 8;
 /// How long at a stop who has said nothing yet may begin: as long as the way from connecting to the first byte takes.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
@@ -34,18 +39,25 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 pub struct Edge {
     limits: Arc<Limits>,
     gate: Arc<Gate>,
+    bodies: Arc<Bodies>,
 }
 
 impl Edge {
     /// An edge with these limits.
     pub fn new(limits: Limits) -> Self {
         let gate = Arc::new(Gate::new(&limits));
-        Edge { limits: Arc::new(limits), gate }
+        let bodies = Arc::new(Bodies::new(limits.bodies_bytes_max));
+        Edge { limits: Arc::new(limits), gate, bodies }
     }
 
     /// The connection counts of all listeners.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// The unfinished request bodies of all listeners.
+    pub fn bodies(&self) -> &Arc<Bodies> {
+        &self.bodies
     }
 
     /// The limits.
@@ -58,6 +70,7 @@ impl Edge {
 struct Shared<H> {
     handler: Rc<H>,
     limits: Arc<Limits>,
+    bodies: Arc<Bodies>,
     stats: Arc<EdgeStats>,
     name: Rc<str>,
     protocol: Protocol,
@@ -107,6 +120,7 @@ pub async fn serve<H: Handler>(
     let shared = Rc::new(Shared {
         handler,
         limits: Arc::clone(&edge.limits),
+        bodies: Arc::clone(&edge.bodies),
         stats: Arc::clone(&listener.stats),
         name: Rc::clone(&listener.name),
         protocol: listener.protocol,
@@ -115,14 +129,20 @@ pub async fn serve<H: Handler>(
         live: Live::default(),
         scratch: Rc::new(Scratch::new()),
     });
-    let mut spare = Spare::new();
+    let (mut spare, mut at_once) = (Spare::new(), 0);
     loop {
         let accepted = tokio::select! {
             _ = shutdown.wait_for(|on| *on) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((socket, address)) => admit(&shared, &edge.gate, socket, address),
+            Ok((socket, address)) => {
+                admit(&shared, &edge.gate, socket, address);
+                at_once = (at_once + 1) % ACCEPTED_AT_ONCE_MAX;
+                if at_once == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
             Err(error) if is_exhausted(&error) => {
                 shared.stats.count_refused(Refusal::Exhausted);
                 spare.shed(&listener).await;
@@ -190,13 +210,19 @@ fn admit<H: Handler>(shared: &Rc<Shared<H>>, gate: &Arc<Gate>, socket: Socket, a
         pass,
         limits: Arc::clone(&shared.limits),
         stats: Arc::clone(&shared.stats),
+        bodies: Arc::clone(&shared.bodies),
+        turns: Some(Turns::here()),
     };
     tokio::task::spawn_local(async move { greet(&alive.0, socket, peer).await });
 }
 
 /// Waits for the first byte, which costs a silent client nothing but a descriptor, then serves.
-async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Peer) {
+async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, peer: Peer) {
     let limits = &shared.limits;
+    let delay = peer.pass.delay();
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     tokio::select! {
         // In this order: what came before a stop is answered.
         biased;
@@ -211,17 +237,24 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Pee
             _ => return,
         },
     }
+    let turns = Turns::here();
+    let node = peer.pass.node_flag();
+    let serving = pin!(serve_one(shared, socket, peer));
+    turns.run(&Rc::default(), || node.get(), serving).await;
+}
+
+async fn serve_one<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Peer) {
     let (handler, scratch, shutdown) =
         (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
-    match timeout(limits.head_deadline, client_certificates::accept(acceptor, socket)).await {
-        Ok(Ok((stream, names))) => {
+    match client_certificates::accept(acceptor, socket, shared.limits.head_deadline).await {
+        Ok((stream, names)) => {
             peer.names = names;
             speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;
         }
-        Ok(Err(_)) => shared.stats.count_refused(Refusal::Handshake),
-        Err(_) => shared.stats.count_deadline(Deadline::Head),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => peer.cut(Deadline::Head),
+        Err(_) => shared.stats.count_refused(Refusal::Handshake),
     }
 }

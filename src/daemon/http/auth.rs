@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::address::address_key;
 pub use super::failures::FailureLimit;
 use super::failures::Failures;
-use super::gate::address_key;
 use super::host_guard::{foreign_name, host_fault, is_of_a_page, is_of_another_page, is_proxied};
 use super::peer::{Peer, PeerAddress};
 use super::problem::{Problem, ProblemKind};

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -16,9 +17,11 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use super::socket::Transport;
 
 tokio::task_local! {
     /// The names of the certificate whose chain was found good in the handshake that runs.
@@ -29,14 +32,22 @@ tokio::task_local! {
 /// or one whose chain is not good.
 ///
 /// # Errors
-/// The handshake failed: it is no TLS, the client distrusts us, or it has not the key of its certificate.
-pub(super) async fn accept<S>(acceptor: &TlsAcceptor, socket: S) -> io::Result<(TlsStream<S>, Vec<String>)>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+/// The handshake failed: it is no TLS, the client distrusts us, or it has not the key of its certificate; `TimedOut`
+/// where it took longer than `within`, and then the connection is reset.
+pub(super) async fn accept<S: Transport>(
+    acceptor: &TlsAcceptor,
+    socket: S,
+    within: Duration,
+) -> io::Result<(TlsStream<S>, Vec<String>)> {
     let names: Rc<RefCell<Vec<String>>> = Rc::default();
-    let stream = FOUND_GOOD.scope(Rc::clone(&names), acceptor.accept(socket)).await?;
-    Ok((stream, names.take()))
+    let mut handshake = acceptor.accept(socket);
+    let Ok(shaken) = timeout(within, FOUND_GOOD.scope(Rc::clone(&names), &mut handshake)).await else {
+        if let Some(socket) = handshake.get_ref() {
+            socket.give_up();
+        }
+        return Err(io::ErrorKind::TimedOut.into());
+    };
+    Ok((shaken?, names.take()))
 }
 
 /// Who signs client certificates, and which of them are revoked: PEM of authorities, and of their lists if they stand

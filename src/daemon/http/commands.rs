@@ -9,20 +9,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
+use super::socket::Transport;
 use super::stats::{Broken, Deadline};
 use super::stop;
 use super::talk::Talk;
 use crate::daemon::resp::reply;
 
-/// What is read at once, bytes; longer than any command, so that one always fits.
-const READ_BYTES: usize = 64 * 1024;
+/// What is read at once, bytes; as long as the longest command. Who has sent more waits until the others had a turn.
+const READ_BYTES: usize = 16 * 1024;
 /// An answer buffer that grew beyond this is given back, bytes.
 const OUT_BYTES_KEPT: usize = 4 * 1024;
 
@@ -44,17 +45,21 @@ pub(super) async fn serve<S, H>(
     scratch: Rc<Scratch>,
     shutdown: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
     H: Handler,
 {
     let mut wait = Wait::new(shutdown, &peer.limits);
-    let mut connection = Connection { stream, rest: Vec::new(), talk: Talk::default(), peer: &peer, scratch: &scratch };
+    let mut connection =
+        Connection { stream, rest: Vec::new(), talk: Talk::default(), peer: &peer, scratch: &scratch, has_more: false };
     while !connection.talk.is_closing() {
         let settled = match poll_fn(|cx| connection.poll_commands(cx, &*handler, &mut wait)).await {
             Turn::Commands(settled) => settled,
             Turn::End => break,
             Turn::Broken(why) => return peer.stats.count_broken(why),
-            Turn::Cut(deadline) => return peer.stats.count_deadline(deadline),
+            Turn::Cut(deadline) => {
+                peer.cut(deadline);
+                return connection.give_up(deadline);
+            }
         };
         if !settled.await {
             connection.talk.out.clear();
@@ -63,6 +68,9 @@ pub(super) async fn serve<S, H>(
         }
         if !connection.send().await {
             return;
+        }
+        if connection.has_more {
+            tokio::task::yield_now().await;
         }
     }
     connection.end().await;
@@ -85,9 +93,11 @@ struct Connection<'a, S> {
     talk: Talk,
     peer: &'a Peer,
     scratch: &'a Scratch,
+    /// There was more to read than is read at once.
+    has_more: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
+impl<S: Transport> Connection<'_, S> {
     /// Reads, and answers what is whole.
     fn poll_commands<'h, H: Handler>(
         &mut self,
@@ -96,8 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         wait: &mut Wait,
     ) -> Poll<Turn<impl Future<Output = bool> + use<'h, H, S>>> {
         let mut scratch = self.scratch.0.borrow_mut();
-        scratch.resize(READ_BYTES, 0);
         let before = self.rest.len();
+        scratch.resize(before + READ_BYTES, 0);
         scratch[..before].copy_from_slice(&self.rest);
         let mut room = ReadBuf::new(&mut scratch);
         room.advance(before);
@@ -114,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             Poll::Ready(Ok(())) if room.filled().len() == before => return Poll::Ready(Turn::End),
             Poll::Ready(Ok(())) => {}
         }
+        self.has_more = room.remaining() == 0;
         let bytes = room.filled();
         let (talk, peer) = (&mut self.talk, self.peer);
         // A panic touches this connection alone: its client takes it for "nobody answered", and reconnects.
@@ -143,7 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     return false;
                 }
                 None => {
-                    self.peer.stats.count_deadline(Deadline::Write);
+                    self.peer.cut(Deadline::Write);
+                    self.stream.give_up();
                     return false;
                 }
             }
@@ -168,7 +180,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             io::Result::Ok(())
         };
-        let _ = timeout(self.peer.limits.linger_deadline, closing).await;
+        if timeout(self.peer.limits.linger_deadline, closing).await.is_err() {
+            self.stream.give_up_soon();
+        }
+    }
+
+    /// Leaves the client without a word. One that was only silent may still be reading.
+    fn give_up(&self, why: Deadline) {
+        if why == Deadline::Idle { self.stream.give_up_soon() } else { self.stream.give_up() }
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -23,9 +23,11 @@ use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
 use super::problem::Problem;
+use super::socket::Transport;
 use super::stats::{Broken, Deadline};
 use super::stop;
 use super::stream::{Guarded, InProgress, Phase, Shared, Version, Vitals};
+use super::turns::Line;
 
 /// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
 const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;
@@ -38,17 +40,17 @@ pub(super) async fn serve<S, H>(
     peer: Rc<Peer>,
     shutdown: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Transport + 'static,
     H: Handler,
 {
     let vitals = Rc::new(Vitals::new(version));
     let stream = Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals))));
     let io = TokioIo::new(Shared(Rc::clone(&stream)));
     let service = {
-        let (peer, vitals) = (Rc::clone(&peer), Rc::clone(&vitals));
+        let (peer, vitals, line) = (Rc::clone(&peer), Rc::clone(&vitals), Rc::new(Line::default()));
         service_fn(move |request| {
             let progress = InProgress::begin(&vitals);
-            answer(Rc::clone(&handler), Rc::clone(&peer), progress, request)
+            answer(Rc::clone(&handler), Rc::clone(&peer), Rc::clone(&line), progress, request)
         })
     };
     let ended = match version {
@@ -64,10 +66,17 @@ pub(super) async fn serve<S, H>(
     if let Ended::Broken(why) = ended {
         peer.stats.count_broken(why);
     }
-    // After a request with an `Upgrade` header hyper leaves the stream as it is, with the answer in it.
-    if !matches!(ended, Ended::Cut) {
-        let closing = std::future::poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
-        let _ = timeout(peer.limits.linger_deadline, closing).await;
+    match ended {
+        // Who was only silent may still be reading what it asked for.
+        Ended::Cut(Deadline::Idle | Deadline::Linger) => stream.borrow().transport().give_up_soon(),
+        Ended::Cut(_) => stream.borrow().transport().give_up(),
+        // After a request with an `Upgrade` header hyper leaves the stream as it is, with the answer in it.
+        Ended::Well | Ended::Broken(_) => {
+            let closing = std::future::poll_fn(|cx| Pin::new(&mut *stream.borrow_mut()).poll_shutdown(cx));
+            if timeout(peer.limits.linger_deadline, closing).await.is_err() {
+                stream.borrow().transport().give_up_soon();
+            }
+        }
     }
 }
 
@@ -88,6 +97,8 @@ fn http1(limits: &Limits) -> hyper::server::conn::http1::Builder {
 fn http2(limits: &Limits) -> hyper::server::conn::http2::Builder<OnThisCore> {
     let mut builder = hyper::server::conn::http2::Builder::new(OnThisCore);
     builder
+        .initial_stream_window_size(Limits::H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(Limits::H2_CONNECTION_WINDOW_BYTES)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
         .max_header_list_size(limits.h2_header_list_bytes_max)
@@ -116,13 +127,27 @@ impl<F: Future + 'static> Executor<F> for OnThisCore {
 async fn answer<H: Handler>(
     handler: Rc<H>,
     peer: Rc<Peer>,
+    line: Rc<Line>,
     mut progress: InProgress,
     request: Request<Incoming>,
 ) -> Result<Response<Tracked>, Infallible> {
+    std::future::poll_fn(|cx| progress.poll_turn(cx)).await;
+    let mut handling = std::pin::pin!(handled(&*handler, &peer, request));
+    let response = match &peer.turns {
+        // Its streams are tasks of their own; inside of them, because one that its client resets must end at once.
+        Some(turns) if progress.is_multiplexed() => turns.run(&line, || peer.pass.is_node(), handling).await,
+        _ => handling.as_mut().await,
+    };
+    progress.set_waiting(true);
+    Ok(response.map(|body| Tracked { body, progress }))
+}
+
+/// The handler behind its wall.
+async fn handled<H: Handler>(handler: &H, peer: &Peer, request: Request<Incoming>) -> Response<ReplyBody> {
     peer.stats.count_request();
     let mut deadline = None;
-    let response = {
-        let mut handling = std::pin::pin!(handler.handle(request, &peer));
+    {
+        let mut handling = std::pin::pin!(handler.handle(request, peer));
         std::future::poll_fn(|cx| {
             match std::panic::catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
                 Ok(Poll::Ready(response)) => return Poll::Ready(response),
@@ -139,9 +164,7 @@ async fn answer<H: Handler>(
             })
         })
         .await
-    };
-    progress.set_waiting(true);
-    Ok(response.map(|body| Tracked { body, progress }))
+    }
 }
 
 fn failed(what: &'static str) -> Response<ReplyBody> {
@@ -241,7 +264,7 @@ impl<'a> Deadlines<'a> {
 enum Ended {
     Well,
     Broken(Broken),
-    Cut,
+    Cut(Deadline),
 }
 
 /// Polls a connection and holds it to its deadlines; what ended it is counted before the client sees it.
@@ -262,9 +285,20 @@ where
     let mut draining = false;
     let mut drain = std::pin::pin!(stop::asked(shutdown));
     std::future::poll_fn(move |cx| {
+        deadlines.vitals.begin_turn(peer.pass.is_node());
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(result.map_or_else(|error| Ended::Broken(why_broken(&error)), |()| Ended::Well));
+                return Poll::Ready(match result {
+                    Ok(()) => Ended::Well,
+                    Err(error) => {
+                        let is_multiplexed = deadlines.vitals.is_multiplexed();
+                        let why = why_broken(&error, is_multiplexed);
+                        if is_multiplexed && why == Broken::Protocol {
+                            peer.broke_the_rules();
+                        }
+                        Ended::Broken(why)
+                    }
+                });
             }
             if let Poll::Ready(Err(_)) = stream.borrow_mut().poll_push(cx) {
                 return Poll::Ready(Ended::Broken(Broken::Transport));
@@ -278,6 +312,10 @@ where
                 continue;
             }
             deadlines.update();
+            if deadlines.vitals.take_turn_over() {
+                // Woken after the runtime has looked at its sockets, so that the others are not kept from theirs.
+                let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+            }
             match wait(&mut timer, &deadlines, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Deadline::Age) if deadlines.age_at.is_some() => {
@@ -285,8 +323,8 @@ where
                     deadlines.close_by(Deadline::Age);
                 }
                 Poll::Ready(deadline) => {
-                    peer.stats.count_deadline(deadline);
-                    return Poll::Ready(Ended::Cut);
+                    peer.cut(deadline);
+                    return Poll::Ready(Ended::Cut(deadline));
                 }
             }
         }
@@ -294,8 +332,10 @@ where
     .await
 }
 
-fn why_broken(error: &hyper::Error) -> Broken {
-    if error.is_parse() { Broken::Protocol } else { Broken::Transport }
+/// hyper tells wrong HTTP/1 by name; of HTTP/2 it tells what is of the network.
+fn why_broken(error: &hyper::Error, is_multiplexed: bool) -> Broken {
+    let of_network = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    if error.is_parse() || (is_multiplexed && !of_network()) { Broken::Protocol } else { Broken::Transport }
 }
 
 /// Waits for the nearest deadline.

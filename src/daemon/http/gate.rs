@@ -2,13 +2,18 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::address::address_key;
+use super::conduct::Conduct;
 use super::limits::Limits;
 use super::stats::Refusal;
+use crate::daemon::clock::monotonic_ns;
 
 /// Counts the open connections of all listeners and cores, and knows the addresses of nodes.
 #[derive(Debug)]
@@ -19,6 +24,7 @@ pub struct Gate {
     per_address_max: u32,
     per_node_max: u32,
     nodes_max: usize,
+    conduct: Conduct,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +37,19 @@ struct Counts {
     heard: u64,
 }
 
+impl Counts {
+    fn hear(&mut self, key: IpAddr, nodes_max: usize) {
+        self.heard += 1;
+        if self.nodes.len() >= nodes_max && !self.nodes.contains_key(&key) {
+            let oldest = self.nodes.iter().min_by_key(|(_, heard)| **heard).map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                self.nodes.remove(&oldest);
+            }
+        }
+        self.nodes.insert(key, self.heard);
+    }
+}
+
 impl Gate {
     /// A gate with the caps of these limits.
     pub fn new(limits: &Limits) -> Self {
@@ -41,6 +60,7 @@ impl Gate {
             per_address_max: limits.connections_per_address_max,
             per_node_max: limits.connections_per_node_max,
             nodes_max: limits.node_addresses_max.max(1),
+            conduct: Conduct::default(),
         }
     }
 
@@ -70,7 +90,7 @@ impl Gate {
         counts.all += 1;
         counts.strangers += u32::from(!node);
         drop(counts);
-        Ok(Pass { gate: Arc::clone(self), key, node: Cell::new(node) })
+        Ok(Pass { gate: Arc::clone(self), key, node: Rc::new(Cell::new(node)), heard: Cell::new(false) })
     }
 
     /// Open connections in all.
@@ -83,19 +103,32 @@ impl Gate {
         self.counts.lock().nodes.contains_key(&address_key(address))
     }
 
+    /// Takes addresses for those of nodes, as of an earlier run, in the order in which they were heard; the number of
+    /// the last one, for [`Gate::heard_since`].
+    pub fn recall(&self, addresses: impl IntoIterator<Item = IpAddr>) -> u64 {
+        let mut counts = self.counts.lock();
+        addresses.into_iter().for_each(|address| counts.hear(address_key(address), self.nodes_max));
+        counts.heard
+    }
+
+    /// The addresses of nodes that were heard after a number, and the number of the last one.
+    pub fn heard_since(&self, number: u64) -> (u64, Vec<IpAddr>) {
+        let counts = self.counts.lock();
+        if counts.heard == number {
+            return (number, Vec::new());
+        }
+        let nodes = counts.nodes.iter().filter(|(_, heard)| **heard > number);
+        (counts.heard, nodes.map(|(address, _)| *address).collect())
+    }
+
     fn remember(&self, pass: &Pass) {
         let mut counts = self.counts.lock();
-        counts.strangers = counts.strangers.saturating_sub(1);
-        let Some(key) = pass.key else { return };
-        counts.heard += 1;
-        let heard = counts.heard;
-        if counts.nodes.len() >= self.nodes_max && !counts.nodes.contains_key(&key) {
-            let oldest = counts.nodes.iter().min_by_key(|(_, heard)| **heard).map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                counts.nodes.remove(&oldest);
-            }
+        if !pass.node.replace(true) {
+            counts.strangers = counts.strangers.saturating_sub(1);
         }
-        counts.nodes.insert(key, heard);
+        if let Some(key) = pass.key {
+            counts.hear(key, self.nodes_max);
+        }
     }
 
     fn leave(&self, pass: &Pass) {
@@ -119,7 +152,9 @@ impl Gate {
 pub struct Pass {
     gate: Arc<Gate>,
     key: Option<IpAddr>,
-    node: Cell<bool>,
+    node: Rc<Cell<bool>>,
+    /// A node was heard on this very connection.
+    heard: Cell<bool>,
 }
 
 impl Pass {
@@ -128,9 +163,29 @@ impl Pass {
         self.node.get()
     }
 
+    /// How much later the connection is heard because its address was cut off lately; a node's never is.
+    pub(super) fn delay(&self) -> Duration {
+        match self.key {
+            Some(address) if !self.is_node() => self.gate.conduct.delay(address, now_ms()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The connection was cut off for what its client did: the next ones of its address wait.
+    pub(super) fn cut_off(&self) {
+        if let Some(address) = self.key.filter(|_| !self.is_node()) {
+            self.gate.conduct.cut(address, now_ms());
+        }
+    }
+
+    /// What [`Self::is_node`] tells, to be looked at again and again.
+    pub(super) fn node_flag(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.node)
+    }
+
     /// A node was heard from: its address may use the reserved share from now on.
     pub fn mark_node(&self) {
-        if !self.node.replace(true) {
+        if !self.heard.replace(true) {
             self.gate.remember(self);
         }
     }
@@ -142,15 +197,8 @@ impl Drop for Pass {
     }
 }
 
-/// What counts as one address: an IPv4 address, or an IPv6 /64, of which one host may own all.
-pub(super) fn address_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
-    }
+fn now_ms() -> u64 {
+    monotonic_ns() / 1_000_000
 }
 
 #[cfg(test)]
@@ -196,13 +244,6 @@ mod tests {
         let _two = [gate.admit(ip(1)).unwrap(), gate.admit(ip(1)).unwrap()];
         assert_eq!(gate.admit(ip(1)).unwrap_err(), Refusal::Address);
         assert!(gate.admit(ip(2)).is_ok());
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_address_and_a_mapped_one_is_ipv4() {
-        assert_eq!(address_key("2001:db8::1".parse().unwrap()), address_key("2001:db8::ffff:2".parse().unwrap()));
-        assert_ne!(address_key("2001:db8::1".parse().unwrap()), address_key("2001:db8:0:1::1".parse().unwrap()));
-        assert_eq!(address_key("::ffff:10.0.0.1".parse().unwrap()), ip(1).unwrap());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::commands::Scratch;
 use super::handler::Handler;
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
+use super::socket::Given;
 use super::speak::speak;
 use super::stats::EdgeStats;
 
@@ -41,6 +42,9 @@ pub async fn serve_stream<S, H>(
         pass,
         limits: Arc::new(edge.limits().clone()),
         stats: Arc::new(EdgeStats::default()),
+        bodies: Arc::clone(edge.bodies()),
+        // Its owner decides who goes on when, and may replay it from a seed.
+        turns: None,
     };
-    speak(stream, protocol, handler, peer, Rc::new(Scratch::new()), shutdown).await;
+    speak(Given(stream), protocol, handler, peer, Rc::new(Scratch::new()), shutdown).await;
 }

@@ -53,6 +53,8 @@ pub struct Limits {
     pub h2_ping_interval: Duration,
     /// For the answer to a ping.
     pub h2_ping_deadline: Duration,
+    /// Bytes of all unfinished request bodies together.
+    pub bodies_bytes_max: usize,
 }
 
 impl Limits {
@@ -64,6 +66,17 @@ impl Limits {
     pub(super) const GATHERED_BYTES_MAX: usize = 16 * 1024;
     /// What is read and thrown away after our last byte, bytes.
     pub(super) const LINGER_BYTES_MAX: usize = 256 * 1024;
+    /// What an HTTP/2 stream, and a whole connection, may send before it is read, bytes.
+    pub(super) const H2_STREAM_WINDOW_BYTES: u32 = 32 * 1024;
+    /// See above.
+    pub(super) const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024;
+    /// Requests of one connection that are answered before the others have a turn.
+    pub(super) const TURN_REQUESTS_MAX: u32 = 16;
+    /// What is read of one connection before the others have a turn, bytes. Hundreds of requests of HTTP/2 fit into
+    /// what is read at once.
+    pub(super) const TURN_BYTES_MAX: usize = 64 * 1024;
+    /// The same of an HTTP/2 connection of which no node was heard, bytes.
+    pub(super) const TURN_BYTES_STRANGER_MAX: usize = 2 * 1024;
     /// How many header fields hyper takes without allocating for each request.
     pub(super) const HEADERS_ON_STACK: usize = 100;
 }
@@ -94,6 +107,7 @@ impl Default for Limits {
             h2_resets_max: 64,
             h2_ping_interval: Duration::from_secs(30),
             h2_ping_deadline: Duration::from_secs(20),
+            bodies_bytes_max: 64 << 20,
         }
     }
 }

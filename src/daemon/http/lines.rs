@@ -27,6 +27,11 @@ impl Lines {
         self.buf.extend_from_slice(chunk);
     }
 
+    /// What is held for a line whose end has not come, bytes.
+    pub fn held_bytes(&self) -> usize {
+        if self.buf.is_empty() { 0 } else { self.buf.capacity() }
+    }
+
     /// The next whole line, if there is one.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::peer::PeerAddress;
 use super::protocol::Protocol;
+use super::socket::{Socket, limit_buffers};
 use super::stats::EdgeStats;
-use super::stream::Socket;
 
 /// Connections that the kernel keeps for us until we accept them.
 const BACKLOG: i32 = 4_096;
@@ -60,11 +60,7 @@ impl Listener {
     /// The socket does not take them, or there is no runtime.
     pub fn tcp(name: &str, socket: std::net::TcpListener, protocol: Protocol) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let options = SockRef::from(&socket);
-        options.set_tcp_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(3);
-        options.set_tcp_keepalive(&keepalive)?;
-        options.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+        set_options(&SockRef::from(&socket))?;
         Ok(Listener::new(name, Source::Tcp(TcpListener::from_std(socket)?), protocol))
     }
 
@@ -112,15 +108,28 @@ impl Listener {
         match &self.source {
             Source::Tcp(tcp) => {
                 let (stream, from) = tcp.accept().await?;
+                // One that waited since before we had the listening socket has inherited nothing of it.
+                limit_buffers(&SockRef::from(&stream))?;
                 Ok((Socket::Tcp(stream), PeerAddress::Ip(from.ip().to_canonical())))
             }
             Source::Unix(unix) => {
                 let (stream, _) = unix.accept().await?;
                 let uid = stream.peer_cred()?.uid();
+                // It inherits nothing of its listener.
+                limit_buffers(&SockRef::from(&stream))?;
                 Ok((Socket::Unix(stream), PeerAddress::Unix { uid }))
             }
         }
     }
+}
+
+/// What every TCP connection has, by its listening socket.
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    limit_buffers(socket)
 }
 
 /// Binds a TCP socket that several cores may share by binding it once each; the kernel spreads the
@@ -134,6 +143,7 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    set_options(&SockRef::from(&socket))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -1,11 +1,14 @@
 //! The edge: sockets with their armour below, replies of the wire contract above.
 
 mod accept;
+mod address;
 pub mod auth;
+mod bodies;
 pub mod body;
 mod client_certificates;
 pub mod collect;
 mod commands;
+mod conduct;
 mod connection;
 mod failures;
 pub mod gate;
@@ -20,15 +23,18 @@ pub mod problem;
 mod protocol;
 pub mod reply;
 mod scripts;
+mod socket;
 mod speak;
 pub mod stats;
 mod stop;
 mod stream;
 mod talk;
 pub mod tls;
+mod turns;
 pub mod validity;
 
 pub use accept::{Edge, serve};
+pub use bodies::Bodies;
 pub use body::{ReplyBody, ReplySender};
 pub use gate::Gate;
 pub use given::serve_stream;

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bodies::Bodies;
 use super::gate::Pass;
 use super::limits::Limits;
-use super::stats::{Broken, EdgeStats};
+use super::stats::{Broken, Deadline, EdgeStats};
+use super::turns::Turns;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub struct Peer {
     pub(super) pass: Pass,
     pub(super) limits: Arc<Limits>,
     pub(super) stats: Arc<EdgeStats>,
+    pub(super) bodies: Arc<Bodies>,
+    /// Whose turn it is on this runtime; `None` for a connection that did not come from a listener of ours.
+    pub(super) turns: Option<Rc<Turns>>,
 }
 
 impl Peer {
@@ -76,6 +81,19 @@ impl Peer {
     /// What came is of a protocol that the listener does not speak, and the connection ends.
     pub fn count_foreign(&self) {
         self.stats.count_broken(Broken::Protocol);
+    }
+
+    /// A deadline ended the connection, or a request of it. Whose fault that is pays with the next connection.
+    pub(super) fn cut(&self, deadline: Deadline) {
+        self.stats.count_deadline(deadline);
+        if deadline.is_of_client() {
+            self.pass.cut_off();
+        }
+    }
+
+    /// The client broke the protocol in a way that costs us much and it nothing.
+    pub(super) fn broke_the_rules(&self) {
+        self.pass.cut_off();
     }
 
     pub(super) fn idle_deadline(&self) -> Duration {

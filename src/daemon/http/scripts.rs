@@ -5,12 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::Poll;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::handler::Handler;
 use super::peer::Peer;
+use super::socket::Transport;
 use super::stats::{self, Deadline};
 use crate::agi::{Broken, Talk, Variable, variables_of_fault};
 
@@ -31,7 +31,7 @@ impl From<Broken> for Ended {
 /// Serves one script, and ends.
 pub(super) async fn serve<S, H>(stream: S, handler: Rc<H>, peer: Rc<Peer>, mut shutdown: watch::Receiver<bool>)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
     H: Handler,
 {
     let limits = &peer.limits;
@@ -47,15 +47,20 @@ where
     match ended {
         Ok(()) => {}
         Err(Ended::Broken) => peer.stats.count_broken(stats::Broken::Protocol),
-        Err(Ended::Cut(deadline)) => peer.stats.count_deadline(deadline),
+        Err(Ended::Cut(deadline)) => {
+            peer.cut(deadline);
+            return talk.stream().give_up();
+        }
     }
-    let _ = timeout(limits.linger_deadline, talk.end()).await;
+    if timeout(limits.linger_deadline, talk.end()).await.is_err() {
+        talk.stream().give_up_soon();
+    }
 }
 
 /// Reads the script, and sets the variables that answer it, each within its deadline.
 async fn run<S, H>(talk: &mut Talk<S>, handler: &H, peer: &Peer) -> Result<(), Ended>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
     H: Handler,
 {
     let limits = &peer.limits;

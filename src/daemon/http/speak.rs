@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::commands::{self, Scratch};
 use super::handler::Handler;
 use super::peer::Peer;
 use super::protocol::Protocol;
+use super::socket::Transport;
 use super::stream::Version;
 use super::{connection, scripts};
 
@@ -21,7 +21,7 @@ pub(super) async fn speak<S, H>(
     scratch: Rc<Scratch>,
     shutdown: watch::Receiver<bool>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Transport + 'static,
     H: Handler,
 {
     let peer = Rc::new(peer);

@@ -82,6 +82,13 @@ labels! {
     }
 }
 
+impl Deadline {
+    /// Whether the client held up what it had begun: nothing that an honest one does in the course of things.
+    pub(super) const fn is_of_client(self) -> bool {
+        matches!(self, Deadline::Head | Deadline::Body | Deadline::Write)
+    }
+}
+
 /// Counters of one listener; relaxed, each true by itself.
 #[derive(Debug, Default)]
 pub struct EdgeStats {

@@ -4,88 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
-use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::limits::Limits;
-
-/// An accepted socket, before any protocol.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// Completes when there is something to read, or nothing will ever come. Readiness alone may be a
-    /// false alarm, so it looks.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        let mut byte = [0_u8; 1];
-        loop {
-            let seen = match self {
-                Socket::Tcp(tcp) => {
-                    tcp.readable().await?;
-                    tcp.try_io(Interest::READABLE, || Ok(recv(tcp, &mut byte, RecvFlags::PEEK)?))
-                }
-                Socket::Unix(unix) => {
-                    unix.readable().await?;
-                    unix.try_io(Interest::READABLE, || Ok(recv(unix, &mut byte, RecvFlags::PEEK)?))
-                }
-            };
-            match seen {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-                Ok(_) => return Ok(()),
-            }
-        }
-    }
-}
-
-macro_rules! either {
-    ($socket:expr, $inner:ident => $call:expr) => {
-        match $socket.get_mut() {
-            Socket::Tcp($inner) => $call,
-            Socket::Unix($inner) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self, inner => Pin::new(inner).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, inner => Pin::new(inner).poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, inner => Pin::new(inner).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, inner => Pin::new(inner).poll_shutdown(cx))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, inner => Pin::new(inner).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-}
 
 /// Which HTTP a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +32,15 @@ pub(super) enum Phase {
     Closing,
 }
 
+/// What a connection may still do before the others have a turn.
+#[derive(Debug, Default)]
+struct Turn {
+    requests: Cell<u32>,
+    bytes: Cell<usize>,
+    /// It would do more: it wants another turn.
+    is_over: Cell<bool>,
+}
+
 /// What the stream, the requests and the connection tell each other.
 #[derive(Debug)]
 pub(super) struct Vitals {
@@ -120,6 +54,9 @@ pub(super) struct Vitals {
     /// itself, because on HTTP/2 one stream can stand still while another goes on.
     waiting: RefCell<Vec<(u64, Instant)>>,
     numbers: Cell<u64>,
+    turn: Turn,
+    /// The request that waits for the answer before it to leave.
+    held: RefCell<Option<Waker>>,
     version: Version,
 }
 
@@ -133,8 +70,28 @@ impl Vitals {
             written_bytes: Cell::new(0),
             waiting: RefCell::default(),
             numbers: Cell::new(0),
+            turn: Turn::default(),
+            held: RefCell::default(),
             version,
         }
+    }
+
+    /// Whether it carries several requests at once.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.version == Version::Two
+    }
+
+    /// The connection is about to be polled.
+    pub(super) fn begin_turn(&self, is_node: bool) {
+        let is_strange = self.is_multiplexed() && !is_node;
+        self.turn.bytes.set(if is_strange { Limits::TURN_BYTES_STRANGER_MAX } else { Limits::TURN_BYTES_MAX });
+        self.turn.requests.set(Limits::TURN_REQUESTS_MAX);
+        self.turn.is_over.set(false);
+    }
+
+    /// Whether the connection was polled to the end of its turn: it must be polled again.
+    pub(super) fn take_turn_over(&self) -> bool {
+        self.turn.is_over.take()
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -174,6 +131,9 @@ impl Vitals {
         let written = self.written_bytes.get() + taken;
         if taken == offered {
             self.blocked_since.set(None);
+            if let Some(held) = self.held.take() {
+                held.wake();
+            }
         } else if written >= Limits::WRITE_STEP_BYTES {
             self.written_bytes.set(0);
             self.blocked_since.set(Some(Instant::now()));
@@ -205,6 +165,30 @@ impl InProgress {
         let number = vitals.numbers.get();
         vitals.numbers.set(number + 1);
         InProgress { vitals: Rc::clone(vitals), number, waiting: false }
+    }
+
+    /// Whether other requests of the connection are answered at the same time.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.vitals.is_multiplexed()
+    }
+
+    /// Ready when the request may be answered: once the answers before it are on their way, and while the connection
+    /// has its turn. Streams of HTTP/2 have turns of their own, and their client's window.
+    pub(super) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let vitals = &self.vitals;
+        if vitals.is_multiplexed() {
+            return Poll::Ready(());
+        }
+        if vitals.blocked_since.get().is_some() {
+            *vitals.held.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let Some(left) = vitals.turn.requests.get().checked_sub(1) else {
+            vitals.turn.is_over.set(true);
+            return Poll::Pending;
+        };
+        vitals.turn.requests.set(left);
+        Poll::Ready(())
     }
 
     /// There are bytes of the reply that the client should take from now on, or there are none for now.
@@ -307,6 +291,11 @@ impl<S> Guarded<S> {
         }
     }
 
+    /// What carries it.
+    pub(super) fn transport(&self) -> &S {
+        &self.inner
+    }
+
     fn note(&self, result: &Poll<io::Result<usize>>, offered: usize) {
         match result {
             Poll::Ready(Ok(taken)) => self.vitals.wrote(*taken, offered),
@@ -351,9 +340,25 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let turn = &this.vitals.turn;
+        let left = turn.bytes.get();
+        if left == 0 {
+            turn.is_over.set(true);
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut this.inner).poll_read(cx, buf));
-        if result.is_err() || buf.filled().len() == before {
+        let result = if buf.remaining() <= left {
+            ready!(Pin::new(&mut this.inner).poll_read(cx, buf))
+        } else {
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
+            let result = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part));
+            let read = part.filled().len();
+            buf.advance(read);
+            result
+        };
+        let read = buf.filled().len() - before;
+        turn.bytes.set(left.saturating_sub(read));
+        if result.is_err() || read == 0 {
             this.at_end = true;
         } else {
             this.vitals.saw_bytes();

@@ -73,6 +73,9 @@ pub(super) mod flag {
     pub(in super::super) const TOMBSTONE: u8 = 8;
 }
 
+/// What the key of a mark begins with that says of a node that it is not known any more; its name follows.
+pub(super) const FORGOTTEN: &str = "forgotten/";
+
 /// Stands for "absent" where a word of a vocabulary is optional.
 pub(super) const ABSENT: u8 = u8::MAX;
 
@@ -410,6 +413,11 @@ impl Changes for Group {
         self.text(node);
         self.varint(epoch);
     }
+
+    /// As a mark, which an older release reads and takes no notice of: it still knows the node then.
+    fn forgotten(&mut self, node: &str) {
+        self.mark(&format!("{FORGOTTEN}{node}"), 1);
+    }
 }
 
 /// CRC32C over the header without its checksum, and the payload.
@@ -480,5 +488,41 @@ mod tests {
         };
         assert_eq!(read(&one), read(&both));
         assert_eq!((one.entries(), one.utc_ms()), (2, 9));
+    }
+
+    /// A record of marks as this format has it on disk: they are frozen, and an older release reads them, too.
+    const GOLDEN: &str = include_str!("golden/marks.hex");
+
+    /// The first instant of 2020, after the clock went back once.
+    const BACK_ONCE: u64 = (1 << 44) | 1_577_836_800_000;
+
+    #[test]
+    fn what_marks_look_like_on_disk_is_frozen() {
+        let mut group = Group::new();
+        group.at(1_780_000_000_000);
+        group.node("pbx-1", 7);
+        group.mark("clock/trusted", 1_780_000_000_000);
+        group.mark("clock/trusted", BACK_ONCE);
+        group.forgotten("pbx-1");
+        group.seal(RecordKind::Group, 1, Hash::default());
+        let hex: String = group.sealed().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN.trim());
+    }
+
+    #[test]
+    fn the_frozen_marks_say_the_same_today() {
+        let digits: Vec<char> = GOLDEN.trim().chars().collect();
+        let bytes: Vec<u8> =
+            digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect();
+        let record = Record::parse(&bytes).unwrap();
+        record.follows(0, Hash::default()).unwrap();
+        let mut state = super::super::state::State::default();
+        for entry in Entries::new(record.payload) {
+            let (utc_ms, entry) = entry.unwrap();
+            state.apply(utc_ms, &entry, false);
+        }
+        let found = state.into_recovered();
+        assert!(found.nodes.is_empty(), "{:?}", found.nodes);
+        assert_eq!(found.marks, [("clock/trusted".into(), BACK_ONCE)], "that a node is forgotten is not kept");
     }
 }

@@ -35,10 +35,9 @@ pub use decode::{Entries, Entry, Flaw, Record};
 pub use form::{Form, Hooks};
 pub use local::{Local, LocalOptions};
 pub use recovery::Damage;
+pub use ring::Ring;
 pub use state::{Recovered, Session, TailCut, Tombstone};
 pub use turn::{Checkpoint, Committer, Ticket, TurnWriter};
-
-use ring::Ring;
 
 use crate::engine::session::{Changes, GoneRecord, SessionRecord};
 
@@ -346,6 +345,11 @@ impl<J: Journal> Changes for Feed<'_, J> {
 
     fn node(&mut self, node: &str, epoch: u64) {
         self.group.node(node, epoch);
+        self.fed();
+    }
+
+    fn forgotten(&mut self, node: &str) {
+        self.group.forgotten(node);
         self.fed();
     }
 

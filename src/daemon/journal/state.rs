@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::codec::Hash;
+use super::codec::{FORGOTTEN, Hash};
 use super::decode::Entry;
 use super::{Feed, Journal};
 use crate::engine::session::{
@@ -160,7 +160,8 @@ pub struct Recovered {
 #[derive(Debug)]
 enum What {
     Live(Box<Body>),
-    Tombstone(Box<(Name, Stamp, i64)>),
+    /// Node, last message, when it was laid; and the place of the entry among all.
+    Tombstone(Box<(Name, Stamp, i64, u64)>),
     Gone,
 }
 
@@ -173,7 +174,8 @@ struct Slot {
 }
 
 /// The state while records are applied. Their order does not matter: the highest version of each session,
-/// the highest epoch of each node and the highest value of each mark win.
+/// the highest epoch of each node and the highest value of each mark win. Only that a node is forgotten counts from
+/// its place on: where two records of one instant stand the other way round, the node is known a little longer.
 #[derive(Debug, Default)]
 pub(super) struct State {
     index: HashTable<u32>,
@@ -181,12 +183,18 @@ pub(super) struct State {
     hasher: RandomState,
     nodes: BTreeMap<Name, u64>,
     marks: BTreeMap<Name, u64>,
+    /// Nodes that were forgotten, and at which entry.
+    forgotten: BTreeMap<Name, u64>,
+    /// Entries that were applied.
+    applied: u64,
     pub(super) version_max: u64,
     pub(super) utc_ms: i64,
 }
 
 impl State {
     pub(super) fn apply(&mut self, utc_ms: i64, entry: &Entry<'_>, snapshot: bool) {
+        self.applied += 1;
+        let place = self.applied;
         if !snapshot {
             self.utc_ms = self.utc_ms.max(utc_ms);
         }
@@ -201,13 +209,19 @@ impl State {
                 self.version_max = self.version_max.max(gone.version);
                 if let Some(slot) = self.newer(gone.tenant, gone.session, gone.version) {
                     slot.what = match gone.tombstone {
-                        Some((node, stamp)) => What::Tombstone(Box::new((Name::new(node), stamp, utc_ms))),
+                        Some((node, stamp)) => What::Tombstone(Box::new((Name::new(node), stamp, utc_ms, place))),
                         None => What::Gone,
                     };
                 }
             }
             Entry::Node { node, epoch } => keep_highest(&mut self.nodes, node, *epoch),
-            Entry::Mark { key, value } => keep_highest(&mut self.marks, key, *value),
+            Entry::Mark { key, value } => match key.strip_prefix(FORGOTTEN) {
+                Some(node) => {
+                    self.nodes.remove(node);
+                    self.forgotten.insert(Name::new(node), place);
+                }
+                None => keep_highest(&mut self.marks, key, *value),
+            },
             Entry::Audit(_) => {}
         }
     }
@@ -253,7 +267,10 @@ impl State {
             match what {
                 What::Live(body) => recovered.sessions.push(Session { tenant, session, body }),
                 What::Tombstone(held) => {
-                    let (node, stamp, laid_utc_ms) = *held;
+                    let (node, stamp, laid_utc_ms, place) = *held;
+                    if self.forgotten.get(&node).is_some_and(|forgotten| *forgotten > place) {
+                        continue;
+                    }
                     recovered.tombstones.push(Tombstone { tenant, session, node, stamp, laid_utc_ms, version });
                 }
                 What::Gone => {}
@@ -306,5 +323,49 @@ impl Tombstone {
             tombstone: Some((&self.node, self.stamp)),
             version: self.version,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::codec::{Group, HEADER_BYTES};
+    use super::super::decode::Entries;
+    use super::*;
+
+    fn tombstone(node: &str, session: &str, group: &mut Group) {
+        let laid = Tombstone {
+            tenant: "acme".into(),
+            session: session.into(),
+            node: node.into(),
+            stamp: Stamp { epoch: 9, seq: 1 },
+            laid_utc_ms: 0,
+            version: 1,
+        };
+        group.gone(&laid.record());
+    }
+
+    #[test]
+    fn a_forgotten_node_is_not_known_and_what_comes_after_counts() {
+        let mut group = Group::new();
+        group.node("n1", 9);
+        group.node("n2", 9);
+        tombstone("n1", "c1", &mut group);
+        tombstone("n2", "c2", &mut group);
+        group.forgotten("n1");
+        group.forgotten("n3");
+        let read = |group: &Group| {
+            let mut state = State::default();
+            for entry in Entries::new(&group.sealed()[HEADER_BYTES..]) {
+                let (utc_ms, entry) = entry.unwrap();
+                state.apply(utc_ms, &entry, false);
+            }
+            let found = state.into_recovered();
+            let tombstones: Vec<Name> = found.tombstones.iter().map(|held| held.session.clone()).collect();
+            (found.nodes, tombstones)
+        };
+        assert_eq!(read(&group), (vec![("n2".into(), 9)], vec!["c2".into()]));
+        group.node("n1", 1);
+        tombstone("n1", "c3", &mut group);
+        assert_eq!(read(&group), (vec![("n1".into(), 1), ("n2".into(), 9)], vec!["c2".into(), "c3".into()]));
     }
 }

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, Result};
 
-use super::statics::{Maker, raise};
+use super::maker::{Maker, raise};
 
 /// Counts of one listener since the start, by a closed set of reasons.
 pub type Reasons = Vec<(&'static str, u64)>;
@@ -73,21 +73,24 @@ impl FaultCounters {
     pub(super) fn set(&self, faults: &Faults<'_>) {
         raise(&self.panics, faults.panics);
         raise(&self.impossible, faults.impossible);
-        let families: [(&IntCounterVec, for<'f, 'l> fn(&'f ListenerFaults<'l>) -> &'f Reasons); 4] = [
-            (&self.refused, |of| &of.refused),
-            (&self.deadlines, |of| &of.deadlines),
-            (&self.broken, |of| &of.broken),
-            (&self.accept_errors, |of| &of.accept_errors),
-        ];
-        for (family, of) in families {
-            for listener in faults.listeners {
-                let alike = || faults.listeners.iter().filter(|other| other.listener == listener.listener);
-                for (reason, _) in of(listener) {
-                    let counts = alike().flat_map(|other| of(other)).filter(|(other, _)| other == reason);
-                    let total = counts.map(|(_, count)| count).sum();
-                    raise(&family.with_label_values(&[listener.listener, reason]), total);
-                }
-            }
+        for at in faults.listeners {
+            let alike = || faults.listeners.iter().filter(|other| other.listener == at.listener);
+            raise_all(&self.refused, at.listener, alike().flat_map(|of| &of.refused));
+            raise_all(&self.deadlines, at.listener, alike().flat_map(|of| &of.deadlines));
+            raise_all(&self.broken, at.listener, alike().flat_map(|of| &of.broken));
+            raise_all(&self.accept_errors, at.listener, alike().flat_map(|of| &of.accept_errors));
         }
+    }
+}
+
+/// Brings each reason of a listener up to the sum of its counts.
+fn raise_all<'a>(
+    family: &IntCounterVec,
+    listener: &str,
+    counts: impl Iterator<Item = &'a (&'static str, u64)> + Clone,
+) {
+    for (reason, _) in counts.clone() {
+        let total = counts.clone().filter(|(other, _)| other == reason).map(|(_, count)| count).sum();
+        raise(&family.with_label_values(&[listener, reason]), total);
     }
 }

@@ -13,6 +13,8 @@ pub struct ScrapeInput<'a> {
     pub subscription_state: &'a dyn Fn(&str) -> SubscriptionState,
     /// Open connections by listener; those of one name are added up.
     pub connections: &'a [(&'a str, u64)],
+    /// What unfinished request bodies hold, bytes.
+    pub request_bodies_bytes: u64,
     /// What the last reload came to.
     pub config: ConfigState,
     /// Every booked change that is still to come.

@@ -6,6 +6,7 @@
 mod discovery;
 mod faults;
 mod input;
+mod maker;
 pub mod route;
 mod rows;
 mod shard;

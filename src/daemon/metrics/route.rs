@@ -51,6 +51,10 @@ words! {
         Config = "config",
         /// `PUT /v1/admin/log-level`.
         LogLevel = "log_level",
+        /// `POST /v1/admin/clock/trust`.
+        ClockTrust = "clock_trust",
+        /// `DELETE /v1/nodes/{node}`.
+        ForgetNode = "forget_node",
         /// `GET /v1/admin/webhooks`.
         Webhooks = "webhooks",
         /// `GET /v1/admin/webhooks/{webhook}/deliveries`.
@@ -107,6 +111,8 @@ impl Route {
             Route::Reload => "/v1/admin/reload",
             Route::Config => "/v1/admin/config",
             Route::LogLevel => "/v1/admin/log-level",
+            Route::ClockTrust => "/v1/admin/clock/trust",
+            Route::ForgetNode => "/v1/nodes/{node}",
             Route::Webhooks => "/v1/admin/webhooks",
             Route::WebhookDeliveries => "/v1/admin/webhooks/{webhook}/deliveries",
             Route::WebhookTest => "/v1/admin/webhooks/{webhook}/test",
@@ -136,10 +142,11 @@ impl Route {
             | Route::Goodbye
             | Route::EndpointsCheck
             | Route::Reload
+            | Route::ClockTrust
             | Route::WebhookTest
             | Route::Subscription => Method::Post,
             Route::LogLevel => Method::Put,
-            Route::EndSession | Route::EndSubject => Method::Delete,
+            Route::EndSession | Route::EndSubject | Route::ForgetNode => Method::Delete,
             _ => Method::Get,
         }
     }

@@ -1,6 +1,5 @@
 //! The families whose series are few: through the `prometheus` crate, set at a scrape.
 
-use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
@@ -9,6 +8,7 @@ use prometheus::{
 
 use super::faults::{FaultCounters, Faults};
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
+use super::maker::{Maker, raise};
 use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
 use crate::engine::{Engine, Kind, NodeView, TenantView};
 
@@ -38,33 +38,6 @@ impl Fleet {
         if view.configured {
             self.states[state(&view.id) as usize] += 1;
         }
-    }
-}
-
-/// Registers what it makes.
-pub(super) struct Maker(Registry);
-
-impl Maker {
-    fn add<C: Collector + Clone + 'static>(&self, made: Result<C>) -> Result<C> {
-        let made = made?;
-        self.0.register(Box::new(made.clone()))?;
-        Ok(made)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge> {
-        self.add(IntGauge::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
-        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    pub(super) fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
-        self.add(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
-        self.add(IntCounter::new(name, help))
     }
 }
 
@@ -142,6 +115,7 @@ impl Table {
 /// The daemon around the table.
 struct Service {
     connections: IntGaugeVec,
+    request_bodies: IntGauge,
     reload_successful: IntGauge,
     reload_success_at: Gauge,
     config_hash: IntGauge,
@@ -168,8 +142,13 @@ struct Service {
 impl Service {
     fn new(make: &Maker) -> Result<Self> {
         let [reload_successful, config_hash, tenants_rejected] = config_gauges(make)?;
+        let [journal_records, journal_bytes, journal_errors, journal_not_durable] = journal_counters(make)?;
         Ok(Service {
             connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
+            request_bodies: make.gauge(
+                "usherd_request_bodies_bytes",
+                "What unfinished request bodies hold, against server.request_bodies_bytes_max.",
+            )?,
             reload_successful,
             reload_success_at: make.add(Gauge::new(
                 "usherd_config_last_reload_success_timestamp_seconds",
@@ -177,14 +156,16 @@ impl Service {
             ))?,
             config_hash,
             tenants_rejected,
-            reloads: make.add(IntCounterVec::new(
-                Opts::new("usherd_config_reloads_total", "Attempts to load the configuration, by trigger and result."),
+            reloads: make.counters(
+                "usherd_config_reloads_total",
+                "Attempts to load the configuration, by trigger and result.",
                 &["trigger", "result"],
-            ))?,
-            sync_runs: make.add(IntCounterVec::new(
-                Opts::new("usherd_sync_runs_total", "Tries to pull tenant records, by result."),
+            )?,
+            sync_runs: make.counters(
+                "usherd_sync_runs_total",
+                "Tries to pull tenant records, by result.",
                 &["result"],
-            ))?,
+            )?,
             sync_success_at: make.add(Gauge::new(
                 "usherd_sync_last_success_timestamp_seconds",
                 "When the publisher of tenant records was last heard and agreed; 0 for never.",
@@ -203,14 +184,10 @@ impl Service {
             ))?,
             clock_steps: make
                 .counter("usherd_clock_steps_total", "Steps of the wall clock against the monotonic one.")?,
-            journal_records: make.counter("usherd_journal_records_total", "Records written to the journal.")?,
-            journal_bytes: make.counter("usherd_journal_bytes_total", "Bytes written to the journal.")?,
-            journal_errors: make
-                .counter("usherd_journal_errors_total", "Writes and syncs of the journal that failed.")?,
-            journal_not_durable: make.counter(
-                "usherd_journal_not_durable_total",
-                "Answers that went out without being as durable as configured.",
-            )?,
+            journal_records,
+            journal_bytes,
+            journal_errors,
+            journal_not_durable,
             journal_ring_used: make.add(Gauge::new(
                 "usherd_journal_ring_used_ratio",
                 "How much of the ring in memory waits for the disk; 0 where there is none.",
@@ -221,13 +198,11 @@ impl Service {
             )?,
             event_subscribers: make.gauge("usherd_event_subscribers", "Listeners to the event stream.")?,
             events_dropped: make.counter("usherd_events_dropped_total", "Events that a slow listener missed.")?,
-            webhook_deliveries: make.add(IntCounterVec::new(
-                Opts::new(
-                    "usherd_webhook_deliveries_total",
-                    "Messages of webhooks and their tries, by what came of them.",
-                ),
+            webhook_deliveries: make.counters(
+                "usherd_webhook_deliveries_total",
+                "Messages of webhooks and their tries, by what came of them.",
                 &["result"],
-            ))?,
+            )?,
             webhook_queue: make
                 .gauge("usherd_webhook_queue_messages", "Messages that wait for the receivers of webhooks.")?,
             tls_expiry: make.gauges(
@@ -243,6 +218,7 @@ impl Service {
         for (listener, open) in input.connections {
             self.connections.with_label_values(&[listener]).add(int(*open));
         }
+        self.request_bodies.set(int(input.request_bodies_bytes));
         self.reload_successful.set(i64::from(input.config.last_reload_successful));
         self.reload_success_at.set(utc_seconds(input.config.last_success_utc_ms));
         self.config_hash.set(int(input.config.hash & ((1 << 48) - 1)));
@@ -267,6 +243,19 @@ impl Service {
             self.scheduled_next.with_label_values(&[kind.as_str()]).set(utc_seconds(next.unwrap_or(0)));
         }
     }
+}
+
+/// What the journal wrote, and what it could not.
+fn journal_counters(make: &Maker) -> Result<[IntCounter; 4]> {
+    Ok([
+        make.counter("usherd_journal_records_total", "Records written to the journal.")?,
+        make.counter("usherd_journal_bytes_total", "Bytes written to the journal.")?,
+        make.counter("usherd_journal_errors_total", "Writes and syncs of the journal that failed.")?,
+        make.counter(
+            "usherd_journal_not_durable_total",
+            "Answers that went out without being as durable as configured.",
+        )?,
+    ])
 }
 
 /// The last attempt to load the configuration, the hash of what is in force, and the tenant files that are not taken.
@@ -359,11 +348,6 @@ impl Statics {
         self.service.set(input);
         TextEncoder::new().encode(&self.registry.gather(), out)
     }
-}
-
-/// Brings a counter up to a total that somebody else keeps; it never falls.
-pub(super) fn raise(counter: &IntCounter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 fn int(value: u64) -> i64 {

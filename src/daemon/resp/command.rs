@@ -206,7 +206,7 @@ mod tests {
         for (bytes, want) in [
             (&b"*1\r\n$4\r\nPING\r\n"[..], vec![vec!["PING"]]),
             (b"PING\r\nPING\n", vec![vec!["PING"], vec!["PING"]]),
-            (b"  get   \"a b\"\tc \r\n", vec![vec!["get", "a b", "c"]]),
+            (b"  ask   \"a b\"\tc \r\n", vec![vec!["ask", "a b", "c"]]),
             (b"\r\n*0\r\n", vec![vec![], vec![]]),
             (b"*2\r\n$0\r\n\r\n$2\r\n\r\n\r\n", vec![vec!["", "\r\n"]]),
         ] {
@@ -245,7 +245,7 @@ mod tests {
             (b"a \"b\n", "not closed"),
             (b"a \"b\"c\n", "blank was expected"),
             (b"POST / HTTP/1.1\r\n", "HTTP"),
-            (b"\n\n host:x\nPING\n", "HTTP"),
+            (b" host:x\nPING\n", "HTTP"),
             (b"\"get\" x\n", "HTTP"),
             (b"User-Agent: x\nPING\n", "no name of a command"),
             (b"\x16\x03\x01\x02\nPING\n", "no name of a command"),

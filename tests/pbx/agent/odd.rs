@@ -92,6 +92,10 @@ fn an_event_with_a_strange_field_gives_the_seat_back_and_what_is_none_is_counted
     until_sessions(&daemon, &["call bob b-2"]);
     agent.until_says("an event of a channel without a Unique-ID");
     agent.until_says("an event without a name");
+    // What breaks off names its channel, and no session.
+    switch.event(
+        b"{\"Event-Name\":\"CHANNEL_ANSWER\",\"Unique-ID\":\"c-3\",\"variable_usherd_code\":\"allow\",\"variable_usherd_subject\":\"c\",\"y\":\"\xff",
+    );
     switch.event(b"{\"Event-Name\":\"CHANNEL_HANGUP_COMPLETE\",\"Unique-ID\":\"b-2\",\"y\":\"\xff");
     until_sessions(&daemon, &[]);
 }

@@ -120,6 +120,23 @@ fn arguments_that_a_phone_has_mixed_up_are_asked_for_in_the_name_of_its_channel(
     }
 }
 
+#[test]
+fn a_line_break_in_a_name_or_number_is_no_line_of_its_own() {
+    for file in PLANS {
+        let arguments = "20%0D%0AUSHERD_CODE:%20x,0301%0D%0A,outbound";
+        let plan = Dialplan::shipped(file);
+        let mut answers = refuses;
+        let lines =
+            [("CHANNEL", "PJSIP/20-1"), ("CALLERID(num)", "20\r\nagi_network_script: x"), ("CALLERID(dnid)", "1\n")];
+        let mut call = Channel::new(&plan, &lines, &mut answers);
+        call.ask(arguments);
+        for (name, value) in &call.variables {
+            let is_sent = name.starts_with("USHERD_") || file.contains("agi") && name.starts_with("CALLERID");
+            assert!(!is_sent || !value.contains(['\r', '\n']), "{file}: {name} is {value:?}");
+        }
+    }
+}
+
 /// A daemon with one seat, asked by the recipe's own words.
 fn one_seat() -> (Site, Usherd) {
     let site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
@@ -159,7 +176,8 @@ fn what_usherd_cannot_take_is_asked_for_in_other_words() {
     usherd.client().post("/v1/acquire", "tenant=acme&subject=x&session=x&kind=call&direction=outbound&ttl_s=600");
     let long = "7".repeat(200);
     for file in PLANS {
-        for (who, number, questions) in [(long.as_str(), "0301", 2), ("20%00", "0301", 2), ("20", long.as_str(), 1)] {
+        for (who, number, questions) in [(long.as_str(), "0301", 2), ("20%0D%0A", "0301", 1), ("20", long.as_str(), 1)]
+        {
             let arguments = format!("{who},{number},outbound");
             let (end, asked) = through_asterisk(file, &arguments, &[], &mut |written| answered(&usherd, written));
             assert_eq!((end, asked.len()), (End::Refused("21".to_owned()), questions), "{file}: {arguments}");

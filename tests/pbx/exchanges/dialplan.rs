@@ -245,6 +245,7 @@ impl<'a> Channel<'a> {
                 let parts: Vec<&str> = arguments.split(',').collect();
                 u8::from(self.plan.extension(parts[0], parts[1]).is_some()).to_string()
             }
+            "CALLERID" => self.value(&format!("CALLERID({arguments})")),
             "CUT" => {
                 assert_eq!(arguments, "CHANNEL(name),-,1");
                 self.value("CHANNEL").split('-').next().unwrap().to_owned()
@@ -293,6 +294,8 @@ fn filter(arguments: &str) -> String {
     let (allowed, text) = arguments.split_once(',').unwrap();
     let keeps = |letter: char| match allowed {
         "0-9" => letter.is_ascii_digit(),
+        "0-9A-Za-z+" => letter.is_ascii_alphanumeric() || letter == '+',
+        "\\x20-\\x7e\\x80-\\xff" => !letter.is_ascii_control(),
         "a-z._" => letter.is_ascii_lowercase() || "._".contains(letter),
         _ => panic!("{allowed}"),
     };

@@ -274,14 +274,15 @@ pub(crate) fn connect(
     call.answered(&answer);
     let via = caller.via();
     caller.request(&call, "ACK", &via, "");
-    callee.receive("ACK ", Some(&call.call_id));
+    // A PBX makes a call of its own of it, a proxy does not.
+    callee.receive("ACK ", Some(invite.header("Call-ID")));
     (call, invite.called(tag))
 }
 
 /// One side hangs up, the other takes note.
 pub(crate) fn hang_up(by: &mut Phone, mut own: Dialog, other: &mut Phone) {
     by.within(&mut own, "BYE", "");
-    let bye = other.receive("BYE ", Some(&own.call_id));
+    let bye = other.receive("BYE ", (!by.media).then_some(own.call_id.as_str()));
     other.answer(&bye, "200 OK", "", "");
     by.receive(" 200 ", Some(&own.call_id));
 }

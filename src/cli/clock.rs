@@ -1,0 +1,37 @@
+//! `clock`: say of the machine's wall clock that it is right.
+
+use serde_json::Value;
+
+use super::client::{Ask, Client};
+use super::failure::{Failure, OK};
+use super::screen::{Format, Screen};
+
+/// `usherd clock`
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClockArgs {
+    #[command(subcommand)]
+    verb: ClockVerb,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum ClockVerb {
+    /// The wall clock is right, though it stands far from where the journal left it: look at it first
+    Trust,
+}
+
+/// Tells the daemon that somebody looked at the clock.
+///
+/// # Errors
+/// The daemon cannot be asked.
+pub fn clock(arguments: &ClockArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+    let ClockVerb::Trust = arguments.verb;
+    let reply = client.ask_ok(&Ask::post("/v1/admin/clock/trust", &Value::Null))?;
+    if screen.format == Format::Table {
+        let answer = reply.json()?;
+        let message = answer.get("message").and_then(Value::as_str).unwrap_or_default();
+        screen.line(message)?;
+    } else {
+        screen.verbatim(&reply.body)?;
+    }
+    Ok(OK)
+}

@@ -1,0 +1,136 @@
+//! Legs that deliver a call: transfers, forwarding, follow-me (rules C5 to C9, T189). No seat may be missing for them.
+
+use super::lab::{Lab, PLANS, refer};
+use crate::kamailio::sip::hang_up;
+
+#[test]
+fn a_blind_transfer_of_an_inbound_call_to_outside_needs_no_seat_t189() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 0);
+        let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
+        let inbound = trunk.invite("0176", "21", "inbound", "");
+        let invite = bob.receive("INVITE ", None);
+        let (_, mut of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+        refer(&mut bob, &mut of_bob, "0309876");
+        trunk.receive("INVITE sip:0309876@", None);
+        assert_eq!((lab.held(), lab.sessions().len()), (0, 0), "{plan:?}");
+    }
+}
+
+#[test]
+fn an_inbound_call_that_a_phone_forwards_needs_no_seat_t189() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 0);
+        let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
+        trunk.invite("0176", "21", "inbound", "");
+        let invite = bob.receive("INVITE ", None);
+        bob.answer(&invite, "302 Moved Temporarily", "t", "Contact: <sip:0309876@acme.example>\r\n");
+        trunk.receive("INVITE sip:0309876@", None);
+        assert_eq!((lab.held(), lab.sessions().len()), (0, 0), "{plan:?}");
+    }
+}
+
+#[test]
+fn follow_me_through_the_own_context_needs_no_seat_t189() {
+    let extensions =
+        "[from-trunk]\nexten => 60,1,Set(__USHERD_INBOUND=1)\n same => n,Dial(PJSIP/21&Local/0309876@from-phones)\n";
+    for plan in PLANS {
+        let lab = Lab::with(plan, 0, extensions, "");
+        let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
+        trunk.invite("0176", "60", "inbound", "");
+        bob.receive("INVITE ", None);
+        trunk.receive("INVITE sip:0309876@", None);
+        assert_eq!((lab.held(), lab.sessions().len()), (0, 0), "{plan:?}");
+    }
+}
+
+#[test]
+fn what_an_own_call_dials_on_delivers_it() {
+    // Free inside, and a colleague who is reached outside: the leg to there starts nothing.
+    let extensions = "[from-phones]\nexten => 70,1,Gosub(usherd-ask,s,1(20,70,internal))\n same => n,Dial(Local/0309876@from-phones)\n";
+    for plan in PLANS {
+        let lab = Lab::with(plan, 0, extensions, "[sessions]\ninternal_calls = \"free\"\n");
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        anna.invite("20", "70", "internal", "");
+        trunk.receive("INVITE sip:0309876@", None);
+        assert_eq!(lab.held(), 0, "{plan:?}");
+    }
+}
+
+#[test]
+fn an_own_call_that_is_handed_to_a_colleague_gives_its_seat_back_c8() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 1);
+        let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
+        let call = anna.invite("20", "0301234", "own", "");
+        let invite = trunk.receive("INVITE ", None);
+        let (mut call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+        assert_eq!(lab.held(), 1);
+        refer(&mut anna, &mut call, "21");
+        bob.receive("INVITE ", None);
+        lab.until_held(0);
+        assert_eq!(lab.sessions().len(), 0, "{plan:?}: nobody is asked for the outside number");
+    }
+}
+
+#[test]
+fn a_caller_whom_a_colleague_sends_on_keeps_the_one_seat_until_the_end() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 1);
+        let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
+        let call = anna.invite("20", "21", "own", "");
+        let invite = bob.receive("INVITE ", None);
+        let (call, mut of_bob) = lab.talk(&mut anna, call, &mut bob, &invite);
+        refer(&mut bob, &mut of_bob, "0309876");
+        let invite = trunk.receive("INVITE sip:0309876@", None);
+        trunk.answer(&invite, "180 Ringing", "t", "");
+        assert_eq!((lab.held(), lab.sessions().len()), (1, 1), "{plan:?}");
+        anna.within(&mut call.clone(), "BYE", "");
+        lab.until_held(0);
+    }
+}
+
+#[test]
+fn a_consultation_call_needs_a_seat_and_does_not_touch_the_first_call_c6() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 1);
+        let (mut trunk, mut bob, mut cara) = (lab.trunk(), lab.phone("21"), lab.phone("22"));
+        let inbound = trunk.invite("0176", "21", "inbound", "");
+        let invite = bob.receive("INVITE ", None);
+        let (inbound, of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+        assert_eq!(lab.held(), 0);
+        let consultation = bob.invite("21", "22", "consultation", "");
+        let invite = cara.receive("INVITE ", None);
+        let (consultation, _) = lab.talk(&mut bob, consultation, &mut cara, &invite);
+        assert_eq!(lab.held(), 1, "{plan:?}");
+        hang_up(&mut bob, consultation, &mut cara);
+        lab.until_held(0);
+        // Without a seat the second call is refused, and the first goes on.
+        lab.usherd()
+            .client()
+            .post("/v1/acquire", "tenant=acme&subject=x&session=x&kind=call&direction=outbound&ttl_s=600");
+        let refused = bob.invite("21", "22", "refused", "");
+        assert_eq!(bob.outcome(&refused), 403);
+        hang_up(&mut trunk, inbound, &mut bob);
+        drop(of_bob);
+    }
+}
+
+#[test]
+fn a_consultation_by_the_keys_of_the_phone_is_asked_for_though_the_first_call_came_from_outside_c6() {
+    // One key for a number outside: the prompt in between may swallow others.
+    let extensions = "[from-trunk]\nexten => 61,1,Set(__USHERD_INBOUND=1)\n same => n,Dial(PJSIP/21,,tT)\n\
+                      [from-phones]\nexten => 7,1,Gosub(usherd-ask,s,1(21,0309876,outbound))\n same => n,Dial(PJSIP/0309876@trunk)\n";
+    let lab = Lab::with(super::lab::Plan::Curl, 0, extensions, "");
+    let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
+    let inbound = trunk.invite("0176", "61", "inbound", "");
+    let invite = bob.receive("INVITE ", None);
+    let (_, mut of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+    for key in ["*", "2"] {
+        bob.press(&mut of_bob, key);
+    }
+    crate::process::wait_for("the question whom to call", || lab.log().contains("Playing 'pbx-transfer").then_some(()));
+    bob.press(&mut of_bob, "7");
+    crate::process::wait_for("the answer of usherd", || lab.log().contains("USHERD_CODE=deny.full").then_some(()));
+    assert!(!trunk.received("INVITE sip:0309"), "nobody is called");
+}

@@ -1,0 +1,119 @@
+//! What only Kamailio 6 can: a question that no process waits for, and a time-out in milliseconds.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::kamailio::lab::{Lab, PHONES, Sipp, TRUNK, Transport, free_port, users};
+use crate::kamailio::relay::Pace;
+use crate::kamailio::sip::{Phone, connect, hang_up};
+use crate::process::wait_for;
+
+fn lab(seats: u32) -> Lab {
+    Lab::over(Transport::HttpAsync, seats)
+}
+
+#[test]
+fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
+    let lab = lab(30);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(50), &["-r", "1000", "-d", "3000"]);
+    lab.until_held(30);
+    let counts = callers.done();
+    assert_eq!(counts.up_and_refused(), (30, 20), "{counts:?}");
+    lab.until_held(0);
+    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), 30.0);
+    assert_eq!((lab.statistic("usherd_allowed"), lab.statistic("usherd_denied")), (30, 20));
+}
+
+#[test]
+fn without_a_seat_only_inbound_and_emergency_calls_go_through() {
+    let lab = lab(0);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _phones = Sipp::callee("callee", PHONES, lab.phones_port);
+    let own = Sipp::caller(&lab, "caller", PHONES, &users(10), &["-r", "100", "-d", "500"]);
+    let inbound = Sipp::caller(&lab, "caller", TRUNK, &"outside;200;\n".repeat(10), &["-r", "100", "-d", "500"]);
+    let emergency = Sipp::caller(&lab, "caller", PHONES, "anna;112;\nben;0112;\ncara;+112;", &["-d", "500"]);
+    assert_eq!(own.done().up_and_refused(), (0, 10));
+    assert_eq!(inbound.done().up_and_refused(), (10, 0));
+    assert_eq!(emergency.done().up_and_refused(), (3, 0));
+    assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
+}
+
+#[test]
+fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards() {
+    let lab = lab(5);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    lab.usherd().pause();
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "10000"]);
+    callers.until_answered(40);
+    lab.usherd().signal(Signal::CONT);
+    lab.until_held(40);
+    let longest = callers.longest_ms();
+    assert_eq!(callers.done().up_and_refused(), (40, 0));
+    // 250 ms, and two busy cores.
+    assert!((200.0..1_500.0).contains(&longest), "{longest} ms");
+    lab.until_held(0);
+    assert_eq!(lab.sessions().len(), 0);
+}
+
+#[test]
+fn an_answer_that_comes_too_late_takes_no_seat() {
+    let mut lab = Lab::idle_over(Transport::HttpAsync, 1);
+    let relay = lab.start_kamailio_behind_relay();
+    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    relay.answers(Pace::After(Duration::from_millis(600)));
+    let call = anna.invite("anna", "0301234567", "late", "");
+    let invite = trunk.receive("INVITE ", Some("late"));
+    let (call, _) = connect(&mut anna, call, &mut trunk, &invite, "t");
+    relay.answers(Pace::After(Duration::ZERO));
+    lab.until_held(1);
+    hang_up(&mut anna, call, &mut trunk);
+    lab.until_held(0);
+    assert_eq!(lab.statistic("usherd_unanswered"), 1);
+}
+
+#[test]
+fn a_call_given_up_while_the_answer_is_pending_leaves_no_seat() {
+    let lab = lab(1);
+    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    lab.usherd().pause();
+    let call = anna.invite("anna", "0301234567", "pending", "");
+    wait_for("the call to be asked for", || (lab.statistic("usherd_asked") == 1).then_some(()));
+    anna.cancel(&call);
+    lab.usherd().signal(Signal::CONT);
+    wait_for("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
+    lab.until_held(0);
+    assert!(!trunk.received("INVITE "), "nobody is called any more");
+}
+
+#[test]
+fn a_subject_reaches_usherd_as_it_is() {
+    let lab = lab(5);
+    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
+    let mut phone = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    for (number, user) in ["+4930123", "a&x", "20,112"].into_iter().enumerate() {
+        let id = format!("subject{number}");
+        let call = phone.invite(user, "0301234567", &id, "");
+        let invite = trunk.receive("INVITE ", Some(&id));
+        let (call, _) = connect(&mut phone, call, &mut trunk, &invite, "t");
+        assert_eq!(lab.sessions()[0]["subject"], user);
+        hang_up(&mut phone, call, &mut trunk);
+        lab.until_held(0);
+    }
+}
+
+#[test]
+fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
+    let mut lab = lab(10);
+    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", PHONES, &users(10), &["-r", "100", "-d", "60000"]);
+    lab.until_held(10);
+    lab.kamailio.take().unwrap().kill();
+    drop(callers);
+    lab.start_kamailio();
+    lab.until_held(0);
+    assert_eq!(lab.metric("usherd_releases_total", "reason=\"epoch\""), 10.0);
+}

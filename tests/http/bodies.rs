@@ -1,0 +1,146 @@
+//! Bodies that never end: together they hold no more than their budget, and calls that are always allowed still are.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::access::entry;
+use crate::client;
+use crate::daemon::{Answer, Running};
+use crate::lists::exposition;
+
+const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 3\n";
+/// A budget of 1 MiB, and a deadline that no test here waits for.
+const SMALL: &str = "[server]\nmax_body_bytes = 262144\nmax_inventory_bytes = 262144\n\
+    request_bodies_bytes_max = 1048576\nbody_deadline_ms = 60000\nwrite_deadline_ms = 60000\n";
+const BUDGET: u64 = 1 << 20;
+
+/// A request whose body has told a length and begins so; the rest does not come.
+fn begun(daemon: &Running, path: &str, length: usize, body: &[u8]) -> TcpStream {
+    let mut stream = client::tcp(daemon.address);
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    stream
+}
+
+/// The answer to a request whose body was begun; it may not wait for the rest.
+fn answered(daemon: &Running, path: &str, length: usize, body: &[u8]) -> Answer {
+    let request = format!("POST {path} HTTP/1.1\r\n\r\n");
+    // Whose rest is waited for is not answered within the client's patience.
+    client::finish(begun(daemon, path, length, body), request.as_bytes())
+}
+
+fn held(daemon: &Running) -> u64 {
+    exposition(&daemon.get("/metrics").body)["usherd_request_bodies_bytes"] as u64
+}
+
+/// Begins bodies until there is no room at all, not even for the beginning of an acquire.
+fn fill(daemon: &Running) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    let large = vec![b'x'; 250_000];
+    // A body is gathered in steps that grow: the smaller ones fill what the larger ones leave.
+    for (count, bytes) in [(8, 250_000), (40, 15_000), (80, 3_000)] {
+        for _ in 0..count {
+            all.push(begun(daemon, "/v1/acquire", 262_144, &large[..bytes]));
+        }
+    }
+    // Half for everybody, an eighth for calls; the rest is kept for nodes.
+    daemon.wait_until("the budget to be full", |daemon| held(daemon) > BUDGET * 5 / 8 - 16 * 1024);
+    all
+}
+
+#[test]
+fn beyond_the_budget_only_calls_that_are_always_allowed_pass() {
+    let daemon = Running::start(SMALL, &[("acme", PAID)]);
+    assert_eq!(held(&daemon), 0);
+    let crowd = fill(&daemon);
+    assert!(held(&daemon) <= BUDGET, "{}", held(&daemon));
+    let filler = "&x=".to_owned() + &"y".repeat(20_000);
+    for (fields, allowed) in [
+        ("kind=call&direction=inbound&tenant=acme&session=a", "allow.free inbound"),
+        ("emergency=true&kind=call&direction=outbound&tenant=acme", "allow.free emergency"),
+        ("kind=call&direction=outbound&to=112&tenant=acme", "allow.free emergency"),
+    ] {
+        let answer = answered(&daemon, "/v1/acquire", 262_144, (fields.to_owned() + &filler).as_bytes());
+        assert_eq!((answer.status, answer.decision().as_str()), (200, allowed), "{answer:?}");
+    }
+    let answer = answered(&daemon, "/v1/acquire?emergency=1", 262_144, filler.as_bytes());
+    assert_eq!((answer.status, answer.decision().as_str()), (200, "allow.free emergency"));
+    let outbound = "kind=call&direction=outbound&tenant=acme&subject=a&session=b".to_owned() + &filler;
+    for path in ["/v1/acquire", "/v1/release", "/v1/batch", "/v1/explain"] {
+        let answer = answered(&daemon, path, 262_144, outbound.as_bytes());
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert!(answer.body.contains("request_bodies_bytes_max"), "{answer:?}");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    // What is here as a whole needs no room.
+    let seat = "tenant=acme&subject=anna&session=s1&kind=desktop&node=n1&epoch=1&seq=1&ttl_s=60";
+    assert_eq!(daemon.form("/v1/acquire", seat).body, "allow.new");
+    assert_eq!(daemon.form("/v1/release", "tenant=acme&session=s1").body, "released.last");
+    // A node has a share of its own.
+    let hello = begun(&daemon, "/v1/nodes/n1/hello", 20_000, &[b' '; 10_000]);
+    daemon.wait_until("the body of a node to be held", |daemon| held(daemon) > BUDGET * 5 / 8);
+    drop((hello, crowd));
+    daemon.wait_until("all of it to be given back", |daemon| held(daemon) == 0);
+}
+
+#[test]
+fn lines_without_an_end_have_the_budget_too() {
+    let daemon = Running::start(SMALL, &[("acme", PAID)]);
+    let head = "POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+        Content-Type: application/x-ndjson\r\nContent-Length: 1000000\r\n\r\n";
+    let mut crowd = Vec::new();
+    for _ in 0..16 {
+        let mut stream = client::tcp(daemon.address);
+        stream.write_all(&[head.as_bytes(), &[b'x'; 150_000]].concat()).unwrap();
+        crowd.push(stream);
+    }
+    // Those that found no room are answered and ended.
+    let mut refused = 0;
+    daemon.wait_until("lines to be held", |daemon| held(daemon) > BUDGET / 4);
+    for stream in &mut crowd {
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        let mut told = String::new();
+        let _ = stream.read_to_string(&mut told);
+        refused += usize::from(told.contains("request_bodies_bytes_max"));
+    }
+    assert!(refused >= 8, "{refused}");
+    assert!(held(&daemon) <= BUDGET, "{}", held(&daemon));
+    drop(crowd);
+    daemon.wait_until("all of it to be given back", |daemon| held(daemon) == 0);
+}
+
+#[test]
+fn who_may_not_ask_is_not_waited_for() {
+    let daemon = Running::start(&(SMALL.to_owned() + &entry("node", 'a', "")), &[("acme", PAID)]);
+    let filler = "&x=".to_owned() + &"y".repeat(100_000);
+    let outbound = "kind=call&direction=outbound&tenant=acme&subject=a&session=b".to_owned() + &filler;
+    for path in ["/v1/acquire", "/v1/release", "/v1/explain", "/v1/nodes/n1/hello", "/v1/nodes/n1/inventory"] {
+        let answer = answered(&daemon, path, 200_000, outbound.as_bytes());
+        assert_eq!(answer.status, 401, "{path}: {answer:?}");
+    }
+    for (fields, allowed) in [
+        ("kind=call&direction=inbound&tenant=acme&session=a", "allow.free inbound"),
+        ("emergency=true&kind=call&direction=outbound&tenant=acme", "allow.free emergency"),
+    ] {
+        let answer = answered(&daemon, "/v1/acquire", 200_000, (fields.to_owned() + &filler).as_bytes());
+        assert_eq!((answer.status, answer.decision().as_str()), (200, allowed), "{answer:?}");
+    }
+}
+
+#[test]
+fn an_emergency_passes_whatever_becomes_of_its_body() {
+    let main = "[server]\nmax_body_bytes = 4096\nbody_deadline_ms = 300\n";
+    let daemon = Running::start(main, &[("acme", PAID)]);
+    let call = "emergency=true&kind=call&direction=outbound&tenant=acme&x=";
+    for (length, body) in
+        [(10_000, call.to_owned() + &"y".repeat(9_000)), (10_000, call.to_owned()), (1_000, call.to_owned())]
+    {
+        let answer = answered(&daemon, "/v1/acquire", length, body.as_bytes());
+        assert_eq!((answer.status, answer.decision().as_str()), (200, "allow.free emergency"), "{length}: {answer:?}");
+    }
+    // An inbound call that is wrong by its own fault is told so.
+    let inbound = "kind=call&direction=inbound&tenant=acme&x=".to_owned() + &"y".repeat(9_000);
+    assert_eq!(answered(&daemon, "/v1/acquire", 10_000, inbound.as_bytes()).status, 413);
+    assert_eq!(answered(&daemon, "/v1/acquire", 1_000, b"kind=call&direction=inbound").status, 408);
+}
