@@ -652,10 +652,10 @@ fn a_key_that_slid_into_a_section_of_free_names_is_told() {
 
 #[test]
 fn files_that_are_skipped_are_named() {
-    let mut names = vec!["X.TOML", "acme.toml.bak", "README", "acme"];
+    let mut names = vec!["X.TOML", "acme.toml.bak", "NOTES", "acme"];
     let mut files = files("", &[]);
     names.iter().for_each(|name| files.put(format!("/etc/usherd/tenants.d/{name}"), PAID));
-    [".hidden", "a.toml~"].iter().for_each(|name| files.put(format!("/etc/usherd/tenants.d/{name}"), PAID));
+    [".hidden", "a.toml~", "README"].iter().for_each(|name| files.put(format!("/etc/usherd/tenants.d/{name}"), PAID));
     let config = load_from(&files, Path::new("/etc/usherd/usherd.toml"), now()).unwrap();
     let told: Vec<&str> = config.warnings.iter().filter_map(|warning| warning.file.rsplit('/').next()).collect();
     names.sort_unstable();
