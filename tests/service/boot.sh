@@ -1,10 +1,36 @@
 #!/bin/bash
 # The first process of a throw-away machine: its own file system, laid over that of this machine, its own network,
 # processes and control groups; then systemd takes its place. Nothing that happens inside reaches the outside.
+#
+#   boot.sh FOLDER          boots it there, in the namespaces that it was started in
+#   boot.sh --gone FOLDER   removes the control groups that it left; none of its processes may be alive
 set -euo pipefail
-folder=$1
 
-mount --make-rprivate /
+# The control groups of this process, which those of a machine stand below; mounted at a place of its own, for this
+# mount namespace only.
+control_groups() {
+    local at=$1
+    mount --make-rprivate /
+    mount -t cgroup2 cgroup2 "$at"
+    printf '%s%s' "$at" "$(sed -n 's/^0:://p' /proc/self/cgroup)"
+}
+
+if [ "$1" = --gone ]; then
+    find "$(control_groups "$2")/usherd-test-$(basename "$2")" -depth -type d -exec rmdir {} +
+    exit
+fi
+
+folder=$1
+if [ "${2:-}" != within ]; then
+    # A namespace begins at the group that its first process is in. All machines would begin at the same one, and what
+    # one systemd tidies up would be the group that another is about to start a service in.
+    group=$(control_groups "$folder")/usherd-test-$(basename "$folder")
+    mkdir "$group"
+    echo 0 >"$group/cgroup.procs"
+    umount "$folder"
+    exec unshare --cgroup bash "$0" "$folder" within
+fi
+
 # All that is written goes into memory, and is gone with the last process.
 mount -t tmpfs -o mode=755 machine "$folder"
 mkdir "$folder/upper" "$folder/work" "$folder/root"

@@ -11,13 +11,16 @@ use usherd::daemon::clock::monotonic_ns;
 /// Longest that a machine may take for one thing, on a busy computer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Boots a machine, and tidies up after it.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/service/boot.sh");
+
 /// A booted machine; it ends with all its processes when it is dropped.
 pub(crate) struct Machine {
     unshare: Child,
     /// The first process of the machine, as this one numbers it.
     init: u32,
     /// Where its file system is laid over this one; empty when looked at from here.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Machine {
@@ -29,16 +32,15 @@ impl Machine {
         );
         super::package::programs_are_there();
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/service/boot.sh");
         // Whatever happens to this process, the machine ends with it.
         let mut unshare = Command::new("setpriv");
         unshare.args(["--pdeathsig", "KILL", "unshare", "--kill-child=KILL", "--fork", "--mount", "--pid", "--net"]);
-        unshare.args(["--uts", "--ipc", "--cgroup", "bash", script]).arg(folder.path());
+        unshare.args(["--uts", "--ipc", "bash", SCRIPT]).arg(folder.path());
         let log = std::fs::File::create(folder.path().with_extension("log")).unwrap();
         unshare.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut unshare = unshare.spawn().unwrap();
         let init = Self::wait_for_systemd(&mut unshare, &folder);
-        let machine = Machine { unshare, init, _folder: folder };
+        let machine = Machine { unshare, init, folder };
         machine.wait("boots", || {
             let state = machine.run(&["systemctl", "is-system-running"]);
             matches!(out(&state).trim(), "running" | "degraded")
@@ -154,7 +156,10 @@ impl Drop for Machine {
             let _ = kill_process(init, Signal::KILL);
         }
         let _ = self.unshare.wait();
-        let _ = std::fs::remove_file(self._folder.path().with_extension("log"));
+        let gone = Command::new("unshare").args(["--mount", "bash", SCRIPT, "--gone"]).arg(self.folder.path()).status();
+        let gone = gone.is_ok_and(|status| status.success());
+        assert!(gone || std::thread::panicking(), "the control groups of the machine are left");
+        let _ = std::fs::remove_file(self.folder.path().with_extension("log"));
     }
 }
 
@@ -176,4 +181,14 @@ pub(crate) fn pause() {
 /// What a command wrote.
 pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn what_one_machine_does_to_its_control_groups_no_other_sees() {
+    let (one, other) = (Machine::boot(), Machine::boot());
+    let group = "/sys/fs/cgroup/probe.slice";
+    one.good(&["mkdir", group]);
+    other.bad(&["test", "-e", group]);
+    let groups = other.good(&["cat", "/proc/1/cgroup"]);
+    assert!(groups.lines().any(|group| group == "0::/init.scope"), "its systemd is not at the top: {groups}");
 }
