@@ -22,6 +22,8 @@ use super::{Commit, Epoch, Journal};
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// How long an answer waits for its commit. With the time between two looks it stays below 50 ms.
 const PATIENCE_NS: u64 = 40_000_000;
+/// How long the disk may be behind before people are told: a busy disk is slow for a moment all day long.
+const TOLD_AFTER_NS: u64 = 1_000_000_000;
 /// How often the ring is copied, while nobody waits for it.
 const COPY_EVERY: Duration = Duration::from_millis(2);
 /// How often it is looked whether somebody waits for too long, while anybody waits.
@@ -56,6 +58,9 @@ struct Line<J> {
     let_go: bool,
     /// Since when what is in flight has waited, nanoseconds of the hooks' clock; `None` while nothing is.
     busy_since_ns: Option<u64>,
+    /// Since when the disk has been behind without a break, nanoseconds of the hooks' clock: since then there was always
+    /// something for which somebody was let go. `None` while there is nothing.
+    behind_since_ns: Option<u64>,
     spare: Option<Group>,
     /// The thread has nothing to do, and wakes when it is told to.
     sleeps: bool,
@@ -106,6 +111,7 @@ impl<J: Journal> Queue<J> {
             in_flight: Vec::new(),
             let_go: false,
             busy_since_ns: None,
+            behind_since_ns: None,
             spare: None,
             sleeps: false,
             watched: false,
@@ -197,10 +203,12 @@ impl<J: Journal> Queue<J> {
         let mut waiting = Vec::new();
         {
             let mut line = self.line.lock();
-            if line.oldest_ns().is_none_or(|since_ns| now_ns.saturating_sub(since_ns) <= patience_ns) {
+            let oldest_ns = line.oldest_ns();
+            if oldest_ns.is_none_or(|since_ns| now_ns.saturating_sub(since_ns) <= patience_ns) {
                 return false;
             }
             self.stalled.store(true, Ordering::Relaxed);
+            line.behind_since_ns = line.behind_since_ns.or(oldest_ns);
             line.let_go |= !line.in_flight.is_empty();
             waiting.append(&mut line.in_flight);
             for item in &mut line.items {
@@ -236,11 +244,11 @@ impl<J: Journal> Queue<J> {
         self.checks.swap(on_its_way, Ordering::Relaxed)
     }
 
-    /// Whether the disk hangs, or has not yet taken what was answered for while it did.
-    pub(super) fn is_behind(&self) -> bool {
-        let line = self.line.lock();
-        let let_go = |item: &Item<J>| matches!(item, Item::Group(batch) if batch.let_go);
-        self.stalled.load(Ordering::Relaxed) || line.let_go || line.items.iter().any(let_go)
+    /// Whether the disk has been behind for so long that people are told: it hangs, or has not yet taken what was
+    /// answered for while it did.
+    pub(super) fn is_behind(&self, now_ns: u64) -> bool {
+        let since_ns = self.line.lock().behind_since_ns;
+        since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= TOLD_AFTER_NS)
     }
 
     /// Commits until stopped, and what is queued then.
@@ -271,6 +279,9 @@ impl<J: Journal> Queue<J> {
         line.busy_since_ns = None;
         line.let_go = false;
         self.stalled.store(false, Ordering::Relaxed);
+        if !line.items.iter().any(|item| matches!(item, Item::Group(batch) if batch.let_go)) {
+            line.behind_since_ns = None;
+        }
         while line.items.is_empty() && !line.stop {
             line.sleeps = true;
             self.ready.wait(&mut line);

@@ -142,7 +142,7 @@ impl<J: Journal> Committer<J> {
 
     /// Why decisions are not durable at present, for people.
     pub fn degraded(&self) -> Option<String> {
-        let slow = || self.queue.is_behind().then(|| "the disk is slow".to_owned());
+        let slow = || self.queue.is_behind((self.hooks.clock_ns)()).then(|| "the disk is slow".to_owned());
         self.journal()?.degraded().or_else(slow)
     }
 
