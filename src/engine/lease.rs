@@ -18,9 +18,11 @@ impl Engine {
     /// Pass the present time, not the deadline: after a pause of the process nodes get a full grace.
     pub fn expire(&self, now: Now, changes: &mut impl Changes) {
         let now_ms = now.uptime_ms;
-        if self.next_deadline().is_none_or(|due| due > now_ms) {
+        let due = self.shared.due.load(Ordering::Acquire);
+        if due > now_ms {
             return;
         }
+        self.shared.expiring.store(due, Ordering::Release);
         self.shared.due.store(NEVER, Ordering::Release);
         let world = self.world.load();
         let mut next = self.lose_silent_nodes(&world, now, changes);
@@ -42,6 +44,7 @@ impl Engine {
             }
         }
         lower(&self.shared.due, next);
+        self.shared.expiring.store(NEVER, Ordering::Release);
     }
 
     /// Orphans the sessions of nodes whose lease is over; answers when the next lease ends.

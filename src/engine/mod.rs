@@ -101,6 +101,7 @@ impl Engine {
                 limits,
                 tally: Tally::default(),
                 due: AtomicU64::new(NEVER),
+                expiring: AtomicU64::new(NEVER),
                 sessions: AtomicU32::new(0),
                 // A small limit is exact; a large one is met a little early, by what tenants keep unused.
                 block: if limits.sessions_max < 1 << 16 { 1 } else { 16 },
@@ -206,9 +207,13 @@ impl Engine {
         release::release(&ask, message, changes)
     }
 
-    /// Lower bound of the next instant at which something is due, uptime milliseconds; `None` where nothing is.
+    /// Lower bound of the next instant at which something is due, uptime milliseconds; `None` where nothing is. What
+    /// [`Engine::expire`] is ending at present is due until all of it has ended.
     pub fn next_deadline(&self) -> Option<u64> {
-        let due = self.shared.due.load(Ordering::Acquire);
+        // Before and after: it may begin or end in between, and each time one of them holds what the other let go.
+        let before = self.shared.due.load(Ordering::Acquire);
+        let expiring = self.shared.expiring.load(Ordering::Acquire);
+        let due = before.min(expiring).min(self.shared.due.load(Ordering::Acquire));
         (due != NEVER).then_some(due)
     }
 
@@ -288,6 +293,30 @@ mod tests {
         assert_eq!(engine.next_deadline(), Some(at(60).uptime_ms));
         engine.expire(at(60), &mut ());
         assert_eq!(engine.tenant(at(60), "acme").unwrap().held, 0);
+    }
+
+    /// Sees when each end is told whether it is still due.
+    struct Watched<'a>(&'a Engine, Vec<Option<u64>>);
+
+    impl Changes for Watched<'_> {
+        fn put(&mut self, _: &SessionRecord<'_>, _: bool) {}
+        fn gone(&mut self, _: &GoneRecord<'_>) {
+            self.1.push(self.0.next_deadline());
+        }
+        fn node(&mut self, _: &str, _: u64) {}
+    }
+
+    #[test]
+    fn what_is_due_is_due_until_all_of_it_has_ended() {
+        let engine = engine(3);
+        for (subject, session) in [("anna", "d1"), ("bob", "d2"), ("cleo", "d3")] {
+            engine.acquire(at(0), &desktop(subject, session), &mut ()).unwrap();
+        }
+        let mut watched = Watched(&engine, Vec::new());
+        engine.expire(at(60), &mut watched);
+        let still_due = watched.1.iter().filter(|due| due.is_some_and(|due| due <= at(60).uptime_ms)).count();
+        assert_eq!((still_due, watched.1.len()), (3, 3), "who waits for the ends would look too early");
+        assert!(engine.next_deadline().is_none_or(|due| due > at(60).uptime_ms));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     /// Lower bound of every deadline in the engine, uptime milliseconds.
     pub(crate) due: AtomicU64,
+    /// The instant at which what is due is being ended at present, uptime milliseconds; `NEVER` while nothing is.
+    pub(crate) expiring: AtomicU64,
     /// Room that tenants took for their sessions, in whole blocks, so that tenants seldom meet here.
     pub(crate) sessions: AtomicU32,
     /// Sessions of a block; a power of two.
