@@ -269,6 +269,33 @@ fn a_ring_of_another_journal_or_of_another_time_is_left_alone() {
 }
 
 #[test]
+fn a_ring_with_a_flipped_bit_takes_what_comes_after() {
+    let workload = Workload::new(11, 12);
+    let mut rng = Rng::with_seed(11);
+    let disk = Disk::default();
+    disk.film();
+    Life::begin(&disk, &workload, 0).run(&mut rng, 12);
+    for (call, image) in disk.take_film().iter().enumerate().step_by(3) {
+        let killed = image.after(Loss::Kill, &mut rng);
+        for bit in (0..killed.ring_bytes() * 8).step_by(61) {
+            let disk = Disk::of(killed.with_flipped_bit(bit));
+            let (journal, epoch, recovered) = open(&disk);
+            let version = recovered.version_max + 1;
+            let mut later = Group::new();
+            later.at(5);
+            later.put(&record("t", "later", "anna", 1, version), true);
+            let kept = journal.ring().unwrap().append(&mut later);
+            assert!(kept, "call {call}, bit {bit}: it is open and has room");
+            assert_eq!(journal.commit(epoch, &mut later), Commit::Durable, "call {call}, bit {bit}");
+            drop(journal);
+            let (_, _, again) = open(&disk);
+            let found = again.sessions.iter().any(|session| &*session.session == "later");
+            assert!(found && again.ring_records == 0, "call {call}, bit {bit}: {found}, {}", again.ring_records);
+        }
+    }
+}
+
+#[test]
 fn answers_of_a_ring_wait_for_no_disk() {
     let disk = Disk::default();
     let (journal, epoch, _) = open(&disk);
