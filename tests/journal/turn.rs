@@ -421,6 +421,38 @@ fn a_disk_that_hangs_holds_up_no_answer_for_long() {
     assert_eq!(sessions(&disk), 2, "late, but there");
 }
 
+static CONFIRM_NS: AtomicU64 = AtomicU64::new(0);
+
+/// A message that comes again records nothing, and is told what the first one could not be told yet.
+#[test]
+fn who_confirms_what_is_kept_nowhere_waits_as_long_as_it_does() {
+    let disk = Disk::default();
+    let journal = Local::new(disk.clone(), options(true, 1 << 20));
+    let epoch = journal.acquire(Shard::ALL).unwrap();
+    journal.replay(Shard::ALL).unwrap();
+    let hooks = Hooks { clock_ns: || CONFIRM_NS.load(Ordering::Relaxed), ..Hooks::default() };
+    let committer = Committer::new(Arc::new(journal), epoch, Durability::Synced, hooks).unwrap();
+    in_a_runtime(async {
+        let (one, other) = (committer.writer(), committer.writer());
+        assert_eq!(other.record(5, |_| ()).1.await, Commit::Durable);
+        disk.hold_syncs(true);
+        let (_, mut first) = one.record(5, |group| group.put(&record("t", "s1", "anna", 1, 1), true));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut first).await.is_err());
+        let (_, mut again) = other.record(5, |_| ());
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut again).await.is_err(), "it is not kept yet");
+        CONFIRM_NS.store(40_000_001, Ordering::Relaxed);
+        assert_eq!([first.await, again.await], [Commit::NotDurable; 2]);
+        assert_eq!(other.record(5, |_| ()).1.await, Commit::NotDurable, "it still is not");
+        disk.hold_syncs(false);
+        while other.record(5, |_| ()).1.await != Commit::Durable {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    committer.close();
+    drop(committer);
+    assert_eq!(sessions(&disk), 1);
+}
+
 static WATCH_NS: AtomicU64 = AtomicU64::new(0);
 
 /// Nobody has to ask for it: a thread of the committer sees to it, also for who is queued behind what hangs.

@@ -99,6 +99,8 @@ pub(super) struct Queue<J> {
     /// Tells who keeps watch that somebody waits.
     waited_for: Condvar,
     stalled: AtomicBool,
+    /// There is something of which nobody may say that it survives the end of the process: no ring and no disk has it.
+    unkept: AtomicBool,
     /// A look at the files is on its way.
     checks: AtomicBool,
 }
@@ -123,6 +125,7 @@ impl<J: Journal> Queue<J> {
             ready: Condvar::new(),
             waited_for: Condvar::new(),
             stalled: AtomicBool::new(false),
+            unkept: AtomicBool::new(false),
             checks: AtomicBool::new(false),
         }
     }
@@ -155,6 +158,9 @@ impl<J: Journal> Queue<J> {
         }
         line.bytes += group.payload_bytes();
         let kept = !group.is_empty() && ring.is_some_and(|ring| ring.append(group));
+        if !kept && !group.is_empty() {
+            self.unkept.store(true, Ordering::Release);
+        }
         let stalled = self.stalled.load(Ordering::Relaxed);
         let waiting = (!kept && !stalled).then_some(waiting);
         // What nobody waits for is copied when the thread comes to it.
@@ -239,6 +245,11 @@ impl<J: Journal> Queue<J> {
         }
     }
 
+    /// Whether something that was decided is kept nowhere yet.
+    pub(super) fn has_unkept(&self) -> bool {
+        self.unkept.load(Ordering::Acquire)
+    }
+
     /// Notes whether a look at the files is on its way; answers what was so before.
     pub(super) fn checks(&self, on_its_way: bool) -> bool {
         self.checks.swap(on_its_way, Ordering::Relaxed)
@@ -281,6 +292,7 @@ impl<J: Journal> Queue<J> {
         self.stalled.store(false, Ordering::Relaxed);
         if !line.items.iter().any(|item| matches!(item, Item::Group(batch) if batch.let_go)) {
             line.behind_since_ns = None;
+            self.unkept.store(line.is_waited_for(), Ordering::Release);
         }
         while line.items.is_empty() && !line.stop {
             line.sleeps = true;

@@ -330,7 +330,8 @@ impl<J: Journal> Clone for TurnWriter<J> {
 
 impl<J: Journal> TurnWriter<J> {
     /// Decides and encodes in one go: `decide` gives the group to the engine as its `Changes`. Await the
-    /// ticket before the answer goes out; where nothing was encoded it is ready at once.
+    /// ticket before the answer goes out; where nothing was encoded it is ready at once, unless what the answer confirms
+    /// may be kept nowhere yet.
     ///
     /// What was encoded is committed even when the ticket is dropped. `decide` must not call `record`.
     pub fn record<R>(&self, utc_ms: i64, decide: impl FnOnce(&mut Group) -> R) -> (R, Ticket<'_, J>) {
@@ -342,7 +343,7 @@ impl<J: Journal> TurnWriter<J> {
             open.group.clear(BUFFER_BYTES_MAX);
             return (result, self.ticket(0));
         }
-        if open.group.entries() == before {
+        if open.group.entries() == before && !self.committer.queue.has_unkept() {
             return (result, self.ticket(0));
         }
         let number = open.number;
