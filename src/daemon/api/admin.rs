@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::query::Query;
 use super::read::no_tenant;
-use super::{Call, Worker, json, query_of, segment, typed};
+use super::{Call, Worker, json, marked, query_of, segment, typed};
 use crate::daemon::config::Removals;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
@@ -147,7 +147,8 @@ impl Worker {
             group.audit(&Audit { actor: &access.id, text: &text, ..about });
             Ok(outcome)
         });
-        ended(outcome.await?, "session", &session, &tenant)
+        let (outcome, commit) = outcome.await?;
+        Ok(marked(ended(outcome, "session", &session, &tenant)?, commit))
     }
 
     /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`; a large tenant is read, and much is ended, where nothing is
@@ -164,7 +165,7 @@ impl Worker {
         let mut count = 0;
         for piece in names.chunks(ENDED_AT_ONCE_MAX).filter(|_| !needs_force) {
             let (tenant, piece) = (tenant.clone(), piece.to_vec());
-            let (done, events) = self
+            let ((done, events), _) = self
                 .recorded_aside(now, move |app, group, shard| {
                     let mut events = Vec::new();
                     let mut recorder = Recorder::new(group, shard, Some(&mut events), now.utc_ms);
@@ -183,15 +184,17 @@ impl Worker {
             count => EndOutcome::Done { count },
         };
         let text = format!("ended by hand, force {force}: {outcome:?}");
-        self.settled(now, |_, group, _| {
-            if let Some(group) = group {
-                let about = Audit { tenant: &tenant, subject: &subject, ..Audit::new(AuditKind::Admin) };
-                group.audit(&Audit { actor: &access.id, text: &text, ..about });
-            }
-            Ok(())
-        })
-        .await?;
-        ended(outcome, "subject", &subject, &tenant)
+        // Committed after all of them.
+        let ((), commit) = self
+            .settled(now, |_, group, _| {
+                if let Some(group) = group {
+                    let about = Audit { tenant: &tenant, subject: &subject, ..Audit::new(AuditKind::Admin) };
+                    group.audit(&Audit { actor: &access.id, text: &text, ..about });
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(marked(ended(outcome, "subject", &subject, &tenant)?, commit))
     }
 
     /// `PUT /v1/admin/log-level` with `filter` and `for_s`

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Worker, fenced};
+use super::{Worker, unfenced};
 use crate::contract::body::{AcquireBody, ReleaseBody};
 use crate::contract::hint::{Hint, emergency_hint, inbound_hint};
 use crate::daemon::app::Journal;
@@ -61,7 +61,7 @@ impl Worker {
                 let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
                     worker.release_now(now, &message, asker, group, events)
                 };
-                return self.settled(now, decide).await;
+                return self.settled(now, decide).await.map(|(decision, _)| decision);
             }
         };
         decided.or_else(|problem| match self.free_hint(form, None, &problem) {
@@ -73,7 +73,10 @@ impl Worker {
     async fn ask_acquire(&self, now: Now, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
         let read = AcquireBody::from_form(form)?;
         let message = read.request()?;
-        self.settled(now, |worker, group, events| worker.acquire_now(now, &message, asker, group, events)).await
+        let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
+            worker.acquire_now(now, &message, asker, group, events)
+        };
+        self.settled(now, decide).await.map(|(decision, _)| decision)
     }
 
     /// Who sends, if the listener takes their messages, once decisions are made at all.
@@ -83,17 +86,14 @@ impl Worker {
         Ok(access)
     }
 
-    /// Decides, and waits until it is as durable as was asked for.
-    pub(super) async fn settled<R, D>(&self, now: Now, decide: D) -> Result<R, Problem>
+    /// Decides, and waits until it is as durable as was asked for, or may wait no longer; which it was, an answer says
+    /// by [`marked`](super::marked).
+    pub(super) async fn settled<R, D>(&self, now: Now, decide: D) -> Result<(R, Commit), Problem>
     where
         D: FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> Result<R, Problem>,
     {
         let (result, committed) = self.decide(now, decide);
-        let result = result?;
-        if committed.await == Commit::Fenced {
-            return Err(fenced());
-        }
-        Ok(result)
+        Ok((result?, unfenced(committed.await)?))
     }
 
     /// An acquire within a turn: its shape, who asks, overload, then the engine (D5).

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::ask::Asker;
-use super::{Call, Worker, by_any_name, fenced};
+use super::{Call, Worker, by_any_name, marked, unfenced};
 use crate::contract::batch::{Op, batch_ops};
 use crate::contract::body::{AcquireBody, ReleaseBody};
 use crate::contract::format::BodyFormat;
@@ -18,7 +18,7 @@ use crate::daemon::http::collect::{FIRST_BYTES, Sender};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
-use crate::daemon::journal::{Commit, Group};
+use crate::daemon::journal::Group;
 use crate::engine::{Detail, Explanation, Now};
 
 type Answer = Result<Response<ReplyBody>, Problem>;
@@ -54,7 +54,7 @@ impl Worker {
         let read = AcquireBody::parse(body, format, head.uri.query())?;
         let message = read.request()?;
         let now = self.app.now();
-        let decision =
+        let (decision, commit) =
             self.settled(now, |worker, group, events| worker.acquire_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
             peer.mark_node();
@@ -62,7 +62,8 @@ impl Worker {
         let id = self.decision_id();
         let about = About::acquire(&message, &id);
         let format = reply_format(&head.headers, format);
-        Ok(acquire_response(&mut self.buffer.borrow_mut(), format, read.wants_status(), &decision, &about))
+        let mut buffer = self.buffer.borrow_mut();
+        Ok(marked(acquire_response(&mut buffer, format, read.wants_status(), &decision, &about), commit))
     }
 
     /// `POST /v1/release`
@@ -85,7 +86,7 @@ impl Worker {
         let read = ReleaseBody::parse(body, format, head.uri.query())?;
         let message = read.checked()?;
         let now = self.app.now();
-        let decision =
+        let (decision, commit) =
             self.settled(now, |worker, group, events| worker.release_now(now, &message, &asker, group, events)).await?;
         if message.node.is_some() {
             peer.mark_node();
@@ -93,7 +94,7 @@ impl Worker {
         let id = self.decision_id();
         let about = About::release(&message, &id);
         let format = reply_format(&head.headers, format);
-        Ok(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about))
+        Ok(marked(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about), commit))
     }
 
     /// `POST /v1/batch`
@@ -135,11 +136,9 @@ impl Worker {
                 worker.decide_op(now, Ok(op), &asker, group.as_deref_mut(), events, &mut out);
             }
         });
-        if committed.await == Commit::Fenced {
-            return Err(fenced());
-        }
+        let commit = unfenced(committed.await)?;
         out.put_slice(b"]}");
-        Ok(super::json_bytes(out.freeze()))
+        Ok(marked(super::json_bytes(out.freeze()), commit))
     }
 
     /// One operation of a batch or a line of NDJSON: its answer, or a problem in its place.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -45,6 +45,9 @@ use query::{Query, percent_decoded};
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
 pub use parameters::PARAMETERS;
+
+/// In the head of an answer that is not as durable as was asked for.
+const DURABILITY: HeaderName = HeaderName::from_static("usherd-durability");
 
 /// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
 pub const ROUTES: &[(Method, &str, Route)] = &[
@@ -301,7 +304,7 @@ impl Worker {
         &self,
         now: Now,
         act: impl FnOnce(&App, &mut Group, &Shard) -> R + Send + 'static,
-    ) -> Result<R, Problem> {
+    ) -> Result<(R, Commit), Problem> {
         self.aside_recorded(move |app, writer, shard| Ok(writer.record(now.utc_ms, |group| act(app, group, shard))))
             .await
     }
@@ -312,7 +315,7 @@ impl Worker {
         act: impl for<'w> FnOnce(&App, &'w TurnWriter<Journal>, &Shard) -> Result<(R, Ticket<'w, Journal>), Problem>
         + Send
         + 'static,
-    ) -> Result<R, Problem> {
+    ) -> Result<(R, Commit), Problem> {
         let app = Arc::clone(&self.app);
         let done = tokio::task::spawn_blocking(move || {
             let reading = || Problem::unavailable(1, "the journal is being read");
@@ -322,8 +325,7 @@ impl Worker {
             Ok((result, tokio::runtime::Handle::current().block_on(ticket)))
         });
         match done.await {
-            Ok(Ok((_, Commit::Fenced))) => Err(fenced()),
-            Ok(Ok((result, _))) => Ok(result),
+            Ok(Ok((result, commit))) => Ok((result, unfenced(commit)?)),
             Ok(Err(problem)) => Err(problem),
             Err(_) => Err(Problem::unavailable(1, "it failed; see the log")),
         }
@@ -398,8 +400,21 @@ async fn with<T>(method: Result<(), Problem>, handler: impl Future<Output = Resu
     handler.await
 }
 
-fn fenced() -> Problem {
-    Problem::unavailable(1, "another daemon has taken over this state directory")
+/// How durable it is, unless another daemon owns the journal by now.
+fn unfenced(commit: Commit) -> Result<Commit, Problem> {
+    match commit {
+        Commit::Fenced => Err(Problem::unavailable(1, "another daemon has taken over this state directory")),
+        commit => Ok(commit),
+    }
+}
+
+/// Says in the head of an answer where what it tells is not as durable as was asked for: should the process be killed
+/// before the disk goes on, it is forgotten.
+fn marked(mut response: Response<ReplyBody>, commit: Commit) -> Response<ReplyBody> {
+    if commit == Commit::NotDurable {
+        response.headers_mut().insert(DURABILITY, HeaderValue::from_static("degraded"));
+    }
+    response
 }
 
 fn get(call: &Call<'_>) -> Result<(), Problem> {

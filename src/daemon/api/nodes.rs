@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::{Call, Worker, fenced, json, method, query_of, read, segment, with};
+use super::{Call, Worker, json, marked, method, query_of, read, segment, unfenced, with};
 use crate::contract::format::BodyFormat;
 use crate::contract::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::app::App;
@@ -16,7 +16,7 @@ use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::{Audit, AuditKind, Commit, Group};
+use crate::daemon::journal::{Audit, AuditKind, Group};
 use crate::daemon::metrics::{Route, Shard};
 use crate::daemon::recorder::Recorder;
 use crate::engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
@@ -65,12 +65,13 @@ impl Worker {
             group.audit(&Audit { node: &name, actor: &actor, text: &text, ..Audit::new(AuditKind::Admin) });
             outcome
         });
-        match outcome.await? {
+        let (outcome, commit) = outcome.await?;
+        match outcome {
             ForgetOutcome::Forgotten { epoch, orphaned } => {
                 let text = format!("node {node} is forgotten by {}: {orphaned} sessions wait", access.id);
                 let forgotten = Event::came_to(EventType::Node, "forgotten", now.utc_ms, text);
                 self.app.events.publish(Event { node: node.as_str().into(), ..forgotten });
-                Ok(json(&json!({ "code": "forgotten", "epoch": epoch, "orphaned": orphaned })))
+                Ok(marked(json(&json!({ "code": "forgotten", "epoch": epoch, "orphaned": orphaned })), commit))
             }
             ForgetOutcome::NotFound => {
                 Err(Problem::new(ProblemKind::NotFound, format!("node {node:?} is not known; see /v1/nodes")))
@@ -90,18 +91,19 @@ impl Worker {
     async fn hello(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let said = if self.is_much(&node) {
+        let (said, commit) = if self.is_much(&node) {
             let done = self.recorded_aside(now, move |app, group, shard| {
                 let mut events = Vec::new();
                 let said = hello(app, shard, now, (&node, epoch), Some(group), &mut events);
                 (said, events)
             });
-            self.published(done.await?)?
+            let (done, commit) = done.await?;
+            (self.published(done)?, commit)
         } else {
             self.settled(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?
         };
         call.peer.mark_node();
-        Ok(json(&said))
+        Ok(marked(json(&said), commit))
     }
 
     /// Whether what a node says of all that it carries walks through so much that it must not hold decisions up.
@@ -118,25 +120,27 @@ impl Worker {
     async fn heartbeat(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let said = self.settled(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
+        let (said, commit) =
+            self.settled(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
         call.peer.mark_node();
-        Ok(json(&said))
+        Ok(marked(json(&said), commit))
     }
 
     async fn goodbye(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, epoch) = self.said(call, node, body).await?;
         let now = self.app.now();
-        let said = if self.is_much(&node) {
+        let (said, commit) = if self.is_much(&node) {
             let done = self.recorded_aside(now, move |app, _, _| {
                 let mut events = Vec::new();
                 let said = goodbye(app, now, &node, epoch, &mut events);
                 (said, events)
             });
-            self.published(done.await?)?
+            let (done, commit) = done.await?;
+            (self.published(done)?, commit)
         } else {
             self.settled(now, |worker, _, events| worker.goodbye_now(now, &node, epoch, events)).await?
         };
-        Ok(json(&said))
+        Ok(marked(json(&said), commit))
     }
 
     /// A node starts, or comes back (G6, G8).
@@ -186,7 +190,7 @@ impl Worker {
         let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
         let sessions_max = self.app.knobs.load().inventory_bytes_max / 32;
         let now = self.app.now();
-        let said = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
+        let (said, commit) = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
             // Wholly read, and taken in one record of the journal, as the short ones are (I19); only elsewhere.
             let done = self.aside_recorded(move |app, writer, shard| {
                 let mut events = Vec::new();
@@ -198,7 +202,8 @@ impl Worker {
                 })?;
                 Ok(((said, events), ticket))
             });
-            self.published(done.await?)?
+            let (done, commit) = done.await?;
+            (self.published(done)?, commit)
         } else {
             let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
             let taken = listed.read(|epoch, seq, sessions| {
@@ -207,14 +212,10 @@ impl Worker {
                 })
             });
             let (said, committed) = taken?;
-            let said = said?;
-            if committed.await == Commit::Fenced {
-                return Err(fenced());
-            }
-            said
+            (said?, unfenced(committed.await)?)
         };
         call.peer.mark_node();
-        Ok(json(&said))
+        Ok(marked(json(&said), commit))
     }
 
     /// Node and epoch of a message, permitted.
