@@ -1,6 +1,6 @@
 //! A PBX node that asks until the daemon dies, and remembers what it was told and what it waits for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,6 +34,22 @@ impl Op {
             Op::Acquire { session, .. } | Op::Release { session, .. } => session,
         }
     }
+
+    /// What is known of its session once it was let in, or released.
+    fn outcome(&self, known: &BTreeMap<String, Known>) -> (String, Option<Known>) {
+        let session = self.session().to_owned();
+        let after = match (self, known.get(&session)) {
+            (Op::Acquire { tenant, subject, counts, message, .. }, _) => {
+                let (subject, message) = (subject.clone(), message.clone());
+                Some(Known::Live { tenant, subject, counts: *counts, message })
+            }
+            (Op::Release { tenant, message, .. }, Some(Known::Live { message: acquire, .. })) => {
+                Some(Known::Gone { tenant, acquire: acquire.clone(), release: message.clone() })
+            }
+            (Op::Release { .. }, before) => before.cloned(),
+        };
+        (session, after)
+    }
 }
 
 pub(crate) struct Caller {
@@ -45,13 +61,32 @@ pub(crate) struct Caller {
     /// Sent, and not answered when the daemon died: one record, so all of it or nothing.
     pub(crate) in_flight: Vec<Op>,
     pub(crate) acknowledged: u64,
+    /// What was known at the last answer that said nothing of its durability, and survives.
+    durable: BTreeMap<String, Known>,
+    /// What each answer after it told, which said that it may be forgotten: it is there up to one of them.
+    degraded: Vec<BTreeMap<String, Option<Known>>>,
+    pub(crate) answered_degraded: u64,
+    /// Sessions of which it is not known which message was the last that was kept.
+    pub(crate) unsure: BTreeSet<String>,
 }
 
 impl Caller {
     /// Odd ones are nodes with lease, epoch and seq; even ones give each session a life of its own.
     pub(crate) fn new(number: usize, seed: u64, batches: bool) -> Self {
         let rng = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(number as u64));
-        Caller { number, rng, seq: 0, batches, known: BTreeMap::new(), in_flight: Vec::new(), acknowledged: 0 }
+        Caller {
+            number,
+            rng,
+            seq: 0,
+            batches,
+            known: BTreeMap::new(),
+            in_flight: Vec::new(),
+            acknowledged: 0,
+            durable: BTreeMap::new(),
+            degraded: Vec::new(),
+            answered_degraded: 0,
+            unsure: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn is_node(&self) -> bool {
@@ -65,6 +100,8 @@ impl Caller {
     /// Asks until the connection breaks, which it may only after `killed` was set.
     pub(crate) fn work(&mut self, address: SocketAddr, killed: &AtomicBool) {
         self.in_flight.clear();
+        self.unsure.clear();
+        self.durable.clone_from(&self.known);
         let done = self.talk(address);
         if let Err(error) = done {
             assert!(killed.load(Ordering::SeqCst), "caller {}: {error} while the daemon should live", self.number);
@@ -92,9 +129,20 @@ impl Caller {
                 }
             }
             self.in_flight = ops;
-            let results = self.send(&mut client)?;
+            let (results, is_durable) = self.send(&mut client)?;
+            let mut told = BTreeMap::new();
             for (op, result) in std::mem::take(&mut self.in_flight).into_iter().zip(results) {
+                let session = op.session().to_owned();
                 self.learn(op, &result);
+                let known = self.known.get(&session).cloned();
+                told.insert(session, known);
+            }
+            self.degraded.push(told);
+            if is_durable {
+                // And so is all that came before it.
+                std::mem::take(&mut self.degraded).into_iter().for_each(|told| apply(&mut self.durable, told));
+            } else {
+                self.answered_degraded += 1;
             }
         }
     }
@@ -156,20 +204,20 @@ impl Caller {
         message
     }
 
-    fn send(&self, client: &mut Client) -> std::io::Result<Vec<Value>> {
+    fn send(&self, client: &mut Client) -> std::io::Result<(Vec<Value>, bool)> {
         let message = |op: &Op| match op {
             Op::Acquire { message, .. } | Op::Release { message, .. } => message.clone(),
         };
         if let [op] = self.in_flight.as_slice() {
             let path = if matches!(op, Op::Acquire { .. }) { "/v1/acquire" } else { "/v1/release" };
             let answer = client.ask("POST", path, &message(op).to_string())?;
-            return Ok(vec![good(&answer)]);
+            return Ok((vec![good(&answer)], answer.is_durable));
         }
         let ops: Vec<Value> = self.in_flight.iter().map(message).collect();
         let answer = client.ask("POST", "/v1/batch", &json!({ "ops": ops }).to_string())?;
         let results = good(&answer)["results"].as_array().unwrap().clone();
         assert_eq!(results.len(), ops.len());
-        Ok(results)
+        Ok((results, answer.is_durable))
     }
 
     /// Takes an answer to heart, if it is the right one.
@@ -198,6 +246,49 @@ impl Caller {
                 assert!(right.contains(&code), "{message}: {result}, not one of {right:?}");
                 self.known.insert(session, Known::Gone { tenant, acquire, release: message });
             }
+        }
+    }
+
+    /// Tenants of which a seat was given back by an answer that may be forgotten, once for each.
+    pub(crate) fn degraded_releases(&self) -> impl Iterator<Item = &'static str> {
+        self.degraded.iter().flat_map(BTreeMap::values).filter_map(|known| match known {
+            Some(Known::Gone { tenant, .. }) => Some(*tenant),
+            _ => None,
+        })
+    }
+
+    /// Finds up to which of the answers that may be forgotten all is there; `fits` tells whether something known is,
+    /// or that nothing is known of a session. What came after that one is forgotten, and what was in flight with it.
+    pub(crate) fn forget_what_is_lost(&mut self, fits: impl Fn(&str, Option<&Known>) -> bool) {
+        let degraded = std::mem::take(&mut self.degraded);
+        if degraded.is_empty() {
+            return;
+        }
+        self.unsure = degraded.iter().flat_map(BTreeMap::keys).cloned().collect();
+        self.unsure.extend(self.in_flight.iter().map(|op| op.session().to_owned()));
+        let all_fit = |known: &BTreeMap<String, Known>, asked: &BTreeSet<String>| {
+            asked.iter().all(|session| fits(session, known.get(session)))
+        };
+        // All of it, and what was in flight: a small tenant may have denied that.
+        let mut whole = self.known.clone();
+        apply(&mut whole, self.in_flight.iter().map(|op| op.outcome(&self.known)).collect());
+        let denied = |op: &&Op| matches!(op, Op::Acquire { tenant: "small", .. });
+        let open: BTreeSet<String> = self.in_flight.iter().filter(denied).map(|op| op.session().to_owned()).collect();
+        if !self.in_flight.is_empty() && all_fit(&whole, &self.unsure.difference(&open).cloned().collect()) {
+            return;
+        }
+        let mut known = self.durable.clone();
+        let mut found = None;
+        for told in degraded.into_iter().map(Some).chain([None]) {
+            if all_fit(&known, &self.unsure) {
+                found = Some(known.clone());
+            }
+            apply(&mut known, told.unwrap_or_default());
+        }
+        // Where none fits, what was told last is compared, and the comparison says what is wrong.
+        if let Some(known) = found {
+            self.known = known;
+            self.in_flight.clear();
         }
     }
 
@@ -231,4 +322,13 @@ impl Caller {
 fn good(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.json()
+}
+
+fn apply(known: &mut BTreeMap<String, Known>, told: BTreeMap<String, Option<Known>>) {
+    for (session, told) in told {
+        match told {
+            Some(told) => known.insert(session, told),
+            None => known.remove(&session),
+        };
+    }
 }

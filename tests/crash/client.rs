@@ -18,6 +18,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    /// Whether what it tells survives a kill: not where the disk did not go on within the time that an answer may wait.
+    pub(crate) is_durable: bool,
 }
 
 impl Answer {
@@ -95,6 +97,20 @@ impl Client {
         self.ask("POST", path, body).unwrap()
     }
 
+    /// Waits until all that this client was told so far survives a kill: until a new session that takes no seat does.
+    pub(crate) fn until_durable(&mut self, tenant: &str) {
+        for at in 0.. {
+            let session = format!("durable-{}-{at}", usherd::daemon::clock::monotonic_ns());
+            let form = format!("tenant={tenant}&subject=d&session={session}&kind=phone&ttl_s=60");
+            let answer = self.post("/v1/acquire", &form);
+            assert_eq!((answer.status, answer.body.as_str()), (200, "allow.free service"), "{answer:?}");
+            if answer.is_durable {
+                return;
+            }
+            assert!(at < 10_000, "the disk does not go on");
+        }
+    }
+
     /// Every page of a list.
     pub(crate) fn list(&mut self, path: &str, noun: &str) -> Vec<Value> {
         let (mut all, mut after) = (Vec::new(), String::new());
@@ -119,5 +135,6 @@ fn parse(bytes: &[u8]) -> Option<(Answer, usize)> {
     let length: usize = length.unwrap_or_else(|| panic!("of unknown length: {head}")).parse().unwrap();
     let body = bytes.get(head_bytes..head_bytes + length)?;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Some((Answer { status, body: String::from_utf8(body.to_vec()).unwrap() }, head_bytes + length))
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    Some((Answer { status, body, is_durable: !head.contains("usherd-durability: degraded") }, head_bytes + length))
 }

@@ -65,6 +65,7 @@ fn fill_and_heal(site: &Site, mut usherd: Usherd, make_room: impl FnOnce(&Usherd
     usherd.until_says("the journal is whole again");
     events.until("the journal is whole again");
     assert!(client.get("/metrics").body.contains("\nusherd_journal_degraded 0\n"));
+    client.until_durable("acme");
     usherd.kill();
     let usherd = site.start();
     let held = usherd.client().get("/v1/tenants/acme").json()["held"].clone();
@@ -189,6 +190,7 @@ fn a_state_directory_that_is_read_only_at_a_start_stops_no_call_and_heals() {
         usherd.until_says("durability is degraded");
         assert!(mount(&["-o", "remount,rw"], &state));
         wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
+        client.until_durable("acme");
         usherd.kill();
         let usherd = site.start();
         assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"].as_u64(), held);
@@ -210,6 +212,7 @@ fn a_state_directory_that_is_removed_is_noticed_and_made_anew() {
     inbound_and_emergency(&mut client);
     wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
     acquire(&mut client, "after");
+    client.until_durable("acme");
     let second = site.spawn().ended();
     assert_eq!(second.code(), Some(1), "the new folder is held as the one before was");
     usherd.kill();
@@ -233,6 +236,7 @@ fn a_flipped_bit_anywhere_is_found_and_calls_flow() {
             }
             let mut client = usherd.client();
             (0..20).for_each(|at| acquire(&mut client, &format!("s{part}-{at}")));
+            client.until_durable("acme");
             usherd.kill();
         }
         let mut files = site.journal_files("segment");
@@ -265,6 +269,7 @@ fn a_flipped_bit_anywhere_is_found_and_calls_flow() {
         }
         whole += usize::from(kept == 60);
         acquire(&mut client, "new");
+        client.until_durable("acme");
         usherd.kill();
         let usherd = site.start();
         assert!(!usherd.said.join("\n").contains("interrupted"), "{whence}: damaged twice");

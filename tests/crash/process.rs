@@ -18,19 +18,29 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A folder with a configuration, and its state beside it.
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
+    /// Where decisions wait for the disk, as under the shipped unit: so no answer is let go because a busy machine was
+    /// slow to write, and all of them survive a kill.
+    _ring: Option<tempfile::TempDir>,
 }
 
 impl Site {
-    /// With these lines in `usherd.toml`, and these tenant files. `[server]` gets a free port and two runtimes.
+    /// With these lines in `usherd.toml`, and these tenant files. `[server]` gets a free port and two runtimes. Who has
+    /// a `[journal]` of its own has no ring, but where it says so.
     pub(crate) fn new(main: &str, tenants: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
         let server = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 2\n";
         let main =
             if main.contains("[server]\n") { main.replace("[server]\n", server) } else { format!("{main}\n{server}") };
+        let ring = (!main.contains("[journal]"))
+            .then(|| tempfile::tempdir_in("/dev/shm").expect("a tmpfs is needed, as /dev/shm is"));
+        let main = match &ring {
+            Some(ring) => format!("{main}\n[journal]\nring_dir = \"{}\"\n", ring.path().display()),
+            None => main,
+        };
         let log = "\n[log]\nformat = \"json\"\nfilter = \"info,usherd::daemon::remember=debug\"\n";
         std::fs::write(folder.path().join("usherd.toml"), main + log).unwrap();
-        let site = Site { folder };
+        let site = Site { folder, _ring: ring };
         for (id, text) in tenants {
             site.tenant(id, text);
         }

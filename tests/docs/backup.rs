@@ -67,6 +67,7 @@ fn a_copy_taken_while_it_works_restores_what_was_acknowledged_before() {
     let lasting: BTreeSet<String> = (0..LASTING).map(|n| format!("lasting-{n}")).collect();
     let mut client = daemon.client();
     lasting.iter().for_each(|session| acquire(&mut client, session));
+    client.until_durable("acme");
     let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     let copies: Vec<_> = (0..COPIES).map(|n| site.path(&format!("copy-{n}"))).collect();
     std::thread::scope(|scope| {
