@@ -13,6 +13,7 @@ use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::daemon::config::LogFormat;
 use crate::daemon::outlet::Outlet;
+use crate::daemon::panics;
 
 /// Where the lines of this process go.
 static OUTLET: OnceLock<Outlet> = OnceLock::new();
@@ -95,11 +96,11 @@ pub fn start(filter: &str, format: LogFormat) -> Result<LogControl, String> {
     };
     started.map_err(|error| error.to_string())?;
     let _ = OUTLET.set(outlet);
-    std::panic::set_hook(Box::new(|panic| {
+    panics::tell_by(|panic| {
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         tracing::error!(backtrace, "{panic}");
-    }));
+    });
     Ok(LogControl { handle, base: Arc::new(Mutex::new(filter.to_owned())), change: Arc::new(AtomicU64::new(0)) })
 }
 
@@ -113,6 +114,15 @@ pub fn flush() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_is_counted_also_where_it_is_logged() {
+        panics::watch();
+        start("info", LogFormat::Json).unwrap();
+        let before = panics::seen();
+        assert!(std::thread::spawn(|| panic!("a panic that a test wants")).join().is_err());
+        assert_eq!(panics::seen(), before + 1);
+    }
 
     #[test]
     fn the_file_watch_never_logs_its_events() {

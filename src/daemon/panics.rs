@@ -1,20 +1,32 @@
 //! Counts panics of any thread, also of those that nobody waits for. What a panic may touch is the business of walls.
 
-use std::sync::Once;
+use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Once, OnceLock};
 
 static WATCHED: Once = Once::new();
 static SEEN: AtomicU64 = AtomicU64::new(0);
+static TELL: OnceLock<fn(&PanicHookInfo<'_>)> = OnceLock::new();
 
-/// Counts from now on, and says each where it is told already.
+/// Counts from now on, and says each where it is told already, or as [`tell_by`] has it. Who sets a hook of its own
+/// after this ends the counting.
 pub fn watch() {
     WATCHED.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             SEEN.fetch_add(1, Ordering::Relaxed);
-            before(panic);
+            match TELL.get() {
+                Some(tell) => tell(panic),
+                None => before(panic),
+            }
         }));
     });
+}
+
+/// Counts from now on, and tells each panic in this way only; the first one that is given holds.
+pub fn tell_by(tell: fn(&PanicHookInfo<'_>)) {
+    let _ = TELL.set(tell);
+    watch();
 }
 
 /// Panics of this process since it is watched.
