@@ -140,8 +140,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Lenient<'a> {
     }
 }
 
-/// Reads a flag as forms write it.
-pub(super) fn flag(value: &str) -> Option<bool> {
+/// Reads a flag as forms write it; `None` where it is neither yes nor no.
+pub fn flag(value: &str) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
     if is(&["true", "1", "yes", "on"]) {
         Some(true)

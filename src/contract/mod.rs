@@ -19,3 +19,5 @@ pub mod names;
 pub mod node_calls;
 pub mod sentence;
 pub mod words;
+
+pub use fields::flag;

@@ -1,5 +1,7 @@
 //! Administration: ending by hand, reloads, the configuration's state, the log level, bad files at the start.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -27,6 +29,9 @@ fn what_is_live_is_ended_by_hand_and_calls_only_by_force() {
         ("nowhere/sessions/c1?force=1", 404, None),
         ("acme/sessions/c1", 409, None),
         ("acme/sessions/c2?force=0", 409, None),
+        ("acme/sessions/c2?force=False", 409, None),
+        ("acme/sessions/c2?force=off", 409, None),
+        ("acme/sessions/c2?force=maybe", 400, None),
         ("acme/subjects/bob", 409, None),
         ("acme/sessions/m1", 200, Some(1)),
         ("acme/sessions/m1", 404, None),
@@ -347,4 +352,12 @@ fn a_large_tenant_is_read_and_ended_aside_with_the_same_answers() {
     }
     let ended = daemon.call("DELETE", "/v1/tenants/acme/subjects/one", "", "");
     assert_eq!(&ended.json()["count"], &json!(600), "in more than one piece");
+    // Who asked for it may be gone before it is done: it is done.
+    for i in 0..600 {
+        assert!(daemon.form("/v1/acquire", &format!("{one}&session=o{i}")).body.starts_with("allow"));
+    }
+    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    stream.write_all(b"DELETE /v1/tenants/acme/subjects/one HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    drop(stream);
+    daemon.wait_until("all of them to end", |daemon| daemon.get("/v1/tenants/acme/subjects/one").status == 404);
 }

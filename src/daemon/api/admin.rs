@@ -77,9 +77,9 @@ impl Worker {
         let (reply, outcome) = oneshot::channel();
         let request = Request {
             trigger: ReloadTrigger::Http,
-            force: query.is_set("force"),
+            force: query.is_set("force")?,
             removals: removals(&query)?,
-            dry_run: query.is_set("dry_run"),
+            dry_run: query.is_set("dry_run")?,
             actor: access.id.clone(),
             note: note(&query)?,
             reply: Some(reply),
@@ -135,7 +135,7 @@ impl Worker {
     pub(super) async fn end_session(&self, call: &Call<'_>, tenant: &str, session: &str) -> Answer {
         let (tenant, session) = (segment(tenant)?, segment(session)?);
         let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
-        let force = query_of(call)?.is_set("force");
+        let force = query_of(call)?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
         let outcome = self.settled(now, |worker, group, events| {
@@ -156,44 +156,40 @@ impl Worker {
     pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
         let (tenant, subject) = (segment(tenant)?, segment(subject)?);
         let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
-        let force = query_of(call)?.is_set("force");
+        let force = query_of(call)?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
         let (of, whom) = (tenant.clone(), subject.clone());
         let (names, calls) = self.aside_of(move |app| app.engine.sessions_of(&of, &whom).unwrap_or_default()).await?;
         let needs_force = calls && !force;
-        let mut count = 0;
-        for piece in names.chunks(ENDED_AT_ONCE_MAX).filter(|_| !needs_force) {
-            let (tenant, piece) = (tenant.clone(), piece.to_vec());
-            let ((done, events), _) = self
-                .recorded_aside(now, move |app, group, shard| {
-                    let mut events = Vec::new();
+        let (of, whom, actor) = (tenant.clone(), subject.clone(), access.id.clone());
+        // One piece of work that nobody can break off: whoever asked may be gone by now.
+        let ending = self.aside_recorded(move |app, writer, shard| {
+            let (mut count, mut events) = (0, Vec::new());
+            for piece in names.chunks(ENDED_AT_ONCE_MAX).filter(|_| !needs_force) {
+                let (done, ticket) = writer.record(now.utc_ms, |group| {
                     let mut recorder = Recorder::new(group, shard, Some(&mut events), now.utc_ms);
-                    let outcomes =
-                        piece.iter().map(|name| app.engine.end_session(now, &tenant, name, true, &mut recorder));
-                    let done = outcomes.filter(|outcome| matches!(outcome, EndOutcome::Done { .. })).count();
-                    (u32::try_from(done).unwrap_or(u32::MAX), events)
-                })
-                .await?;
-            count += done;
-            events.into_iter().for_each(|event| self.app.events.publish(event));
-        }
-        let outcome = match count {
-            _ if needs_force => EndOutcome::NeedsForce,
-            0 => EndOutcome::NotFound,
-            count => EndOutcome::Done { count },
-        };
-        let text = format!("ended by hand, force {force}: {outcome:?}");
-        // Committed after all of them.
-        let ((), commit) = self
-            .settled(now, |_, group, _| {
-                if let Some(group) = group {
-                    let about = Audit { tenant: &tenant, subject: &subject, ..Audit::new(AuditKind::Admin) };
-                    group.audit(&Audit { actor: &access.id, text: &text, ..about });
-                }
-                Ok(())
-            })
-            .await?;
+                    let ends = piece.iter().map(|name| app.engine.end_session(now, &of, name, true, &mut recorder));
+                    ends.filter(|end| matches!(end, EndOutcome::Done { .. })).count()
+                });
+                // What is recorded after it is committed after it.
+                drop(ticket);
+                count += u32::try_from(done).unwrap_or(u32::MAX);
+            }
+            let outcome = match count {
+                _ if needs_force => EndOutcome::NeedsForce,
+                0 => EndOutcome::NotFound,
+                count => EndOutcome::Done { count },
+            };
+            let text = format!("ended by hand, force {force}: {outcome:?}");
+            let ((), ticket) = writer.record(now.utc_ms, |group| {
+                let about = Audit { tenant: &of, subject: &whom, ..Audit::new(AuditKind::Admin) };
+                group.audit(&Audit { actor: &actor, text: &text, ..about });
+            });
+            events.into_iter().for_each(|event| app.events.publish(event));
+            Ok((outcome, ticket))
+        });
+        let (outcome, commit) = ending.await?;
         Ok(marked(ended(outcome, "subject", &subject, &tenant)?, commit))
     }
 

@@ -56,7 +56,7 @@ impl Worker {
             let detail = format!("{} has nothing to do with node {node}", access.id);
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
-        let force = query_of(call)?.is_set("force");
+        let force = query_of(call)?.is_set("force")?;
         let (now, actor, name) = (self.app.now(), access.id.clone(), node.clone());
         let outcome = self.recorded_aside(now, move |app, group, shard| {
             let mut recorder = Recorder::new(group, shard, None, now.utc_ms);

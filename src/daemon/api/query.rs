@@ -1,5 +1,6 @@
 //! Query strings and path segments: decoded, limited, and complained about by name.
 
+use crate::contract::flag;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
 
@@ -41,18 +42,23 @@ impl Query {
     }
 
     /// Whether a parameter is there, with or without a value, and not switched off.
-    pub(super) fn is_set(&self, key: &str) -> bool {
-        self.0.iter().any(|(own, value)| own == key && !matches!(value.as_str(), "0" | "false" | "no"))
+    ///
+    /// # Errors
+    /// 400: it is neither yes nor no.
+    pub(super) fn is_set(&self, key: &str) -> Result<bool, Problem> {
+        let is_there = self.0.iter().any(|(own, _)| own == key);
+        Ok(self.flag(key)?.unwrap_or(is_there))
     }
 
-    /// A parameter that is yes or no.
+    /// A parameter that is yes or no, spelt as in a form.
+    ///
+    /// # Errors
+    /// 400: it is neither.
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, Problem> {
-        match self.get(key).as_deref() {
-            None => Ok(None),
-            Some("1" | "true" | "yes") => Ok(Some(true)),
-            Some("0" | "false" | "no") => Ok(Some(false)),
-            Some(_) => Err(self.fault(key, "must be true or false".to_owned())),
-        }
+        let Some(word) = self.get(key) else { return Ok(None) };
+        let read =
+            flag(&word).ok_or_else(|| self.fault(key, "must be true or false (1, 0, yes, no, on, off)".to_owned()))?;
+        Ok(Some(read))
     }
 
     /// `after` and `limit`.
@@ -102,7 +108,7 @@ mod tests {
         let query = Query::parse(Some("after=a%20b+c&limit=5&counts=true&verbose")).unwrap();
         assert_eq!(query.page(10).unwrap(), ("a b c".to_owned(), 5));
         assert_eq!(query.flag("counts").unwrap(), Some(true));
-        assert!(query.is_set("verbose") && !query.is_set("force"));
+        assert!(query.is_set("verbose").unwrap() && !query.is_set("force").unwrap());
         assert_eq!(Query::parse(Some("limit=0")).unwrap().page(10).unwrap_err().errors()[0].pointer, "/limit");
         assert!(Query::parse(Some("a=%zz")).is_err() && Query::parse(Some("a=%ff")).is_err());
     }

@@ -43,7 +43,7 @@ impl Worker {
         let app = &self.app;
         let ready = app.is_ready() && !app.is_draining();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        if !query_of(call)?.is_set("verbose") {
+        if !query_of(call)?.is_set("verbose")? {
             let body = if ready { &b"ok\n"[..] } else { b"not ready\n" };
             return Ok(typed(status, "text/plain", Bytes::from_static(body)));
         }
