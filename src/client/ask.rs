@@ -95,9 +95,7 @@ impl Ask {
     ///
     /// Not one that takes over an originated call on a line that is not its own: a tenant may charge that (C8).
     pub fn is_inbound(&self) -> bool {
-        let follows = self.direction == Some(Direction::Outbound) && self.external == Some(false);
-        self.kind == Kind::Call
-            && (self.direction == Some(Direction::Inbound) || (self.leg == Leg::Deliver && !follows))
+        self.as_acquire().is_inbound()
     }
 
     /// Checks every rule on the shape of a question that needs no state, as the daemon will.

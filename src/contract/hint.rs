@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::fields::flag;
 use super::form;
+use super::message::is_inbound;
+use super::words::{Direction, Kind, Leg};
 
 /// Most different dialled texts of one body that are looked at.
 const DIALLED_MAX: usize = 32;
@@ -28,9 +30,11 @@ pub struct Hint {
     dialled: Vec<String>,
     kind: Option<String>,
     direction: Option<String>,
+    leg: Option<String>,
+    external: Option<String>,
 }
 
-const FIELDS: [&str; 7] = ["tenant", "subject", "session", "to", "emergency", "kind", "direction"];
+const FIELDS: [&str; 9] = ["tenant", "subject", "session", "to", "emergency", "kind", "direction", "leg", "external"];
 
 impl Hint {
     /// Looks at a body and a query. The content type is not asked: what looks like JSON is read as JSON as far as it is
@@ -56,11 +60,14 @@ impl Hint {
         (self.flag || dialled).then_some(self)
     }
 
-    /// It, if it is an inbound call (C1).
+    /// It, if it is an inbound call, or a leg that only delivers one (C1, C5).
     pub fn inbound(self) -> Option<Self> {
-        let is =
-            |field: &Option<String>, word: &str| field.as_deref().is_some_and(|f| f.trim().eq_ignore_ascii_case(word));
-        (is(&self.kind, "call") && is(&self.direction, "inbound")).then_some(self)
+        let word = |field: &Option<String>| field.as_deref().map(|word| word.trim().to_ascii_lowercase());
+        let direction = word(&self.direction).and_then(|word| Direction::from_word(&word));
+        let leg = word(&self.leg).and_then(|word| Leg::from_word(&word)).unwrap_or(Leg::Originate);
+        let external = word(&self.external).and_then(|word| flag(&word));
+        let is_call = word(&self.kind).as_deref() == Some(Kind::Call.as_str());
+        (is_call && is_inbound(direction, leg, external)).then_some(self)
     }
 
     fn take(&mut self, field: &str, value: String) {
@@ -81,6 +88,8 @@ impl Hint {
             "session" => &mut self.session,
             "kind" => &mut self.kind,
             "direction" => &mut self.direction,
+            "leg" => &mut self.leg,
+            "external" => &mut self.external,
             _ => return,
         };
         *place = Some(value);
@@ -243,8 +252,21 @@ mod tests {
             br#"{"kind":"call","direction":"inbound","seq":"no"}"#,
             br#"{"kind":"call","direction":"inbound","tena"#,
             b"kind=call&direction=inbound",
+            b"kind=call&direction=outbound&leg=deliver",
+            b"kind=call&leg=Deliver",
+            b"kind=call&direction=outbound&leg=deliver&external=yes",
+            b"kind=call&direction=internal&leg=deliver&external=0",
+            br#"{"kind":"call","direction":"outbound","leg":"deliver","tena"#,
         ] {
             assert!(inbound_hint(body, None).is_some(), "{}", String::from_utf8_lossy(body));
+        }
+        for body in [
+            &b"kind=call&direction=outbound&leg=deliver&external=no"[..],
+            br#"{"kind":"call","direction":"outbound","leg":"deliver","external":false}"#,
+            b"kind=call&direction=outbound&leg=originate",
+            b"kind=desktop&leg=deliver",
+        ] {
+            assert_eq!(inbound_hint(body, None), None, "{}", String::from_utf8_lossy(body));
         }
         assert_eq!(inbound_hint(br#"{"kind":"phone","direction":"inbound"}"#, None), None);
         assert_eq!(inbound_hint(b"kind=call&direction=outbound", None), None);

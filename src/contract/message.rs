@@ -77,6 +77,14 @@ impl<'a> Acquire<'a> {
         }
     }
 
+    /// Whether it is an inbound call, or a leg that only delivers one: these never need a seat and are never refused
+    /// (C1, C5).
+    ///
+    /// Not one that takes over an originated call on a line that is not its own: a tenant may charge that (C8).
+    pub fn is_inbound(&self) -> bool {
+        self.kind == Kind::Call && is_inbound(self.direction, self.leg, self.external)
+    }
+
     /// Whether the leg uses a trunk line (L3).
     pub fn is_external(&self) -> bool {
         self.kind == Kind::Call
@@ -127,6 +135,12 @@ impl<'a> Acquire<'a> {
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
+}
+
+/// Whether a call of these fields is inbound: [`Acquire::is_inbound`].
+pub fn is_inbound(direction: Option<Direction>, leg: Leg, external: Option<bool>) -> bool {
+    let follows = direction == Some(Direction::Outbound) && external == Some(false);
+    direction == Some(Direction::Inbound) || (leg == Leg::Deliver && !follows)
 }
 
 /// "This ended": a checked request of API 2.

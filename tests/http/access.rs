@@ -154,6 +154,8 @@ fn a_wrong_token_is_401_and_inbound_and_emergency_pass_nevertheless() {
     daemon.wait_until("too many failures", |daemon| daemon.form("/v1/acquire", seat).status == 429);
     assert_eq!(daemon.form("/v1/acquire", "emergency=1&kind=call").body, "allow.free emergency");
     assert_eq!(daemon.form("/v1/acquire", "tenant=a&kind=call&direction=inbound").body, "allow.free inbound");
+    let delivers = "tenant=acme&subject=a&session=c&kind=call&direction=outbound&leg=deliver";
+    assert_eq!(daemon.form("/v1/acquire", delivers).body, "allow.free inbound", "it delivers a call that came in (C5)");
     assert_eq!(as_token(&daemon, &token("node", 'a'), "POST", "/v1/acquire", seat).decision(), "allow.new");
     for open in ["/livez", "/readyz", "/openapi.json"] {
         assert_eq!(daemon.get(open).status, 200, "{open}");

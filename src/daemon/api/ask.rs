@@ -15,7 +15,7 @@ use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
 use crate::daemon::recorder::Recorder;
-use crate::engine::{Acquire, Code, Decision, Detail, Direction, Fault, Kind, Now, Release};
+use crate::engine::{Acquire, Code, Decision, Detail, Fault, Kind, Now, Release};
 
 /// Who sent a message, or why that is not known yet.
 pub(super) type Asker = Result<Arc<Access>, Problem>;
@@ -289,7 +289,7 @@ impl Worker {
         if emergency {
             return Some(Detail::Emergency);
         }
-        (message.kind == Kind::Call && message.direction == Some(Direction::Inbound)).then_some(Detail::Inbound)
+        message.is_inbound().then_some(Detail::Inbound)
     }
 
     /// Under overload new outbound seats are turned away; never a release, a renewal, inbound or emergency (I27).
