@@ -132,13 +132,16 @@ pub(super) fn read_pairs<'a>(
 ) -> Result<(), Malformed> {
     let mut faulty = Faulty::default();
     let mut seen: [&[u8]; FIELDS_MAX] = [&[]; FIELDS_MAX];
+    let mut is_encoded = false;
     for (at, (key, value)) in pairs.enumerate() {
         let Some(place) = seen.get_mut(at) else {
             return Err(Malformed::new("there are more than 64 fields"));
         };
         *place = key;
+        is_encoded |= key.iter().any(|b| matches!(b, b'%' | b'+'));
         let Some(name) = text(decode(key)) else { continue };
-        if seen.iter().take(at).any(|earlier| *earlier == key) {
+        let is_same = |earlier: &&'a [u8]| *earlier == key || (is_encoded && decode(earlier) == decode(key));
+        if seen.iter().take(at).any(is_same) {
             faulty.add(&name, "is given twice");
             continue;
         }
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_form_with_wrong_fields_names_each() {
-        let problem = read(b"a=1&a=2&n=-1&n2=1.5&f=maybe&u=%ff&e=", |key, value, faulty| match key {
+        let problem = read(b"a=1&%61=2&n=-1&n2=1.5&f=maybe&u=%ff&e=", |key, value, faulty| match key {
             "n" | "n2" => {
                 faulty.number::<u64>(key, &value);
             }
