@@ -45,6 +45,29 @@ fn what_is_accepted_is_in_force_with_the_answer_j9_j10() {
     assert_eq!(answer.body, "deny.inactive ended");
 }
 
+/// An error would have the client send it again, and each time it would be booked again.
+#[test]
+fn what_is_written_and_waits_for_a_reload_is_accepted_and_says_so() {
+    let all: Vec<String> = (1..6).map(|n| format!("t{n}")).collect();
+    let mut tenants = vec![("acme", ACME)];
+    tenants.extend(all.iter().map(|id| (id.as_str(), "kind = \"nfr\"\nseats = 9\n")));
+    let daemon = Running::start("", &tenants);
+    // Five tenants lose most of their seats in the files: that is stopped until somebody means it.
+    for id in &all {
+        let path = daemon.folder.path().join(format!("tenants.d/{id}.toml"));
+        std::fs::write(path, "kind = \"nfr\"\nseats = 1\n").unwrap();
+    }
+    let asked = json!({"request": "add", "seats": 4, "object": "subscription"});
+    let (status, added) = ask(&daemon, "acme", &asked);
+    assert_eq!((status, &added["accepted"]), (200, &json!(true)), "{added}");
+    assert!(added["waiting"].as_str().unwrap().contains("--force"), "{added}");
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 21, "not yet");
+    assert_eq!(daemon.call("POST", "/v1/admin/reload?force=1", "", "").status, 200);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["quota"], 25);
+    let (_, again) = ask(&daemon, "acme", &asked);
+    assert_eq!((&again["seats"], again.get("waiting")), (&json!(29), None), "{again}");
+}
+
 #[test]
 fn refusals_have_their_codes_and_change_nothing() {
     let daemon = Running::start("", &[("acme", ACME)]);

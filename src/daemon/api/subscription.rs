@@ -45,7 +45,7 @@ impl Worker {
         let submission = self.submitted(&tenant, &request, utc(now), dry_run).await?;
         let told = told(&request);
         self.audit_request(now, &tenant, &access.id, &told, &submission, dry_run).await;
-        let answer = answered(&submission, utc(now), dry_run);
+        let mut answer = answered(&submission, utc(now), dry_run);
         if let Err(refusal) = &submission.answer {
             let mut problem = json!({
                 "type": "/problems/refused", "title": "The request is refused, nothing was changed",
@@ -57,7 +57,10 @@ impl Worker {
             return Ok(typed(StatusCode::CONFLICT, "application/problem+json", problem.to_string().into()));
         }
         if !dry_run {
-            self.take_up(format!("{tenant}: {told}"), access.id.clone()).await?;
+            // It is written, and booked: an error would have it sent and booked again.
+            if let Err(why) = self.take_up(format!("{tenant}: {told}"), access.id.clone()).await {
+                answer["waiting"] = format!("written, and in force with the next reload: {why}").into();
+            }
         }
         Ok(json(&answer))
     }
@@ -108,7 +111,10 @@ impl Worker {
     }
 
     /// Has the files read again. What else is in them is taken as the watch would take it.
-    async fn take_up(&self, note: String, actor: String) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// Why what was written is not in force yet.
+    async fn take_up(&self, note: String, actor: String) -> Result<(), String> {
         let (reply, outcome) = oneshot::channel();
         let request = ReloadRequest {
             trigger: ReloadTrigger::Http,
@@ -120,12 +126,11 @@ impl Worker {
             reply: Some(reply),
             sync: None,
         };
-        let waiting = "the record is written; it comes into force with the next reload";
-        self.app.reloads.send(request).await.map_err(|_| Problem::unavailable(1, waiting))?;
+        self.app.reloads.send(request).await.map_err(|_| "the daemon stops".to_owned())?;
         match outcome.await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(rejection)) => Err(Problem::unavailable(1, format!("{waiting}: {rejection}"))),
-            Err(_) => Err(Problem::unavailable(1, waiting)),
+            Ok(Err(rejection)) => Err(rejection.to_string()),
+            Err(_) => Err("the daemon stops".to_owned()),
         }
     }
 }
