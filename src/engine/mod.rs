@@ -295,6 +295,44 @@ mod tests {
         assert_eq!(engine.tenant(at(60), "acme").unwrap().held, 0);
     }
 
+    /// A script beside a PBX says hello and heartbeats, and lists nothing.
+    #[test]
+    fn a_node_that_comes_back_without_a_restart_keeps_its_calls_g10() {
+        let call = |session, ttl_s| Acquire {
+            node: Some("n1"),
+            epoch: Some(7),
+            seq: Some(1),
+            ttl_s,
+            direction: Some(Direction::Outbound),
+            ..Acquire::new("acme", session, session, Kind::Call)
+        };
+        let until = |engine: &Engine, seconds| {
+            while let Some(due) = engine.next_deadline().filter(|due| *due <= at(seconds).uptime_ms) {
+                engine.expire(Now { uptime_ms: due, ..at(0) }, &mut ());
+            }
+        };
+        let live = |engine: &Engine, session| engine.session("acme", session).map(|view| view.orphan);
+        let engine = engine(9);
+        engine.hello(at(0), "n1", 7, &mut ()).unwrap();
+        engine.acquire(at(0), &call("c1", Some(600)), &mut ()).unwrap();
+        engine.acquire(at(0), &call("c2", None), &mut ()).unwrap();
+        until(&engine, 20);
+        assert_eq!((live(&engine, "c1"), live(&engine, "c2")), (Some(true), Some(true)), "its lease is over");
+        engine.hello(at(20), "n1", 7, &mut ()).unwrap();
+        assert_eq!(live(&engine, "c1"), Some(false));
+        for seconds in (25..700).step_by(5) {
+            let _ = engine.heartbeat(at(seconds), "n1", 7, &mut ());
+            until(&engine, seconds);
+            let has_ended = seconds >= 620;
+            assert_eq!(live(&engine, "c1").is_none(), has_ended, "{seconds} s: its whole time from the return on");
+        }
+        assert_eq!(live(&engine, "c2"), None, "nobody confirmed it");
+        // A restart of the PBX ends it, whatever time it has.
+        engine.acquire(at(700), &call("c3", Some(600)), &mut ()).unwrap();
+        engine.goodbye(at(700), "n1", 7, &mut ()).unwrap();
+        assert_eq!(engine.hello(at(701), "n1", 8, &mut ()).unwrap().dropped, 1);
+    }
+
     /// Sees when each end is told whether it is still due.
     struct Watched<'a>(&'a Engine, Vec<Option<u64>>);
 

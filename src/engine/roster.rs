@@ -70,10 +70,14 @@ enum Fate {
     Stays,
     Ends(Reason, Option<Stamp>),
     Orphaned,
+    /// It is live again, for the whole of its own time.
+    Resumed,
 }
 
 impl Engine {
-    /// G8: a node starts, or comes back.
+    /// G8: a node starts, or comes back. One that comes back with the epoch that it had has not restarted: what it has
+    /// with a `ttl_s` lives on for the whole of it, as without a lease (G10), because a simple script says hello and no
+    /// more. An inventory, where one follows, tells what has ended meanwhile (G9).
     ///
     /// # Errors
     /// [`NodeFault::StaleEpoch`] for an epoch before the current one, [`NodeFault::Limit`].
@@ -89,6 +93,11 @@ impl Engine {
                 if !node.is_greeted() {
                     // Once more: a disk that failed may have lost the record of its beginning.
                     changes.node(&node.name, epoch);
+                    self.sweep(&world, now, &node, changes, |session| {
+                        let lives_on = session.is_orphan() && session.ttl_s > 0 && session.kind != Kind::Mobile;
+                        let is_of_now = session.epoch().is_none_or(|own| own == epoch);
+                        if lives_on && is_of_now { Fate::Resumed } else { Fate::Stays }
+                    });
                 }
                 node.greet(true);
                 return Ok(NodeReport::default());
@@ -393,6 +402,11 @@ impl Engine {
                     Fate::Orphaned => {
                         entry.life = if entry.deadline <= grace_until { Life::OrphanTtl } else { Life::Orphan };
                         entry.deadline = entry.deadline.min(grace_until);
+                        earliest = earliest.min(entry.deadline);
+                    }
+                    Fate::Resumed => {
+                        entry.life = Life::Live;
+                        entry.deadline = now.uptime_ms + u64::from(entry.ttl_s) * 1_000;
                         earliest = earliest.min(entry.deadline);
                     }
                     Fate::Ends(reason, tombstone) => {

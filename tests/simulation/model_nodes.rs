@@ -174,6 +174,7 @@ impl Machine for Model {
     fn hello(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused> {
         let now = now.uptime_ms;
         let full = self.nodes.len() >= self.limits.nodes_max as usize;
+        let was_away = self.node(node).is_some_and(|n| !n.greeted);
         match self.node(node).map(|n| n.epoch) {
             None if full => return Err(Refused::Limit),
             None => self.nodes.push(Node { name: node.into(), epoch, greeted: true, seen: Some(now) }),
@@ -183,6 +184,17 @@ impl Machine for Model {
                     (n.epoch, n.greeted, n.seen) = (epoch, true, Some(now));
                 }
                 if epoch == known {
+                    let sessions = self.tenants.iter_mut().flat_map(|t| &mut t.sessions);
+                    let lives_on = |s: &&mut Session| {
+                        s.node.as_deref() == Some(node)
+                            && s.orphan_until.is_some()
+                            && s.ttl_s.is_some()
+                            && s.kind != Kind::Mobile
+                            && s.epoch.is_none_or(|e| e == epoch)
+                    };
+                    for s in sessions.filter(|s| was_away && lives_on(s)) {
+                        (s.renewed, s.restored, s.orphan_until) = (now, false, None);
+                    }
                     return Ok(Moved { dropped: 0, orphaned: 0 });
                 }
             }
