@@ -8,8 +8,10 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024;
 /// Most lines of one message that are kept.
 pub const LINES_MAX: usize = 256;
 /// The keys that somebody reads. Other lines are passed over, however many, long or strange they are.
-const READ: [&str; 9] =
-    ["Response", "Message", "ActionID", "Event", "Uniqueid", "Device", "State", "ListItems", "Items"];
+const READ: [&str; 10] =
+    ["Response", "Message", "ActionID", "Event", "Channel", "Uniqueid", "Device", "State", "ListItems", "Items"];
+/// Of them, those that Asterisk writes once in a message.
+const ONCE: [&str; 6] = ["Response", "ActionID", "Event", "Channel", "Uniqueid", "Device"];
 
 /// One message: its fields in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,16 @@ impl Message {
     /// The first value of a key, whatever its case; empty where there is none.
     pub fn get(&self, key: &str) -> &str {
         self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map_or("", |(_, value)| value)
+    }
+
+    /// Whether a line end in a value, as in the number of a caller, tore it: a key is there twice that is there once, the
+    /// number of its channel is missing, or it is what is left of a message behind a blank line. What it says may be the
+    /// caller's words.
+    pub fn is_torn(&self) -> bool {
+        let count = |key: &str| self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key)).count();
+        ONCE.iter().any(|key| count(key) > 1)
+            || (count("Channel") > 0 && count("Uniqueid") == 0)
+            || (count("Event") == 0 && count("Response") == 0)
     }
 
     /// Name and value of every variable that came along.

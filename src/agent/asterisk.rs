@@ -38,6 +38,8 @@ struct Listing {
     things: BTreeMap<String, Thing>,
     /// Rows so far, those of channels that hung up meanwhile included.
     rows: usize,
+    /// It was asked for out of turn.
+    is_early: bool,
 }
 
 #[derive(Default)]
@@ -103,6 +105,10 @@ impl Asterisk {
     }
 
     fn message(&mut self, message: &Message, acts: &mut Vec<Act>) {
+        let is_row = message.get("Event") == "Status" || self.listing.is_some() || self.devices.is_some();
+        if message.is_torn() && !is_row {
+            return self.doubt(acts);
+        }
         match message.get("Event") {
             "" => self.response(message, acts),
             "Status" => self.listed(message, acts),
@@ -126,6 +132,16 @@ impl Asterisk {
                     acts.push(Act::Tell(Report::Started(thing)));
                 }
             }
+        }
+    }
+
+    /// Somebody's words may have been taken for Asterisk's, in this message or beside it: it is asked for all that
+    /// lives, which sets right whatever they said.
+    fn doubt(&mut self, acts: &mut Vec<Act>) {
+        acts.push(Act::Tell(Report::Unread("a message that a line end in a value tore")));
+        self.list(acts);
+        if let Some(listing) = &mut self.listing {
+            listing.is_early = true;
         }
     }
 
@@ -235,8 +251,10 @@ impl Machine for Asterisk {
         if self.step != Step::Ready {
             return;
         }
-        if self.listing.is_some() {
-            acts.push(Act::Close("the last listing was never finished".to_owned()));
+        if let Some(listing) = &mut self.listing {
+            if !std::mem::take(&mut listing.is_early) {
+                acts.push(Act::Close("the last listing was never finished".to_owned()));
+            }
             return;
         }
         self.actions += 1;
@@ -244,7 +262,7 @@ impl Machine for Asterisk {
         let variables = MARKS.map(|mark| format!("USHERD_{}", mark.to_ascii_uppercase())).join(",");
         acts.push(Act::Tell(Report::Asking));
         acts.push(Act::Send(action(&[("Action", "Status"), ("ActionID", &action_id), ("Variables", &variables)])));
-        self.listing = Some(Listing { action: action_id, things: BTreeMap::new(), rows: 0 });
+        self.listing = Some(Listing { action: action_id, things: BTreeMap::new(), rows: 0, is_early: false });
         if self.wants_presence {
             self.devices = Some(Devices::default());
             acts.push(Act::Send(action(&[("Action", "DeviceStateList"), ("ActionID", "usherd-devices")])));
@@ -259,5 +277,58 @@ impl Machine for Asterisk {
 
     fn cut(&self) -> u64 {
         self.cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready() -> Asterisk {
+        let mut asterisk = Asterisk::new("usherd", "secret", true);
+        let mut acts = Vec::new();
+        asterisk.feed(b"Asterisk Call Manager/9.0.0\r\nResponse: Success\r\n\r\n", &mut acts);
+        assert_eq!(acts.last(), Some(&Act::Tell(Report::Ready)));
+        asterisk
+    }
+
+    /// What an event of a channel does whose caller has this number.
+    fn of_caller(number: &str) -> Vec<Act> {
+        let (mut asterisk, mut acts) = (ready(), Vec::new());
+        let event = format!(
+            "Event: Hangup\r\nChannel: PJSIP/trunk-1\r\nCallerIDNum: {number}\r\nCallerIDName: x\r\nUniqueid: 9.9\r\n\r\n"
+        );
+        asterisk.feed(event.as_bytes(), &mut acts);
+        acts
+    }
+
+    fn asks_for_all(acts: &[Act]) -> bool {
+        acts.iter().filter(|act| matches!(act, Act::Tell(Report::Asking))).count() == 1
+    }
+
+    #[test]
+    fn a_caller_whose_number_has_lines_ends_nobody_elses_call_for_long() {
+        let own = Thing { id: "9.9".to_owned(), marks: Marks::default() };
+        assert_eq!(of_caller("20"), [Act::Tell(Report::Ended(own))]);
+        let acts = of_caller("20\r\nUniqueid: 1719.7");
+        assert!(asks_for_all(&acts) && !acts.iter().any(|act| matches!(act, Act::Tell(Report::Ended(_)))), "{acts:?}");
+        for number in [
+            "x\r\n\r\nEvent: Hangup\r\nUniqueid: 1719.7",
+            "x\r\n\r\nEvent: Hangup\r\nChannel: y\r\nUniqueid: 1719.7\r\n\r\nZ: z",
+            "x\r\nUniqueid: 1\r\n\r\nEvent: DeviceStateChange\r\nDevice: Custom:client-mallory\r\nState: INUSE\r\n\r\nZ: z",
+        ] {
+            let acts = of_caller(number);
+            assert!(asks_for_all(&acts), "{number:?} is set right at once: {acts:?}");
+        }
+    }
+
+    #[test]
+    fn a_listing_out_of_turn_is_not_one_that_hangs() {
+        let (mut asterisk, mut acts) = (ready(), Vec::new());
+        asterisk.feed(b"Event: Newchannel\r\nChannel: PJSIP/trunk-1\r\nCallerIDNum: x\r\n\r\n", &mut acts);
+        asterisk.list(&mut acts);
+        assert!(asks_for_all(&acts) && !acts.iter().any(|act| matches!(act, Act::Close(_))), "{acts:?}");
+        asterisk.list(&mut acts);
+        assert!(matches!(acts.last(), Some(Act::Close(_))), "{acts:?}");
     }
 }
