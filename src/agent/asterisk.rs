@@ -211,7 +211,14 @@ impl Asterisk {
                     devices.there.push(device.to_owned());
                 }
             }
-            None if is_name(device) => acts.push(Act::Tell(Report::Presence { device: device.to_owned(), on })),
+            None if is_name(device) => {
+                // What comes while a list is on its way is newer than the device's row, where that came before.
+                if let Some(devices) = &mut self.devices {
+                    devices.there.retain(|there| there != device);
+                    devices.there.extend(on.then(|| device.to_owned()));
+                }
+                acts.push(Act::Tell(Report::Presence { device: device.to_owned(), on }));
+            }
             None => {}
         }
     }
@@ -320,6 +327,24 @@ mod tests {
             let acts = of_caller(number);
             assert!(asks_for_all(&acts), "{number:?} is set right at once: {acts:?}");
         }
+    }
+
+    #[test]
+    fn who_comes_while_devices_are_listed_is_there() {
+        let (mut asterisk, mut acts) = (ready(), Vec::new());
+        asterisk.list(&mut acts);
+        let row = |device: &str, state: &str, id: &str| {
+            format!("Event: DeviceStateChange\r\nActionID: {id}\r\nDevice: {device}\r\nState: {state}\r\n\r\n")
+        };
+        let said = [
+            row("Custom:anna", "NOT_INUSE", "usherd-devices"),
+            row("Custom:bob", "UNAVAILABLE", "usherd-devices"),
+            row("Custom:bob", "INUSE", ""),
+            row("Custom:anna", "UNAVAILABLE", ""),
+            "Event: DeviceStateListComplete\r\nActionID: usherd-devices\r\nListItems: 2\r\n\r\n".to_owned(),
+        ];
+        asterisk.feed(said.concat().as_bytes(), &mut acts);
+        assert_eq!(acts.last(), Some(&Act::Tell(Report::Present(vec!["Custom:bob".to_owned()]))), "{acts:?}");
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct FreeSwitch {
     /// All channels of the last listing that was told.
     listed: BTreeSet<String>,
     lists: u64,
+    /// Who registered since the registrations were asked for, and between that and the time before: the list is a table
+    /// of its own, which is written behind the event.
+    came: [BTreeSet<String>; 2],
     cut: u64,
 }
 
@@ -78,6 +81,7 @@ impl FreeSwitch {
             known: BTreeMap::new(),
             listed: BTreeSet::new(),
             lists: 0,
+            came: Default::default(),
             cut: 0,
         }
     }
@@ -125,7 +129,7 @@ impl FreeSwitch {
         match self.expected.pop_front() {
             Some(Expected::Channels) => self.channels(message, acts),
             Some(Expected::Dump(uuid)) => self.dumped(uuid, message, acts),
-            Some(Expected::Registrations) => registrations(message, acts),
+            Some(Expected::Registrations) => self.registrations(message, acts),
             Some(Expected::Uptime) => {}
             _ => acts.push(Act::Close("FreeSWITCH answers what was not asked".to_owned())),
         }
@@ -232,10 +236,18 @@ impl FreeSwitch {
         let text = |key: &str| fields.text(key).unwrap_or_default();
         match (text("Event-Name").as_str(), text("Event-Subclass").as_str()) {
             ("CUSTOM", "sofia::register") => match device(fields.text("from-user"), fields.text("from-host")) {
-                Some(device) => acts.push(Act::Tell(Report::Presence { device, on: true })),
+                Some(device) => {
+                    self.came[0].insert(device.clone());
+                    acts.push(Act::Tell(Report::Presence { device, on: true }));
+                }
                 None => acts.push(Act::Tell(Report::Unread("a registration without a user"))),
             },
-            ("CUSTOM", "sofia::unregister" | "sofia::expire") => self.ask_who_is_there(acts),
+            ("CUSTOM", "sofia::unregister" | "sofia::expire") => {
+                if let Some(device) = device(fields.text("from-user"), fields.text("from-host")) {
+                    self.came.iter_mut().for_each(|came| _ = came.remove(&device));
+                }
+                self.ask_who_is_there(acts);
+            }
             (event, _) if event.starts_with("CHANNEL_") => match fields.text("Unique-ID").and_then(name) {
                 Some(id) => self.channel(event, Thing { id, marks: marks(&fields) }, acts),
                 None => acts.push(Act::Tell(Report::Unread("an event of a channel without a Unique-ID"))),
@@ -262,9 +274,27 @@ impl FreeSwitch {
         }
     }
 
+    fn registrations(&mut self, message: &Message, acts: &mut Vec<Act>) {
+        let rows = Rows::of(message);
+        let mut devices = Vec::new();
+        for row in &rows.rows {
+            match row.as_ref().and_then(|row| device(row.text("reg_user"), row.text("realm"))) {
+                Some(device) => devices.push(device),
+                None => acts.push(Act::Tell(Report::Unread("a row of `show registrations` without a user"))),
+            }
+        }
+        devices.extend(self.came.iter().flatten().cloned());
+        match rows.in_part {
+            Some(why) => acts.extend(devices_in_part(devices, why)),
+            None => acts.push(Act::Tell(Report::Present(devices))),
+        }
+    }
+
     fn ask_who_is_there(&mut self, acts: &mut Vec<Act>) {
         let asked = self.expected.iter().any(|expected| matches!(expected, Expected::Registrations));
         if self.wants_presence && !asked {
+            self.came.swap(0, 1);
+            self.came[0].clear();
             self.say("api show registrations as json", Expected::Registrations, acts);
         }
     }
@@ -305,21 +335,6 @@ fn open_rows(body: &[u8]) -> Option<&[u8]> {
     let behind = body.windows(name.len()).position(|part| part == name)? + name.len();
     let list = body[behind..].iter().position(|byte| *byte == b'[')?;
     body.get(behind + list..)
-}
-
-fn registrations(message: &Message, acts: &mut Vec<Act>) {
-    let rows = Rows::of(message);
-    let mut devices = Vec::new();
-    for row in &rows.rows {
-        match row.as_ref().and_then(|row| device(row.text("reg_user"), row.text("realm"))) {
-            Some(device) => devices.push(device),
-            None => acts.push(Act::Tell(Report::Unread("a row of `show registrations` without a user"))),
-        }
-    }
-    match rows.in_part {
-        Some(why) => acts.extend(devices_in_part(devices, why)),
-        None => acts.push(Act::Tell(Report::Present(devices))),
-    }
 }
 
 fn device(user: Option<String>, realm: Option<String>) -> Option<String> {
@@ -383,5 +398,47 @@ impl Machine for FreeSwitch {
 
     fn cut(&self) -> u64 {
         self.cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(subclass: &str, user: &str) -> Vec<u8> {
+        let body = format!(
+            r#"{{"Event-Name":"CUSTOM","Event-Subclass":"{subclass}","from-user":"{user}","from-host":"pbx"}}"#
+        );
+        format!("Content-Length: {}\nContent-Type: text/event-json\n\n{body}", body.len()).into_bytes()
+    }
+
+    fn nobody() -> Vec<u8> {
+        let body = r#"{"row_count":0}"#;
+        format!("Content-Length: {}\nContent-Type: api/response\n\n{body}", body.len()).into_bytes()
+    }
+
+    #[test]
+    fn who_registers_while_the_list_is_made_is_there() {
+        let mut machine = FreeSwitch::new("ClueCon", true);
+        machine.ready = true;
+        let mut present = |bytes: Vec<u8>| {
+            let mut acts = Vec::new();
+            machine.feed(&bytes, &mut acts);
+            acts.into_iter().find_map(|act| match act {
+                Act::Tell(Report::Present(devices)) => Some(devices),
+                _ => None,
+            })
+        };
+        present(event("sofia::unregister", "bob"));
+        present(event("sofia::register", "anna"));
+        let anna = Some(vec!["anna@pbx".to_owned()]);
+        assert_eq!(present(nobody()), anna, "the list is older than her");
+        present(event("sofia::unregister", "bob"));
+        assert_eq!(present(nobody()), anna, "it may not have been written yet when it was asked for");
+        present(event("sofia::unregister", "bob"));
+        assert_eq!(present(nobody()), Some(Vec::new()), "from here on the list knows better");
+        present(event("sofia::register", "anna"));
+        present(event("sofia::unregister", "anna"));
+        assert_eq!(present(nobody()), Some(Vec::new()));
     }
 }

@@ -66,6 +66,8 @@ struct Device {
     over: bool,
     /// Since when it cannot be reached.
     gone: Option<Duration>,
+    /// It held a seat when the agent stopped, and its PBX has not said since whether it is there.
+    is_restored: bool,
 }
 
 impl Presence {
@@ -91,7 +93,7 @@ impl Presence {
                 && self.set(Duration::ZERO, Duration::ZERO, &device, true)
                 && let Some(known) = self.devices.get_mut(&device)
             {
-                known.gone = Some(Duration::ZERO);
+                (known.gone, known.is_restored) = (Some(Duration::ZERO), true);
             }
         }
     }
@@ -103,7 +105,7 @@ impl Presence {
             return false;
         }
         if let Some(device) = self.devices.get_mut(name) {
-            device.gone = None;
+            (device.gone, device.is_restored) = (None, false);
             return false;
         }
         let Some(ask) = self.ask(name) else { return false };
@@ -111,7 +113,8 @@ impl Presence {
             self.left_out += 1;
             return false;
         }
-        let device = Device { ask, held: false, asked: true, on_its_way: false, over: false, gone: None };
+        let device =
+            Device { ask, held: false, asked: true, on_its_way: false, over: false, gone: None, is_restored: false };
         self.devices.insert(name.to_owned(), device);
         self.queue.push_back(name.to_owned());
         true
@@ -172,7 +175,8 @@ impl Presence {
 
     /// Since when a device is gone by the word of its PBX, which may be away itself since then.
     fn knows_gone(&self, device: &Device) -> Option<Duration> {
-        device.gone.filter(|gone| self.away.is_none_or(|away| *gone < away))
+        let said = device.gone.filter(|_| !device.is_restored);
+        said.filter(|gone| self.away.is_none_or(|away| *gone < away))
     }
 
     /// A device to ask for next.
@@ -240,13 +244,16 @@ impl Presence {
     fn goes(&mut self, since: Duration, name: &str) {
         let Some(device) = self.devices.get_mut(name) else { return };
         let stays = device.ask.kind == Kind::Mobile && !device.over;
-        if stays || device.gone.is_some() {
+        if stays || (device.gone.is_some() && !device.is_restored) {
             return;
         }
+        device.is_restored = false;
         if device.held || device.on_its_way {
             device.gone = Some(since);
         } else {
             self.devices.remove(name);
+            // Or one that flaps would be in it many times.
+            self.queue.retain(|queued| queued != name);
         }
     }
 
@@ -289,6 +296,35 @@ mod tests {
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn who_is_restored_is_not_gone_before_its_pbx_says_so() {
+        let mut presence = presence();
+        presence.restore(["Custom:client-anna".to_owned(), "Custom:client-bob".to_owned()]);
+        assert_eq!(all_due(&mut presence).len(), 2);
+        for name in ["Custom:client-anna", "Custom:client-bob"] {
+            presence.answered(name, true);
+        }
+        // The PBX is there, and its list breaks off.
+        presence.unsure();
+        assert!(presence.expire(at(300), GRACE).is_empty(), "nothing follows from a list in part");
+        presence.set(at(300), GRACE, "Custom:client-bob", false);
+        assert!(presence.expire(at(329), GRACE).is_empty());
+        assert_eq!(presence.expire(at(330), GRACE).len(), 1, "bob: it said so");
+        presence.present(at(400), GRACE, &[]);
+        assert_eq!(presence.expire(at(430), GRACE), anna());
+    }
+
+    #[test]
+    fn a_device_that_flaps_is_asked_for_once() {
+        let mut presence = presence();
+        for _ in 0..100 {
+            presence.set(at(1), GRACE, "Custom:client-anna", true);
+            presence.set(at(1), GRACE, "Custom:client-anna", false);
+        }
+        presence.set(at(1), GRACE, "Custom:client-anna", true);
+        assert_eq!(all_due(&mut presence).len(), 1);
     }
 
     fn anna() -> Vec<(Name, Name)> {
