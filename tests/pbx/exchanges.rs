@@ -16,6 +16,7 @@ use std::process::Command;
 
 use super::client::Client;
 use super::process::{Site, Usherd, wait_for};
+use switch::Switch;
 use templates::{Written, asterisk, asterisk_agi, freeswitch, opensips, recipe};
 
 const EPOCH: &str = "1700000000";
@@ -276,6 +277,30 @@ fn with_nothing_beside_the_pbx_a_late_acquire_takes_no_seat_either_g5() {
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-release-nothing-beside"))), said("released.last"), "{pbx}");
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-acquire-nothing-beside"))), said("ignore.stale"), "{pbx}");
         assert_eq!(held(&mut client), 0, "{pbx}");
+    }
+}
+
+#[test]
+fn a_renewal_of_freeswitch_keeps_the_seat_and_behind_the_end_takes_none() {
+    for (epoch, renewed, behind) in [("", "allow.same", "ignore.stale"), ("none", "", "")] {
+        let (_site, usherd) = one_seat();
+        let mut line = Line::to(usherd.address());
+        let mut codes = Vec::new();
+        let mut answers = |written: &Written| {
+            let answer = line.exchange(by_agent("freeswitch-curl/1.0", written).as_bytes());
+            codes.push(answer.split("\r\n\r\n").nth(1).unwrap().to_owned());
+            ("200", codes.last().unwrap().clone())
+        };
+        let variables = channel(epoch);
+        let mut call = Switch::new(&variables, &mut answers);
+        call.execute("usherd_ask");
+        call.renew();
+        call.hang_up();
+        // The scheduler may be about to send it when the channel ends.
+        call.renew();
+        let all = ["allow.new", renewed, "released.last", "released.none", behind];
+        assert_eq!(codes, all.into_iter().filter(|code| !code.is_empty()).collect::<Vec<_>>());
+        assert_eq!(held(&mut usherd.client()), 0);
     }
 }
 
