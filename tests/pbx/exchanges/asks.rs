@@ -140,7 +140,7 @@ fn a_line_break_in_a_name_or_number_is_no_line_of_its_own() {
 
 #[test]
 fn asterisk_keeps_what_usherd_must_hear_again_unless_an_agent_is_beside() {
-    const ENTRY: &str = "DB(usherd/2/1700000100.42)";
+    const ENTRY: &str = "DB(usherd/42/1700000100.42)";
     for file in PLANS {
         let plan = Dialplan::shipped(file);
         for (epoch, asked, released, is_kept_meanwhile, is_kept_then) in [
