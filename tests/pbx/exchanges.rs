@@ -373,3 +373,18 @@ fn calls_of_before_a_restart_of_the_pbx_end_with_the_hello_g8() {
         }
     }
 }
+
+#[test]
+fn the_end_of_a_call_of_opensips_that_a_restart_of_usherd_missed_costs_no_more_than_the_learning_time_g10() {
+    let site = Site::new("[nodes]\nlearning_s = 1\n", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    let usherd = site.start();
+    let hello = |usherd: &Usherd| usherd.client().post("/v1/nodes/os1/hello", &format!("epoch={EPOCH}"));
+    assert_eq!(hello(&usherd).status, 200);
+    assert_eq!(Line::to(usherd.address()).exchange(&fixture("opensips-acquire")), said("allow.new"));
+    usherd.kill();
+    // Its release finds nobody; the next tick greets the usherd that is back.
+    let usherd = site.start();
+    assert_eq!(held(&mut usherd.client()), 1);
+    assert_eq!(hello(&usherd).status, 200);
+    wait_for("the seat to be free", || (held(&mut usherd.client()) == 0).then_some(()));
+}
