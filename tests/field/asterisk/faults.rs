@@ -100,10 +100,19 @@ fn the_end_of_a_call_that_nobody_took_is_told_when_usherd_is_back() {
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
         let call = talks(&lab, &mut anna, &mut trunk, "long");
         lab.until_held(1);
+        // From here on the keeper would look at the list in a minute only, if nobody told it.
+        wait_for("the first renewal", || {
+            (lab.metric("usherd_decisions_total", "code=\"allow.same\"") == 1.0).then_some(())
+        });
         lab.usherd.take().unwrap().kill();
         hang_up(&mut anna, call, &mut trunk);
         lab.usherd = Some(lab.site.start());
         assert_eq!(lab.held(), 1, "{plan:?}: its books say so");
+        let back = monotonic_ns();
+        lab.until_held(0);
+        // A turn of 5 s, the 2 s that a question before may have taken, and busy cores.
+        let waited = Duration::from_nanos(monotonic_ns() - back);
+        assert!(waited < Duration::from_secs(20), "{plan:?}: {waited:?}");
         until_nothing_is_left(&lab, &mut anna, &mut trunk);
     }
 }
