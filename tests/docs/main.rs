@@ -16,6 +16,7 @@ mod privacy;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;
+mod programs;
 #[allow(dead_code, reason = "shared with the rule book's tests, which use more of it")]
 #[path = "../simulation/real.rs"]
 mod real;

@@ -16,6 +16,7 @@ use std::process::Command;
 
 use super::client::Client;
 use super::process::{Site, Usherd, wait_for};
+use switch::Switch;
 use templates::{Written, asterisk, asterisk_agi, freeswitch, opensips, recipe};
 
 const EPOCH: &str = "1700000000";
@@ -280,6 +281,30 @@ fn with_nothing_beside_the_pbx_a_late_acquire_takes_no_seat_either_g5() {
 }
 
 #[test]
+fn a_renewal_of_freeswitch_keeps_the_seat_and_behind_the_end_takes_none() {
+    for (epoch, renewed, behind) in [("", "allow.same", "ignore.stale"), ("none", "", "")] {
+        let (_site, usherd) = one_seat();
+        let mut line = Line::to(usherd.address());
+        let mut codes = Vec::new();
+        let mut answers = |written: &Written| {
+            let answer = line.exchange(by_agent("freeswitch-curl/1.0", written).as_bytes());
+            codes.push(answer.split("\r\n\r\n").nth(1).unwrap().to_owned());
+            ("200", codes.last().unwrap().clone())
+        };
+        let variables = channel(epoch);
+        let mut call = Switch::new(&variables, &mut answers);
+        call.execute("usherd_ask");
+        call.renew();
+        call.hang_up();
+        // The scheduler may be about to send it when the channel ends.
+        call.renew();
+        let all = ["allow.new", renewed, "released.last", "released.none", behind];
+        assert_eq!(codes, all.into_iter().filter(|code| !code.is_empty()).collect::<Vec<_>>());
+        assert_eq!(held(&mut usherd.client()), 0);
+    }
+}
+
+#[test]
 fn a_second_attempt_with_the_call_id_of_the_first_is_counted() {
     let (_site, usherd) = one_seat();
     let mut client = usherd.client();
@@ -347,4 +372,19 @@ fn calls_of_before_a_restart_of_the_pbx_end_with_the_hello_g8() {
             assert_eq!(hello(node, 2), 1, "{pbx}: restarted");
         }
     }
+}
+
+#[test]
+fn the_end_of_a_call_of_opensips_that_a_restart_of_usherd_missed_costs_no_more_than_the_learning_time_g10() {
+    let site = Site::new("[nodes]\nlearning_s = 1\n", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    let usherd = site.start();
+    let hello = |usherd: &Usherd| usherd.client().post("/v1/nodes/os1/hello", &format!("epoch={EPOCH}"));
+    assert_eq!(hello(&usherd).status, 200);
+    assert_eq!(Line::to(usherd.address()).exchange(&fixture("opensips-acquire")), said("allow.new"));
+    usherd.kill();
+    // Its release finds nobody; the next tick greets the usherd that is back.
+    let usherd = site.start();
+    assert_eq!(held(&mut usherd.client()), 1);
+    assert_eq!(hello(&usherd).status, 200);
+    wait_for("the seat to be free", || (held(&mut usherd.client()) == 0).then_some(()));
 }

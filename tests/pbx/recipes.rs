@@ -81,7 +81,7 @@ fn each_line_of_the_dial_plans_of_asterisk_is_one_step() {
             assert!(priority == "1" || priority.starts_with('n'), "{name}: {line}");
             assert!(application.contains('(') && application.ends_with(')'), "{name}: {line}");
         }
-        assert_eq!(contexts, ["usherd-emergency", "usherd-ask", "usherd-release"], "{name}");
+        assert_eq!(contexts, ["usherd-emergency", "usherd-ask", "usherd-release", "usherd-keep"], "{name}");
         let text = read(name);
         for label in
             text.split('?').skip(1).filter_map(|rest| rest.split([')', ']', ':']).next()).filter(|l| !l.is_empty())

@@ -2,12 +2,17 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Signal;
+use usherd::daemon::clock::monotonic_ns;
 
 use super::lab::{Lab, Plan};
 use crate::kamailio::sip::hang_up;
 use crate::process::{Usherd, wait_for};
+
+/// How long the agent waits for usherd.
+const DEADLINE_MS: u64 = 200;
 
 struct Beside {
     lab: Lab,
@@ -26,7 +31,7 @@ impl Beside {
         };
         let at = |name: &str| lab.site.path(name).display().to_string();
         let text = format!(
-            "[daemon]\naddress = \"http://{}\"\ndeadline_ms = 200\n[node]\nname = \"pbx1\"\ntenant = \"acme\"\n\
+            "[daemon]\naddress = \"http://{}\"\ndeadline_ms = {DEADLINE_MS}\n[node]\nname = \"pbx1\"\ntenant = \"acme\"\n\
              [socket]\npath = {:?}\n[spool]\nfolder = {:?}\n{scripts}[asterisk]\naddress = \"127.0.0.1:{}\"\n\
              user = \"usherd\"\nsecret_file = {:?}\nlist_s = 2\n",
             lab.usherd().address(),
@@ -94,8 +99,13 @@ fn a_call_let_out_while_usherd_hung_is_booked_when_it_is_back() {
             .client()
             .post("/v1/acquire", "tenant=acme&subject=x&session=x&kind=call&direction=outbound&ttl_s=600");
         lab.usherd().pause();
+        let dialled = monotonic_ns();
         let call = anna.invite("20", "0301234", "unasked", "");
         let invite = trunk.receive("INVITE ", None);
+        let waited = Duration::from_nanos(monotonic_ns() - dialled);
+        // The agent answers within its deadline; asked by `CURL()`, usherd has the dial plan's.
+        let waits_max = plan.waits_max() + Duration::from_millis(DEADLINE_MS);
+        assert!(waited < waits_max, "{plan:?} {globals}: {waited:?}");
         let (call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
         lab.usherd().signal(Signal::CONT);
         lab.until_held(2);

@@ -1,19 +1,42 @@
 //! usherd hangs, is gone, or comes back; Asterisk is killed: calls go on, and the books are right afterwards.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use usherd::daemon::clock::monotonic_ns;
 
 use super::lab::{Lab, PLANS, Plan};
-use crate::kamailio::sip::{Phone, hang_up};
+use crate::kamailio::lab::{Sipp, users};
+use crate::kamailio::sip::{Dialog, Phone, hang_up};
 use crate::process::wait_for;
 
-/// One call that goes out, is taken, and ends. (Without a time-out of its own it never would, while usherd stands.)
-fn goes_out(lab: &Lab, anna: &mut Phone, trunk: &mut Phone, id: &str) {
+const PHONES: &str = "127.0.0.1";
+const TRUNK: &str = "127.0.0.2";
+
+/// A call that goes out and is taken. Nobody waits longer for that than the shipped file says.
+fn talks(lab: &Lab, anna: &mut Phone, trunk: &mut Phone, id: &str) -> Dialog {
+    let dialled = monotonic_ns();
     let call = anna.invite("20", "0301234", id, "");
     let invite = trunk.receive("INVITE ", None);
-    let (call, _) = lab.talk(anna, call, trunk, &invite);
+    let waited = Duration::from_nanos(monotonic_ns() - dialled);
+    assert!(waited < lab.plan.waits_max(), "{:?}: {id} waited {waited:?}", lab.plan);
+    lab.talk(anna, call, trunk, &invite).0
+}
+
+/// The same, which ends.
+fn goes_out(lab: &Lab, anna: &mut Phone, trunk: &mut Phone, id: &str) {
+    let call = talks(lab, anna, trunk, id);
     hang_up(anna, call, trunk);
+}
+
+/// Everything was told, and nothing is held; also not by what the kernel kept, which is answered before a further call.
+fn until_nothing_is_left(lab: &Lab, anna: &mut Phone, trunk: &mut Phone) {
+    wait_for("all ends to be told", || (lab.kept() == 0).then_some(()));
+    goes_out(lab, anna, trunk, "behind");
+    wait_for("the books to be empty", || {
+        (lab.sessions().is_empty() && lab.held() == 0 && lab.kept() == 0).then_some(())
+    });
 }
 
 #[test]
@@ -24,10 +47,137 @@ fn a_usherd_that_hung_has_no_seat_left_over_from_calls_that_ended_meanwhile() {
     for number in 0..12 {
         goes_out(&lab, &mut anna, &mut trunk, &format!("hung{number}"));
     }
+    assert_eq!(lab.unasked(), 12);
     lab.usherd().signal(Signal::CONT);
-    // Whatever the kernel kept is answered before this call.
-    goes_out(&lab, &mut anna, &mut trunk, "behind");
-    wait_for("the books to be empty", || (lab.sessions().is_empty() && lab.held() == 0).then_some(()));
+    until_nothing_is_left(&lab, &mut anna, &mut trunk);
+}
+
+#[test]
+fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
+    let mut lab = Lab::idle(Plan::Curl, 40, "", true);
+    lab.add_users(40);
+    lab.configure("", "");
+    lab.start_asterisk();
+    lab.usherd().pause();
+    let hangs = monotonic_ns();
+    let called = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let callers = Sipp::caller_at(lab.sip_port, "caller-announced", PHONES, &users(40), &["-r", "40", "-d", "500"]);
+    callers.until_answered(40);
+    let longest = Duration::from_secs_f64(callers.longest_ms() / 1_000.0);
+    assert_eq!(callers.done().up_and_refused(), (40, 0));
+    assert!(longest < Plan::Curl.waits_max(), "{longest:?}");
+    assert_eq!((lab.unasked(), lab.kept()), (40, 40), "no end was taken");
+    // A hang of three seconds, or as much longer as the calls took.
+    wait_for("three seconds", || (monotonic_ns() - hangs > 3_000_000_000).then_some(()));
+    lab.usherd().signal(Signal::CONT);
+    drop(called);
+    until_nothing_is_left(&lab, &mut lab.phone("20"), &mut lab.trunk());
+    let decided = |code: &str| lab.metric("usherd_decisions_total", &format!("code=\"{code}\""));
+    wait_for("the forty questions to be read", || {
+        (decided("allow.new") + decided("allow.same") + decided("ignore.stale") >= 41.0).then_some(())
+    });
+    assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
+}
+
+#[test]
+fn a_caller_who_gives_up_while_usherd_hangs_leaves_no_seat() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 1);
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        lab.usherd().pause();
+        let call = anna.invite("20", "0301234", "given-up", "");
+        anna.receive("100 ", None);
+        anna.cancel(&call);
+        lab.usherd().signal(Signal::CONT);
+        until_nothing_is_left(&lab, &mut anna, &mut trunk);
+    }
+}
+
+#[test]
+fn the_end_of_a_call_that_nobody_took_is_told_when_usherd_is_back() {
+    for plan in PLANS {
+        let mut lab = Lab::new(plan, 1);
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        let call = talks(&lab, &mut anna, &mut trunk, "long");
+        lab.until_held(1);
+        // From here on the keeper would look at the list in a minute only, if nobody told it.
+        wait_for("the first renewal", || {
+            (lab.metric("usherd_decisions_total", "code=\"allow.same\"") == 1.0).then_some(())
+        });
+        lab.usherd.take().unwrap().kill();
+        hang_up(&mut anna, call, &mut trunk);
+        lab.usherd = Some(lab.site.start());
+        assert_eq!(lab.held(), 1, "{plan:?}: its books say so");
+        let back = monotonic_ns();
+        lab.until_held(0);
+        // A turn of 5 s, the 2 s that a question before may have taken, and busy cores.
+        let waited = Duration::from_nanos(monotonic_ns() - back);
+        assert!(waited < Duration::from_secs(20), "{plan:?}: {waited:?}");
+        until_nothing_is_left(&lab, &mut anna, &mut trunk);
+    }
+}
+
+#[test]
+fn a_call_let_out_while_usherd_was_gone_is_booked_when_it_is_back() {
+    for plan in PLANS {
+        let mut lab = Lab::new(plan, 0);
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        lab.usherd.take().unwrap().kill();
+        let call = talks(&lab, &mut anna, &mut trunk, "unasked");
+        lab.usherd = Some(lab.site.start());
+        lab.until_held(1);
+        assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.over\""), 1.0, "{plan:?}");
+        hang_up(&mut anna, call, &mut trunk);
+        lab.until_held(0);
+        wait_for("the list to be empty", || (lab.kept() == 0).then_some(()));
+    }
+}
+
+#[test]
+fn a_long_call_is_renewed_beyond_its_ttl_and_a_lost_one_is_not() {
+    for plan in PLANS {
+        let mut lab = Lab::idle(plan, 2, "", true);
+        // The keeper looks every 5 s.
+        lab.hurried = vec![("ttl_s=900", "ttl_s=12"), ("${EPOCH} + 60]", "${EPOCH} + 1]")];
+        lab.configure("", "");
+        lab.start_asterisk();
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        lab.usherd().client().post(
+            "/v1/acquire",
+            "tenant=acme&subject=x&session=x&kind=call&direction=outbound&ttl_s=12&node=pbx1&epoch=1&seq=1",
+        );
+        let call = talks(&lab, &mut anna, &mut trunk, "long");
+        assert_eq!(lab.held(), 2);
+        lab.cli("dialplan reload");
+        wait_for("four renewals", || {
+            (lab.metric("usherd_decisions_total", "code=\"allow.same\"") >= 4.0).then_some(())
+        });
+        assert_eq!(lab.sessions().len(), 1, "{plan:?}");
+        assert_eq!(lab.sessions()[0]["subject"], "20", "{plan:?}: the other is over");
+        hang_up(&mut anna, call, &mut trunk);
+        lab.until_held(0);
+        wait_for("the keeper to go", || (!lab.cli("core show channels").contains("usherd-keep")).then_some(()));
+    }
+}
+
+#[test]
+fn with_nothing_beside_it_a_killed_asterisk_gives_its_seats_back_with_its_next_call() {
+    for plan in PLANS {
+        let mut lab = Lab::new(plan, 3);
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        talks(&lab, &mut anna, &mut trunk, "lost");
+        wait_for("the list to be on disk", || (lab.kept() == 1).then_some(()));
+        // Asterisk writes its database within a second.
+        crate::process::pause(Duration::from_secs(2));
+        lab.kill_asterisk();
+        assert_eq!(lab.held(), 1, "nobody released it");
+        lab.start_asterisk();
+        let mut bob = lab.phone("21");
+        bob.invite("21", "0301234", "next", "");
+        trunk.receive("INVITE ", None);
+        wait_for("the lost one to end", || (lab.sessions().len() == 1).then_some(()));
+        assert_eq!(lab.sessions()[0]["subject"], "21", "{plan:?}");
+    }
 }
 
 #[test]

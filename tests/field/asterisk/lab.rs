@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -34,14 +35,24 @@ impl Plan {
             Plan::Agi => "extensions_usherd_agi.conf",
         }
     }
+
+    /// The longest that a caller may wait where nobody answers: the time-out of the shipped file, and a second for busy
+    /// cores. `AGI()` has none, and is at its end at once where nobody listens.
+    pub(super) fn waits_max(self) -> Duration {
+        let file = std::fs::read_to_string(recipe(self)).unwrap();
+        let asking = file.split("[usherd-ask]").nth(1).unwrap().split("\n[usherd-").next().unwrap();
+        let set = asking.split("CURLOPT(httptimeout)=").nth(1).map(|rest| rest.split(')').next().unwrap());
+        assert_eq!(set.is_some(), self == Plan::Curl);
+        Duration::from_secs_f64(set.map_or(0.0, |seconds| seconds.parse().unwrap())) + Duration::from_secs(1)
+    }
 }
 
 /// Modules that the recipe needs, and those of a telephone system.
 const MODULES: &str = "res_speech res_pjsip_pubsub res_http_websocket res_pjproject res_sorcery_config res_sorcery_memory \
     res_sorcery_astdb res_pjsip res_pjsip_session res_pjsip_endpoint_identifier_ip res_pjsip_endpoint_identifier_user \
     res_pjsip_sdp_rtp res_pjsip_refer res_pjsip_rfc3326 res_pjsip_caller_id res_pjsip_diversion res_pjsip_dtmf_info \
-    chan_pjsip res_rtp_asterisk codec_ulaw codec_gsm format_pcm format_gsm app_dial app_stack app_playback app_playtones app_echo app_verbose \
-    app_exec func_strings func_uri func_logic func_callerid func_channel func_dialplan func_cut func_global func_curl \
+    chan_pjsip res_parking res_rtp_asterisk codec_ulaw codec_gsm format_pcm format_gsm app_dial app_originate app_directed_pickup app_stack app_playback app_playtones app_echo app_verbose \
+    app_exec func_strings func_uri func_logic func_callerid func_channel func_dialplan func_cut func_global func_db func_curl \
     res_curl res_agi pbx_config pbx_spool bridge_simple bridge_native_rtp bridge_softmix bridge_builtin_features \
     bridge_holding res_timing_timerfd res_manager_devicestate func_devstate";
 
@@ -68,13 +79,15 @@ pub(super) struct Lab {
     pub(super) usherd: Option<Usherd>,
     asterisk: Option<Child>,
     place: Place,
-    plan: Plan,
+    pub(super) plan: Plan,
     pub(super) sip_port: u16,
     pub(super) trunk_port: u16,
     pub(super) manager_port: u16,
     /// Where the dial plan finds scripts: usherd's listener, unless an agent has taken it.
     pub(super) agi_port: u16,
     users: Vec<(String, u16)>,
+    /// Times of the dial plan that a test cannot wait for: what stands there, and what shall.
+    pub(super) hurried: Vec<(&'static str, &'static str)>,
 }
 
 impl Lab {
@@ -116,6 +129,7 @@ impl Lab {
             manager_port,
             agi_port,
             users,
+            hurried: Vec::new(),
             site,
             place,
         }
@@ -153,6 +167,10 @@ impl Lab {
         self.write("modules.conf", &format!("[modules]\nautoload=no\n{modules}"));
         self.write("logger.conf", "[logfiles]\nmessages => notice,warning,error,verbose\n");
         self.write("rtp.conf", "[general]\nrtpstart=20000\nrtpend=29999\n");
+        self.write(
+            "res_parking.conf",
+            "[general]\n[default]\nparkext => 700\nparkpos => 701-709\ncontext => parkedcalls\n",
+        );
         self.write("features.conf", "[general]\n[featuremap]\natxfer => *2\n");
         self.write(
             "manager.conf",
@@ -166,9 +184,13 @@ impl Lab {
         self.write("pjsip.conf", &self.pjsip());
         let http = format!("{}", self.address());
         let dial_plan = std::fs::read_to_string(recipe(self.plan)).unwrap();
-        let dial_plan = dial_plan
+        let mut dial_plan = dial_plan
             .replace("127.0.0.1:7788", &http)
             .replace("127.0.0.1:4573", &format!("{PHONES}:{}", self.agi_port));
+        for (shipped, hurried) in &self.hurried {
+            assert!(dial_plan.contains(shipped), "{shipped}");
+            dial_plan = dial_plan.replace(shipped, hurried);
+        }
         self.write(self.plan.file(), &dial_plan);
         let own = example();
         self.write(
@@ -177,10 +199,13 @@ impl Lab {
         );
     }
 
+    /// Each endpoint has its address for sound: Asterisk would look up the name of the machine for one, in the thread that
+    /// takes the calls, for five seconds where nobody knows it.
     fn pjsip(&self) -> String {
         let endpoint = |name: &str, context: &str, contact: &str| {
             format!(
                 "[{name}]\ntype=endpoint\ncontext={context}\ndisallow=all\nallow=ulaw\ndirect_media=no\ndtmf_mode=info\n\
+                 media_address={PHONES}\nbind_rtp_to_media_address=yes\n\
                  aors={name}\n[{name}]\ntype=aor\ncontact={contact}\n"
             )
         };
@@ -250,6 +275,11 @@ impl Lab {
         self.log().matches("\"1?Set(USHERD_CODE=allow.unasked)\"").count() as u64
     }
 
+    /// Calls in the keeper's list: that live, or whose end usherd has not taken yet.
+    pub(super) fn kept(&self) -> usize {
+        self.cli("database show usherd").matches("session=").count()
+    }
+
     pub(super) fn usherd(&self) -> &Usherd {
         self.usherd.as_ref().unwrap()
     }
@@ -308,6 +338,15 @@ impl Lab {
         sides
     }
 
+    /// The next call that reaches the trunk is taken, and talks until the trunk ends it.
+    pub(super) fn take(&self, trunk: &mut Phone) -> Dialog {
+        let invite = trunk.receive("INVITE ", None);
+        let tag = format!("t{}", invite.header("Call-ID"));
+        trunk.answer(&invite, "200 OK", &tag, &format!("Contact: <sip:trunk@{TRUNK}:{}>\r\n", self.trunk_port));
+        trunk.receive("ACK ", Some(invite.header("Call-ID")));
+        invite.called(&tag)
+    }
+
     fn bridged(&self) -> usize {
         let shown = self.cli("bridge show all");
         let pair =
@@ -330,8 +369,9 @@ impl Drop for Lab {
     }
 }
 
-/// One side sends the other to another number.
+/// One side sends the other to another number, or to a whole address.
 pub(super) fn refer(by: &mut Phone, own: &mut Dialog, to: &str) {
-    by.within(own, "REFER", &format!("Refer-To: <sip:{to}@acme.example>\r\n"));
+    let to = if to.contains('@') { to.to_owned() } else { format!("{to}@acme.example") };
+    by.within(own, "REFER", &format!("Refer-To: <sip:{to}>\r\n"));
     by.receive(" 202 ", Some(&own.call_id));
 }

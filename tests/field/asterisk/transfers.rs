@@ -117,6 +117,78 @@ fn a_consultation_call_needs_a_seat_and_does_not_touch_the_first_call_c6() {
 }
 
 #[test]
+fn a_consultation_ends_with_the_attended_transfer_though_both_outside_talk_on_c7_t026() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 1);
+        let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
+        let inbound = trunk.invite("0176", "21", "inbound", "");
+        let invite = bob.receive("INVITE ", None);
+        let (_, mut of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+        let consultation = bob.invite("21", "0309876", "consultation", "");
+        let invite = trunk.receive("INVITE sip:0309876@", None);
+        let (consultation, _) = lab.talk(&mut bob, consultation, &mut trunk, &invite);
+        assert_eq!(lab.held(), 1, "{plan:?}");
+        refer(&mut bob, &mut of_bob, &format!("0309876@acme.example?Replaces={}", consultation.replaces()));
+        lab.until_held(0);
+        assert_eq!(lab.sessions().len(), 0, "{plan:?}");
+        let outside = lab.cli("core show channels concise").matches("PJSIP/trunk-").count();
+        assert_eq!(outside, 2, "{plan:?}: they talk on");
+    }
+}
+
+#[test]
+fn hold_changes_nothing_c9_t029() {
+    for plan in PLANS {
+        let lab = Lab::new(plan, 1);
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        let call = anna.invite("20", "0301234", "own", "");
+        let invite = trunk.receive("INVITE ", None);
+        let (mut call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+        anna.hold(&mut call);
+        assert_eq!((lab.held(), lab.sessions().len()), (1, 1), "{plan:?}");
+        hang_up(&mut anna, call, &mut trunk);
+        lab.until_held(0);
+    }
+}
+
+#[test]
+fn parking_ends_the_parkers_seat_and_taking_the_call_back_needs_none_c9_t028() {
+    let extensions = "[from-phones]\ninclude => parkedcalls\n";
+    for plan in PLANS {
+        let lab = Lab::with(plan, 1, extensions, "");
+        let (mut trunk, mut bob, mut cara) = (lab.trunk(), lab.phone("21"), lab.phone("22"));
+        let call = bob.invite("21", "0301234", "own", "");
+        let invite = trunk.receive("INVITE ", None);
+        let (mut call, _) = lab.talk(&mut bob, call, &mut trunk, &invite);
+        refer(&mut bob, &mut call, "700");
+        crate::process::wait_for("the call to be parked", || {
+            lab.cli("parking show default").contains("PJSIP/trunk-").then_some(())
+        });
+        lab.until_held(0);
+        let taken = cara.invite("22", "701", "taken", "");
+        assert_eq!(cara.outcome(&taken), 200, "{plan:?}");
+        assert_eq!((lab.held(), lab.sessions().len()), (0, 0), "{plan:?}");
+    }
+}
+
+#[test]
+fn picking_up_a_ringing_call_needs_no_seat_c9_t031() {
+    let extensions = "[from-phones]\nexten => _*8XX,1,PickupChan(PJSIP/${EXTEN:2}-,p)\n";
+    for plan in PLANS {
+        let lab = Lab::with(plan, 0, extensions, "");
+        let (mut trunk, mut bob, mut cara) = (lab.trunk(), lab.phone("21"), lab.phone("22"));
+        trunk.invite("0176", "21", "inbound", "");
+        let invite = bob.receive("INVITE ", None);
+        bob.answer(&invite, "180 Ringing", "t", "");
+        trunk.receive(" 180 ", None);
+        let taken = cara.invite("22", "*821", "taken", "");
+        assert_eq!(cara.outcome(&taken), 200, "{plan:?}");
+        trunk.receive(" 200 ", Some("inbound"));
+        assert_eq!((lab.held(), lab.sessions().len()), (0, 0), "{plan:?}");
+    }
+}
+
+#[test]
 fn a_consultation_by_the_keys_of_the_phone_is_asked_for_though_the_first_call_came_from_outside_c6() {
     // One key for a number outside: the prompt in between may swallow others.
     let extensions = "[from-trunk]\nexten => 61,1,Set(__USHERD_INBOUND=1)\n same => n,Dial(PJSIP/21,,tT)\n\

@@ -110,7 +110,8 @@ fn arguments_that_a_phone_has_mixed_up_are_asked_for_in_the_name_of_its_channel(
             let (end, asked) = through_asterisk(file, bare, &[], &mut refuses);
             assert_eq!((end, asked.len()), (End::Refused("21".to_owned()), 1), "{bare}");
             assert!(asked[0].body.contains("subject=PJSIP%2F20&"), "{bare}: {asked:?}");
-            assert!(asked[0].body.contains("&direction=outbound&to=&"), "{bare}: {asked:?}");
+            assert!(asked[0].body.contains("&direction=outbound&"), "{bare}: {asked:?}");
+            assert!(asked[0].body.ends_with("&to="), "{bare}: {asked:?}");
         }
         let (_, asked) = through_asterisk(file, ",0301234,outbound", &[], &mut refuses);
         assert!(asked[0].body.contains("subject=PJSIP%2F20&"), "a phone without a number: {asked:?}");
@@ -133,6 +134,42 @@ fn a_line_break_in_a_name_or_number_is_no_line_of_its_own() {
         for (name, value) in &call.variables {
             let is_sent = name.starts_with("USHERD_") || file.contains("agi") && name.starts_with("CALLERID");
             assert!(!is_sent || !value.contains(['\r', '\n']), "{file}: {name} is {value:?}");
+        }
+    }
+}
+
+#[test]
+fn asterisk_keeps_what_usherd_must_hear_again_unless_an_agent_is_beside() {
+    const ENTRY: &str = "DB(usherd/42/1700000100.42)";
+    for file in PLANS {
+        let plan = Dialplan::shipped(file);
+        for (epoch, asked, released, is_kept_meanwhile, is_kept_then) in [
+            ("", "allow.new", "released.last", true, false),
+            ("1700000000", "allow.new", "ignore.stale", true, false),
+            ("", "allow.new", "", true, true),
+            ("", "", "", true, true),
+            ("", "deny.full tenant", "released.none", false, false),
+            ("none", "allow.new", "", false, false),
+        ] {
+            let mut answers =
+                |written: &Written| if written.target.ends_with("acquire") { asked } else { released }.to_owned();
+            let variables = [
+                ("CHANNEL", "PJSIP/20-1"),
+                ("UNIQUEID", "1700000100.42"),
+                ("EPOCH", "1700000100"),
+                ("USHERD_EPOCH", epoch),
+            ];
+            let mut call = Channel::new(&plan, &variables, &mut answers);
+            call.ask("20,0301234,outbound");
+            let case = format!("{file}: {epoch}, {asked}, {released}");
+            assert_eq!(call.variables.contains_key(ENTRY), is_kept_meanwhile, "{case}");
+            assert_eq!(call.originated.len(), usize::from(is_kept_meanwhile), "{case}: a keeper");
+            call.hang_up();
+            assert_eq!(call.variables.contains_key(ENTRY), is_kept_then, "{case}");
+            if is_kept_then {
+                assert!(call.variables[ENTRY].starts_with("1700000100tenant=acme&subject=20&session=pbx1-"), "{case}");
+                assert_eq!(call.variables["USHERD_DUE"], "1", "{case}");
+            }
         }
     }
 }

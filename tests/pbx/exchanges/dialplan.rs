@@ -33,6 +33,8 @@ pub(crate) type Answers<'a> = &'a mut dyn FnMut(&Written) -> String;
 pub(crate) struct Channel<'a> {
     plan: &'a Dialplan,
     pub(crate) variables: HashMap<String, String>,
+    /// The channels that it has started.
+    pub(crate) originated: Vec<String>,
     answers: Answers<'a>,
 }
 
@@ -100,7 +102,7 @@ fn fits(extension: &str, number: &str) -> bool {
 impl<'a> Channel<'a> {
     pub(crate) fn new(plan: &'a Dialplan, variables: &[(&str, &str)], answers: Answers<'a>) -> Self {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Channel { plan, variables, answers }
+        Channel { plan, variables, originated: Vec::new(), answers }
     }
 
     /// `Gosub(usherd-ask,s,1(…))` with these arguments, split as Asterisk splits them.
@@ -119,6 +121,7 @@ impl<'a> Channel<'a> {
     }
 
     fn set(&mut self, name: &str, value: &str) {
+        let name = name.strip_prefix("GLOBAL(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(name);
         self.variables.insert(name.trim_start_matches('_').to_owned(), value.to_owned());
     }
 
@@ -147,6 +150,12 @@ impl<'a> Channel<'a> {
                         [number, "1"] => (exten, at) = (number.to_owned(), 0),
                         [other, number, "1"] => (context, exten, at) = (other.to_owned(), number.to_owned(), 0),
                         _ => panic!("{data}"),
+                    }
+                }
+                "GosubIf" => {
+                    if let Some(target) = chosen(&data) {
+                        let [context, exten, "1"] = target.split(',').collect::<Vec<_>>()[..] else { panic!("{data}") };
+                        assert_eq!(self.run(context, exten), End::Returned, "{data}");
                     }
                 }
                 "ExecIf" => {
@@ -182,6 +191,7 @@ impl<'a> Channel<'a> {
                 self.set("USHERD_ALLOW", allows);
             }
             "Playback" => self.set("PLAYBACKSTATUS", "FAILED"),
+            "Originate" => self.originated.push(data.to_owned()),
             "Progress" | "PlayTones" | "Wait" | "StackPop" => {}
             _ => panic!("the recipe uses {application}(), which this test does not know"),
         }
@@ -245,6 +255,10 @@ impl<'a> Channel<'a> {
                 let parts: Vec<&str> = arguments.split(',').collect();
                 u8::from(self.plan.extension(parts[0], parts[1]).is_some()).to_string()
             }
+            // Of this channel, of Asterisk, of its database: here it is one map. No other channel lives.
+            "GLOBAL" => self.value(arguments),
+            "IMPORT" => String::new(),
+            "DB_DELETE" => self.variables.remove(&format!("DB({arguments})")).unwrap_or_default(),
             "CALLERID" => self.value(&format!("CALLERID({arguments})")),
             "CUT" => {
                 assert_eq!(arguments, "CHANNEL(name),-,1");

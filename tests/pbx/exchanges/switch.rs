@@ -52,10 +52,29 @@ impl<'a> Switch<'a> {
         self.end.clone()
     }
 
-    /// The caller has hung up.
+    /// The caller has hung up: what is told at once, and what the scheduler tells later.
     pub(crate) fn hang_up(&mut self) {
         let hook = self.variables["api_hangup_hook"].clone();
         let request = self.expand(hook.strip_prefix("curl ").unwrap());
+        self.curl(&request);
+        let hook = self.variables["api_reporting_hook"].clone();
+        let later = self.expand(hook.strip_prefix("sched_api ").unwrap());
+        self.scheduled(&later, "+30 none");
+    }
+
+    /// The scheduler's time has come for the renewal, if there is one.
+    pub(crate) fn renew(&mut self) {
+        if let Some(task) = self.variables.get("usherd_renewal").cloned() {
+            let group = format!("@60 {}", self.variables["uuid"]);
+            self.scheduled(&task, &group);
+        }
+    }
+
+    /// `sched_api TIME GROUP curl …&`, once.
+    fn scheduled(&mut self, task: &str, time_and_group: &str) {
+        let command = task.strip_prefix(time_and_group).unwrap_or_else(|| panic!("{task}"));
+        let request = command.strip_prefix(" curl ").unwrap().strip_suffix('&').unwrap().to_owned();
+        assert!(request.contains(" connect-timeout 1 timeout 2 "), "{request}");
         self.curl(&request);
     }
 
@@ -124,15 +143,17 @@ impl<'a> Switch<'a> {
         self.variables.insert("curl_response_data".to_owned(), body);
     }
 
-    /// Replaces `${name}` and `${url_encode(…)}`.
+    /// Replaces `${name}`, `${url_encode(…)}`, and `${sched_api(…)}` by what is to be scheduled.
     fn expand(&self, text: &str) -> String {
         let (mut rest, mut out) = (text, String::new());
         while let Some(at) = rest.find("${") {
             out += &rest[..at];
             let inside = balanced(&rest[at + 1..], '{', '}');
             rest = &rest[at + 1 + inside.len() + 2..];
-            out += &match inside.strip_prefix("url_encode(") {
-                Some(arguments) => encoded(&self.expand(arguments.strip_suffix(')').unwrap())),
+            out += &match inside.split_once('(') {
+                Some(("url_encode", arguments)) => encoded(&self.expand(arguments.strip_suffix(')').unwrap())),
+                Some(("sched_api", arguments)) => self.expand(arguments.strip_suffix(')').unwrap()),
+                Some((function, _)) => panic!("the recipe uses {function}(), which this test does not know"),
                 None => self.variables.get(inside).cloned().unwrap_or_default(),
             };
         }

@@ -203,6 +203,16 @@ impl Phone {
         self.request(dialog, method, &via, more);
     }
 
+    /// Puts the other side on hold.
+    pub(crate) fn hold(&mut self, dialog: &mut Dialog) {
+        dialog.sequence += 1;
+        let (via, body) = (self.via(), self.sound_that_is("a=sendonly\r\n"));
+        self.request_with(dialog, "INVITE", &via, "", &body);
+        self.receive(" 200 ", Some(&dialog.call_id));
+        let via = self.via();
+        self.request(dialog, "ACK", &via, "");
+    }
+
     /// Presses a key amid a call.
     pub(crate) fn press(&mut self, dialog: &mut Dialog, key: &str) {
         dialog.sequence += 1;
@@ -229,11 +239,14 @@ impl Phone {
 
     /// The end of a message that may say where sound goes.
     fn sound(&self) -> String {
-        if !self.media {
-            return no_body();
-        }
+        if self.media { self.sound_that_is("") } else { no_body() }
+    }
+
+    fn sound_that_is(&self, attribute: &str) -> String {
         let ip = self.socket.local_addr().unwrap().ip();
-        let sdp = format!("v=0\r\no=u 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n");
+        let sdp = format!(
+            "v=0\r\no=u 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n{attribute}"
+        );
         format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len())
     }
 
