@@ -13,6 +13,7 @@
 pub mod ami;
 pub mod asterisk;
 pub mod book;
+pub mod carry;
 pub mod config;
 pub mod counters;
 mod devices;
