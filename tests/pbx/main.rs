@@ -17,6 +17,8 @@ mod place;
 #[path = "../crash/process.rs"]
 mod process;
 mod recipes;
+#[path = "../crash/volume.rs"]
+mod volume;
 
 use process::Site;
 
