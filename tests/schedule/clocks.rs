@@ -219,3 +219,18 @@ fn a_stop_of_up_to_two_days_is_none() {
         ("ended 0 0".into(), "true nothing".into(), false)
     );
 }
+
+#[test]
+fn what_becomes_due_is_told_though_the_clock_was_ahead_of_it_once() {
+    let change = "[[change]]\neffective_at = \"2026-11-24\"\nseats = 16\n";
+    let mut world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, change))]);
+    for by in [YEAR, -YEAR] {
+        world.step(by);
+        world.after(600);
+        world.wait("the clock to be trusted", || world.clock() == "true nothing");
+    }
+    assert_eq!(world.look("acme"), "pending_change 3 0");
+    world.restart_at("2026-11-24T10:00:00Z");
+    let told = world.told_all("subscription", 1);
+    assert_eq!(told, ["acme: a booked change took effect: 16 seats, before 3, while the daemon was stopped"]);
+}
