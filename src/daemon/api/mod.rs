@@ -184,6 +184,8 @@ impl Worker {
         let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
         let access = self.access(asked, call.peer, self.app.now())?;
         access.need(class, tenant)?;
+        // Only now: who may not ask learns nothing of what could be asked.
+        parameters::check(call.head)?;
         if matches!(class, RouteClass::Read | RouteClass::Explain | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
         }
@@ -196,6 +198,18 @@ impl Worker {
         Ok(access)
     }
 
+    /// [`Self::permitted`] for the tenant of a path, which it decodes.
+    fn permitted_for(
+        &self,
+        call: &Call<'_>,
+        class: RouteClass,
+        tenant: &str,
+    ) -> Result<(String, Arc<Access>), Problem> {
+        let tenant = segment(tenant);
+        let access = self.permitted(call, class, tenant.as_deref().ok())?;
+        Ok((tenant?, access))
+    }
+
     async fn route(&self, head: &http::request::Parts, body: Incoming, peer: &Peer) -> (Route, Response<ReplyBody>) {
         let path = head.uri.path();
         // The hot routes first.
@@ -203,10 +217,6 @@ impl Worker {
             (&Method::POST, "/v1/acquire") => return (Route::Acquire, self.acquire(head, body, peer).await),
             (&Method::POST, "/v1/release") => return (Route::Release, self.release(head, body, peer).await),
             _ => {}
-        }
-        if let Err((template, problem)) = parameters::check(&head.method, path, head.uri.query()) {
-            let named = ROUTES.iter().find(|(_, path, _)| *path == template);
-            return (named.map_or(Route::Other, |(_, _, route)| *route), problem.into_response());
         }
         let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
         let (route, answer) = match call.path.as_slice() {

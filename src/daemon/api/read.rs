@@ -456,8 +456,6 @@ impl Worker {
 
     /// A tenant that may be read, and who reads it.
     fn tenant_seen(&self, call: &Call<'_>, id: &str) -> Result<(String, Arc<Access>), Problem> {
-        let id = segment(id)?;
-        let access = self.permitted(call, RouteClass::Read, Some(&id))?;
-        Ok((id, access))
+        self.permitted_for(call, RouteClass::Read, id)
     }
 }

@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Call, Worker, by_any_name, query_of, read, typed};
+use super::{Call, Worker, by_any_name, parameters, query_of, read, typed};
 use crate::daemon::app::App;
 use crate::daemon::config::Config;
 use crate::daemon::http::auth::RouteClass;
@@ -85,6 +85,7 @@ impl Worker {
     /// `GET /v1/prometheus/sd`
     pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
         self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
+        parameters::check(call.head)?;
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let target =
             host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));
