@@ -166,8 +166,13 @@ impl Worker {
     fn access(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
         let auth = self.app.auth.load();
         let access = auth.authenticate(asked, peer, now.uptime_ms)?;
+        self.need_listener(access, peer)?;
+        Ok(Arc::clone(access))
+    }
+
+    fn need_listener(&self, access: &Access, peer: &Peer) -> Result<(), Problem> {
         if !self.has_roles {
-            return Ok(Arc::clone(access));
+            return Ok(());
         }
         let listener = self.app.listeners.iter().find(|listener| listener.name == peer.listener());
         match listener {
@@ -175,8 +180,18 @@ impl Worker {
                 let detail = format!("listener {} takes no requests of role {}", listener.name, access.role.as_str());
                 Err(Problem::new(ProblemKind::NotPermitted, detail))
             }
-            _ => Ok(Arc::clone(access)),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether who asks where anybody may is one who may read everything.
+    fn is_reader(&self, call: &Call<'_>) -> bool {
+        let auth = self.app.auth.load();
+        let asked = Asked::Head { head: call.head, by_any_name: false };
+        auth.recognise(asked, call.peer, self.app.now().uptime_ms).is_some_and(|access| {
+            let may_read = access.tenants.is_empty() && access.may(RouteClass::Read, None);
+            may_read && self.need_listener(access, call.peer).is_ok()
+        })
     }
 
     /// Who asks, once the daemon is ready, if they may do this.
