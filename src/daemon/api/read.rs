@@ -265,7 +265,7 @@ pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
         "time": time(app, now),
         "next_change": next_change_of_all(app, now),
         "history": history(app),
-        "sync": app.sync_status.show(&app.config(), &app.keeper, now),
+        "sync": app.sync_status.show(&app.config(), &app.keeper, app.timelines(now)),
     })
 }
 

@@ -41,6 +41,7 @@ impl Worker {
             Problem::faulty(errors.collect())
         })?;
         let now = self.app.now();
+        self.need_date(now)?;
         let submission = self.submitted(&tenant, &request, utc(now), dry_run).await?;
         let told = told(&request);
         self.audit_request(now, &tenant, &access.id, &told, &submission, dry_run).await;
