@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::body::{AcquireBody, ReleaseBody};
+use super::body::{AcquireBody, Body as _, ReleaseBody};
 use super::faults;
 use super::malformed::{FieldError, Malformed};
 

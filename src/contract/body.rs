@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::faults;
 use super::fields::{Lenient, Text, Worded};
-use super::form;
+use super::form::{self, Faulty};
 use super::format::BodyFormat;
 use super::malformed::{FieldError, Malformed};
 use super::message::{Acquire, Release};
@@ -55,14 +55,25 @@ fn pick<W: Copy>(word: Option<Worded<W>>) -> Option<W> {
     word.map(|word| word.0)
 }
 
-impl<'a> AcquireBody<'a> {
+/// Fields of which a body is made: what a body must know to be read.
+pub trait Fields<'a>: Default + Deserialize<'a> {
+    /// Takes one as text; one that it does not know is passed over (API 1).
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut Faulty);
+    /// Takes what it does not say itself.
+    fn fill_from(&mut self, other: Self);
+    /// All that is wrong with JSON which could not be read.
+    fn wrong(body: &[u8], error: &serde_json::Error) -> Malformed;
+}
+
+/// A body, however it comes.
+pub trait Body<'a>: Fields<'a> {
     /// Reads a JSON object.
     ///
     /// # Errors
     /// 400: every wrong field, or where the JSON ends to be JSON.
-    pub fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
+    fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
         faults::need_object(body)?;
-        serde_json::from_slice(body).map_err(|error| faults::of_acquire(body, &error, Self::faults_left))
+        serde_json::from_slice(body).map_err(|error| Self::wrong(body, &error))
     }
 
     /// Reads a form or a query string. An empty value is an absent one, because dial plans send what they
@@ -70,8 +81,8 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
-        let mut body = AcquireBody::default();
+    fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
+        let mut body = Self::default();
         form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
     }
@@ -80,8 +91,8 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
-        let mut body = AcquireBody::default();
+    fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
+        let mut body = Self::default();
         form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
     }
@@ -90,7 +101,7 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400 as the two above.
-    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
+    fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
         let mut read = match format {
             BodyFormat::Form => Self::from_form(body)?,
             _ if body.trim_ascii().is_empty() => Self::default(),
@@ -101,12 +112,20 @@ impl<'a> AcquireBody<'a> {
         }
         Ok(read)
     }
+}
 
-    pub(super) fn faults_left(body: &[u8]) -> Option<Malformed> {
-        serde_json::from_slice::<AcquireBody<'_>>(body).ok().and_then(|body| body.checked().err())
-    }
+impl<'a, B: Fields<'a>> Body<'a> for B {}
 
-    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut form::Faulty) {
+/// Takes over the fields that are not said.
+macro_rules! fill {
+    ($own:ident from $other:ident: $($field:ident),+; lenient: $($lenient:ident),+) => {
+        $(if $own.$field.is_none() { $own.$field = $other.$field; })+
+        $(if let Lenient::Nothing = $own.$lenient { $own.$lenient = $other.$lenient; })+
+    };
+}
+
+impl<'a> Fields<'a> for AcquireBody<'a> {
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut Faulty) {
         match key {
             "tenant" => self.tenant = Some(Text(value)),
             "subject" => self.subject = Some(Text(value)),
@@ -132,18 +151,19 @@ impl<'a> AcquireBody<'a> {
         }
     }
 
-    fn fill_from(&mut self, other: AcquireBody<'a>) {
-        macro_rules! fill {
-            ($($field:ident),+) => { $(if self.$field.is_none() { self.$field = other.$field; })+ };
-        }
-        fill!(tenant, subject, session, kind, direction, leg, device, class, to, emergency, external);
-        fill!(group, node, epoch, seq, ttl_s, existing);
-        if let Lenient::Nothing = self.status {
-            self.status = other.status;
-        }
-        if let Lenient::Nothing = self.why {
-            self.why = other.why;
-        }
+    fn fill_from(&mut self, other: Self) {
+        fill!(self from other: tenant, subject, session, kind, direction, leg, device, class, to, emergency, external,
+            group, node, epoch, seq, ttl_s, existing; lenient: status, why);
+    }
+
+    fn wrong(body: &[u8], error: &serde_json::Error) -> Malformed {
+        faults::of_acquire(body, error, Self::faults_left)
+    }
+}
+
+impl<'a> AcquireBody<'a> {
+    pub(super) fn faults_left(body: &[u8]) -> Option<Malformed> {
+        serde_json::from_slice::<AcquireBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }
 
     /// Whether a denial is to be a 403 (`status=1`).
@@ -271,37 +291,8 @@ pub struct ReleaseBody<'a> {
     why: Lenient<'a>,
 }
 
-impl<'a> ReleaseBody<'a> {
-    /// Reads a JSON object.
-    ///
-    /// # Errors
-    /// As [`AcquireBody::from_json`].
-    pub fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
-        faults::need_object(body)?;
-        serde_json::from_slice(body).map_err(|error| faults::of_release(body, &error, Self::faults_left))
-    }
-
-    /// Reads a form or a query string, as [`AcquireBody::from_form`].
-    ///
-    /// # Errors
-    /// 400: every wrong field.
-    pub fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
-        let mut body = ReleaseBody::default();
-        form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
-        Ok(body)
-    }
-
-    /// Reads names and values that a protocol keeps apart by itself, as [`AcquireBody::from_pairs`].
-    ///
-    /// # Errors
-    /// 400: every wrong field.
-    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
-        let mut body = ReleaseBody::default();
-        form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
-        Ok(body)
-    }
-
-    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut form::Faulty) {
+impl<'a> Fields<'a> for ReleaseBody<'a> {
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut Faulty) {
         match key {
             "tenant" => self.tenant = Some(Text(value)),
             "session" => self.session = Some(Text(value)),
@@ -313,30 +304,16 @@ impl<'a> ReleaseBody<'a> {
         }
     }
 
-    /// Reads a body in either format, and the query for what the body does not say.
-    ///
-    /// # Errors
-    /// 400 as the two above.
-    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
-        let mut read = match format {
-            BodyFormat::Form => Self::from_form(body)?,
-            _ if body.trim_ascii().is_empty() => Self::default(),
-            BodyFormat::Json | BodyFormat::Ndjson => Self::from_json(body)?,
-        };
-        if let Some(query) = query.filter(|query| !query.is_empty()) {
-            let other = Self::from_form(query.as_bytes())?;
-            read.tenant = read.tenant.or(other.tenant);
-            read.session = read.session.or(other.session);
-            read.node = read.node.or(other.node);
-            read.epoch = read.epoch.or(other.epoch);
-            read.seq = read.seq.or(other.seq);
-            if let Lenient::Nothing = read.why {
-                read.why = other.why;
-            }
-        }
-        Ok(read)
+    fn fill_from(&mut self, other: Self) {
+        fill!(self from other: tenant, session, node, epoch, seq; lenient: why);
     }
 
+    fn wrong(body: &[u8], error: &serde_json::Error) -> Malformed {
+        faults::of_release(body, error, Self::faults_left)
+    }
+}
+
+impl<'a> ReleaseBody<'a> {
     fn faults_left(body: &[u8]) -> Option<Malformed> {
         serde_json::from_slice::<ReleaseBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }

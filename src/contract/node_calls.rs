@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::body::AcquireBody;
+use super::body::{AcquireBody, Body as _};
 use super::faults;
 use super::form;
 use super::format::BodyFormat;

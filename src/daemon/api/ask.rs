@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{Worker, fenced};
-use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use crate::contract::hint::{Hint, emergency_hint, inbound_hint};
 use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::ask::{Asker, first};
 use super::{Call, Worker, by_any_name, fenced};
 use crate::contract::batch::{Op, batch_ops};
-use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use crate::contract::format::BodyFormat;
 use crate::contract::hint::Hint;
 use crate::daemon::events::Event;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ask::Asker;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
-use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use crate::contract::form;
 use crate::contract::node_calls::bounded;
 use crate::daemon::events::Event;
