@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::faults;
 use super::fields::{Lenient, Text, Worded};
@@ -12,40 +12,55 @@ use super::malformed::{FieldError, Malformed};
 use super::message::{Acquire, Release};
 use super::words::{Class, Device, Direction, Kind, Leg};
 
-/// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1).
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1). Who asks writes what is
+/// read here, so that no field has two names.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct AcquireBody<'a> {
-    #[serde(borrow)]
-    tenant: Option<Text<'a>>,
-    #[serde(borrow)]
-    subject: Option<Text<'a>>,
-    #[serde(borrow)]
-    session: Option<Text<'a>>,
-    kind: Option<Worded<Kind>>,
-    direction: Option<Worded<Direction>>,
-    leg: Option<Worded<Leg>>,
-    device: Option<Worded<Device>>,
-    class: Option<Worded<Class>>,
-    #[serde(borrow)]
-    to: Option<Text<'a>>,
-    emergency: Option<bool>,
-    external: Option<bool>,
-    #[serde(borrow)]
-    group: Option<Text<'a>>,
-    #[serde(borrow)]
-    node: Option<Text<'a>>,
-    epoch: Option<u64>,
-    seq: Option<u64>,
-    ttl_s: Option<u32>,
-    existing: Option<bool>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     pub(super) op: Lenient<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    tenant: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    subject: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    session: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<Worded<Kind>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<Worded<Direction>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leg: Option<Worded<Leg>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<Worded<Device>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<Worded<Class>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    to: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emergency: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external: Option<bool>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    group: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing: Option<bool>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    node: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     why: Lenient<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     status: Lenient<'a>,
 }
+
+/// The `why` of a release whose parties stay bridged (C7).
+const TRANSFER: &str = "transfer";
 
 fn lend<'b>(text: &'b Option<Text<'_>>) -> Option<&'b str> {
     text.as_ref().map(|text| &*text.0)
@@ -53,6 +68,52 @@ fn lend<'b>(text: &'b Option<Text<'_>>) -> Option<&'b str> {
 
 fn pick<W: Copy>(word: Option<Worded<W>>) -> Option<W> {
     word.map(|word| word.0)
+}
+
+fn text(text: &str) -> Option<Text<'_>> {
+    Some(Text(Cow::Borrowed(text)))
+}
+
+/// What a message says, and nothing that goes without saying.
+impl<'a> From<&Acquire<'a>> for AcquireBody<'a> {
+    fn from(message: &Acquire<'a>) -> Self {
+        AcquireBody {
+            op: Lenient::Nothing,
+            tenant: text(message.tenant),
+            subject: message.subject.and_then(text),
+            session: message.session.and_then(text),
+            kind: Some(Worded(message.kind)),
+            direction: message.direction.map(Worded),
+            leg: (message.leg != Leg::Originate).then_some(Worded(message.leg)),
+            device: message.device.map(Worded),
+            class: message.class.map(Worded),
+            to: message.to.and_then(text),
+            emergency: message.emergency.then_some(true),
+            external: message.external,
+            group: message.group.and_then(text),
+            ttl_s: message.ttl_s,
+            existing: message.existing.then_some(true),
+            node: message.node.and_then(text),
+            epoch: message.epoch,
+            seq: message.seq,
+            why: Lenient::Nothing,
+            status: Lenient::Nothing,
+        }
+    }
+}
+
+impl<'a> From<&Release<'a>> for ReleaseBody<'a> {
+    fn from(message: &Release<'a>) -> Self {
+        let why = if message.transferred { Lenient::Text(Cow::Borrowed(TRANSFER)) } else { Lenient::Nothing };
+        ReleaseBody {
+            tenant: text(message.tenant),
+            session: text(message.session),
+            node: message.node.and_then(text),
+            epoch: message.epoch,
+            seq: message.seq,
+            why,
+        }
+    }
 }
 
 /// Fields of which a body is made: what a body must know to be read.
@@ -276,18 +337,20 @@ impl<'a> AcquireBody<'a> {
 }
 
 /// The fields of a release; unknown ones are ignored.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ReleaseBody<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     tenant: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     session: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     node: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     why: Lenient<'a>,
 }
 
@@ -346,7 +409,7 @@ impl<'a> ReleaseBody<'a> {
             node: lend(&self.node),
             epoch: self.epoch,
             seq: self.seq,
-            transferred: self.why.text() == "transfer",
+            transferred: self.why.text() == TRANSFER,
         };
         request.check().map_err(|faults| Malformed::from_faults(&faults))?;
         Ok(request)
@@ -361,6 +424,65 @@ mod tests {
 
     fn pointers(problem: &Malformed) -> Vec<&str> {
         problem.errors().iter().map(|error| error.pointer.as_str()).collect()
+    }
+
+    /// The names of the fields of a JSON object.
+    fn names(json: &[u8]) -> Vec<String> {
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    #[test]
+    fn every_field_that_is_read_is_written_by_the_name_it_is_read_by() {
+        let full = Acquire {
+            direction: Some(Direction::Outbound),
+            leg: Leg::Deliver,
+            device: Some(Device::Dect),
+            class: Some(Class::Lift),
+            to: Some("030\"1"),
+            emergency: true,
+            external: Some(false),
+            group: Some("sales"),
+            node: Some("n1"),
+            epoch: Some(7),
+            seq: Some(8),
+            ttl_s: Some(60),
+            existing: true,
+            ..Acquire::new("acme", "J\u{fc}rgen", "c1", Kind::Call)
+        };
+        let json = serde_json::to_vec(&AcquireBody::from(&full)).unwrap();
+        let mut written = names(&json);
+        // Of the envelope, or of who asks for plain text.
+        written.extend(["op", "why", "status"].map(str::to_owned));
+        written.sort();
+        let mut read: Vec<&str> =
+            faults::ACQUIRE.iter().map(|(name, _)| *name).chain(["op", "why", "status"]).collect();
+        read.sort_unstable();
+        assert_eq!(written, read);
+        let back = AcquireBody::from_json(&json).unwrap();
+        assert_eq!(format!("{:?}", back.checked().unwrap()), format!("{full:?}"));
+
+        let bare = Acquire {
+            direction: Some(Direction::Inbound),
+            subject: None,
+            ..Acquire::new("acme", "", "c1", Kind::Call)
+        };
+        let json = serde_json::to_vec(&AcquireBody::from(&bare)).unwrap();
+        assert_eq!(names(&json), ["direction", "kind", "session", "tenant"], "what goes without saying is not said");
+
+        let ended =
+            Release { node: Some("n1"), epoch: Some(7), seq: Some(8), transferred: true, ..Release::new("acme", "c1") };
+        let json = serde_json::to_vec(&ReleaseBody::from(&ended)).unwrap();
+        let mut written = names(&json);
+        written.sort();
+        let mut read: Vec<&str> = faults::RELEASE.iter().map(|(name, _)| *name).chain(["why"]).collect();
+        read.sort_unstable();
+        assert_eq!(written, read);
+        let back = ReleaseBody::from_json(&json).unwrap();
+        assert_eq!(format!("{:?}", back.checked().unwrap()), format!("{ended:?}"));
     }
 
     #[test]
