@@ -6,7 +6,7 @@ use std::hint::black_box;
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
 use usherd::contract::batch::Op;
-use usherd::contract::body::{AcquireBody, ReleaseBody};
+use usherd::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd::daemon::http::reply::{About, write_acquire};
 use usherd::engine::session::{Code, Decision, Detail};
 

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use usherd::contract::body::{AcquireBody, ReleaseBody};
+use usherd::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd::engine::{Code, Engine, Name};
 
 use crate::measure::{Goal, alternate, cpu_of, median, ratio, row, thread_cpu_ns, wall_ns};

@@ -175,7 +175,8 @@ impl Book {
                 None => {
                     entry.misses[source] = (entry.misses[source] + 1).min(MISSES_MAX);
                     let nowhere = entry.misses.iter().all(|misses| *misses >= MISSES_MAX);
-                    if entry.kind == Kind::Call && entry.ttl.is_none() && nowhere {
+                    let is_looked_for = entry.ttl.is_none() || own_id(&self.node, &key.1).is_some();
+                    if entry.kind == Kind::Call && is_looked_for && nowhere {
                         gone.push(key.clone());
                     }
                 }
@@ -279,10 +280,19 @@ impl Book {
     }
 }
 
+/// What stands behind the node's name in a session that is named by it: an id of its PBX, maybe behind an epoch. Such a
+/// session says itself that it is a channel; another one with a `ttl_s` may be a script of anything.
+fn own_id<'s>(node: &str, session: &'s str) -> Option<&'s str> {
+    session.strip_prefix(node)?.strip_prefix(is_sign)
+}
+
+fn is_sign(c: char) -> bool {
+    c.is_ascii_punctuation()
+}
+
 /// The ids of a PBX that a session may be made of: `ID`, `NODE-ID`, `NODE-EPOCH-ID`; any sign may stand for the `-`.
 fn own_ids<'s>(node: &str, session: &'s str) -> impl Iterator<Item = &'s str> + use<'s> {
-    let is_sign = |c: char| c.is_ascii_punctuation();
-    let behind_node = session.strip_prefix(node).and_then(|rest| rest.strip_prefix(is_sign));
+    let behind_node = own_id(node, session);
     let behind_epoch = behind_node.and_then(|rest| {
         let id = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         if id.len() == rest.len() { None } else { id.strip_prefix(is_sign) }
@@ -518,6 +528,24 @@ mod tests {
         book.asked(at(50), &Ask { ttl_s: Some(60), ..call("fax") });
         assert!(book.expire(at(109)).is_empty());
         assert_eq!(book.expire(at(110)), release("fax"));
+    }
+
+    #[test]
+    fn what_is_named_as_a_channel_of_this_node_is_looked_for_whatever_its_ttl() {
+        for (session, is_channel) in
+            [("pbx-1-9.9", true), ("pbx-1-7-9.9", true), ("fax", false), ("9.9", false), ("pbx-12-9.9", false)]
+        {
+            let mut book = book(1);
+            book.asked(at(0), &Ask { ttl_s: Some(14_400), ..call(session) });
+            assert!(listing(&mut book, 1, 1, vec![]).is_empty(), "{session}: it may come yet");
+            let steps = listing(&mut book, 2, 2, vec![]);
+            assert_eq!(steps, if is_channel { release(session) } else { vec![] }, "{session}");
+            // Asked for again in time it is one again, and its channel is found by its id.
+            book.asked(at(3), &Ask { ttl_s: Some(14_400), ..call(session) });
+            assert!(listing(&mut book, 4, 4, vec![bare("9.9")]).is_empty(), "{session}");
+            assert!(listing(&mut book, 5, 5, vec![bare("9.9")]).is_empty(), "{session}");
+            assert_eq!(book.len(), 1, "{session}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the agent does about devices: what a source says of them, asking for them, their grace, and their file.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::hub::{Hub, SourceState};
 use super::kept::{self, Kept};
@@ -87,8 +88,8 @@ impl Hub {
     }
 
     /// Takes up the devices that held a seat when the agent stopped.
-    pub fn restore_devices(&self) {
-        let kept = match kept::read(&self.folder()) {
+    pub fn restore_devices(&self, folder: &Path) {
+        let kept = match kept::read(folder) {
             Ok(kept) => kept,
             Err(why) => {
                 warn!(%why, "the file of devices cannot be read; who is not there now loses the seat at once");
@@ -106,13 +107,13 @@ impl Hub {
     pub async fn keep_devices(&self) {
         loop {
             sleep(LOOK_EVERY).await;
-            self.write_devices().await;
+            self.write_devices();
         }
     }
 
     /// Writes down which devices hold a seat, where they are others than those that were written down last.
-    pub async fn write_devices(&self) {
-        let mut is_changed = false;
+    pub fn write_devices(&self) {
+        let mut is_changed = self.writer.devices_failed();
         let mut devices = Vec::new();
         for source in &self.sources {
             let mut presence = source.presence.lock();
@@ -120,16 +121,8 @@ impl Hub {
             let of_source = presence.desktops().map(|device| Kept::new(source.name, device));
             devices.extend(of_source);
         }
-        if !is_changed {
-            return;
-        }
-        let folder = self.folder();
-        let written = tokio::task::spawn_blocking(move || kept::write(&folder, &devices)).await;
-        if let Err(why) = written.unwrap_or_else(|error| Err(error.into())) {
-            error!(%why, "the file of devices cannot be written; a restart of the agent would leave them no grace");
-            if let Some(source) = self.sources.first() {
-                source.presence.lock().changed = true;
-            }
+        if is_changed {
+            self.writer.devices(devices);
         }
     }
 }

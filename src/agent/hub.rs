@@ -2,7 +2,6 @@
 //! decided what follows.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +17,8 @@ use super::ended::Key;
 use super::presence::Presence;
 use super::question::Sent;
 use super::source::Report;
-use super::spool::{Release, Spool};
+use super::spool::Release;
+use super::writer::Writer;
 use crate::client::{Ask, Client, Ended, Source, Verdict};
 use crate::contract::malformed::Malformed;
 use crate::engine::{Code, Detail, Kind, Name};
@@ -58,7 +58,7 @@ pub struct Hub {
     /// Where sessions live.
     pub sources: Vec<SourceState>,
     book: Mutex<Book>,
-    spool: Mutex<Spool>,
+    pub(super) writer: Arc<Writer>,
     tenant: Option<Name>,
     limits: Limits,
     released: Notify,
@@ -75,7 +75,7 @@ impl Hub {
         counters: Arc<Counters>,
         sources: Vec<SourceState>,
         book: Book,
-        spool: Spool,
+        writer: Arc<Writer>,
         tenant: &str,
         limits: Limits,
     ) -> Self {
@@ -84,7 +84,7 @@ impl Hub {
             counters,
             sources,
             book: Mutex::new(book),
-            spool: Mutex::new(spool),
+            writer,
             tenant: (!tenant.is_empty()).then(|| tenant.into()),
             limits,
             released: Notify::new(),
@@ -151,24 +151,21 @@ impl Hub {
         self.released.notify_one();
     }
 
-    fn write_down(&self, key: &Key, ended: Ended) {
+    /// Hands it over to be written; its number, where it did not come to stand behind too many others.
+    fn write_down(&self, key: &Key, ended: Ended) -> Option<u64> {
         let transferred = ended == Ended::Transferred;
         let release = Release { tenant: key.0.to_string(), session: key.1.to_string(), transferred };
-        let written = self.spool.lock().append(&release);
-        match written {
-            Ok(true) => self.counters.count("released", ""),
-            Ok(false) => {
-                self.counters.count("spool_full", "");
-                error!("the spool is full; a release is only in memory: raise spool.bytes_max, or start usherd");
-            }
-            Err(why) => {
-                self.counters.count("spool_failed", "");
-                error!(%why, "the spool cannot be written; a release is only in memory");
-            }
+        self.counters.count("released", "");
+        let number = self.writer.release(release);
+        if number.is_none() {
+            self.counters.count("spool_full", "");
+            error!("the disk of the spool hangs and too many releases wait for it; a release is only in memory");
         }
+        number
     }
 
-    /// The same for a script, which is told what usherd said; `None` where usherd hears of it later.
+    /// The same for a script, which is told what usherd said once it is written down, where the disk does not hang;
+    /// `None` where usherd hears of it later.
     pub async fn release_asked(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
         // A transferred call that still counts is released again at its end (C7).
         if ended == Ended::Over {
@@ -177,9 +174,14 @@ impl Hub {
                 source.presence.lock().released(&key.0, &key.1);
             }
         }
-        self.write_down(key, ended);
+        let number = self.write_down(key, ended);
         self.released.notify_one();
-        self.client.release_asked(&key.0, &key.1, ended).await
+        let written = async {
+            if let Some(number) = number {
+                self.writer.written(number).await;
+            }
+        };
+        tokio::join!(self.client.release_asked(&key.0, &key.1, ended), written).0
     }
 
     /// What was written down before this start and never acknowledged.
@@ -253,16 +255,12 @@ impl Hub {
     pub async fn keep_spool(&self) {
         loop {
             self.released.notified().await;
-            while self.spool.lock().waiting() > 0 {
-                let mark = self.spool.lock().mark();
+            while self.writer.awaits() {
+                let mark = self.writer.mark();
                 if self.client.flush(ACKNOWLEDGE_PATIENCE).await {
-                    let emptied = self.spool.lock().acknowledge(mark);
-                    if let Err(why) = emptied {
-                        error!(%why, "the spool cannot be emptied; its releases will be sent again");
-                        sleep(ACKNOWLEDGE_PATIENCE).await;
-                    }
+                    self.writer.acknowledge(mark);
                 } else {
-                    self.sync_spool().await;
+                    self.writer.sync();
                     sleep(ACKNOWLEDGE_PATIENCE).await;
                 }
             }
@@ -271,26 +269,11 @@ impl Hub {
 
     /// Gives usherd a last while to acknowledge, and strikes off what it did.
     pub async fn strike_off(&self, patience: Duration) {
-        let mark = self.spool.lock().mark();
+        let mark = self.writer.mark();
         if self.client.flush(patience).await {
-            let _ = self.spool.lock().acknowledge(mark);
+            self.writer.acknowledge(mark);
         }
-        self.sync_spool().await;
-    }
-
-    async fn sync_spool(&self) {
-        let file = self.spool.lock().to_sync();
-        let synced = match file {
-            Ok(None) => return,
-            Ok(Some(file)) => {
-                tokio::task::spawn_blocking(move || file.sync_data()).await.unwrap_or_else(|error| Err(error.into()))
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(why) = synced {
-            self.spool.lock().unsynced();
-            error!(%why, "the spool cannot be synced; a power cut may lose releases");
-        }
+        self.writer.sync();
     }
 
     /// Ends what lived longer than its `ttl_s`, for ever.
@@ -307,20 +290,9 @@ impl Hub {
         self.book.lock().len()
     }
 
-    /// Releases that wait for usherd, and damaged lines that the spool had at the start.
-    pub fn spooled(&self) -> (u64, u64) {
-        let spool = self.spool.lock();
-        (spool.waiting(), spool.damaged())
-    }
-
     /// Seconds since the start.
     pub fn uptime_s(&self) -> u64 {
         self.now().as_secs()
-    }
-
-    /// The folder of what survives a restart.
-    pub(super) fn folder(&self) -> PathBuf {
-        self.spool.lock().folder().to_owned()
     }
 
     /// The node's name.

@@ -2,17 +2,19 @@
 //!
 //! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
 //! [`freeswitch`] over [`esl`], [`kamailio`]), [`book`] (what follows for sessions), [`presence`] (desktops and
-//! mobiles), [`hub`] and `devices` (where it all meets), [`mod@follow`], [`socket`], [`scripts`] and [`spool`] (what waits, answers and writes).
+//! mobiles), [`hub`] and `devices` (where it all meets), [`mod@follow`], [`socket`] and [`scripts`] (what waits and answers),
+//! [`spool`] and [`writer`] (what is written).
 //!
 //! What never happens:
 //! - a session is given back because a PBX could not be asked, or was listed in part;
 //! - something is adopted that was not granted: only channels whose dial plan wrote down an `allow` are;
-//! - a question of a script waits longer than the client's deadline;
+//! - a question of a script waits longer than the client's deadline, nor for a disk;
 //! - a release is lost because the daemon is away, or because the agent is killed meanwhile.
 
 pub mod ami;
 pub mod asterisk;
 pub mod book;
+pub mod carry;
 pub mod config;
 pub mod counters;
 mod devices;
@@ -36,6 +38,8 @@ pub mod socket;
 pub mod source;
 pub mod spool;
 pub mod status;
+pub mod told;
+pub mod writer;
 
 use std::fmt::Display;
 use std::path::Path;
@@ -51,7 +55,7 @@ use tracing::info;
 use asterisk::Asterisk;
 use book::Book;
 use config::Loaded;
-use counters::{Counters, Told};
+use counters::Counters;
 use follow::{Line, follow};
 use freeswitch::FreeSwitch;
 use hub::{Hub, Limits, SourceState};
@@ -59,6 +63,8 @@ use kamailio::Kamailio;
 use presence::{Presence, Rule};
 use source::Machine;
 use spool::Spool;
+use told::Told;
+use writer::Writer;
 
 use crate::client::{Client, OnUnreachable, Options};
 use crate::engine::Name;
@@ -122,9 +128,12 @@ pub async fn run(
     let (epoch, first_seq) = spool::boot(folder, fresh_epoch).map_err(|why| cannot(open.clone())(&why))?;
     let (spool, waiting) = Spool::open(folder, config.spool.bytes_max).map_err(|why| cannot(open)(&why))?;
     let counters = Arc::new(Counters::default());
+    let writer =
+        Writer::start(spool, Arc::clone(&counters)).map_err(|why| cannot("start a thread for the spool")(&why))?;
+    let writer = Arc::new(writer);
     let client = Client::start(
         options(loaded, epoch, first_seq),
-        Told { counters: Arc::clone(&counters), folder: folder.to_owned(), address: loaded.address.to_string() },
+        Told { counters: Arc::clone(&counters), writer: Arc::clone(&writer), address: loaded.address.to_string() },
     );
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);
@@ -132,9 +141,9 @@ pub async fn run(
     let book = Book::new(&config.node.name, Name::from(config.node.tenant.as_str()), sources.len());
     let limits =
         Limits { unwatched_ttl_s: config.socket.unwatched_ttl_s, presence_grace_s: config.node.presence_grace_s };
-    let hub = Arc::new(Hub::new(client, counters, states, book, spool, &config.node.tenant, limits));
+    let hub = Arc::new(Hub::new(client, counters, states, book, writer, &config.node.tenant, limits));
     hub.send_again(&waiting);
-    hub.restore_devices();
+    hub.restore_devices(folder);
     let scripts_at = scripts.as_ref().and_then(|listener| listener.local_addr().ok());
     info!(node = config.node.name, epoch, sources = sources.len(), scripts_at = ?scripts_at, "the agent is at work");
 
@@ -155,8 +164,9 @@ pub async fn run(
     tasks.shutdown().await;
     // What is acknowledged now need not be sent again by the next start; the rest is on disk.
     hub.strike_off(STOP_PATIENCE).await;
-    hub.write_devices().await;
+    hub.write_devices();
     info!("the agent stops; sessions keep their lease");
+    hub.writer.end().await;
     if let Some(path) = config.socket_path() {
         let _ = std::fs::remove_file(path);
     }

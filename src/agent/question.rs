@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Ask, Ended, Source, Verdict};
-use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use crate::contract::format::BodyFormat;
 use crate::contract::hint::emergency_hint;
 use crate::contract::malformed::Malformed;

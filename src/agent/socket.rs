@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use super::carry::Carrier;
 use super::door;
 use super::group;
 use super::hub::Hub;
@@ -75,13 +76,15 @@ fn not_given(group: &str, why: &io::Error) -> io::Error {
 /// Serves for ever.
 pub async fn serve(listener: UnixListener, hub: Arc<Hub>, connections_max: usize) {
     let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
-    door::open(hub, connections_max, accept, converse).await;
+    // Each connection has one question at a time: only those whose connections broke are in anybody's way.
+    let carrier = Carrier::new(connections_max);
+    door::open(hub, connections_max, accept, |stream, hub| converse(stream, hub, carrier.clone())).await;
 }
 
-async fn converse(stream: UnixStream, hub: Arc<Hub>) {
+async fn converse(stream: UnixStream, hub: Arc<Hub>, carrier: Carrier) {
     let service = service_fn(|request| {
-        let hub = Arc::clone(&hub);
-        async move { Ok::<_, Infallible>(route(hub, request).await) }
+        let (hub, carrier) = (Arc::clone(&hub), carrier.clone());
+        async move { Ok::<_, Infallible>(route(hub, &carrier, request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(BUFFER_BYTES_MAX);
@@ -92,11 +95,11 @@ async fn converse(stream: UnixStream, hub: Arc<Hub>) {
     let _ = timeout(CONNECTION_AGE_MAX, connection).await;
 }
 
-async fn route(hub: Arc<Hub>, request: Request<Incoming>) -> Answer {
+async fn route(hub: Arc<Hub>, carrier: &Carrier, request: Request<Incoming>) -> Answer {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match (method, path.as_str()) {
-        (Method::POST, "/v1/acquire") => carried_out(hub, request, acquire).await,
-        (Method::POST, "/v1/release") => carried_out(hub, request, release).await,
+        (Method::POST, "/v1/acquire") => carried_out(carrier, request, |question| acquire(hub, question)).await,
+        (Method::POST, "/v1/release") => carried_out(carrier, request, |question| release(hub, question)).await,
         (Method::GET, "/livez") => answer(StatusCode::OK, "text/plain", "ok"),
         (Method::GET, "/metrics") => answer(StatusCode::OK, "text/plain; version=0.0.4", status::metrics(&hub)),
         (Method::GET, "/v1/agent") => answer(StatusCode::OK, "application/json", status::look(&hub).to_string()),
@@ -106,17 +109,17 @@ async fn route(hub: Arc<Hub>, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// Reads a question and acts on it in a task of its own: what was read is carried out, whatever the connection does
-/// then (API 1).
-async fn carried_out<T>(hub: Arc<Hub>, request: Request<Incoming>, act: impl FnOnce(Arc<Hub>, Question) -> T) -> Answer
+/// Reads a question and acts on it, whatever the connection does then (API 1).
+async fn carried_out<T>(carrier: &Carrier, request: Request<Incoming>, act: impl FnOnce(Question) -> T) -> Answer
 where
     T: Future<Output = Answer> + Send + 'static,
 {
-    match read(request).await {
-        Ok(question) => tokio::spawn(act(hub, question)).await.unwrap_or_else(|_| {
+    match carrier.carry(read(request), act).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => {
             let why = "an internal error; it is in the agent's log";
             problem(StatusCode::INTERNAL_SERVER_ERROR, why, &[])
-        }),
+        }
         Err(refused) => *refused,
     }
 }

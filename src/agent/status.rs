@@ -28,7 +28,7 @@ const COUNTERS: [(&str, &str, &str); 18] = [
     ("rows_unread", "source", "Rows of listings and events that could not be read and were left out."),
     ("scripts_broken", "", "Scripts of Asterisk that broke off."),
     ("spool_failed", "", "Releases that could not be written down."),
-    ("spool_full", "", "Releases that did not fit into the spool."),
+    ("spool_full", "", "Releases that did not fit into the spool, or waited for its disk as one too many."),
     ("unusable", "", "Channels that hold a seat and name no tenant that usherd could have; each listing counts them."),
 ];
 
@@ -36,7 +36,7 @@ const COUNTERS: [(&str, &str, &str); 18] = [
 pub fn metrics(hub: &Hub) -> String {
     let mut out = String::new();
     let client = hub.client.status();
-    let (waiting, damaged) = hub.spooled();
+    let (waiting, damaged) = (hub.writer.waiting(), hub.writer.damaged());
     let sum = |of: fn(&Presence) -> usize| hub.sources.iter().map(|source| of(&source.presence.lock())).sum::<usize>();
     for (name, help, value) in [
         ("connected", "Whether usherd answered hello and every heartbeat since.", u64::from(client.connected)),
@@ -48,7 +48,7 @@ pub fn metrics(hub: &Hub) -> String {
         ("presence_in_grace", "Of these, those that cannot be reached.", sum(Presence::in_grace) as u64),
         ("presence_left_out", "Times that a device was one too many for this agent.", sum(Presence::left_out) as u64),
         ("reports_waiting", "Releases and reports in memory that wait for usherd.", client.reports as u64),
-        ("spool_waiting", "Releases on disk that wait for usherd.", waiting),
+        ("spool_waiting", "Releases, on disk or on their way there, that wait for usherd.", waiting),
         ("spool_damaged", "Lines of the spool that could not be read at the start.", damaged),
         ("uptime_seconds", "Seconds since the start.", hub.uptime_s()),
     ] {
@@ -102,7 +102,7 @@ fn known_values(hub: &Hub, counter: &str) -> BTreeSet<&'static str> {
 /// The same in short, for people.
 pub fn look(hub: &Hub) -> Value {
     let client = hub.client.status();
-    let (waiting, damaged) = hub.spooled();
+    let (waiting, damaged) = (hub.writer.waiting(), hub.writer.damaged());
     let source = |source: &SourceState| {
         let connected = source.connected.load(Ordering::Relaxed);
         let presence = source.presence.lock();

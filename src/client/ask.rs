@@ -106,7 +106,8 @@ impl Ask {
         self.as_acquire().check()
     }
 
-    fn as_acquire(&self) -> Acquire<'_> {
+    /// The message that asks it, without who sends it.
+    pub(super) fn as_acquire(&self) -> Acquire<'_> {
         Acquire {
             subject: self.subject.as_deref(),
             session: self.session.as_deref(),

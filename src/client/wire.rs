@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::ask::{Ask, Ended};
 use super::ledger::{Inventory, Message, Settled};
 use super::verdict::{Answer, Unreachable};
-use crate::engine::{Code, Detail, Leg};
+use crate::contract::batch::Op;
+use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::message::{Acquire, Release};
+use crate::contract::node_calls::NodeBody;
+use crate::engine::{Code, Detail};
 
 /// Sessions of an inventory that are written before others get their turn.
 const SESSIONS_IN_ONE_GO: usize = 256;
@@ -18,96 +22,20 @@ pub(super) struct Sender<'a> {
     pub epoch: u64,
 }
 
-#[derive(Serialize)]
-struct AcquireBody<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    op: Option<&'static str>,
-    tenant: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session: Option<&'a str>,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direction: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    leg: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    class: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    to: Option<&'a str>,
-    #[serde(skip_serializing_if = "is_false")]
-    emergency: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    external: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl_s: Option<u32>,
-    #[serde(skip_serializing_if = "is_false")]
-    existing: bool,
-    #[serde(flatten)]
-    sender: Option<SenderBody<'a>>,
-    seq: u64,
-}
-
-#[derive(Serialize)]
-struct SenderBody<'a> {
-    node: &'a str,
-    epoch: u64,
-}
-
-#[derive(Serialize)]
-struct ReleaseBody<'a> {
-    op: &'static str,
-    tenant: &'a str,
-    session: &'a str,
-    node: &'a str,
-    epoch: u64,
-    seq: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'static str>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-impl<'a> AcquireBody<'a> {
-    fn of(ask: &'a Ask, sender: Option<Sender<'a>>, seq: u64, existing: bool) -> Self {
-        AcquireBody {
-            op: None,
-            tenant: &ask.tenant,
-            subject: ask.subject.as_deref(),
-            session: ask.session.as_deref(),
-            kind: ask.kind.as_str(),
-            direction: ask.direction.map(|word| word.as_str()),
-            leg: (ask.leg != Leg::Originate).then(|| ask.leg.as_str()),
-            device: ask.device.map(|word| word.as_str()),
-            class: ask.class.map(|word| word.as_str()),
-            to: ask.to.as_deref(),
-            emergency: ask.emergency,
-            external: ask.external,
-            group: ask.group.as_deref(),
-            ttl_s: ask.ttl_s,
-            existing,
-            sender: sender.map(|sender| SenderBody { node: sender.node, epoch: sender.epoch }),
-            seq,
-        }
-    }
+/// The message of a question; without a sender it is a part of a message that names him.
+fn message<'a>(ask: &'a Ask, sender: Option<Sender<'a>>, seq: u64, existing: bool) -> Acquire<'a> {
+    let (node, epoch) = (sender.map(|sender| sender.node), sender.map(|sender| sender.epoch));
+    Acquire { node, epoch, seq: Some(seq), existing, ..ask.as_acquire() }
 }
 
 /// The body of `POST /v1/acquire`.
 pub(super) fn acquire(ask: &Ask, sender: Sender<'_>, seq: u64, existing: bool) -> Bytes {
-    written(&AcquireBody::of(ask, Some(sender), seq, existing))
+    written(&AcquireBody::from(&message(ask, Some(sender), seq, existing)))
 }
 
 /// The body of hello, heartbeat and goodbye.
 pub(super) fn epoch(epoch: u64) -> Bytes {
-    Bytes::from(format!("{{\"epoch\":{epoch}}}"))
+    written(&NodeBody { epoch })
 }
 
 /// The body of `POST /v1/batch`.
@@ -117,17 +45,19 @@ pub(super) fn batch(messages: &[Message], sender: Sender<'_>) -> Bytes {
         if at > 0 {
             body.push(b',');
         }
-        match message {
+        let op = match message {
             Message::Acquire { ask, seq, existing } => {
-                let op = AcquireBody { op: Some("acquire"), ..AcquireBody::of(ask, Some(sender), *seq, *existing) };
-                write(&mut body, &op);
+                Op::Acquire(AcquireBody::from(&self::message(ask, Some(sender), *seq, *existing)))
             }
-            Message::Release { key: (tenant, session), seq, ended } => {
-                let why = (*ended == Ended::Transferred).then_some("transfer");
-                let Sender { node, epoch } = sender;
-                write(&mut body, &ReleaseBody { op: "release", tenant, session, node, epoch, seq: *seq, why });
-            }
-        }
+            Message::Release { key: (tenant, session), seq, ended } => Op::Release(ReleaseBody::from(&Release {
+                node: Some(sender.node),
+                epoch: Some(sender.epoch),
+                seq: Some(*seq),
+                transferred: *ended == Ended::Transferred,
+                ..Release::new(tenant, session)
+            })),
+        };
+        write(&mut body, &op);
     }
     body.extend_from_slice(b"]}");
     body.into()
@@ -140,7 +70,7 @@ pub(super) async fn inventory(inventory: &Inventory, epoch: u64) -> Bytes {
         if at > 0 {
             body.push(b',');
         }
-        write(&mut body, &AcquireBody::of(ask, None, *seq, !ask.is_inbound()));
+        write(&mut body, &AcquireBody::from(&message(ask, None, *seq, !ask.is_inbound())));
         if at % SESSIONS_IN_ONE_GO == SESSIONS_IN_ONE_GO - 1 {
             tokio::task::yield_now().await;
         }
@@ -319,8 +249,14 @@ pub(super) fn no_decision(status: u16, body: &[u8]) -> NoDecision {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::engine::Direction;
+    use crate::contract::batch::batch_ops;
+    use crate::contract::body::Body as _;
+    use crate::contract::format::BodyFormat;
+    use crate::contract::node_calls::InventoryBody;
+    use crate::engine::{Direction, Leg};
 
     const SENDER: Sender<'_> = Sender { node: "n1", epoch: 7 };
 
@@ -335,6 +271,43 @@ mod tests {
         );
         let want = r#""leg":"deliver","to":"030\"1","external":false,"existing":true,"#;
         assert!(text(&full, true).contains(want), "{}", text(&full, true));
+    }
+
+    #[tokio::test]
+    async fn every_body_reads_as_it_was_meant() {
+        let ask = Ask {
+            to: Some("030\"1".into()),
+            ttl_s: Some(9),
+            ..Ask::call("acme", "zo\u{eb}", "c1", Direction::Outbound)
+        };
+        let meant = |sender, seq, existing| format!("{:?}", message(&ask, sender, seq, existing));
+        let question = acquire(&ask, SENDER, 9, false);
+        let read = AcquireBody::from_json(&question).unwrap();
+        assert_eq!(format!("{:?}", read.checked().unwrap()), meant(Some(SENDER), 9, false));
+
+        let key = (ask.tenant.clone(), "c2".into());
+        let messages = [
+            Message::Acquire { ask: Arc::new(ask.clone()), seq: 10, existing: true },
+            Message::Release { key: key.clone(), seq: 11, ended: Ended::Transferred },
+            Message::Release { key, seq: 12, ended: Ended::Over },
+        ];
+        let body = batch(&messages, SENDER);
+        let ops: Vec<Op<'_>> = batch_ops(&body).unwrap().into_iter().map(|op| Op::from_json(op).unwrap()).collect();
+        let [Op::Acquire(adopted), Op::Release(bridged), Op::Release(over)] = &ops[..] else { panic!("{ops:?}") };
+        assert_eq!(format!("{:?}", adopted.checked().unwrap()), meant(Some(SENDER), 10, true));
+        for (release, seq, transferred) in [(bridged, 11, true), (over, 12, false)] {
+            let read = release.checked().unwrap();
+            assert_eq!((read.tenant, read.session, read.transferred), ("acme", "c2", transferred));
+            assert_eq!((read.node, read.epoch, read.seq), (Some("n1"), Some(7), Some(seq)));
+        }
+
+        let body = epoch(7);
+        assert_eq!(NodeBody::parse(&body, BodyFormat::Json, None), Ok(NodeBody { epoch: 7 }));
+        let listed = Inventory { seq: 13, sessions: vec![(Arc::new(ask.clone()), 5)] };
+        let body = inventory(&listed, 7).await;
+        let read = InventoryBody::parse(&body, "n1", 10).unwrap();
+        assert_eq!((read.epoch, read.seq, read.sessions.len()), (7, 13, 1));
+        assert_eq!(format!("{:?}", read.sessions[0].checked().unwrap()), meant(Some(SENDER), 5, true));
     }
 
     #[test]

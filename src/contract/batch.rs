@@ -1,9 +1,9 @@
 //! Many operations in one body: a JSON batch, or a line of NDJSON each (API 2).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::body::{AcquireBody, ReleaseBody};
+use super::body::{AcquireBody, Body as _, ReleaseBody};
 use super::faults;
 use super::malformed::{FieldError, Malformed};
 
@@ -11,7 +11,8 @@ use super::malformed::{FieldError, Malformed};
 pub const BATCH_OPS_MAX: usize = 1_000;
 
 /// One operation of a batch or a line of NDJSON.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
 pub enum Op<'a> {
     /// `"op":"acquire"`.
     Acquire(AcquireBody<'a>),

@@ -2,50 +2,65 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::faults;
 use super::fields::{Lenient, Text, Worded};
-use super::form;
+use super::form::{self, Faulty};
 use super::format::BodyFormat;
 use super::malformed::{FieldError, Malformed};
 use super::message::{Acquire, Release};
 use super::words::{Class, Device, Direction, Kind, Leg};
 
-/// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1).
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1). Who asks writes what is
+/// read here, so that no field has two names.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct AcquireBody<'a> {
-    #[serde(borrow)]
-    tenant: Option<Text<'a>>,
-    #[serde(borrow)]
-    subject: Option<Text<'a>>,
-    #[serde(borrow)]
-    session: Option<Text<'a>>,
-    kind: Option<Worded<Kind>>,
-    direction: Option<Worded<Direction>>,
-    leg: Option<Worded<Leg>>,
-    device: Option<Worded<Device>>,
-    class: Option<Worded<Class>>,
-    #[serde(borrow)]
-    to: Option<Text<'a>>,
-    emergency: Option<bool>,
-    external: Option<bool>,
-    #[serde(borrow)]
-    group: Option<Text<'a>>,
-    #[serde(borrow)]
-    node: Option<Text<'a>>,
-    epoch: Option<u64>,
-    seq: Option<u64>,
-    ttl_s: Option<u32>,
-    existing: Option<bool>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     pub(super) op: Lenient<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    tenant: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    subject: Option<Text<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    session: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<Worded<Kind>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<Worded<Direction>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leg: Option<Worded<Leg>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<Worded<Device>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<Worded<Class>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    to: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emergency: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external: Option<bool>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    group: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_s: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    existing: Option<bool>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    node: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     why: Lenient<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     status: Lenient<'a>,
 }
+
+/// The `why` of a release whose parties stay bridged (C7).
+const TRANSFER: &str = "transfer";
 
 fn lend<'b>(text: &'b Option<Text<'_>>) -> Option<&'b str> {
     text.as_ref().map(|text| &*text.0)
@@ -55,14 +70,71 @@ fn pick<W: Copy>(word: Option<Worded<W>>) -> Option<W> {
     word.map(|word| word.0)
 }
 
-impl<'a> AcquireBody<'a> {
+fn text(text: &str) -> Option<Text<'_>> {
+    Some(Text(Cow::Borrowed(text)))
+}
+
+/// What a message says, and nothing that goes without saying.
+impl<'a> From<&Acquire<'a>> for AcquireBody<'a> {
+    fn from(message: &Acquire<'a>) -> Self {
+        AcquireBody {
+            op: Lenient::Nothing,
+            tenant: text(message.tenant),
+            subject: message.subject.and_then(text),
+            session: message.session.and_then(text),
+            kind: Some(Worded(message.kind)),
+            direction: message.direction.map(Worded),
+            leg: (message.leg != Leg::Originate).then_some(Worded(message.leg)),
+            device: message.device.map(Worded),
+            class: message.class.map(Worded),
+            to: message.to.and_then(text),
+            emergency: message.emergency.then_some(true),
+            external: message.external,
+            group: message.group.and_then(text),
+            ttl_s: message.ttl_s,
+            existing: message.existing.then_some(true),
+            node: message.node.and_then(text),
+            epoch: message.epoch,
+            seq: message.seq,
+            why: Lenient::Nothing,
+            status: Lenient::Nothing,
+        }
+    }
+}
+
+impl<'a> From<&Release<'a>> for ReleaseBody<'a> {
+    fn from(message: &Release<'a>) -> Self {
+        let why = if message.transferred { Lenient::Text(Cow::Borrowed(TRANSFER)) } else { Lenient::Nothing };
+        ReleaseBody {
+            tenant: text(message.tenant),
+            session: text(message.session),
+            node: message.node.and_then(text),
+            epoch: message.epoch,
+            seq: message.seq,
+            why,
+        }
+    }
+}
+
+/// Fields of which a body is made: what a body must know to be read.
+pub trait Fields<'a>: Default + Deserialize<'a> {
+    /// Takes one as text; one that it does not know is passed over (API 1).
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut Faulty);
+    /// Takes what it does not say itself.
+    fn fill_from(&mut self, other: Self);
+    /// All that is wrong with JSON which could not be read.
+    fn wrong(body: &[u8], error: &serde_json::Error) -> Malformed;
+}
+
+/// A body, however it comes.
+pub trait Body<'a>: Fields<'a> {
     /// Reads a JSON object.
     ///
     /// # Errors
     /// 400: every wrong field, or where the JSON ends to be JSON.
-    pub fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
+    fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
         faults::need_object(body)?;
-        serde_json::from_slice(body).map_err(|error| faults::of_acquire(body, &error, Self::faults_left))
+        serde_json::from_slice(body).map_err(|error| Self::wrong(body, &error))
     }
 
     /// Reads a form or a query string. An empty value is an absent one, because dial plans send what they
@@ -70,8 +142,8 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
-        let mut body = AcquireBody::default();
+    fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
+        let mut body = Self::default();
         form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
     }
@@ -80,8 +152,8 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400: every wrong field.
-    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
-        let mut body = AcquireBody::default();
+    fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
+        let mut body = Self::default();
         form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
         Ok(body)
     }
@@ -90,7 +162,7 @@ impl<'a> AcquireBody<'a> {
     ///
     /// # Errors
     /// 400 as the two above.
-    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
+    fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
         let mut read = match format {
             BodyFormat::Form => Self::from_form(body)?,
             _ if body.trim_ascii().is_empty() => Self::default(),
@@ -101,12 +173,20 @@ impl<'a> AcquireBody<'a> {
         }
         Ok(read)
     }
+}
 
-    pub(super) fn faults_left(body: &[u8]) -> Option<Malformed> {
-        serde_json::from_slice::<AcquireBody<'_>>(body).ok().and_then(|body| body.checked().err())
-    }
+impl<'a, B: Fields<'a>> Body<'a> for B {}
 
-    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut form::Faulty) {
+/// Takes over the fields that are not said.
+macro_rules! fill {
+    ($own:ident from $other:ident: $($field:ident),+; lenient: $($lenient:ident),+) => {
+        $(if $own.$field.is_none() { $own.$field = $other.$field; })+
+        $(if let Lenient::Nothing = $own.$lenient { $own.$lenient = $other.$lenient; })+
+    };
+}
+
+impl<'a> Fields<'a> for AcquireBody<'a> {
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut Faulty) {
         match key {
             "tenant" => self.tenant = Some(Text(value)),
             "subject" => self.subject = Some(Text(value)),
@@ -132,18 +212,19 @@ impl<'a> AcquireBody<'a> {
         }
     }
 
-    fn fill_from(&mut self, other: AcquireBody<'a>) {
-        macro_rules! fill {
-            ($($field:ident),+) => { $(if self.$field.is_none() { self.$field = other.$field; })+ };
-        }
-        fill!(tenant, subject, session, kind, direction, leg, device, class, to, emergency, external);
-        fill!(group, node, epoch, seq, ttl_s, existing);
-        if let Lenient::Nothing = self.status {
-            self.status = other.status;
-        }
-        if let Lenient::Nothing = self.why {
-            self.why = other.why;
-        }
+    fn fill_from(&mut self, other: Self) {
+        fill!(self from other: tenant, subject, session, kind, direction, leg, device, class, to, emergency, external,
+            group, node, epoch, seq, ttl_s, existing; lenient: status, why);
+    }
+
+    fn wrong(body: &[u8], error: &serde_json::Error) -> Malformed {
+        faults::of_acquire(body, error, Self::faults_left)
+    }
+}
+
+impl<'a> AcquireBody<'a> {
+    pub(super) fn faults_left(body: &[u8]) -> Option<Malformed> {
+        serde_json::from_slice::<AcquireBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }
 
     /// Whether a denial is to be a 403 (`status=1`).
@@ -256,52 +337,25 @@ impl<'a> AcquireBody<'a> {
 }
 
 /// The fields of a release; unknown ones are ignored.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct ReleaseBody<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     tenant: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     session: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     node: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
-    #[serde(borrow)]
+    #[serde(borrow, skip_serializing_if = "Lenient::is_nothing")]
     why: Lenient<'a>,
 }
 
-impl<'a> ReleaseBody<'a> {
-    /// Reads a JSON object.
-    ///
-    /// # Errors
-    /// As [`AcquireBody::from_json`].
-    pub fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
-        faults::need_object(body)?;
-        serde_json::from_slice(body).map_err(|error| faults::of_release(body, &error, Self::faults_left))
-    }
-
-    /// Reads a form or a query string, as [`AcquireBody::from_form`].
-    ///
-    /// # Errors
-    /// 400: every wrong field.
-    pub fn from_form(form: &'a [u8]) -> Result<Self, Malformed> {
-        let mut body = ReleaseBody::default();
-        form::read(form, |key, value, faulty| body.set(key, value, faulty))?;
-        Ok(body)
-    }
-
-    /// Reads names and values that a protocol keeps apart by itself, as [`AcquireBody::from_pairs`].
-    ///
-    /// # Errors
-    /// 400: every wrong field.
-    pub fn from_pairs(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, Malformed> {
-        let mut body = ReleaseBody::default();
-        form::read_pairs(pairs, Cow::Borrowed, |key, value, faulty| body.set(key, value, faulty))?;
-        Ok(body)
-    }
-
-    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut form::Faulty) {
+impl<'a> Fields<'a> for ReleaseBody<'a> {
+    fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut Faulty) {
         match key {
             "tenant" => self.tenant = Some(Text(value)),
             "session" => self.session = Some(Text(value)),
@@ -313,30 +367,16 @@ impl<'a> ReleaseBody<'a> {
         }
     }
 
-    /// Reads a body in either format, and the query for what the body does not say.
-    ///
-    /// # Errors
-    /// 400 as the two above.
-    pub fn parse(body: &'a [u8], format: BodyFormat, query: Option<&'a str>) -> Result<Self, Malformed> {
-        let mut read = match format {
-            BodyFormat::Form => Self::from_form(body)?,
-            _ if body.trim_ascii().is_empty() => Self::default(),
-            BodyFormat::Json | BodyFormat::Ndjson => Self::from_json(body)?,
-        };
-        if let Some(query) = query.filter(|query| !query.is_empty()) {
-            let other = Self::from_form(query.as_bytes())?;
-            read.tenant = read.tenant.or(other.tenant);
-            read.session = read.session.or(other.session);
-            read.node = read.node.or(other.node);
-            read.epoch = read.epoch.or(other.epoch);
-            read.seq = read.seq.or(other.seq);
-            if let Lenient::Nothing = read.why {
-                read.why = other.why;
-            }
-        }
-        Ok(read)
+    fn fill_from(&mut self, other: Self) {
+        fill!(self from other: tenant, session, node, epoch, seq; lenient: why);
     }
 
+    fn wrong(body: &[u8], error: &serde_json::Error) -> Malformed {
+        faults::of_release(body, error, Self::faults_left)
+    }
+}
+
+impl<'a> ReleaseBody<'a> {
     fn faults_left(body: &[u8]) -> Option<Malformed> {
         serde_json::from_slice::<ReleaseBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }
@@ -369,7 +409,7 @@ impl<'a> ReleaseBody<'a> {
             node: lend(&self.node),
             epoch: self.epoch,
             seq: self.seq,
-            transferred: self.why.text() == "transfer",
+            transferred: self.why.text() == TRANSFER,
         };
         request.check().map_err(|faults| Malformed::from_faults(&faults))?;
         Ok(request)
@@ -384,6 +424,65 @@ mod tests {
 
     fn pointers(problem: &Malformed) -> Vec<&str> {
         problem.errors().iter().map(|error| error.pointer.as_str()).collect()
+    }
+
+    /// The names of the fields of a JSON object.
+    fn names(json: &[u8]) -> Vec<String> {
+        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json)
+            .unwrap()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    #[test]
+    fn every_field_that_is_read_is_written_by_the_name_it_is_read_by() {
+        let full = Acquire {
+            direction: Some(Direction::Outbound),
+            leg: Leg::Deliver,
+            device: Some(Device::Dect),
+            class: Some(Class::Lift),
+            to: Some("030\"1"),
+            emergency: true,
+            external: Some(false),
+            group: Some("sales"),
+            node: Some("n1"),
+            epoch: Some(7),
+            seq: Some(8),
+            ttl_s: Some(60),
+            existing: true,
+            ..Acquire::new("acme", "J\u{fc}rgen", "c1", Kind::Call)
+        };
+        let json = serde_json::to_vec(&AcquireBody::from(&full)).unwrap();
+        let mut written = names(&json);
+        // Of the envelope, or of who asks for plain text.
+        written.extend(["op", "why", "status"].map(str::to_owned));
+        written.sort();
+        let mut read: Vec<&str> =
+            faults::ACQUIRE.iter().map(|(name, _)| *name).chain(["op", "why", "status"]).collect();
+        read.sort_unstable();
+        assert_eq!(written, read);
+        let back = AcquireBody::from_json(&json).unwrap();
+        assert_eq!(format!("{:?}", back.checked().unwrap()), format!("{full:?}"));
+
+        let bare = Acquire {
+            direction: Some(Direction::Inbound),
+            subject: None,
+            ..Acquire::new("acme", "", "c1", Kind::Call)
+        };
+        let json = serde_json::to_vec(&AcquireBody::from(&bare)).unwrap();
+        assert_eq!(names(&json), ["direction", "kind", "session", "tenant"], "what goes without saying is not said");
+
+        let ended =
+            Release { node: Some("n1"), epoch: Some(7), seq: Some(8), transferred: true, ..Release::new("acme", "c1") };
+        let json = serde_json::to_vec(&ReleaseBody::from(&ended)).unwrap();
+        let mut written = names(&json);
+        written.sort();
+        let mut read: Vec<&str> = faults::RELEASE.iter().map(|(name, _)| *name).chain(["why"]).collect();
+        read.sort_unstable();
+        assert_eq!(written, read);
+        let back = ReleaseBody::from_json(&json).unwrap();
+        assert_eq!(format!("{:?}", back.checked().unwrap()), format!("{ended:?}"));
     }
 
     #[test]

@@ -235,37 +235,6 @@ mod tests {
 
     const LIST: [&str; 2] = ["110", "112"];
 
-    /// The rows of the table that every reader of dialled numbers is tested with: prefix, dialled, emergency.
-    fn table() -> Vec<(String, String, bool)> {
-        let unescaped = |text: &str| {
-            let mut parts = text.split("\\u{");
-            let mut plain = parts.next().unwrap().to_owned();
-            for part in parts {
-                let (code, rest) = part.split_once('}').unwrap();
-                plain.push(char::from_u32(u32::from_str_radix(code, 16).unwrap()).unwrap());
-                plain.push_str(rest);
-            }
-            plain
-        };
-        let text = include_str!("../../tests/pbx/emergency.tsv");
-        let rows = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        rows.map(|line| {
-            let [prefix, dialled, emergency, _] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
-            let prefix = if prefix == "-" { "" } else { prefix };
-            (prefix.to_owned(), unescaped(dialled), emergency == "yes")
-        })
-        .collect()
-    }
-
-    #[test]
-    fn every_row_of_the_table_is_right_t174() {
-        let rows = table();
-        assert!(rows.len() > 70);
-        for (prefix, dialled, emergency) in rows {
-            assert_eq!(is_emergency(&dialled, &LIST, &prefix), emergency, "{dialled:?} with the prefix {prefix:?}");
-        }
-    }
-
     #[test]
     fn what_is_written_around_a_number_goes() {
         for dialled in [

@@ -8,7 +8,7 @@ use super::words::{Class, Device, Direction, Kind, Leg};
 
 /// What a field must be.
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(super) enum Wanted {
     Text,
     Flag,
     Number { max: u64 },
@@ -21,10 +21,10 @@ const fn word<W: Word>() -> Wanted {
 
 const NUMBER: Wanted = Wanted::Number { max: u64::MAX };
 
-const RELEASE: &[(&str, Wanted)] =
+pub(super) const RELEASE: &[(&str, Wanted)] =
     &[("tenant", Wanted::Text), ("session", Wanted::Text), ("node", Wanted::Text), ("epoch", NUMBER), ("seq", NUMBER)];
 
-const ACQUIRE: &[(&str, Wanted)] = &[
+pub(super) const ACQUIRE: &[(&str, Wanted)] = &[
     ("tenant", Wanted::Text),
     ("subject", Wanted::Text),
     ("session", Wanted::Text),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::words::{Class, Device, Direction, Kind, Leg};
 
@@ -32,11 +32,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 /// A vocabulary of the engine, as a field.
 pub(super) trait Word: Sized + Copy + 'static {
     /// What is expected, in words.
     const EXPECTED: &'static str;
     fn parse(word: &str) -> Option<Self>;
+    fn word(self) -> &'static str;
 }
 
 macro_rules! words {
@@ -44,6 +51,7 @@ macro_rules! words {
         impl Word for $name {
             const EXPECTED: &'static str = $expected;
             fn parse(word: &str) -> Option<Self> { $name::from_word(word) }
+            fn word(self) -> &'static str { self.as_str() }
         }
     )+};
 }
@@ -75,6 +83,12 @@ impl<'de, W: Word> Deserialize<'de> for Worded<W> {
     }
 }
 
+impl<W: Word> Serialize for Worded<W> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.word())
+    }
+}
+
 /// What a request must not fail on: a string is kept, `true` and `1` are read as such, the rest is ignored.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Lenient<'a> {
@@ -85,6 +99,10 @@ pub(super) enum Lenient<'a> {
 }
 
 impl Lenient<'_> {
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Lenient::Nothing)
+    }
+
     pub(super) fn is_set(&self) -> bool {
         match self {
             Lenient::Nothing => false,
@@ -95,6 +113,16 @@ impl Lenient<'_> {
 
     pub(super) fn text(&self) -> &str {
         if let Lenient::Text(text) = self { text } else { "" }
+    }
+}
+
+impl Serialize for Lenient<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Lenient::Nothing => serializer.serialize_none(),
+            Lenient::Flag(flag) => serializer.serialize_bool(*flag),
+            Lenient::Text(text) => serializer.serialize_str(text),
+        }
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn lossy(form: &[u8]) -> impl Iterator<Item = (String, String)> {
 
 /// The faults of a form so far.
 #[derive(Debug, Default)]
-pub(super) struct Faulty {
+pub struct Faulty {
     errors: Vec<FieldError>,
 }
 

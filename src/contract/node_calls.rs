@@ -1,9 +1,9 @@
 //! Bodies of the node calls: an epoch, or a whole inventory (API 3).
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::body::AcquireBody;
+use super::body::{AcquireBody, Body as _};
 use super::faults;
 use super::form;
 use super::format::BodyFormat;
@@ -11,7 +11,7 @@ use super::malformed::{ERRORS_MAX, FieldError, Malformed};
 use super::names::check_epoch;
 
 /// The body of hello, heartbeat and goodbye.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeBody {
     /// Boot number of the node.
     pub epoch: u64,

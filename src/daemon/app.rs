@@ -27,7 +27,7 @@ use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::names::{Pseudonyms, Sight};
 use crate::daemon::node_addresses::NodeAddresses;
 use crate::daemon::reload_request::Request as ReloadRequest;
-use crate::daemon::sync::keeper::Keeper;
+use crate::daemon::sync::keeper::{Confirmation, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::Timeline;
@@ -225,6 +225,20 @@ impl App {
     /// The timelines that subscriptions follow at an instant (H5).
     pub fn timelines(&self, now: Now) -> Timelines {
         self.timeline.lock().at(now)
+    }
+
+    /// When the publisher of synced records stands by them now; to be dated anew where nobody trusts the clock (H5).
+    pub fn confirmation(&self, now: Now) -> Confirmation {
+        let at = self.timelines(now);
+        let doubted_uptime_ms = at.old.map(|_| now.uptime_ms);
+        Confirmation { at: at.old.unwrap_or(at.wall), doubted_uptime_ms }
+    }
+
+    /// The clock is trusted from now on: what synced records were confirmed at is put right, and not in force yet.
+    /// `false` where a reload is under way: then it is to be tried again.
+    pub(super) fn settle_confirmation(&self, now: Now) -> bool {
+        self.keeper.settle(now);
+        self.keeper.confirmed_at().is_none_or(|at| self.running.try_confirm(at))
     }
 
     /// The civil date in the billing zone, by the wall clock as far as it is trusted.

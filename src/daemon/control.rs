@@ -151,14 +151,18 @@ impl Control {
     /// that it answers, with the step that the wall clock made over the stop (H5).
     fn recover(&self) -> Result<Recovery, JournalError> {
         let app = &self.app;
-        let config = app.config();
         let recovered = self.journal.replay(Shard::ALL)?;
         let now = app.now();
         app.marks.recover(&recovered.marks);
         let step = app.marks.trusted_utc_ms().and_then(|trusted| app.timeline.lock().resume(now, trusted));
-        if step.is_some() {
-            app.engine.hold_ends();
+        match step {
+            Some(_) => app.engine.hold_ends(),
+            // Nobody reloads yet.
+            None => {
+                app.settle_confirmation(now);
+            }
         }
+        let config = app.config();
         let mut plan = config.plan(app.timelines(now));
         // Whatever ended meanwhile ends for the engine when its sessions are back, and the journal hears it (J6).
         let ended = plan.tenants.iter_mut().filter(|tenant| tenant.entitled.standing == Standing::Ended);

@@ -14,7 +14,7 @@ const REMINDED: &str = "reminded/";
 const DRAIN: &str = "drain/";
 const SETTLED: &str = "schedule/settled";
 const TRUSTED: &str = "clock/trusted";
-/// Of a trusted instant, the low bits are milliseconds since 1970 UTC, up to the year 2527; above them stands how often
+/// Of a noted instant, the low bits are milliseconds since 1970 UTC, up to the year 2527; above them stands how often
 /// it went back. So the newest is the highest, as marks must be.
 const INSTANT_BITS: u32 = 44;
 
@@ -59,27 +59,36 @@ impl Marks {
         self.0.lock().get(&drain_key(tenant)).map(|until| until.saturating_mul(1_000).cast_signed())
     }
 
-    /// Notes up to when every booked change was applied and told, milliseconds since 1970 UTC (I24).
+    /// Notes up to when every booked change was applied and told, milliseconds since 1970 UTC (I24). A clock that was
+    /// ahead once and is right again takes it back with it: nothing that is due meanwhile goes untold.
     pub fn settled(&self, utc_ms: i64, group: &mut Group) {
-        self.raise(SETTLED.into(), u64::try_from(utc_ms).unwrap_or(0), group);
+        self.note_instant(SETTLED, utc_ms, group);
     }
 
     /// Up to when that was so; `None` where it is not known.
     pub fn settled_until_utc_ms(&self) -> Option<i64> {
-        self.0.lock().get(SETTLED).map(|until| until.cast_signed())
+        self.instant(SETTLED)
     }
 
     /// Notes an instant at which the wall clock was trusted, milliseconds since 1970 UTC (H5).
     pub fn trust(&self, utc_ms: i64, group: &mut Group) {
-        let known = self.0.lock().get(TRUSTED).copied().unwrap_or(0);
-        let instant = u64::try_from(utc_ms).unwrap_or(0).min(INSTANT_MAX);
-        let turns = (known >> INSTANT_BITS) + u64::from(instant < known & INSTANT_MAX);
-        self.raise(TRUSTED.into(), (turns << INSTANT_BITS) | instant, group);
+        self.note_instant(TRUSTED, utc_ms, group);
     }
 
     /// The last instant at which it was trusted; `None` where none was noted.
     pub fn trusted_utc_ms(&self) -> Option<i64> {
-        self.0.lock().get(TRUSTED).map(|noted| (noted & INSTANT_MAX).cast_signed())
+        self.instant(TRUSTED)
+    }
+
+    fn note_instant(&self, key: &str, utc_ms: i64, group: &mut Group) {
+        let known = self.0.lock().get(key).copied().unwrap_or(0);
+        let instant = u64::try_from(utc_ms).unwrap_or(0).min(INSTANT_MAX);
+        let turns = (known >> INSTANT_BITS) + u64::from(instant < known & INSTANT_MAX);
+        self.raise(key.into(), (turns << INSTANT_BITS) | instant, group);
+    }
+
+    fn instant(&self, key: &str) -> Option<i64> {
+        self.0.lock().get(key).map(|noted| (noted & INSTANT_MAX).cast_signed())
     }
 
     /// First in memory, then in the group: so a snapshot that begins between the two has it.
@@ -135,6 +144,18 @@ mod tests {
         assert_eq!(recovered.trusted_utc_ms(), Some(1_577_836_800_000), "as on disk");
         marks.trust(-1, &mut Group::new());
         assert_eq!(marks.trusted_utc_ms(), Some(0));
+    }
+
+    #[test]
+    fn what_was_settled_by_a_clock_that_was_ahead_is_not_settled_for_ever() {
+        let (marks, mut group) = (Marks::default(), Group::new());
+        marks.recover(&[("schedule/settled".into(), 1_900_000_000_000)]);
+        assert_eq!(marks.settled_until_utc_ms(), Some(1_900_000_000_000), "as on disk before instants could go back");
+        for utc_ms in [1_780_000_000_000, 1_780_000_060_000, 1_780_000_060_000] {
+            marks.settled(utc_ms, &mut group);
+            assert_eq!(marks.settled_until_utc_ms(), Some(utc_ms));
+        }
+        assert_eq!(group.entries(), 2, "nothing new is nothing to note");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Prepared {
         let now = clock.now();
         let utc = DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default();
         let from_systemd = std::env::var("STATE_DIRECTORY").ok();
-        let files = DiskAndState { from_systemd: from_systemd.as_deref(), now: utc };
+        let files = DiskAndState { from_systemd: from_systemd.as_deref() };
         let boot = config::load_for_boot(&files, config, from_systemd.as_deref(), utc).map_err(StartError::Config)?;
         let log = match as_process {
             true => {
@@ -114,7 +114,7 @@ impl Prepared {
         reload::log_warnings(&boot.config.warnings);
         let state_dir = boot.config.state_dir(from_systemd.as_deref());
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
-        let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings, utc);
+        let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings);
         if let Some(why) = problem {
             tracing::error!(
                 why,

@@ -35,7 +35,8 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
         Some(SyncStep::Take(pulled)) => Some(pulled),
         None => None,
     };
-    let files = pulled.map_or_else(|| app.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, utc(now)));
+    let at = app.confirmation(now).at;
+    let files = pulled.map_or_else(|| app.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, at));
     let remember = || pulled.map_or(Ok(()), |pulled| remember(app, now, pulled));
     let known = app.config().warnings.clone();
     let done = app.running.reload_kept(&files, &attempt, held, remember, |reload: &Reload| {
@@ -50,7 +51,7 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     }
     if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
         // The same records under a new serial: what is in force is confirmed by it.
-        app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
+        app.running.confirm(at, |before, config| install_confirmed(app, now, before, config));
     }
     tell(app, now, request, &outcome, &known);
     outcome
@@ -89,7 +90,7 @@ fn remember(app: &App, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
             drop(writer.record(now.utc_ms, |group| group.mark(key, serial)).1);
         }
     };
-    app.keeper.keep(pulled, utc(now), mark).map_err(|why| {
+    app.keeper.keep(pulled, app.confirmation(now), mark).map_err(|why| {
         let help = "make room in the state directory, and let this user write it";
         Rejection::NotKept { problems: vec![Problem::of_file("sync", why).help(help)] }
     })
@@ -98,8 +99,9 @@ fn remember(app: &App, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
 /// The publisher stands by what is held: nothing is read anew, only what is stale comes back (J7).
 fn confirm(app: &App, now: Now, etag: Option<&str>) -> Applied {
     let config = app.config();
-    app.keeper.confirm(utc(now), &config.settings.sync.url, etag);
-    app.running.confirm(utc(now), |before, config| install_confirmed(app, now, before, config));
+    let confirmation = app.confirmation(now);
+    app.keeper.confirm(confirmation, &config.settings.sync.url, etag);
+    app.running.confirm(confirmation.at, |before, config| install_confirmed(app, now, before, config));
     Applied {
         hash: config.hash.clone(),
         diff: config::Diff::default(),

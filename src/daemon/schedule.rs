@@ -39,6 +39,8 @@ pub(super) struct Schedule {
     plans_changed: bool,
     /// Until when all was applied and told before the stop, while nobody trusts the clock that the start found.
     stopped: Option<DateTime<Utc>>,
+    /// When synced records were confirmed is still to be put right.
+    unsettled: bool,
     /// When it is noted again that the clock is trusted, uptime milliseconds.
     trust_at: u64,
 }
@@ -47,7 +49,16 @@ impl Schedule {
     /// Knows nothing until [`Schedule::begin`].
     pub(super) fn new(app: Arc<App>, writer: TurnWriter<Journal>) -> Self {
         let counts = app.metrics.shard();
-        Schedule { app, writer, counts, due: BTreeSet::new(), plans_changed: false, stopped: None, trust_at: 0 }
+        Schedule {
+            app,
+            writer,
+            counts,
+            due: BTreeSet::new(),
+            plans_changed: false,
+            stopped: None,
+            unsettled: false,
+            trust_at: 0,
+        }
     }
 
     /// When something is due, milliseconds since 1970 UTC; `None` where nothing is booked.
@@ -89,11 +100,16 @@ impl Schedule {
             Seen::Trusted => {
                 let text = "the wall clock is trusted again: it alone decides what subscriptions are worth";
                 self.turn(now, |turn| turn.tell_clock(text));
+                self.unsettled = !self.app.settle_confirmation(now);
                 // Whoever has a subscription again is taken out first: of the rest the end takes effect now.
                 self.refresh(now);
                 return self.release_ends(now);
             }
             Seen::Nothing => self.note_trust(now),
+        }
+        if self.unsettled && self.app.timelines(now).old.is_none() {
+            self.unsettled = !self.app.settle_confirmation(now);
+            self.refresh(now);
         }
         let config = self.app.config();
         while self.next_utc_ms().is_some_and(|at| at <= now.utc_ms) {

@@ -123,7 +123,11 @@ impl Timeline {
         let open = self.window.filter(|window| window.is_open(now));
         let anchor = open.map(|window| window.anchor).or_else(|| stepped(self.last, now).then_some(self.last));
         let utc = |utc_ms| DateTime::from_timestamp_millis(utc_ms).unwrap_or_default();
-        Timelines { wall: utc(now.utc_ms), old: anchor.map(|anchor| utc(progressed(anchor, now))) }
+        Timelines {
+            wall: utc(now.utc_ms),
+            old: anchor.map(|anchor| utc(progressed(anchor, now))),
+            trusted: anchor.map(|anchor| utc(anchor.utc_ms)),
+        }
     }
 
     /// Steps since the start, that of the start included.

@@ -1,5 +1,7 @@
 //! What a record entitles its tenant to at an instant (J2, J5, J6, J14, N6, N10, V11).
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Duration, Utc};
 
 use super::civil::{self, Edge};
@@ -88,24 +90,36 @@ pub struct Timelines {
     pub wall: DateTime<Utc>,
     /// What it would show without the step that it made; `None` while it is trusted.
     pub old: Option<DateTime<Utc>>,
+    /// The last instant at which it was trusted, from which `old` goes on; `None` while it is.
+    pub trusted: Option<DateTime<Utc>>,
 }
 
 impl From<DateTime<Utc>> for Timelines {
     fn from(wall: DateTime<Utc>) -> Self {
-        Timelines { wall, old: None }
+        Timelines { wall, old: None, trusted: None }
     }
 }
 
 /// As [`entitlement`], where the wall clock stepped the more generous of both timelines (H5).
 ///
 /// `next_change_at` is told in the time of the wall clock. While both count it is when the answer may be
-/// another: what one timeline loses the other may still give.
+/// another: what one timeline loses the other may still give. A record that was confirmed when the clock was trusted
+/// last does not turn stale meanwhile: who is to confirm it is asked by that very clock.
 pub fn entitlement_on(record: &Record, terms: &Terms, at: Timelines) -> Entitlement {
     let by_wall = entitlement(record, terms, at.wall);
     let Some(old) = at.old else { return by_wall };
-    let mut by_old = entitlement(record, terms, old);
+    let mut by_old = entitlement(&confirmed_until(record, at), terms, old);
     by_old.next_change_at = by_old.next_change_at.and_then(|next| next.checked_add_signed(at.wall - old));
     more_generous(by_wall, by_old)
+}
+
+/// A record as if all the time since the clock was trusted last were not there for its confirmation.
+fn confirmed_until(record: &Record, at: Timelines) -> Cow<'_, Record> {
+    let (Some(old), Some(trusted), Some(synced_at)) = (at.old, at.trusted, record.synced_at) else {
+        return Cow::Borrowed(record);
+    };
+    let synced_at = synced_at.checked_add_signed((old - trusted).max(Duration::zero()));
+    Cow::Owned(Record { synced_at, ..record.clone() })
 }
 
 /// The better of two entitlements (H5): a state that gives seats beats one that does not, a suspended or stale
@@ -406,11 +420,11 @@ mod tests {
         let end = "2027-06-15T22:00:00Z";
         let r = Record { cancel_at: Some(t(end)), ..record(Some(16)) };
         let old = t("2027-03-15T22:00:00Z");
-        let ahead = Timelines { wall: old + Duration::days(365), old: Some(old) };
+        let ahead = Timelines { wall: old + Duration::days(365), old: Some(old), trusted: Some(old) };
         let got = entitlement_on(&r, &Terms::default(), ahead);
         let at = t(end) + Duration::days(365);
         assert_eq!(got, Entitlement { state: State::PendingCancel, seats: Some(16), next_change_at: Some(at) });
-        let trusted = Timelines { old: None, ..ahead };
+        let trusted = Timelines { old: None, trusted: None, ..ahead };
         assert_eq!(entitlement_on(&r, &Terms::default(), trusted).state, State::Ended);
     }
 

@@ -67,6 +67,17 @@ fn a_search_finds_by_id_and_by_name_and_opens_the_only_one() {
 }
 
 #[test]
+fn what_an_address_says_more_than_the_page_knows_is_passed_over() {
+    let site = site("");
+    let daemon = site.start();
+    fill(&daemon);
+    let page = Page::open(daemon.address(), "#/tenants?search=linden&utm_source=mail&limit=none&after=zz&Search=x");
+    page.until_text("h1", "Tenants");
+    page.until_text("[data-key=list] tbody", "Büro Lindenhof");
+    page.is_clean(&[]);
+}
+
+#[test]
 fn it_says_so_when_the_daemon_does_not_answer_and_comes_back_by_itself() {
     let site = site("");
     let daemon = site.start();

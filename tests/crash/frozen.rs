@@ -1,17 +1,15 @@
 //! A file system that hangs, as a quiesced back-up makes it: no answer waits for it, on any protocol (I8, A3).
-//!
-//! Needs root, a loop device, mkfs.ext4 (e2fsprogs) and fsfreeze (util-linux).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
 
 use super::client::Client;
 use super::process::{Site, Usherd, pause, wait_for};
+use super::volume::Volume;
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 100000\n";
 const LISTENERS: &str =
@@ -20,56 +18,6 @@ const LISTENERS: &str =
 const FROZEN: Duration = Duration::from_secs(3);
 /// What half of the answers must stay below; the rest is left to a machine that builds something else besides.
 const USUAL_NS: u64 = 50_000_000;
-
-fn run(program: &str, package: &str, arguments: &[&str], path: &Path) {
-    let output = Command::new(program).args(arguments).arg(path).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} is needed, of the package {package}: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?} {path:?}: {output:?}");
-}
-
-/// An ext4 of its own on a loop device; thawed and unmounted however the test ends.
-struct Volume {
-    mount: PathBuf,
-    _image: tempfile::NamedTempFile,
-}
-
-impl Volume {
-    fn new(mount: PathBuf) -> Self {
-        let image = tempfile::NamedTempFile::new().unwrap();
-        image.as_file().set_len(256 << 20).unwrap();
-        run("mkfs.ext4", "e2fsprogs", &["-q", "-F"], image.path());
-        std::fs::create_dir_all(&mount).unwrap();
-        run("mount", "mount", &["-o", "loop", &image.path().to_string_lossy()], &mount);
-        Volume { mount, _image: image }
-    }
-
-    /// Nothing can be written to it until the guard goes.
-    fn freeze(&self) -> Frozen<'_> {
-        // A test that is killed runs no guard, and a frozen file system outlives it: somebody else thaws it then.
-        let mut guard = Command::new("setsid");
-        guard.args(["sh", "-c", "sleep 60; exec fsfreeze -u \"$0\""]).arg(&self.mount);
-        let guard = guard.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let guard = guard.unwrap_or_else(|error| panic!("setsid is needed, of the package util-linux: {error}"));
-        run("fsfreeze", "util-linux", &["-f"], &self.mount);
-        Frozen(&self.mount, guard)
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.mount).status();
-    }
-}
-
-struct Frozen<'a>(&'a Path, Child);
-
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("fsfreeze").arg("-u").arg(self.0).status();
-        let _ = self.1.kill();
-        let _ = self.1.wait();
-    }
-}
 
 /// One connection of each protocol, and how long each answer took, nanoseconds.
 struct Callers {

@@ -19,4 +19,5 @@ mod kill;
 mod process;
 mod signals;
 mod storm;
+mod volume;
 mod watch;

@@ -15,3 +15,5 @@ mod place;
 #[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
 #[path = "../crash/process.rs"]
 mod process;
+#[path = "../pbx/shipped.rs"]
+mod shipped;

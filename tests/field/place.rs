@@ -39,14 +39,3 @@ pub(crate) fn program(name: &str) -> Command {
     command.arg(root()).arg(Path::new("/usr/sbin").join(name));
     command
 }
-
-/// Copies the files of a shipped folder into a new one that programs see.
-pub(crate) fn shipped(folder: &str) -> Place {
-    let place = Place::new();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx").join(folder);
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), place.path(&entry.file_name().to_string_lossy())).unwrap();
-    }
-    place
-}

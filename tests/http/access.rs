@@ -501,6 +501,38 @@ fn what_nodes_and_prometheus_ask_is_answered_by_any_name() {
 }
 
 #[test]
+fn what_is_wrong_in_words_is_for_who_may_read_and_others_see_only_that_something_is() {
+    let daemon = Running::start(&credentials(), &[("acme", PAID)]);
+    let main = daemon.folder.path().join("usherd.toml");
+    let text = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(&main, text + "[hidden_section]\n").unwrap();
+    let refused = as_token(&daemon, &token("admin", 'a'), "POST", "/v1/admin/reload", "");
+    assert!(refused.body.contains("hidden_section"), "{refused:?}");
+    for who in ["viewer-a", "admin-a"] {
+        let (role, letter) = who.split_once('-').unwrap();
+        let token = token(role, letter.chars().next().unwrap());
+        let told = as_token(&daemon, &token, "GET", "/readyz?verbose", "");
+        assert!(told.status == 200 && told.body.contains("hidden_section"), "{who}: {told:?}");
+        assert!(told.json()["time"].is_object(), "{who}: {told:?}");
+    }
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let tokens = [("admin", 'b'), ("viewer", 'b'), ("node", 'a'), ("scrape", 'a'), ("sync", 'a'), ("admin", 'z')];
+    let strangers = tokens.map(|(role, letter)| bearer(&token(role, letter)));
+    for headers in strangers.into_iter().chain([String::new(), "Origin: http://evil.example\r\n".to_owned()]) {
+        let told = daemon.call("GET", "/readyz?verbose", &headers, "");
+        assert!(told.status == 200 && !told.body.contains("hidden_section"), "{headers}: {told:?}");
+        let whole = json!({ "ready": true, "recovered": true, "draining": false, "durability": "written",
+            "config": { "last_reload_successful": false } });
+        assert_eq!(told.json(), whole, "{headers}");
+    }
+    // Whoever only watches without a token has failed at nothing.
+    for _ in 0..50 {
+        assert_eq!(daemon.call("GET", "/readyz?verbose", "", "").status, 200);
+    }
+    assert_eq!(as_token(&daemon, &token("viewer", 'a'), "GET", "/v1/overview", "").status, 200);
+}
+
+#[test]
 fn a_token_or_the_unix_socket_is_asked_for_no_name_and_http_2_is_as_http_1() {
     let name = "Host: rebound.example\r\n";
     let daemon = Running::start(&credentials(), &[("acme", PAID)]);

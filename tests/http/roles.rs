@@ -14,6 +14,7 @@ use usherd::daemon::http::{Protocol, serve_stream};
 use crate::access::{entry, token};
 use crate::client::{self, request};
 use crate::daemon::{Answer, Running, parse};
+use crate::resp::{LISTENER, Talk};
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 9\n";
 const HOOK: &str = "[[webhook]]\nname = \"desk\"\nurl = \"http://127.0.0.1:1/\"\nsecret_file = \"none\"\n";
@@ -196,6 +197,119 @@ fn where_there_are_tokens_nobody_else_may_anything() {
     let headers = format!("Authorization: Bearer {}\r\n", token("admin", 'a'));
     let ask = |method: &str, path: &str, body: &str| from_elsewhere(&daemon, method, path, &headers, body);
     check("an admin from elsewhere", |_| true, ask);
+}
+
+#[test]
+fn who_may_not_ask_is_told_that_first_whatever_else_is_wrong() {
+    let daemon = started(&tokens());
+    let strangers = [
+        ("nobody", String::new()),
+        ("a wrong token", format!("Authorization: Bearer {}\r\n", token("admin", 'z'))),
+        ("a role that may do none of this", format!("Authorization: Bearer {}\r\n", token("sync", 'a'))),
+    ];
+    for (method, path, body, ..) in rows().into_iter().filter(|row| row.3 != EVERYBODY) {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let path = concrete(path, "acme");
+        let undecodable = path.replace("acme", "%zz").replace("/n1", "/%zz").replace("nothing", "%zz");
+        let asked = [
+            (format!("{path}{sign}no_such=1"), concrete(body, "acme")),
+            (format!("{path}{sign}limit=%zz&status=perhaps"), concrete(body, "acme")),
+            (undecodable, concrete(body, "acme")),
+            (path.clone(), "{\"no_such".to_owned()),
+            (path, "tenant=NO+SUCH&kind=none&ttl_s=soon&epoch=none".to_owned()),
+        ];
+        for (who, headers) in &strangers {
+            for (path, body) in &asked {
+                let answer = daemon.call(method.as_str(), path, headers, body);
+                assert!(is_refused(&answer), "{method} {path} {body} as {who}: {answer:?}");
+                let told = ["no_such", "limit", "ttl_s", "/status", "%zz"].map(|word| answer.body.contains(word));
+                assert_eq!(told, [false; 5], "{method} {path} {body} as {who}: {answer:?}");
+            }
+        }
+    }
+}
+
+/// A command, and who may give it for the tenant acme and the node n1, and for the tenant other and the node n2.
+const COMMANDS: [(&str, &str, &str); 15] = [
+    ("CU.ACQUIRE {tenant} a a desktop ttl_s 9", NODES_OF_ACME, NODES_OF_ALL),
+    ("CU.ACQUIRE {tenant} a b desktop ttl_s 9 node {node}", SPEAKS_AS_N1, SPEAKS_AS_N2),
+    ("CU.RELEASE {tenant} x", NODES_OF_ACME, NODES_OF_ALL),
+    ("CU.RELEASE {tenant} x node {node}", SPEAKS_AS_N1, SPEAKS_AS_N2),
+    ("CU.NODE {node} hello 1", SPEAKS_AS_N1, SPEAKS_AS_N2),
+    ("CU.NODE {node} heartbeat 1", SPEAKS_AS_N1, SPEAKS_AS_N2),
+    ("CU.NODE {node} goodbye 1", SPEAKS_AS_N1, SPEAKS_AS_N2),
+    ("CU.STATUS {tenant}", READS, READS_ALL),
+    ("PING", EVERYBODY, EVERYBODY),
+    ("HELLO 2", EVERYBODY, EVERYBODY),
+    ("SELECT 0", EVERYBODY, EVERYBODY),
+    ("CLIENT SETNAME pbx", EVERYBODY, EVERYBODY),
+    ("COMMAND", EVERYBODY, EVERYBODY),
+    ("CONFIG GET save", EVERYBODY, EVERYBODY),
+    ("INFO", EVERYBODY, EVERYBODY),
+];
+
+fn started_with_commands() -> Running {
+    let main = format!("[server]\nauth_failures_per_minute = 100000\n{HOOK}{}\n{LISTENER}", tokens());
+    Running::start(&main, &[("acme", PAID), ("other", PAID)])
+}
+
+/// Every command for both tenants on connections that begin with these words.
+fn check_commands(daemon: &Running, who: &str, greeting: &[&str], may: impl Fn(&str) -> bool) {
+    for (line, acme, other) in COMMANDS {
+        for (tenant, allowed) in [("acme", acme), ("other", other)] {
+            let line = concrete(line, tenant);
+            let words: Vec<&str> = line.split(' ').collect();
+            let mut talk = Talk::new(client::tcp(daemon.listener("listener-1")));
+            if !greeting.is_empty() {
+                let greeted = talk.ask(greeting);
+                assert!(!greeted.starts_with('-'), "{who}: {greeted}");
+            }
+            let answer = talk.ask(&words);
+            let wanted = allowed == EVERYBODY || may(allowed);
+            assert_eq!(!answer.starts_with("-NOAUTH"), wanted, "{line} as {who}: {answer}");
+            // What is heard of a node that never said hello is no refusal.
+            let is_error = answer.starts_with('-') && !answer.contains("unknown_epoch");
+            assert_eq!(is_error, !wanted, "{line} as {who}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_token_gives_those_commands_that_are_its_own_and_no_others() {
+    let daemon = started_with_commands();
+    for (role, letter, _) in HOLDERS {
+        let (who, token) = (format!("{role}-{letter}"), token(role, letter));
+        let may = |allowed: &str| allowed.split(' ').any(|other| other == who);
+        check_commands(&daemon, &who, &["AUTH", &token], may);
+        check_commands(&daemon, &who, &["HELLO", "3", "AUTH", "any", &token], may);
+    }
+}
+
+#[test]
+fn without_a_token_no_command_is_for_anybody_where_there_are_tokens() {
+    let daemon = started_with_commands();
+    check_commands(&daemon, "nobody", &[], |_| false);
+    check_commands(&daemon, "nobody who says hello", &["HELLO", "3"], |_| false);
+    for token in [token("admin", 'z'), token("admin", 'd')] {
+        let mut talk = Talk::new(client::tcp(daemon.listener("listener-1")));
+        assert!(talk.ask(&["AUTH", &token]).starts_with("-NOAUTH"));
+        assert!(talk.ask(&["CU.STATUS", "acme"]).starts_with("-NOAUTH"), "still nobody");
+    }
+    let scraper = token("scrape", 'a');
+    for greeting in [&["HELLO", "2"][..], &["AUTH", &scraper]] {
+        for wrong in [
+            "CU.ACQUIRE",
+            "CU.ACQUIRE NO-SUCH a a none ttl_s soon",
+            "CU.RELEASE acme",
+            "CU.NODE n1 sleep soon",
+            "CU.STATUS",
+        ] {
+            let mut talk = Talk::new(client::tcp(daemon.listener("listener-1")));
+            talk.ask(greeting);
+            let answer = talk.ask(&wrong.split(' ').collect::<Vec<_>>());
+            assert!(answer.starts_with("-NOAUTH"), "{wrong}: {answer}");
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,20 @@ fn unescaped(text: &str) -> String {
     out
 }
 
+#[test]
+fn every_row_is_right_t174() {
+    for row in rows() {
+        let found = usherd::contract::emergency::is_emergency(&row.dialled, &["110", "112"], row.outside());
+        assert_eq!(found, row.is_emergency, "line {}: {:?} with the prefix {:?}", row.line, row.dialled, row.prefix);
+    }
+}
+
 impl Row {
+    /// The digits for an outside line; empty is none.
+    pub(crate) fn outside(&self) -> &str {
+        if self.prefix == "-" { "" } else { &self.prefix }
+    }
+
     /// The address of the INVITE in which a phone of this domain sends it, where it can be one.
     pub(crate) fn as_request_uri(&self, domain: &str) -> Option<String> {
         let text = &self.dialled;

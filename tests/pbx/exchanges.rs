@@ -233,17 +233,18 @@ fn the_refusal_is_what_the_recipes_look_for() {
 fn no_other_answer_looks_like_a_refusal_i10() {
     let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     let site = Site::new(&format!("[[auth.tokens]]\nid = \"x\"\nrole = \"node\"\nsha256 = \"{sha256}\"\n"), &[]);
-    let usherd = site.start();
-    let mut client = usherd.client();
+    let open = Site::new("", &[]);
+    let (with_tokens, without) = (site.start(), open.start());
     let call = "tenant=acme&subject=x&session=x&kind=call&direction=outbound&ttl_s=60";
-    for (path, body, status) in [
-        ("/v1/acquire", call, 401),
-        ("/v1/acquire", "kind=call", 400),
-        ("/v1/acquire", "subject=deny.full&kind=deny.full", 400),
-        ("/v1/deny.full", call, 404),
-        ("/livez", call, 405),
+    for (usherd, path, body, status) in [
+        (&with_tokens, "/v1/acquire", call, 401),
+        (&with_tokens, "/v1/acquire", "subject=deny.full&kind=deny.full", 401),
+        (&without, "/v1/acquire", "kind=call", 400),
+        (&without, "/v1/acquire", "subject=deny.full&kind=deny.full", 400),
+        (&without, "/v1/deny.full", call, 404),
+        (&without, "/livez", call, 405),
     ] {
-        let answer = client.post(path, body);
+        let answer = usherd.client().post(path, body);
         assert_eq!(answer.status, status, "{answer:?}");
         // FreeSWITCH and OpenSIPS want status 200 as well; Asterisk sees the body only, and keeps these letters of it.
         let kept: String =

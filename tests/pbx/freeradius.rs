@@ -348,10 +348,41 @@ fn a_refused_request_is_no_refused_call_i10() {
 
 #[test]
 fn a_malformed_request_is_no_refused_call_c20() {
+    let site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    let usherd = site.start();
+    let radius = Radius::start_edited(usherd.address(), &|_, text| text.replace("kind=call", "kind=pigeon"));
+    for call in ["c1", "c2"] {
+        assert_eq!(radius.call("anna", call, "030123"), Verdict::Accept);
+    }
+    assert_eq!(held(&usherd), 0);
+}
+
+#[test]
+fn a_call_is_counted_and_given_back_whatever_its_phone_is_named_and_dials() {
     let (_site, usherd, radius) = one_seat("");
+    let long = |sign: &str| sign.repeat(200);
+    for (user, session, number) in [
+        (long("x"), "c1".to_owned(), "030123".to_owned()),
+        (long("ü").chars().take(100).collect(), "c1".to_owned(), "030123".to_owned()),
+        ("anna".to_owned(), long("c"), "030123".to_owned()),
+        ("anna".to_owned(), "cü".to_owned(), "030123".to_owned()),
+        ("anna".to_owned(), "c1".to_owned(), long("0")),
+        (long("x"), long("c"), long("0")),
+        ("an\\001na".to_owned(), "c\\0011".to_owned(), "030\\001".to_owned()),
+    ] {
+        let what = format!("{user} {session} {number}");
+        assert_eq!(radius.call(&user, &session, &number), Verdict::Accept, "{what}");
+        assert_eq!(held(&usherd), 1, "{what}");
+        assert_eq!(radius.call(&long("y"), "c2", &long("1")), refused(), "{what}");
+        // A packet over everything that usherd takes: still the same call.
+        radius.account(&user, &session, "Interim-Update");
+        assert_eq!(usherd.client().list("/v1/tenants/acme/sessions", "sessions").len(), 1, "{what}");
+        radius.account(&user, &session, "Stop");
+        assert_eq!(held(&usherd), 0, "{what}");
+    }
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
-    // 400: the session is too long.
-    assert_eq!(radius.call("ben", &"c".repeat(200), "030123"), Verdict::Accept);
+    let emergency = format!("<sip:112@{}.example>", "x".repeat(80));
+    assert_eq!(radius.call(&long("y"), "c2", &emergency), Verdict::Accept, "usherd sees it, however long it is");
     assert_eq!(held(&usherd), 1);
 }
 

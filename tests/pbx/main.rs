@@ -17,6 +17,9 @@ mod place;
 #[path = "../crash/process.rs"]
 mod process;
 mod recipes;
+mod shipped;
+#[path = "../crash/volume.rs"]
+mod volume;
 
 use process::Site;
 

@@ -1,6 +1,6 @@
 //! Where the programs of these tests run: on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A folder that a program and its test share.
@@ -25,15 +25,4 @@ impl Place {
 /// A program that runs there.
 pub(crate) fn program(name: &str) -> Command {
     Command::new(name)
-}
-
-/// Copies the files of a shipped folder into a new one that programs see.
-pub(crate) fn shipped(folder: &str) -> Place {
-    let place = Place::new();
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx").join(folder);
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), place.path(&entry.file_name().to_string_lossy())).unwrap();
-    }
-    place
 }

@@ -219,3 +219,67 @@ fn a_stop_of_up_to_two_days_is_none() {
         ("ended 0 0".into(), "true nothing".into(), false)
     );
 }
+
+/// Two requests that would write a date, and the same only asked about.
+fn requests(world: &World) -> Vec<(u16, String)> {
+    let add = json!({"request": "add", "seats": 2});
+    let add_again = json!({"request": "add", "seats": 1, "actor": "operator"});
+    let dry_run = json!({"request": "add", "seats": 2, "dry_run": true});
+    [add_again, dry_run, add]
+        .iter()
+        .map(|request| {
+            let (status, answer) = world.ask("POST", "/v1/tenants/acme/subscription", request);
+            (status, answer["detail"].as_str().unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn no_request_is_dated_by_a_clock_that_nobody_trusts_h5() {
+    let mut world = grown();
+    let file = |world: &World| std::fs::read_to_string(world.path().join("tenants.d/acme.toml")).unwrap();
+    let before = file(&world);
+    world.restart_at("2020-01-01T00:00:00Z");
+    for (status, detail) in requests(&world) {
+        assert_eq!(status, 503, "{detail}");
+        assert!(detail.contains("`usherd clock trust`") && detail.contains("2020-01-01T00:00:00Z"), "{detail}");
+    }
+    assert_eq!(file(&world), before);
+    assert_eq!(world.ask("POST", "/v1/admin/clock/trust", &Value::Null).0, 200);
+    world.after(599);
+    for (status, detail) in requests(&world) {
+        assert_eq!(status, 503, "the ten minutes are not over: {detail}");
+    }
+    assert_eq!(file(&world), before);
+    world.after(1);
+    let request = json!({"request": "add", "seats": 2});
+    assert_eq!(world.ask("POST", "/v1/tenants/acme/subscription", &request).0, 200);
+    assert_ne!(file(&world), before);
+}
+
+#[test]
+fn a_step_while_it_runs_dates_no_request_either() {
+    let world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, ""))]);
+    world.step(YEAR);
+    assert!(requests(&world).iter().all(|(status, _)| *status == 503));
+    world.step(-YEAR);
+    world.after(600);
+    let request = json!({"request": "add", "seats": 2});
+    let (status, answer) = world.ask("POST", "/v1/tenants/acme/subscription", &request);
+    assert_eq!((status, &answer["effective_at"]), (200, &json!("2026-11-22T12:10:00Z")), "{answer}");
+}
+
+#[test]
+fn what_becomes_due_is_told_though_the_clock_was_ahead_of_it_once() {
+    let change = "[[change]]\neffective_at = \"2026-11-24\"\nseats = 16\n";
+    let mut world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, change))]);
+    for by in [YEAR, -YEAR] {
+        world.step(by);
+        world.after(600);
+        world.wait("the clock to be trusted", || world.clock() == "true nothing");
+    }
+    assert_eq!(world.look("acme"), "pending_change 3 0");
+    world.restart_at("2026-11-24T10:00:00Z");
+    let told = world.told_all("subscription", 1);
+    assert_eq!(told, ["acme: a booked change took effect: 16 seats, before 3, while the daemon was stopped"]);
+}

@@ -371,3 +371,83 @@ fn without_an_address_nothing_is_pulled_and_to_switch_it_off_drops_its_tenants()
     let (status, body) = office.call("POST", "/v1/admin/reload", "");
     assert_eq!((status, office.quota("acme")), (200, None), "{body}");
 }
+
+const DAY: u64 = 86_400;
+const YEARS_MS: i64 = 4 * 365 * 86_400_000;
+
+/// A daemon that was confirmed after ten days and cannot ask any more; its bundle is good for years.
+fn confirmed_and_alone() -> (Publisher, Office) {
+    let publisher = Publisher::start(with(5, |desk| desk.expires = noon() + Duration::days(4_000)));
+    let office = Office::start(&publisher, "");
+    assert_eq!(office.pull_after(10 * DAY), "unchanged");
+    publisher.behave(Manner::Down);
+    (publisher, office)
+}
+
+fn is_trusted(office: &Office) -> bool {
+    office.get("/v1/overview")["time"]["wall_clock_trusted"] == true
+}
+
+/// Lets the ten minutes pass after which a clock is trusted that is where it was.
+fn until_trusted(office: &Office) {
+    office.clock.advance(600_000);
+    office.wait("the clock to be trusted", is_trusted);
+}
+
+fn in_force(office: &Office) -> (String, Option<bool>) {
+    (office.explained("acme"), office.sync()["stale"].as_bool())
+}
+
+fn good() -> (String, Option<bool>) {
+    ("allow.new".to_owned(), Some(false))
+}
+
+#[test]
+fn a_start_with_the_clock_in_the_past_lets_no_confirmation_run_out_h5() {
+    let (_publisher, mut office) = confirmed_and_alone();
+    let confirmed = office.sync()["confirmed_at"].clone();
+    let clock = std::sync::Arc::clone(&office.clock);
+    office.restart_after(|_| clock.step_wall(-YEARS_MS));
+    assert_eq!(in_force(&office), good());
+    // The time service comes late.
+    clock.step_wall(YEARS_MS);
+    office.wait("the step to be seen", |office| office.get("/v1/overview")["time"]["clock_steps"] == 2);
+    assert_eq!(in_force(&office), good());
+    until_trusted(&office);
+    assert_eq!((in_force(&office), &office.sync()["confirmed_at"]), (good(), &confirmed));
+}
+
+#[test]
+fn no_confirmation_runs_out_while_nobody_trusts_the_clock_h5() {
+    let (publisher, mut office) = confirmed_and_alone();
+    let clock = std::sync::Arc::clone(&office.clock);
+    office.restart_after(|_| clock.step_wall(YEARS_MS));
+    assert_eq!(in_force(&office), good());
+    // Nor may it be confirmed: the certificate of the publisher is no better than the clock it is looked at with.
+    assert_eq!(office.pull_after(40 * DAY), "failed");
+    assert_eq!(in_force(&office), good());
+    assert_eq!(office.call("POST", "/v1/admin/clock/trust", "").0, 200);
+    office.wait("the clock to be trusted", is_trusted);
+    office.wait("it to be stale", |office| office.explained("acme") == "deny.inactive");
+    assert_eq!(office.sync()["stale"], true);
+    publisher.behave(Manner::Serve);
+    assert_eq!((office.pull(), in_force(&office)), ("unchanged".to_owned(), good()));
+}
+
+#[test]
+fn a_confirmation_by_a_clock_years_ahead_is_dated_anew_once_the_clock_is_right() {
+    let (publisher, mut office) = confirmed_and_alone();
+    let clock = std::sync::Arc::clone(&office.clock);
+    publisher.behave(Manner::Serve);
+    office.restart_after(|_| clock.step_wall(YEARS_MS));
+    assert_eq!((office.sync()["result"].as_str(), in_force(&office)), (Some("unchanged"), good()));
+    publisher.behave(Manner::Down);
+    clock.step_wall(-YEARS_MS);
+    office.wait("the step to be seen", |office| office.get("/v1/overview")["time"]["clock_steps"] == 2);
+    until_trusted(&office);
+    let day = noon() + Duration::days(10);
+    assert!(office.sync()["confirmed_at"].as_str().unwrap().starts_with(&day.format("%Y-%m-%dT").to_string()));
+    assert_eq!(in_force(&office), good());
+    assert_eq!(office.pull_after(31 * DAY), "failed");
+    office.wait("it to be stale", |office| office.explained("acme") == "deny.inactive");
+}

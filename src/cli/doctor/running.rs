@@ -44,6 +44,12 @@ fn durability(ready: &Value) -> Finding {
             "calls flow, but a restart forgets who holds a seat",
             "look at the disk of the state directory (df, dmesg), mend it, then `systemctl restart usherd`",
         ),
+        None if word == "degraded" => Finding::fail(
+            check,
+            "nothing is recorded any more; why is told only to who may read",
+            "calls flow, but a restart forgets who holds a seat",
+            "ask again with a token of the role viewer or admin, or look at `journalctl -u usherd`",
+        ),
         None if word == "none" => Finding::warn(
             check,
             "journal.durability is \"none\"",

@@ -133,8 +133,8 @@ impl Worker {
 
     /// `DELETE /v1/tenants/{t}/sessions/{s}[?force=1]`
     pub(super) async fn end_session(&self, call: &Call<'_>, tenant: &str, session: &str) -> Answer {
-        let (tenant, session) = (segment(tenant)?, segment(session)?);
-        let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
+        let (tenant, access) = self.permitted_for(call, RouteClass::Admin, tenant)?;
+        let session = segment(session)?;
         let force = query_of(call)?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
@@ -154,8 +154,8 @@ impl Worker {
     /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`; a large tenant is read, and much is ended, where nothing is
     /// decided, and in pieces between which every other change has its turn.
     pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
-        let (tenant, subject) = (segment(tenant)?, segment(subject)?);
-        let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
+        let (tenant, access) = self.permitted_for(call, RouteClass::Admin, tenant)?;
+        let subject = segment(subject)?;
         let force = query_of(call)?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;

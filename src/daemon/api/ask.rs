@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{Worker, unfenced};
-use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use crate::contract::hint::{Hint, emergency_hint, inbound_hint};
 use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::auth::{Access, Asked, RouteClass};
+use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
@@ -43,6 +44,16 @@ pub(super) enum Verb {
     Release,
 }
 
+/// What somebody is told whose message is wrong: who may not send it at all is told that, and nothing of its form.
+pub(super) fn first(asker: &Asker, class: RouteClass, wrong: impl Into<Problem>) -> Problem {
+    match asker {
+        // Not ready: then the credential was good.
+        Err(refused) if refused.kind() == ProblemKind::Unavailable => wrong.into(),
+        Err(refused) => refused.clone(),
+        Ok(access) => access.need(class, None).err().unwrap_or_else(|| wrong.into()),
+    }
+}
+
 impl Worker {
     /// Decides the fields of a form (API 2), as text that came by another way than HTTP; inbound and emergency
     /// calls are allowed in spite of any problem that is not their own (I8). Waits until the decision is as
@@ -53,16 +64,10 @@ impl Worker {
     pub(super) async fn ask_form(&self, verb: Verb, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
         let _in_flight = super::InFlight::new(&self.in_flight);
         let now = self.app.now();
+        let of_asker = |wrong| first(asker, RouteClass::Decide, wrong);
         let decided = match verb {
-            Verb::Acquire => self.ask_acquire(now, form, asker).await,
-            Verb::Release => {
-                let read = ReleaseBody::from_form(form)?;
-                let message = read.checked()?;
-                let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
-                    worker.release_now(now, &message, asker, group, events)
-                };
-                return self.settled(now, decide).await.map(|(decision, _)| decision);
-            }
+            Verb::Acquire => self.ask_acquire(now, form, asker).await.map_err(of_asker),
+            Verb::Release => return self.ask_release(now, form, asker).await.map_err(of_asker),
         };
         decided.or_else(|problem| match self.free_hint(form, None, &problem) {
             Some((hint, detail)) => Ok(self.pass_unrecorded(&hint, detail)),
@@ -75,6 +80,15 @@ impl Worker {
         let message = read.request()?;
         let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
             worker.acquire_now(now, &message, asker, group, events)
+        };
+        self.settled(now, decide).await.map(|(decision, _)| decision)
+    }
+
+    async fn ask_release(&self, now: Now, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
+        let read = ReleaseBody::from_form(form)?;
+        let message = read.checked()?;
+        let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
+            worker.release_now(now, &message, asker, group, events)
         };
         self.settled(now, decide).await.map(|(decision, _)| decision)
     }

@@ -8,8 +8,36 @@ use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::text::rfc3339;
+use crate::engine::Now;
+
+/// How long a clock is waited for after a step, seconds; where it has to be confirmed it is the least.
+const WAIT_S: u64 = 600;
 
 impl Worker {
+    /// Whether what is written now may be dated. A request is no decision about a call: it waits.
+    ///
+    /// # Errors
+    /// 503 while nobody trusts the wall clock; nothing is wrong with the request, and later it is taken as it is.
+    pub(super) fn need_date(&self, now: Now) -> Result<(), Problem> {
+        if self.app.timelines(now).old.is_none() {
+            return Ok(());
+        }
+        let wait = self.app.timeline.lock().wait(now);
+        let for_proof = wait.is_some_and(|wait| wait.for_proof);
+        let left_ms = wait.map_or(WAIT_S * 1_000, |wait| wait.until_uptime_ms.saturating_sub(now.uptime_ms));
+        let left_s = left_ms.div_ceil(1_000).max(if for_proof { WAIT_S } else { 1 });
+        let shown = rfc3339(now.utc_ms);
+        let until = if for_proof {
+            "where it is right say `usherd clock trust`, else correct it; 10 minutes later requests are taken"
+        } else {
+            "requests are taken 10 minutes after its last step, and nothing shortens these, not `usherd clock trust`"
+        };
+        let detail = format!(
+            "nothing was changed: the request would be dated by the wall clock, {shown}, which stepped and is not trusted: {until}"
+        );
+        Err(Problem::unavailable(u32::try_from(left_s).unwrap_or(u32::MAX), detail))
+    }
+
     /// After a step over a stop nothing else is waited for then but the ten minutes, which a hand does not shorten.
     pub(super) async fn trust_clock(&self, call: &Call<'_>) -> Result<Response<ReplyBody>, Problem> {
         let access = self.permitted(call, RouteClass::Admin, None)?;

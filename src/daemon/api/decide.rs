@@ -6,10 +6,10 @@ use http::{Response, request};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::ask::Asker;
+use super::ask::{Asker, first};
 use super::{Call, Worker, by_any_name, marked, unfenced};
 use crate::contract::batch::{Op, batch_ops};
-use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use crate::contract::format::BodyFormat;
 use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
@@ -50,9 +50,10 @@ impl Worker {
     }
 
     async fn acquired(&self, head: &request::Parts, body: &Bytes, asker: Asker, peer: &Peer) -> Answer {
-        let format = body_format(head, body)?;
-        let read = AcquireBody::parse(body, format, head.uri.query())?;
-        let message = read.request()?;
+        let of_asker = |wrong| first(&asker, RouteClass::Decide, wrong);
+        let format = body_format(head, body).map_err(of_asker)?;
+        let read = AcquireBody::parse(body, format, head.uri.query()).map_err(|wrong| of_asker(wrong.into()))?;
+        let message = read.request().map_err(|wrong| of_asker(wrong.into()))?;
         let now = self.app.now();
         let (decision, commit) =
             self.settled(now, |worker, group, events| worker.acquire_now(now, &message, &asker, group, events)).await?;
@@ -82,9 +83,10 @@ impl Worker {
             }
         };
         let body = &body;
-        let format = body_format(head, body)?;
-        let read = ReleaseBody::parse(body, format, head.uri.query())?;
-        let message = read.checked()?;
+        let of_asker = |wrong| first(&asker, RouteClass::Decide, wrong);
+        let format = body_format(head, body).map_err(of_asker)?;
+        let read = ReleaseBody::parse(body, format, head.uri.query()).map_err(|wrong| of_asker(wrong.into()))?;
+        let message = read.checked().map_err(|wrong| of_asker(wrong.into()))?;
         let now = self.app.now();
         let (decision, commit) =
             self.settled(now, |worker, group, events| worker.release_now(now, &message, &asker, group, events)).await?;
@@ -117,7 +119,7 @@ impl Worker {
                 collected.map_err(|_| problem.clone())?
             }
         };
-        let ops = batch_ops(&body)?;
+        let ops = batch_ops(&body).map_err(|wrong| first(&asker, RouteClass::Decide, wrong))?;
         if ops.len() > self.app.knobs.load().batch_operations_max {
             let most = self.app.knobs.load().batch_operations_max;
             return Err(Problem::new(
@@ -169,7 +171,8 @@ impl Worker {
                 Ok(())
             }
         });
-        let Err(problem) = answered else { return };
+        let Err(wrong) = answered else { return };
+        let problem = first(asker, RouteClass::Decide, wrong);
         match raw.ok().and_then(|raw| self.free_hint(raw, None, &problem)) {
             Some((hint, detail)) => {
                 let decision = self.note_unrecorded(now, &hint, detail, events);

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 
 use super::query::Query;
-use super::{Call, Worker, json, segment};
+use super::{Call, Worker, json};
 use crate::contract::format::BodyFormat;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
@@ -71,8 +71,7 @@ impl Worker {
         tenant: &str,
         body: Incoming,
     ) -> Result<Response<ReplyBody>, Problem> {
-        let id = segment(tenant)?;
-        self.permitted(call, RouteClass::Decide, Some(&id))?;
+        let (id, _) = self.permitted_for(call, RouteClass::Decide, tenant)?;
         let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)

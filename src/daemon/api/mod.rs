@@ -169,8 +169,13 @@ impl Worker {
     fn access(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
         let auth = self.app.auth.load();
         let access = auth.authenticate(asked, peer, now.uptime_ms)?;
+        self.need_listener(access, peer)?;
+        Ok(Arc::clone(access))
+    }
+
+    fn need_listener(&self, access: &Access, peer: &Peer) -> Result<(), Problem> {
         if !self.has_roles {
-            return Ok(Arc::clone(access));
+            return Ok(());
         }
         let listener = self.app.listeners.iter().find(|listener| listener.name == peer.listener());
         match listener {
@@ -178,8 +183,18 @@ impl Worker {
                 let detail = format!("listener {} takes no requests of role {}", listener.name, access.role.as_str());
                 Err(Problem::new(ProblemKind::NotPermitted, detail))
             }
-            _ => Ok(Arc::clone(access)),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether who asks where anybody may is one who may read everything.
+    fn is_reader(&self, call: &Call<'_>) -> bool {
+        let auth = self.app.auth.load();
+        let asked = Asked::Head { head: call.head, by_any_name: false };
+        auth.recognise(asked, call.peer, self.app.now().uptime_ms).is_some_and(|access| {
+            let may_read = access.tenants.is_empty() && access.may(RouteClass::Read, None);
+            may_read && self.need_listener(access, call.peer).is_ok()
+        })
     }
 
     /// Who asks, once the daemon is ready, if they may do this.
@@ -187,6 +202,8 @@ impl Worker {
         let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
         let access = self.access(asked, call.peer, self.app.now())?;
         access.need(class, tenant)?;
+        // Only now: who may not ask learns nothing of what could be asked.
+        parameters::check(call.head)?;
         if matches!(class, RouteClass::Read | RouteClass::Explain | RouteClass::Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
         }
@@ -199,6 +216,18 @@ impl Worker {
         Ok(access)
     }
 
+    /// [`Self::permitted`] for the tenant of a path, which it decodes.
+    fn permitted_for(
+        &self,
+        call: &Call<'_>,
+        class: RouteClass,
+        tenant: &str,
+    ) -> Result<(String, Arc<Access>), Problem> {
+        let tenant = segment(tenant);
+        let access = self.permitted(call, class, tenant.as_deref().ok())?;
+        Ok((tenant?, access))
+    }
+
     async fn route(&self, head: &http::request::Parts, body: Incoming, peer: &Peer) -> (Route, Response<ReplyBody>) {
         let path = head.uri.path();
         // The hot routes first.
@@ -206,10 +235,6 @@ impl Worker {
             (&Method::POST, "/v1/acquire") => return (Route::Acquire, self.acquire(head, body, peer).await),
             (&Method::POST, "/v1/release") => return (Route::Release, self.release(head, body, peer).await),
             _ => {}
-        }
-        if let Err((template, problem)) = parameters::check(&head.method, path, head.uri.query()) {
-            let named = ROUTES.iter().find(|(_, path, _)| *path == template);
-            return (named.map_or(Route::Other, |(_, _, route)| *route), problem.into_response());
         }
         let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
         let (route, answer) = match call.path.as_slice() {

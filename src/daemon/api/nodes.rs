@@ -50,8 +50,8 @@ impl Worker {
 
     /// `DELETE /v1/nodes/{node}[?force=1]`
     pub(super) async fn forget_node(&self, call: &Call<'_>, node: &str) -> Answer {
-        let node = segment(node)?;
         let access = self.permitted(call, RouteClass::Admin, None)?;
+        let node = segment(node)?;
         if !access.sees_node(&node) {
             let detail = format!("{} has nothing to do with node {node}", access.id);
             return Err(Problem::new(ProblemKind::NotPermitted, detail));

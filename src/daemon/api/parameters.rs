@@ -1,6 +1,6 @@
 //! Which parameters a query may have: a misspelt one would be a filter that does not filter.
 
-use http::Method;
+use http::{Method, request};
 
 use super::query::Query;
 use crate::daemon::config::{nearest, one_of};
@@ -44,8 +44,12 @@ pub const PARAMETERS: &[(Method, &str, &[&str])] = &[
 /// Looks for parameters that the route does not know.
 ///
 /// # Errors
-/// The route, and 400: every one of them, with the one that was probably meant; or the query is none.
-pub(super) fn check(method: &Method, path: &str, query: Option<&str>) -> Result<(), (&'static str, Problem)> {
+/// 400: every one of them, with the one that was probably meant; or the query is none.
+pub(super) fn check(head: &request::Parts) -> Result<(), Problem> {
+    of(&head.method, head.uri.path(), head.uri.query())
+}
+
+fn of(method: &Method, path: &str, query: Option<&str>) -> Result<(), Problem> {
     let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(()) };
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let fits = |template: &str| {
@@ -53,10 +57,10 @@ pub(super) fn check(method: &Method, path: &str, query: Option<&str>) -> Result<
         wanted.by_ref().zip(given.by_ref()).all(|(wanted, given)| wanted.starts_with('{') || wanted == given)
             && template.split('/').count() == path.split('/').count()
     };
-    let Some((_, route, known)) = PARAMETERS.iter().find(|(own, template, _)| own == method && fits(template)) else {
+    let Some((.., known)) = PARAMETERS.iter().find(|(own, template, _)| own == method && fits(template)) else {
         return Ok(());
     };
-    let given = Query::parse(Some(query)).map_err(|problem| (*route, problem))?.into_pairs();
+    let given = Query::parse(Some(query))?.into_pairs();
     let mut errors: Vec<FieldError> = Vec::new();
     for (name, _) in given.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
         let told: String = name.chars().take(TOLD_CHARS_MAX).collect();
@@ -65,7 +69,7 @@ pub(super) fn check(method: &Method, path: &str, query: Option<&str>) -> Result<
             errors.push(error);
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err((route, Problem::faulty(errors))) }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::faulty(errors)) }
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
@@ -81,8 +85,8 @@ mod tests {
     use super::*;
 
     fn told(method: &Method, path: &str, query: &str) -> Vec<String> {
-        let refused = check(method, path, Some(query)).err();
-        let errors = refused.map(|(_, problem)| problem.into_errors()).unwrap_or_default();
+        let refused = of(method, path, Some(query)).err();
+        let errors = refused.map(Problem::into_errors).unwrap_or_default();
         errors.into_iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect()
     }
 
@@ -110,7 +114,7 @@ mod tests {
         ] {
             assert_eq!(told(&method, path, query), errors, "{method} {path}?{query}");
         }
-        assert!(check(&Method::GET, "/v1/overview", Some("a=%zz")).is_err());
+        assert!(of(&Method::GET, "/v1/overview", Some("a=%zz")).is_err());
         assert!(told(&Method::GET, "/v1/nodes", &"é".repeat(500))[0].len() < 300);
     }
 }

@@ -265,7 +265,7 @@ pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
         "time": time(app, now),
         "next_change": next_change_of_all(app, now),
         "history": history(app),
-        "sync": app.sync_status.show(&app.config(), &app.keeper, now),
+        "sync": app.sync_status.show(&app.config(), &app.keeper, app.timelines(now)),
     })
 }
 
@@ -456,8 +456,6 @@ impl Worker {
 
     /// A tenant that may be read, and who reads it.
     fn tenant_seen(&self, call: &Call<'_>, id: &str) -> Result<(String, Arc<Access>), Problem> {
-        let id = segment(id)?;
-        let access = self.permitted(call, RouteClass::Read, Some(&id))?;
-        Ok((id, access))
+        self.permitted_for(call, RouteClass::Read, id)
     }
 }

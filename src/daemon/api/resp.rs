@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ask::Asker;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
-use crate::contract::body::{AcquireBody, ReleaseBody};
+use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
 use crate::contract::form;
 use crate::contract::node_calls::bounded;
 use crate::daemon::events::Event;
@@ -113,18 +113,22 @@ impl Worker {
             return;
         }
         command.peer.count_request();
-        let answered = if command.is("CU.ACQUIRE") {
-            self.resp_acquire(&mut turn, &mut command, asker)
+        let (class, answered) = if command.is("CU.ACQUIRE") {
+            (Some(RouteClass::Decide), self.resp_acquire(&mut turn, &mut command, asker))
         } else if command.is("CU.RELEASE") {
-            self.resp_release(&mut turn, &mut command, asker)
+            (Some(RouteClass::Decide), self.resp_release(&mut turn, &mut command, asker))
         } else if command.is("CU.NODE") {
-            self.resp_node(&mut turn, &mut command, asker)
+            (Some(RouteClass::Nodes), self.resp_node(&mut turn, &mut command, asker))
         } else if command.is("CU.STATUS") {
-            self.resp_status(&turn, &mut command, asker)
+            (Some(RouteClass::Read), self.resp_status(&turn, &mut command, asker))
         } else {
-            self.of_the_protocol(turn.now, &mut command, asker)
+            (None, self.of_the_protocol(turn.now, &mut command, asker))
         };
-        if let Err(problem) = answered {
+        if let Err(wrong) = answered {
+            let problem = match class {
+                Some(class) => ask::first(asker, class, wrong),
+                None => wrong,
+            };
             let prefix = match problem.kind() {
                 ProblemKind::NotPermitted => "NOAUTH",
                 ProblemKind::TooMany | ProblemKind::Unavailable => "BUSY",
@@ -153,7 +157,8 @@ impl Worker {
         });
         let (decision, about) = match decided {
             Ok(decided) => decided,
-            Err(problem) => {
+            Err(wrong) => {
+                let problem = ask::first(asker, RouteClass::Decide, wrong);
                 let form = form::of_pairs(placed.into_iter().chain(command.pairs(5)));
                 let Some((hint, detail)) = self.free_hint(&form, None, &problem) else { return Err(problem) };
                 (

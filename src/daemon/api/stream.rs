@@ -56,9 +56,10 @@ struct Incomings {
 impl Worker {
     /// `GET /v1/events?tenant=&types=&pulse_ms=`
     pub(super) fn events(&self, call: &Call<'_>) -> Answer {
-        let query = query_of(call)?;
-        let tenant = query.get("tenant");
+        let query = query_of(call);
+        let tenant = query.as_ref().ok().and_then(|query| query.get("tenant"));
         let access = self.permitted(call, RouteClass::Read, tenant.as_deref())?;
+        let query = query?;
         let types = match query.get("types") {
             None => None,
             Some(words) => {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::read::no_tenant;
-use super::{Call, Worker, json, segment, typed};
+use super::{Call, Worker, json, typed};
 use crate::daemon::app::App;
 use crate::daemon::config::{Removals, Submission, Unwritten, submit};
 use crate::daemon::http::auth::RouteClass;
@@ -32,8 +32,7 @@ const FIELDS: &str = "actor, request, object, seats, when, change and dry_run ar
 impl Worker {
     /// Decides by the files as they are, writes what is accepted, and has it taken up before it answers.
     pub(super) async fn request_subscription(&self, call: &Call<'_>, tenant: &str, body: Incoming) -> Answer {
-        let tenant = segment(tenant)?;
-        let access = self.permitted(call, RouteClass::Admin, Some(&tenant))?;
+        let (tenant, access) = self.permitted_for(call, RouteClass::Admin, tenant)?;
         let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
         let (written, dry_run) = parse(&body)?;
         let request = written.read().map_err(|faults| {
@@ -42,6 +41,7 @@ impl Worker {
             Problem::faulty(errors.collect())
         })?;
         let now = self.app.now();
+        self.need_date(now)?;
         let submission = self.submitted(&tenant, &request, utc(now), dry_run).await?;
         let told = told(&request);
         self.audit_request(now, &tenant, &access.id, &told, &submission, dry_run).await;

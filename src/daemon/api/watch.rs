@@ -7,7 +7,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::{Call, Worker, by_any_name, query_of, read, typed};
+use super::{Call, Worker, by_any_name, parameters, query_of, read, typed};
 use crate::daemon::app::App;
 use crate::daemon::config::Config;
 use crate::daemon::http::auth::RouteClass;
@@ -38,7 +38,8 @@ impl Worker {
         Err(Problem::unavailable(1, "the journal is being read; inbound and emergency calls are allowed meanwhile"))
     }
 
-    /// `GET /readyz[?verbose]`
+    /// `GET /readyz[?verbose]`. What is wrong is told in words to who may read everything, for these may name files and
+    /// tenants; all others see what is well and what is not.
     pub(super) fn readyz(&self, call: &Call<'_>) -> Answer {
         let app = &self.app;
         let ready = app.is_ready() && !app.is_draining();
@@ -47,17 +48,20 @@ impl Worker {
             let body = if ready { &b"ok\n"[..] } else { b"not ready\n" };
             return Ok(typed(status, "text/plain", Bytes::from_static(body)));
         }
-        let degraded = app.degraded();
-        let body = json!({
+        let (degraded, config) = (app.degraded(), app.config_state());
+        let mut body = json!({
             "ready": ready,
             "recovered": app.is_ready(),
             "draining": app.is_draining(),
             "durability": if degraded.is_some() { "degraded" } else { app.durability() },
-            "degraded": degraded,
-            "journal_form": app.journal_form(),
-            "config": app.config_state(),
-            "time": read::time(app, app.now()),
+            "config": { "last_reload_successful": config["last_reload_successful"] },
         });
+        if self.is_reader(call) {
+            body["degraded"] = json!(degraded);
+            body["journal_form"] = json!(app.journal_form());
+            body["config"] = config;
+            body["time"] = read::time(app, app.now());
+        }
         Ok(typed(status, "application/json", body.to_string().into()))
     }
 
@@ -85,6 +89,7 @@ impl Worker {
     /// `GET /v1/prometheus/sd`
     pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
         self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
+        parameters::check(call.head)?;
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let target =
             host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));

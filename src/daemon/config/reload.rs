@@ -311,6 +311,14 @@ impl Running {
         install(&before, &confirmed);
         self.current.store(confirmed);
     }
+
+    /// The same without an installation and without waiting; `false` where a reload is under way, which may wait for a
+    /// disk.
+    pub fn try_confirm(&self, at: DateTime<Utc>) -> bool {
+        let Some(_turn) = self.turn.try_lock() else { return false };
+        self.current.store(Arc::new(self.get().confirmed(at)));
+        true
+    }
 }
 
 /// What is done by force only.

@@ -1,7 +1,7 @@
 // The dashboard: asks the API as any other client, draws what it answers, asks again when something happened.
 'use strict';
 
-// ---------------------------------------------------------------------------------------------- Small tools
+// ------------------------------------------------------------------------------- Small tools
 const $ = (id) => document.getElementById(id);
 const numbers = new Intl.NumberFormat('en');
 const n = (value) => (value === null || value === undefined ? '–' : numbers.format(value));
@@ -79,7 +79,7 @@ function draw(...nodes) {
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
 }
 
-// ------------------------------------------------------------------------------------------- Time and words
+// ---------------------------------------------------------------------------- Time and words
 // By the daemon's clock, as it told it last: it may hurry, or be set otherwise than the reader's.
 let ahead = 0;
 const now = () => Date.now() + ahead;
@@ -135,7 +135,7 @@ function say(text) {
   saying = setTimeout(() => { saidAt = Date.now(); $('say').textContent = text; }, Math.max(300, saidAt + 8000 - Date.now()));
 }
 
-// ----------------------------------------------------------------------------------------------------- API
+// -------------------------------------------------------------------------------------- API
 const TOKEN = 'usherd.token';
 const token = () => store('sessionStorage', TOKEN);
 const credentials = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
@@ -200,7 +200,7 @@ function state(word, text) {
   $('live-text').textContent = text;
 }
 
-// ---------------------------------------------------------------------------------------- What is looked at
+// ------------------------------------------------------------------------- What is looked at
 // A view loads and draws; it is woken by events, and loads again at most once a second, less often where an
 // answer takes long. What nobody looks at asks for nothing.
 let view = null;
@@ -293,7 +293,7 @@ function tenantRow(tenant) {
     h('td', { class: 'opt' }, fill(tenant.held, tenant.quota, tenant.name)), td(bandTag(tenant)));
 }
 
-// ----------------------------------------------------------------------------------------------- The fleet
+// -------------------------------------------------------------------------------- The fleet
 class Fleet extends View {
   constructor() {
     super('Fleet');
@@ -404,11 +404,12 @@ function announceFleet(before, o) {
   if (told.length > 0) say(`${told.join('. ')}.`);
 }
 
-// --------------------------------------------------------------------------------------- A list of tenants
+// ------------------------------------------------------------------------ A list of tenants
 class Tenants extends View {
   constructor(query, limited) {
     super('Tenants');
-    this.query = query;
+    // The daemon refuses what it does not know, as what a mail adds to a link.
+    this.query = new URLSearchParams([...query].filter(([key]) => /^(search|state|band)$/.test(key)));
     this.limited = limited;
     this.pages = 1;
     this.stream = 'v1/events?pulse_ms=1000';
@@ -441,7 +442,7 @@ class Tenants extends View {
   }
 }
 
-// ------------------------------------------------------------------------------------------------ A tenant
+// --------------------------------------------------------------------------------- A tenant
 const EVENTS_MAX = 60;
 
 class Tenant extends View {
@@ -587,7 +588,7 @@ function decisionRow(event) {
     h('td', { class: 'mono opt' }, event.session || '–'), td(why(event)), h('td', { class: 'opt' }, seats), decisionButtons(event));
 }
 
-// ------------------------------------------------------------------------------------- Explain, and as curl
+// ---------------------------------------------------------------------- Explain, and as curl
 const told = new Map();
 
 // What explains an event: the request that led to it, as far as the event tells.
@@ -657,7 +658,7 @@ function explained(event, e, body) {
     h('p', {}, h('button', { type: 'button', 'data-do': 'copy', 'data-curl': curl('v1/explain', body) }, 'Copy as curl'))];
 }
 
-// ---------------------------------------------------------------------------------------------- The curve
+// ------------------------------------------------------------------------------- The curve
 const CURVE = { height: 240, left: 38, right: 8, top: 10, bottom: 24 };
 
 function drawCurve(usage, owner) {
@@ -771,7 +772,7 @@ function keyOnChart(event) {
   moveCursor(view, to);
 }
 
-// ------------------------------------------------------------------------------------------------ Signing in
+// --------------------------------------------------------------------------------- Signing in
 function drawLogin(fault) {
   view.gone.abort();
   $('sign-out').hidden = true;
@@ -788,7 +789,7 @@ function signIn(event) {
   route();
 }
 
-// --------------------------------------------------------------------------------------- Routes and actions
+// ------------------------------------------------------------------------ Routes and actions
 function open(next, wantsFocus) {
   view?.gone.abort();
   view = next;

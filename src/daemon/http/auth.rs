@@ -304,6 +304,14 @@ const ANOTHER_PAGE: &str = "a page of another origin sent this, and may do nothi
 const BEHIND_A_PROXY: &str =
     "a request that came through a proxy needs a credential of its own: the connection vouches for the proxy only";
 
+/// Why it is not known who asks.
+enum Unknown {
+    /// The request is wrong in itself.
+    Faulty(Problem),
+    /// Nothing vouches for whoever sent it, or what does is wrong.
+    Stranger(Cow<'static, str>),
+}
+
 /// Tells who asks.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -349,21 +357,40 @@ impl Authenticator {
     /// 400 where the request has not one host; 401; 429 once the address failed too often. `now_ms` is monotonic
     /// milliseconds.
     pub fn authenticate(&self, asked: Asked<'_>, peer: &Peer, now_ms: u64) -> Result<&Arc<Access>, Problem> {
+        self.judge(asked, peer).map_err(|unknown| self.told(unknown, peer.address(), now_ms))
+    }
+
+    fn told(&self, unknown: Unknown, address: PeerAddress, now_ms: u64) -> Problem {
+        match unknown {
+            Unknown::Faulty(problem) => problem,
+            Unknown::Stranger(why) => self.failed(address, now_ms, why),
+        }
+    }
+
+    /// The same where anybody may ask and some are told more: who shows no credential has failed at nothing.
+    pub fn recognise(&self, asked: Asked<'_>, peer: &Peer, now_ms: u64) -> Option<&Arc<Access>> {
+        match asked.authorization() {
+            Some(_) => self.authenticate(asked, peer, now_ms).ok(),
+            None => self.judge(asked, peer).ok(),
+        }
+    }
+
+    fn judge(&self, asked: Asked<'_>, peer: &Peer) -> Result<&Arc<Access>, Unknown> {
         let address = peer.address();
         let Asked::Head { head, by_any_name } = asked else {
-            return self.who(asked.authorization(), address, peer.certificate_names(), now_ms);
+            return self.whose(asked.authorization(), address, peer.certificate_names());
         };
-        check_host(head)?;
+        check_host(head).map_err(Unknown::Faulty)?;
         let authorization = asked.authorization();
         if authorization.is_none() && is_of_another_page(head) {
-            return Err(self.failed(address, now_ms, ANOTHER_PAGE));
+            return Err(Unknown::Stranger(ANOTHER_PAGE.into()));
         }
-        let access = self.who(authorization, address, peer.certificate_names(), now_ms)?;
+        let access = self.whose(authorization, address, peer.certificate_names())?;
         let is = |own: &Arc<Access>| Arc::ptr_eq(access, own);
         // Who is trusted by `insecure` is trusted from anywhere, under any name.
         let by_loopback = is(&self.everybody) && !self.settings.insecure;
         if (by_loopback || is(&self.unix_admin) || is(&self.unix_node)) && is_proxied(&head.headers) {
-            return Err(self.failed(address, now_ms, BEHIND_A_PROXY));
+            return Err(Unknown::Stranger(BEHIND_A_PROXY.into()));
         }
         if by_loopback
             && (!by_any_name || is_of_a_page(&head.headers))
@@ -373,20 +400,19 @@ impl Authenticator {
                 "without a credential nobody may ask this of {name:?}, which could be the name of a foreign page: ask by \
                  IP address or as localhost, show a token, or list the name in server.names"
             );
-            return Err(self.failed(address, now_ms, detail));
+            return Err(Unknown::Stranger(detail.into()));
         }
         Ok(access)
     }
 
-    fn who(
+    fn whose(
         &self,
         authorization: Option<&[u8]>,
         address: PeerAddress,
         certificate_names: &[String],
-        now_ms: u64,
-    ) -> Result<&Arc<Access>, Problem> {
+    ) -> Result<&Arc<Access>, Unknown> {
         if let Some(authorization) = authorization {
-            let why = || self.failed(address, now_ms, self.why_not_valid(authorization));
+            let why = || Unknown::Stranger(self.why_not_valid(authorization).into());
             return self.by_token(authorization).ok_or_else(why);
         }
         let by_name = |(name, _): &&(String, Arc<Access>)| certificate_names.contains(name);
@@ -401,7 +427,7 @@ impl Authenticator {
         if self.tokens.is_empty() && self.certificates.is_empty() && (local || self.settings.insecure) {
             return Ok(&self.everybody);
         }
-        Err(self.failed(address, now_ms, "a credential is needed"))
+        Err(Unknown::Stranger("a credential is needed".into()))
     }
 
     /// Compares with every hash, each in constant time and none left out, so that neither a hit nor its
@@ -436,7 +462,7 @@ impl Authenticator {
         if known > 0 { WRONG_FORM } else { NOT_VALID }
     }
 
-    fn failed(&self, address: PeerAddress, now_ms: u64, detail: impl Into<Cow<'static, str>>) -> Problem {
+    fn failed(&self, address: PeerAddress, now_ms: u64, detail: Cow<'static, str>) -> Problem {
         let key = match address {
             PeerAddress::Ip(ip) => Some(address_key(ip)),
             PeerAddress::Unix { .. } => None,
@@ -458,6 +484,18 @@ mod tests {
 
     fn token(role: &str) -> String {
         format!("ush_{role}_{SECRET}")
+    }
+
+    impl Authenticator {
+        fn who(
+            &self,
+            authorization: Option<&[u8]>,
+            address: PeerAddress,
+            certificate_names: &[String],
+            now_ms: u64,
+        ) -> Result<&Arc<Access>, Problem> {
+            self.whose(authorization, address, certificate_names).map_err(|unknown| self.told(unknown, address, now_ms))
+        }
     }
 
     fn ip(last: u8) -> PeerAddress {

@@ -11,6 +11,7 @@ use super::ratchet::Ratchet;
 use super::refusal::{Refusal, RefusalCode};
 use super::store::{Confirmed, Store, Stored};
 use crate::daemon::config::{Disk, Files, Settings, Synced, TENANT_FILE_BYTES_MAX, state_dir};
+use crate::engine::Now;
 
 /// Begins the keys of the journal's marks, one for each signing key.
 const MARK: &str = "sync:";
@@ -27,6 +28,19 @@ struct Inner {
     ratchet: Ratchet,
     held: Option<Arc<Bundle>>,
     confirmed: Confirmed,
+    /// When that was, where nobody trusted the clock that dated it.
+    doubted_uptime_ms: Option<u64>,
+    /// The file has another date.
+    unstored: bool,
+}
+
+/// When the publisher stood by what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// By the clock as far as it is trusted.
+    pub at: DateTime<Utc>,
+    /// Uptime milliseconds, where that is not far: it is dated anew once the clock is trusted ([`Keeper::settle`]).
+    pub doubted_uptime_ms: Option<u64>,
 }
 
 /// A bundle that was pulled and is to be taken, with its envelope for the disk.
@@ -66,11 +80,12 @@ pub fn trust(settings: &Settings) -> Trust<'_> {
 
 impl Keeper {
     /// What an earlier run has stored, judged again by signature and ratchet; that it expired meanwhile is not
-    /// the matter here, but of J7. The second value says why something stored is not used.
-    pub fn recall(state_dir: &Path, settings: &Settings, now: DateTime<Utc>) -> (Self, Option<String>) {
+    /// the matter here, but of J7. The second value says why something stored is not used. Whether the clock can be
+    /// trusted is not known yet: so no date is judged.
+    pub fn recall(state_dir: &Path, settings: &Settings) -> (Self, Option<String>) {
         let store = Store::at(state_dir);
         let mut inner = Inner::default();
-        let problem = recall(&store, settings, now, &mut inner).err();
+        let problem = recall(&store, settings, &mut inner).err();
         (Keeper { store, inner: Mutex::new(inner) }, problem)
     }
 
@@ -143,7 +158,7 @@ impl Keeper {
     ///
     /// # Errors
     /// It could not be stored, and is not held.
-    pub fn keep(&self, pulled: &Pulled, now: DateTime<Utc>, mark: impl FnOnce(&str, u64)) -> Result<(), String> {
+    pub fn keep(&self, pulled: &Pulled, now: Confirmation, mark: impl FnOnce(&str, u64)) -> Result<(), String> {
         let before = self.inner.lock().clone();
         let bundle = &pulled.bundle;
         let replaces = before.held.map(|held| held.sha256);
@@ -155,20 +170,23 @@ impl Keeper {
         self.store.keep_ratchet(&stored)?;
         let confirmed = Confirmed {
             sha256: hex(&bundle.sha256),
-            utc_ms: now.timestamp_millis(),
+            utc_ms: now.at.timestamp_millis(),
             url: pulled.url.clone(),
             etag: pulled.etag.clone(),
         };
         self.tell_confirmed(&confirmed);
-        *self.inner.lock() = Inner { ratchet: stored.ratchet, held: Some(Arc::clone(bundle)), confirmed };
+        let (held, doubted_uptime_ms) = (Some(Arc::clone(bundle)), now.doubted_uptime_ms);
+        let unstored = false;
+        *self.inner.lock() = Inner { ratchet: stored.ratchet, held, confirmed, doubted_uptime_ms, unstored };
         Ok(())
     }
 
     /// The publisher stands by what is held.
-    pub fn confirm(&self, now: DateTime<Utc>, url: &str, etag: Option<&str>) {
+    pub fn confirm(&self, now: Confirmation, url: &str, etag: Option<&str>) {
         let confirmed = {
             let mut inner = self.inner.lock();
-            inner.confirmed.utc_ms = now.timestamp_millis();
+            inner.doubted_uptime_ms = now.doubted_uptime_ms;
+            inner.confirmed.utc_ms = now.at.timestamp_millis();
             url.clone_into(&mut inner.confirmed.url);
             if let Some(etag) = etag {
                 etag.clone_into(&mut inner.confirmed.etag);
@@ -177,6 +195,29 @@ impl Keeper {
             inner.confirmed.clone()
         };
         self.tell_confirmed(&confirmed);
+    }
+
+    /// The wall clock is trusted from now on: a confirmation that was dated while it was not is dated anew, and none is
+    /// later than now (H5). In memory: it is for [`Self::store_settled`] to wait for a disk.
+    pub fn settle(&self, now: Now) {
+        let mut inner = self.inner.lock();
+        let utc_ms = match inner.doubted_uptime_ms.take() {
+            Some(then) => now.utc_ms.saturating_sub_unsigned(now.uptime_ms.saturating_sub(then)),
+            None => inner.confirmed.utc_ms.min(now.utc_ms),
+        };
+        inner.unstored |= utc_ms != inner.confirmed.utc_ms;
+        inner.confirmed.utc_ms = utc_ms;
+    }
+
+    /// Stores what [`Self::settle`] has dated anew.
+    pub fn store_settled(&self) {
+        let confirmed = {
+            let mut inner = self.inner.lock();
+            std::mem::take(&mut inner.unstored).then(|| inner.confirmed.clone())
+        };
+        if let Some(confirmed) = confirmed {
+            self.tell_confirmed(&confirmed);
+        }
     }
 
     /// A word that is lost with the next start is only an earlier one, so it is no reason to refuse anything.
@@ -204,10 +245,9 @@ impl Keeper {
     }
 }
 
-fn recall(store: &Store, settings: &Settings, now: DateTime<Utc>, inner: &mut Inner) -> Result<(), String> {
+fn recall(store: &Store, settings: &Settings, inner: &mut Inner) -> Result<(), String> {
     // Also where the bundle is damaged: the last good records are as old as this (J7).
     inner.confirmed = store.confirmed().unwrap_or_default();
-    inner.confirmed.utc_ms = inner.confirmed.utc_ms.min(now.timestamp_millis());
     let stored = store.ratchet()?;
     inner.ratchet = stored.ratchet.clone();
     let trust = trust(settings);
@@ -222,7 +262,7 @@ fn recall(store: &Store, settings: &Settings, now: DateTime<Utc>, inner: &mut In
     }
     // Without a word of the publisher that is about this bundle, its making is the last that is known of it.
     if inner.confirmed.sha256 != hex(&bundle.sha256) {
-        let utc_ms = bundle.issued.min(now).timestamp_millis();
+        let utc_ms = bundle.issued.timestamp_millis();
         inner.confirmed = Confirmed { utc_ms, ..Confirmed::default() };
     }
     inner.held = Some(Arc::new(bundle));
@@ -275,8 +315,6 @@ impl Files for DiskAndRecords {
 pub struct DiskAndState<'a> {
     /// `$STATE_DIRECTORY`.
     pub from_systemd: Option<&'a str>,
-    /// The present instant.
-    pub now: DateTime<Utc>,
 }
 
 impl Files for DiskAndState<'_> {
@@ -294,7 +332,7 @@ impl Files for DiskAndState<'_> {
 
     fn synced(&self, settings: &Settings, main: &Path) -> Result<Synced, String> {
         let state = state_dir(&settings.server.state_dir, self.from_systemd, main);
-        let (keeper, problem) = Keeper::recall(&state, settings, self.now);
+        let (keeper, problem) = Keeper::recall(&state, settings);
         problem.map_or_else(|| keeper.files().synced(settings, main), Err)
     }
 }

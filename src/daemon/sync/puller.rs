@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{oneshot, watch};
 
 use super::envelope::Admission;
@@ -17,7 +18,7 @@ use crate::daemon::config::{Config, Publisher, Rejection, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::metrics::{ReloadTrigger, SyncResult};
 use crate::daemon::reload_request::{Request, SyncStep};
-use crate::daemon::text::utc;
+use crate::subscription::entitlement::Timelines;
 
 /// How often it is looked at whether a try is due: the daemon's clock may be another than that of sleeps.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -65,6 +66,7 @@ impl Puller {
             if publisher.is_on() && self.app.ready.load(Ordering::Acquire) && self.due_ms <= self.app.now().uptime_ms {
                 self.pull(&config).await;
             }
+            self.app.keeper.store_settled();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -100,10 +102,10 @@ impl Puller {
             Ok(answer) => answer,
             Err(why) => return Outcome::new(SyncResult::Failed, why),
         };
-        let now = utc(self.app.now());
+        let at = self.app.timelines(self.app.now());
         let (bytes, etag) = match answer {
             Answer::NotModified => {
-                return match keeper.may_confirm(settings, now) {
+                return match by_either(at, |now| keeper.may_confirm(settings, now)) {
                     Ok(()) => self.confirm(None).await,
                     Err(refusal) => refused(&refusal),
                 };
@@ -114,7 +116,7 @@ impl Puller {
             }
             Answer::Bundle { bytes, etag } => (bytes, etag),
         };
-        match keeper.judge(&bytes, settings, now) {
+        match by_either(at, |now| keeper.judge(&bytes, settings, now)) {
             Err(refusal) => refused(&refusal),
             Ok((_, Admission::Repeated)) => self.confirm(Some(etag)).await,
             Ok((bundle, Admission::Fresh)) => {
@@ -162,6 +164,12 @@ impl Puller {
             Err(_) => Err(stops()),
         }
     }
+}
+
+/// Judges by the wall clock, and where nobody trusts that, by the time that would be without its step: what is good by
+/// either is taken (H5).
+fn by_either<T>(at: Timelines, judge: impl Fn(DateTime<Utc>) -> Result<T, Refusal>) -> Result<T, Refusal> {
+    judge(at.wall).or_else(|refusal| at.old.map_or(Err(refusal), judge))
 }
 
 fn refused(refusal: &Refusal) -> Outcome {

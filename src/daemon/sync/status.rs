@@ -8,6 +8,7 @@ use crate::daemon::config::Config;
 use crate::daemon::metrics::SyncResult;
 use crate::daemon::text::rfc3339;
 use crate::engine::Now;
+use crate::subscription::entitlement::Timelines;
 
 /// Longest message that is shown, characters.
 const MESSAGE_CHARS_MAX: usize = 500;
@@ -74,15 +75,17 @@ impl Status {
     }
 
     /// For `/v1/overview` and `usherd status`; null where nothing is pulled.
-    pub fn show(&self, config: &Config, keeper: &Keeper, now: Now) -> Value {
+    pub fn show(&self, config: &Config, keeper: &Keeper, at: Timelines) -> Value {
         if !config.settings.sync.is_on() {
             return Value::Null;
         }
         let tries = self.0.lock().clone();
         let holding = keeper.holding();
+        // While nobody trusts the clock no confirmation runs out.
+        let now_ms = at.trusted.unwrap_or(at.wall).timestamp_millis();
         let at = |utc_ms: i64| (utc_ms != 0).then(|| rfc3339(utc_ms));
         let stale_ms = i64::from(config.settings.rules.policy.stale_after_days) * 86_400_000;
-        let stale = holding.as_ref().is_some_and(|held| stale_ms > 0 && held.confirmed_utc_ms + stale_ms <= now.utc_ms);
+        let stale = holding.as_ref().is_some_and(|held| stale_ms > 0 && held.confirmed_utc_ms + stale_ms <= now_ms);
         json!({
             "result": tries.last.as_ref().map(|last| last.result.as_str()),
             "code": tries.last.as_ref().map(|last| last.code).filter(|code| !code.is_empty()),

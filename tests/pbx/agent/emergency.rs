@@ -8,37 +8,10 @@ use serde_json::{Value, json};
 use usherd::client::{Address, Ask, Client, OnUnreachable, Options, Source};
 use usherd::engine::Direction;
 
+use super::super::emergency::rows;
 use super::super::process::{Site, Usherd};
 use super::beside::Place;
 use super::scripts::{run, scripts_at};
-
-/// One row: the trunk prefix, what is dialled, whether that is an emergency.
-struct Row {
-    prefix: String,
-    dialled: String,
-    emergency: bool,
-}
-
-fn table() -> Vec<Row> {
-    let text = include_str!("../emergency.tsv");
-    let rows = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(|line| {
-        let [prefix, dialled, emergency, _] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
-        let prefix = if prefix == "-" { "" } else { prefix }.to_owned();
-        Row { prefix, dialled: unescaped(dialled), emergency: emergency == "yes" }
-    });
-    rows.collect()
-}
-
-fn unescaped(text: &str) -> String {
-    let mut parts = text.split("\\u{");
-    let mut plain = parts.next().unwrap().to_owned();
-    for part in parts {
-        let (code, rest) = part.split_once('}').unwrap();
-        plain.push(char::from_u32(u32::from_str_radix(code, 16).unwrap()).unwrap());
-        plain.push_str(rest);
-    }
-    plain
-}
 
 /// As a form carries it: every byte that is no letter or digit is escaped.
 fn escaped(text: &str) -> String {
@@ -148,13 +121,13 @@ fn check(at: &str, dialled: &str, emergency: bool, answers: &[(&str, String)]) {
 #[test]
 fn the_daemon_knows_every_row_over_every_protocol_t174() {
     let (_site, usherd) = daemon();
-    for row in table() {
-        let tenant = format!("t{}", row.prefix);
-        check(&tenant, &row.dialled, row.emergency, &answers(&usherd, &tenant, &row.dialled));
-        if row.prefix.is_empty() {
-            check("nobody's", &row.dialled, row.emergency, &answers(&usherd, "nobody", &row.dialled));
-        } else if row.prefix == "0" {
-            check("own", &row.dialled, row.emergency, &answers(&usherd, "own", &row.dialled));
+    for row in rows() {
+        let tenant = format!("t{}", row.outside());
+        check(&tenant, &row.dialled, row.is_emergency, &answers(&usherd, &tenant, &row.dialled));
+        if row.outside().is_empty() {
+            check("nobody's", &row.dialled, row.is_emergency, &answers(&usherd, "nobody", &row.dialled));
+        } else if row.outside() == "0" {
+            check("own", &row.dialled, row.is_emergency, &answers(&usherd, "own", &row.dialled));
         }
     }
     for (dialled, emergency) in
@@ -169,7 +142,7 @@ fn the_daemon_knows_every_row_over_every_protocol_t174() {
 fn whatever_else_is_wrong_with_it_every_row_is_known_t174() {
     let (_site, usherd) = daemon();
     let mut client = usherd.client();
-    for row in table().into_iter().filter(|row| row.prefix.is_empty()) {
+    for row in rows().into_iter().filter(|row| row.outside().is_empty()) {
         let text = Value::from(row.dialled.as_str()).to_string();
         let ascii: String = row.dialled.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
         for body in [
@@ -181,28 +154,28 @@ fn whatever_else_is_wrong_with_it_every_row_is_known_t174() {
             format!("to={}&subject=b%D0", escaped(&row.dialled)),
         ] {
             let answer = client.post("/v1/acquire", &body);
-            assert_eq!(answer.status == 200, row.emergency, "{body}: {answer:?}");
+            assert_eq!(answer.status == 200, row.is_emergency, "{body}: {answer:?}");
         }
         let pairs = [("", "t"), ("", "a"), ("", "s"), ("", "pigeon"), ("to", row.dialled.as_str())];
         let answer = resp(usherd.addresses[1], &pairs);
-        assert_eq!(answer == "allow.free emergency", row.emergency, "{:?}: {answer}", row.dialled);
+        assert_eq!(answer == "allow.free emergency", row.is_emergency, "{:?}: {answer}", row.dialled);
     }
 }
 
 #[tokio::test]
 async fn the_client_of_a_node_knows_every_row_by_itself_t174() {
-    for row in table() {
+    for row in rows() {
         let options = Options {
             on_unreachable: OnUnreachable::Deny,
-            trunk_prefix: row.prefix.as_str().into(),
+            trunk_prefix: row.outside().into(),
             emergency_numbers: vec!["1 10".into(), "+112".into()],
             ..Options::new(Address::Unix("/nonexistent/usherd.sock".into()), "pbx", 1)
         };
         let client = Client::start(options, ()).unwrap();
         let ask = Ask { to: Some(row.dialled.as_str().into()), ..Ask::call("t", "anna", "c1", Direction::Outbound) };
         let verdict = client.acquire(&ask).await;
-        assert_eq!(verdict.source == Source::Emergency, row.emergency, "{:?}: {verdict:?}", row.dialled);
-        assert_eq!(verdict.allow, row.emergency, "{:?}", row.dialled);
+        assert_eq!(verdict.source == Source::Emergency, row.is_emergency, "{:?}: {verdict:?}", row.dialled);
+        assert_eq!(verdict.allow, row.is_emergency, "{:?}", row.dialled);
     }
 }
 
@@ -217,21 +190,21 @@ fn an_agent_knows_every_row_without_a_daemon_t174() {
         );
         let agent = place.agent();
         let scripts = scripts_at(&agent);
-        for row in table().into_iter().filter(|row| row.prefix == prefix) {
+        for row in rows().into_iter().filter(|row| row.outside() == prefix) {
             let good = format!("subject=a&session=c1&kind=call&direction=outbound&to={}", escaped(&row.dialled));
             let wrong = format!("to={}&kind=pigeon&subject=b%D0", escaped(&row.dialled));
             let json = json!({"tenant": "??", "to": row.dialled}).to_string();
             let cut = format!("{{\"to\":{},\"x", Value::from(row.dialled.as_str()));
             for body in [&good, &wrong, &json, &cut] {
                 let (status, answer) = place.ask("/v1/acquire", body);
-                assert_eq!(status == 200, row.emergency, "{body}: {status} {answer}");
-                assert!(!row.emergency || answer.contains("emergency"), "{body}: {answer}");
+                assert_eq!(status == 200, row.is_emergency, "{body}: {status} {answer}");
+                assert!(!row.is_emergency || answer.contains("emergency"), "{body}: {answer}");
             }
             let (status, answer) = place.ask(&format!("/v1/acquire?{good}"), "x=1");
-            assert_eq!(status == 200, row.emergency, "{good}: {status} {answer}");
+            assert_eq!(status == 200, row.is_emergency, "{good}: {status} {answer}");
             let answers = [good, wrong].map(|form| agi(scripts, &format!("acquire?{form}")));
-            assert_eq!(answers[0] == "allow.free 1", row.emergency, "{:?}: {answers:?}", row.dialled);
-            assert_eq!(answers[1] == "allow.free 1", row.emergency, "{:?}: {answers:?}", row.dialled);
+            assert_eq!(answers[0] == "allow.free 1", row.is_emergency, "{:?}: {answers:?}", row.dialled);
+            assert_eq!(answers[1] == "allow.free 1", row.is_emergency, "{:?}: {answers:?}", row.dialled);
         }
     }
 }

@@ -5,6 +5,7 @@ mod away;
 mod beside;
 mod emergency;
 mod fake;
+mod frozen;
 mod gone;
 mod grace;
 mod kamailio;

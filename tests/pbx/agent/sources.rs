@@ -26,6 +26,24 @@ fn a_running_call_is_adopted_and_its_hangup_gives_the_seat_back_g7_g9() {
 }
 
 #[test]
+fn a_call_whose_channel_no_listing_ever_showed_is_given_back_whatever_its_ttl() {
+    let fake = Fake::play("asterisk-unseen.txt");
+    let place = asterisk(&fake, "list_s = 1\n");
+    let (daemon, _agent) = (place.daemon(), place.agent());
+    fake.reached("listed");
+    place.until_connected();
+    for session in ["pbx-1-1719.9", "fax-17"] {
+        let form = format!("subject=anna&session={session}&kind=call&direction=outbound&ttl_s=14400");
+        assert_eq!(place.ask("/v1/acquire", &form).0, 200);
+    }
+    assert_eq!(sessions(&daemon), ["call anna fax-17", "call anna pbx-1-1719.9"]);
+    fake.open("listed");
+    fake.reached("end");
+    // What is not named as a channel of this PBX is nothing that it would list.
+    until_sessions(&daemon, &["call anna fax-17"]);
+}
+
+#[test]
 fn a_line_cut_in_the_middle_releases_nothing_until_the_pbx_was_listed_again() {
     let fake = Fake::play("asterisk-cut.txt");
     let place = asterisk(&fake, "");

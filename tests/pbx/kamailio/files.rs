@@ -24,7 +24,7 @@ fn check(folder: &Place, defines: &[&str]) {
 
 #[test]
 fn every_way_to_start_the_shipped_files_is_taken_by_kamailio() {
-    let whole = crate::place::shipped("kamailio");
+    let whole = crate::shipped::shipped("kamailio");
     check(&whole, &[]);
     check(&whole, &["USHERD_REDIS"]);
     check(&whole, &["WITH_LISTEN", "USHERD_TRUST_DIVERSION", "PHONES_TWO=\"192.0.2.9:5060\"", "USHERD_NODE=\"pbx2\""]);

@@ -12,8 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::relay::Relay;
-use crate::place::{Place, program, shipped};
+use crate::place::{Place, program};
 use crate::process::{Site, Usherd, wait_for};
+use crate::shipped::shipped;
 
 /// Where the phones are, and where the trunk is: Kamailio tells inbound calls by the address.
 pub(crate) const PHONES: &str = "127.0.0.1";

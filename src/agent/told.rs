@@ -1,0 +1,107 @@
+//! What the client tells of itself: counted, and what of it is worth a line in the log.
+
+use std::sync::Arc;
+
+use tracing::{debug, error, info, warn};
+
+use super::counters::{Counters, Missed};
+use super::writer::Writer;
+use crate::client::{Event, Hooks, Source, Unreachable, VerdictSeen};
+
+/// Takes what the client tells.
+pub struct Told {
+    /// Where it is counted.
+    pub counters: Arc<Counters>,
+    /// Keeps the boot number.
+    pub writer: Arc<Writer>,
+    /// Where usherd is asked.
+    pub address: String,
+}
+
+impl Told {
+    /// A message that no call waits for was not answered well. The same reason again and again is one line.
+    fn missed(&self, why: Unreachable) {
+        self.counters.count("missed", why.as_str());
+        let missed = Missed::from(why);
+        if self.counters.missed.lock().replace(missed) == Some(missed) {
+            debug!(why = missed.why, "usherd did not answer a message that no call waits for");
+        } else {
+            let address = self.address.as_str();
+            warn!(why = missed.why, address, help = missed.help, "usherd did not answer a message of this node");
+        }
+    }
+
+    /// A question was answered, or was not. Whatever is no decision is said once, until there is one again.
+    fn question(&self, source: Source) {
+        let mut last = self.counters.unanswered.lock();
+        match source {
+            Source::Daemon => *last = None,
+            Source::Inbound | Source::Emergency => {}
+            // Why is said by the node's own messages.
+            Source::Unreachable(Unreachable::Paused | Unreachable::NotGreeted) => {}
+            Source::Malformed | Source::Unreachable(_) => {
+                if last.replace(source) == Some(source) {
+                    return;
+                }
+                let help = match source {
+                    Source::Unreachable(why) => why.help(),
+                    _ => "usherd does not understand it: the script is told what is wrong with it",
+                };
+                let address = self.address.as_str();
+                warn!(why = source.as_str(), address, help, "a question got no decision; this is said once");
+            }
+        }
+    }
+}
+
+impl Hooks for Told {
+    fn verdict(&self, verdict: &VerdictSeen) {
+        self.counters.count("questions", verdict.source.as_str());
+        if !verdict.allow {
+            self.counters.count("refused", verdict.source.as_str());
+        }
+        self.question(verdict.source);
+    }
+
+    fn event(&self, event: Event) {
+        match event {
+            Event::Greeted => {
+                *self.counters.missed.lock() = None;
+                info!("usherd knows this node");
+            }
+            Event::Missed(why) => self.missed(why),
+            Event::Forgotten => info!("usherd does not know this node any more; it is told everything again"),
+            Event::EpochRaised(epoch) => {
+                warn!(epoch, "usherd knew a newer boot number of this node, which goes on with the next one");
+                self.writer.epoch(epoch);
+            }
+            Event::EpochRefused => {
+                *self.counters.missed.lock() = Some(Missed::EPOCH_REFUSED);
+                error!("{}", Missed::EPOCH_REFUSED.help);
+            }
+            Event::Inventory { kept, adopted, removed, ignored } => {
+                self.counters.count("inventories", "");
+                debug!(kept, adopted, removed, ignored, "usherd took an inventory");
+            }
+            Event::InventoryTooLarge => error!("the inventory is larger than usherd's inventory_bytes_max"),
+            Event::Retried => self.counters.count("retried", ""),
+            Event::Paused => {
+                let missed = self.counters.missed().unwrap_or(Unreachable::Timeout.into());
+                warn!(
+                    why = missed.why,
+                    help = missed.help,
+                    "usherd cannot be asked; calls are decided by on_unreachable until it can"
+                );
+            }
+            Event::Resumed => info!("usherd answers again"),
+            Event::ReportRefused => {
+                self.counters.count("reports_refused", "");
+                warn!("usherd refused a report; the next inventory says how it is");
+            }
+            Event::ReportsFull => {
+                self.counters.count("reports_full", "");
+                error!("too many reports wait for usherd; the next inventory says how it is");
+            }
+        }
+    }
+}

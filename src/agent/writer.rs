@@ -1,0 +1,369 @@
+//! The one thread that writes the agent's files, so that no answer to a script waits for a disk (I8).
+//!
+//! What is to be written is handed over in its order and written in it. A release that usherd acknowledged before
+//! its turn came is not written at all; of devices and boot numbers only the last is.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use super::counters::Counters;
+use super::kept::{self, Kept};
+use super::spool::{self, Release, Spool};
+
+/// Most releases that wait for a disk; one too many is only in the client's memory, and that is said.
+pub const QUEUE_MAX: usize = 20_000;
+/// How long an answer waits for its release to be written; after the first that waited in vain, none does until the
+/// disk works again.
+const PATIENCE: Duration = Duration::from_millis(40);
+
+/// What waits for the thread. Releases are numbered as they are handed over, from one.
+#[derive(Default)]
+struct Line {
+    releases: VecDeque<(u64, Release)>,
+    handed: u64,
+    /// Up to here nothing waits to be written.
+    settled: u64,
+    /// Up to here usherd has them.
+    acknowledged: u64,
+    /// Up to here they are struck off the file as well.
+    struck: u64,
+    sync_due: bool,
+    devices: Option<Vec<Kept>>,
+    devices_failed: bool,
+    epoch: Option<u64>,
+    stop: bool,
+}
+
+impl Line {
+    fn has_work(&self) -> bool {
+        let of_file = !self.releases.is_empty() || self.sync_due || self.struck < self.acknowledged;
+        of_file || self.devices.is_some() || self.epoch.is_some()
+    }
+}
+
+/// What the thread takes at once.
+struct Work {
+    releases: VecDeque<(u64, Release)>,
+    handed: u64,
+    acknowledged: u64,
+    sync: bool,
+    devices: Option<Vec<Kept>>,
+    epoch: Option<u64>,
+}
+
+/// Between those who answer and the thread.
+struct Desk {
+    line: Mutex<Line>,
+    ready: Condvar,
+    written: Notify,
+    stalled: AtomicBool,
+    counters: Arc<Counters>,
+}
+
+/// Hands over what is to be written, and never waits for it longer than is said. Dropped, it ends its thread once
+/// all is written.
+pub struct Writer {
+    desk: Arc<Desk>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    damaged: u64,
+}
+
+impl Writer {
+    /// Starts the thread of a spool that was opened.
+    ///
+    /// # Errors
+    /// There can be no further thread.
+    pub fn start(spool: Spool, counters: Arc<Counters>) -> io::Result<Self> {
+        let (handed, damaged) = (spool.mark(), spool.damaged());
+        let line = Line { handed, settled: handed, ..Line::default() };
+        let (ready, written, stalled) = (Condvar::new(), Notify::new(), AtomicBool::new(false));
+        let desk = Arc::new(Desk { line: Mutex::new(line), ready, written, stalled, counters });
+        let of_thread = Arc::clone(&desk);
+        let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || of_thread.run(spool))?;
+        Ok(Writer { desk, thread: Mutex::new(Some(thread)), damaged })
+    }
+
+    /// A release is to be written; its number, or `None` where too many wait already.
+    pub fn release(&self, release: Release) -> Option<u64> {
+        let mut line = self.desk.line.lock();
+        if line.releases.len() >= QUEUE_MAX {
+            return None;
+        }
+        line.handed += 1;
+        let number = line.handed;
+        line.releases.push_back((number, release));
+        self.desk.ready.notify_one();
+        Some(number)
+    }
+
+    /// Returns when the release of this number is written, where the disk takes no longer than is fair.
+    pub async fn written(&self, number: u64) {
+        let is_written = async {
+            loop {
+                let written = self.desk.written.notified();
+                if self.desk.line.lock().settled >= number {
+                    return;
+                }
+                written.await;
+            }
+        };
+        if self.desk.stalled.load(Ordering::Relaxed) || timeout(PATIENCE, is_written).await.is_ok() {
+            return;
+        }
+        if !self.desk.stalled.swap(true, Ordering::Relaxed) {
+            warn!("the disk of the spool is slow: until it works again releases are in memory, and no script waits");
+        }
+    }
+
+    /// The number of the last release that was handed over; for [`Self::acknowledge`].
+    pub fn mark(&self) -> u64 {
+        self.desk.line.lock().handed
+    }
+
+    /// Usherd has every release up to this number.
+    pub fn acknowledge(&self, mark: u64) {
+        let mut line = self.desk.line.lock();
+        line.acknowledged = line.acknowledged.max(mark.min(line.handed));
+        self.desk.ready.notify_one();
+    }
+
+    /// Whether usherd has not acknowledged all of them.
+    pub fn awaits(&self) -> bool {
+        let line = self.desk.line.lock();
+        line.acknowledged < line.handed
+    }
+
+    /// Releases that wait for usherd, or are still to be struck off.
+    pub fn waiting(&self) -> u64 {
+        let line = self.desk.line.lock();
+        line.handed - line.struck
+    }
+
+    /// Lines that could not be read when the spool was opened.
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// What was written by then is to survive a power cut.
+    pub fn sync(&self) {
+        self.desk.line.lock().sync_due = true;
+        self.desk.ready.notify_one();
+    }
+
+    /// These devices hold a seat now.
+    pub fn devices(&self, devices: Vec<Kept>) {
+        self.desk.line.lock().devices = Some(devices);
+        self.desk.ready.notify_one();
+    }
+
+    /// Whether the devices could not be written since this was asked last.
+    pub fn devices_failed(&self) -> bool {
+        std::mem::take(&mut self.desk.line.lock().devices_failed)
+    }
+
+    /// This is the node's boot number from now on.
+    pub fn epoch(&self, epoch: u64) {
+        self.desk.line.lock().epoch = Some(epoch);
+        self.desk.ready.notify_one();
+    }
+
+    /// Returns when everything that was handed over is written; nothing is from then on.
+    pub async fn end(&self) {
+        self.desk.stop();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // How a thread ended that writes nothing any more changes nothing.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.desk.stop();
+    }
+}
+
+impl Desk {
+    fn stop(&self) {
+        self.line.lock().stop = true;
+        self.ready.notify_one();
+    }
+
+    fn run(&self, mut spool: Spool) {
+        // The last release that the file has.
+        let mut last = spool.mark();
+        while let Some(work) = self.next() {
+            for (number, release) in &work.releases {
+                // What usherd has already need not be kept for it.
+                if *number <= work.acknowledged || self.append(&mut spool, release) {
+                    last = if *number <= work.acknowledged { last } else { *number };
+                }
+            }
+            if last <= work.acknowledged
+                && let Err(why) = spool.acknowledge(spool.mark())
+            {
+                error!(%why, "the spool cannot be emptied; its releases will be sent again");
+            }
+            self.settle(work.handed, work.acknowledged);
+            self.write_rest(spool.folder(), work.devices, work.epoch);
+            if work.sync {
+                sync(&mut spool);
+            }
+        }
+    }
+
+    /// Waits for work; `None` once there is none and never will be.
+    fn next(&self) -> Option<Work> {
+        let mut line = self.line.lock();
+        while !line.has_work() {
+            if line.stop {
+                return None;
+            }
+            self.ready.wait(&mut line);
+        }
+        Some(Work {
+            releases: std::mem::take(&mut line.releases),
+            handed: line.handed,
+            acknowledged: line.acknowledged,
+            sync: std::mem::take(&mut line.sync_due),
+            devices: line.devices.take(),
+            epoch: line.epoch.take(),
+        })
+    }
+
+    /// Whether it is in the file.
+    fn append(&self, spool: &mut Spool, release: &Release) -> bool {
+        match spool.append(release) {
+            Ok(true) => return true,
+            Ok(false) => {
+                self.counters.count("spool_full", "");
+                error!("the spool is full; a release is only in memory: raise spool.bytes_max, or start usherd");
+            }
+            Err(why) => {
+                self.counters.count("spool_failed", "");
+                error!(%why, "the spool cannot be written; a release is only in memory");
+            }
+        }
+        false
+    }
+
+    fn settle(&self, handed: u64, acknowledged: u64) {
+        {
+            let mut line = self.line.lock();
+            line.settled = handed;
+            line.struck = acknowledged;
+        }
+        if self.stalled.swap(false, Ordering::Relaxed) {
+            info!("the disk of the spool works again");
+        }
+        self.written.notify_waiters();
+    }
+
+    fn write_rest(&self, folder: &std::path::Path, devices: Option<Vec<Kept>>, epoch: Option<u64>) {
+        if let Some(epoch) = epoch
+            && let Err(why) = spool::keep_epoch(folder, epoch)
+        {
+            // Unkept, the next start is told the same.
+            error!(%why, "the boot number cannot be kept in the spool's folder");
+        }
+        if let Some(devices) = devices
+            && let Err(why) = kept::write(folder, &devices)
+        {
+            error!(%why, "the file of devices cannot be written; a restart of the agent would leave them no grace");
+            self.line.lock().devices_failed = true;
+        }
+    }
+}
+
+fn sync(spool: &mut Spool) {
+    let synced = spool.to_sync().and_then(|file| file.map_or(Ok(()), |file| file.sync_data()));
+    if let Err(why) = synced {
+        spool.unsynced();
+        error!(%why, "the spool cannot be synced; a power cut may lose releases");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(session: &str) -> Release {
+        Release { tenant: "acme".to_owned(), session: session.to_owned(), transferred: false }
+    }
+
+    fn open(folder: &std::path::Path) -> (Writer, Vec<Release>) {
+        let (spool, old) = Spool::open(folder, 100_000).unwrap();
+        (Writer::start(spool, Arc::default()).unwrap(), old)
+    }
+
+    #[tokio::test]
+    async fn all_that_was_handed_over_is_written_in_its_order_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        spool::boot(dir.path(), 1).unwrap();
+        let (writer, _) = open(dir.path());
+        let all: Vec<Release> = (0..100).map(|at| release(&at.to_string())).collect();
+        for one in &all {
+            writer.release(one.clone()).unwrap();
+        }
+        for name in ["a", "b"] {
+            writer.devices(vec![Kept::new("asterisk", name)]);
+        }
+        writer.epoch(7);
+        writer.sync();
+        writer.end().await;
+        assert_eq!(kept::read(dir.path()).unwrap(), [Kept::new("asterisk", "b")]);
+        assert_eq!(spool::boot(dir.path(), 1).unwrap().0, 7);
+        assert_eq!(open(dir.path()).1, all);
+    }
+
+    #[tokio::test]
+    async fn what_is_acknowledged_is_struck_off_and_the_rest_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _) = open(dir.path());
+        let first = writer.release(release("a")).unwrap();
+        writer.written(first).await;
+        let mark = writer.mark();
+        let second = writer.release(release("b")).unwrap();
+        writer.acknowledge(mark);
+        writer.written(second).await;
+        assert!(writer.awaits());
+        writer.end().await;
+        assert_eq!(writer.waiting(), 1);
+        let (writer, old) = open(dir.path());
+        assert_eq!(old.last(), Some(&release("b")));
+        assert_eq!(writer.waiting(), old.len() as u64);
+        writer.acknowledge(writer.mark());
+        writer.end().await;
+        assert_eq!((writer.waiting(), writer.awaits()), (0, false));
+        assert!(open(dir.path()).1.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_waited_for_once_and_a_full_queue_is_an_answer() {
+        let (line, ready, written) = (Mutex::new(Line::default()), Condvar::new(), Notify::new());
+        let (stalled, counters) = (AtomicBool::new(false), Arc::default());
+        let desk = Arc::new(Desk { line, ready, written, stalled, counters });
+        // No thread takes anything.
+        let writer = Writer { desk, thread: Mutex::new(None), damaged: 0 };
+        let begun = tokio::time::Instant::now();
+        for at in 0..QUEUE_MAX {
+            let number = writer.release(release(&at.to_string())).unwrap();
+            writer.written(number).await;
+            // The timer of a paused clock goes by whole milliseconds.
+            assert!(begun.elapsed() <= PATIENCE + Duration::from_millis(1), "the first waits, and no other");
+        }
+        assert_eq!(writer.release(release("one too many")), None);
+        assert_eq!(writer.waiting(), QUEUE_MAX as u64);
+        writer.desk.settle(QUEUE_MAX as u64, 0);
+        assert!(!writer.desk.stalled.load(Ordering::Relaxed));
+    }
+}
