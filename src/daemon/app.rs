@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::contract::node_calls::InventoryBody;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
@@ -103,6 +104,8 @@ pub struct Knobs {
     pub body_bytes_max: usize,
     /// Largest inventory, bytes.
     pub inventory_bytes_max: usize,
+    /// Most sessions of one inventory: what is made of them has room beside other bodies.
+    pub inventory_sessions_max: usize,
     /// Most operations of one batch.
     pub batch_operations_max: usize,
     /// Requests in progress on one runtime beyond which new seats are turned away.
@@ -120,6 +123,7 @@ impl Knobs {
         Knobs {
             body_bytes_max: server.max_body_bytes as usize,
             inventory_bytes_max: server.max_inventory_bytes as usize,
+            inventory_sessions_max: server.request_bodies_bytes_max as usize / 8 * 3 / InventoryBody::SESSION_BYTES,
             batch_operations_max: server.batch_operations_max as usize,
             in_flight_max: server.requests_in_flight_max.div_ceil(workers.max(1) as u32),
             body_deadline: Duration::from_millis(server.body_deadline_ms.into()),
