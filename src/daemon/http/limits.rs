@@ -57,6 +57,9 @@ pub struct Limits {
     pub h2_ping_deadline: Duration,
     /// Bytes of all unfinished request bodies together.
     pub bodies_bytes_max: usize,
+    /// Bytes of all large answers together that wait for their readers; beyond it reading is answered 503. The last
+    /// quarter is kept for nodes.
+    pub answers_bytes_max: usize,
 }
 
 impl Limits {
@@ -112,6 +115,7 @@ impl Default for Limits {
             h2_ping_interval: Duration::from_secs(30),
             h2_ping_deadline: Duration::from_secs(20),
             bodies_bytes_max: 64 << 20,
+            answers_bytes_max: 32 << 20,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod address;
+mod answers;
 pub mod auth;
 mod bodies;
 pub mod body;
@@ -34,6 +35,7 @@ mod turns;
 pub mod validity;
 
 pub use accept::{Edge, serve};
+pub use answers::Answers;
 pub use bodies::Bodies;
 pub use body::{ReplyBody, ReplySender};
 pub use gate::Gate;
