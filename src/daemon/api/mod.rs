@@ -208,6 +208,18 @@ impl Worker {
             let named = ROUTES.iter().find(|(_, path, _)| *path == template);
             return (named.map_or(Route::Other, |(_, _, route)| *route), problem.into_response());
         }
+        // Boxed, so that a decision, or a stream of HTTP/2 that waits for its reader, takes the room of its own kind.
+        Box::pin(self.route_seldom(head, body, peer)).await
+    }
+
+    /// All routes but the hot ones.
+    async fn route_seldom(
+        &self,
+        head: &http::request::Parts,
+        body: Incoming,
+        peer: &Peer,
+    ) -> (Route, Response<ReplyBody>) {
+        let path = head.uri.path();
         let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
         let (route, answer) = match call.path.as_slice() {
             ["v1", rest @ ..] => self.route_v1(&call, rest, body).await,

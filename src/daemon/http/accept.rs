@@ -19,11 +19,12 @@ use super::client_certificates;
 use super::commands::Scratch;
 use super::gate::Gate;
 use super::handler::Handler;
+use super::head;
 use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
-use super::socket::Socket;
+use super::socket::{Socket, Transport as _};
 use super::speak::speak;
 use super::stats::{AcceptError, Broken, Deadline, EdgeStats, Refusal};
 use super::stop;
@@ -255,7 +256,9 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, peer: Peer) {
     }
     let turns = Turns::here();
     let node = peer.pass.node_flag();
-    let serving = pin!(serve_one(shared, socket, peer));
+    // Boxed: who has not said anything yet takes no room for what it may say.
+    let serving = Box::pin(serve_one(shared, socket, peer));
+    let serving = pin!(serving);
     turns.run(&Rc::default(), || node.get(), serving).await;
 }
 
@@ -263,9 +266,15 @@ async fn serve_one<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer:
     let (handler, scratch, shutdown) =
         (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
+        if shared.protocol == Protocol::Http1
+            && let Err(cut) = head::come(&socket, &scratch, &peer.limits, shutdown.clone()).await
+        {
+            peer.cut(cut);
+            return socket.give_up();
+        }
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
-    match client_certificates::accept(acceptor, socket, peer.limits.head_deadline).await {
+    match Box::pin(client_certificates::accept(acceptor, socket, peer.limits.head_deadline)).await {
         Ok((stream, names)) => {
             peer.names = names;
             speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;

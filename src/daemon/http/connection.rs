@@ -117,11 +117,14 @@ fn http2(peer: &Peer) -> hyper::server::conn::http2::Builder<OnThisCore> {
 #[derive(Clone, Copy, Debug)]
 struct OnThisCore;
 
-impl<F: Future + 'static> Executor<F> for OnThisCore {
+impl<F> Executor<F> for OnThisCore
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: a block around it would hold it twice.
+        tokio::task::spawn_local(future);
     }
 }
 

@@ -107,7 +107,7 @@ impl Default for Limits {
             connections_per_node_max: 16_384,
             node_addresses_max: 10_000,
             h2_streams_max: 128,
-            h2_streams_stranger_max: 32,
+            h2_streams_stranger_max: 16,
             h2_header_list_bytes_max: 16 * 1024,
             // In parts of 4 KiB: each costs some hundreds of bytes beside what it holds, for each stream that is not read.
             h2_send_buf_bytes_max: 8 * 1024,

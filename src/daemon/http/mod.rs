@@ -15,6 +15,7 @@ mod failures;
 pub mod gate;
 mod given;
 mod handler;
+mod head;
 mod host_guard;
 pub mod limits;
 pub mod lines;
