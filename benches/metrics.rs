@@ -64,6 +64,8 @@ fn live(metrics: &Metrics, engine: &Engine, now: Now, out: &mut Vec<u8>) {
         subscription_state: &|_| SubscriptionState::Active,
         connections: &[],
         request_bodies_bytes: 0,
+        answers_bytes: 0,
+        answers_refused: 0,
         config: ConfigState::default(),
         scheduled: &[],
         journal: JournalStats::default(),

@@ -26,6 +26,8 @@ const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 
 static LARGE: [u8; 8 << 20] = [b'x'; 8 << 20];
+/// How much of it `/own` answers with, in memory of its own.
+const OWN_BYTES: usize = 1 << 20;
 
 /// How long `/busy` keeps the core.
 const BUSY: Duration = Duration::from_micros(200);
@@ -33,7 +35,7 @@ const BUSY: Duration = Duration::from_micros(200);
 /// How many were answered that asked for work.
 static BUSY_ANSWERED: AtomicU64 = AtomicU64::new(0);
 
-/// Answers `ok`, `/turn` with the number of those who had their work before it, `/large` with 8 MiB, `/echo` with the
+/// Answers `ok`, `/turn` with the number of those who had their work before it, `/large` with 8 MiB, `/own` with one, `/echo` with the
 /// length of the body, `/panic` and `/stuck` never, `/busy` after some work; commands with 1 MiB.
 struct Fixed;
 
@@ -41,6 +43,7 @@ impl Handler for Fixed {
     async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
         match request.uri().path() {
             "/large" => Response::new(ReplyBody::full(bytes::Bytes::from_static(&LARGE))),
+            "/own" => Response::new(ReplyBody::full(LARGE[..OWN_BYTES].to_vec())),
             "/panic" => panic!("as asked"),
             "/busy" => {
                 BUSY_ANSWERED.fetch_add(1, Ordering::Relaxed);

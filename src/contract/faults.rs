@@ -1,10 +1,14 @@
 //! What exactly was wrong with a JSON body: read again, field by field, on the way of the error only.
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::fields::Word;
 use super::malformed::{FieldError, Malformed};
 use super::words::{Class, Device, Direction, Kind, Leg};
+
+/// Longest list that is read again to tell what was wrong, bytes: as a tree it takes many times its length.
+const READ_AGAIN_BYTES_MAX: usize = 64 * 1024;
 
 /// What a field must be.
 #[derive(Clone, Copy)]
@@ -69,10 +73,14 @@ fn not_json(error: &serde_json::Error) -> Malformed {
     Malformed::new(format!("the body {place}")).error("", place)
 }
 
+fn no_object() -> Malformed {
+    Malformed::new("the body must be a JSON object").error("", "must be an object")
+}
+
 fn object(body: &[u8]) -> Result<Map<String, Value>, Malformed> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Malformed::new("the body must be a JSON object").error("", "must be an object")),
+        Ok(_) => Err(no_object()),
         Err(error) => Err(not_json(&error)),
     }
 }
@@ -82,7 +90,13 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Malformed> {
 /// # Errors
 /// 400.
 pub(super) fn need_object(body: &[u8]) -> Result<(), Malformed> {
-    if body.trim_ascii_start().first() == Some(&b'{') { Ok(()) } else { object(body).map(drop) }
+    if body.trim_ascii_start().first() == Some(&b'{') {
+        return Ok(());
+    }
+    match serde_json::from_slice::<IgnoredAny>(body) {
+        Ok(_) => Err(no_object()),
+        Err(error) => Err(not_json(&error)),
+    }
 }
 
 /// Finds every field of the wrong type, takes it out, and lets `rest` judge what is left.
@@ -137,6 +151,9 @@ pub(super) fn of_release(
 
 /// Why this has no list under this key.
 pub(super) fn of_list(body: &[u8], key: &str, first: &serde_json::Error) -> Malformed {
+    if body.len() > READ_AGAIN_BYTES_MAX {
+        return Malformed::new(format!("the body is wrong: {first}")).error("", first.to_string());
+    }
     let object = match object(body) {
         Ok(object) => object,
         Err(problem) => return problem,

@@ -1,5 +1,8 @@
 //! Bodies of the node calls: an epoch, or a whole inventory (API 3).
 
+use std::fmt;
+
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -8,6 +11,7 @@ use super::faults;
 use super::form;
 use super::format::BodyFormat;
 use super::malformed::{ERRORS_MAX, FieldError, Malformed};
+use super::message::Acquire;
 use super::names::check_epoch;
 
 /// The body of hello, heartbeat and goodbye.
@@ -53,8 +57,27 @@ pub fn bounded(epoch: u64) -> Result<(), Malformed> {
 struct RawInventory<'a> {
     epoch: Option<u64>,
     seq: Option<u64>,
+    /// The list as it stands there.
     #[serde(borrow)]
-    sessions: Vec<&'a RawValue>,
+    sessions: &'a RawValue,
+}
+
+/// Takes the items of a list one by one; none is kept.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(item) = list.next_element()? {
+            (self.0)(item);
+        }
+        Ok(())
+    }
 }
 
 /// What a node says that it has, whole (G9).
@@ -69,18 +92,22 @@ pub struct InventoryBody<'a> {
 }
 
 impl<'a> InventoryBody<'a> {
+    /// What a session takes beside its text while it is read and compared with what is known, bytes.
+    pub const SESSION_BYTES: usize = size_of::<AcquireBody<'_>>() + size_of::<Acquire<'_>>() + 64;
+
+    /// No fewer sessions than [`Self::parse`] will find in this body: each is an object, and so is the whole.
+    pub fn sessions_at_most(body: &[u8]) -> usize {
+        body.iter().filter(|byte| **byte == b'{').count().saturating_sub(1)
+    }
+
     /// Reads an inventory of at most `sessions_max` sessions. It is taken as a whole or not at all (I19).
     ///
     /// # Errors
     /// 400: every wrong field by its place, as `/sessions/3/kind`; 413: too many sessions.
     pub fn parse(body: &'a [u8], node: &'a str, sessions_max: usize) -> Result<Self, Malformed> {
         faults::need_object(body)?;
-        let raw: RawInventory<'a> =
-            serde_json::from_slice(body).map_err(|error| faults::of_list(body, "sessions", &error))?;
-        if raw.sessions.len() > sessions_max {
-            let detail = format!("{} sessions; at most {sessions_max}", raw.sessions.len());
-            return Err(Malformed::too_large(detail));
-        }
+        let of_list = |error: &serde_json::Error| faults::of_list(body, "sessions", error);
+        let raw: RawInventory<'a> = serde_json::from_slice(body).map_err(|error| of_list(&error))?;
         let mut errors = Vec::new();
         if raw.epoch.is_none() {
             errors.push(FieldError::of("epoch", "is needed: the node's boot number"));
@@ -91,8 +118,12 @@ impl<'a> InventoryBody<'a> {
         if raw.seq.is_none() {
             errors.push(FieldError::of("seq", "is needed: the number of this message within its epoch"));
         }
-        let mut sessions = Vec::with_capacity(raw.sessions.len());
-        for (at, session) in raw.sessions.iter().enumerate() {
+        let (mut count, mut sessions) = (0, Vec::with_capacity(Self::sessions_at_most(body).min(sessions_max)));
+        let each = Each(|session: &'a RawValue| {
+            count += 1;
+            if count > sessions_max || errors.len() >= ERRORS_MAX {
+                return;
+            }
             let read = AcquireBody::from_json(session.get().as_bytes()).and_then(|mut read| {
                 read.inherit(node, raw.epoch);
                 read.checked()?;
@@ -100,11 +131,13 @@ impl<'a> InventoryBody<'a> {
             });
             match read {
                 Ok(read) => sessions.push(read),
-                Err(problem) => errors.extend(problem.within(&format!("/sessions/{at}")).into_errors()),
+                Err(problem) => errors.extend(problem.within(&format!("/sessions/{}", count - 1)).into_errors()),
             }
-            if errors.len() >= ERRORS_MAX {
-                break;
-            }
+        });
+        let mut list = serde_json::Deserializer::from_str(raw.sessions.get());
+        list.deserialize_seq(each).map_err(|error| of_list(&error))?;
+        if count > sessions_max {
+            return Err(Malformed::too_large(format!("{count} sessions; at most {sessions_max}")));
         }
         match (raw.epoch, raw.seq) {
             (Some(epoch), Some(seq)) if errors.is_empty() => Ok(InventoryBody { epoch, seq, sessions }),

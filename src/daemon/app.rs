@@ -11,13 +11,14 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::contract::node_calls::InventoryBody;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::http::auth::{Access, Authenticator, Role};
 use crate::daemon::http::tls::Served;
-use crate::daemon::http::{Edge, EdgeStats};
+use crate::daemon::http::{self, Edge, EdgeStats};
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::{Committer, Local, TurnWriter};
@@ -27,6 +28,7 @@ use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::names::{Pseudonyms, Sight};
 use crate::daemon::node_addresses::NodeAddresses;
 use crate::daemon::reload_request::Request as ReloadRequest;
+use crate::daemon::scrapes::Scrapes;
 use crate::daemon::sync::keeper::{Confirmation, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
@@ -49,6 +51,8 @@ pub struct App {
     pub events: Arc<Events>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The scrapes that wait to be answered.
+    pub scrapes: Arc<Scrapes>,
     /// Connection counts and limits of all listeners.
     pub edge: Arc<Edge>,
     /// The addresses of nodes, for the next start.
@@ -103,6 +107,8 @@ pub struct Knobs {
     pub body_bytes_max: usize,
     /// Largest inventory, bytes.
     pub inventory_bytes_max: usize,
+    /// Most sessions of one inventory: what is made of them has room beside other bodies.
+    pub inventory_sessions_max: usize,
     /// Most operations of one batch.
     pub batch_operations_max: usize,
     /// Requests in progress on one runtime beyond which new seats are turned away.
@@ -120,11 +126,35 @@ impl Knobs {
         Knobs {
             body_bytes_max: server.max_body_bytes as usize,
             inventory_bytes_max: server.max_inventory_bytes as usize,
+            inventory_sessions_max: server.request_bodies_bytes_max as usize / 8 * 3 / InventoryBody::SESSION_BYTES,
             batch_operations_max: server.batch_operations_max as usize,
             in_flight_max: server.requests_in_flight_max.div_ceil(workers.max(1) as u32),
             body_deadline: Duration::from_millis(server.body_deadline_ms.into()),
             write_deadline: Duration::from_millis(server.write_deadline_ms.into()),
         }
+    }
+}
+
+/// The limits of the edge as configured.
+pub fn edge_limits(config: &Config) -> http::Limits {
+    let server = &config.settings.server;
+    let ms = |ms: u32| Duration::from_millis(ms.into());
+    let body_deadline = ms(server.body_deadline_ms);
+    http::Limits {
+        first_byte_deadline: ms(server.first_byte_deadline_ms),
+        head_deadline: ms(server.head_deadline_ms),
+        body_deadline,
+        answer_deadline: body_deadline + Duration::from_secs(20),
+        write_deadline: ms(server.write_deadline_ms),
+        idle_deadline: Duration::from_secs(server.idle_deadline_s.into()),
+        connection_age: Duration::from_secs(server.connection_age_s.into()),
+        drain_deadline: ms(server.drain_deadline_ms),
+        buf_bytes_max: server.max_head_bytes as usize,
+        bodies_bytes_max: server.request_bodies_bytes_max as usize,
+        connections_max: server.connections_max,
+        connections_reserved_for_nodes: server.connections_reserved_for_nodes,
+        connections_per_address_max: server.connections_per_address_max,
+        ..http::Limits::default()
     }
 }
 

@@ -27,6 +27,7 @@ pub mod reload_request;
 mod remember;
 pub mod resp;
 mod schedule;
+pub mod scrapes;
 pub mod selfcheck;
 pub mod signals;
 mod silence;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::DateTime;
@@ -12,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::daemon::api::Worker;
-use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today};
+use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today, edge_limits};
 use crate::daemon::certificates;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Boot, Config};
@@ -20,7 +19,7 @@ use crate::daemon::control::Control;
 use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::history::store::Limits as HistoryLimits;
-use crate::daemon::http::{self, Edge};
+use crate::daemon::http::Edge;
 use crate::daemon::journal::ring_file::{left_ring, open_ring};
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
@@ -289,6 +288,7 @@ fn app(
         history,
         reloads,
         log,
+        scrapes: Arc::default(),
         knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),
         commits: Arc::new(CommitTimes::default()),
         boot: fastrand::u32(..),
@@ -303,26 +303,4 @@ fn app(
         ready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
     })
-}
-
-fn edge_limits(config: &Config) -> http::Limits {
-    let server = &config.settings.server;
-    let ms = |ms: u32| Duration::from_millis(ms.into());
-    let body_deadline = ms(server.body_deadline_ms);
-    http::Limits {
-        first_byte_deadline: ms(server.first_byte_deadline_ms),
-        head_deadline: ms(server.head_deadline_ms),
-        body_deadline,
-        answer_deadline: body_deadline + Duration::from_secs(20),
-        write_deadline: ms(server.write_deadline_ms),
-        idle_deadline: Duration::from_secs(server.idle_deadline_s.into()),
-        connection_age: Duration::from_secs(server.connection_age_s.into()),
-        drain_deadline: ms(server.drain_deadline_ms),
-        buf_bytes_max: server.max_head_bytes as usize,
-        bodies_bytes_max: server.request_bodies_bytes_max as usize,
-        connections_max: server.connections_max,
-        connections_reserved_for_nodes: server.connections_reserved_for_nodes,
-        connections_per_address_max: server.connections_per_address_max,
-        ..http::Limits::default()
-    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::daemon::app::{App, Knobs, ListenerInfo};
+use crate::daemon::app::{App, Knobs, ListenerInfo, edge_limits};
 use crate::daemon::certificates;
 use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
@@ -132,7 +132,7 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
     app.webhooks.configure(&config.settings.webhooks);
     app.history.set_limits(Limits::of(&config.settings.history));
     app.knobs.store(Arc::new(Knobs::of(config, app.workers)));
-    app.edge.bodies().set_max(config.settings.server.request_bodies_bytes_max as usize);
+    app.edge.set_limits(edge_limits(config));
     if let Some(log) = &app.log
         && let Err(error) = log.configure(&config.settings.log.filter)
     {

@@ -301,6 +301,12 @@ fn acceptor(
 /// Tasks that a runtime runs before it looks whether other sockets are ready: a call waits for no more than these.
 const TASKS_BETWEEN_SOCKETS: u32 = 16;
 
+/// Threads beside each of those that decide, for what reads or changes much: they take turns, so that many readers
+/// cannot take the processors from decisions.
+const THREADS_ASIDE: usize = 4;
+/// How much these stand back where there are fewer processors than work: a third of the share of who decides.
+const NICENESS_ASIDE: i32 = 5;
+
 /// One thread, one runtime, one handle of every socket each.
 fn start_workers(
     app: &Arc<App>,
@@ -318,6 +324,8 @@ fn start_workers(
             let runtime = Builder::new_current_thread()
                 .enable_all()
                 .event_interval(TASKS_BETWEEN_SOCKETS)
+                .max_blocking_threads(THREADS_ASIDE)
+                .on_thread_start(stand_back)
                 .build_local(runtime::LocalOptions::default());
             match runtime {
                 Ok(runtime) => runtime.block_on(work(app, number, mine, stopped)),
@@ -327,6 +335,12 @@ fn start_workers(
         threads.push(thread.map_err(|why| StartError::failed("start a thread", why))?);
     }
     Ok(threads)
+}
+
+/// Makes the calling thread, on Linux it alone, give way to those that decide.
+fn stand_back() {
+    // Without it, it works all the same.
+    let _ = rustix::process::nice(NICENESS_ASIDE);
 }
 
 /// What one runtime serves of a site.

@@ -1,6 +1,7 @@
 //! One kind of attack after the other, and all at once, while a node asks 500 times a second: how much longer its
-//! grants take, and what the daemon holds. `USHERD_HOSTILE=10000` makes it that many connections, for minutes, and
-//! prints the figures of `LEDGER.md`; without it there are some hundreds, for seconds.
+//! grants take than beside a neighbour who takes as much of the processors and asks for nothing, and what the daemon
+//! holds. `USHERD_HOSTILE=10000` makes it that many connections, for minutes, and prints the figures of `LEDGER.md`;
+//! without it there are some hundreds, for seconds. `USHERD_HOSTILE_KIND=unread` takes only the kinds of that name.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,6 +23,12 @@ const RESIDENT_BYTES_MAX: u64 = 256 << 20;
 const GRANT_DEADLINE_MS: u64 = 2_000;
 /// Between two grants.
 const GRANT_EVERY: Duration = Duration::from_millis(2);
+/// How often a neighbour works and rests.
+const BURN_EVERY: Duration = Duration::from_millis(10);
+/// The threads of the daemon that decide, as its configuration says.
+const WORKERS: u32 = 2;
+/// How often all attacks at once are measured by hand.
+const ROUNDS_BY_HAND: usize = 3;
 
 const CONFIG: &str = "[server]\n[[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"h2c\"\n\
     [[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"resp\"\n";
@@ -151,14 +158,15 @@ async fn misbehave(attack: &Attack, address: SocketAddr, number: usize) -> std::
     }
 }
 
-/// Keeps so many connections of these attacks open until it is over, in a thread of the lowest priority.
+/// Keeps so many connections of these attacks open until it is over, in a thread of the lowest priority; the processor
+/// time that it took, seconds.
 fn keep_up(
     attacks: &[Arc<Attack>],
     addresses: &[SocketAddr],
     connections: usize,
     over: &AtomicBool,
     ended: &AtomicU64,
-) {
+) -> f64 {
     let _ = rustix::process::nice(19);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -182,6 +190,7 @@ fn keep_up(
         crowd.shutdown().await;
     });
     ended.fetch_add(ENDED.take(), Ordering::Relaxed);
+    used_s("/proc/thread-self/stat")
 }
 
 thread_local! {
@@ -213,6 +222,35 @@ fn at(took: &[u64], share: f64) -> f64 {
     took[((took.len() - 1) as f64 * share) as usize] as f64 / 1e6
 }
 
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// The processor time of a process, or of one thread of ours, so far, seconds; the kernel counts in hundredths.
+fn used_s(stat: &str) -> f64 {
+    let stat = std::fs::read_to_string(stat).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split(' ').collect();
+    (fields[12].parse::<f64>().unwrap() + fields[13].parse::<f64>().unwrap()) / 100.0
+}
+
+/// Keeps a processor busy for this share of the time, at this niceness, until it is over: a neighbour who has work of
+/// his own.
+fn burn(share: f64, nice: i32, over: &AtomicBool) {
+    let _ = rustix::process::nice(nice);
+    while !over.load(Ordering::Relaxed) {
+        let began = monotonic_ns();
+        let busy_ns = (BURN_EVERY.as_nanos() as f64 * share.min(1.0)) as u64;
+        while monotonic_ns() - began < busy_ns {
+            std::hint::spin_loop();
+        }
+        let left = (BURN_EVERY.as_nanos() as u64).saturating_sub(monotonic_ns() - began);
+        if left > 0 {
+            pause(Duration::from_nanos(left));
+        }
+    }
+}
+
 fn load() -> String {
     std::fs::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap().to_owned()
 }
@@ -227,37 +265,87 @@ struct Measured<'a> {
     longest_ms: f64,
 }
 
+/// How long grants took in a quiet time, under attacks, and beside a neighbour; nanoseconds, in order.
+struct Round {
+    quiet: Vec<u64>,
+    attacked: Vec<u64>,
+    beside: Vec<u64>,
+    /// What daemon and attackers took of the processors for the attacks.
+    cores: f64,
+    ended: u64,
+    resident_most: u64,
+    load: String,
+}
+
 impl Measured<'_> {
-    /// A quiet time, then one under these attacks; prints a row.
-    fn measure(&mut self, name: &str, attacks: &[Arc<Attack>], connections: usize) {
-        let quiet = grants(&mut self.client, &mut self.seq, self.lasting / 2);
+    fn grants(&mut self, lasting: Duration) -> Vec<u64> {
+        grants(&mut self.client, &mut self.seq, lasting)
+    }
+
+    /// A quiet time, one under these attacks, and one beside who takes as much of the processors as they did.
+    fn round(&mut self, attacks: &[Arc<Attack>], connections: usize) -> Round {
+        let stat = format!("/proc/{}/stat", self.usherd.child.id());
+        let seconds = self.lasting.as_secs_f64();
+        let began_s = used_s(&stat);
+        let quiet = self.grants(self.lasting / 2);
+        let quiet_s = (used_s(&stat) - began_s) * 2.0;
         let (over, ended, most) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
         let (pid, addresses) = (self.usherd.child.id(), self.usherd.addresses.clone());
-        let (attacked, load) = std::thread::scope(|scope| {
-            scope.spawn(|| keep_up(attacks, &addresses, connections, &over, &ended));
+        let began_s = used_s(&stat);
+        let (attacked, load, daemon_s, attackers_s) = std::thread::scope(|scope| {
+            let attackers = scope.spawn(|| keep_up(attacks, &addresses, connections, &over, &ended));
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     most.fetch_max(resident_bytes(pid), Ordering::Relaxed);
                     pause(Duration::from_millis(20));
                 }
             });
-            let took = grants(&mut self.client, &mut self.seq, self.lasting);
+            let took = self.grants(self.lasting);
+            let daemon_s = used_s(&stat) - began_s;
             let load = load();
             over.store(true, Ordering::Relaxed);
-            (took, load)
+            (took, load, daemon_s, attackers.join().unwrap())
         });
-        let most = most.into_inner();
-        println!(
-            "| {name} | {connections} ({} ended) | {:.2} / {:.2} | {:.2} / {:.2} | {} | {load} |",
-            ended.into_inner(),
-            at(&quiet, 0.5),
-            at(&attacked, 0.5),
-            at(&quiet, 0.99),
-            at(&attacked, 0.99),
-            most >> 20,
-        );
-        self.resident_most = self.resident_most.max(most);
+        let (daemon, attackers) = ((daemon_s - quiet_s).max(0.0) / seconds, attackers_s / seconds);
+        let over = AtomicBool::new(false);
+        let beside = std::thread::scope(|scope| {
+            for _ in 0..WORKERS {
+                scope.spawn(|| burn(daemon / f64::from(WORKERS), 0, &over));
+            }
+            scope.spawn(|| burn(attackers, 19, &over));
+            let took = self.grants(self.lasting);
+            over.store(true, Ordering::Relaxed);
+            took
+        });
+        let (ended, resident_most) = (ended.into_inner(), most.into_inner());
+        self.resident_most = self.resident_most.max(resident_most);
         self.longest_ms = self.longest_ms.max(at(&attacked, 1.0));
+        Round { quiet, attacked, beside, cores: daemon + attackers, ended, resident_most, load }
+    }
+
+    /// Some rounds; prints a row of their medians.
+    fn measure(&mut self, name: &str, attacks: &[Arc<Attack>], connections: usize, rounds: usize) {
+        let rounds: Vec<Round> = (0..rounds).map(|_| self.round(attacks, connections)).collect();
+        let told = |share: f64| {
+            let of =
+                |took: fn(&Round) -> &Vec<u64>| median(rounds.iter().map(|round| at(took(round), share)).collect());
+            [of(|round| &round.quiet), of(|round| &round.beside), of(|round| &round.attacked)]
+        };
+        let (half, most) = (told(0.5), told(0.99));
+        println!(
+            "| {name} | {connections} ({} ended) | {:.2} / {:.2} / {:.2} | {:.2} / {:.2} / {:.2} | {:.1} | {:.2} | {} | {} |",
+            rounds.iter().map(|round| round.ended).sum::<u64>(),
+            half[0],
+            half[1],
+            half[2],
+            most[0],
+            most[1],
+            most[2],
+            median(rounds.iter().map(|round| at(&round.attacked, 0.99) / at(&round.beside, 0.99)).collect()),
+            median(rounds.iter().map(|round| round.cores).collect()),
+            rounds.iter().map(|round| round.resident_most).max().unwrap_or_default() >> 20,
+            rounds.iter().map(|round| &*round.load).collect::<Vec<_>>().join(", "),
+        );
     }
 }
 
@@ -265,9 +353,10 @@ impl Measured<'_> {
 fn grants_go_on_under_every_kind_of_attack() {
     raise_descriptor_limit();
     let by_hand = std::env::var("USHERD_HOSTILE").ok().map(|count| count.parse::<usize>().unwrap());
-    let (connections, lasting) = match by_hand {
-        Some(count) => (count, Duration::from_secs(10)),
-        None => (360, Duration::from_millis(500)),
+    let only = std::env::var("USHERD_HOSTILE_KIND").unwrap_or_default();
+    let (connections, lasting, rounds) = match by_hand {
+        Some(count) => (count, Duration::from_secs(10), ROUNDS_BY_HAND),
+        None => (360, Duration::from_millis(500), 1),
     };
     let site = Site::new(CONFIG, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 100\n")]);
     let usherd = site.start();
@@ -275,18 +364,21 @@ fn grants_go_on_under_every_kind_of_attack() {
     assert_eq!(client.ask("POST", "/v1/nodes/pbx/hello", "{\"epoch\":1}").unwrap().status, 200);
     let before = resident_bytes(usherd.child.id());
     println!(
-        "| attack | connections | p50 quiet / attacked, ms | p99 quiet / attacked, ms | RSS at most, MiB | load |"
+        "| attack | connections | p50 quiet / beside a neighbour / attacked, ms | p99 the same | attacked / neighbour | \
+         cores taken | RSS at most, MiB | load |"
     );
     let mut measured = Measured { usherd: &usherd, client, seq: 0, lasting, resident_most: 0, longest_ms: 0.0 };
-    let attacks = attacks();
-    for attack in &attacks {
-        measured.measure(attack.name, std::slice::from_ref(attack), connections / attacks.len());
+    let all = attacks();
+    for attack in all.iter().filter(|attack| attack.name.contains(&only)) {
+        measured.measure(attack.name, std::slice::from_ref(attack), connections / all.len(), 1);
     }
-    measured.measure("all", &attacks, connections);
+    if "all".contains(&only) {
+        measured.measure("all", &all, connections, rounds);
+    }
     if by_hand.is_some() {
         pause(Duration::from_secs(60));
     }
-    let after = grants(&mut measured.client, &mut measured.seq, lasting);
+    let after = measured.grants(lasting);
     let resident = resident_bytes(usherd.child.id());
     println!("afterwards: p99 {:.2} ms, RSS {} MiB of {} before", at(&after, 0.99), resident >> 20, before >> 20);
     assert!(measured.longest_ms < GRANT_DEADLINE_MS as f64, "{} ms", measured.longest_ms);

@@ -154,3 +154,40 @@ async fn an_unread_unix_socket_holds_little_too() {
     };
     local.run_until(async { tokio::join!(serving, asking) }).await;
 }
+
+/// A budget for eight answers of `/own`; the last two are for nodes.
+fn few_answers() -> Limits {
+    Limits { answers_bytes_max: 8 * OWN_BYTES, write_deadline: PATIENCE, ..short() }
+}
+
+hostile!(unread_answers_have_one_budget_and_who_reads_beyond_it_is_told, Http1, few_answers(), |server| {
+    const OWN: &str = "GET /own HTTP/1.1\r\nHost: u\r\nConnection: close\r\n\r\n";
+    let mut node = server.connect(NODE).await;
+    assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
+    let mut crowd = Vec::new();
+    for number in 1..=12 {
+        crowd.push(server.send(STRANGER, OWN.as_bytes()).await);
+        while server.stats.requests() < number + 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let answers = Arc::clone(server.edge.answers());
+    assert_eq!((answers.used(), answers.refused()), (6 * OWN_BYTES as u64, 6));
+    let told = until_closed(&mut server.send(STRANGER, OWN.as_bytes()).await).await;
+    assert!(told.starts_with("HTTP/1.1 503") && told.to_ascii_lowercase().contains("retry-after: 1"), "{told:.300}");
+    let small = until_closed(&mut server.send(STRANGER, GET.as_bytes()).await).await;
+    assert!(small.starts_with("HTTP/1.1 200"), "what is small is answered: {small:.300}");
+    // What may have decided something is told in any case, and a node has room of its own.
+    let post = OWN.replace("GET", "POST");
+    for (from, request) in [(STRANGER, &*post), (NODE, OWN)] {
+        let told = until_closed(&mut server.send(from, request.as_bytes()).await).await;
+        assert!(told.starts_with("HTTP/1.1 200") && told.len() > OWN_BYTES, "{told:.300}");
+    }
+    drop(crowd);
+    let given_back = async {
+        while answers.used() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, given_back).await.expect("what nobody waits for is still counted");
+});

@@ -130,6 +130,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "hashbrown",
             "http",
             "http_body_util",
+            "httparse",
             "hyper",
             "hyper_util",
             "itoa",

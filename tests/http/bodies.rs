@@ -144,3 +144,38 @@ fn an_emergency_passes_whatever_becomes_of_its_body() {
     assert_eq!(answered(&daemon, "/v1/acquire", 10_000, inbound.as_bytes()).status, 413);
     assert_eq!(answered(&daemon, "/v1/acquire", 1_000, b"kind=call&direction=inbound").status, 408);
 }
+
+/// An inventory of so many sessions, each as short as can be.
+fn inventory(seq: usize, sessions: usize) -> serde_json::Value {
+    let all: Vec<_> = (0..sessions).map(|at| serde_json::json!({ "session": at.to_string(), "kind": "x" })).collect();
+    serde_json::json!({ "epoch": 1, "seq": seq, "sessions": all })
+}
+
+#[test]
+fn what_is_made_of_an_inventory_has_the_budget_too() {
+    let daemon = Running::start(SMALL, &[("acme", PAID)]);
+    assert_eq!(daemon.post("/v1/nodes/n1/hello", &serde_json::json!({ "epoch": 1 })).status, 200);
+    // 70 KB that would become some megabytes.
+    let many = daemon.post("/v1/nodes/n1/inventory", &inventory(1, 2_500));
+    assert_eq!(many.status, 413, "{many:?}");
+    // Long enough to be read aside, and few enough sessions: wrong, but not too many.
+    let filler = |seq| {
+        let mut some = inventory(seq, 400);
+        some["filler"] = "y".repeat(40_000).into();
+        some
+    };
+    assert_eq!(daemon.post("/v1/nodes/n1/inventory", &filler(2)).status, 400);
+    // From the address of a node its share is full, and then that of the others.
+    let large = vec![b'x'; 250_000];
+    let mut crowd = Vec::new();
+    for (count, bytes) in [(10, 250_000), (60, 15_000), (120, 3_000)] {
+        crowd.extend((0..count).map(|_| begun(&daemon, "/v1/nodes/n1/inventory", 262_144, &large[..bytes])));
+    }
+    daemon.wait_until("the budget to be full", |daemon| held(daemon) > BUDGET * 7 / 8 - 16 * 1024);
+    let full = daemon.post("/v1/nodes/n1/inventory", &filler(3));
+    assert_eq!(full.status, 503, "{full:?}");
+    assert!(full.body.contains("request_bodies_bytes_max"), "{full:?}");
+    drop(crowd);
+    daemon.wait_until("all of it to be given back", |daemon| held(daemon) == 0);
+    assert_eq!(daemon.post("/v1/nodes/n1/inventory", &filler(4)).status, 400);
+}

@@ -21,6 +21,9 @@ use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::Group;
 use crate::engine::{Detail, Explanation, Now};
 
+/// Operations whose answers are surely small: no want of room refuses them.
+const OPS_ANSWERED_SMALL_MAX: usize = 40;
+
 type Answer = Result<Response<ReplyBody>, Problem>;
 
 impl Worker {
@@ -126,6 +129,9 @@ impl Worker {
                 ProblemKind::TooLarge,
                 format!("{} operations; at most {most}, or send NDJSON", ops.len()),
             ));
+        }
+        if ops.len() > OPS_ANSWERED_SMALL_MAX {
+            call.peer.room_for_answer()?;
         }
         let now = self.app.now();
         let mut out = BytesMut::with_capacity(ops.len() * 192 + 16);

@@ -236,6 +236,18 @@ impl Worker {
             (&Method::POST, "/v1/release") => return (Route::Release, self.release(head, body, peer).await),
             _ => {}
         }
+        // Boxed, so that a decision, or a stream of HTTP/2 that waits for its reader, takes the room of its own kind.
+        Box::pin(self.route_seldom(head, body, peer)).await
+    }
+
+    /// All routes but the hot ones.
+    async fn route_seldom(
+        &self,
+        head: &http::request::Parts,
+        body: Incoming,
+        peer: &Peer,
+    ) -> (Route, Response<ReplyBody>) {
+        let path = head.uri.path();
         let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
         let (route, answer) = match call.path.as_slice() {
             ["v1", rest @ ..] => self.route_v1(&call, rest, body).await,

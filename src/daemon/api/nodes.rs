@@ -187,13 +187,15 @@ impl Worker {
 
     async fn inventory(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
         let (node, access) = self.node_permitted(call, node)?;
-        let body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
-        let sessions_max = self.app.knobs.load().inventory_bytes_max / 32;
+        let mut body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
+        let sessions_max = self.app.knobs.load().inventory_sessions_max;
         let now = self.app.now();
         let (said, commit) = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
             // Wholly read, and taken in one record of the journal, as the short ones are (I19); only elsewhere.
             let done = self.aside_recorded(move |app, writer, shard| {
                 let mut events = Vec::new();
+                let sessions_most = InventoryBody::sessions_at_most(&body).min(sessions_max);
+                body.hold_more(sessions_most * InventoryBody::SESSION_BYTES)?;
                 let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
                 let (said, ticket) = listed.read(|epoch, seq, sessions| {
                     writer.record(now.utc_ms, |group| {

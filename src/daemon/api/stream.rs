@@ -32,6 +32,8 @@ const DRAINED_CHUNKS_MAX: usize = 64;
 const CHUNK_EVENTS_MAX: usize = 256;
 /// Chunks that wait for a slow client.
 const CHUNKS_MAX: usize = 4;
+/// Lines that are answered in one part; a read of thousands of tiny ones would make one of megabytes.
+const LINES_ANSWERED_MAX: usize = 256;
 
 /// Which events a listener gets, and how.
 struct Wanted {
@@ -141,7 +143,13 @@ impl Worker {
             if is_full {
                 ready.push(Err(BodyError::NoRoom.into()));
             }
-            if !self.answer_chunk(ready, asker, sender).await || is_full {
+            while !ready.is_empty() {
+                let later = ready.split_off(ready.len().min(LINES_ANSWERED_MAX));
+                if !self.answer_chunk(std::mem::replace(&mut ready, later), asker, sender).await {
+                    return;
+                }
+            }
+            if is_full {
                 return;
             }
         }

@@ -78,10 +78,12 @@ impl Worker {
                 Some(ScrapeShard::parse(&word).ok_or_else(|| query.fault("shard", "must be i/n, as 3/16".to_owned()))?)
             }
         };
+        call.peer.room_for_answer()?;
         let app = Arc::clone(&self.app);
-        let rendered = tokio::task::spawn_blocking(move || scrape(&app, shard)).await;
-        let body = rendered.ok().flatten().ok_or_else(|| Problem::unavailable(5, "the scrape failed; see the log"))?;
-        let mut response = Response::new(ReplyBody::full(body));
+        let scraped =
+            self.app.scrapes.get(shard, move || scrape(&app, shard).map(|text| app.edge.answers().hold(text)));
+        let body = scraped.await.ok_or_else(|| Problem::unavailable(5, "the scrape failed; see the log"))?;
+        let mut response = Response::new(ReplyBody::shared(body));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
         Ok(response)
     }
@@ -99,7 +101,7 @@ impl Worker {
 }
 
 /// One exposition; `None` where it cannot be encoded, which is logged.
-fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
+fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
     let now = app.now();
     let config = app.config();
     let at = utc(now);
@@ -150,6 +152,8 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
         subscription_state: &state_of,
         connections: &connections,
         request_bodies_bytes: app.edge.bodies().used(),
+        answers_bytes: app.edge.answers().used(),
+        answers_refused: app.edge.answers().refused(),
         config: config_state(app, &config),
         scheduled: &scheduled,
         journal: journal.unwrap_or_default(),
@@ -159,7 +163,10 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Vec<u8>> {
     see_faults(app);
     let mut out = Vec::with_capacity(64 << 10);
     match app.metrics.render(&input, shard, &mut out) {
-        Ok(()) => Some(out),
+        Ok(()) => {
+            out.shrink_to_fit();
+            Some(out.into())
+        }
         Err(error) => {
             tracing::error!(%error, "metrics cannot be encoded");
             None

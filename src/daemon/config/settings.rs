@@ -35,6 +35,7 @@ pub const RESTART_ONLY: &[&str] = &[
     "server.nodes_max",
     "listener",
     "agi.listen",
+    "journal.durability",
     "journal.segment_bytes",
     "journal.ring_dir",
     "journal.ring_bytes",

@@ -142,6 +142,73 @@ fn restart_keys_are_marked_in_the_shipped_file() {
     }
 }
 
+/// What a reload takes up, and the file of the daemon that does it or reads it each time; a section where it ends in a
+/// dot. Whatever the configuration itself reads each time is of `config`.
+const TAKEN_UP: &[(&str, &[&str])] = &[
+    ("time_zone", &["api/usage.rs"]),
+    ("default_tenant", &["config/load.rs"]),
+    ("tenants_dir", &["config/load.rs"]),
+    ("strict", &["config/load.rs"]),
+    ("removal_delay_s", &["config/reload.rs"]),
+    ("server.insecure", &["reload.rs"]),
+    ("server.names", &["reload.rs"]),
+    ("server.first_byte_deadline_ms", EDGE),
+    ("server.head_deadline_ms", EDGE),
+    ("server.body_deadline_ms", EDGE),
+    ("server.write_deadline_ms", EDGE),
+    ("server.idle_deadline_s", EDGE),
+    ("server.connection_age_s", EDGE),
+    ("server.drain_deadline_ms", EDGE),
+    ("server.max_head_bytes", EDGE),
+    ("server.max_body_bytes", EDGE),
+    ("server.max_inventory_bytes", EDGE),
+    ("server.request_bodies_bytes_max", EDGE),
+    ("server.batch_operations_max", EDGE),
+    ("server.connections_max", EDGE),
+    ("server.connections_per_address_max", EDGE),
+    ("server.connections_reserved_for_nodes", EDGE),
+    ("server.requests_in_flight_max", EDGE),
+    ("server.auth_failures_per_minute", &["reload.rs"]),
+    ("server.tenants_max", &["config/folder.rs", "config/load.rs"]),
+    ("server.reload_tenants_dropped_max_percent", &["config/guards.rs"]),
+    ("server.reload_seats_dropped_max_percent", &["config/guards.rs"]),
+    ("policy.", &["config/rules.rs"]),
+    ("trial.", &["config/record.rs", "config/tenant.rs"]),
+    ("sessions.", &["config/rules.rs"]),
+    ("nodes.", &["config/mod.rs", "api/nodes.rs"]),
+    ("inclusive.", &["config/rules.rs"]),
+    ("deny.", &["config/rules.rs"]),
+    ("journal.keep_days", &["upkeep.rs"]),
+    ("journal.keep_bytes", &["upkeep.rs"]),
+    ("journal.checkpoint_bytes", &["upkeep.rs"]),
+    ("metrics.", &["reload.rs"]),
+    ("log.filter", &["reload.rs"]),
+    ("sync.", &["sync/puller.rs"]),
+    ("history.", &["reload.rs"]),
+    ("events.subscribers_max", &["api/stream.rs"]),
+];
+/// What a reload gives to the edge, or to every request.
+const EDGE: &[&str] = &["app.rs"];
+
+#[test]
+fn every_key_is_taken_up_by_a_reload_or_needs_a_restart() {
+    let is_of = |key: &str, root: &str| key == root || (root.ends_with('.') && key.starts_with(root));
+    let daemon = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/daemon");
+    for Effective { key, .. } in good(SHIPPED, &[]).effective {
+        let places: Vec<_> = TAKEN_UP.iter().filter(|(root, _)| is_of(&key, root)).collect();
+        let restart = RESTART_ONLY.contains(&key.as_str());
+        assert_eq!(
+            places.len() + usize::from(restart),
+            1,
+            "{key}: say here who takes it up, or that it needs a restart"
+        );
+        let Some((root, files)) = places.first() else { continue };
+        let name = root.trim_end_matches('.').rsplit('.').next().unwrap();
+        let reads = |file: &&str| std::fs::read_to_string(daemon.join(file)).is_ok_and(|text| text.contains(name));
+        assert!(files.iter().any(reads), "{key}: none of {files:?} reads {name}");
+    }
+}
+
 #[test]
 fn the_shipped_tenants_are_good_for_years() {
     let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/usherd.toml");

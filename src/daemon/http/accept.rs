@@ -8,20 +8,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::answers::Answers;
 use super::bodies::Bodies;
 use super::client_certificates;
 use super::commands::Scratch;
 use super::gate::Gate;
 use super::handler::Handler;
+use super::head;
 use super::limits::Limits;
 use super::listener::{Listener, TlsAcceptorDebug};
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
-use super::socket::Socket;
+use super::socket::{Socket, Transport as _};
 use super::speak::speak;
 use super::stats::{AcceptError, Broken, Deadline, EdgeStats, Refusal};
 use super::stop;
@@ -37,9 +40,10 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 /// What all listeners on all cores share.
 #[derive(Debug)]
 pub struct Edge {
-    limits: Arc<Limits>,
+    limits: ArcSwap<Limits>,
     gate: Arc<Gate>,
     bodies: Arc<Bodies>,
+    answers: Arc<Answers>,
 }
 
 impl Edge {
@@ -47,7 +51,16 @@ impl Edge {
     pub fn new(limits: Limits) -> Self {
         let gate = Arc::new(Gate::new(&limits));
         let bodies = Arc::new(Bodies::new(limits.bodies_bytes_max));
-        Edge { limits: Arc::new(limits), gate, bodies }
+        let answers = Arc::new(Answers::new(limits.answers_bytes_max));
+        Edge { limits: ArcSwap::from_pointee(limits), gate, bodies, answers }
+    }
+
+    /// Other limits from the next connection on; those that are open keep theirs, and what is held already stays.
+    pub fn set_limits(&self, limits: Limits) {
+        self.gate.set_limits(&limits);
+        self.bodies.set_max(limits.bodies_bytes_max);
+        self.answers.set_max(limits.answers_bytes_max);
+        self.limits.store(Arc::new(limits));
     }
 
     /// The connection counts of all listeners.
@@ -60,17 +73,21 @@ impl Edge {
         &self.bodies
     }
 
-    /// The limits.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// The large answers of all listeners that wait for their readers.
+    pub fn answers(&self) -> &Arc<Answers> {
+        &self.answers
+    }
+
+    /// The limits of the next connection.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
     }
 }
 
 /// What the tasks of one listener need of it.
 struct Shared<H> {
     handler: Rc<H>,
-    limits: Arc<Limits>,
-    bodies: Arc<Bodies>,
+    edge: Arc<Edge>,
     stats: Arc<EdgeStats>,
     name: Rc<str>,
     protocol: Protocol,
@@ -119,8 +136,7 @@ pub async fn serve<H: Handler>(
 ) {
     let shared = Rc::new(Shared {
         handler,
-        limits: Arc::clone(&edge.limits),
-        bodies: Arc::clone(&edge.bodies),
+        edge: Arc::clone(&edge),
         stats: Arc::clone(&listener.stats),
         name: Rc::clone(&listener.name),
         protocol: listener.protocol,
@@ -137,7 +153,7 @@ pub async fn serve<H: Handler>(
         };
         match accepted {
             Ok((socket, address)) => {
-                admit(&shared, &edge.gate, socket, address);
+                admit(&shared, socket, address);
                 at_once = (at_once + 1) % ACCEPTED_AT_ONCE_MAX;
                 if at_once == 0 {
                     tokio::task::yield_now().await;
@@ -158,7 +174,7 @@ pub async fn serve<H: Handler>(
     }
     drop(listener);
     // Each connection ends itself within the drain deadline; the second is for a busy core.
-    let _ = timeout(edge.limits.drain_deadline + Duration::from_secs(1), all_gone(&shared.live)).await;
+    let _ = timeout(edge.limits().drain_deadline + Duration::from_secs(1), all_gone(&shared.live)).await;
 }
 
 async fn all_gone(live: &Live) {
@@ -192,12 +208,12 @@ impl Spare {
     }
 }
 
-fn admit<H: Handler>(shared: &Rc<Shared<H>>, gate: &Arc<Gate>, socket: Socket, address: PeerAddress) {
+fn admit<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, address: PeerAddress) {
     let ip = match address {
         PeerAddress::Ip(ip) => Some(ip),
         PeerAddress::Unix { .. } => None,
     };
-    let pass = match gate.admit(ip) {
+    let pass = match shared.edge.gate.admit(ip) {
         Ok(pass) => pass,
         Err(refusal) => return shared.stats.count_refused(refusal),
     };
@@ -208,9 +224,10 @@ fn admit<H: Handler>(shared: &Rc<Shared<H>>, gate: &Arc<Gate>, socket: Socket, a
         names: Vec::new(),
         encrypted: shared.tls.is_some(),
         pass,
-        limits: Arc::clone(&shared.limits),
+        limits: shared.edge.limits(),
         stats: Arc::clone(&shared.stats),
-        bodies: Arc::clone(&shared.bodies),
+        bodies: Arc::clone(&shared.edge.bodies),
+        answers: Arc::clone(&shared.edge.answers),
         turns: Some(Turns::here()),
     };
     tokio::task::spawn_local(async move { greet(&alive.0, socket, peer).await });
@@ -218,7 +235,7 @@ fn admit<H: Handler>(shared: &Rc<Shared<H>>, gate: &Arc<Gate>, socket: Socket, a
 
 /// Waits for the first byte, which costs a silent client nothing but a descriptor, then serves.
 async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, peer: Peer) {
-    let limits = &shared.limits;
+    let limits = Arc::clone(&peer.limits);
     let delay = peer.pass.delay();
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -239,7 +256,9 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, peer: Peer) {
     }
     let turns = Turns::here();
     let node = peer.pass.node_flag();
-    let serving = pin!(serve_one(shared, socket, peer));
+    // Boxed: who has not said anything yet takes no room for what it may say.
+    let serving = Box::pin(serve_one(shared, socket, peer));
+    let serving = pin!(serving);
     turns.run(&Rc::default(), || node.get(), serving).await;
 }
 
@@ -247,9 +266,15 @@ async fn serve_one<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer:
     let (handler, scratch, shutdown) =
         (Rc::clone(&shared.handler), Rc::clone(&shared.scratch), shared.shutdown.clone());
     let Some(TlsAcceptorDebug(acceptor)) = &shared.tls else {
+        if shared.protocol == Protocol::Http1
+            && let Err(cut) = head::come(&socket, &scratch, &peer.limits, shutdown.clone()).await
+        {
+            peer.cut(cut);
+            return socket.give_up();
+        }
         return speak(socket, shared.protocol, handler, peer, scratch, shutdown).await;
     };
-    match client_certificates::accept(acceptor, socket, shared.limits.head_deadline).await {
+    match Box::pin(client_certificates::accept(acceptor, socket, peer.limits.head_deadline)).await {
         Ok((stream, names)) => {
             peer.names = names;
             speak(stream, shared.protocol, handler, peer, scratch, shutdown).await;

@@ -78,15 +78,20 @@ impl Held {
         Held { bodies: Arc::clone(bodies), share, taken: [0; SHARES] }
     }
 
+    /// What it holds, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.taken.iter().sum()
+    }
+
     /// Holds so many bytes in all; `false` where the share has no room for them, and then as many as before.
     pub(super) fn reach(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.taken.iter().sum());
+        let more = bytes.saturating_sub(self.bytes());
         more == 0 || self.share.tried().iter().any(|share| self.take(*share, more))
     }
 
     /// As [`Self::reach`], also on the share that is kept for calls.
     pub(super) fn reach_for_call(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.taken.iter().sum());
+        let more = bytes.saturating_sub(self.bytes());
         self.reach(bytes) || self.take(Share::Calls, more)
     }
 

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 pub enum ReplyBody {
     /// All of it, at once.
     Full(Option<Bytes>),
+    /// The same, of an answer that several readers share, and that is counted already.
+    Shared(Option<Bytes>),
     /// What a [`ReplySender`] sends until it is dropped.
     Stream(mpsc::Receiver<Bytes>),
 }
@@ -28,6 +30,11 @@ impl ReplyBody {
         ReplyBody::Full((!bytes.is_empty()).then_some(bytes))
     }
 
+    /// A body that others are sent, too; it was counted where it was made.
+    pub fn shared(bytes: Bytes) -> Self {
+        ReplyBody::Shared((!bytes.is_empty()).then_some(bytes))
+    }
+
     /// A body that is sent bit by bit, with at most `chunks_max` chunks waiting; a client that takes none
     /// for `write_deadline` ends it.
     pub fn stream(chunks_max: usize, write_deadline: Duration) -> (ReplySender, Self) {
@@ -40,19 +47,23 @@ impl ReplyBody {
     /// The next part of at most `bytes_max`; a streamed chunk is as large as it was sent.
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Option<Bytes>> {
         match self {
-            ReplyBody::Full(Some(bytes)) if bytes.len() > bytes_max => Poll::Ready(Some(bytes.split_to(bytes_max))),
-            ReplyBody::Full(bytes) => Poll::Ready(bytes.take()),
+            ReplyBody::Full(Some(bytes)) | ReplyBody::Shared(Some(bytes)) if bytes.len() > bytes_max => {
+                Poll::Ready(Some(bytes.split_to(bytes_max)))
+            }
+            ReplyBody::Full(bytes) | ReplyBody::Shared(bytes) => Poll::Ready(bytes.take()),
             ReplyBody::Stream(chunks) => chunks.poll_recv(cx),
         }
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        matches!(self, ReplyBody::Full(None))
+        matches!(self, ReplyBody::Full(None) | ReplyBody::Shared(None))
     }
 
     pub(super) fn size(&self) -> SizeHint {
         match self {
-            ReplyBody::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            ReplyBody::Full(bytes) | ReplyBody::Shared(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
             ReplyBody::Stream(_) => SizeHint::default(),
         }
     }

@@ -56,7 +56,18 @@ impl From<BodyError> for Problem {
 #[derive(Debug)]
 pub struct Gathered {
     bytes: Bytes,
-    _held: Option<Held>,
+    held: Held,
+}
+
+impl Gathered {
+    /// Holds so many bytes more of the budget, for what is made of the body.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn hold_more(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let all = self.held.bytes().saturating_add(bytes);
+        if self.held.reach(all) { Ok(()) } else { Err(BodyError::NoRoom) }
+    }
 }
 
 impl Deref for Gathered {
@@ -198,7 +209,6 @@ struct Gathering {
     /// It, once it is several.
     whole: Vec<u8>,
     held: Held,
-    holds: bool,
     is_call: bool,
     /// Its length where the client told it.
     told: Option<usize>,
@@ -208,7 +218,7 @@ impl Gathering {
     fn new(peer: &Peer, sender: Sender, body: &Incoming) -> Self {
         let held = Held::new(&peer.bodies, peer.share(sender));
         let told = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-        Gathering { only: Bytes::new(), whole: Vec::new(), held, holds: false, is_call: false, told }
+        Gathering { only: Bytes::new(), whole: Vec::new(), held, is_call: false, told }
     }
 
     fn len(&self) -> usize {
@@ -265,7 +275,6 @@ impl Gathering {
     }
 
     fn hold(&mut self, bytes: usize) -> bool {
-        self.holds = true;
         if self.is_call && bytes <= FIRST_BYTES { self.held.reach_for_call(bytes) } else { self.held.reach(bytes) }
     }
 
@@ -282,7 +291,7 @@ impl Gathering {
 
     fn end(self) -> Gathered {
         let bytes = if self.whole.is_empty() { self.only } else { Bytes::from(self.whole) };
-        Gathered { bytes, _held: self.holds.then_some(self.held) }
+        Gathered { bytes, held: self.held }
     }
 }
 

@@ -29,7 +29,7 @@ const OUT_BYTES_KEPT: usize = 4 * 1024;
 
 /// Room to read into, shared by the connections of a runtime: an idle one has no buffer.
 #[derive(Debug)]
-pub(super) struct Scratch(RefCell<Vec<u8>>);
+pub(super) struct Scratch(pub(super) RefCell<Vec<u8>>);
 
 impl Scratch {
     pub(super) fn new() -> Self {

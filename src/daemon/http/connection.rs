@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::answers::SMALL_BYTES_MAX;
 use super::body::ReplyBody;
 use super::handler::Handler;
 use super::limits::Limits;
@@ -116,11 +117,14 @@ fn http2(peer: &Peer) -> hyper::server::conn::http2::Builder<OnThisCore> {
 #[derive(Clone, Copy, Debug)]
 struct OnThisCore;
 
-impl<F: Future + 'static> Executor<F> for OnThisCore {
+impl<F> Executor<F> for OnThisCore
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: a block around it would hold it twice.
+        tokio::task::spawn_local(future);
     }
 }
 
@@ -147,6 +151,28 @@ async fn answer<H: Handler>(
 /// The handler behind its wall.
 async fn handled<H: Handler>(handler: &H, peer: &Peer, request: Request<Incoming>) -> Response<ReplyBody> {
     peer.stats.count_request();
+    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = answered(handler, peer, request).await;
+    counted(response, peer, is_reading)
+}
+
+/// Counts what will wait for its reader. Whoever only reads is refused where there is no room; what was decided is
+/// told in any case.
+fn counted(response: Response<ReplyBody>, peer: &Peer, is_reading: bool) -> Response<ReplyBody> {
+    match response.body() {
+        ReplyBody::Full(Some(bytes)) if bytes.len() > SMALL_BYTES_MAX && bytes.is_unique() => {}
+        _ => return response,
+    }
+    if is_reading && let Err(full) = peer.room_for_answer() {
+        return full.into_response();
+    }
+    response.map(|body| match body {
+        ReplyBody::Full(Some(bytes)) => ReplyBody::Full(Some(peer.answers.hold(bytes))),
+        other => other,
+    })
+}
+
+async fn answered<H: Handler>(handler: &H, peer: &Peer, request: Request<Incoming>) -> Response<ReplyBody> {
     let mut deadline = None;
     {
         let mut handling = std::pin::pin!(handler.handle(request, peer));

@@ -19,16 +19,34 @@ use crate::daemon::clock::monotonic_ns;
 #[derive(Debug)]
 pub struct Gate {
     counts: Mutex<Counts>,
-    strangers_max: u32,
-    all_max: u32,
-    per_address_max: u32,
-    per_node_max: u32,
-    nodes_max: usize,
     conduct: Conduct,
 }
 
-#[derive(Debug, Default)]
+/// How many connections there may be of each kind.
+#[derive(Clone, Copy, Debug)]
+struct Caps {
+    strangers: u32,
+    all: u32,
+    per_address: u32,
+    per_node: u32,
+    nodes: usize,
+}
+
+impl Caps {
+    fn of(limits: &Limits) -> Self {
+        Caps {
+            strangers: limits.connections_max.saturating_sub(limits.connections_reserved_for_nodes),
+            all: limits.connections_max,
+            per_address: limits.connections_per_address_max,
+            per_node: limits.connections_per_node_max,
+            nodes: limits.node_addresses_max.max(1),
+        }
+    }
+}
+
+#[derive(Debug)]
 struct Counts {
+    caps: Caps,
     all: u32,
     strangers: u32,
     by_address: HashMap<IpAddr, u32>,
@@ -38,9 +56,9 @@ struct Counts {
 }
 
 impl Counts {
-    fn hear(&mut self, key: IpAddr, nodes_max: usize) {
+    fn hear(&mut self, key: IpAddr) {
         self.heard += 1;
-        if self.nodes.len() >= nodes_max && !self.nodes.contains_key(&key) {
+        if self.nodes.len() >= self.caps.nodes && !self.nodes.contains_key(&key) {
             let oldest = self.nodes.iter().min_by_key(|(_, heard)| **heard).map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 self.nodes.remove(&oldest);
@@ -53,15 +71,20 @@ impl Counts {
 impl Gate {
     /// A gate with the caps of these limits.
     pub fn new(limits: &Limits) -> Self {
-        Gate {
-            counts: Mutex::default(),
-            strangers_max: limits.connections_max.saturating_sub(limits.connections_reserved_for_nodes),
-            all_max: limits.connections_max,
-            per_address_max: limits.connections_per_address_max,
-            per_node_max: limits.connections_per_node_max,
-            nodes_max: limits.node_addresses_max.max(1),
-            conduct: Conduct::default(),
-        }
+        let counts = Counts {
+            caps: Caps::of(limits),
+            all: 0,
+            strangers: 0,
+            by_address: HashMap::new(),
+            nodes: HashMap::new(),
+            heard: 0,
+        };
+        Gate { counts: Mutex::new(counts), conduct: Conduct::default() }
+    }
+
+    /// Other caps from now on; who is in stays in.
+    pub(super) fn set_limits(&self, limits: &Limits) {
+        self.counts.lock().caps = Caps::of(limits);
     }
 
     /// Lets a connection in until its pass is dropped. `None` is a peer on the Unix socket, which is
@@ -72,13 +95,13 @@ impl Gate {
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Pass, Refusal> {
         let key = address.map(address_key);
         let mut counts = self.counts.lock();
-        let node = key.is_none_or(|key| counts.nodes.contains_key(&key));
-        if counts.all >= self.all_max || (!node && counts.strangers >= self.strangers_max) {
+        let (node, caps) = (key.is_none_or(|key| counts.nodes.contains_key(&key)), counts.caps);
+        if counts.all >= caps.all || (!node && counts.strangers >= caps.strangers) {
             return Err(Refusal::Full);
         }
         if let Some(key) = key {
             let open = counts.by_address.entry(key).or_insert(0);
-            let most = if node { self.per_node_max } else { self.per_address_max };
+            let most = if node { caps.per_node } else { caps.per_address };
             if *open >= most {
                 if *open == 0 {
                     counts.by_address.remove(&key);
@@ -107,7 +130,7 @@ impl Gate {
     /// the last one, for [`Gate::heard_since`].
     pub fn recall(&self, addresses: impl IntoIterator<Item = IpAddr>) -> u64 {
         let mut counts = self.counts.lock();
-        addresses.into_iter().for_each(|address| counts.hear(address_key(address), self.nodes_max));
+        addresses.into_iter().for_each(|address| counts.hear(address_key(address)));
         counts.heard
     }
 
@@ -127,7 +150,7 @@ impl Gate {
             counts.strangers = counts.strangers.saturating_sub(1);
         }
         if let Some(key) = pass.key {
-            counts.hear(key, self.nodes_max);
+            counts.hear(key);
         }
     }
 
@@ -236,6 +259,16 @@ mod tests {
         assert_eq!(gate.open(), 0);
         assert!(gate.counts.lock().by_address.is_empty());
         assert_eq!(gate.counts.lock().strangers, 0);
+    }
+
+    #[test]
+    fn other_caps_hold_for_who_comes_next() {
+        let gate = gate(10, 0, 1);
+        let _one = gate.admit(ip(1)).unwrap();
+        assert_eq!(gate.admit(ip(1)).unwrap_err(), Refusal::Address);
+        gate.set_limits(&Limits { connections_max: 2, connections_reserved_for_nodes: 0, ..Limits::default() });
+        let _two = gate.admit(ip(1)).unwrap();
+        assert_eq!(gate.admit(ip(1)).unwrap_err(), Refusal::Full);
     }
 
     #[test]

@@ -40,9 +40,10 @@ pub async fn serve_stream<S, H>(
         names: Vec::new(),
         encrypted: false,
         pass,
-        limits: Arc::new(edge.limits().clone()),
+        limits: edge.limits(),
         stats: Arc::new(EdgeStats::default()),
         bodies: Arc::clone(edge.bodies()),
+        answers: Arc::clone(edge.answers()),
         // Its owner decides who goes on when, and may replay it from a seed.
         turns: None,
     };

@@ -57,6 +57,9 @@ pub struct Limits {
     pub h2_ping_deadline: Duration,
     /// Bytes of all unfinished request bodies together.
     pub bodies_bytes_max: usize,
+    /// Bytes of all large answers together that wait for their readers; beyond it reading is answered 503. The last
+    /// quarter is kept for nodes.
+    pub answers_bytes_max: usize,
 }
 
 impl Limits {
@@ -104,7 +107,7 @@ impl Default for Limits {
             connections_per_node_max: 16_384,
             node_addresses_max: 10_000,
             h2_streams_max: 128,
-            h2_streams_stranger_max: 32,
+            h2_streams_stranger_max: 16,
             h2_header_list_bytes_max: 16 * 1024,
             // In parts of 4 KiB: each costs some hundreds of bytes beside what it holds, for each stream that is not read.
             h2_send_buf_bytes_max: 8 * 1024,
@@ -112,6 +115,7 @@ impl Default for Limits {
             h2_ping_interval: Duration::from_secs(30),
             h2_ping_deadline: Duration::from_secs(20),
             bodies_bytes_max: 64 << 20,
+            answers_bytes_max: 32 << 20,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod address;
+mod answers;
 pub mod auth;
 mod bodies;
 pub mod body;
@@ -14,6 +15,7 @@ mod failures;
 pub mod gate;
 mod given;
 mod handler;
+mod head;
 mod host_guard;
 pub mod limits;
 pub mod lines;
@@ -34,6 +36,7 @@ mod turns;
 pub mod validity;
 
 pub use accept::{Edge, serve};
+pub use answers::Answers;
 pub use bodies::Bodies;
 pub use body::{ReplyBody, ReplySender};
 pub use gate::Gate;

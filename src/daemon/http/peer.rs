@@ -5,11 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answers::Answers;
 use super::bodies::Bodies;
 use super::gate::Pass;
 use super::limits::Limits;
+use super::problem::Problem;
 use super::stats::{Broken, Deadline, EdgeStats};
 use super::turns::Turns;
+
+/// When to ask again where all answers together are too large.
+const RETRY_AFTER_FULL_SECONDS: u32 = 1;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,7 @@ pub struct Peer {
     pub(super) limits: Arc<Limits>,
     pub(super) stats: Arc<EdgeStats>,
     pub(super) bodies: Arc<Bodies>,
+    pub(super) answers: Arc<Answers>,
     /// Whose turn it is on this runtime; `None` for a connection that did not come from a listener of ours.
     pub(super) turns: Option<Rc<Turns>>,
 }
@@ -94,6 +100,20 @@ impl Peer {
     /// The client broke the protocol in a way that costs us much and it nothing.
     pub(super) fn broke_the_rules(&self) {
         self.pass.cut_off();
+    }
+
+    /// Refuses a large answer, or what would have one, where all that wait for their readers hold what they may.
+    ///
+    /// # Errors
+    /// 503, with when to ask again.
+    pub fn room_for_answer(&self) -> Result<(), Problem> {
+        if !self.answers.refuses(self.pass.is_node()) {
+            return Ok(());
+        }
+        Err(Problem::unavailable(
+            RETRY_AFTER_FULL_SECONDS,
+            "the answers that wait for their readers hold what they may",
+        ))
     }
 
     pub(super) fn idle_deadline(&self) -> Duration {

@@ -133,6 +133,35 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Looks at what has come without taking it; what `judge` says of it, `true` where it cannot be seen. After `false`
+    /// [`Self::more`] waits for what comes later.
+    pub(super) fn look(&self, room: &mut [u8], judge: impl Fn(&[u8]) -> bool) -> bool {
+        let more_is_needed = || io::Error::from(io::ErrorKind::WouldBlock);
+        let judged = |seen: usize, room: &[u8]| if judge(&room[..seen]) { Ok(()) } else { Err(more_is_needed()) };
+        let looked = match self {
+            Socket::Tcp(tcp) => tcp.try_io(Interest::READABLE, || {
+                let (seen, _) = recv(tcp, &mut *room, RecvFlags::PEEK)?;
+                judged(seen, room)
+            }),
+            Socket::Unix(unix) => unix.try_io(Interest::READABLE, || {
+                let (seen, _) = recv(unix, &mut *room, RecvFlags::PEEK)?;
+                judged(seen, room)
+            }),
+        };
+        !matches!(looked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Completes when more has come than was looked at, or nothing will: `false`.
+    pub(super) async fn more(&self) -> bool {
+        let ready = match self {
+            Socket::Tcp(tcp) => tcp.ready(Interest::READABLE).await,
+            Socket::Unix(unix) => unix.ready(Interest::READABLE).await,
+        };
+        ready.is_ok_and(|ready| !ready.is_read_closed())
+    }
+}
+
 macro_rules! either {
     ($socket:expr, $inner:ident => $call:expr) => {
         match $socket.get_mut() {

@@ -15,6 +15,10 @@ pub struct ScrapeInput<'a> {
     pub connections: &'a [(&'a str, u64)],
     /// What unfinished request bodies hold, bytes.
     pub request_bodies_bytes: u64,
+    /// What large answers hold that wait for their readers, bytes.
+    pub answers_bytes: u64,
+    /// Answers refused for want of room, since the start.
+    pub answers_refused: u64,
     /// What the last reload came to.
     pub config: ConfigState,
     /// Every booked change that is still to come.

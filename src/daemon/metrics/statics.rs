@@ -116,6 +116,8 @@ impl Table {
 struct Service {
     connections: IntGaugeVec,
     request_bodies: IntGauge,
+    answers: IntGauge,
+    answers_refused: IntCounter,
     reload_successful: IntGauge,
     reload_success_at: Gauge,
     config_hash: IntGauge,
@@ -141,14 +143,14 @@ struct Service {
 
 impl Service {
     fn new(make: &Maker) -> Result<Self> {
+        let ([request_bodies, answers], answers_refused) = edge_memory(make)?;
         let [reload_successful, config_hash, tenants_rejected] = config_gauges(make)?;
         let [journal_records, journal_bytes, journal_errors, journal_not_durable] = journal_counters(make)?;
         Ok(Service {
             connections: make.gauges("usherd_connections", "Open connections.", &["listener"])?,
-            request_bodies: make.gauge(
-                "usherd_request_bodies_bytes",
-                "What unfinished request bodies hold, against server.request_bodies_bytes_max.",
-            )?,
+            request_bodies,
+            answers,
+            answers_refused,
             reload_successful,
             reload_success_at: make.add(Gauge::new(
                 "usherd_config_last_reload_success_timestamp_seconds",
@@ -219,6 +221,8 @@ impl Service {
             self.connections.with_label_values(&[listener]).add(int(*open));
         }
         self.request_bodies.set(int(input.request_bodies_bytes));
+        self.answers.set(int(input.answers_bytes));
+        raise(&self.answers_refused, input.answers_refused);
         self.reload_successful.set(i64::from(input.config.last_reload_successful));
         self.reload_success_at.set(utc_seconds(input.config.last_success_utc_ms));
         self.config_hash.set(int(input.config.hash & ((1 << 48) - 1)));
@@ -256,6 +260,22 @@ fn journal_counters(make: &Maker) -> Result<[IntCounter; 4]> {
             "Answers that went out without being as durable as configured.",
         )?,
     ])
+}
+
+/// What the edge holds for clients, and what it refused for that.
+fn edge_memory(make: &Maker) -> Result<([IntGauge; 2], IntCounter)> {
+    let gauges = [
+        make.gauge(
+            "usherd_request_bodies_bytes",
+            "What unfinished request bodies hold, against server.request_bodies_bytes_max.",
+        )?,
+        make.gauge("usherd_answers_bytes", "What large answers hold that wait for their readers; 32 MiB at the most.")?,
+    ];
+    let refused = make.counter(
+        "usherd_answers_refused_total",
+        "Answers to readers that were refused because those that wait hold what they may.",
+    )?;
+    Ok((gauges, refused))
 }
 
 /// The last attempt to load the configuration, the hash of what is in force, and the tenant files that are not taken.

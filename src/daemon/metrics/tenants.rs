@@ -61,7 +61,7 @@ impl TenantExport {
 }
 
 /// One part of a scrape: `3/16` is the third of sixteen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScrapeShard {
     number: u32,
     of: u32,
