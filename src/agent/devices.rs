@@ -87,7 +87,7 @@ impl Hub {
         }
     }
 
-    /// Takes up the devices that held a seat when the agent stopped.
+    /// Takes up the devices that held a seat when the agent stopped, and those that had given theirs back and stayed.
     pub fn restore_devices(&self, folder: &Path) {
         let kept = match kept::read(folder) {
             Ok(kept) => kept,
@@ -98,12 +98,12 @@ impl Hub {
         };
         for source in &self.sources {
             let of_source = kept.iter().filter(|kept| kept.source == source.name);
-            source.presence.lock().restore(of_source.map(|kept| kept.device.clone()));
+            source.presence.lock().restore(of_source.map(|kept| (kept.device.clone(), kept.is_over())));
         }
         self.devices_due.notify_one();
     }
 
-    /// Writes down which devices hold a seat, whenever they are others, for ever.
+    /// Writes down which devices hold a seat, or gave it back and stayed, whenever they are others, for ever.
     pub async fn keep_devices(&self) {
         loop {
             sleep(LOOK_EVERY).await;
@@ -120,6 +120,7 @@ impl Hub {
             is_changed |= std::mem::take(&mut presence.changed);
             let of_source = presence.desktops().map(|device| Kept::new(source.name, device));
             devices.extend(of_source);
+            devices.extend(presence.over().map(|device| Kept::over(source.name, device)));
         }
         if is_changed {
             self.writer.devices(devices);

@@ -1,4 +1,5 @@
-//! The desktops that hold a seat, on disk, so that a restart of the agent leaves them their grace.
+//! The desktops that hold a seat, on disk, so that a restart of the agent leaves them their grace; and the devices whose
+//! seat was given back while they stayed, so that it does not ask for them again.
 //!
 //! One line each, with a checksum as in the spool; the file is put in place as a whole. It says only who held a seat,
 //! never who holds one: usherd is asked again after a start.
@@ -12,12 +13,14 @@ use super::spool::{replace, seal, sealed};
 
 /// The file's name.
 const DEVICES: &str = "devices";
-/// The form of a line, frozen: a line of another one is passed over.
-const FORM: u32 = 1;
+/// The form of a line for a desktop that held a seat, frozen: a line of an unknown one is passed over.
+const HELD: u32 = 1;
+/// The form of a line for a device whose seat was given back while it stayed.
+const OVER: u32 = 2;
 /// Largest file that is read, bytes: more devices than are ever written.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// A device that held a seat.
+/// A device of which something is to be remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     form: u32,
@@ -28,9 +31,19 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// In the present form.
+    /// It held a seat.
     pub fn new(source: &str, device: &str) -> Self {
-        Kept { form: FORM, source: source.to_owned(), device: device.to_owned() }
+        Kept { form: HELD, source: source.to_owned(), device: device.to_owned() }
+    }
+
+    /// Its seat was given back while it stayed.
+    pub fn over(source: &str, device: &str) -> Self {
+        Kept { form: OVER, ..Kept::new(source, device) }
+    }
+
+    /// Whether its seat was given back while it stayed.
+    pub const fn is_over(&self) -> bool {
+        self.form == OVER
     }
 }
 
@@ -49,7 +62,7 @@ pub fn read(folder: &Path) -> io::Result<Vec<Kept>> {
         Err(error) => return Err(error),
     };
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(sealed::<Kept>);
-    Ok(lines.filter(|kept| kept.form == FORM).collect())
+    Ok(lines.filter(|kept| [HELD, OVER].contains(&kept.form)).collect())
 }
 
 /// Puts these in the place of those of before.
@@ -71,13 +84,18 @@ mod tests {
     /// As version 0.1 writes it; a later one still reads it.
     const GOLDEN: &str = r#"d6a07784 {"form":1,"source":"asterisk","device":"Custom:client-anna"}
 c2461f3e {"form":1,"source":"freeswitch","device":"zoë\n@acme"}
+c4b8d760 {"form":2,"source":"asterisk","device":"PJSIP/bob-mobile"}
 "#;
 
     #[test]
     fn the_file_of_before_is_read_and_written_as_ever() {
         let dir = tempfile::tempdir().unwrap();
         assert!(read(dir.path()).unwrap().is_empty());
-        let devices = [Kept::new("asterisk", "Custom:client-anna"), Kept::new("freeswitch", "zo\u{eb}\n@acme")];
+        let devices = [
+            Kept::new("asterisk", "Custom:client-anna"),
+            Kept::new("freeswitch", "zo\u{eb}\n@acme"),
+            Kept::over("asterisk", "PJSIP/bob-mobile"),
+        ];
         write(dir.path(), &devices).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join(DEVICES)).unwrap(), GOLDEN);
         assert_eq!(read(dir.path()).unwrap(), devices);
@@ -86,7 +104,7 @@ c2461f3e {"form":1,"source":"freeswitch","device":"zoë\n@acme"}
     #[test]
     fn damage_costs_the_line_it_is_in_and_another_form_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
-        let later = Kept { form: 2, ..Kept::new("asterisk", "c") };
+        let later = Kept { form: 3, ..Kept::new("asterisk", "c") };
         let devices = [Kept::new("asterisk", "a"), later, Kept::new("asterisk", "b")];
         write(dir.path(), &devices).unwrap();
         assert_eq!(read(dir.path()).unwrap().len(), 2);

@@ -85,10 +85,20 @@ impl Presence {
     }
 
     /// Takes up the desktops that held a seat when the agent stopped: nobody knows yet whether they are there, so
-    /// they have the grace from the start on.
-    pub fn restore(&mut self, devices: impl IntoIterator<Item = String>) {
+    /// they have the grace from the start on. And those, `true`, whose seat a script gave back while they stayed: they are
+    /// not asked for before they went and came.
+    pub fn restore(&mut self, devices: impl IntoIterator<Item = (String, bool)>) {
         // A rule may have made mobiles of them meanwhile: those are asked for when they are seen.
-        for device in devices {
+        for (device, is_over) in devices {
+            if is_over {
+                if self.set(Duration::ZERO, Duration::ZERO, &device, true)
+                    && let Some(known) = self.devices.get_mut(&device)
+                {
+                    (known.over, known.asked) = (true, false);
+                    self.queue.retain(|queued| *queued != device);
+                }
+                continue;
+            }
             if self.ask(&device).is_some_and(|ask| ask.kind == Kind::Desktop)
                 && self.set(Duration::ZERO, Duration::ZERO, &device, true)
                 && let Some(known) = self.devices.get_mut(&device)
@@ -215,7 +225,7 @@ impl Presence {
         let is_its =
             |device: &&mut Device| device.ask.tenant == *tenant && device.ask.session.as_ref() == Some(session);
         if let Some(device) = self.devices.values_mut().find(is_its) {
-            self.changed |= device.held;
+            self.changed |= device.held || !device.over;
             (device.held, device.over) = (false, true);
         }
     }
@@ -241,6 +251,11 @@ impl Presence {
         desktops.map(|(name, _)| name.as_str())
     }
 
+    /// Devices whose seat a script gave back while they stayed.
+    pub fn over(&self) -> impl Iterator<Item = &str> {
+        self.devices.iter().filter(|(_, device)| device.over).map(|(name, _)| name.as_str())
+    }
+
     fn goes(&mut self, since: Duration, name: &str) {
         let Some(device) = self.devices.get_mut(name) else { return };
         let stays = device.ask.kind == Kind::Mobile && !device.over;
@@ -251,6 +266,7 @@ impl Presence {
         if device.held || device.on_its_way {
             device.gone = Some(since);
         } else {
+            self.changed |= device.over;
             self.devices.remove(name);
             // Or one that flaps would be in it many times.
             self.queue.retain(|queued| queued != name);
@@ -301,7 +317,7 @@ mod tests {
     #[test]
     fn who_is_restored_is_not_gone_before_its_pbx_says_so() {
         let mut presence = presence();
-        presence.restore(["Custom:client-anna".to_owned(), "Custom:client-bob".to_owned()]);
+        presence.restore(["anna", "bob"].map(|name| (format!("Custom:client-{name}"), false)));
         assert_eq!(all_due(&mut presence).len(), 2);
         for name in ["Custom:client-anna", "Custom:client-bob"] {
             presence.answered(name, true);
@@ -314,6 +330,27 @@ mod tests {
         assert_eq!(presence.expire(at(330), GRACE).len(), 1, "bob: it said so");
         presence.present(at(400), GRACE, &[]);
         assert_eq!(presence.expire(at(430), GRACE), anna());
+    }
+
+    #[test]
+    fn a_mobile_that_was_unpaired_is_not_asked_for_after_a_restart_either_b2() {
+        let mut before = presence();
+        before.present(at(0), GRACE, &["PJSIP/anna-mobile".to_owned()]);
+        assert_eq!(all_due(&mut before).len(), 1);
+        before.answered("PJSIP/anna-mobile", true);
+        before.changed = false;
+        before.released(&"acme".into(), &"pbx1-PJSIP/anna-mobile".into());
+        assert!(before.changed);
+        let over: Vec<String> = before.over().map(str::to_owned).collect();
+
+        let mut presence = presence();
+        presence.restore(over.into_iter().map(|name| (name, true)));
+        presence.present(at(1), GRACE, &["PJSIP/anna-mobile".to_owned()]);
+        assert!(all_due(&mut presence).is_empty(), "the app is still registered, and nothing more");
+        presence.present(at(2), GRACE, &[]);
+        assert!(presence.changed && presence.over().next().is_none());
+        presence.present(at(3), GRACE, &["PJSIP/anna-mobile".to_owned()]);
+        assert_eq!(all_due(&mut presence).len(), 1, "it went and came");
     }
 
     #[test]
@@ -410,7 +447,7 @@ mod tests {
         for back in [true, false] {
             let mut presence = presence();
             let others = ["PJSIP/nobody", "PJSIP/anna-mobile"].map(str::to_owned);
-            presence.restore(held.iter().cloned().chain(others));
+            presence.restore(held.iter().cloned().chain(others).map(|name| (name, false)));
             assert_eq!(all_due(&mut presence), [("anna".to_owned(), "pbx1-Custom:client-anna".to_owned())]);
             presence.answered("Custom:client-anna", true);
             presence.present(at(5), GRACE, &[]);
@@ -419,7 +456,7 @@ mod tests {
             assert_eq!(presence.expire(at(30), GRACE), if back { vec![] } else { anna() });
         }
         let mut refused = presence();
-        refused.restore(held);
+        refused.restore(held.into_iter().map(|name| (name, false)));
         refused.due();
         refused.answered("Custom:client-anna", false);
         assert!(refused.devices.is_empty(), "somebody else has the seat, and nobody waits for it");
