@@ -197,6 +197,22 @@ fn a_reload_waits_for_its_outcome() {
 }
 
 #[test]
+fn a_node_is_forgotten_by_name_and_by_force_where_that_is_asked() {
+    let refused = r#"{"title":"In conflict with what is there","status":409,"detail":"node n 1 is up: stop it first, or add ?force=1"}"#;
+    let daemon = Canned::with(&[
+        ("DELETE /v1/nodes/n%201", 409, refused),
+        ("DELETE /v1/nodes/n%201?force=1", 200, r#"{"code":"forgotten","epoch":9223372036854775807,"orphaned":3}"#),
+        ("DELETE /v1/nodes/n2", 200, r#"{"code":"forgotten","epoch":null,"orphaned":0}"#),
+    ]);
+    let (out, err) = ask(&daemon, &["node", "forget", "n 1"], 1);
+    assert!(out.is_empty() && err.contains("is up: stop it first"), "{err}");
+    let (out, _) = ask(&daemon, &["node", "forget", "n 1", "--force"], 0);
+    assert_eq!(out, "n 1 is forgotten: its epoch was 9223372036854775807, 3 sessions wait for it or another node\n");
+    let (out, _) = ask(&daemon, &["node", "forget", "n2"], 0);
+    assert_eq!(out, "n2 is forgotten: it had no epoch, 0 sessions wait for it or another node\n");
+}
+
+#[test]
 fn events_are_shown_as_they_come() {
     let stream = concat!(
         r#"{"id":1,"type":"granted","at":"2026-06-16T12:03:07Z","tenant":"acme","subject":"anna","code":"allow.new","held":4,"quota":10}"#,

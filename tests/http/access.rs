@@ -164,6 +164,24 @@ fn a_wrong_token_is_401_and_inbound_and_emergency_pass_nevertheless() {
 }
 
 #[test]
+fn whoever_shows_a_token_of_a_wrong_form_is_told_so_and_nobody_else() {
+    let entry = |id: &str, role: &str, token: &str| {
+        let hash = TokenHash::of(token).to_hex();
+        format!("[[auth.tokens]]\nid = \"{id}\"\nrole = \"{role}\"\nsha256 = \"{hash}\"\n")
+    };
+    let of_another_role = token("viewer", 'z');
+    let main = entry("home", "node", "correct horse battery staple") + &entry("role", "node", &of_another_role);
+    let daemon = Running::start(&main, &[("acme", PAID)]);
+    for (token, told) in
+        [("correct horse battery staple", "make a new one"), (&of_another_role, "make a new one"), ("x", "not valid")]
+    {
+        let answer = as_token(&daemon, token, "POST", "/v1/release", "tenant=acme&session=a");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(answer.status == 401 && detail.contains(told), "{token}: {answer:?}");
+    }
+}
+
+#[test]
 fn a_page_of_another_origin_is_not_trusted_for_coming_from_loopback() {
     let daemon = Running::start("", &[("acme", PAID)]);
     let seat = "tenant=acme&subject=a&session=a&kind=desktop&ttl_s=9";

@@ -279,6 +279,7 @@ fn while_overloaded() {
     let new = "tenant=room&subject=v&session=e&kind=desktop&ttl_s=60";
     let answer = daemon.call("POST", "/v1/acquire", &node, new);
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
+    assert_eq!(daemon.call("POST", "/v1/explain", &admin, new).status, 503, "explaining is reading");
     let set = agi::run(daemon.listener("agi"), &format!("acquire?{new}"));
     assert_eq!(set[..2], ["USHERD_CODE=error", "USHERD_ALLOW=1"], "{set:?}");
     let batch = "{\"ops\":[{\"op\":\"acquire\",\"tenant\":\"room\",\"subject\":\"v\",\"session\":\"e\",\"kind\":\"desktop\",\"ttl_s\":60}]}";
