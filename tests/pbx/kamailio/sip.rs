@@ -43,6 +43,10 @@ impl Message {
             .map(|pair| pair.1)
     }
 
+    fn first_line(&self) -> &str {
+        self.0.lines().next().unwrap_or_default()
+    }
+
     pub(crate) fn header(&self, name: &'static str) -> &str {
         self.headers(name).next().unwrap_or_else(|| panic!("no {name} in {}", self.0))
     }
@@ -118,8 +122,8 @@ impl Phone {
     pub(crate) fn receive(&mut self, what: &str, call_id: Option<&str>) -> Message {
         loop {
             let fits = |message: &Message| {
-                let line = message.0.lines().next().unwrap_or_default();
-                line.contains(what) && call_id.is_none_or(|call_id| message.header("Call-ID") == call_id)
+                message.first_line().contains(what)
+                    && call_id.is_none_or(|call_id| message.header("Call-ID") == call_id)
             };
             if let Some(at) = self.inbox.iter().position(fits) {
                 return self.inbox.remove(at);
@@ -142,13 +146,23 @@ impl Phone {
 
     /// Whether anything of this kind has come up to now.
     pub(crate) fn received(&mut self, what: &str) -> bool {
+        self.take_in();
+        self.inbox.iter().any(|message| message.first_line().contains(what))
+    }
+
+    /// The same, in one call.
+    pub(crate) fn received_of(&mut self, what: &str, call_id: &str) -> bool {
+        self.take_in();
+        self.inbox.iter().any(|message| message.first_line().contains(what) && message.header("Call-ID") == call_id)
+    }
+
+    fn take_in(&mut self) {
         self.socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         let mut buffer = [0_u8; 16_384];
         while let Ok(bytes) = self.socket.recv(&mut buffer) {
             self.inbox.push(Message(String::from_utf8(buffer[..bytes].to_vec()).unwrap()));
         }
         self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        self.inbox.iter().any(|message| message.0.lines().next().unwrap_or_default().contains(what))
     }
 
     /// The status of the final answer to a call that was asked for.
