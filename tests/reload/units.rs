@@ -378,3 +378,38 @@ fn a_file_that_vanished_while_the_daemon_was_stopped_stays_for_the_delay() {
     running.reload(&Disk, &seen(30_500), |_| Some(1), |_| ()).unwrap();
     assert_eq!((running.get().tenants.len(), running.is_removal_due(u64::MAX)), (1, false));
 }
+
+/// A folder with these files, of which the daemon has started once.
+fn started(main: &str, tenants: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("usherd.toml");
+    std::fs::create_dir(dir.path().join("tenants.d")).unwrap();
+    std::fs::write(&path, main).unwrap();
+    tenants
+        .iter()
+        .for_each(|(id, text)| std::fs::write(dir.path().join(format!("tenants.d/{id}.toml")), text).unwrap());
+    store(&dir.path().join("state"), &load_from(&Disk, &path, now()).unwrap()).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn a_start_with_the_clock_in_the_past_refuses_nothing_that_was_in_force() {
+    let pool = "[[pool]]\nid = \"p\"\nseats = 60\n";
+    let a = "kind = \"paid\"\nstart = \"2024-01-01\"\nseats = 50\npool = \"p\"\n\
+             [[change]]\neffective_at = 2025-06-01\nseats = 10\n";
+    let b = paid(50) + "pool = \"p\"\n";
+    let (dir, main) = started(pool, &[("a", a), ("b", &b)]);
+    let past = "2020-01-01T00:00:00Z".parse().unwrap();
+    let boot = || load_for_boot(&Disk, &main, None, past).unwrap();
+    assert_eq!((seats(&boot().config), boot().problems.len()), (vec![("a", Some(50)), ("b", Some(50))], 0));
+    // Nor where usherd.toml is another, and even where it is bad.
+    for more in ["[server]\nworkers = 1\n", "= broken"] {
+        std::fs::write(&main, format!("{pool}{more}")).unwrap();
+        assert_eq!(seats(&boot().config), [("a", Some(50)), ("b", Some(50))], "{more}");
+    }
+    // What is new takes only what there is.
+    std::fs::write(&main, pool).unwrap();
+    std::fs::write(dir.path().join("tenants.d/c.toml"), paid(5) + "pool = \"p\"\n").unwrap();
+    assert_eq!(seats(&boot().config), [("a", Some(50)), ("b", Some(50))]);
+    assert_eq!(boot().config.rejected.len(), 1);
+}

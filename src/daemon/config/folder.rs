@@ -271,7 +271,8 @@ impl<'a> TenantSet<'a> {
 
     /// F7: without `oversubscribe` the quotas of all switched-on tenants fit into the pool, now and at every booked
     /// instant from now on. So a configuration that was good does not turn bad by the passing of time. Files that
-    /// ask for more than there is are not taken; the answer is the pools that are too small also without them.
+    /// ask for more than there is are not taken; the answer is the pools that are too small also without them. What is
+    /// in force as it stands is never too much: a clock that went back would refuse what was good.
     pub(super) fn hold_pools(&mut self, now: DateTime<Utc>, common: &mut Common) -> Vec<(usize, Excess)> {
         let pools = &self.base.settings.pools;
         let mut former: Option<BTreeMap<Name, Option<Tenant>>> = None;
@@ -299,7 +300,8 @@ impl<'a> TenantSet<'a> {
             tenant.pool.iter().for_each(|pool| members.entry(pool).or_default().push(tenant));
         }
         let pools = self.base.settings.pools.iter().enumerate().filter(|(_, pool)| !pool.oversubscribe);
-        let is_overfull = |pool: &Pool| members.get(&pool.id).is_some_and(|all| beyond(pool, all, &[], now).is_err());
+        let is_overfull =
+            |pool: &Pool| members.get(&pool.id).is_some_and(|all| beyond(pool, all, &[], false, now).is_err());
         pools.filter(|(_, pool)| is_overfull(pool)).map(|(index, _)| index).collect()
     }
 
@@ -320,8 +322,15 @@ impl<'a> TenantSet<'a> {
                 settled.push(after);
             }
         }
-        let refused = beyond(pool, &settled, &moved, now)?;
+        let refused = beyond(pool, &settled, &moved, self.is_in_force(), now)?;
         Ok(refused.into_iter().filter_map(|(at, excess)| Some(((*ids.get(at)?).clone(), excess))).collect())
+    }
+
+    /// Whether `usherd.toml` and each tenant that did not move are byte by byte as they were.
+    fn is_in_force(&self) -> bool {
+        let before = &self.before.contents.files;
+        let moved: BTreeSet<&PathBuf> = self.moved.values().collect();
+        self.contents.files.iter().all(|(path, bytes)| before.get(path) == Some(bytes) || moved.contains(path))
     }
 
     fn all_former(&mut self) -> BTreeMap<Name, Option<Tenant>> {

@@ -126,7 +126,7 @@ pub fn load_for_boot(
     let texts = kept.iter().find_map(|kept| kept.as_ref().ok()).unwrap_or(&nothing);
     let before =
         Before { stays: &|_, _| true, objection: &|tenant| accounts.second_trial(tenant), ..Before::texts(texts) };
-    let last_good = || -> Result<Config, Vec<Problem>> { load_from(&Memory(texts.files.clone()), main, now) };
+    let last_good = || load_after(&Memory(texts.files.clone()), main, now, &Before::texts(texts));
     let mut problems = match load_after(files, main, now, &before) {
         Ok(config) if has_lost_records(&config, texts) => {
             let message = "the records that were pulled are lost; those of the last good configuration hold meanwhile";

@@ -25,7 +25,9 @@ pub(super) struct Moved<'t> {
 }
 
 /// Which of the tenants that moved take more than the pool has, and from when on: first come those that take no
-/// more than before, then the others in their order, each where it still fits.
+/// more than before, then the others in their order, each where it still fits. `in_force`: what did not move, and what
+/// those that moved were before, was held against the pool when it was taken; where it is too much now it is the clock
+/// that went back, and only what takes more is refused.
 ///
 /// # Errors
 /// The pool is too small also without all that take more.
@@ -33,6 +35,7 @@ pub(super) fn beyond(
     pool: &Pool,
     settled: &[&Tenant],
     moved: &[Moved<'_>],
+    in_force: bool,
     now: DateTime<Utc>,
 ) -> Result<Vec<(usize, Excess)>, Excess> {
     let mut load = Load::default();
@@ -51,7 +54,7 @@ pub(super) fn beyond(
             after.into_iter().for_each(|tenant| load.add(tenant, now, 1));
         }
     }
-    if let Some(excess) = load.excess(pool.seats) {
+    if let Some(excess) = load.excess(pool.seats).filter(|_| !in_force) {
         return Err(excess);
     }
     let mut refused = Vec::new();
