@@ -413,3 +413,32 @@ fn a_start_with_the_clock_in_the_past_refuses_nothing_that_was_in_force() {
     assert_eq!(seats(&boot().config), [("a", Some(50)), ("b", Some(50))]);
     assert_eq!(boot().config.rejected.len(), 1);
 }
+
+#[test]
+fn pulled_records_stay_until_a_bundle_is_taken_where_nothing_is_held_any_more() {
+    let sync = format!(
+        "[sync]\nurl = \"https://portal.example/x\"\ninstallation = \"i\"\npublic_keys = {{ k = \"{}\" }}\n",
+        "a1".repeat(32)
+    );
+    let pulled = |id: &str| PathBuf::from(format!("/etc/usherd/sync:{id}.toml"));
+    let mut files = memory(&sync, &[("file", &paid(5))]);
+    ["a", "b"].iter().for_each(|id| files.put(pulled(id), paid(7)));
+    let running = Running::new(load_from(&files, Path::new(MAIN), now()).unwrap().confirmed(now()));
+    // The folder of what is held is lost: the files alone are left, and one of them is saved.
+    ["a", "b"].iter().for_each(|id| drop(files.0.remove(&pulled(id))));
+    for (seats_of_file, attempt) in [(6, seen(0)), (7, asked()), (8, seen(90_000))] {
+        files.put(tenant_path("file"), paid(seats_of_file));
+        running.reload(&files, &attempt, |_| Some(1), |_| ()).unwrap();
+        let config = running.get();
+        assert_eq!(seats(&config), [("a", Some(7)), ("b", Some(7)), ("file", Some(seats_of_file))]);
+        assert_eq!(config.tenants["a"].record.synced_at, Some(now()), "as old as it was");
+    }
+    // A bundle that is held says what is in force, and without `[sync]` nothing is pulled.
+    files.put(pulled("a"), paid(9));
+    running.reload(&files, &asked(), |_| None, |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("a", Some(9)), ("file", Some(8))]);
+    files.put(MAIN, "");
+    files.0.remove(&pulled("a"));
+    running.reload(&files, &Attempt { force: true, ..asked() }, |_| None, |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("file", Some(8))]);
+}

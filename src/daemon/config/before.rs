@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
+
 use super::problem::Problem;
 use super::source::Contents;
 use super::tenant::Tenant;
@@ -19,6 +21,9 @@ pub struct Before<'a> {
     pub elsewhere: &'a dyn Fn(&str) -> bool,
     /// Whether the record of a tenant file that is away stays for now.
     pub stays: &'a Stays<'a>,
+    /// When the records that were pulled were confirmed: they stay as they were while nothing is held of the publisher.
+    /// `None`: they go.
+    pub pulled_at: Option<DateTime<Utc>>,
     /// Why a tenant must not be what its file says, beyond what files can know (J3).
     pub objection: &'a dyn Fn(&Tenant) -> Option<Problem>,
 }
@@ -33,7 +38,7 @@ impl Before<'_> {
 
     /// These texts were in force, and files that are away are gone.
     pub fn texts(contents: &Contents) -> Before<'_> {
-        Before { contents, elsewhere: &|_| false, stays: &|_, _| false, objection: &|_| None }
+        Before { contents, elsewhere: &|_| false, stays: &|_, _| false, pulled_at: None, objection: &|_| None }
     }
 }
 

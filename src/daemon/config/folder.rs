@@ -15,7 +15,8 @@ use super::reader::Table;
 use super::rejected::RejectedFile;
 use super::settings::{Pool, Settings};
 use super::source::{
-    CONTENTS_BYTES_MAX, Contents, Files, STORED_BUNDLE, TENANT_FILE_BYTES_MAX, is_synced, shown, synced_path,
+    CONTENTS_BYTES_MAX, Contents, Files, STORED_BUNDLE, Synced, TENANT_FILE_BYTES_MAX, is_synced, pulled_of, shown,
+    synced_path,
 };
 use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, rfc3339};
@@ -226,7 +227,8 @@ impl<'a> TenantSet<'a> {
     /// is signed as a whole and good as a whole. Of two tenants with one id the one in force stays, else this one.
     pub(super) fn pulled(&mut self, files: &dyn Files, common: &mut Common) {
         let synced = match files.synced(self.base.settings, &self.contents.main) {
-            Ok(synced) => synced,
+            Ok(Some(synced)) => synced,
+            Ok(None) => self.pulled_before(),
             Err(why) => {
                 common.push(Problem::of_file(STORED_BUNDLE, why).help("the next pull brings it anew"));
                 return;
@@ -248,6 +250,13 @@ impl<'a> TenantSet<'a> {
                 self.put(&path, Arc::from(text.as_bytes()), tenant);
             }
         }
+    }
+
+    /// What was pulled before: it stays where the folder of the sync was lost, until a bundle is taken.
+    fn pulled_before(&self) -> Synced {
+        let before = self.before;
+        let kept = |at| pulled_of(&before.contents.files, &before.contents.main, Some(at));
+        before.pulled_at.map(kept).unwrap_or_default()
     }
 
     /// A tenant file that was not in force gives way to a record that is pulled.

@@ -214,11 +214,13 @@ impl Running {
             }
         };
         let is_inline = |tenant: &super::tenant::Tenant| Path::new(&tenant.source) == self.main;
+        let synced = || old.tenants.values().filter(|tenant| tenant.is_synced());
         let accounts = self.accounts.lock();
         let before = Before {
             contents: &old.contents,
             elsewhere: &|id| old.tenants.get(id).is_some_and(|tenant| tenant.is_synced() || is_inline(tenant)),
             stays: &stays,
+            pulled_at: synced().filter_map(|tenant| tenant.record.synced_at).max(),
             objection: &|tenant| if attempt.force { None } else { accounts.second_trial(tenant) },
         };
         let invalid = |problems| Rejection::Invalid { problems };

@@ -43,12 +43,12 @@ pub trait Files {
     }
 
     /// Tenant files that were pulled, beside those of the directory; asked only where `sync.url` is set.
-    /// `main` is the path of `usherd.toml`.
+    /// `main` is the path of `usherd.toml`; `None` where nothing is held, which is not the same as an empty bundle.
     ///
     /// # Errors
     /// A sentence that says why what was pulled cannot be used.
-    fn synced(&self, _settings: &Settings, _main: &Path) -> Result<Synced, String> {
-        Ok(Synced::default())
+    fn synced(&self, _settings: &Settings, _main: &Path) -> Result<Option<Synced>, String> {
+        Ok(None)
     }
 }
 
@@ -76,6 +76,20 @@ pub(crate) fn synced_path(main: &Path, id: &str) -> PathBuf {
 pub(crate) fn is_synced(main: &Path, path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     path.parent() == main.parent() && name.is_some_and(|name| name.starts_with(SYNCED))
+}
+
+/// What was pulled among other files.
+pub(crate) fn pulled_of(
+    files: &BTreeMap<PathBuf, Arc<[u8]>>,
+    main: &Path,
+    confirmed_at: Option<DateTime<Utc>>,
+) -> Synced {
+    let pulled = files.iter().filter(|(path, _)| is_synced(main, path));
+    let texts = pulled.filter_map(|(path, bytes)| {
+        let id = path.file_stem()?.to_str()?.strip_prefix(SYNCED)?;
+        Some((id.to_owned(), Arc::from(String::from_utf8_lossy(bytes).as_ref())))
+    });
+    Synced { texts: texts.collect(), confirmed_at }
 }
 
 /// A path as people are shown it: of a pulled file only its name, since there is no such file.
@@ -151,13 +165,8 @@ impl Files for Memory {
         named_otherwise(paths.cloned())
     }
 
-    fn synced(&self, _settings: &Settings, main: &Path) -> Result<Synced, String> {
-        let pulled = self.0.iter().filter(|(path, _)| is_synced(main, path));
-        let texts = pulled.filter_map(|(path, bytes)| {
-            let id = path.file_stem()?.to_str()?.strip_prefix(SYNCED)?;
-            Some((id.to_owned(), Arc::from(String::from_utf8_lossy(bytes).as_ref())))
-        });
-        Ok(Synced { texts: texts.collect(), confirmed_at: None })
+    fn synced(&self, _settings: &Settings, main: &Path) -> Result<Option<Synced>, String> {
+        Ok(Some(pulled_of(&self.0, main, None)).filter(|pulled| !pulled.texts.is_empty()))
     }
 }
 
@@ -187,7 +196,7 @@ impl Files for Overlay<'_> {
         self.files.skipped(dir)
     }
 
-    fn synced(&self, settings: &Settings, main: &Path) -> Result<Synced, String> {
+    fn synced(&self, settings: &Settings, main: &Path) -> Result<Option<Synced>, String> {
         self.files.synced(settings, main)
     }
 }

@@ -302,11 +302,12 @@ impl Files for DiskAndRecords {
         Disk.skipped(dir)
     }
 
-    fn synced(&self, settings: &Settings, _main: &Path) -> Result<Synced, String> {
-        Ok(match self.bundle.as_ref().filter(|bundle| fits(bundle, settings)) {
-            Some(bundle) => Synced { texts: bundle.records.clone(), confirmed_at: self.confirmed_at },
-            None => Synced::default(),
-        })
+    fn synced(&self, settings: &Settings, _main: &Path) -> Result<Option<Synced>, String> {
+        let of = |bundle: &Arc<Bundle>| match fits(bundle, settings) {
+            true => Synced { texts: bundle.records.clone(), confirmed_at: self.confirmed_at },
+            false => Synced::default(),
+        };
+        Ok(self.bundle.as_ref().map(of))
     }
 }
 
@@ -330,7 +331,7 @@ impl Files for DiskAndState<'_> {
         Disk.skipped(dir)
     }
 
-    fn synced(&self, settings: &Settings, main: &Path) -> Result<Synced, String> {
+    fn synced(&self, settings: &Settings, main: &Path) -> Result<Option<Synced>, String> {
         let state = state_dir(&settings.server.state_dir, self.from_systemd, main);
         let (keeper, problem) = Keeper::recall(&state, settings);
         problem.map_or_else(|| keeper.files().synced(settings, main), Err)
