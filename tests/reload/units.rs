@@ -442,3 +442,17 @@ fn pulled_records_stay_until_a_bundle_is_taken_where_nothing_is_held_any_more() 
     running.reload(&files, &Attempt { force: true, ..asked() }, |_| None, |_| ()).unwrap();
     assert_eq!(seats(&running.get()), [("file", Some(8))]);
 }
+
+#[test]
+fn a_bad_file_does_not_take_the_place_of_a_tenant_that_stood_elsewhere_over_a_stop() {
+    let inline = "[server]\nworkers = 1\n[[tenant]]\nid = \"x\"\nkind = \"paid\"\nseats = 3\n";
+    let (dir, main) = started(inline, &[("a", &paid(5))]);
+    std::fs::write(&main, "[server]\nworkers = 1\n").unwrap();
+    std::fs::write(dir.path().join("tenants.d/x.toml"), "kind = \"paid\"\nseat = 3\n").unwrap();
+    let boot = load_for_boot(&Disk, &main, None, now()).unwrap();
+    assert_eq!(seats(&boot.config), [("a", Some(5)), ("x", Some(3))]);
+    assert!(boot.problems.iter().any(|problem| problem.file.ends_with("x.toml")), "{:?}", boot.problems);
+    std::fs::write(dir.path().join("tenants.d/x.toml"), paid(4)).unwrap();
+    let boot = load_for_boot(&Disk, &main, None, now()).unwrap();
+    assert_eq!((seats(&boot.config), boot.problems.len()), (vec![("a", Some(5)), ("x", Some(4))], 0));
+}

@@ -1,6 +1,7 @@
 //! Keeps the files of the last good configuration, and starts with them when the present ones are bad (I21).
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::load::{Config, load_after, load_from};
 use super::problem::Problem;
 use super::replace::replace_file;
 use super::settings::state_dir;
-use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory, STORED_BUNDLE, is_synced};
+use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, Memory, STORED_BUNDLE, is_synced, pulled_of};
 
 /// The folder in the state directory.
 pub const FOLDER: &str = "last-good";
@@ -124,8 +125,13 @@ pub fn load_for_boot(
     let kept: Vec<_> = states.iter().map(|state| recall_texts(state, main)).collect();
     let nothing = Contents::default();
     let texts = kept.iter().find_map(|kept| kept.as_ref().ok()).unwrap_or(&nothing);
-    let before =
-        Before { stays: &|_, _| true, objection: &|tenant| accounts.second_trial(tenant), ..Before::texts(texts) };
+    let others = OnceCell::new();
+    let before = Before {
+        stays: &|_, _| true,
+        elsewhere: &|id| others.get_or_init(|| elsewhere(texts)).contains(id),
+        objection: &|tenant| accounts.second_trial(tenant),
+        ..Before::texts(texts)
+    };
     let last_good = || load_after(&Memory(texts.files.clone()), main, now, &Before::texts(texts));
     let mut problems = match load_after(files, main, now, &before) {
         Ok(config) if has_lost_records(&config, texts) => {
@@ -157,6 +163,15 @@ pub fn load_for_boot(
     }
     problems.extend(why.into_iter().map(Problem::note));
     Err(problems)
+}
+
+/// The tenants of these texts that no tenant file brought: those of `usherd.toml`, and those that were pulled.
+fn elsewhere(texts: &Contents) -> BTreeSet<String> {
+    let main = texts.files.get(&texts.main).and_then(|bytes| std::str::from_utf8(bytes).ok());
+    let main: toml::Table = main.and_then(|text| text.parse().ok()).unwrap_or_default();
+    let inline = main.get("tenant").and_then(toml::Value::as_array).into_iter().flatten();
+    let inline = inline.filter_map(|tenant| Some(tenant.get("id")?.as_str()?.to_owned()));
+    inline.chain(pulled_of(&texts.files, &texts.main, None).texts.into_keys()).collect()
 }
 
 /// Whether records were pulled and in force, and nothing of them is held any more.
