@@ -456,3 +456,70 @@ fn a_bad_file_does_not_take_the_place_of_a_tenant_that_stood_elsewhere_over_a_st
     let boot = load_for_boot(&Disk, &main, None, now()).unwrap();
     assert_eq!((seats(&boot.config), boot.problems.len()), (vec![("a", Some(5)), ("x", Some(4))], 0));
 }
+
+#[test]
+fn a_main_file_that_was_emptied_is_rejected_though_its_tenants_would_stay_t188() {
+    let token = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{}\"\n", "a".repeat(64));
+    let main = format!("{token}[[tenant]]\nid = \"x\"\nkind = \"paid\"\nseats = 3\n");
+    let running = running(&memory(&main, &[]));
+    for (text, code) in [("", ProblemCode::Emptied), ("[server]\nworkers = 1\n", ProblemCode::Opens)] {
+        assert_eq!(refused(&running, &memory(text, &[]), &seen(0), Some(1)), [code], "{text:?}");
+    }
+}
+
+#[test]
+fn only_the_tenants_that_left_the_main_file_wait_and_the_rest_of_it_is_taken() {
+    let x =
+        "[[tenant]]\nid = \"x\"\nkind = \"paid\"\nseats = 3\n[[tenant.change]]\neffective_at = 2027-01-01\nseats = 4\n";
+    let y = "[[tenant]]\nid = \"y\"\nkind = \"paid\"\nseats = 2\n";
+    let pool = "[[pool]]\nid = \"p\"\nseats = 30\n";
+    let running = running(&memory(&format!("{x}{y}"), &[("a", &paid(5))]));
+    let pooled = paid(6) + "pool = \"p\"\n";
+    let after = memory(&format!("{pool}{y}"), &[("a", &pooled)]);
+    running.reload(&after, &seen(0), |_| Some(1), |_| ()).unwrap();
+    let config = running.get();
+    assert!(config.rejected.is_empty(), "{:?}", config.rejected);
+    assert_eq!(seats(&config), [("a", Some(6)), ("x", Some(3)), ("y", Some(2))]);
+    assert_eq!((config.tenants["x"].record.changes.len(), config.away.as_slice()), (1, &[PathBuf::from(MAIN)][..]));
+    assert!(config.effective_for("x").is_some(), "people are told of it as of any other");
+    running.reload(&after, &seen(20_000), |_| Some(1), |_| ()).unwrap();
+    assert_eq!(running.get().hash, config.hash, "another look changes nothing");
+    running.reload(&after, &seen(30_000), |_| Some(1), |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("a", Some(6)), ("y", Some(2))]);
+    // Where what left does not fit into what came, all of the file waits.
+    let inline = format!("{pool}{x}").replace("id = \"x\"\n", "id = \"x\"\npool = \"p\"\n");
+    let running = self::running(&memory(&inline, &[("a", &paid(5))]));
+    let without = memory("[trial]\nseats = 1\n", &[("a", &paid(5))]);
+    running.reload(&without, &seen(0), |_| Some(1), |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("a", Some(5)), ("x", Some(3))]);
+    running.reload(&without, &seen(30_000), |_| Some(1), |_| ()).unwrap();
+    assert_eq!(seats(&running.get()), [("a", Some(5))]);
+}
+
+#[test]
+fn a_folder_that_empties_file_by_file_is_one_loss_t187() {
+    let ids: Vec<String> = (0..10).map(|n| format!("t{n}")).collect();
+    let mut files = memory("", &[]);
+    ids.iter().for_each(|id| files.put(tenant_path(id), paid(5)));
+    let running = running(&files);
+    for (n, id) in ids.iter().take(6).enumerate() {
+        files.0.remove(&tenant_path(id));
+        running.reload(&files, &seen(n as u64 * 2_000), |_| None, |_| ()).unwrap();
+    }
+    assert!(running.is_removal_due(30_000));
+    assert_eq!(refused(&running, &files, &seen(30_000), None), [ProblemCode::Shrinks]);
+    // Nobody else is held up by those that are away.
+    files.put(tenant_path("t9"), paid(6));
+    running.reload(&files, &seen(31_000), |_| None, |_| ()).unwrap();
+    assert_eq!((running.get().tenants.len(), running.get().tenants["t9"].record.seats), (10, Some(6)));
+    // Few are let go as they fall due.
+    let mut files = memory("", &[]);
+    ids.iter().for_each(|id| files.put(tenant_path(id), paid(5)));
+    let running = self::running(&files);
+    for (n, id) in ids.iter().take(4).enumerate() {
+        files.0.remove(&tenant_path(id));
+        running.reload(&files, &seen(n as u64 * 2_000), |_| None, |_| ()).unwrap();
+    }
+    running.reload(&files, &seen(30_000), |_| None, |_| ()).unwrap();
+    assert_eq!((running.get().tenants.len(), running.get().away.len()), (9, 3));
+}

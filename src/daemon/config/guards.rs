@@ -1,5 +1,7 @@
 //! What a reload does only by force: it would take away too much at once, open what was closed, or end what is used.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -9,6 +11,7 @@ use super::problem::{PROBLEMS_MAX, Problem};
 use super::settings::{Address, Listener, Settings};
 use super::tenant::Tenant;
 use super::words::ProblemCode;
+use crate::engine::session::Name;
 
 /// So many tenants must lose seats at once before a share of them, or of their seats, is a reason to stop.
 const TENANTS_LOSING_MIN: usize = 5;
@@ -35,21 +38,33 @@ pub struct Shrink {
 /// least five tenants, and more than a share of the tenants or of all seats. A reduction of one customer is no
 /// accident, a folder of which half is missing is. Unlimited tenants have no part in the sum of seats.
 pub fn shrink(old: &Config, new: &Config, now: DateTime<Utc>) -> Option<Shrink> {
+    shrink_beside(old, new, &BTreeSet::new(), now)
+}
+
+/// As [`shrink`], where some tenants of the new configuration count as gone.
+pub(super) fn shrink_beside(
+    old: &Config,
+    new: &Config,
+    leaving: &BTreeSet<Name>,
+    now: DateTime<Utc>,
+) -> Option<Shrink> {
+    let new: BTreeMap<&Name, &Tenant> =
+        new.tenants.iter().filter(|(id, _)| !leaving.contains(*id)).map(|(id, tenant)| (id, &**tenant)).collect();
     let seats_of = |tenant: &Tenant| {
         let entitlement = tenant.entitlement(now);
         if entitlement.state.gives_seats() { entitlement.seats } else { Some(0) }
     };
-    let sum = |config: &Config| config.tenants.values().filter_map(|tenant| seats_of(tenant)).map(u64::from).sum();
     let (mut tenants_dropped, mut tenants_losing) = (0, 0);
     for (id, before) in &old.tenants {
         let before = seats_of(before).unwrap_or(u32::MAX);
-        let after = new.tenants.get(id).map_or(0, |after| seats_of(after).unwrap_or(u32::MAX));
+        let after = new.get(id).map_or(0, |after| seats_of(after).unwrap_or(u32::MAX));
         tenants_losing += usize::from(after < before);
         tenants_dropped += usize::from(after < before && after == 0);
     }
     let server = &old.settings.server;
     let tenants_before = old.tenants.len();
-    let (seats_before, seats_after): (u64, u64) = (sum(old), sum(new));
+    let seats_before: u64 = old.tenants.values().filter_map(|tenant| seats_of(tenant)).map(u64::from).sum();
+    let seats_after: u64 = new.values().filter_map(|tenant| seats_of(tenant)).map(u64::from).sum();
     let seats_dropped = seats_before.saturating_sub(seats_after);
     let too_many = |dropped: u64, of: u64, percent: u32| dropped * 100 > of * u64::from(percent);
     let tenants = too_many(tenants_dropped as u64, tenants_before as u64, server.reload_tenants_dropped_max_percent);

@@ -6,6 +6,7 @@
 mod access;
 mod accounts;
 mod before;
+mod carry;
 mod diff;
 mod document;
 mod folder;

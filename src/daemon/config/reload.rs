@@ -1,6 +1,6 @@
 //! The running configuration, and the one way in which it becomes another: parse, validate, diff, swap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,12 +11,15 @@ use serde::Serialize;
 
 use super::accounts::Accounts;
 use super::before::Before;
+use super::carry::carry;
 use super::diff::{Diff, diff};
-use super::guards::{Shrink, in_use, openings, shrink};
+use super::guards::{Shrink, in_use, openings, shrink_beside};
 use super::load::{Config, load_after};
 use super::problem::{Problem, render};
 use super::source::{Files, Overlay};
+use super::tenant::Tenant;
 use super::words::ProblemCode;
+use crate::engine::session::Name;
 
 /// The running configuration. Reading it never waits; changing it is one at a time.
 #[derive(Debug)]
@@ -183,25 +186,26 @@ impl Running {
         occupancy: impl Fn(&str) -> Option<u32>,
     ) -> Result<Reload, Rejection> {
         let old = self.get();
-        let (new, waiting) = self.read(files, attempt, &old, &occupancy)?;
-        let unchanged = new.hash == old.hash;
-        let diff = if unchanged { Diff::default() } else { diff(&old, &new, attempt.now, occupancy) };
+        let found = self.read(files, attempt, &old, &occupancy)?;
+        let unchanged = found.new.hash == old.hash;
+        let diff = if unchanged { Diff::default() } else { diff(&old, &found.new, attempt.now, occupancy) };
         if !attempt.force {
-            guard(&old, &new, &diff, attempt)?;
+            guard(&old, &found, &diff, attempt)?;
         }
+        let new = found.new;
         let is_news = new.rejected != old.rejected || new.away != old.away;
+        let waiting = new.away.clone();
         Ok(Reload { config: Arc::new(new), diff, unchanged, is_news, waiting })
     }
 
-    /// Reads the files, with the records of those that are bad or away for a moment as they are in force. Answers
-    /// also what waits for its delay.
+    /// Reads the files, with the records of those that are bad or away for a moment as they are in force.
     fn read(
         &self,
         files: &dyn Files,
         attempt: &Attempt,
         old: &Config,
         occupancy: &impl Fn(&str) -> Option<u32>,
-    ) -> Result<(Config, Vec<PathBuf>), Rejection> {
+    ) -> Result<Found, Rejection> {
         let since = self.waiting.lock().clone();
         let delay_ms = self.delay_ms();
         let stays = |path: &Path, id: &str| {
@@ -213,7 +217,7 @@ impl Running {
                 Removals::Delayed => is_young,
             }
         };
-        let is_inline = |tenant: &super::tenant::Tenant| Path::new(&tenant.source) == self.main;
+        let is_inline = |tenant: &Tenant| Path::new(&tenant.source) == self.main;
         let synced = || old.tenants.values().filter(|tenant| tenant.is_synced());
         let accounts = self.accounts.lock();
         let before = Before {
@@ -225,24 +229,28 @@ impl Running {
         };
         let invalid = |problems| Rejection::Invalid { problems };
         let new = load_after(files, &self.main, attempt.now, &before).map_err(invalid)?;
+        // By the file itself: what is carried over would hide what it opens.
+        let opened = openings(old, &new);
         // A file that is cut is good and says less: the tenants that stand in it go as those of files that are away.
-        let text = old.contents.files.get(&self.main);
-        let text = text.filter(|text| new.contents.files.get(&self.main) != Some(text));
         let is_gone = |id: &str| !new.tenants.contains_key(id) && stays(&self.main, id);
-        let mut gone = old.tenants.iter().filter(|(_, tenant)| tenant.is_synced() || is_inline(tenant));
-        match text.filter(|_| gone.any(|(id, _)| is_gone(id))) {
-            None => {
-                let away = new.away.clone();
-                Ok((new, away))
-            }
-            Some(text) => {
-                let as_before = Overlay { files, path: &self.main, text };
-                let mut new = load_after(&as_before, &self.main, attempt.now, &before).map_err(invalid)?;
-                new.away.push(self.main.clone());
-                let away = new.away.clone();
-                Ok((new, away))
-            }
+        let gone = old.tenants.iter().filter(|(id, tenant)| (tenant.is_synced() || is_inline(tenant)) && is_gone(id));
+        let gone: BTreeSet<Name> = gone.map(|(id, _)| id.clone()).collect();
+        let texts = [old, &new].map(|config| config.contents.files.get(&self.main).cloned().unwrap_or_default());
+        if gone.is_empty() || texts[0] == texts[1] {
+            return Ok(Found { leaving: leaving(&new), new, opened });
         }
+        let with_sync = synced().any(|tenant| gone.contains(&tenant.id));
+        let load = |text: &[u8]| {
+            let files = Overlay { files, path: &self.main, text };
+            load_after(&files, &self.main, attempt.now, &before)
+        };
+        let carried = carry(&texts[0], &texts[1], |id| gone.contains(id), with_sync);
+        // Where they do not fit into the new text, nothing of it is taken while they stay.
+        let carried = carried.and_then(|text| load(&text).ok()).map_or_else(|| load(&texts[0]), Ok);
+        let mut new = carried.map_err(invalid)?;
+        new.away.push(self.main.clone());
+        let leaving = leaving(&new).into_iter().chain(gone).collect();
+        Ok(Found { new, opened, leaving })
     }
 
     /// Reads, compares, and puts in force: `install` gets the new configuration just before it becomes the
@@ -323,13 +331,30 @@ impl Running {
     }
 }
 
+/// What was read.
+struct Found {
+    new: Config,
+    /// What the text of `usherd.toml` opens.
+    opened: Vec<Problem>,
+    /// Tenants that stay for a while only: what they stood in is away.
+    leaving: BTreeSet<Name>,
+}
+
+/// The tenants whose files are away.
+fn leaving(new: &Config) -> BTreeSet<Name> {
+    new.away.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.into())).collect()
+}
+
 /// What is done by force only.
-fn guard(old: &Config, new: &Config, diff: &Diff, attempt: &Attempt) -> Result<(), Rejection> {
-    let mut problems = openings(old, new);
+fn guard(old: &Config, found: &Found, diff: &Diff, attempt: &Attempt) -> Result<(), Rejection> {
+    let mut problems = found.opened.clone();
     if attempt.removals == Removals::AtOnce {
         problems.extend(in_use(old, diff));
     }
-    let shrink = shrink(old, new, attempt.now);
+    // A folder that empties slowly falls due file by file: with the first of them all that wait count as lost.
+    let nobody = BTreeSet::new();
+    let leaving = if diff.removed.is_empty() { &nobody } else { &found.leaving };
+    let shrink = shrink_beside(old, &found.new, leaving, attempt.now);
     if let Some(shrink) = &shrink {
         let problem = Problem::of_file(old.main().display().to_string(), shrink.message.clone());
         problems.insert(0, problem.code(ProblemCode::Shrinks).help("`usherd plan --force` shows what would go"));
