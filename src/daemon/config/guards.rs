@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::diff::Diff;
 use super::load::Config;
 use super::problem::{PROBLEMS_MAX, Problem};
-use super::settings::{Address, Listener, Settings};
+use super::settings::{Address, Certificate, Listener, Settings, Token};
 use super::tenant::Tenant;
-use super::words::ProblemCode;
+use super::words::{ClientCertificates, ProblemCode, Role, Word as _};
 use crate::engine::session::Name;
 
 /// So many tenants must lose seats at once before a share of them, or of their seats, is a reason to stop.
@@ -87,8 +87,8 @@ pub(super) fn shrink_beside(
     Some(Shrink { tenants_before, tenants_dropped, tenants_losing, seats_before, seats_after, message })
 }
 
-/// What of the daemon's own file is taken only by force: it has become empty, the last credential goes, or a listener
-/// loses its TLS or its roles. A file that was cut is good TOML, and what it opens nobody sees.
+/// What of the daemon's own file is taken only by force: it has become empty, the last credential goes, one is for more
+/// than before, or a listener loses its TLS, its roles or the client certificates that it asks for. A file that was cut is good TOML, and what it opens nobody sees.
 pub(super) fn openings(old: &Config, new: &Config) -> Vec<Problem> {
     let file = new.main().display().to_string();
     let problem = |code, message: String| Problem::of_file(file.as_str(), message).code(code).help(FORCE_HELP);
@@ -101,6 +101,7 @@ pub(super) fn openings(old: &Config, new: &Config) -> Vec<Problem> {
         let message = "the last credential would go: whoever reaches the daemon could do everything".to_owned();
         problems.push(problem(ProblemCode::Opens, message));
     }
+    problems.extend(widened(&old.settings, &new.settings).map(|message| problem(ProblemCode::Opens, message)));
     for before in &old.settings.listeners {
         let Some(after) = counterpart(before, &old.settings, &new.settings) else { continue };
         let address = shown(&after.address);
@@ -115,6 +116,61 @@ fn credentials(settings: &Settings) -> usize {
     settings.auth.tokens.len() + settings.auth.certificates.len()
 }
 
+/// Credentials that would be for more than before: tokens by their hashes, names of certificates as they stand. A file
+/// that ends before `tenants` or `nodes` is good, and its last credential would be for everybody's.
+fn widened(old: &Settings, new: &Settings) -> impl Iterator<Item = String> {
+    let tokens = old.auth.tokens.iter().filter_map(|before| {
+        let after = new.auth.tokens.iter().find(|after| after.sha256 == before.sha256)?;
+        let more = more(&Extent::of_token(before), &Extent::of_token(after))?;
+        Some(format!("the token `{}` {more}", after.id))
+    });
+    let certificates = old.auth.certificates.iter().filter_map(|before| {
+        let after = new.auth.certificates.iter().find(|after| after.name == before.name)?;
+        let more = more(&Extent::of_certificate(before), &Extent::of_certificate(after))?;
+        Some(format!("the certificate name `{}` {more}", after.name))
+    });
+    tokens.chain(certificates).collect::<Vec<_>>().into_iter()
+}
+
+/// What a credential is for.
+struct Extent {
+    role: Role,
+    all_tenants: bool,
+    all_nodes: bool,
+}
+
+impl Extent {
+    fn of_token(token: &Token) -> Self {
+        Extent::new(token.role, token.tenants.is_empty(), token.nodes.is_empty())
+    }
+
+    fn of_certificate(rule: &Certificate) -> Self {
+        Extent::new(rule.role, rule.tenants.is_empty(), rule.nodes.is_empty())
+    }
+
+    /// Where no node is named it is all of them, or none for who has some tenants only.
+    fn new(role: Role, all_tenants: bool, no_nodes: bool) -> Self {
+        Extent { role, all_tenants, all_nodes: all_tenants && no_nodes }
+    }
+}
+
+fn more(before: &Extent, after: &Extent) -> Option<String> {
+    let narrower = match before.role {
+        Role::Admin => true,
+        Role::Viewer => after.role == Role::Scrape,
+        _ => false,
+    };
+    if after.role != before.role && !narrower {
+        return Some(format!("could do what the role `{}` may", after.role.as_str()));
+    }
+    match (!before.all_tenants && after.all_tenants, !before.all_nodes && after.all_nodes) {
+        (true, true) => Some("would be for all tenants and nodes".to_owned()),
+        (true, false) => Some("would be for all tenants".to_owned()),
+        (false, true) => Some("would be for all nodes".to_owned()),
+        (false, false) => None,
+    }
+}
+
 /// The listener that takes the place of another: at its address, else where it stood, if that address is new.
 fn counterpart<'n>(before: &Listener, old: &Settings, new: &'n Settings) -> Option<&'n Listener> {
     let there = new.listeners.iter().find(|after| after.address == before.address);
@@ -127,10 +183,14 @@ fn counterpart<'n>(before: &Listener, old: &Settings, new: &'n Settings) -> Opti
 
 fn lost(before: &Listener, after: &Listener) -> Vec<&'static str> {
     let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| !tls.client_ca_file.is_empty());
+    let requires = |listener: &Listener| {
+        listener.tls.as_ref().is_some_and(|tls| tls.client_certificates == ClientCertificates::Required)
+    };
     let mut lost = Vec::new();
     match (&before.tls, &after.tls) {
         (Some(_), None) => lost.push("its TLS"),
         _ if asks(before) && !asks(after) => lost.push("its client certificates"),
+        _ if requires(before) && !requires(after) => lost.push("that client certificates are required"),
         _ => {}
     }
     if !before.roles.is_empty() && after.roles.is_empty() {
@@ -239,5 +299,42 @@ mod tests {
         let two = format!("{}{}", listener("9", tls), listener("8", ""));
         opens(&two, &listener("8", ""), &[]);
         opens(&format!("{token}{}", listener("9", tls)), &listener("9", ""), &[last, "its TLS"]);
+        let asked = "tls = { cert_file = \"c\", key_file = \"k\", client_ca_file = \"a\", client_certificates = ";
+        let (must, may) = (format!("{asked}\"required\" }}"), format!("{asked}\"optional\" }}"));
+        opens(&listener("9", &must), &listener("9", mutual), &["that client certificates are required"]);
+        opens(&listener("9", &must), &listener("9", &may), &["that client certificates are required"]);
+        opens(&listener("9", &may), &listener("9", &must), &[]);
+    }
+
+    #[test]
+    fn a_credential_is_for_more_by_force_only_t188() {
+        let token = |id: &str, role: &str, more: &str| {
+            format!("[[auth.tokens]]\nid = \"{id}\"\nrole = \"{role}\"\nsha256 = \"{}\"\n{more}\n", "a".repeat(64))
+        };
+        let certificate =
+            |more: &str| format!("[[auth.certificates]]\nname = \"pbx.example\"\nrole = \"node\"\n{more}\n");
+        let (acme, pbx) = ("tenants = [\"acme\"]", "nodes = [\"pbx-1\"]");
+        let both = format!("{acme}\n{pbx}");
+        let (all_tenants, all_nodes) = ("for all tenants", "for all nodes");
+        opens(&token("n", "node", acme), &token("n", "node", ""), &[all_tenants]);
+        opens(&token("n", "node", acme), &token("other", "node", ""), &[all_tenants]);
+        opens(&token("n", "node", pbx), &token("n", "node", ""), &[all_nodes]);
+        opens(&token("n", "node", &both), &token("n", "node", ""), &["for all tenants and nodes"]);
+        opens(&token("n", "node", &both), &token("n", "node", acme), &[]);
+        opens(&token("n", "node", ""), &token("n", "node", &both), &[]);
+        opens(&token("n", "node", acme), &token("n", "node", "tenants = [\"acme\", \"beta\"]"), &[]);
+        opens(&certificate(acme), &certificate(""), &[all_tenants]);
+        for (before, after, is_wider) in [
+            ("scrape", "viewer", true),
+            ("viewer", "admin", true),
+            ("node", "admin", true),
+            ("scrape", "node", true),
+            ("admin", "node", false),
+            ("viewer", "scrape", false),
+        ] {
+            let what = format!("could do what the role `{after}` may");
+            let told: &[&str] = if is_wider { &[&what] } else { &[] };
+            opens(&token("n", before, ""), &token("n", after, ""), told);
+        }
     }
 }
