@@ -1,5 +1,6 @@
 //! The only file that reads the OS clocks: everything else is told the time.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -43,19 +44,30 @@ impl Clock for SystemClock {
         Now { uptime_ms, utc_ms }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the place")]
     fn is_synchronised(&self) -> Option<bool> {
         // All zeros only asks.
         let mut asked = rtime_clock::adjtime::Timex::new();
         match rtime_clock::adjtime::adjtimex(&mut asked) {
             Ok(_) => Some(asked.0.status & STA_UNSYNC == 0),
             // Not allowed to ask, as in the sandbox of the shipped unit: then what systemd-timesyncd says counts.
-            Err(_) => std::path::Path::new(TIMESYNC_MARK).exists().then_some(true),
+            Err(_) => is_marked(Path::new(TIMESYNC_MARK), SystemTime::now()).then_some(true),
         }
     }
 }
 
-/// What systemd-timesyncd leaves once it has set the clock in this boot.
+/// What systemd-timesyncd touches each time it has looked at the clock; it stays for the whole boot.
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
+/// How far from the present clock the mark may lie: timesyncd asks at least every 2048 s, and two answers may be lost.
+/// A clock that somebody sets by hand to another day is far from it, before and behind.
+const TIMESYNC_MARK_APART_MAX: Duration = Duration::from_secs(3 * 2_048);
+
+/// Whether a time service left its mark near the instant that the clock shows.
+fn is_marked(mark: &Path, now: SystemTime) -> bool {
+    let Ok(marked) = std::fs::metadata(mark).and_then(|mark| mark.modified()) else { return false };
+    let apart = now.duration_since(marked).unwrap_or_else(|behind| behind.duration());
+    apart <= TIMESYNC_MARK_APART_MAX
+}
 
 /// The kernel's own word for "nobody keeps this clock" (`adjtimex(2)`): cleared by a time service, and set again by
 /// the kernel where that was silent for hours.
@@ -155,5 +167,31 @@ impl Clock for ManualClock {
 
     fn is_synchronised(&self) -> Option<bool> {
         *self.1.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_of_the_time_service_proves_a_clock_that_is_near_it_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("synchronized");
+        let at = |s: u64| UNIX_EPOCH + Duration::from_secs(s);
+        assert!(!is_marked(&mark, at(1_795_000_000)), "there is none");
+        std::fs::File::create(&mark).unwrap().set_modified(at(1_795_000_000)).unwrap();
+        for (now_s, is) in [
+            (1_795_000_000, true),
+            (1_795_002_100, true),
+            (1_795_006_144, true),
+            (1_795_006_145, false),
+            (1_794_993_856, true),
+            (1_794_993_855, false),
+            (1_893_456_000, false),
+            (0, false),
+        ] {
+            assert_eq!(is_marked(&mark, at(now_s)), is, "{now_s}");
+        }
     }
 }
