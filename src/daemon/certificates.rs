@@ -14,14 +14,45 @@ const PEM_BYTES_MAX: usize = 4 << 20;
 const HELP: &str = "put certificate and key that belong together into these files, then `usherd reload`; until then the \
                     certificate shown before stays, and a start would fail";
 
-/// What is wrong with the TLS files of all listeners, each by its file; `folder` is that of `usherd.toml`.
+/// What is wrong with the certificate or the key of a listener, and which pair that is.
+#[derive(Debug)]
+pub struct Fault {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    problem: Problem,
+}
+
+impl Fault {
+    /// Whether a listener must not be given what stands in these files: of listeners that share one file, the other may
+    /// be as wrong as it likes.
+    pub fn is_of(&self, cert_file: &Path, key_file: &Path) -> bool {
+        let own = [cert_file, key_file].iter().any(|own| own.display().to_string() == self.problem.file);
+        own && self.cert_file == cert_file && self.key_file == key_file
+    }
+}
+
+/// What is wrong with the TLS files of all listeners, each told once; `folder` is that of `usherd.toml`.
 pub fn look(settings: &Settings, folder: &Path, now: DateTime<Utc>) -> Vec<Problem> {
+    told(&faults(settings, folder, now))
+}
+
+/// The same listener by listener.
+pub fn faults(settings: &Settings, folder: &Path, now: DateTime<Utc>) -> Vec<Fault> {
+    let all = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let faults = all.filter_map(|tls| {
+        let (path, why) = check(tls, folder, now).err()?;
+        let (cert_file, key_file) = (folder.join(&tls.cert_file), folder.join(&tls.key_file));
+        Some(Fault { cert_file, key_file, problem: problem(&path, why) })
+    });
+    faults.collect()
+}
+
+/// Every problem once, however many listeners have it.
+pub fn told(faults: &[Fault]) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
-    for tls in settings.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
-        if let Err((path, why)) = check(tls, folder, now)
-            && !problems.iter().any(|problem| problem.file == path.display().to_string())
-        {
-            problems.push(problem(&path, why));
+    for Fault { problem, .. } in faults {
+        if !problems.contains(problem) {
+            problems.push(problem.clone());
         }
     }
     problems
@@ -66,5 +97,36 @@ fn check(tls: &Tls, folder: &Path, now: DateTime<Utc>) -> Result<(), (PathBuf, S
         }
         Ok(_) => Ok(()),
         Err(why) => Err((cert_file, why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::config::{self, Address, Listener};
+
+    #[test]
+    fn a_key_that_does_not_fit_concerns_its_listener_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, other) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let certificate =
+            rcgen::CertificateParams::new(vec!["pbx.example".to_owned()]).unwrap().self_signed(&own).unwrap();
+        let files =
+            [("cert.pem", certificate.pem()), ("own.pem", own.serialize_pem()), ("other.pem", other.serialize_pem())];
+        files.iter().for_each(|(name, text)| std::fs::write(dir.path().join(name), text).unwrap());
+        let with = |key: &str| Listener {
+            address: Address::Unix(String::new()),
+            protocol: config::Protocol::Http1,
+            roles: Vec::new(),
+            tls: Some(Tls { cert_file: "cert.pem".to_owned(), key_file: key.to_owned(), ..Tls::default() }),
+        };
+        let listeners = vec![with("own.pem"), with("other.pem"), with("other.pem")];
+        let settings = Settings { listeners, ..Settings::default() };
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let faults = faults(&settings, dir.path(), now);
+        let path = |name: &str| dir.path().join(name);
+        let is_kept = |key: &str| faults.iter().any(|fault| fault.is_of(&path("cert.pem"), &path(key)));
+        assert_eq!((is_kept("own.pem"), is_kept("other.pem")), (false, true));
+        assert_eq!((faults.len(), told(&faults).len()), (2, 1));
     }
 }

@@ -148,11 +148,11 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
 /// answers those that cannot be used, in whose place the ones before stay.
 fn renew_certificates(app: &App, now: Now) -> Vec<Problem> {
     let config = app.config();
-    let mut problems = certificates::look(&config.settings, folder(&config), utc(now));
+    let faults = certificates::faults(&config.settings, folder(&config), utc(now));
+    let mut problems = certificates::told(&faults);
     for listener in &app.listeners {
         let Some(served) = &listener.tls else { continue };
-        let own = [&served.cert_file, &served.key_file].map(|path| path.display().to_string());
-        if problems.iter().any(|problem| own.contains(&problem.file)) {
+        if faults.iter().any(|fault| fault.is_of(&served.cert_file, &served.key_file)) {
             continue;
         }
         match served.renew() {
