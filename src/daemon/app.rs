@@ -252,6 +252,11 @@ impl App {
         timelines.old.unwrap_or(timelines.wall).timestamp_millis()
     }
 
+    /// Whether the wall clock is trusted (H5).
+    pub fn is_clock_trusted(&self, now: Now) -> bool {
+        self.timelines(now).old.is_none()
+    }
+
     /// The timelines that subscriptions follow at an instant (H5).
     pub fn timelines(&self, now: Now) -> Timelines {
         self.timeline.lock().at(now)

@@ -306,7 +306,8 @@ impl Loop {
                 let _ = notify::status(&self.status());
             }
             self.silence.look(&self.app, now);
-            self.app.node_addresses.look(self.app.edge.gate(), now.utc_ms);
+            let (utc_ms, is_trusted) = (self.app.trusted_utc_ms(now), self.app.is_clock_trusted(now));
+            self.app.node_addresses.look(self.app.edge.gate(), utc_ms, is_trusted);
             self.upkeep.look_after(&self.app, &self.committer, now);
         }
         if self.due.sweep_at <= now.uptime_ms {
@@ -436,7 +437,7 @@ impl Loop {
         let closed = tokio::task::spawn_blocking(move || {
             let now = app.now();
             app.history.end(&app.engine, now, app.trusted_utc_ms(now));
-            app.node_addresses.end(app.edge.gate(), now.utc_ms);
+            app.node_addresses.end(app.edge.gate(), app.trusted_utc_ms(now), app.is_clock_trusted(now));
             committer.close();
         });
         let _ = closed.await;

@@ -44,8 +44,9 @@ struct Kept {
 }
 
 impl NodeAddresses {
-    /// Reads the file of a state directory, if there is one, and lets a gate know the addresses in it.
-    pub fn recall(folder: &Path, gate: &Gate, now_utc_ms: i64) -> Self {
+    /// Reads the file of a state directory, if there is one, and lets a gate know the addresses in it, as many as it
+    /// remembers. None is too old yet: at a start nobody knows whether the clock is right.
+    pub fn recall(folder: &Path, gate: &Gate) -> Self {
         let seen = match read(&folder.join(NODE_ADDRESSES_FILE)) {
             Ok(seen) => seen,
             Err(why) => {
@@ -54,7 +55,7 @@ impl NodeAddresses {
             }
         };
         let mut kept = Kept { seen, ..Kept::default() };
-        kept.forget_old(now_utc_ms / 1_000);
+        kept.keep_newest(gate);
         let mut oldest_first: Vec<(i64, IpAddr)> = kept.seen.iter().map(|(address, seen)| (*seen, *address)).collect();
         oldest_first.sort_unstable();
         kept.heard = gate.recall(oldest_first.into_iter().map(|(_, address)| address));
@@ -62,31 +63,33 @@ impl NodeAddresses {
     }
 
     /// Takes note of what a gate heard since it was looked at last, and has it written by a thread that decides
-    /// nothing. Call it about every second, within a runtime.
-    pub fn look(self: &Arc<Self>, gate: &Gate, now_utc_ms: i64) {
-        if self.note(gate, now_utc_ms) {
+    /// nothing. Call it about every second, within a runtime, with the wall clock as far as it is trusted, and whether it
+    /// is: while it is not, none gets too old.
+    pub fn look(self: &Arc<Self>, gate: &Gate, utc_ms: i64, is_trusted: bool) {
+        if self.note(gate, utc_ms, is_trusted) {
             let addresses = Arc::clone(self);
             drop(tokio::task::spawn_blocking(move || addresses.write()));
         }
     }
 
     /// The last look; it waits for the disk.
-    pub fn end(&self, gate: &Gate, now_utc_ms: i64) {
-        self.note(gate, now_utc_ms);
+    pub fn end(&self, gate: &Gate, utc_ms: i64, is_trusted: bool) {
+        self.note(gate, utc_ms, is_trusted);
         self.write();
     }
 
     /// Whether there is something to write that nobody was told of.
-    fn note(&self, gate: &Gate, now_utc_ms: i64) -> bool {
-        let now_s = now_utc_ms / 1_000;
+    fn note(&self, gate: &Gate, utc_ms: i64, is_trusted: bool) -> bool {
+        let now_s = utc_ms / 1_000;
         let mut kept = self.kept.lock();
         let (heard, addresses) = gate.heard_since(kept.heard);
         kept.heard = heard;
-        let mut is_new = kept.forget_old(now_s);
+        let mut is_new = is_trusted && kept.forget_old(now_s);
         for address in addresses {
             is_new |=
                 kept.seen.insert(address, now_s - now_s.rem_euclid(STEP_S)) != Some(now_s - now_s.rem_euclid(STEP_S));
         }
+        kept.keep_newest(gate);
         let is_first = is_new && !kept.is_new;
         kept.is_new |= is_new;
         is_first
@@ -114,6 +117,19 @@ impl Kept {
         let before = self.seen.len();
         self.seen.retain(|_, seen| now_s.saturating_sub(*seen) <= KEPT_S);
         self.seen.len() < before
+    }
+
+    /// Drops what is more than a gate remembers, the oldest first and of the same hour what the gate has forgotten: so
+    /// the file is never longer than what is read.
+    fn keep_newest(&mut self, gate: &Gate) {
+        let more = self.seen.len().saturating_sub(gate.node_addresses_max());
+        if more == 0 {
+            return;
+        }
+        let mut oldest_first: Vec<(i64, bool, IpAddr)> =
+            self.seen.iter().map(|(address, seen)| (*seen, gate.knows_node(*address), *address)).collect();
+        oldest_first.sort_unstable();
+        oldest_first.iter().take(more).for_each(|(_, _, address)| _ = self.seen.remove(address));
     }
 }
 
@@ -171,7 +187,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(NODE_ADDRESSES_FILE), GOLDEN).unwrap();
         let gate = gate();
-        let addresses = NodeAddresses::recall(folder.path(), &gate, NOON_MS);
+        let addresses = NodeAddresses::recall(folder.path(), &gate);
         assert_eq!(knows(&gate, &["10.0.0.7", "2001:db8:0:1::99", "10.0.0.8"]), [true, true, false]);
         assert_eq!(text(&addresses.kept.lock().seen), GOLDEN);
     }
@@ -180,24 +196,27 @@ mod tests {
     fn what_was_heard_is_known_after_a_restart_and_goes_with_time() {
         let folder = tempfile::tempdir().unwrap();
         let before = gate();
-        let addresses = NodeAddresses::recall(folder.path(), &before, NOON_MS);
-        assert!(!addresses.note(&before, NOON_MS), "nothing was heard");
+        let addresses = NodeAddresses::recall(folder.path(), &before);
+        assert!(!addresses.note(&before, NOON_MS, true), "nothing was heard");
         hear(&before, "10.0.0.1");
-        assert!(addresses.note(&before, NOON_MS));
+        assert!(addresses.note(&before, NOON_MS, true));
         hear(&before, "10.0.0.2");
-        assert!(!addresses.note(&before, NOON_MS), "somebody was told to write already");
+        assert!(!addresses.note(&before, NOON_MS, true), "somebody was told to write already");
         addresses.write();
         hear(&before, "10.0.0.2");
-        assert!(!addresses.note(&before, NOON_MS + 60_000), "the hour is the same");
+        assert!(!addresses.note(&before, NOON_MS + 60_000, true), "the hour is the same");
         hear(&before, "10.0.0.2");
-        addresses.end(&before, NOON_MS + 80 * DAY_MS);
+        addresses.end(&before, NOON_MS + 80 * DAY_MS, true);
         let after = gate();
-        NodeAddresses::recall(folder.path(), &after, NOON_MS + 90 * DAY_MS);
+        let addresses = NodeAddresses::recall(folder.path(), &after);
         assert_eq!(knows(&after, &["10.0.0.1", "10.0.0.2", "10.0.0.3"]), [true, true, false]);
+        addresses.end(&after, NOON_MS + 90 * DAY_MS, true);
+        assert_eq!(addresses.kept.lock().seen.len(), 2);
+        addresses.end(&after, NOON_MS + 91 * DAY_MS, true);
         let later = gate();
-        let addresses = NodeAddresses::recall(folder.path(), &later, NOON_MS + 91 * DAY_MS);
+        let addresses = NodeAddresses::recall(folder.path(), &later);
         assert_eq!(knows(&later, &["10.0.0.1", "10.0.0.2"]), [false, true]);
-        addresses.end(&later, NOON_MS + 300 * DAY_MS);
+        addresses.end(&later, NOON_MS + 300 * DAY_MS, true);
         let file = std::fs::read_to_string(folder.path().join(NODE_ADDRESSES_FILE)).unwrap();
         assert_eq!(file, format!("{FORMAT}\n"), "an old one is in the file no more");
     }
@@ -208,7 +227,7 @@ mod tests {
         let lines: String = (1..=5).map(|n| format!("{} 10.0.0.{n}\n", NOON_MS / 1_000 - n * 3_600)).collect();
         std::fs::write(folder.path().join(NODE_ADDRESSES_FILE), format!("{FORMAT}\n{lines}")).unwrap();
         let gate = gate();
-        NodeAddresses::recall(folder.path(), &gate, NOON_MS);
+        NodeAddresses::recall(folder.path(), &gate);
         assert_eq!(
             knows(&gate, &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]),
             [true, true, true, false, false]
@@ -224,10 +243,40 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join(NODE_ADDRESSES_FILE), text).unwrap();
             let gate = gate();
-            let addresses = NodeAddresses::recall(folder.path(), &gate, NOON_MS);
+            let addresses = NodeAddresses::recall(folder.path(), &gate);
             hear(&gate, "10.0.0.1");
-            addresses.end(&gate, NOON_MS);
+            addresses.end(&gate, NOON_MS, true);
             assert_eq!(read(&folder.path().join(NODE_ADDRESSES_FILE)).unwrap().len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_nobody_trusts_makes_no_address_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = format!("{} 10.0.0.1\n", NOON_MS / 1_000);
+        std::fs::write(folder.path().join(NODE_ADDRESSES_FILE), format!("{FORMAT}\n{line}")).unwrap();
+        let gate = gate();
+        let addresses = NodeAddresses::recall(folder.path(), &gate);
+        hear(&gate, "10.0.0.2");
+        addresses.end(&gate, NOON_MS + 1_300 * DAY_MS, false);
+        assert_eq!(addresses.kept.lock().seen.len(), 2);
+        addresses.end(&gate, NOON_MS + DAY_MS, true);
+        let file = std::fs::read_to_string(folder.path().join(NODE_ADDRESSES_FILE)).unwrap();
+        assert!(file.contains(&line), "{file}");
+    }
+
+    #[test]
+    fn no_more_are_kept_than_a_gate_remembers() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = gate();
+        let addresses = NodeAddresses::recall(folder.path(), &gate);
+        for n in 1..=9 {
+            hear(&gate, &format!("10.0.0.{n}"));
+            addresses.note(&gate, NOON_MS, true);
+        }
+        addresses.write();
+        let kept = read(&folder.path().join(NODE_ADDRESSES_FILE)).unwrap();
+        let newest: Vec<IpAddr> = (7..=9).map(|n| format!("10.0.0.{n}").parse().unwrap()).collect();
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), newest);
     }
 }

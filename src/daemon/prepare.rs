@@ -134,8 +134,7 @@ impl Prepared {
         let limits = HistoryLimits::of(&self.boot.config.settings.history);
         let history = History::open(&self.state_dir, self.clock.now().utc_ms, limits);
         let edge = Arc::new(Edge::new(edge_limits(&self.boot.config)));
-        let now = self.clock.now();
-        let node_addresses = NodeAddresses::recall(&self.state_dir, edge.gate(), now.utc_ms);
+        let node_addresses = NodeAddresses::recall(&self.state_dir, edge.gate());
         let kept = Kept { keeper: self.keeper, history, edge, node_addresses: Arc::new(node_addresses) };
         let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, kept)?;
         Ok(Control {

@@ -121,6 +121,11 @@ impl Gate {
         self.counts.lock().all
     }
 
+    /// How many addresses of nodes it remembers.
+    pub fn node_addresses_max(&self) -> usize {
+        self.nodes_max
+    }
+
     /// Whether a node was heard from at this address.
     pub fn knows_node(&self, address: IpAddr) -> bool {
         self.counts.lock().nodes.contains_key(&address_key(address))
