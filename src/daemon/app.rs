@@ -91,7 +91,8 @@ pub struct App {
     pub sync_status: SyncStatus,
     /// What is shown of the webhooks.
     pub webhooks: Board,
-    pub(super) running: Running,
+    /// What is in force, and the one way in which it becomes another.
+    pub running: Running,
     pub(super) state: Mutex<ConfigState>,
     pub(super) committer: OnceLock<Arc<Committer<Journal>>>,
     /// What was damaged in the journal at the start, until the nodes had time to report what they carry.

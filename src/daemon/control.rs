@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -75,7 +76,8 @@ struct Loop {
     committer: Arc<Committer<Journal>>,
     writer: TurnWriter<Journal>,
     counts: Counts,
-    schedule: Schedule,
+    /// A reload holds it while it swaps the configuration.
+    schedule: Arc<Mutex<Schedule>>,
     stop: watch::Sender<bool>,
     due: Due,
     upkeep: Upkeep,
@@ -119,7 +121,7 @@ impl Control {
         let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
         schedule.begin(now, step);
         let mut control = Loop {
-            schedule,
+            schedule: Arc::new(Mutex::new(schedule)),
             writer: committer.writer(),
             counts: app.metrics.shard(),
             due: Due {
@@ -274,7 +276,7 @@ impl Loop {
         let due = self.app.engine.next_deadline().map(|due| due.max(self.due.reap_from));
         let until = due.map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
         let until = until.min(self.due.second_at.saturating_sub(now.uptime_ms)).max(1);
-        let booked = self.schedule.next_utc_ms().filter(|_| self.reloading.is_none());
+        let booked = self.schedule.try_lock().and_then(|schedule| schedule.next_utc_ms());
         let until = booked.map_or(until, |at| until.min(at.saturating_sub(now.utc_ms).max(1) as u64));
         Duration::from_millis(until).min(REAPER_REST)
     }
@@ -283,17 +285,12 @@ impl Loop {
     fn tick(&mut self) {
         let now = self.app.now();
         self.reap(now);
-        // While files are read they say what holds: nothing is told twice, or by nobody.
-        if self.reloading.is_none() {
-            self.schedule.tick(now);
-            if self.schedule.take_plans_changed() {
-                reload::install(&self.app, now, &self.app.config());
-            }
-        }
+        self.keep_to_schedule(now);
         if self.due.second_at <= now.uptime_ms {
             self.due.second_at = now.uptime_ms + 1_000;
             self.look(now);
-            if self.app.running.is_removal_due(now.uptime_ms) {
+            // One that is in progress may let them go already; were it to hang, the queue would be full of them.
+            if self.reloading.is_none() && self.app.running.is_removal_due(now.uptime_ms) {
                 // A full queue holds a reload that lets them go.
                 let _ = self.app.reloads.try_send(by_watch());
             }
@@ -313,6 +310,20 @@ impl Loop {
         if self.due.sweep_at <= now.uptime_ms {
             self.due.sweep_at = now.uptime_ms + 60_000;
             self.tell_suppressed(now);
+        }
+    }
+
+    /// What is booked comes into force, also while files are read: they may hang. Only while the configuration is
+    /// swapped nothing does, which is a moment.
+    fn keep_to_schedule(&mut self, now: Now) {
+        let Some(mut schedule) = self.schedule.try_lock() else { return };
+        schedule.tick(now);
+        if schedule.take_plans_changed() {
+            reload::install(&self.app, now, &self.app.config());
+        }
+        if schedule.take_trusted_again() {
+            // What a wrong clock had refused is good now, and no file tells.
+            let _ = self.app.reloads.try_send(unasked(ReloadTrigger::Schedule, Removals::Delayed, "clock"));
         }
     }
 
@@ -342,18 +353,12 @@ impl Loop {
         events.into_iter().for_each(|event| self.app.events.publish(event));
     }
 
-    /// Reads the files on a thread that decides nothing. Until it has ended nothing that is booked comes into force,
-    /// and no other reload begins.
+    /// Reads the files on a thread that decides nothing. Until it has ended no other reload begins.
     fn begin_reload(&mut self, request: Request) {
-        // Up to here time did it, from here on the files do: nothing is told twice, or by nobody.
-        let now = self.app.now();
-        self.schedule.tick(now);
-        self.reloading = Some(Reloading::begin(&self.app, now, request));
+        self.reloading = Some(Reloading::begin(&self.app, &self.schedule, self.app.now(), request));
     }
 
-    /// Goes on with what is booked.
-    fn reloaded(&mut self, reloaded: Reloaded) {
-        self.schedule.refresh(self.app.now());
+    fn reloaded(&self, reloaded: Reloaded) {
         if reloaded.signalled {
             let _ = notify::ready(&self.status());
         }
@@ -420,11 +425,10 @@ impl Loop {
         // A disk that hangs does not keep the answers in progress from being finished.
         let _ = tokio::time::timeout(drain, ended).await;
         let now = self.app.now();
-        self.schedule.tick(now);
-        if self.schedule.take_plans_changed() {
-            reload::install(&self.app, now, &self.app.config());
+        self.keep_to_schedule(now);
+        if let Some(schedule) = self.schedule.try_lock() {
+            schedule.trust(now);
         }
-        self.schedule.trust(now);
         let audit = Audit { text: "stopped", ..Audit::new(AuditKind::System) };
         self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.await;
         let drained = async {

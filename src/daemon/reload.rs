@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
+
 use crate::daemon::app::{App, Knobs, ListenerInfo, edge_limits};
 use crate::daemon::certificates;
 use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
@@ -15,23 +18,26 @@ use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload_request::{Applied, Outcome, Request, SyncStep};
-use crate::daemon::schedule::Turn;
+use crate::daemon::schedule::{Schedule, Turn};
 use crate::daemon::sync::keeper::{DiskAndRecords, Pulled};
 use crate::daemon::text::utc;
 use crate::engine::plan::Plan;
 use crate::engine::{Name, Now, Standing};
 
-/// Reads, compares and takes up as of an instant; runs on a thread that decides nothing.
-pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
+/// Reads, compares and takes up; runs on a thread that decides nothing. It is read as of an instant, and taken up as of
+/// the one at which it is read: that may be much later, where a file system hangs.
+pub(super) fn reload(app: &App, schedule: &Mutex<Schedule>, now: Now, request: &Request) -> Outcome {
     let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
-    let attempt = Attempt { now: utc(now), uptime_ms: now.uptime_ms, force: request.force, removals: request.removals };
+    // By the time that is trusted: a wrong clock makes no good file bad.
+    let trusted = utc(Now { utc_ms: app.trusted_utc_ms(now), ..now });
+    let attempt = Attempt { now: trusted, uptime_ms: now.uptime_ms, force: request.force, removals: request.removals };
     if request.dry_run {
         let plan = app.running.plan(&app.keeper.files(), &attempt, held)?;
         let certificates = certificates::look(&plan.config.settings, folder(&plan.config), utc(now));
         return Ok(Applied { certificates, ..applied(plan) });
     }
     let pulled = match &request.sync {
-        Some(SyncStep::Confirm { etag }) => return Ok(confirm(app, now, etag.as_deref())),
+        Some(SyncStep::Confirm { etag }) => return Ok(confirm(app, schedule, now, etag.as_deref())),
         Some(SyncStep::Take(pulled)) => Some(pulled),
         None => None,
     };
@@ -39,10 +45,17 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     let files = pulled.map_or_else(|| app.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, at));
     let remember = || pulled.map_or(Ok(()), |pulled| remember(app, now, pulled));
     let known = app.config().warnings.clone();
+    let mut swap = Swap::new(app, schedule);
     let done = app.running.reload_kept(&files, &attempt, held, remember, |reload: &Reload| {
+        let now = swap.begin();
         take_up(app, now, &reload.config);
-        keep(app, now, &reload.config);
     });
+    swap.end();
+    if let Ok(reload) = &done
+        && !reload.unchanged
+    {
+        keep(app, now, &reload.config);
+    }
     let mut outcome = done.map(applied);
     if let Ok(applied) = &mut outcome
         && pulled.is_none()
@@ -51,7 +64,7 @@ pub fn reload(app: &App, now: Now, request: &Request) -> Outcome {
     }
     if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
         // The same records under a new serial: what is in force is confirmed by it.
-        app.running.confirm(at, |before, config| install_confirmed(app, now, before, config));
+        put_confirmed(app, schedule, at);
     }
     tell(app, now, request, &outcome, &known);
     outcome
@@ -97,11 +110,11 @@ fn remember(app: &App, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
 }
 
 /// The publisher stands by what is held: nothing is read anew, only what is stale comes back (J7).
-fn confirm(app: &App, now: Now, etag: Option<&str>) -> Applied {
+fn confirm(app: &App, schedule: &Mutex<Schedule>, now: Now, etag: Option<&str>) -> Applied {
     let config = app.config();
     let confirmation = app.confirmation(now);
     app.keeper.confirm(confirmation, &config.settings.sync.url, etag);
-    app.running.confirm(confirmation.at, |before, config| install_confirmed(app, now, before, config));
+    put_confirmed(app, schedule, confirmation.at);
     Applied {
         hash: config.hash.clone(),
         diff: config::Diff::default(),
@@ -112,6 +125,46 @@ fn confirm(app: &App, now: Now, etag: Option<&str>) -> Applied {
         away: Vec::new(),
         certificates: Vec::new(),
     }
+}
+
+/// The moment in which one configuration takes the place of another. Up to it time does what is booked, by the
+/// one before; from its end on by the new one; in between nobody does. So nothing is told twice, or by nobody, and what
+/// waits for a disk is outside of it.
+struct Swap<'a> {
+    app: &'a App,
+    schedule: &'a Mutex<Schedule>,
+    held: Option<MutexGuard<'a, Schedule>>,
+}
+
+impl<'a> Swap<'a> {
+    fn new(app: &'a App, schedule: &'a Mutex<Schedule>) -> Self {
+        Swap { app, schedule, held: None }
+    }
+
+    /// Does what is due by now; from here on the schedule waits. The instant as of which all is put in force.
+    fn begin(&mut self) -> Now {
+        let schedule = self.held.insert(self.schedule.lock());
+        let now = self.app.now();
+        schedule.tick(now);
+        now
+    }
+
+    /// The new configuration is in force: the schedule goes on by it.
+    fn end(self) {
+        if let Some(mut schedule) = self.held {
+            schedule.refresh(self.app.now());
+        }
+    }
+}
+
+/// Puts it in force that the publisher confirmed at an instant all that was pulled.
+fn put_confirmed(app: &App, schedule: &Mutex<Schedule>, at: DateTime<Utc>) {
+    let mut swap = Swap::new(app, schedule);
+    app.running.confirm(at, |before, config| {
+        let now = swap.begin();
+        install_confirmed(app, now, before, config);
+    });
+    swap.end();
 }
 
 /// Tells the engine only where the confirmation makes a difference to it, which it seldom does.

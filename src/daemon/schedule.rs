@@ -43,6 +43,8 @@ pub(super) struct Schedule {
     unsettled: bool,
     /// When it is noted again that the clock is trusted, uptime milliseconds.
     trust_at: u64,
+    /// The wall clock is trusted again: what was refused by a wrong one may be good.
+    trusted_again: bool,
 }
 
 impl Schedule {
@@ -58,6 +60,7 @@ impl Schedule {
             stopped: None,
             unsettled: false,
             trust_at: 0,
+            trusted_again: false,
         }
     }
 
@@ -69,6 +72,11 @@ impl Schedule {
     /// Whether the engine needs a new plan since this was asked last.
     pub(super) fn take_plans_changed(&mut self) -> bool {
         std::mem::take(&mut self.plans_changed)
+    }
+
+    /// Whether the wall clock became trusted again since this was asked last.
+    pub(super) fn take_trusted_again(&mut self) -> bool {
+        std::mem::take(&mut self.trusted_again)
     }
 
     /// After a recovery: tells what became due since all was applied and told, which is in force already (H6), and
@@ -98,6 +106,7 @@ impl Schedule {
                 return self.refresh(now);
             }
             Seen::Trusted => {
+                self.trusted_again = true;
                 let text = "the wall clock is trusted again: it alone decides what subscriptions are worth";
                 self.turn(now, |turn| turn.tell_clock(text));
                 self.unsettled = !self.app.settle_confirmation(now);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -12,6 +13,7 @@ use crate::daemon::journal::{Committer, Journal as _, Keep};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::reload_request::{Outcome, Request};
 use crate::daemon::remember::checkpoint;
+use crate::daemon::schedule::Schedule;
 use crate::daemon::{notify, reload};
 use crate::engine::Now;
 
@@ -126,14 +128,14 @@ pub(super) struct Reloaded {
 
 impl Reloading {
     /// Reads the files as of an instant.
-    pub(super) fn begin(app: &Arc<App>, now: Now, mut request: Request) -> Self {
+    pub(super) fn begin(app: &Arc<App>, schedule: &Arc<Mutex<Schedule>>, now: Now, mut request: Request) -> Self {
         let reply = request.reply.take();
         let signalled = request.trigger == ReloadTrigger::Signal;
         if signalled {
             let _ = notify::reloading(monotonic_ns() / 1_000, "reading the configuration");
         }
-        let app = Arc::clone(app);
-        let thread = tokio::task::spawn_blocking(move || reload::reload(&app, now, &request));
+        let (app, schedule) = (Arc::clone(app), Arc::clone(schedule));
+        let thread = tokio::task::spawn_blocking(move || reload::reload(&app, &schedule, now, &request));
         Reloading { thread, reply, signalled }
     }
 

@@ -285,3 +285,30 @@ fn what_becomes_due_is_told_though_the_clock_was_ahead_of_it_once() {
     let told = world.told_all("subscription", 1);
     assert_eq!(told, ["acme: a booked change took effect: 16 seats, before 3, while the daemon was stopped"]);
 }
+
+#[test]
+fn what_a_wrong_clock_refused_at_a_start_is_taken_once_it_is_trusted() {
+    let mut world = World::start("2026-11-22T12:00:00Z", &[]);
+    world.stop();
+    let main = std::fs::read_to_string(world.path().join("usherd.toml")).unwrap();
+    std::fs::write(world.path().join("usherd.toml"), format!("{main}[[pool]]\nid = \"p\"\nseats = 65\n")).unwrap();
+    let change = "pool = \"p\"\n[[change]]\neffective_at = \"2026-01-01\"\nseats = 10\n";
+    world.write("acme", &paid(50, change));
+    world.write("beta", &paid(50, "pool = \"p\"\n"));
+    world.restart_at("2026-11-22T13:00:00Z");
+    assert_eq!((world.look("acme"), world.look("beta")), ("active 10 0".to_owned(), "active 50 0".to_owned()));
+    world.stop();
+    world.write("cara", &paid(5, "pool = \"p\"\n"));
+    // Nothing tells it that this is the past.
+    std::fs::remove_dir_all(world.path().join("state/journal")).unwrap();
+    world.restart_at("2020-11-22T13:00:00Z");
+    assert_eq!((world.look("acme"), world.look("beta")), ("pending_change 50 0".to_owned(), "active 50 0".to_owned()));
+    assert!(!world.app().config().tenants.contains_key("cara"), "there is no room for it in 2020");
+    // No file is saved from here on.
+    world.step(2_191 * 86_400);
+    assert!(!world.app().config().tenants.contains_key("cara"));
+    world.after(600);
+    world.wait("the reload", || world.app().config().tenants.contains_key("cara"));
+    assert_eq!((world.look("acme"), world.look("beta")), ("active 10 0".to_owned(), "active 50 0".to_owned()));
+    assert!(world.app().config().rejected.is_empty());
+}

@@ -160,7 +160,7 @@ impl World {
         self.app().history.looked_ms() == Some(self.clock.now().uptime_ms)
     }
 
-    fn app(&self) -> &Arc<usherd::daemon::app::App> {
+    pub(crate) fn app(&self) -> &Arc<usherd::daemon::app::App> {
         self.daemon.as_ref().unwrap().app()
     }
 

@@ -5,5 +5,6 @@ mod accounts;
 mod clocks;
 mod daemon;
 mod ends;
+mod hangs;
 mod reminders;
 mod seats;

@@ -123,7 +123,7 @@ impl Gate {
 
     /// How many addresses of nodes it remembers.
     pub fn node_addresses_max(&self) -> usize {
-        self.nodes_max
+        self.counts.lock().caps.nodes
     }
 
     /// Whether a node was heard from at this address.
