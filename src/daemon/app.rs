@@ -99,6 +99,8 @@ pub struct App {
     pub(super) damage: Mutex<Option<String>>,
     pub(super) ready: AtomicBool,
     pub(super) draining: AtomicBool,
+    /// It stopped before all that was decided was written.
+    pub(super) unfinished: AtomicBool,
 }
 
 /// Limits that a reload may change, at hand for every request.

@@ -33,6 +33,8 @@ use crate::engine::{Now, Standing};
 const REAPER_REST: Duration = Duration::from_millis(100);
 /// A reaper that rested for longer was stopped, and so were the messages of the nodes.
 const STALL_MS: u64 = 2_000;
+/// How long the end waits for a disk that kept it waiting already.
+const HUNG_DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// A disk that takes longer is told of, even where no answer waits for it.
 const DISK_PATIENCE_MS: u64 = 1_000;
 
@@ -103,6 +105,8 @@ impl Control {
             tracing::error!(%error, "the daemon ends");
         }
         stop.send_replace(true);
+        // What hangs on a disk must not hold up the end.
+        runtime.shutdown_background();
     }
 
     /// The same on the caller's runtime, inside a `LocalSet`.
@@ -423,14 +427,17 @@ impl Loop {
             }
         };
         // A disk that hangs does not keep the answers in progress from being finished.
-        let _ = tokio::time::timeout(drain, ended).await;
+        let hangs = tokio::time::timeout(drain, ended).await.is_err();
+        let patience = if hangs { HUNG_DISK_PATIENCE.min(drain) } else { drain };
         let now = self.app.now();
         self.keep_to_schedule(now);
         if let Some(schedule) = self.schedule.try_lock() {
             schedule.trust(now);
         }
         let audit = Audit { text: "stopped", ..Audit::new(AuditKind::System) };
-        self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.await;
+        let stopped = self.writer.record(now.utc_ms, |group| group.audit(&audit)).1;
+        let hangs = tokio::time::timeout(patience, stopped).await.is_err();
+        let patience = if hangs { HUNG_DISK_PATIENCE.min(drain) } else { patience };
         let drained = async {
             while self.app.listeners.iter().any(|listener| listener.stats.open() > 0) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -439,12 +446,18 @@ impl Loop {
         let _ = tokio::time::timeout(drain, drained).await;
         let (app, committer) = (Arc::clone(&self.app), Arc::clone(&self.committer));
         let closed = tokio::task::spawn_blocking(move || {
+            // What was decided first: what only makes the next start better may wait for a folder that hangs.
+            committer.close();
             let now = app.now();
             app.history.end(&app.engine, now, app.trusted_utc_ms(now));
             app.node_addresses.end(app.edge.gate(), app.trusted_utc_ms(now), app.is_clock_trusted(now));
-            committer.close();
         });
-        let _ = closed.await;
+        if tokio::time::timeout(patience, closed).await.is_err() {
+            self.app.unfinished.store(true, Ordering::Release);
+            tracing::error!(
+                "the daemon ends without its disk, which hangs: what was decided since, and is in no ring, may be forgotten"
+            );
+        }
     }
 }
 

@@ -301,5 +301,6 @@ fn app(
         damage: Mutex::new(None),
         ready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
+        unfinished: AtomicBool::new(false),
     })
 }

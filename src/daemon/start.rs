@@ -125,12 +125,13 @@ impl Daemon {
         self.stop.send_replace(true);
     }
 
-    /// Waits until it has stopped; `false` where it ended because it could not go on, which is logged.
+    /// Waits until it has stopped; `false` where it ended because it could not go on, or without its disk, which is
+    /// logged.
     pub fn wait(mut self) -> bool {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        self.app.is_ready()
+        self.app.is_ready() && !self.app.unfinished.load(Ordering::Acquire)
     }
 }
 

@@ -182,6 +182,33 @@ fn a_frozen_disk_holds_up_nobody_with_synced_durability() {
     hang("durability = \"synced\"");
 }
 
+/// No thread that writes to a frozen disk can be ended, and so no process; but all else ends, and it is said.
+#[test]
+fn a_frozen_disk_does_not_keep_it_from_ending() {
+    let site = Site::new(&format!("[journal]\ndurability = \"synced\"\n{LISTENERS}"), &[("acme", ACME)]);
+    let volume = Volume::new(site.path("state"));
+    let mut usherd = site.start();
+    usherd.until_says("snapshot taken");
+    let mut callers = Callers::new(&usherd);
+    callers.round();
+    callers.http.until_durable("acme");
+    let held = callers.held();
+    let frozen = volume.freeze();
+    callers.round();
+    // A reload that hangs, too.
+    site.tenant("beta", "kind = \"nfr\"\nseats = 1\n");
+    usherd.signal(rustix::process::Signal::HUP);
+    wait_for("the reload", || (callers.http.get("/v1/tenants/beta").status == 200).then_some(()));
+    drop(callers);
+    usherd.signal(rustix::process::Signal::TERM);
+    usherd.until_says("the daemon ends without its disk");
+    drop(frozen);
+    assert_eq!(usherd.ended().code(), Some(1));
+    let usherd = site.start();
+    assert!(Callers::new(&usherd).held() >= held, "what was durable is there");
+    assert_eq!(usherd.terminate(), Some(0));
+}
+
 /// A process that does not outlive the test.
 struct Killed(Child);
 
