@@ -2,6 +2,7 @@
 
 mod admin;
 mod agi;
+mod answer;
 mod ask;
 mod calc;
 mod clock;
@@ -24,9 +25,8 @@ mod webhooks;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use bytes::BytesMut;
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::Value;
 
@@ -40,14 +40,12 @@ use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
 use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use crate::engine::{Name, Now};
+use answer::{json, json_bytes, marked, typed};
 use query::{Query, percent_decoded};
 
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
 pub use parameters::PARAMETERS;
-
-/// In the head of an answer that is not as durable as was asked for.
-const DURABILITY: HeaderName = HeaderName::from_static("usherd-durability");
 
 /// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
 pub const ROUTES: &[(Method, &str, Route)] = &[
@@ -445,15 +443,6 @@ fn unfenced(commit: Commit) -> Result<Commit, Problem> {
     }
 }
 
-/// Says in the head of an answer where what it tells is not as durable as was asked for: should the process be killed
-/// before the disk goes on, it is forgotten.
-fn marked(mut response: Response<ReplyBody>, commit: Commit) -> Response<ReplyBody> {
-    if commit == Commit::NotDurable {
-        response.headers_mut().insert(DURABILITY, HeaderValue::from_static("degraded"));
-    }
-    response
-}
-
 fn get(call: &Call<'_>) -> Result<(), Problem> {
     match call.head.method {
         Method::GET | Method::HEAD => Ok(()),
@@ -487,21 +476,4 @@ fn segment(text: &str) -> Result<String, Problem> {
 
 fn query_of(call: &Call<'_>) -> Result<Query, Problem> {
     Query::parse(call.head.uri.query())
-}
-
-/// 200 with a JSON value.
-fn json(value: &Value) -> Response<ReplyBody> {
-    json_bytes(value.to_string().into())
-}
-
-fn json_bytes(bytes: Bytes) -> Response<ReplyBody> {
-    typed(StatusCode::OK, "application/json", bytes)
-}
-
-fn typed(status: StatusCode, content_type: &'static str, bytes: Bytes) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::full(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
