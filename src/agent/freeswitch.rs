@@ -283,6 +283,8 @@ impl FreeSwitch {
                 None => acts.push(Act::Tell(Report::Unread("a row of `show registrations` without a user"))),
             }
         }
+        // Whom the list has, it will miss when they go.
+        self.came.iter_mut().for_each(|came| came.retain(|device| !devices.contains(device)));
         devices.extend(self.came.iter().flatten().cloned());
         match rows.in_part {
             Some(why) => acts.extend(devices_in_part(devices, why)),
@@ -440,5 +442,12 @@ mod tests {
         present(event("sofia::register", "anna"));
         present(event("sofia::unregister", "anna"));
         assert_eq!(present(nobody()), Some(Vec::new()));
+        present(event("sofia::register", "anna"));
+        present(event("sofia::unregister", "bob"));
+        let body = r#"{"row_count":1,"rows":[{"reg_user":"anna","realm":"pbx"}]}"#;
+        let listed = format!("Content-Length: {}\nContent-Type: api/response\n\n{body}", body.len()).into_bytes();
+        assert_eq!(present(listed), anna);
+        present(event("sofia::unregister", "bob"));
+        assert_eq!(present(nobody()), Some(Vec::new()), "the list had her, and has her no more");
     }
 }

@@ -126,6 +126,10 @@ fn a_boot_number_that_the_daemon_knows_better_is_raised_and_kept_g5() {
     agent.until_says("goes on with the next one");
     agent.until_says("usherd knows this node");
     assert_eq!(place.acquire("anna", "c1"), "allow.new");
+    // No answer waits for the disk that keeps it.
+    let kept =
+        || std::fs::read_to_string(place.path("spool/boot")).is_ok_and(|boot| boot.contains(&(later + 1).to_string()));
+    wait_for("the number to be kept", || kept().then_some(()));
     agent.kill();
     let mut agent = place.agent();
     agent.until_says("usherd knows this node");
