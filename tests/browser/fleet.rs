@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::page::Page;
-use super::process::Usherd;
+use super::process::{Usherd, own_ip};
 use super::{acquire, fill, site};
 
 fn opened(daemon: &Usherd) -> Page {
@@ -69,17 +69,16 @@ fn a_search_finds_by_id_and_by_name_and_opens_the_only_one() {
 #[test]
 fn it_says_so_when_the_daemon_does_not_answer_and_comes_back_by_itself() {
     let site = site("");
+    site.listen((own_ip(), 0).into());
     let daemon = site.start();
     fill(&daemon);
-    let port = daemon.address();
+    site.listen(daemon.address());
     let page = opened(&daemon);
     page.until_text("#held", "4 of 18");
     daemon.kill();
     page.until_text("[role=alert]", "The daemon does not answer");
     page.until_text("#live-text", "connecting again");
     assert!(page.text().contains("4 of 18"), "what was known stays, and says from when it is");
-    let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-    std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &port.to_string())).unwrap();
     let _again = site.start();
     page.until_text("#live-text", "live");
     page.until("document.querySelector('[role=alert]') === null");

@@ -1,7 +1,7 @@
 //! The built binary with a folder of its own, and what it says.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -55,6 +55,15 @@ impl Site {
         std::fs::write(self.path(&format!("tenants.d/{id}.toml")), text).unwrap();
     }
 
+    /// Where it listens from its next start on.
+    pub(crate) fn listen(&self, at: SocketAddr) {
+        const KEY: &str = "[server]\nlisten = \"";
+        let main = std::fs::read_to_string(self.path("usherd.toml")).unwrap();
+        let (before, rest) = main.split_once(KEY).unwrap();
+        let (_, behind) = rest.split_once('"').unwrap();
+        std::fs::write(self.path("usherd.toml"), format!("{before}{KEY}{at}\"{behind}")).unwrap();
+    }
+
     pub(crate) fn journal(&self) -> PathBuf {
         self.path("state/journal")
     }
@@ -83,6 +92,14 @@ impl Site {
         usherd.until_ready();
         usherd
     }
+}
+
+/// An address of loopback that no other test has at this time: a port of it that was free, or was given up for a
+/// moment, is nobody else's.
+pub(crate) fn own_ip() -> Ipv4Addr {
+    // Linux numbers processes below 2^22.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 + high, middle, low)
 }
 
 /// `usherd serve` with this configuration, and nothing of the environment of a service manager.

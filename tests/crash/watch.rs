@@ -1,6 +1,6 @@
 //! The sign of life, and restarts behind sockets that the service manager holds.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use usherd::daemon::selfcheck;
 
 use super::client::Client;
-use super::process::{PATIENCE, Site, Usherd, command, pause, wait_for};
+use super::process::{PATIENCE, Site, Usherd, command, own_ip, pause, wait_for};
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 100\n";
 
@@ -95,11 +95,6 @@ fn the_watchdog_is_fed_where_no_listener_speaks_plain_http() {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn no_connection_is_refused_in_twenty_restarts_behind_a_held_socket() {
     const RESTARTS: usize = 20;
@@ -109,12 +104,11 @@ fn no_connection_is_refused_in_twenty_restarts_behind_a_held_socket() {
         return;
     }
     let site = Site::new("", &[("acme", ACME)]);
-    let address = free_address();
-    let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-    std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &address.to_string())).unwrap();
     // It holds the socket and becomes the daemon at the first connection; the test holds it over restarts, as
     // systemd does, by handing the same socket to each one.
-    let held = TcpListener::bind(address).unwrap();
+    let held = TcpListener::bind((own_ip(), 0)).unwrap();
+    let address = held.local_addr().unwrap();
+    site.listen(address);
     let (over, refused, asked) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let last = std::thread::scope(|scope| {
         for number in 0..3 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::process::{Site, Usherd, pause, wait_for};
+use super::process::{Site, Usherd, own_ip, pause, wait_for};
 
 /// Tenants beside those that the test looks at, of one seat each.
 const OTHERS: usize = 1_590;
@@ -47,16 +47,16 @@ impl Prometheus {
         std::fs::write(folder.path().join("prometheus.yml"), jobs).unwrap();
         let rules = shipped("usherd.rules.yml", &[("interval: 1m", "interval: 1s")]);
         std::fs::write(folder.path().join("usherd.rules.yml"), rules).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let own = std::net::TcpListener::bind((own_ip(), 0)).unwrap().local_addr().unwrap();
         let option = |name: &str, path: PathBuf| format!("--{name}={}", path.display());
         let mut command = Command::new("prometheus");
         command.arg(option("config.file", folder.path().join("prometheus.yml")));
         command.arg(option("storage.tsdb.path", folder.path().join("data")));
-        command.arg(format!("--web.listen-address={port}"));
+        command.arg(format!("--web.listen-address={own}"));
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let child = child.unwrap_or_else(|error| panic!("prometheus (Debian package prometheus): {error}"));
-        Prometheus { child, url: format!("http://{port}"), folder }
+        Prometheus { child, url: format!("http://{own}"), folder }
     }
 
     /// What it answers; `None` where it does not, or not yet.

@@ -10,7 +10,7 @@ use usherd::daemon::clock::monotonic_ns;
 use usherd::daemon::http::auth::TokenHash;
 
 use super::emergency::rows;
-use super::process::{Site, Usherd, wait_for};
+use super::process::{Site, Usherd, own_ip, wait_for};
 
 const RECIPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/freeradius");
 const SHIPPED_ADDRESS: &str = "http://127.0.0.1:7788";
@@ -86,7 +86,7 @@ impl Radius {
         for name in ["mods-enabled", "policy.d", "sites-enabled", "mods-config/attr_filter"] {
             std::fs::create_dir_all(root.join(name)).unwrap();
         }
-        let [auth, accounting] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+        let [auth, accounting] = [(); 2].map(|()| UdpSocket::bind((own_ip(), 0)).unwrap().local_addr().unwrap());
         let shipped = |name: &str| edit(name, std::fs::read_to_string(Path::new(RECIPE).join(name)).unwrap());
         let module = shipped("mods-available/usherd");
         assert_eq!(module.matches(SHIPPED_ADDRESS).count(), 2, "one address for each instance");
@@ -94,6 +94,7 @@ impl Radius {
             .unwrap();
         std::fs::write(root.join("policy.d/usherd"), shipped("policy.d/usherd")).unwrap();
         let site = shipped("sites-available/usherd")
+            .replace("ipaddr = 127.0.0.1", &format!("ipaddr = {}", own_ip()))
             .replace("port = 1812", &format!("port = {}", auth.port()))
             .replace("port = 1813", &format!("port = {}", accounting.port()));
         std::fs::write(root.join("sites-enabled/usherd"), site).unwrap();
@@ -320,13 +321,13 @@ fn a_call_that_was_let_through_is_counted_from_its_next_accounting() {
 #[test]
 fn freeradius_starts_before_the_daemon_and_asks_once_it_is_there() {
     let site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    site.listen((own_ip(), 0).into());
     let first = site.start();
     let address = first.address();
+    site.listen(address);
     first.kill();
     let radius = Radius::start(address);
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
-    let text = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-    std::fs::write(site.path("usherd.toml"), text.replace("127.0.0.1:0", &address.to_string())).unwrap();
     let usherd = site.start();
     wait_for("a call to be counted", || {
         assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);

@@ -13,7 +13,7 @@ mod top;
 
 use std::net::SocketAddr;
 
-use process::{Site, Usherd};
+use process::{Site, Usherd, own_ip};
 
 /// A daemon with a port that stays, also when it starts again.
 struct Office {
@@ -33,10 +33,10 @@ impl Office {
             .collect();
         let texts: Vec<(&str, &str)> = texts.iter().map(|(id, text)| (*id, text.as_str())).collect();
         let site = Site::new("", &texts);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-        std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &port.to_string())).unwrap();
+        // It may be started there again.
+        site.listen((own_ip(), 0).into());
         let usherd = site.start();
+        site.listen(usherd.address());
         Office { address: usherd.address(), site, usherd: Some(usherd) }
     }
 

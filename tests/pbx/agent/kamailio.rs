@@ -1,19 +1,19 @@
 //! A real Kamailio's dialogs, over its real JSON-RPC, with real calls of SIPp.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::super::process::wait_for;
+use super::super::process::{own_ip, wait_for};
 use super::beside::{Place, held, until_sessions};
 
 const CONFIG: &str = r#"
 log_stderror=yes
 children=1
-listen=udp:127.0.0.1:@SIP@
-listen=tcp:127.0.0.1:@RPC@
+listen=udp:@IP@:@SIP@
+listen=tcp:@RPC@
 tcp_children=1
 loadmodule "tm.so"
 loadmodule "sl.so"
@@ -32,7 +32,7 @@ request_route {
         $dlg_var(usherd_subject) = "anna";
         $dlg_var(usherd_code) = "allow.new";
     }
-    $du = "sip:127.0.0.1:@UAS@";
+    $du = "sip:@IP@:@UAS@";
     t_relay();
 }
 event_route[xhttp:request] {
@@ -66,12 +66,13 @@ impl Drop for Program {
     }
 }
 
+/// A port of an address that no other test has.
 fn free_udp() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    UdpSocket::bind((own_ip(), 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn free_tcp() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+fn free_tcp() -> SocketAddr {
+    TcpListener::bind((own_ip(), 0)).unwrap().local_addr().unwrap()
 }
 
 fn kamailio(config: &Path) -> Program {
@@ -85,11 +86,11 @@ fn kamailio(config: &Path) -> Program {
 
 #[test]
 fn dialogs_of_a_real_kamailio_come_and_go_and_stay_while_it_is_away() {
-    let (sip, rpc, uas, uac) = (free_udp(), free_tcp(), free_udp(), free_udp());
-    let place = Place::new(&format!("[kamailio]\naddress = \"127.0.0.1:{rpc}\"\nlist_s = 1\n"));
+    let (ip, rpc, [sip, uas, uac]) = (own_ip().to_string(), free_tcp(), [(); 3].map(|()| free_udp().to_string()));
+    let place = Place::new(&format!("[kamailio]\naddress = \"{rpc}\"\nlist_s = 1\n"));
     let config = place.path("kamailio.cfg");
-    let ports = [("@SIP@", sip), ("@RPC@", rpc), ("@UAS@", uas)];
-    let text = ports.iter().fold(CONFIG.to_owned(), |text, (mark, port)| text.replace(mark, &port.to_string()));
+    let marks = [("@IP@", &ip), ("@SIP@", &sip), ("@RPC@", &rpc.to_string()), ("@UAS@", &uas)];
+    let text = marks.iter().fold(CONFIG.to_owned(), |text, (mark, value)| text.replace(mark, value));
     std::fs::write(&config, text).unwrap();
     let (daemon, mut agent) = (place.daemon(), place.agent());
     agent.until_says("the PBX cannot be asked");
@@ -97,12 +98,10 @@ fn dialogs_of_a_real_kamailio_come_and_go_and_stay_while_it_is_away() {
     agent.until_says("the PBX is connected");
     agent.until_says("everything that lives was listed");
 
-    let (uas, uac) = (uas.to_string(), uac.to_string());
-    let _callee = Program::start("sipp", "sip-tester", &["-sn", "uas", "-i", "127.0.0.1", "-p", &uas, "-nostdin"]);
-    let target = format!("127.0.0.1:{sip}");
+    let _callee = Program::start("sipp", "sip-tester", &["-sn", "uas", "-i", &ip, "-p", &uas, "-nostdin"]);
+    let target = format!("{ip}:{sip}");
     let call = |id: &str, ms: &str| {
-        let arguments =
-            ["-sn", "uac", &target, "-i", "127.0.0.1", "-p", &uac, "-m", "1", "-d", ms, "-cid_str", id, "-nostdin"];
+        let arguments = ["-sn", "uac", &target, "-i", &ip, "-p", &uac, "-m", "1", "-d", ms, "-cid_str", id, "-nostdin"];
         Program::start("sipp", "sip-tester", &arguments)
     };
     let mut caller = call("short-%u", "3000");
