@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::process::{Site, Usherd, wait_for};
+use super::super::process::{PATIENCE, Site, Usherd, wait_for};
 
 /// Ten seats of acme's.
 const TENANT: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 10\n";
@@ -34,7 +34,7 @@ impl Place {
         let place = Place { site: Site::new(&main, tenants), folder };
         let at = |name: &str| place.path(name).display().to_string();
         let text = format!(
-            "[daemon]\naddress = \"unix:{}\"\ndeadline_ms = 200\n[node]\nname = \"pbx-1\"\ntenant = \"acme\"\n\
+            "[daemon]\naddress = \"unix:{}\"\ndeadline_ms = 1000\n[node]\nname = \"pbx-1\"\ntenant = \"acme\"\n\
              [socket]\npath = {:?}\n[spool]\nfolder = {:?}\n[log]\nformat = \"json\"\nfilter = \"debug\"\n{sections}",
             at("usherd.sock"),
             at("agent.sock"),
@@ -89,6 +89,12 @@ impl Place {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{from} is not in {text}");
         std::fs::write(&path, text.replace(from, to)).unwrap();
+    }
+
+    /// How long the agent waits for an answer instead of a second: less where none comes, and where all come as long as
+    /// a busy machine may take.
+    pub(super) fn deadline_ms(&self, ms: u32) {
+        self.edit("deadline_ms = 1000\n", &format!("deadline_ms = {ms}\n"));
     }
 
     /// Waits until the agent is greeted by the daemon.
@@ -156,7 +162,7 @@ pub(super) fn held(daemon: &Usherd) -> u64 {
 /// Waits until exactly these sessions live.
 pub(super) fn until_sessions(daemon: &Usherd, expected: &[&str]) {
     let mut last = Vec::new();
-    let until = usherd::daemon::clock::monotonic_ns() + 20_000_000_000;
+    let until = usherd::daemon::clock::monotonic_ns() + PATIENCE.as_nanos() as u64;
     while usherd::daemon::clock::monotonic_ns() < until {
         last = sessions(daemon);
         if last == expected {

@@ -1,7 +1,7 @@
 //! What is wrong with the line to usherd is said by its name: in the log, in the status, in the counters.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -20,6 +20,7 @@ fn place(address: &str, more: &str) -> Place {
         false => line.to_owned(),
     });
     std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    place.deadline_ms(200);
     place
 }
 
@@ -62,8 +63,11 @@ fn answers(answer: String) -> String {
 
 #[test]
 fn nobody_there_or_a_name_without_an_address() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    says(&place(&format!("http://{closed}"), ""), "refused");
+    // Taken, so that nobody else listens there, and not listened to.
+    let closed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = closed.local_addr().unwrap().as_socket().unwrap();
+    says(&place(&format!("http://{address}"), ""), "refused");
     says(&place("unix:/nowhere/usherd.sock", ""), "refused");
     // No resolver needs to be asked about this one.
     says(&place("http://no..name:7788", ""), "unresolved");

@@ -10,7 +10,10 @@ use super::super::process::Usherd;
 use super::beside::Place;
 
 fn place(more: &str) -> (Place, Usherd, Usherd, SocketAddr) {
-    let place = Place::new(&format!("[agi]\nlisten = \"127.0.0.1:0\"\n{more}"));
+    started(Place::new(&format!("[agi]\nlisten = \"127.0.0.1:0\"\n{more}")))
+}
+
+fn started(place: Place) -> (Place, Usherd, Usherd, SocketAddr) {
     let (daemon, agent) = (place.daemon(), place.agent());
     place.until_connected();
     let at = scripts_at(&agent);
@@ -76,15 +79,17 @@ fn a_script_is_answered_by_the_daemon_while_it_answers() {
 
 #[test]
 fn a_script_does_not_wait_for_a_daemon_that_hangs_or_is_gone() {
-    let (_place, daemon, _agent, at) = place("");
+    let place = Place::new("[agi]\nlisten = \"127.0.0.1:0\"\n");
+    place.deadline_ms(200);
+    let (_place, daemon, _agent, at) = started(place);
     daemon.pause();
     for round in 0..5 {
         let began = monotonic_ns();
         let variables = run(at, &ANNA.replace("1.7", &format!("1.{round}")));
         let waited_ms = (monotonic_ns() - began) / 1_000_000;
         assert_eq!(code_and_allow(&variables), ("allow.over", "1"), "{variables:?}");
-        // The deadline is 200 ms here; a busy machine adds some.
-        assert!(waited_ms < 2_000, "{waited_ms} ms");
+        // It hangs until the end of the test; a busy machine adds some to the deadline.
+        assert!(waited_ms < 10_000, "{waited_ms} ms");
     }
     daemon.kill();
     assert_eq!(code_and_allow(&run(at, ANNA)), ("allow.over", "1"));
