@@ -11,7 +11,7 @@ use std::time::Duration;
 use usherd::daemon::clock::monotonic_ns;
 
 use super::client::Client;
-use super::process::{Site, Usherd, pause, wait_for};
+use super::process::{Site, Usherd, wait_for};
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 100000\n";
 const LISTENERS: &str =
@@ -197,11 +197,13 @@ fn hang(journal: &str) {
     // A reload stores what it has read, and waits for that; whatever else is due goes on.
     site.tenant("beta", "kind = \"nfr\"\nseats = 1\n");
     usherd.signal(rustix::process::Signal::HUP);
-    pause(Duration::from_millis(200));
+    wait_for("the reload to be in force", || (admin.get("/v1/tenants/beta").status == 200).then_some(()));
     callers.round();
     usherd.until_says("the disk is slow");
     callers.round();
     drop(frozen);
+    // It had not ended before the disk went on.
+    usherd.until_says("configuration Applied");
     wait_for("it to go on", || degraded(&mut admin).is_null().then_some(()));
     admin.until_durable("acme");
     callers.took.sort_unstable();
@@ -248,7 +250,9 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     let site = Site::new(LISTENERS, &[("acme", ACME)]);
     let main = site.path("usherd.toml");
     let text = std::fs::read_to_string(&main).unwrap();
-    std::fs::write(&main, text.replace("filter = \"info", "filter = \"trace")).unwrap();
+    let chatty = text.replace("filter = \"info", "filter = \"trace");
+    assert_ne!(chatty, text);
+    std::fs::write(&main, chatty).unwrap();
     let mut command = site.command();
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer);
@@ -263,15 +267,22 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     // From here on nobody reads.
     let http: SocketAddr = ready.split(['"', '\\']).find_map(|word| word.parse().ok()).unwrap();
     let mut client = Client::connect(http).unwrap();
-    for at in 0..3_000 {
+    let mut ask = |at: usize| {
         let form = format!("tenant=acme&subject=a{at}&session=a{at}&kind=call&direction=outbound&ttl_s=3600");
         assert_eq!(client.post("/v1/acquire", &form).status, 200);
-        let filter = if at % 2 == 0 { "trace,usherd=trace" } else { "trace" };
+        let filter = if at.is_multiple_of(2) { "trace,usherd=trace" } else { "trace" };
         assert_eq!(
             client.ask("PUT", "/v1/admin/log-level", &format!("{{\"filter\":\"{filter}\"}}")).unwrap().status,
             200
         );
-    }
+    };
+    (0..3_000).for_each(&mut ask);
+    // More than a pipe takes was said by now: what is in it stays as it is.
+    let unread = || rustix::io::ioctl_fionread(lines.get_ref()).unwrap();
+    let before = unread();
+    (3_000..3_100).for_each(&mut ask);
+    assert_eq!(unread(), before, "somebody reads, or nothing is said");
+    assert!(before > 32 * 1024, "{before} bytes");
     child.0.kill().unwrap();
     child.0.wait().unwrap();
 }
