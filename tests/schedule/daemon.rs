@@ -155,6 +155,11 @@ impl World {
         self.app().timeline.lock().steps()
     }
 
+    /// Whether the usage history has looked at the table at this instant.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.app().history.looked_ms() == Some(self.clock.now().uptime_ms)
+    }
+
     fn app(&self) -> &Arc<usherd::daemon::app::App> {
         self.daemon.as_ref().unwrap().app()
     }

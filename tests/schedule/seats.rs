@@ -178,8 +178,12 @@ fn denials_of_today_survive_a_restart_and_end_at_midnight() {
     assert_eq!(world.acquire("anna", "c1", "outbound"), "allow.new");
     denied(&world, 2);
     assert_eq!(today(&world), (Some(2), Some(1)), "in the first five minutes");
-    world.until("2026-11-22T22:35:01Z");
-    world.wait("the window is closed", || today(&world) == (Some(2), Some(1)));
+    // The window is closed by a look behind its end; once there was another, all is done that follows from it.
+    for at in ["2026-11-22T22:35:01Z", "2026-11-22T22:35:02Z"] {
+        world.until(at);
+        world.wait("a look", || world.has_looked());
+    }
+    assert_eq!(today(&world), (Some(2), Some(1)), "with the window closed");
     denied(&world, 1);
     world.release("c1");
     assert_eq!(today(&world), (Some(3), Some(1)));
