@@ -163,14 +163,9 @@ impl Server {
             let refused: u64 = Refusal::ALL.iter().map(|why| self.stats.refused(*why)).sum();
             self.stats.accepted() + refused
         };
-        let settled = async {
-            // A connection leaves the gate a moment before it is counted as closed.
-            let open = || self.edge.gate().open() > 0 || self.stats.open() > 0;
-            while seen() < self.connects.load(Ordering::Relaxed) || open() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, settled).await.expect("connections stay open");
+        // A connection leaves the gate a moment before it is counted as closed.
+        let open = || self.edge.gate().open() > 0 || self.stats.open() > 0;
+        until("all connections to close", || seen() >= self.connects.load(Ordering::Relaxed) && !open()).await;
         assert_eq!(self.stats.open(), 0);
     }
 }
@@ -188,6 +183,16 @@ fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Looks again and again, with a pause, until something that can be seen of the server is so.
+async fn until(what: &str, mut seen: impl FnMut() -> bool) {
+    let looking = async {
+        while !seen() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
 }
 
 /// Reads to the end; a reset is an end too.

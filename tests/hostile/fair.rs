@@ -66,9 +66,7 @@ async fn with_a_crowd(server: &Server, bytes: &[u8]) -> u64 {
         let (bytes, over) = (bytes.to_vec(), Arc::clone(&over));
         crowd.spawn(async move { keep_busy(stream, bytes, &over).await });
     }
-    while server.stats.requests() < CROWD as u64 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the crowd to be at it", || server.stats.requests() >= CROWD as u64).await;
     let passed = answers_of_a_node(server, Vec::new(), |_| TURN_GET.into()).await;
     over.store(true, Ordering::Relaxed);
     crowd.abort_all();
@@ -108,9 +106,7 @@ async fn a_node_does_not_wait_for_all_streams_of_others() {
         });
     }
     // Most of what they ask is reset before it is their turn; that they came again shows that they are at it.
-    while server.stats.accepted() < 2 * CROWD as u64 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the crowd to come again", || server.stats.accepted() >= 2 * CROWD as u64).await;
     let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
     let request = |number: u32| {
         let stream = (number * 2 + 1).to_be_bytes();
@@ -134,8 +130,9 @@ hostile!(who_was_cut_off_is_heard_later_and_a_node_never, Http1, |server| {
     }
     assert_eq!(server.stats.ended_by(Deadline::Head), 6);
     let asked = async |from| {
-        let mut stream = server.connect(from).await;
+        // It waits from its connect on.
         let began = monotonic_ns();
+        let mut stream = server.connect(from).await;
         assert_eq!(ask(&mut stream, GET).await.0, 200);
         Duration::from_nanos(monotonic_ns() - began)
     };
