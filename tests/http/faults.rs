@@ -71,8 +71,10 @@ fn what_happens_at_the_edge_moves_its_counter() {
     };
     let held: Vec<_> = (0..6).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
     moves("usherd_connections_refused_total", &main, "address");
-    moves("usherd_connection_deadlines_total", &main, "first_byte");
+    let cut = reason("usherd_connection_deadlines_total", &main, "first_byte");
+    daemon.wait_until(&cut, |daemon| series(daemon, &cut) >= Some(3));
     drop(held);
+    daemon.wait_until("room for others", |daemon| daemon.daemon().app().edge.gate().open() == 0);
     let half = say(b"GET /livez HT");
     moves("usherd_connection_deadlines_total", &main, "head");
     drop(half);

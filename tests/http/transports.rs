@@ -1,7 +1,7 @@
 //! The same contract over a Unix socket, HTTP/2 with prior knowledge, and TLS with client certificates.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{Error, ErrorKind, Read as _, Write as _};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, CustomExtension,
@@ -155,13 +155,19 @@ impl Papers {
         Running::start(&main, &[("acme", PAID)])
     }
 
-    /// What is answered to who shows this; `None` where the handshake fails.
-    fn ask(&self, daemon: &Running, shown: Option<&(String, String)>, request: &str) -> Option<Answer> {
+    /// What is answered to who shows this, or why the connection broke before; it never hangs, nor ends without a word.
+    fn ask(&self, daemon: &Running, shown: Option<&(String, String)>, request: &str) -> Result<Answer, Error> {
         let shown = shown.map(|(certificate, key)| (certificate.as_str(), key.as_str()));
         let mut stream = client::tls(daemon.listener("listener-1"), &self.authority.pem(), shown);
         let mut answer = Vec::new();
-        let _ = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
-        (!answer.is_empty()).then(|| parse(&answer))
+        let ended = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer));
+        match ended {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("a hang: {error}")
+            }
+            Err(error) if answer.is_empty() => Err(error),
+            _ => Ok(parse(&answer)),
+        }
     }
 }
 
@@ -229,7 +235,7 @@ fn a_client_without_a_good_certificate_is_a_stranger_and_not_turned_away() {
         ),
     ];
     for (what, shown) in &no_good {
-        let ask = |text: &str| papers.ask(&daemon, shown.as_ref(), text).unwrap_or_else(|| panic!("{what}: no answer"));
+        let ask = |text: &str| papers.ask(&daemon, shown.as_ref(), text).unwrap_or_else(|why| panic!("{what}: {why}"));
         assert_eq!(ask(&overview).status, 401, "{what}");
         assert_eq!(ask(&request("POST", "/v1/admin/reload", "", "")).status, 401, "{what}");
         assert_eq!(ask(&request("GET", "/livez", "", "")).status, 200, "{what}");
@@ -242,7 +248,8 @@ fn a_client_without_a_good_certificate_is_a_stranger_and_not_turned_away() {
     }
     // Whoever shows a good certificate, and has not its key, is an impostor.
     let (_, other_key) = for_admin(&papers.authority, |_| {});
-    assert!(papers.ask(&daemon, Some(&(good.0.clone(), other_key)), &overview).is_none());
+    let impostor = papers.ask(&daemon, Some(&(good.0.clone(), other_key)), &overview);
+    assert!(impostor.is_err(), "{impostor:?}");
     assert_eq!(papers.ask(&daemon, Some(&good), &overview).unwrap().status, 200, "and all that changed nothing");
 }
 
@@ -254,7 +261,8 @@ fn where_a_certificate_is_required_nobody_is_answered_without_a_good_one() {
     assert_eq!(papers.ask(&daemon, Some(&for_admin(&papers.authority, |_| {})), &livez).unwrap().status, 200);
     let expired = for_admin(&papers.authority, |params| params.not_after = date_time_ymd(2020, 1, 1));
     for shown in [None, Some(for_admin(&authority(), |_| {})), Some(expired)] {
-        assert!(papers.ask(&daemon, shown.as_ref(), &livez).is_none(), "turned away at the handshake");
+        let answer = papers.ask(&daemon, shown.as_ref(), &livez);
+        assert!(answer.is_err(), "not turned away at the handshake: {answer:?}");
     }
 }
 
