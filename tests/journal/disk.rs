@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use parking_lot::{Condvar, Mutex};
@@ -11,6 +12,8 @@ use usherd::daemon::journal::storage::{Listed, Storage};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
+/// Nobody takes longer to come to the disk.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -205,14 +208,21 @@ struct Inner {
     film: Vec<Image>,
 }
 
+/// Whether calls are held up, and how many stand before it.
+#[derive(Debug, Default)]
+struct Freeze {
+    is_on: bool,
+    standing: usize,
+}
+
 /// The disk; clones are the same one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     inner: Arc<Mutex<Inner>>,
     /// While set, a sync waits.
     gate: Arc<(Mutex<bool>, Condvar)>,
-    /// While set, whatever changes the disk waits.
-    freeze: Arc<(Mutex<bool>, Condvar)>,
+    /// While it is frozen, whatever changes the disk waits.
+    freeze: Arc<(Mutex<Freeze>, Condvar)>,
     /// Says that it synced and did not: a canary.
     pub(crate) lies: bool,
 }
@@ -274,8 +284,16 @@ impl Disk {
 
     /// Freezes it, or thaws it.
     pub(crate) fn hold_calls(&self, hold: bool) {
-        *self.freeze.0.lock() = hold;
+        self.freeze.0.lock().is_on = hold;
         self.freeze.1.notify_all();
+    }
+
+    /// Waits until somebody stands before the frozen disk.
+    pub(crate) fn until_somebody_stands(&self) {
+        let mut freeze = self.freeze.0.lock();
+        while freeze.standing == 0 {
+            assert!(!self.freeze.1.wait_for(&mut freeze, PATIENCE).timed_out(), "nobody came to the disk");
+        }
     }
 
     /// Memory beside the disk, which no fault of the disk concerns.
@@ -289,11 +307,16 @@ impl Disk {
     }
 
     fn call<R>(&self, act: impl FnOnce(&mut Inner, Option<Fault>) -> io::Result<R>) -> io::Result<R> {
-        let mut held = self.freeze.0.lock();
-        while *held {
-            self.freeze.1.wait(&mut held);
+        let mut freeze = self.freeze.0.lock();
+        if freeze.is_on {
+            freeze.standing += 1;
+            self.freeze.1.notify_all();
+            while freeze.is_on {
+                self.freeze.1.wait(&mut freeze);
+            }
+            freeze.standing -= 1;
         }
-        drop(held);
+        drop(freeze);
         let mut inner = self.inner.lock();
         inner.calls += 1;
         if inner.filming {

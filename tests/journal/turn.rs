@@ -9,7 +9,7 @@ use tokio::task::LocalSet;
 use usherd::daemon::journal::{Commit, Committer, Durability, Epoch, Hooks, Journal, Local, Shard};
 use usherd::engine::session::Changes;
 
-use super::disk::{Disk, Fault};
+use super::disk::{Disk, Fault, PATIENCE};
 use super::model::{State, open, options, record};
 
 fn committer(disk: &Disk, durability: Durability) -> Arc<Committer<Local<Disk>>> {
@@ -490,28 +490,46 @@ fn an_answer_waits_forty_milliseconds_for_a_disk_and_no_longer() {
     assert_eq!(sessions(&disk), 2, "late, but there");
 }
 
-/// A checkpoint on a disk that hangs: the table's locks and those of the turns are free meanwhile.
+/// A checkpoint on a disk that hangs, as it begins or amid the table: the table's locks and those of the turns are free
+/// meanwhile.
 #[test]
 fn a_checkpoint_that_hangs_holds_up_no_turn() {
     for durability in [Durability::Written, Durability::Synced] {
-        let disk = Disk::default();
-        let committer = committer(&disk, durability);
+        for hangs_amid in [false, true] {
+            record_beside_a_checkpoint_that_hangs(durability, hangs_amid);
+        }
+    }
+}
+
+fn record_beside_a_checkpoint_that_hangs(durability: Durability, hangs_amid: bool) {
+    let disk = Disk::default();
+    let committer = committer(&disk, durability);
+    disk.hold_calls(!hangs_amid);
+    std::thread::scope(|scope| {
+        let checkpoint = scope.spawn(|| {
+            committer.checkpoint(|feed| {
+                if hangs_amid {
+                    disk.hold_calls(true);
+                }
+                for at in 0..10_000 {
+                    feed.put(&record("t", &format!("s{at}"), "anna", 1, at + 1), false);
+                }
+            })
+        });
+        disk.until_somebody_stands();
+        let (done, recorded) = std::sync::mpsc::channel();
         let writer = committer.writer();
-        disk.hold_calls(true);
-        std::thread::scope(|scope| {
-            let checkpoint = scope.spawn(|| {
-                committer.checkpoint(|feed| {
-                    for at in 0..10_000 {
-                        feed.put(&record("t", &format!("s{at}"), "anna", 1, at + 1), false);
-                    }
-                })
-            });
+        scope.spawn(move || {
             // Each of these would wait for the disk if the checkpoint held the turn.
             for at in 0..100 {
                 drop(writer.record(5, |group| group.put(&record("t", "s", "anna", 1, 20_000 + at), true)));
             }
-            disk.hold_calls(false);
-            checkpoint.join().unwrap().unwrap();
+            done.send(()).unwrap();
         });
-    }
+        let in_time = recorded.recv_timeout(PATIENCE);
+        let was_over = checkpoint.is_finished();
+        disk.hold_calls(false);
+        checkpoint.join().unwrap().unwrap();
+        assert_eq!((in_time, was_over), (Ok(()), false), "{durability:?}, amid the table: {hangs_amid}");
+    });
 }
