@@ -34,7 +34,7 @@ impl Office {
         let public = hex(&key(1).public());
         let main = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[sync]\nurl = \"{}\"\ninterval_s = {INTERVAL_S}\n\
-             jitter_s = 0\ntimeout_s = 2\ninstallation = \"{INSTALLATION}\"\npublic_keys = {{ \"{KEY}\" = \"{public}\" }}\n\
+             jitter_s = 0\ntimeout_s = 10\ninstallation = \"{INSTALLATION}\"\npublic_keys = {{ \"{KEY}\" = \"{public}\" }}\n\
              ca_file = \"ca.pem\"\n{more}",
             publisher.url()
         );
@@ -74,7 +74,7 @@ impl Office {
 
     /// Waits until something that can be seen from outside is so.
     pub(crate) fn wait(&self, what: &str, seen: impl Fn(&Self) -> bool) {
-        for _ in 0..4_000 {
+        for _ in 0..12_000 {
             if seen(self) {
                 return;
             }

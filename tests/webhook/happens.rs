@@ -1,6 +1,6 @@
 //! Each kind of thing really happens, and is told once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -118,6 +118,9 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
     let twice = ["sync.failed", "subscription.reminder"];
     let all = || twice.iter().all(|about| told(&office).get(*about) >= Some(&2));
     crate::office::wait("what comes again after the restart", all, || format!("{:?}", office.abouts()));
+    let got = office.receiver.got();
+    let ids: BTreeSet<&str> = got.iter().map(|got| got.header("webhook-id")).collect();
+    assert!(got.len() - ids.len() <= 1, "one at a time is under way, and comes again: {:?}", office.abouts());
     let mut counts = told(&office);
     // The sync fails at each try, and says so again after the restart: how many tries there were is the clock's affair.
     assert!(counts.remove("sync.failed") >= Some(2), "{counts:?}");
