@@ -352,11 +352,11 @@ fn a_mutated_configuration_is_applied_as_its_units_or_not_at_all() {
         }
     }
     println!("{counts:?}");
-    let Counts { applied, partly, invalid, by_force, .. } = counts;
-    assert!(
-        applied > rounds / 10 && partly > rounds / 10 && invalid > rounds / 10 && by_force > rounds / 100,
-        "the mutations are too tame or too wild"
-    );
+    // Of a hundred: 43, 50, 20, 26 and 11; a few fewer with another seed or other shipped files.
+    let Counts { applied, partly, unchanged, invalid, by_force, .. } = counts;
+    let kinds = [(applied, 38), (partly, 44), (unchanged, 16), (invalid, 22), (by_force, 8)];
+    let is_mixed = kinds.iter().all(|(count, percent)| count * 100 > rounds * percent);
+    assert!(is_mixed, "the mutations are too tame or too wild: {counts:?}");
 }
 
 #[test]
