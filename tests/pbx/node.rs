@@ -44,6 +44,8 @@ impl Node {
             .env("USHERD_HEARTBEAT_S", heartbeat_s)
             .env("USHERD_EPOCH", epoch)
             .stdin(Stdio::null())
+            // The pause in which it is stopped goes on a little, and holds what it was given.
+            .stdout(Stdio::null())
             .stderr(std::fs::OpenOptions::new().create(true).append(true).open(site.path("said")).unwrap())
             .spawn()
             .unwrap();

@@ -50,6 +50,7 @@ impl Both {
         if !for_acme {
             place.edit("tenant = \"acme\"\n", "");
         }
+        place.deadline_ms(10_000);
         let (daemon, other, agent) = (alone.daemon(), place.daemon(), place.agent());
         place.until_connected();
         Both { alone, daemon, place, agent, _other: other, differ: RefCell::default() }

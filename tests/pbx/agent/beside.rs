@@ -34,7 +34,7 @@ impl Place {
         let place = Place { site: Site::new(&main, tenants), folder };
         let at = |name: &str| place.path(name).display().to_string();
         let text = format!(
-            "[daemon]\naddress = \"unix:{}\"\ndeadline_ms = 10000\n[node]\nname = \"pbx-1\"\ntenant = \"acme\"\n\
+            "[daemon]\naddress = \"unix:{}\"\ndeadline_ms = 1000\n[node]\nname = \"pbx-1\"\ntenant = \"acme\"\n\
              [socket]\npath = {:?}\n[spool]\nfolder = {:?}\n[log]\nformat = \"json\"\nfilter = \"debug\"\n{sections}",
             at("usherd.sock"),
             at("agent.sock"),
@@ -91,10 +91,10 @@ impl Place {
         std::fs::write(&path, text.replace(from, to)).unwrap();
     }
 
-    /// How long the agent waits for an answer: short where none comes. Elsewhere a busy machine has all the time that
-    /// the configuration gives.
+    /// How long the agent waits for an answer instead of a second: less where none comes, and where all come as long as
+    /// a busy machine may take.
     pub(super) fn deadline_ms(&self, ms: u32) {
-        self.edit("deadline_ms = 10000", &format!("deadline_ms = {ms}"));
+        self.edit("deadline_ms = 1000\n", &format!("deadline_ms = {ms}\n"));
     }
 
     /// Waits until the agent is greeted by the daemon.

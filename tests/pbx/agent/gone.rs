@@ -21,6 +21,7 @@ fn place() -> (Place, Usherd, Usherd) {
     let main = "[[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"resp\"\n[agi]\nlisten = \"127.0.0.1:0\"\n";
     let seats = format!("id = \"acme\"\nkind = \"nfr\"\nseats = {}\n", 10 * ASKERS);
     let place = Place::with("[agi]\nlisten = \"127.0.0.1:0\"\n", main, &[("acme", &seats)]);
+    place.deadline_ms(10_000);
     let (daemon, agent) = (place.daemon(), place.agent());
     place.until_connected();
     (place, daemon, agent)

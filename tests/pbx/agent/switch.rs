@@ -47,10 +47,12 @@ impl Switch {
 
     /// An agent's folder beside it.
     pub(super) fn place(&self, list_s: u32, more: &str) -> Place {
-        Place::new(&format!(
+        let place = Place::new(&format!(
             "[freeswitch]\naddress = \"{}\"\npassword_file = \"password\"\nlist_s = {list_s}\n{more}",
             self.address
-        ))
+        ));
+        place.deadline_ms(10_000);
+        place
     }
 
     /// Changes what it carries.
