@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::door;
 use super::hub::Hub;
 use super::question::{Sent, over, reply};
-use crate::agi::{Broken, Talk, Variable, script, variables_of, variables_of_fault};
+use crate::agi::{Broken, Talk, Variable, script, variables_of, variables_of_fault, variables_of_silence};
 use crate::client::Verdict;
 use crate::engine::Code;
 
@@ -68,7 +68,7 @@ async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
 
 /// Nobody could be asked, and this node is told to refuse then.
 fn refused(verdict: &Verdict) -> [Variable; 4] {
-    let [code, allow, message, sip_code] = variables_of_fault(verdict.message().to_owned());
+    let [code, allow, message, sip_code] = variables_of_silence(verdict.message().to_owned());
     [code, if verdict.allow { allow } else { ("USHERD_ALLOW", "0".into()) }, message, sip_code]
 }
 

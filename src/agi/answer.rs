@@ -28,12 +28,21 @@ pub fn variables_of(code: Code, message: impl Into<Cow<'static, str>>, refuses: 
     ]
 }
 
-/// The variables of a request that was wrong or could not be decided: the call goes out (C20, I10).
+/// The variables of a request that was wrong, and would be again in the same words: the call goes out (C20).
 pub fn variables_of_fault(what: impl Into<Cow<'static, str>>) -> [Variable; 4] {
+    undecided("error", what.into())
+}
+
+/// The variables of a request that was in order, and that nobody decided: the call goes out (I10).
+pub fn variables_of_silence(what: impl Into<Cow<'static, str>>) -> [Variable; 4] {
+    undecided("unavailable", what.into())
+}
+
+fn undecided(code: &'static str, what: Cow<'static, str>) -> [Variable; 4] {
     [
-        ("USHERD_CODE", "error".into()),
+        ("USHERD_CODE", code.into()),
         ("USHERD_ALLOW", "1".into()),
-        ("USHERD_MESSAGE", what.into()),
+        ("USHERD_MESSAGE", what),
         ("USHERD_SIP_CODE", "".into()),
     ]
 }
@@ -104,8 +113,10 @@ mod tests {
             let wanted = if code.denies() { ("0", "403") } else { ("1", "") };
             assert_eq!((&*allow, &*sip_code), wanted, "{}", code.as_str());
         }
-        let [(_, word), (_, allow), ..] = variables_of_fault("x");
-        assert_eq!((&*word, &*allow), ("error", "1"));
+        for (variables, wanted) in [(variables_of_fault("x"), "error"), (variables_of_silence("x"), "unavailable")] {
+            let [(_, word), (_, allow), ..] = variables;
+            assert_eq!((&*word, &*allow), (wanted, "1"));
+        }
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn before_the_journal_is_read() {
     let answer = desktop(&daemon, "room");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "nobody answered, not: no licence");
     let set = agi::run(daemon.listener("agi"), "acquire?tenant=room&subject=u&session=d&kind=desktop&ttl_s=60");
-    assert_eq!(set[..2], ["USHERD_CODE=error", "USHERD_ALLOW=1"], "{set:?}");
+    assert_eq!(set[..2], ["USHERD_CODE=unavailable", "USHERD_ALLOW=1"], "{set:?}");
     let headers = format!("Authorization: Bearer {}\r\n", token("node", 'a'));
     assert_eq!(daemon.call("POST", "/v1/release", &headers, "tenant=room&session=d").status, 503);
     assert_eq!(daemon.call("POST", "/v1/nodes/n1/hello", &headers, "epoch=1").status, 503);
@@ -281,7 +281,7 @@ fn while_overloaded() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
     assert_eq!(daemon.call("POST", "/v1/explain", &admin, new).status, 503, "explaining is reading");
     let set = agi::run(daemon.listener("agi"), &format!("acquire?{new}"));
-    assert_eq!(set[..2], ["USHERD_CODE=error", "USHERD_ALLOW=1"], "{set:?}");
+    assert_eq!(set[..2], ["USHERD_CODE=unavailable", "USHERD_ALLOW=1"], "{set:?}");
     let batch = "{\"ops\":[{\"op\":\"acquire\",\"tenant\":\"room\",\"subject\":\"v\",\"session\":\"e\",\"kind\":\"desktop\",\"ttl_s\":60}]}";
     assert_eq!(daemon.call("POST", "/v1/batch", &node, batch).json()["results"][0]["status"], 503);
     assert_eq!(desktop(&daemon, "room").body, "allow.same", "a renewal is never turned away");

@@ -1,7 +1,7 @@
 //! The FreeRADIUS recipe, loaded by the FreeRADIUS of Debian and asked with its own client.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -304,6 +304,48 @@ fn a_hung_or_dead_daemon_refuses_nobody_i9() {
     assert_eq!(radius.call("ben", "c4", "030123"), Verdict::Accept);
     radius.account("ben", "c2", "Stop");
     drop(site);
+}
+
+/// One request on a connection of its own, answered as usherd would: its path and its form.
+fn taken(listener: &TcpListener) -> (String, String) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    let length = head.split("Content-Length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 9\r\n\r\nallow.new";
+    reader.get_mut().write_all(answer).unwrap();
+    (head.split(' ').nth(1).unwrap().to_owned(), String::from_utf8(body).unwrap())
+}
+
+#[test]
+fn an_acquire_that_usherd_reads_behind_the_release_of_its_call_takes_no_seat_g5() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let radius = Radius::start(listener.local_addr().unwrap());
+    let sent = std::thread::spawn(move || [(); 3].map(|()| taken(&listener)));
+    assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
+    radius.account("anna", "c1", "Interim-Update");
+    radius.account("anna", "c1", "Stop");
+    let [acquire, renewal, release] = sent.join().unwrap();
+    let site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    let usherd = site.start();
+    let mut client = usherd.client();
+    let mut tell = |(path, form): &(String, String)| client.post(path, form).body;
+    assert_eq!(tell(&release), "released.none");
+    for late in [&acquire, &renewal] {
+        assert_eq!(tell(late), "ignore.stale", "{late:?}");
+    }
+    assert_eq!(held(&usherd), 0);
+    // The PBX may use the same id for its next call.
+    let radius = Radius::start(usherd.address());
+    assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
+    assert_eq!(held(&usherd), 1);
+    radius.account("anna", "c1", "Stop");
+    assert_eq!(held(&usherd), 0);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use usherd::daemon::clock::monotonic_ns;
 
-use super::process::{Site, Usherd, own_ip, wait_for};
+use super::process::{Site, Usherd, own_ip, pause, wait_for};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/node/usherd-node");
 
@@ -36,6 +38,8 @@ impl Node {
             std::fs::write(&path, format!("#!/bin/sh\n{does}\n")).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
+        let kept = site.path("kept");
+        std::fs::create_dir_all(&kept).unwrap();
         let path = format!("{}:{path}", programs.display());
         let script = Command::new(SCRIPT)
             .args(["pbx1", pbx])
@@ -43,6 +47,7 @@ impl Node {
             .env("USHERD_URL", format!("http://{address}"))
             .env("USHERD_HEARTBEAT_S", heartbeat_s)
             .env("USHERD_EPOCH", epoch)
+            .env("STATE_DIRECTORY", kept)
             .stdin(Stdio::null())
             // The pause in which it is stopped goes on a little, and holds what it was given.
             .stdout(Stdio::null())
@@ -138,6 +143,83 @@ fn a_clock_that_was_set_back_costs_one_hello_and_the_pbx_learns_the_epoch() {
     assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
     let said = said(&site);
     assert!(said.contains("epoch 2000000001 in place of 1700000000"), "{said}");
+}
+
+#[test]
+fn an_epoch_that_was_taken_is_kept_as_long_as_the_pbx_runs() {
+    let (site, usherd) = one_seat();
+    let address = usherd.address().to_string();
+    hello_by_another(&usherd, 2_000_000_000);
+    let node = Node::start(&site, &address, "1700000000", "asterisk");
+    wait_for("the next epoch", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_001_u64));
+    let call =
+        "tenant=acme&subject=20&session=c&kind=call&direction=outbound&node=pbx1&epoch=2000000001&seq=1&ttl_s=60";
+    assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
+    node.stop();
+    let hellos = || std::fs::read_to_string(site.path("said")).unwrap().matches("usherd takes pbx1").count();
+    let before = hellos();
+    let node = Node::start(&site, &address, "1700000000", "asterisk");
+    wait_for("a hello of the script alone", || (hellos() > before).then_some(()));
+    assert_eq!(node_of(&usherd).unwrap()["epoch"], 2_000_000_001_u64);
+    assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 1, "Asterisk runs on");
+    let told = std::fs::read_to_string(site.path("told")).unwrap();
+    assert!(told.ends_with("USHERD_EPOCH 2000000001\n"), "{told}");
+    node.stop();
+    // Asterisk itself was started again, by a clock that is still behind.
+    let _node = Node::start(&site, &address, "1700000060", "asterisk");
+    wait_for("one more", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_002_u64));
+    assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
+}
+
+#[test]
+fn an_epoch_that_nothing_can_follow_is_said_with_what_helps() {
+    for known in [(1_u64 << 63) - 1, 1 << 63] {
+        let (site, usherd) = one_seat();
+        hello_by_another(&usherd, known);
+        let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "none");
+        let said = || std::fs::read_to_string(site.path("said")).unwrap_or_default();
+        wait_for("what helps", || said().contains("usherd node forget pbx1").then_some(()));
+        wait_for("the refusal", || said().contains("epoch 1700000000: 409").then_some(()));
+        assert_eq!(usherd.client().ask("DELETE", "/v1/nodes/pbx1?force=1", "").unwrap().status, 200);
+        wait_for("the hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
+        assert_eq!(said().matches("usherd node forget").count(), 1, "{}", said());
+    }
+}
+
+/// The seat is held at each look for this long.
+fn holds_for(usherd: &Usherd, long: Duration) {
+    let until = monotonic_ns() + u64::try_from(long.as_nanos()).unwrap();
+    while monotonic_ns() < until {
+        assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 1);
+        pause(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_call_with_a_ttl_outlives_a_restart_of_usherd_and_of_the_script_g10() {
+    let timers = "[nodes]\nheartbeat_s = 1\nlease_s = 2\ngrace_s = 1\nlearning_s = 1\n";
+    let site = Site::new(timers, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 2\n")]);
+    let usherd = site.start();
+    let address = usherd.address().to_string();
+    let node = Node::start(&site, &address, "1700000000", "none");
+    wait_for("the hello", || node_of(&usherd));
+    let call =
+        "tenant=acme&subject=20&session=c&kind=call&direction=outbound&node=pbx1&epoch=1700000000&seq=1&ttl_s=60";
+    assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
+    usherd.kill();
+    let text = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
+    std::fs::write(site.path("usherd.toml"), text.replace("127.0.0.1:0", &address)).unwrap();
+    let usherd = site.start();
+    // Three times as long as usherd waits for a node that it remembers.
+    holds_for(&usherd, Duration::from_secs(3));
+    node.stop();
+    let _node = Node::start(&site, &address, "1700000000", "none");
+    // Beyond the lease and the grace together.
+    holds_for(&usherd, Duration::from_secs(4));
+    assert_eq!(
+        usherd.client().post("/v1/release", "tenant=acme&session=c&node=pbx1&epoch=1700000000&seq=2").body,
+        "released.last"
+    );
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Worker;
 use super::ask::Verb;
-use crate::agi::{Variable, script, variables, variables_of_fault};
+use crate::agi::{Variable, script, variables, variables_of_fault, variables_of_silence};
 use crate::daemon::http::Peer;
 use crate::daemon::http::auth::{Access, Role};
+use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::message;
 
 impl Worker {
@@ -25,7 +26,10 @@ impl Worker {
                 peer.mark_node();
                 variables(&decision, message(decision.code, decision.detail))
             }
-            Err(problem) => variables_of_fault(problem.in_one_line()),
+            Err(problem) => match problem.kind() {
+                ProblemKind::Malformed | ProblemKind::TooLarge => variables_of_fault(problem.in_one_line()),
+                _ => variables_of_silence(problem.in_one_line()),
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::body::ReplyBody;
 use super::peer::Peer;
 use super::talk::Talk;
-use crate::agi::{Variable, variables_of_fault};
+use crate::agi::{Variable, variables_of_silence};
 
 /// Answers requests. One per core; it is never moved to another.
 pub trait Handler: 'static {
@@ -32,6 +32,6 @@ pub trait Handler: 'static {
     /// panic lets the call go out.
     fn script(&self, head: &[u8], peer: &Peer) -> impl Future<Output = [Variable; 4]> {
         let _ = (head, peer);
-        std::future::ready(variables_of_fault("nobody answers scripts here"))
+        std::future::ready(variables_of_silence("nobody answers scripts here"))
     }
 }

@@ -12,7 +12,7 @@ use super::handler::Handler;
 use super::peer::Peer;
 use super::socket::Transport;
 use super::stats::{self, Deadline};
-use crate::agi::{Broken, Talk, Variable, variables_of_fault};
+use crate::agi::{Broken, Talk, Variable, variables_of_silence};
 
 /// Why a script ended before its variables were set. The call goes on without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +79,11 @@ async fn answered<H: Handler>(handler: &H, head: &[u8], peer: &Peer) -> [Variabl
         Ok(poll) => poll,
         Err(_) => {
             peer.stats.count_panic();
-            Poll::Ready(variables_of_fault("an internal error"))
+            Poll::Ready(variables_of_silence("an internal error"))
         }
     });
     timeout(peer.limits.answer_deadline, walled).await.unwrap_or_else(|_| {
         peer.stats.count_deadline(Deadline::Answer);
-        variables_of_fault("no answer in time")
+        variables_of_silence("no answer in time")
     })
 }

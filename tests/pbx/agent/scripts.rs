@@ -104,6 +104,6 @@ fn a_node_that_is_to_refuse_refuses_without_a_decision_and_never_help() {
     let agent = place_deny.agent();
     let said = agent.said.last().unwrap();
     let at = said.split(['"', '(', ')', ' ']).find_map(|word| word.parse::<SocketAddr>().ok()).unwrap();
-    assert_eq!(code_and_allow(&run(at, ANNA)), ("error", "0"));
+    assert_eq!(code_and_allow(&run(at, ANNA)), ("unavailable", "0"));
     assert_eq!(code_and_allow(&run(at, &ANNA.replace("0301", "112"))), ("allow.free", "1"));
 }
