@@ -13,9 +13,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use usherd::daemon::clock::monotonic_ns;
 
 use super::client::Client;
-use super::process::{Site, Usherd, wait_for};
+use super::process::{Site, Usherd, pause, wait_for};
 use switch::Switch;
 use templates::{Written, asterisk, asterisk_agi, freeswitch, opensips, recipe};
 
@@ -36,8 +39,8 @@ const DIALOG: [(&str, &str); 8] = [
     // The same of the request and of the event at its end.
     ("$DLG_did", "3a2.1f0c4e67"),
     ("$param(id)", "3a2.1f0c4e67"),
-    ("fU", SUBJECT),
-    ("rU", "0301234"),
+    ("avp(usherd_subject)", SUBJECT),
+    ("avp(usherd_to)", "0301234"),
     ("$avp(usherd_direction)", "outbound"),
     ("$shv(usherd_epoch)", EPOCH),
     // The MD5 of a84b4c76e66710@pbx.example.
@@ -221,9 +224,9 @@ fn the_refusal_is_what_the_recipes_look_for() {
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-release"))), said("released.none"), "{pbx}");
     }
     for (file, looks_for) in [
-        ("asterisk/extensions_usherd.conf", "$[\"${USHERD_CODE:0:5}\" = \"deny.\"]?denied"),
-        ("freeswitch/dialplan/usherd.xml", "expression=\"^(deny\\.[a-z_]+)\""),
-        ("opensips/usherd.cfg", "$avp(usherd_code) =~ \"^deny\\.\""),
+        ("asterisk/extensions_usherd.conf", "\"^deny[.](full|inactive|unknown_tenant)\" ${USHERD_CODE})}?denied"),
+        ("freeswitch/dialplan/usherd.xml", "expression=\"^(deny\\.(full|inactive|unknown_tenant))\\b\""),
+        ("opensips/usherd.cfg", "$avp(usherd_code) =~ \"^deny\\.(full|inactive|unknown_tenant)( |$)\""),
     ] {
         assert!(recipe(file).contains(looks_for), "{file}");
     }
@@ -376,16 +379,27 @@ fn calls_of_before_a_restart_of_the_pbx_end_with_the_hello_g8() {
 }
 
 #[test]
-fn the_end_of_a_call_of_opensips_that_a_restart_of_usherd_missed_costs_no_more_than_the_learning_time_g10() {
-    let site = Site::new("[nodes]\nlearning_s = 1\n", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+fn a_call_of_opensips_outlives_a_restart_of_usherd_and_ends_with_its_own_next_start_g10() {
+    let timers = "[nodes]\nheartbeat_s = 1\nlease_s = 2\ngrace_s = 1\nlearning_s = 1\n";
+    let site = Site::new(timers, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
     let usherd = site.start();
-    let hello = |usherd: &Usherd| usherd.client().post("/v1/nodes/os1/hello", &format!("epoch={EPOCH}"));
-    assert_eq!(hello(&usherd).status, 200);
+    let epoch: u64 = EPOCH.parse().unwrap();
+    let tell = |usherd: &Usherd, what: &str, epoch: u64| {
+        let answer = usherd.client().post(&format!("/v1/nodes/os1/{what}"), &format!("epoch={epoch}"));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    tell(&usherd, "hello", epoch);
     assert_eq!(Line::to(usherd.address()).exchange(&fixture("opensips-acquire")), said("allow.new"));
     usherd.kill();
-    // Its release finds nobody; the next tick greets the usherd that is back.
+    // The next tick greets the usherd that is back. That it lists nothing ends nothing, for thrice the learning time.
     let usherd = site.start();
-    assert_eq!(held(&mut usherd.client()), 1);
-    assert_eq!(hello(&usherd).status, 200);
-    wait_for("the seat to be free", || (held(&mut usherd.client()) == 0).then_some(()));
+    tell(&usherd, "hello", epoch);
+    let until = monotonic_ns() + 3_000_000_000;
+    while monotonic_ns() < until {
+        tell(&usherd, "heartbeat", epoch);
+        assert_eq!(held(&mut usherd.client()), 1);
+        pause(Duration::from_millis(50));
+    }
+    tell(&usherd, "hello", epoch + 1);
+    assert_eq!(held(&mut usherd.client()), 0);
 }

@@ -86,6 +86,8 @@ pub(super) struct Lab {
     /// Where the dial plan finds scripts: usherd's listener, unless an agent has taken it.
     pub(super) agi_port: u16,
     users: Vec<(String, u16)>,
+    /// The endpoint of a phone that is told by its address.
+    pub(super) liar: &'static str,
     /// Times of the dial plan that a test cannot wait for: what stands there, and what shall.
     pub(super) hurried: Vec<(&'static str, &'static str)>,
 }
@@ -129,6 +131,7 @@ impl Lab {
             manager_port,
             agi_port,
             users,
+            liar: "liar",
             hurried: Vec::new(),
             site,
             place,
@@ -215,8 +218,8 @@ impl Lab {
             self.sip_port
         );
         text += &endpoint("trunk", "from-trunk", &format!("sip:{TRUNK}:{}", self.trunk_port));
-        text += &endpoint("liar", "from-phones", &format!("sip:{LIAR}:9"));
-        for (name, ip) in [("trunk", TRUNK), ("liar", LIAR)] {
+        text += &endpoint(self.liar, "from-phones", &format!("sip:{LIAR}:9"));
+        for (name, ip) in [("trunk", TRUNK), (self.liar, LIAR)] {
             text += &format!("[{name}-id]\ntype=identify\nendpoint={name}\nmatch={ip}\n");
         }
         for (user, port) in &self.users {

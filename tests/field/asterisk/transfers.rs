@@ -91,6 +91,43 @@ fn a_caller_whom_a_colleague_sends_on_keeps_the_one_seat_until_the_end() {
 }
 
 #[test]
+fn a_caller_who_was_free_inside_needs_a_seat_where_a_colleague_sends_her_outside_c2() {
+    for plan in PLANS {
+        let lab = Lab::with(plan, 0, "", "[sessions]\ninternal_calls = \"free\"\n");
+        let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
+        let call = anna.invite("20", "21", "own", "");
+        let invite = bob.receive("INVITE ", None);
+        let (_call, mut of_bob) = lab.talk(&mut anna, call, &mut bob, &invite);
+        refer(&mut bob, &mut of_bob, "0309876");
+        crate::process::wait_for("the answer of usherd", || {
+            (lab.metric("usherd_decisions_total", "code=\"deny.full\"") == 1.0).then_some(())
+        });
+        anna.receive("BYE ", None);
+        assert!(!trunk.received("INVITE "), "{plan:?}: nobody is called");
+    }
+}
+
+#[test]
+fn a_second_route_as_somebody_else_is_the_same_call_c20() {
+    let extensions = "[from-phones]\nexten => _5X.,1,Gosub(usherd-ask,s,1(20,${EXTEN:1},outbound))\n same => n,Dial(PJSIP/${EXTEN:1}@trunk)\n \
+                      same => n,Set(CALLERID(num)=4930555)\n same => n,Gosub(usherd-ask,s,1(${CALLERID(num)},${EXTEN:1},outbound))\n \
+                      same => n,Dial(PJSIP/${EXTEN:1}@trunk)\n";
+    for plan in PLANS {
+        let lab = Lab::with(plan, 1, extensions, "");
+        let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
+        let call = anna.invite("20", "50301234", "own", "");
+        let busy = trunk.receive("INVITE ", None);
+        trunk.answer(&busy, "486 Busy Here", "t", "");
+        trunk.receive("ACK ", None);
+        let invite = trunk.receive("INVITE ", None);
+        let (call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+        assert_eq!((lab.held(), lab.sessions()[0]["subject"].clone()), (1, "20".into()), "{plan:?}");
+        hang_up(&mut anna, call, &mut trunk);
+        lab.until_held(0);
+    }
+}
+
+#[test]
 fn a_consultation_call_needs_a_seat_and_does_not_touch_the_first_call_c6() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);

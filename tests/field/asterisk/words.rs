@@ -2,6 +2,7 @@
 
 use super::lab::{Lab, PLANS};
 use crate::emergency::{escaped, rows};
+use crate::kamailio::sip::hang_up;
 
 #[test]
 fn whatever_a_phone_calls_itself_or_dials_it_is_asked_for() {
@@ -59,6 +60,25 @@ fn an_admin_who_forgot_the_encoding_loses_no_count() {
             let call = liar.invite(from, to, &format!("bare{number}"), "");
             assert_eq!(liar.outcome(&call), 403, "{plan:?}: {from}, {to}");
         }
+    }
+}
+
+#[test]
+fn who_is_counted_by_the_phone_is_not_taken_for_its_neighbour() {
+    let extensions = "[from-phones]\nexten => _5X.,1,Gosub(usherd-ask,s,1(${CALLERID(num)},${EXTEN},outbound))\n same => n,Dial(PJSIP/${EXTEN}@trunk)\n";
+    for plan in PLANS {
+        let mut lab = Lab::idle(plan, 5, "", true);
+        lab.liar = "acme-door-2";
+        lab.configure(extensions, "");
+        lab.start_asterisk();
+        let (mut liar, mut trunk) = (lab.liar(), lab.trunk());
+        // Its number mixes up the arguments.
+        let call = liar.invite("20,112", "501234", "by-phone", "");
+        let invite = trunk.receive("INVITE ", None);
+        let (call, _) = lab.talk(&mut liar, call, &mut trunk, &invite);
+        assert_eq!(lab.sessions()[0]["subject"], "PJSIP/acme-door-2", "{plan:?}");
+        hang_up(&mut liar, call, &mut trunk);
+        lab.until_held(0);
     }
 }
 

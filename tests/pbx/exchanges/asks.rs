@@ -1,8 +1,9 @@
 //! For which calls the dial plans ask, read from the files themselves: emergencies, deliveries, and what phones write.
 
+use super::DIALOG;
 use super::dialplan::{Channel, Dialplan, End, matches};
 use super::switch::Switch;
-use super::templates::{Written, encoded, recipe};
+use super::templates::{Written, encoded, opensips, recipe};
 use crate::emergency::rows;
 use crate::process::{Site, Usherd};
 
@@ -39,7 +40,8 @@ fn through_freeswitch(
     let mut asked = Vec::new();
     let mut answers = |written: &Written| {
         asked.push(written.clone());
-        ("200", answer(written))
+        let said = answer(written);
+        (if said.starts_with('{') { "400" } else { "200" }, said)
     };
     let mut all = vec![("uuid", "6c1e9a7e"), ("usherd_subject", "20"), ("usherd_direction", "outbound")];
     all.extend(variables);
@@ -81,8 +83,12 @@ fn an_emergency_call_leaves_asterisk_by_its_own_context_however_it_is_written() 
 fn what_delivers_a_call_is_not_asked_for_and_a_consultation_is_c5_c6_c8() {
     let own = "1700000100.42";
     for (variables, is_asked) in [
-        (&[("BLINDTRANSFER", "PJSIP/21-00000002")][..], false),
-        (&[("FORWARDERNAME", "PJSIP/21-00000002")], false),
+        (&[("FORWARDERNAME", "PJSIP/21-00000002")][..], false),
+        // A caller whom the called one sends on: the first call may have been free.
+        (&[("BLINDTRANSFER", "PJSIP/21-00000002")], true),
+        (&[("BLINDTRANSFER", "PJSIP/21-00000002"), ("USHERD_CALLER", own)], true),
+        (&[("BLINDTRANSFER", "PJSIP/21-00000002"), ("USHERD_CALLER", "1700000099.7")], false),
+        (&[("BLINDTRANSFER", "PJSIP/21-00000002"), ("USHERD_INBOUND", "1")], false),
         (&[("USHERD_INBOUND", "1")], false),
         (&[("USHERD_CALLER", "1700000099.7")], false),
         (&[("USHERD_CALLER", own)], true),
@@ -118,6 +124,86 @@ fn arguments_that_a_phone_has_mixed_up_are_asked_for_in_the_name_of_its_channel(
         let of_the_pbx = [("CHANNEL", "Local/0301234@from-phones-00000001;2")];
         let (end, asked) = through_asterisk(file, ",0301234,outbound", &of_the_pbx, &mut refuses);
         assert_eq!((end, asked.len()), (End::Returned, 0), "a call of the PBX itself");
+    }
+}
+
+#[test]
+fn a_phone_with_a_hyphen_in_its_name_is_somebody_of_its_own() {
+    for file in PLANS {
+        for (channel, subject) in [
+            ("PJSIP/acme-101-00000012", "PJSIP%2Facme-101"),
+            ("PJSIP/20-00000012", "PJSIP%2F20"),
+            ("SIP/lobby-door-2-0000001f", "SIP%2Flobby-door-2"),
+            ("Console/dsp", "Console%2Fdsp"),
+        ] {
+            let named = [("CHANNEL", channel)];
+            let wanted = format!("subject={subject}&");
+            let (_, asked) = through_asterisk(file, ",0301234,outbound", &named, &mut refuses);
+            assert!(asked[0].body.contains(&wanted), "{file}: {channel}: {asked:?}");
+            let mut malformed = |_: &Written| "{\"type\":\"/problems/malformed\"}".to_owned();
+            let (end, asked) = through_asterisk(file, "20,0301234,outbound", &named, &mut malformed);
+            assert_eq!((end, asked.len()), (End::Returned, 2), "{file}: {channel}");
+            assert!(asked[1].body.contains(&wanted), "{file}: {channel}: {asked:?}");
+        }
+    }
+}
+
+#[test]
+fn only_what_was_malformed_is_asked_again_in_other_words() {
+    for file in PLANS {
+        for (problem, questions) in [("malformed", 2), ("unavailable", 1), ("rate", 1), ("not-permitted", 1)] {
+            let mut answer = |_: &Written| format!("{{\"type\":\"/problems/{problem}\"}}");
+            let (end, asked) = through_asterisk(file, "20,0301234,outbound", &[], &mut answer);
+            assert_eq!((end, asked.len()), (End::Returned, questions), "{file}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_asked_for_again_as_somebody_else_goes_out_and_stays_with_the_first_c20() {
+    const ENTRY: &str = "DB(usherd/42/1700000100.42)";
+    for file in PLANS {
+        let (_site, usherd) = one_seat();
+        let plan = Dialplan::shipped(file);
+        let mut answers = |written: &Written| answered(&usherd, written);
+        let variables = [("CHANNEL", "PJSIP/20-1"), ("UNIQUEID", "1700000100.42"), ("EPOCH", "1700000100")];
+        let mut call = Channel::new(&plan, &variables, &mut answers);
+        assert_eq!(call.ask("20,0301234,outbound"), End::Returned);
+        let kept = call.variables[ENTRY].clone();
+        // The trunk was busy: the second route, with the number that it shows.
+        assert_eq!(call.ask("4930555,0301234,outbound"), End::Returned, "{file}");
+        assert_eq!(call.variables["USHERD_CODE"], "allow.same", "{file}");
+        assert_eq!(call.variables[ENTRY], kept, "{file}: what is renewed");
+        assert_eq!(usherd.client().list("/v1/tenants/acme/sessions", "sessions")[0]["subject"], "20", "{file}");
+        call.hang_up();
+        assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0, "{file}");
+    }
+}
+
+#[test]
+fn only_a_decision_about_seats_refuses_c20() {
+    let opensips = recipe("opensips/usherd.cfg");
+    let opensips = opensips.split("$avp(usherd_code) =~ \"").nth(1).unwrap().split('"').next().unwrap();
+    for (code, refuses) in [
+        ("deny.full tenant", true),
+        ("deny.full pool", true),
+        ("deny.inactive ended", true),
+        ("deny.unknown_tenant", true),
+        ("deny.conflict", false),
+        ("deny.fuller", false),
+        ("ignore.stale", false),
+        ("", false),
+    ] {
+        for file in PLANS {
+            // The letters that are left of a code and its detail say no more of where it ends.
+            if code != "deny.fuller" {
+                let (end, _) = through_asterisk(file, "20,0301234,outbound", &[], &mut |_| code.to_owned());
+                assert_eq!(end == End::Refused("21".to_owned()), refuses, "{file}: {code}");
+            }
+        }
+        let (end, ..) = through_freeswitch(&[("usherd_to", "0301234")], &mut |_| code.to_owned());
+        assert_eq!(end.is_some(), refuses, "freeswitch: {code}");
+        assert_eq!(matches("-E", opensips, code), refuses, "opensips: {code}");
     }
 }
 
@@ -219,5 +305,106 @@ fn what_usherd_cannot_take_is_asked_for_in_other_words() {
             let (end, asked) = through_asterisk(file, &arguments, &[], &mut |written| answered(&usherd, written));
             assert_eq!((end, asked.len()), (End::Refused("21".to_owned()), questions), "{file}: {arguments}");
         }
+    }
+    let longer = format!("0112{}30", "-".repeat(64));
+    for (who, number, questions) in [
+        (long.as_str(), "0301", 2),
+        ("20\r\n", "0301", 2),
+        ("20", long.as_str(), 2),
+        ("20", &longer, 2),
+        ("20", "0301", 1),
+    ] {
+        let variables = [("usherd_subject", who), ("usherd_to", number), ("network_addr", "192.0.2.7")];
+        let (end, asked, _) = through_freeswitch(&variables, &mut |written| answered(&usherd, written));
+        let refused = Some(End::Refused("CALL_REJECTED".to_owned()));
+        assert_eq!((end, asked.len()), (refused, questions), "freeswitch: {who}, {number}");
+        assert!(questions == 1 || asked[1].target.contains("&subject=ip-192.0.2.7&"), "{asked:?}");
+    }
+    let emergency = format!("112{}", "-".repeat(64));
+    let variables = [("usherd_to", emergency.as_str()), ("network_addr", "192.0.2.7")];
+    let (end, ..) = through_freeswitch(&variables, &mut |written| answered(&usherd, written));
+    assert_eq!(end, None, "usherd knows an emergency, however long it is");
+    for (who, number, said) in [
+        ("20", long.as_str(), "/problems/malformed"),
+        // What the script asks for then.
+        ("ip-192.0.2.7", "", "deny.full"),
+        ("20", &emergency, "allow.free emergency"),
+    ] {
+        let variables = DIALOG.map(|(name, value)| match name {
+            "avp(usherd_subject)" => (name, who),
+            "avp(usherd_to)" => (name, number),
+            _ => (name, value),
+        });
+        assert!(answered(&usherd, &opensips("acquire", &variables)).contains(said), "opensips: {who}, {number}");
+    }
+    let answer = recipe("opensips/usherd.cfg").split("route[usherd_answer]").nth(1).unwrap().to_owned();
+    let again = answer.split("route(usherd_question)").next().unwrap();
+    for line in ["$avp(usherd_status) == 400", "$avp(usherd_plain) = 1;", "= \"ip-\" + $si;", "$avp(usherd_to) = \"\";"]
+    {
+        assert!(again.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn a_phone_of_freeswitch_without_a_name_is_counted_by_its_address_and_the_pbx_itself_is_free() {
+    let number = ("usherd_to", "0301234");
+    let unnamed = [number, ("usherd_subject", ""), ("network_addr", "192.0.2.7")];
+    let (end, asked, _) = through_freeswitch(&unnamed, &mut refuses);
+    assert_eq!((end.is_some(), asked.len()), (true, 1));
+    assert!(asked[0].target.contains("&subject=ip-192.0.2.7&"), "{asked:?}");
+    let (end, asked, _) = through_freeswitch(&[number, ("usherd_subject", "")], &mut refuses);
+    assert_eq!((end, asked.len()), (None, 0));
+}
+
+#[test]
+fn the_proxies_send_every_name_that_usherd_takes_as_it_is_and_no_other_a1() {
+    let names = [
+        "20",
+        "+4930123",
+        "a b",
+        "Jürgen",
+        "漢字",
+        "😀",
+        "\u{10ffff}",
+        "\u{a0}",
+        "\u{7ff}",
+        "\u{800}",
+        "\u{d7ff}",
+        "\u{e000}",
+        "\u{ffff}",
+        "\u{10000}",
+        "o\"neil\\",
+        "{}",
+        "~",
+        "\u{7f}",
+        "\u{80}",
+        "\u{9f}",
+        "a\n",
+        "\u{1b}[0m",
+    ];
+    let mut all: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+    // No UTF-8: cut, too long, a surrogate, beyond the end, and alone.
+    for bytes in ["c3", "c328", "c0af", "e28228", "eda080", "f4908080", "f8888080", "80", "ff", "61e282", "f0828282"] {
+        let byte = |at: usize| u8::from_str_radix(&bytes[at..at + 2], 16).unwrap();
+        all.push((0..bytes.len()).step_by(2).map(byte).collect());
+    }
+    for (file, variable, and) in [
+        ("kamailio/usherd.cfg", "$var(usherd_bytes) =~ \"", "|"),
+        ("opensips/usherd.cfg", "$var(usherd_bytes) =~ \"", ""),
+    ] {
+        let text = recipe(file);
+        let pattern = text.split(variable).nth(1).unwrap().split('"').next().unwrap();
+        for name in &all {
+            let mut faults = Vec::new();
+            let text = String::from_utf8(name.clone());
+            if let Ok(text) = &text {
+                usherd::contract::names::check_subject(text, &mut faults);
+            }
+            let is_taken = text.is_ok() && faults.is_empty();
+            let hexa: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(matches("-E", pattern, &hexa), is_taken, "{file}: {hexa}");
+        }
+        // What parts the entries of the book.
+        assert_eq!(matches("-E", pattern, "617c62"), and.is_empty(), "{file}");
     }
 }

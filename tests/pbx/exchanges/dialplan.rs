@@ -179,7 +179,11 @@ impl<'a> Channel<'a> {
                 let (target, body) = data.strip_prefix("agi://127.0.0.1:4573").unwrap().split_once('?').unwrap();
                 let code = (self.answers)(&Written { target: target.to_owned(), body: body.to_owned() });
                 // What the scripts' listener leaves on the channel.
-                let code = if code.starts_with('{') { "error" } else { code.split(' ').next().unwrap() };
+                let code = match code.split(' ').next().unwrap() {
+                    problem if problem.contains("/problems/malformed") => "error",
+                    problem if problem.starts_with('{') => "unavailable",
+                    code => code,
+                };
                 self.set("USHERD_CODE", code);
                 let allows = if code.is_empty() {
                     ""
@@ -206,8 +210,7 @@ impl<'a> Channel<'a> {
             let inside = balanced(&rest[at + 1..], open, close);
             rest = &rest[at + 1 + inside.len() + 2..];
             out += &if open == '[' {
-                let text = self.expand(inside);
-                u8::from(is_true(&text)).to_string()
+                evaluated(&self.expand(inside))
             } else if let Some((function, arguments)) = inside.split_once('(') {
                 let arguments = self.expand(arguments.strip_suffix(')').unwrap());
                 self.call(function, &arguments)
@@ -260,9 +263,13 @@ impl<'a> Channel<'a> {
             "IMPORT" => String::new(),
             "DB_DELETE" => self.variables.remove(&format!("DB({arguments})")).unwrap_or_default(),
             "CALLERID" => self.value(&format!("CALLERID({arguments})")),
+            "FIELDQTY" => {
+                assert_eq!(arguments, "CHANNEL(name),-");
+                self.value("CHANNEL").split('-').count().to_string()
+            }
             "CUT" => {
-                assert_eq!(arguments, "CHANNEL(name),-,1");
-                self.value("CHANNEL").split('-').next().unwrap().to_owned()
+                let last = arguments.strip_prefix("CHANNEL(name),-,1-").unwrap().parse().unwrap();
+                self.value("CHANNEL").split('-').take(last).collect::<Vec<_>>().join("-")
             }
             "CHANNEL" => self.value("CHANNEL").split('/').next().unwrap().to_owned(),
             "CURL" => {
@@ -282,7 +289,15 @@ fn chosen(text: &str) -> Option<&str> {
     Some(if is_true(condition) { yes } else { no }).filter(|part| !part.is_empty())
 }
 
-/// As much of `$[…]` as there is: `|` of `&` of comparisons.
+/// As much of `$[…]` as there is: one less than a number, but not less than one; otherwise whether it is true.
+fn evaluated(text: &str) -> String {
+    match text.strip_suffix(" - 1 | 1") {
+        Some(number) => (number.parse::<usize>().unwrap() - 1).max(1).to_string(),
+        None => u8::from(is_true(text)).to_string(),
+    }
+}
+
+/// `|` of `&` of comparisons.
 fn is_true(text: &str) -> bool {
     text.split(" | ").any(|part| part.split(" & ").all(holds))
 }
