@@ -185,6 +185,20 @@ fn every_recipe_leaves_out_the_emergency_numbers_that_the_daemon_knows_c14() {
     }
 }
 
+/// What was seen in the programs, which no test here can start.
+#[test]
+fn waits_tokens_and_certificates_are_as_the_programs_take_them() {
+    let opensips = read("opensips/usherd.cfg");
+    let set = opensips.lines().find(|line| line.contains("\"rest_client\", \"curl_timeout\"")).unwrap();
+    let seconds: u32 = set.split([',', ')']).nth(2).unwrap().trim().parse().unwrap();
+    assert!(seconds >= 2, "{set}: its clock ticks once a second, so that 1 is anything down to nothing");
+    assert!(read("opensips/README.md").contains("2 is 1.1 to 2.1 s"));
+    let page = read("freeswitch/README.md");
+    for said in ["`append_headers 'Authorization: Bearer ush_node_", "**and `secure`** behind them"] {
+        assert!(page.contains(said), "{said}");
+    }
+}
+
 #[test]
 fn every_pbx_has_a_page_and_a_line_in_the_index() {
     let index = read("README.md");
