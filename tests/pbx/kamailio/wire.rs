@@ -129,19 +129,12 @@ fn the_questions_of_kamailio_6_are_decided_on_one_kept_connection() {
 }
 
 /// Names that a phone may have, and what usherd knows the person as.
-const SUBJECTS: [(&str, &str); 11] = [
+const SUBJECTS: [(&str, &str); 6] = [
     ("+4930123", "+4930123"),
     ("a&x", "a&x"),
     ("a=b&kind=desktop", "a=b&kind=desktop"),
     ("50%25+off", "50%25+off"),
     ("20,112", "20,112"),
-    // What an authenticated name may hold, which is no address.
-    ("Jürgen", "Jürgen"),
-    ("漢字😀", "漢字😀"),
-    ("o\"neil\\", "o\"neil\\"),
-    // A control character, in two bytes.
-    ("a\u{85}b", "7337d246dc3bfd7109e19d37193e7f19"),
-    ("", "ip-127.0.0.1"),
     // What the recipe's own book could not hold has a hash in its place.
     ("a|b", "d0726241020676b14aa6298ce6a18b21"),
 ];
@@ -173,22 +166,6 @@ fn subjects(transport: Transport) {
         hang_up(&mut phone, call, &mut trunk);
         lab.until_held(0);
     }
-}
-
-#[test]
-fn a_name_that_json_would_trip_over_is_the_same_in_the_inventory() {
-    let mut lab = Lab::new(1);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut phone = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
-    let call = phone.invite("Jür\"gen\\", "0301234567", "listed", "");
-    let invite = trunk.receive("INVITE ", None);
-    connect(&mut phone, call, &mut trunk, &invite, "t");
-    // It comes back without its books.
-    lab.usherd.take().unwrap().kill();
-    std::fs::remove_dir_all(lab.site.path("state")).unwrap();
-    lab.usherd = Some(lab.site.start());
-    lab.until_held(1);
-    assert_eq!(lab.sessions()[0]["subject"], "Jür\"gen\\");
 }
 
 fn encoded(text: &str) -> String {
