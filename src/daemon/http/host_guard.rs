@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{FORWARDED, HOST, ORIGIN, VIA};
+use http::header::{FORWARDED, HOST, HeaderName, ORIGIN, VIA};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Version};
@@ -14,7 +14,7 @@ use http::{HeaderMap, Version};
 /// Characters of a name that are told back.
 const TOLD_CHARS_MAX: usize = 80;
 /// What browsers say of how a request came to be made.
-const SEC_FETCH_SITE: &str = "sec-fetch-site";
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// What proxies add to tell for whom they ask, beside `Forwarded`, `Via` and all that begins with `X-Forwarded`.
 const OF_PROXIES: [&str; 8] = [
     "x-real-ip",
@@ -35,7 +35,7 @@ pub(super) fn host_fault(head: &Parts) -> Option<&'static str> {
             Some("the request has no Host: send one, as in \"Host: localhost\"")
         }
         (Some(_), Some(_)) => Some("the request has more than one Host: send one"),
-        (Some(host), None) if !host.is_empty() && authority(host.as_bytes()).is_none() => {
+        (Some(host), None) if !is_plain(host.as_bytes()) && authority(host.as_bytes()).is_none() => {
             Some("Host is not a name or an address, with or without a port")
         }
         _ => None,
@@ -44,14 +44,14 @@ pub(super) fn host_fault(head: &Parts) -> Option<&'static str> {
 
 /// Whether a page of another origin had a browser send it. PBX nodes and scripts tell nothing of the kind.
 pub(super) fn is_of_another_page(head: &Parts) -> bool {
-    let mut sites = head.headers.get_all(SEC_FETCH_SITE).into_iter();
+    let mut sites = head.headers.get_all(&SEC_FETCH_SITE).into_iter();
     sites.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
         || head.headers.get_all(ORIGIN).into_iter().any(|origin| !is_own_origin(origin.as_bytes(), head))
 }
 
 /// Whether a browser sent it at all.
 pub(super) fn is_of_a_page(headers: &HeaderMap) -> bool {
-    headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE)
+    headers.contains_key(ORIGIN) || headers.contains_key(&SEC_FETCH_SITE)
 }
 
 /// Whether it came through a proxy, which says so: then its connection tells nothing of who asks.
@@ -77,6 +77,16 @@ fn is_own_origin(origin: &[u8], head: &Parts) -> bool {
     let place = |authority: &Authority| (authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(port));
     let asked = head.uri.authority().cloned().or(field);
     authority(origin.as_bytes()).zip(asked).is_some_and(|(origin, asked)| place(&origin) == place(&asked))
+}
+
+/// Whether it is nothing, or a name or an address as nearly all are, which need no closer look.
+fn is_plain(host: &[u8]) -> bool {
+    let mut parts = host.splitn(2, |byte| *byte == b':');
+    let name = parts.next().unwrap_or_default();
+    let port = parts.next().unwrap_or(b"80");
+    let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let is_port = (1..=4).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    host.is_empty() || (!name.is_empty() && name.iter().all(of_name) && is_port)
 }
 
 /// A name or address, and a port or none.
