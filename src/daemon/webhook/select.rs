@@ -31,6 +31,9 @@ pub(super) struct Selector {
     looked: bool,
     worth: HashMap<Name, Worth>,
     sync_failed: bool,
+    /// Whom the last configuration that came made worth something else, and by which wall clock that was told,
+    /// milliseconds since 1970 UTC.
+    configured: HashMap<Name, i64>,
 }
 
 impl Selector {
@@ -92,6 +95,7 @@ impl Selector {
     /// What all subscriptions are worth, by a configuration that came: who is worth something else.
     pub(super) fn configured(&mut self, now: Now, all: HashMap<Name, Worth>, is_first: bool) -> Vec<Notice> {
         let before = std::mem::replace(&mut self.worth, all);
+        self.configured.clear();
         if is_first {
             return Vec::new();
         }
@@ -104,9 +108,11 @@ impl Selector {
                 "the tenant is not in the configuration any more"
             };
             let is = is.unwrap_or(gone);
-            (is != *was).then(|| change(now.utc_ms, tenant, Some(*was), is, text))
+            (is != *was).then(|| (tenant.clone(), change(now.utc_ms, tenant, Some(*was), is, text)))
         });
-        other.collect()
+        let (tenants, news): (Vec<_>, Vec<_>) = other.unzip();
+        self.configured.extend(tenants.into_iter().map(|tenant| (tenant, now.utc_ms)));
+        news
     }
 
     /// What a subscription is worth since an event that says so.
@@ -115,6 +121,11 @@ impl Selector {
             return None;
         }
         let was = self.worth.insert(event.tenant.clone(), is);
+        // What became due while a configuration came was seen in it, and told, before its event.
+        let is_told = self.configured.get(&event.tenant).is_some_and(|told_ms| *told_ms >= event.utc_ms);
+        if is_told && was == Some(is) {
+            return None;
+        }
         Some(change(event.utc_ms, &event.tenant, was, is, &event.message))
     }
 }
@@ -311,5 +322,23 @@ mod tests {
         let told = selector.changed(&event("active"), less).unwrap();
         assert_eq!((&told.data["seats"], &told.data["seats_before"]), (&json!(6), &json!(10)));
         assert_eq!(selector.changed(&event("drains"), ended), None);
+    }
+
+    #[test]
+    fn what_is_due_while_a_configuration_comes_is_told_once() {
+        let mut selector = Selector::default();
+        let worth = |seats| Worth { state: State::Active, seats: Some(seats) };
+        let all = |seats| HashMap::from([(Name::from("acme"), worth(seats))]);
+        selector.configured(at(0), all(2), true);
+        let event = |utc_ms| Event {
+            tenant: "acme".into(),
+            ..Event::came_to(EventType::Subscription, "active", utc_ms, "booked")
+        };
+        // Seen in the configuration before the event is heard, and the other way round.
+        assert_eq!(selector.configured(at(60), all(1), false).len(), 1);
+        assert_eq!(selector.changed(&event(60_000), worth(1)), None);
+        assert!(selector.changed(&event(61_000), worth(3)).is_some());
+        assert!(selector.configured(at(61), all(3), false).is_empty());
+        assert!(selector.changed(&event(61_000), worth(3)).is_some(), "no configuration told it");
     }
 }
