@@ -369,22 +369,27 @@ fn limits_of_connections_change_with_a_reload() {
     let daemon = Running::start(patient, &[("acme", PAID)]);
     let main = daemon.folder.path().join("usherd.toml");
     let text = std::fs::read_to_string(&main).unwrap();
-    let text = text.replace("= 3600000", "= 50").replace("_max = 50", "_max = 2");
-    std::fs::write(&main, text + "[journal]\ndurability = \"synced\"\n").unwrap();
+    // Two connections and no third.
+    let few = text.replace("_max = 50", "_max = 2") + "[journal]\ndurability = \"synced\"\n";
+    std::fs::write(&main, &few).unwrap();
     let told = daemon.call("POST", "/v1/admin/reload", "", "");
     assert_eq!(told.status, 200, "{told:?}");
-    // Half a head is cut off soon, which it was not before.
-    let mut stream = crate::client::tcp(daemon.address);
-    stream.write_all(b"GET / HT").unwrap();
-    let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest);
-    assert_eq!(rest, b"");
-    // Two connections and no third.
-    let _two = [crate::client::tcp(daemon.address), crate::client::tcp(daemon.address)];
+    let two = [crate::client::tcp(daemon.address), crate::client::tcp(daemon.address)];
     let refused = |daemon: &Running| {
         let mut third = crate::client::tcp(daemon.address);
         third.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_err()
             || !matches!(third.read(&mut [0; 64]), Ok(1..))
     };
     daemon.wait_until("a third connection to be refused", refused);
+    drop(two);
+    daemon.wait_until("their places to be free", |daemon| !refused(daemon));
+    // Half a head is cut off soon, which it was not before.
+    std::fs::write(&main, few.replace("= 3600000", "= 50")).unwrap();
+    let told = daemon.call("POST", "/v1/admin/reload", "", "");
+    assert_eq!(told.status, 200, "{told:?}");
+    let mut stream = crate::client::tcp(daemon.address);
+    stream.write_all(b"GET / HT").unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert_eq!(rest, b"");
 }
