@@ -88,7 +88,7 @@ fn beyond_the_budget_only_calls_that_are_always_allowed_pass() {
     assert_eq!(daemon.form("/v1/acquire", seat).body, "allow.new");
     assert_eq!(daemon.form("/v1/release", "tenant=acme&session=s1").body, "released.last");
     // A node has a share of its own.
-    let hello = begun(&daemon, "/v1/nodes/n1/hello", 20_000, &[b' '; 10_000]);
+    let hello = begun(&daemon, "/v1/nodes/n1/hello", 200_000, &[b' '; 60_000]);
     daemon.wait_until("the body of a node to be held", |daemon| held(daemon) > BUDGET * 5 / 8);
     drop((hello, crowd));
     daemon.wait_until("all of it to be given back", |daemon| held(daemon) == 0);
