@@ -5,7 +5,7 @@
 //! asked. A mobile is never given back: a pairing lives until it is unpaired, whether or not the app can be reached
 //! (B2), and that only the platform knows.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::names;
@@ -44,8 +44,10 @@ pub struct Presence {
     prefix: String,
     rules: Vec<Rule>,
     devices: BTreeMap<String, Device>,
-    /// Those that are to be asked for, in their order.
-    queue: VecDeque<String>,
+    /// Those that are to be asked for, by their places in the queue.
+    queue: BTreeMap<u64, String>,
+    /// The last place that was given.
+    place: u64,
     /// Since when the PBX has not said who is there; at the start it has not yet.
     away: Option<Duration>,
     left_out: usize,
@@ -58,8 +60,8 @@ struct Device {
     ask: Ask,
     /// It holds a seat.
     held: bool,
-    /// It is in the queue, or being asked for.
-    asked: bool,
+    /// Its place in the queue.
+    place: Option<u64>,
     /// It is being asked for.
     on_its_way: bool,
     /// A script gave its session back: it is not asked for again before it went and came.
@@ -77,7 +79,8 @@ impl Presence {
             prefix: prefix.to_owned(),
             rules,
             devices: BTreeMap::new(),
-            queue: VecDeque::new(),
+            queue: BTreeMap::new(),
+            place: 0,
             away: Some(Duration::ZERO),
             left_out: 0,
             changed: false,
@@ -85,25 +88,21 @@ impl Presence {
     }
 
     /// Takes up the desktops that held a seat when the agent stopped: nobody knows yet whether they are there, so
-    /// they have the grace from the start on. And those, `true`, whose seat a script gave back while they stayed: they are
-    /// not asked for before they went and came.
+    /// they have the grace from the start on. And those, `true`, whose seat a script gave back while they stayed: they
+    /// are not asked for before they went and came.
     pub fn restore(&mut self, devices: impl IntoIterator<Item = (String, bool)>) {
-        // A rule may have made mobiles of them meanwhile: those are asked for when they are seen.
-        for (device, is_over) in devices {
-            if is_over {
-                if self.set(Duration::ZERO, Duration::ZERO, &device, true)
-                    && let Some(known) = self.devices.get_mut(&device)
-                {
-                    (known.over, known.asked) = (true, false);
-                    self.queue.retain(|queued| *queued != device);
-                }
+        for (name, is_over) in devices {
+            // A rule may have made mobiles of desktops meanwhile: those are asked for when they are seen.
+            let is_desktop = || self.ask(&name).is_some_and(|ask| ask.kind == Kind::Desktop);
+            if !(is_over || is_desktop()) || !self.set(Duration::ZERO, Duration::ZERO, &name, true) {
                 continue;
             }
-            if self.ask(&device).is_some_and(|ask| ask.kind == Kind::Desktop)
-                && self.set(Duration::ZERO, Duration::ZERO, &device, true)
-                && let Some(known) = self.devices.get_mut(&device)
-            {
-                (known.gone, known.is_restored) = (Some(Duration::ZERO), true);
+            let Some(device) = self.devices.get_mut(&name) else { continue };
+            if is_over {
+                device.over = true;
+                device.place.take().map(|place| self.queue.remove(&place));
+            } else {
+                (device.gone, device.is_restored) = (Some(Duration::ZERO), true);
             }
         }
     }
@@ -123,10 +122,11 @@ impl Presence {
             self.left_out += 1;
             return false;
         }
-        let device =
-            Device { ask, held: false, asked: true, on_its_way: false, over: false, gone: None, is_restored: false };
+        self.place += 1;
+        self.queue.insert(self.place, name.to_owned());
+        let place = Some(self.place);
+        let device = Device { ask, held: false, place, on_its_way: false, over: false, gone: None, is_restored: false };
         self.devices.insert(name.to_owned(), device);
-        self.queue.push_back(name.to_owned());
         true
     }
 
@@ -141,8 +141,10 @@ impl Presence {
                 // Nobody could come back before the PBX did.
                 device.gone = device.gone.map(|_| now);
             }
-            if !device.held && !device.over && !std::mem::replace(&mut device.asked, true) {
-                self.queue.push_back(name.clone());
+            if !device.held && !device.over && !device.on_its_way && device.place.is_none() {
+                self.place += 1;
+                self.queue.insert(self.place, name.clone());
+                device.place = Some(self.place);
             }
         }
         let there: BTreeSet<&str> = devices.iter().map(String::as_str).collect();
@@ -191,15 +193,11 @@ impl Presence {
 
     /// A device to ask for next.
     pub fn due(&mut self) -> Option<(String, Ask)> {
-        loop {
-            let name = self.queue.pop_front()?;
-            // It may have gone since it was queued.
-            if let Some(device) = self.devices.get_mut(&name) {
-                device.on_its_way = true;
-                let ask = device.ask.clone();
-                return Some((name, ask));
-            }
-        }
+        let (_, name) = self.queue.pop_first()?;
+        let device = self.devices.get_mut(&name)?;
+        (device.place, device.on_its_way) = (None, true);
+        let ask = device.ask.clone();
+        Some((name, ask))
     }
 
     /// The answer to [`Presence::due`]; whether the session is of no use because the device went meanwhile.
@@ -208,9 +206,9 @@ impl Presence {
         // What a script gave back meanwhile is given back.
         let held = allowed && !device.over;
         self.changed |= device.held != held && device.ask.kind == Kind::Desktop;
-        (device.held, device.asked, device.on_its_way) = (held, false, false);
+        (device.held, device.on_its_way) = (held, false);
         if !allowed && device.gone.is_some() {
-            self.devices.remove(name);
+            self.forget(name);
         }
         false
     }
@@ -267,14 +265,19 @@ impl Presence {
             device.gone = Some(since);
         } else {
             self.changed |= device.over;
-            self.devices.remove(name);
-            // Or one that flaps would be in it many times.
-            self.queue.retain(|queued| queued != name);
+            self.forget(name);
         }
     }
 
-    fn remove(&mut self, name: &str) -> Option<(Name, Name)> {
+    /// Takes it out of the queue, too: one that flaps would be in it many times.
+    fn forget(&mut self, name: &str) -> Option<Device> {
         let device = self.devices.remove(name)?;
+        device.place.map(|place| self.queue.remove(&place));
+        Some(device)
+    }
+
+    fn remove(&mut self, name: &str) -> Option<(Name, Name)> {
+        let device = self.forget(name)?;
         device.held.then_some(())?;
         self.changed = true;
         Some((device.ask.tenant, device.ask.session?))
