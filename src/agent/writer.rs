@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -204,8 +205,8 @@ impl Desk {
         while let Some(work) = self.next() {
             for (number, release) in &work.releases {
                 // What usherd has already need not be kept for it.
-                if *number <= work.acknowledged || self.append(&mut spool, release) {
-                    last = if *number <= work.acknowledged { last } else { *number };
+                if *number > work.acknowledged && self.append(&mut spool, release) {
+                    last = *number;
                 }
             }
             if last <= work.acknowledged
@@ -268,7 +269,7 @@ impl Desk {
         self.written.notify_waiters();
     }
 
-    fn write_rest(&self, folder: &std::path::Path, devices: Option<Vec<Kept>>, epoch: Option<u64>) {
+    fn write_rest(&self, folder: &Path, devices: Option<Vec<Kept>>, epoch: Option<u64>) {
         if let Some(epoch) = epoch
             && let Err(why) = spool::keep_epoch(folder, epoch)
         {
@@ -300,7 +301,7 @@ mod tests {
         Release { tenant: "acme".to_owned(), session: session.to_owned(), transferred: false }
     }
 
-    fn open(folder: &std::path::Path) -> (Writer, Vec<Release>) {
+    fn open(folder: &Path) -> (Writer, Vec<Release>) {
         let (spool, old) = Spool::open(folder, 100_000).unwrap();
         (Writer::start(spool, Arc::default()).unwrap(), old)
     }
