@@ -54,8 +54,6 @@ struct Line<J> {
     items: VecDeque<Item<J>>,
     bytes: usize,
     in_flight: Vec<Waiting>,
-    /// Somebody was answered who should have waited for what is in flight.
-    let_go: bool,
     /// Since when what is in flight has waited, nanoseconds of the hooks' clock; `None` while nothing is.
     busy_since_ns: Option<u64>,
     /// Since when the disk has been behind without a break, nanoseconds of the hooks' clock: since then there was always
@@ -111,7 +109,6 @@ impl<J: Journal> Queue<J> {
             items: VecDeque::new(),
             bytes: 0,
             in_flight: Vec::new(),
-            let_go: false,
             busy_since_ns: None,
             behind_since_ns: None,
             spare: None,
@@ -215,7 +212,6 @@ impl<J: Journal> Queue<J> {
             }
             self.stalled.store(true, Ordering::Relaxed);
             line.behind_since_ns = line.behind_since_ns.or(oldest_ns);
-            line.let_go |= !line.in_flight.is_empty();
             waiting.append(&mut line.in_flight);
             for item in &mut line.items {
                 if let Item::Group(batch) = item {
@@ -288,7 +284,6 @@ impl<J: Journal> Queue<J> {
     fn next(&self, hooks: &Hooks) -> Option<Item<J>> {
         let mut line = self.line.lock();
         line.busy_since_ns = None;
-        line.let_go = false;
         self.stalled.store(false, Ordering::Relaxed);
         if !line.items.iter().any(|item| matches!(item, Item::Group(batch) if batch.let_go)) {
             line.behind_since_ns = None;
@@ -307,7 +302,6 @@ impl<J: Journal> Queue<J> {
                 line.bytes -= batch.group.payload_bytes();
                 line.in_flight = std::mem::take(&mut batch.waiting);
                 line.busy_since_ns = Some(batch.since_ns);
-                line.let_go = batch.let_go;
                 Some(Item::Group(batch))
             }
             Some(step) => {
