@@ -37,21 +37,16 @@ impl Clock for SystemClock {
     fn now(&self) -> Now {
         // A second of head start, so that no instant of the process is 0.
         let uptime_ms = self.started.elapsed().as_millis() as u64 + 1_000;
-        let utc_ms = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => since.as_millis() as i64,
-            Err(before) => -(before.duration().as_millis() as i64),
-        };
-        Now { uptime_ms, utc_ms }
+        Now { uptime_ms, utc_ms: utc_ms_of(SystemTime::now()) }
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the place")]
     fn is_synchronised(&self) -> Option<bool> {
         // All zeros only asks.
         let mut asked = rtime_clock::adjtime::Timex::new();
         match rtime_clock::adjtime::adjtimex(&mut asked) {
             Ok(_) => Some(asked.0.status & STA_UNSYNC == 0),
             // Not allowed to ask, as in the sandbox of the shipped unit: then what systemd-timesyncd says counts.
-            Err(_) => is_marked(Path::new(TIMESYNC_MARK), SystemTime::now()).then_some(true),
+            Err(_) => is_marked(Path::new(TIMESYNC_MARK), self.now().utc_ms).then_some(true),
         }
     }
 }
@@ -63,10 +58,17 @@ const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
 const TIMESYNC_MARK_APART_MAX: Duration = Duration::from_secs(3 * 2_048);
 
 /// Whether a time service left its mark near the instant that the clock shows.
-fn is_marked(mark: &Path, now: SystemTime) -> bool {
+fn is_marked(mark: &Path, utc_ms: i64) -> bool {
     let Ok(marked) = std::fs::metadata(mark).and_then(|mark| mark.modified()) else { return false };
-    let apart = now.duration_since(marked).unwrap_or_else(|behind| behind.duration());
-    apart <= TIMESYNC_MARK_APART_MAX
+    u128::from(utc_ms.abs_diff(utc_ms_of(marked))) <= TIMESYNC_MARK_APART_MAX.as_millis()
+}
+
+/// Milliseconds since 1970 UTC.
+fn utc_ms_of(wall: SystemTime) -> i64 {
+    match wall.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_millis() as i64,
+        Err(before) => -(before.duration().as_millis() as i64),
+    }
 }
 
 /// The kernel's own word for "nobody keeps this clock" (`adjtimex(2)`): cleared by a time service, and set again by
@@ -179,7 +181,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("synchronized");
         let at = |s: u64| UNIX_EPOCH + Duration::from_secs(s);
-        assert!(!is_marked(&mark, at(1_795_000_000)), "there is none");
+        assert!(!is_marked(&mark, 1_795_000_000_000), "there is none");
         std::fs::File::create(&mark).unwrap().set_modified(at(1_795_000_000)).unwrap();
         for (now_s, is) in [
             (1_795_000_000, true),
@@ -191,7 +193,7 @@ mod tests {
             (1_893_456_000, false),
             (0, false),
         ] {
-            assert_eq!(is_marked(&mark, at(now_s)), is, "{now_s}");
+            assert_eq!(is_marked(&mark, now_s * 1_000), is, "{now_s}");
         }
     }
 }

@@ -116,7 +116,7 @@ impl Schedule {
             }
             Seen::Nothing => self.note_trust(now),
         }
-        if self.unsettled && self.app.timelines(now).old.is_none() {
+        if self.unsettled && self.app.is_clock_trusted(now) {
             self.unsettled = !self.app.settle_confirmation(now);
             self.refresh(now);
         }
@@ -152,7 +152,7 @@ impl Schedule {
 
     /// The same at once: before a stop.
     pub(super) fn trust(&self, now: Now) {
-        if self.app.timelines(now).old.is_none() {
+        if self.app.is_clock_trusted(now) {
             self.turn(now, |turn| turn.app.marks.trust(now.utc_ms, turn.group));
         }
     }

@@ -12,7 +12,7 @@ use crate::subscription::entitlement::Timelines;
 /// comes near it.
 const APART_MS: u64 = 60_000;
 /// How long a clock that stepped is not trusted alone, milliseconds of uptime.
-const WINDOW_MS: u64 = 600_000;
+pub const WINDOW_MS: u64 = 600_000;
 /// How long a daemon may be stopped before the clock that it finds is taken for a step, milliseconds.
 const STOPPED_MS_MAX: i64 = 48 * 3_600_000;
 

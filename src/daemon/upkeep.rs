@@ -65,7 +65,7 @@ impl Upkeep {
             self.work = Some(tokio::task::spawn_blocking(move || checkpoint(&app, &committer)));
             // What the new snapshot makes superfluous goes with it: each start takes one.
             self.trim_at = now.uptime_ms;
-        } else if self.trim_at <= now.uptime_ms && app.timelines(now).old.is_none() {
+        } else if self.trim_at <= now.uptime_ms && app.is_clock_trusted(now) {
             // A clock that nobody trusts is no reason to throw the audit trail away.
             self.trim_at = now.uptime_ms + TRIM_EVERY_MS;
             let keep = Keep { age_ms: i64::from(journal.keep_days) * 86_400_000, bytes: journal.keep_bytes };

@@ -8,10 +8,8 @@ use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::text::rfc3339;
+use crate::daemon::timeline::WINDOW_MS;
 use crate::engine::Now;
-
-/// How long a clock is waited for after a step, seconds; where it has to be confirmed it is the least.
-const WAIT_S: u64 = 600;
 
 impl Worker {
     /// Whether what is written now may be dated. A request is no decision about a call: it waits.
@@ -19,13 +17,14 @@ impl Worker {
     /// # Errors
     /// 503 while nobody trusts the wall clock; nothing is wrong with the request, and later it is taken as it is.
     pub(super) fn need_date(&self, now: Now) -> Result<(), Problem> {
-        if self.app.timelines(now).old.is_none() {
+        if self.app.is_clock_trusted(now) {
             return Ok(());
         }
         let wait = self.app.timeline.lock().wait(now);
         let for_proof = wait.is_some_and(|wait| wait.for_proof);
-        let left_ms = wait.map_or(WAIT_S * 1_000, |wait| wait.until_uptime_ms.saturating_sub(now.uptime_ms));
-        let left_s = left_ms.div_ceil(1_000).max(if for_proof { WAIT_S } else { 1 });
+        let left_ms = wait.map_or(WINDOW_MS, |wait| wait.until_uptime_ms.saturating_sub(now.uptime_ms));
+        // Where it has to be confirmed the window is the least.
+        let left_s = left_ms.max(if for_proof { WINDOW_MS } else { 1 }).div_ceil(1_000);
         let shown = rfc3339(now.utc_ms);
         let until = if for_proof {
             "where it is right say `usherd clock trust`, else correct it; 10 minutes later requests are taken"
