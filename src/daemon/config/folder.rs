@@ -288,10 +288,12 @@ impl<'a> TenantSet<'a> {
         loop {
             let mut too_small = Vec::new();
             let mut refused = None;
-            for index in self.overfull(now) {
+            let overfull = self.overfull(now);
+            let in_force = !overfull.is_empty() && self.is_in_force();
+            for index in overfull {
                 let Some(pool) = pools.get(index) else { continue };
                 let former = former.get_or_insert_with(|| self.all_former());
-                match self.beyond(pool, former, now) {
+                match self.beyond(pool, former, in_force, now) {
                     Err(excess) => too_small.push((index, excess)),
                     Ok(found) => refused = refused.or(Some((pool, found)).filter(|(_, found)| !found.is_empty())),
                 }
@@ -318,6 +320,7 @@ impl<'a> TenantSet<'a> {
         &self,
         pool: &Pool,
         former: &BTreeMap<Name, Option<Tenant>>,
+        in_force: bool,
         now: DateTime<Utc>,
     ) -> Result<Vec<(Name, Excess)>, Excess> {
         let mut moved = Vec::new();
@@ -331,7 +334,7 @@ impl<'a> TenantSet<'a> {
                 settled.push(after);
             }
         }
-        let refused = beyond(pool, &settled, &moved, self.is_in_force(), now)?;
+        let refused = beyond(pool, &settled, &moved, in_force, now)?;
         Ok(refused.into_iter().filter_map(|(at, excess)| Some(((*ids.get(at)?).clone(), excess))).collect())
     }
 
