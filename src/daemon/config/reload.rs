@@ -74,8 +74,6 @@ pub struct Reload {
     pub unchanged: bool,
     /// Whether other tenant files are bad or away than before, or otherwise.
     pub is_news: bool,
-    /// What waits, as its tenants would go: files that are away, and `usherd.toml` where it drops some.
-    waiting: Vec<PathBuf>,
 }
 
 /// Why a reload changed nothing (I20).
@@ -194,8 +192,7 @@ impl Running {
         }
         let new = found.new;
         let is_news = new.rejected != old.rejected || new.away != old.away;
-        let waiting = new.away.clone();
-        Ok(Reload { config: Arc::new(new), diff, unchanged, is_news, waiting })
+        Ok(Reload { config: Arc::new(new), diff, unchanged, is_news })
     }
 
     /// Reads the files, with the records of those that are bad or away for a moment as they are in force.
@@ -285,7 +282,7 @@ impl Running {
     ) -> Result<Reload, Rejection> {
         let _turn = self.turn.lock();
         let planned = self.plan(files, attempt, occupancy).and_then(|reload| keep().map(|()| reload));
-        self.wait_for(planned.as_ref().ok().map(|reload| reload.waiting.as_slice()), attempt.uptime_ms);
+        self.wait_for(planned.as_ref().ok().map(|reload| reload.config.away.as_slice()), attempt.uptime_ms);
         let mut reload = planned?;
         if !reload.unchanged {
             install(&reload);
