@@ -88,7 +88,8 @@ pub(super) fn shrink_beside(
 }
 
 /// What of the daemon's own file is taken only by force: it has become empty, the last credential goes, one is for more
-/// than before, or a listener loses its TLS, its roles or the client certificates that it asks for. A file that was cut is good TOML, and what it opens nobody sees.
+/// than before, or a listener loses its TLS, its roles or the client certificates that it asks for. A file that was cut
+/// is good TOML, and what it opens nobody sees.
 pub(super) fn openings(old: &Config, new: &Config) -> Vec<Problem> {
     let file = new.main().display().to_string();
     let problem = |code, message: String| Problem::of_file(file.as_str(), message).code(code).help(FORCE_HELP);
@@ -101,7 +102,8 @@ pub(super) fn openings(old: &Config, new: &Config) -> Vec<Problem> {
         let message = "the last credential would go: whoever reaches the daemon could do everything".to_owned();
         problems.push(problem(ProblemCode::Opens, message));
     }
-    problems.extend(widened(&old.settings, &new.settings).map(|message| problem(ProblemCode::Opens, message)));
+    let widened = widened(&old.settings, &new.settings).into_iter();
+    problems.extend(widened.map(|message| problem(ProblemCode::Opens, message)));
     for before in &old.settings.listeners {
         let Some(after) = counterpart(before, &old.settings, &new.settings) else { continue };
         let address = shown(&after.address);
@@ -118,7 +120,7 @@ fn credentials(settings: &Settings) -> usize {
 
 /// Credentials that would be for more than before: tokens by their hashes, names of certificates as they stand. A file
 /// that ends before `tenants` or `nodes` is good, and its last credential would be for everybody's.
-fn widened(old: &Settings, new: &Settings) -> impl Iterator<Item = String> {
+fn widened(old: &Settings, new: &Settings) -> Vec<String> {
     let tokens = old.auth.tokens.iter().filter_map(|before| {
         let after = new.auth.tokens.iter().find(|after| after.sha256 == before.sha256)?;
         let more = more(&Extent::of_token(before), &Extent::of_token(after))?;
@@ -129,7 +131,7 @@ fn widened(old: &Settings, new: &Settings) -> impl Iterator<Item = String> {
         let more = more(&Extent::of_certificate(before), &Extent::of_certificate(after))?;
         Some(format!("the certificate name `{}` {more}", after.name))
     });
-    tokens.chain(certificates).collect::<Vec<_>>().into_iter()
+    tokens.chain(certificates).collect()
 }
 
 /// What a credential is for.
