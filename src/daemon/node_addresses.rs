@@ -85,9 +85,9 @@ impl NodeAddresses {
         let (heard, addresses) = gate.heard_since(kept.heard);
         kept.heard = heard;
         let mut is_new = is_trusted && kept.forget_old(now_s);
+        let step_s = now_s - now_s.rem_euclid(STEP_S);
         for address in addresses {
-            is_new |=
-                kept.seen.insert(address, now_s - now_s.rem_euclid(STEP_S)) != Some(now_s - now_s.rem_euclid(STEP_S));
+            is_new |= kept.seen.insert(address, step_s) != Some(step_s);
         }
         kept.keep_newest(gate);
         let is_first = is_new && !kept.is_new;

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -257,9 +256,8 @@ async fn greet<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, peer: Peer) {
     let turns = Turns::here();
     let node = peer.pass.node_flag();
     // Boxed: who has not said anything yet takes no room for what it may say.
-    let serving = Box::pin(serve_one(shared, socket, peer));
-    let serving = pin!(serving);
-    turns.run(&Rc::default(), || node.get(), serving).await;
+    let mut serving = Box::pin(serve_one(shared, socket, peer));
+    turns.run(&Rc::default(), || node.get(), serving.as_mut()).await;
 }
 
 async fn serve_one<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, mut peer: Peer) {

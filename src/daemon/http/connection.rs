@@ -160,6 +160,7 @@ async fn handled<H: Handler>(handler: &H, peer: &Peer, request: Request<Incoming
 /// told in any case.
 fn counted(response: Response<ReplyBody>, peer: &Peer, is_reading: bool) -> Response<ReplyBody> {
     match response.body() {
+        // What others hold, too, as a page of the binary, is not held for this reader.
         ReplyBody::Full(Some(bytes)) if bytes.len() > SMALL_BYTES_MAX && bytes.is_unique() => {}
         _ => return response,
     }

@@ -131,9 +131,7 @@ impl Socket {
             }
         }
     }
-}
 
-impl Socket {
     /// Looks at what has come without taking it; what `judge` says of it, `true` where it cannot be seen. After `false`
     /// [`Self::more`] waits for what comes later.
     pub(super) fn look(&self, room: &mut [u8], judge: impl Fn(&[u8]) -> bool) -> bool {

@@ -175,9 +175,13 @@ impl Keeper {
             etag: pulled.etag.clone(),
         };
         self.tell_confirmed(&confirmed);
-        let (held, doubted_uptime_ms) = (Some(Arc::clone(bundle)), now.doubted_uptime_ms);
-        let unstored = false;
-        *self.inner.lock() = Inner { ratchet: stored.ratchet, held, confirmed, doubted_uptime_ms, unstored };
+        *self.inner.lock() = Inner {
+            ratchet: stored.ratchet,
+            held: Some(Arc::clone(bundle)),
+            confirmed,
+            doubted_uptime_ms: now.doubted_uptime_ms,
+            unstored: false,
+        };
         Ok(())
     }
 
