@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
 //! [`freeswitch`] over [`esl`], [`kamailio`]), [`book`] (what follows for sessions), [`presence`] (desktops and
-//! mobiles), [`hub`] and `devices` (where it all meets), [`mod@follow`], [`socket`] and [`scripts`] (what waits and answers),
-//! [`spool`] and [`writer`] (what is written).
+//! mobiles), [`hub`] and `devices` (where it all meets), [`mod@follow`], [`socket`] and [`scripts`] (what waits and
+//! answers), [`spool`] and [`writer`] (what is written).
 //!
 //! What never happens:
 //! - a session is given back because a PBX could not be asked, or was listed in part;

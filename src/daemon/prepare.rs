@@ -161,7 +161,8 @@ impl Prepared {
 }
 
 /// A daemon without sockets and threads of its own. Give each connection to
-/// [`serve_stream`](crate::daemon::http::serve_stream) with one [`Worker`] for all, and run [`Embedded::run`] beside them.
+/// [`serve_stream`](crate::daemon::http::serve_stream) with one [`Worker`] for all, and run [`Embedded::run`] beside
+/// them.
 pub struct Embedded {
     control: Control,
 }

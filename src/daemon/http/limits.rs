@@ -109,7 +109,8 @@ impl Default for Limits {
             h2_streams_max: 128,
             h2_streams_stranger_max: 16,
             h2_header_list_bytes_max: 16 * 1024,
-            // In parts of 4 KiB: each costs some hundreds of bytes beside what it holds, for each stream that is not read.
+            // In parts of 4 KiB: each costs some hundreds of bytes beside what it holds, for each stream that is not
+            // read.
             h2_send_buf_bytes_max: 8 * 1024,
             h2_resets_max: 64,
             h2_ping_interval: Duration::from_secs(30),
