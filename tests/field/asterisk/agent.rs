@@ -26,18 +26,18 @@ impl Beside {
         lab.configure("", globals);
         lab.start_asterisk();
         let scripts = match plan {
-            Plan::Agi => format!("[agi]\nlisten = \"127.0.0.1:{}\"\n", lab.agi_port),
+            Plan::Agi => format!("[agi]\nlisten = \"{}\"\n", lab.agi),
             Plan::Curl => String::new(),
         };
         let at = |name: &str| lab.site.path(name).display().to_string();
         let text = format!(
             "[daemon]\naddress = \"http://{}\"\ndeadline_ms = {DEADLINE_MS}\n[node]\nname = \"pbx1\"\ntenant = \"acme\"\n\
-             [socket]\npath = {:?}\n[spool]\nfolder = {:?}\n{scripts}[asterisk]\naddress = \"127.0.0.1:{}\"\n\
+             [socket]\npath = {:?}\n[spool]\nfolder = {:?}\n{scripts}[asterisk]\naddress = \"{}\"\n\
              user = \"usherd\"\nsecret_file = {:?}\nlist_s = 2\n",
             lab.usherd().address(),
             at("agent.sock"),
             at("spool"),
-            lab.manager_port,
+            lab.manager,
             at("secret")
         );
         std::fs::write(lab.site.path("agent.toml"), text).unwrap();
@@ -79,9 +79,7 @@ fn calls_are_counted_by_its_scripts_and_end_with_the_calls() {
     let beside = Beside::new(Plan::Agi, 1, "");
     let lab = &beside.lab;
     let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
-    let call = anna.invite("20", "0301234", "counted", "");
-    let invite = trunk.receive("INVITE ", None);
-    let (call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+    let (call, _) = lab.call(&mut anna, "20", "0301234", "counted", &mut trunk);
     lab.until_held(1);
     let other = bob.invite("21", "0301234", "full", "");
     assert_eq!(bob.outcome(&other), 403);
@@ -120,10 +118,8 @@ fn the_calls_of_a_killed_asterisk_end_with_the_next_listing() {
     for (plan, globals) in [(Plan::Agi, ""), (Plan::Curl, "USHERD_EPOCH=none")] {
         let mut beside = Beside::new(plan, 3, globals);
         let (mut trunk, mut anna) = (beside.lab.trunk(), beside.lab.phone("20"));
-        let call = anna.invite("20", "0301234", "lost", "");
-        let invite = trunk.receive("INVITE ", None);
         // The manager's events have shown the channel by then; one that died before lives by its `ttl_s`.
-        beside.lab.talk(&mut anna, call, &mut trunk, &invite);
+        beside.lab.call(&mut anna, "20", "0301234", "lost", &mut trunk);
         beside.lab.until_held(1);
         beside.lab.kill_asterisk();
         beside.lab.start_asterisk();
@@ -135,9 +131,7 @@ fn the_calls_of_a_killed_asterisk_end_with_the_next_listing() {
 fn a_restart_of_the_agent_ends_no_call() {
     let mut beside = Beside::new(Plan::Agi, 1, "");
     let (mut trunk, mut anna) = (beside.lab.trunk(), beside.lab.phone("20"));
-    let call = anna.invite("20", "0301234", "long", "");
-    let invite = trunk.receive("INVITE ", None);
-    let (call, _) = beside.lab.talk(&mut anna, call, &mut trunk, &invite);
+    let (call, _) = beside.lab.call(&mut anna, "20", "0301234", "long", &mut trunk);
     beside.lab.until_held(1);
     beside.agent.take().unwrap().kill();
     beside.start_agent();

@@ -24,9 +24,8 @@ fn of_thirty_users_at_once_twenty_get_the_twenty_seats() {
         let callers = Sipp::caller_at(lab.sip_port, "caller-held", PHONES, &users(30), &["-r", "1000"]);
         let mut calls: Vec<Dialog> = (0..20).map(|_| lab.take(&mut trunk)).collect();
         // However late a busy Asterisk takes the last INVITE: all talk until everybody was decided.
-        let decided = |code: &str| lab.metric("usherd_decisions_total", &format!("code=\"{code}\""));
-        wait_for("thirty decisions", || (decided("allow.new") + decided("deny.full") >= 30.0).then_some(()));
-        assert_eq!((decided("allow.new"), decided("deny.full"), lab.unasked()), (20.0, 10.0, 0), "{plan:?}");
+        wait_for("thirty decisions", || (lab.decided("allow.new") + lab.decided("deny.full") >= 30.0).then_some(()));
+        assert_eq!((lab.decided("allow.new"), lab.decided("deny.full"), lab.unasked()), (20.0, 10.0, 0), "{plan:?}");
         assert_eq!((lab.held(), lab.sessions().len()), (20, 20), "{plan:?}");
         for call in &mut calls {
             trunk.within(call, "BYE", "");
@@ -50,7 +49,7 @@ fn calls_that_come_and_go_leave_the_books_balanced() {
     lab.until_held(0);
     let tenant = lab.usherd().client().get("/v1/tenants/acme").json();
     assert_eq!((tenant["peak"].as_u64(), tenant["sessions"].as_u64()), (Some(6), Some(0)), "{tenant}");
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), up as f64);
+    assert_eq!(lab.decided("allow.new"), up as f64);
     assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), up as f64);
 }
 
@@ -64,13 +63,9 @@ fn without_a_seat_only_inbound_and_emergency_calls_go_through() {
         for (number, dialled) in
             ["112", "110", "0112", "0110", "+112", "112#", "0112#", "+0110"].into_iter().enumerate()
         {
-            let call = anna.invite("20", dialled, &format!("emergency{number}"), "");
-            let invite = trunk.receive("INVITE ", None);
-            lab.talk(&mut anna, call, &mut trunk, &invite);
+            lab.call(&mut anna, "20", dialled, &format!("emergency{number}"), &mut trunk);
         }
-        let inbound = trunk.invite("0176", "21", "inbound", "");
-        let invite = bob.receive("INVITE ", None);
-        lab.talk(&mut trunk, inbound, &mut bob, &invite);
+        lab.call(&mut trunk, "0176", "21", "inbound", &mut bob);
         assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow"), 0.0, "{plan:?}: neither is asked for");
         assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
     }
@@ -81,12 +76,8 @@ fn two_calls_of_one_user_hold_one_seat() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
-        let first = anna.invite("20", "0301", "first", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (mut first, _) = lab.talk(&mut anna, first, &mut trunk, &invite);
-        let second = anna.invite("20", "0302", "second", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (mut second, _) = lab.talk(&mut anna, second, &mut trunk, &invite);
+        let (mut first, _) = lab.call(&mut anna, "20", "0301", "first", &mut trunk);
+        let (mut second, _) = lab.call(&mut anna, "20", "0302", "second", &mut trunk);
         assert_eq!((lab.held(), lab.sessions().len()), (1, 2), "{plan:?}");
         anna.within(&mut first, "BYE", "");
         wait_for("the first to end", || (lab.sessions().len() == 1).then_some(()));

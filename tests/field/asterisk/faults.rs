@@ -72,9 +72,8 @@ fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
     lab.usherd().signal(Signal::CONT);
     drop(called);
     until_nothing_is_left(&lab, &mut lab.phone("20"), &mut lab.trunk());
-    let decided = |code: &str| lab.metric("usherd_decisions_total", &format!("code=\"{code}\""));
     wait_for("the forty questions to be read", || {
-        (decided("allow.new") + decided("allow.same") + decided("ignore.stale") >= 41.0).then_some(())
+        (lab.decided("allow.new") + lab.decided("allow.same") + lab.decided("ignore.stale") >= 41.0).then_some(())
     });
     assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
 }
@@ -101,9 +100,7 @@ fn the_end_of_a_call_that_nobody_took_is_told_when_usherd_is_back() {
         let call = talks(&lab, &mut anna, &mut trunk, "long");
         lab.until_held(1);
         // From here on the keeper would look at the list in a minute only, if nobody told it.
-        wait_for("the first renewal", || {
-            (lab.metric("usherd_decisions_total", "code=\"allow.same\"") == 1.0).then_some(())
-        });
+        wait_for("the first renewal", || (lab.decided("allow.same") == 1.0).then_some(()));
         lab.usherd.take().unwrap().kill();
         hang_up(&mut anna, call, &mut trunk);
         lab.usherd = Some(lab.site.start());
@@ -126,7 +123,7 @@ fn a_call_let_out_while_usherd_was_gone_is_booked_when_it_is_back() {
         let call = talks(&lab, &mut anna, &mut trunk, "unasked");
         lab.usherd = Some(lab.site.start());
         lab.until_held(1);
-        assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.over\""), 1.0, "{plan:?}");
+        assert_eq!(lab.decided("allow.over"), 1.0, "{plan:?}");
         hang_up(&mut anna, call, &mut trunk);
         lab.until_held(0);
         wait_for("the list to be empty", || (lab.kept() == 0).then_some(()));
@@ -149,9 +146,7 @@ fn a_long_call_is_renewed_beyond_its_ttl_and_a_lost_one_is_not() {
         let call = talks(&lab, &mut anna, &mut trunk, "long");
         assert_eq!(lab.held(), 2);
         lab.cli("dialplan reload");
-        wait_for("four renewals", || {
-            (lab.metric("usherd_decisions_total", "code=\"allow.same\"") >= 4.0).then_some(())
-        });
+        wait_for("four renewals", || (lab.decided("allow.same") >= 4.0).then_some(()));
         assert_eq!(lab.sessions().len(), 1, "{plan:?}");
         assert_eq!(lab.sessions()[0]["subject"], "20", "{plan:?}: the other is over");
         hang_up(&mut anna, call, &mut trunk);
@@ -198,9 +193,7 @@ fn a_usherd_that_restarts_amid_a_call_keeps_its_seat_and_hears_of_its_end() {
     for plan in PLANS {
         let mut lab = Lab::new(plan, 1);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
-        let call = anna.invite("20", "0301234", "long", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+        let (call, _) = lab.call(&mut anna, "20", "0301234", "long", &mut trunk);
         lab.usherd.take().unwrap().kill();
         lab.usherd = Some(lab.site.start());
         assert_eq!((lab.held(), lab.sessions().len()), (1, 1), "{plan:?}");
@@ -286,9 +279,7 @@ fn an_epoch_that_usherd_does_not_take_costs_no_count() {
         // An agent, or usherd-node that has not told Asterisk yet, is at usherd with an epoch of its own.
         assert_eq!(lab.usherd().client().post("/v1/nodes/pbx1/hello", "epoch=1700000000").status, 200);
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
-        let call = anna.invite("20", "0301234", "counted", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+        let (call, _) = lab.call(&mut anna, "20", "0301234", "counted", &mut trunk);
         assert_eq!(lab.held(), 1, "{plan:?}");
         let other = bob.invite("21", "0301234", "full", "");
         assert_eq!(bob.outcome(&other), 403, "{plan:?}");

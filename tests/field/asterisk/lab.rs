@@ -1,14 +1,14 @@
 //! One Asterisk with a shipped dial plan, the daemon it asks, phones and a trunk; each test its own, on free ports.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::kamailio::lab::free_port;
+use crate::kamailio::lab::{free_port, own_address};
 use crate::kamailio::sip::{Dialog, Phone, connect};
 use crate::place::{Place, program};
 use crate::process::{Site, Usherd, wait_for};
@@ -69,10 +69,6 @@ fn recipe(plan: Plan) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pbx/asterisk").join(plan.file())
 }
 
-fn free_tcp_port() -> u16 {
-    TcpListener::bind((PHONES, 0)).unwrap().local_addr().unwrap().port()
-}
-
 /// Everything a scenario needs.
 pub(super) struct Lab {
     pub(super) site: Site,
@@ -82,9 +78,9 @@ pub(super) struct Lab {
     pub(super) plan: Plan,
     pub(super) sip_port: u16,
     pub(super) trunk_port: u16,
-    pub(super) manager_port: u16,
+    pub(super) manager: SocketAddr,
     /// Where the dial plan finds scripts: usherd's listener, unless an agent has taken it.
-    pub(super) agi_port: u16,
+    pub(super) agi: SocketAddr,
     users: Vec<(String, u16)>,
     /// The endpoint of a phone that is told by its address.
     pub(super) liar: &'static str,
@@ -108,14 +104,12 @@ impl Lab {
 
     /// Without an Asterisk yet; usherd may leave the port of scripts to somebody else.
     pub(super) fn idle(plan: Plan, seats: u32, policy: &str, answers_scripts: bool) -> Self {
-        let [http, agi_port, manager_port] = [(); 3].map(|()| free_tcp_port());
-        let scripts =
-            if answers_scripts { format!("[agi]\nlisten = \"{PHONES}:{agi_port}\"\n") } else { String::new() };
+        let [http, agi, manager] = [(); 3].map(|()| own_address());
+        let scripts = if answers_scripts { format!("[agi]\nlisten = \"{agi}\"\n") } else { String::new() };
         let tenant = format!("id = \"acme\"\nkind = \"nfr\"\nseats = {seats}\n{policy}");
         let site =
             Site::new(&format!("{scripts}[nodes]\nlease_s = 3\nheartbeat_s = 1\ngrace_s = 3\n"), &[("acme", &tenant)]);
-        let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-        std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &format!("{PHONES}:{http}"))).unwrap();
+        site.listen(http);
         let usherd = site.start();
         let place = Place::new();
         for folder in ["etc", "run", "spool/outgoing", "log", "db", "lib"] {
@@ -128,8 +122,8 @@ impl Lab {
             plan,
             sip_port: free_port(PHONES),
             trunk_port: free_port(TRUNK),
-            manager_port,
-            agi_port,
+            manager,
+            agi,
             users,
             liar: "liar",
             hurried: Vec::new(),
@@ -178,18 +172,17 @@ impl Lab {
         self.write(
             "manager.conf",
             &format!(
-                "[general]\nenabled=yes\nbindaddr={PHONES}\nport={}\n\
+                "[general]\nenabled=yes\nbindaddr={}\nport={}\n\
                  channelvars=USHERD_TENANT,USHERD_SUBJECT,USHERD_SESSION,USHERD_CODE\n\
                  [usherd]\nsecret=manager-secret\nread=call,system\nwrite=reporting\n",
-                self.manager_port
+                self.manager.ip(),
+                self.manager.port()
             ),
         );
         self.write("pjsip.conf", &self.pjsip());
         let http = format!("{}", self.address());
         let dial_plan = std::fs::read_to_string(recipe(self.plan)).unwrap();
-        let mut dial_plan = dial_plan
-            .replace("127.0.0.1:7788", &http)
-            .replace("127.0.0.1:4573", &format!("{PHONES}:{}", self.agi_port));
+        let mut dial_plan = dial_plan.replace("127.0.0.1:7788", &http).replace("127.0.0.1:4573", &self.agi.to_string());
         for (shipped, hurried) in &self.hurried {
             assert!(dial_plan.contains(shipped), "{shipped}");
             dial_plan = dial_plan.replace(shipped, hurried);
@@ -312,6 +305,11 @@ impl Lab {
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
+    /// Questions that usherd answered with this code, all of the phone system.
+    pub(super) fn decided(&self, code: &str) -> f64 {
+        self.metric("usherd_decisions_total", &format!("code=\"{code}\""))
+    }
+
     /// The phone of a user.
     pub(super) fn phone(&self, user: &str) -> Phone {
         let port = self.users.iter().find(|(name, _)| name == user).unwrap().1;
@@ -325,6 +323,20 @@ impl Lab {
 
     pub(super) fn trunk(&self) -> Phone {
         Phone::with_media(TRUNK, self.trunk_port, self.sip_port)
+    }
+
+    /// Somebody calls, is answered, and both talk: the caller's side, and the callee's.
+    pub(super) fn call(
+        &self,
+        caller: &mut Phone,
+        from: &str,
+        number: &str,
+        id: &str,
+        callee: &mut Phone,
+    ) -> (Dialog, Dialog) {
+        let call = caller.invite(from, number, id, "");
+        let invite = callee.receive("INVITE ", None);
+        self.talk(caller, call, callee, &invite)
     }
 
     /// The callee takes the call, and both talk: then a transfer is one.

@@ -8,9 +8,7 @@ fn a_blind_transfer_of_an_inbound_call_to_outside_needs_no_seat_t189() {
     for plan in PLANS {
         let lab = Lab::new(plan, 0);
         let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
-        let inbound = trunk.invite("0176", "21", "inbound", "");
-        let invite = bob.receive("INVITE ", None);
-        let (_, mut of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+        let (_, mut of_bob) = lab.call(&mut trunk, "0176", "21", "inbound", &mut bob);
         refer(&mut bob, &mut of_bob, "0309876");
         trunk.receive("INVITE sip:0309876@", None);
         assert_eq!((lab.held(), lab.sessions().len()), (0, 0), "{plan:?}");
@@ -62,9 +60,7 @@ fn an_own_call_that_is_handed_to_a_colleague_gives_its_seat_back_c8() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
-        let call = anna.invite("20", "0301234", "own", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (mut call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+        let (mut call, _) = lab.call(&mut anna, "20", "0301234", "own", &mut trunk);
         assert_eq!(lab.held(), 1);
         refer(&mut anna, &mut call, "21");
         bob.receive("INVITE ", None);
@@ -78,9 +74,7 @@ fn a_caller_whom_a_colleague_sends_on_keeps_the_one_seat_until_the_end() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
-        let call = anna.invite("20", "21", "own", "");
-        let invite = bob.receive("INVITE ", None);
-        let (call, mut of_bob) = lab.talk(&mut anna, call, &mut bob, &invite);
+        let (call, mut of_bob) = lab.call(&mut anna, "20", "21", "own", &mut bob);
         refer(&mut bob, &mut of_bob, "0309876");
         let invite = trunk.receive("INVITE sip:0309876@", None);
         trunk.answer(&invite, "180 Ringing", "t", "");
@@ -95,13 +89,9 @@ fn a_caller_who_was_free_inside_needs_a_seat_where_a_colleague_sends_her_outside
     for plan in PLANS {
         let lab = Lab::with(plan, 0, "", "[sessions]\ninternal_calls = \"free\"\n");
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
-        let call = anna.invite("20", "21", "own", "");
-        let invite = bob.receive("INVITE ", None);
-        let (_call, mut of_bob) = lab.talk(&mut anna, call, &mut bob, &invite);
+        let (_call, mut of_bob) = lab.call(&mut anna, "20", "21", "own", &mut bob);
         refer(&mut bob, &mut of_bob, "0309876");
-        crate::process::wait_for("the answer of usherd", || {
-            (lab.metric("usherd_decisions_total", "code=\"deny.full\"") == 1.0).then_some(())
-        });
+        crate::process::wait_for("the answer of usherd", || (lab.decided("deny.full") == 1.0).then_some(()));
         anna.receive("BYE ", None);
         assert!(!trunk.received("INVITE "), "{plan:?}: nobody is called");
     }
@@ -132,13 +122,9 @@ fn a_consultation_call_needs_a_seat_and_does_not_touch_the_first_call_c6() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut bob, mut cara) = (lab.trunk(), lab.phone("21"), lab.phone("22"));
-        let inbound = trunk.invite("0176", "21", "inbound", "");
-        let invite = bob.receive("INVITE ", None);
-        let (inbound, of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+        let (inbound, of_bob) = lab.call(&mut trunk, "0176", "21", "inbound", &mut bob);
         assert_eq!(lab.held(), 0);
-        let consultation = bob.invite("21", "22", "consultation", "");
-        let invite = cara.receive("INVITE ", None);
-        let (consultation, _) = lab.talk(&mut bob, consultation, &mut cara, &invite);
+        let (consultation, _) = lab.call(&mut bob, "21", "22", "consultation", &mut cara);
         assert_eq!(lab.held(), 1, "{plan:?}");
         hang_up(&mut bob, consultation, &mut cara);
         lab.until_held(0);
@@ -158,9 +144,7 @@ fn a_consultation_ends_with_the_attended_transfer_though_both_outside_talk_on_c7
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
-        let inbound = trunk.invite("0176", "21", "inbound", "");
-        let invite = bob.receive("INVITE ", None);
-        let (_, mut of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+        let (_, mut of_bob) = lab.call(&mut trunk, "0176", "21", "inbound", &mut bob);
         let consultation = bob.invite("21", "0309876", "consultation", "");
         let invite = trunk.receive("INVITE sip:0309876@", None);
         let (consultation, _) = lab.talk(&mut bob, consultation, &mut trunk, &invite);
@@ -178,9 +162,7 @@ fn hold_changes_nothing_c9_t029() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
-        let call = anna.invite("20", "0301234", "own", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (mut call, _) = lab.talk(&mut anna, call, &mut trunk, &invite);
+        let (mut call, _) = lab.call(&mut anna, "20", "0301234", "own", &mut trunk);
         anna.hold(&mut call);
         assert_eq!((lab.held(), lab.sessions().len()), (1, 1), "{plan:?}");
         hang_up(&mut anna, call, &mut trunk);
@@ -194,9 +176,7 @@ fn parking_ends_the_parkers_seat_and_taking_the_call_back_needs_none_c9_t028() {
     for plan in PLANS {
         let lab = Lab::with(plan, 1, extensions, "");
         let (mut trunk, mut bob, mut cara) = (lab.trunk(), lab.phone("21"), lab.phone("22"));
-        let call = bob.invite("21", "0301234", "own", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (mut call, _) = lab.talk(&mut bob, call, &mut trunk, &invite);
+        let (mut call, _) = lab.call(&mut bob, "21", "0301234", "own", &mut trunk);
         refer(&mut bob, &mut call, "700");
         crate::process::wait_for("the call to be parked", || {
             lab.cli("parking show default").contains("PJSIP/trunk-").then_some(())
@@ -232,9 +212,7 @@ fn a_consultation_by_the_keys_of_the_phone_is_asked_for_though_the_first_call_ca
                       [from-phones]\nexten => 7,1,Gosub(usherd-ask,s,1(21,0309876,outbound))\n same => n,Dial(PJSIP/0309876@trunk)\n";
     let lab = Lab::with(super::lab::Plan::Curl, 0, extensions, "");
     let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
-    let inbound = trunk.invite("0176", "61", "inbound", "");
-    let invite = bob.receive("INVITE ", None);
-    let (_, mut of_bob) = lab.talk(&mut trunk, inbound, &mut bob, &invite);
+    let (_, mut of_bob) = lab.call(&mut trunk, "0176", "61", "inbound", &mut bob);
     for key in ["*", "2"] {
         bob.press(&mut of_bob, key);
     }

@@ -73,9 +73,7 @@ fn who_is_counted_by_the_phone_is_not_taken_for_its_neighbour() {
         lab.start_asterisk();
         let (mut liar, mut trunk) = (lab.liar(), lab.trunk());
         // Its number mixes up the arguments.
-        let call = liar.invite("20,112", "501234", "by-phone", "");
-        let invite = trunk.receive("INVITE ", None);
-        let (call, _) = lab.talk(&mut liar, call, &mut trunk, &invite);
+        let (call, _) = lab.call(&mut liar, "20,112", "501234", "by-phone", &mut trunk);
         assert_eq!(lab.sessions()[0]["subject"], "PJSIP/acme-door-2", "{plan:?}");
         hang_up(&mut liar, call, &mut trunk);
         lab.until_held(0);
@@ -88,9 +86,7 @@ fn a_person_is_counted_by_the_number_as_it_is() {
         let lab = Lab::new(plan, 5);
         let (mut liar, mut trunk) = (lab.liar(), lab.trunk());
         for (number, from) in ["20", "+4930123", "a&x", "20,112"].into_iter().enumerate() {
-            let call = liar.invite(from, "0301234", &format!("name{number}"), "");
-            let invite = trunk.receive("INVITE ", None);
-            let (mut call, _) = lab.talk(&mut liar, call, &mut trunk, &invite);
+            let (mut call, _) = lab.call(&mut liar, from, "0301234", &format!("name{number}"), &mut trunk);
             assert_eq!(lab.sessions()[0]["subject"], from, "{plan:?}");
             liar.within(&mut call, "BYE", "");
             trunk.receive("BYE ", None);
