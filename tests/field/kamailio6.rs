@@ -23,7 +23,7 @@ fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
     let counts = callers.done();
     assert_eq!(counts.up_and_refused(), (30, 20), "{counts:?}");
     lab.until_held(0);
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), 30.0);
+    assert_eq!(lab.decided("allow.new"), 30.0);
     assert_eq!((lab.statistic("usherd_allowed"), lab.statistic("usherd_denied")), (30, 20));
     assert_eq!(lab.statistic("usherd_unanswered"), 0, "each was decided");
 }
@@ -84,8 +84,9 @@ fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
     wait_for("all releases", || (lab.statistic("usherd_released") == 40).then_some(()));
     // Who was asked for before the first silence is behind its release, whichever is read first.
     let asked = lab.statistic("usherd_asked") as f64;
-    let decided = |code: &str| lab.metric("usherd_decisions_total", &format!("code=\"{code}\""));
-    wait_for("the questions to be read", || (decided("allow.new") + decided("ignore.stale") >= asked).then_some(()));
+    wait_for("the questions to be read", || {
+        (lab.decided("allow.new") + lab.decided("ignore.stale") >= asked).then_some(())
+    });
     lab.until_held(0);
     assert_eq!(lab.sessions().len(), 0);
 }

@@ -23,8 +23,8 @@ fn fifty_users_at_once(lab: &Lab) {
     let counts = callers.done();
     assert_eq!(counts.up_and_refused(), (30, 20), "{counts:?}");
     lab.until_held(0);
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), 30.0);
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"deny.full\""), 20.0);
+    assert_eq!(lab.decided("allow.new"), 30.0);
+    assert_eq!(lab.decided("deny.full"), 20.0);
     assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), 30.0, "each by its node, none by a timer");
     assert_eq!((lab.statistic("usherd_allowed"), lab.statistic("usherd_denied")), (30, 20));
 }
@@ -40,7 +40,7 @@ fn hundreds_of_calls_leave_the_books_balanced() {
     lab.until_held(0);
     let tenant = lab.usherd().client().get("/v1/tenants/acme").json();
     assert_eq!((tenant["peak"].as_u64(), tenant["sessions"].as_u64()), (Some(50), Some(0)), "{tenant}");
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.new\""), up as f64);
+    assert_eq!(lab.decided("allow.new"), up as f64);
     assert_eq!(lab.metric("usherd_releases_total", "reason=\"node\""), up as f64);
     assert_eq!(lab.statistic("usherd_unanswered"), 0);
 }
@@ -67,7 +67,7 @@ fn inventories_amid_calls_take_and_give_no_seat() {
     // A call that ended is in no list any more, which may come before its release: then the list has ended it.
     let ended = ["node", "inventory"].map(|by| lab.metric("usherd_releases_total", &format!("reason=\"{by}\"")));
     assert_eq!(ended.iter().sum::<f64>(), up as f64, "each once: {ended:?}");
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.over\""), 0.0);
+    assert_eq!(lab.decided("allow.over"), 0.0);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn five_calls_of_one_user_hold_one_seat() {
     assert_eq!(lab.held(), 1);
     assert_eq!(callers.done().up_and_refused(), (5, 0));
     lab.until_held(0);
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.held\""), 4.0);
+    assert_eq!(lab.decided("allow.held"), 4.0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::relay::Relay;
 use crate::place::{Place, program};
-use crate::process::{Site, Usherd, wait_for};
+use crate::process::{Site, Usherd, own_ip, wait_for};
 use crate::shipped::shipped;
 
 /// Where the phones are, and where the trunk is: Kamailio tells inbound calls by the address.
@@ -23,6 +23,11 @@ pub(crate) const TRUNK: &str = "127.0.0.2";
 /// A UDP port that is free on this address.
 pub(crate) fn free_port(ip: &str) -> u16 {
     UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A TCP address where nobody else listens meanwhile, also when who has it starts again.
+pub(crate) fn own_address() -> SocketAddr {
+    TcpListener::bind((own_ip(), 0)).unwrap().local_addr().unwrap()
 }
 
 /// A program; dropping it kills it and its children. All stay in the process group of the test, so that whoever ends
@@ -97,7 +102,7 @@ pub(crate) struct Lab {
     pub(crate) phones_port: u16,
     pub(crate) trunk_port: u16,
     url: String,
-    resp_port: u16,
+    resp: SocketAddr,
     transport: Transport,
     pub(crate) extra: Vec<String>,
 }
@@ -129,12 +134,10 @@ impl Lab {
     /// Without a Kamailio yet.
     pub(crate) fn idle(seats: u32, extra: &[&str]) -> Self {
         let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
-        // Its ports stay, also when it starts again.
-        let [port, resp_port] = [(); 2].map(|()| TcpListener::bind((PHONES, 0)).unwrap().local_addr().unwrap().port());
-        let resp = format!("[[listener]]\nlisten = \"{PHONES}:{resp_port}\"\nprotocol = \"resp\"\n");
-        let site = Site::new(&resp, &[("acme", &tenant)]);
-        let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-        std::fs::write(site.path("usherd.toml"), main.replace("127.0.0.1:0", &format!("{PHONES}:{port}"))).unwrap();
+        let [http, resp] = [(); 2].map(|()| own_address());
+        let listener = format!("[[listener]]\nlisten = \"{resp}\"\nprotocol = \"resp\"\n");
+        let site = Site::new(&listener, &[("acme", &tenant)]);
+        site.listen(http);
         let usherd = site.start();
         Lab {
             url: format!("http://{}", usherd.address()),
@@ -145,7 +148,7 @@ impl Lab {
             kamailio_port: free_port(PHONES),
             phones_port: free_port(PHONES),
             trunk_port: free_port(TRUNK),
-            resp_port,
+            resp,
             transport: Transport::Http,
             extra: extra.iter().map(|&name| name.to_owned()).collect(),
         }
@@ -161,10 +164,10 @@ impl Lab {
     pub(crate) fn start_kamailio_behind_relay(&mut self) -> Relay {
         let relay = Relay::to(match self.transport {
             Transport::Http | Transport::HttpAsync => self.usherd().address(),
-            Transport::Redis => SocketAddr::from(([127, 0, 0, 1], self.resp_port)),
+            Transport::Redis => self.resp,
         });
         // Of these two, the transport uses one.
-        self.resp_port = relay.address.port();
+        self.resp = relay.address;
         self.start_kamailio_asking(&format!("http://{}", relay.address));
         relay
     }
@@ -177,7 +180,7 @@ impl Lab {
         command.arg("-l").arg(format!("udp:{PHONES}:{}", self.kamailio_port));
         if self.transport == Transport::Redis {
             command.args(["-A", "USHERD_REDIS"]);
-            command.arg(format!("--substdef=!USHERD_RESP!addr={PHONES};port={}!g", self.resp_port));
+            command.arg(format!("--substdef=!USHERD_RESP!addr={};port={}!g", self.resp.ip(), self.resp.port()));
         }
         if self.transport == Transport::HttpAsync {
             command.args(["-A", "USHERD_HTTP_ASYNC"]);
@@ -221,6 +224,11 @@ impl Lab {
         let text = self.usherd().client().get("/metrics").body;
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// Questions that usherd answered with this code.
+    pub(crate) fn decided(&self, code: &str) -> f64 {
+        self.metric("usherd_decisions_total", &format!("code=\"{code}\""))
     }
 
     /// A figure of Kamailio itself.

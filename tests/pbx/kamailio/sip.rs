@@ -43,8 +43,10 @@ impl Message {
             .map(|pair| pair.1)
     }
 
-    fn first_line(&self) -> &str {
-        self.0.lines().next().unwrap_or_default()
+    /// Whether its first line has this in it, and it is of this call.
+    fn fits(&self, what: &str, call_id: Option<&str>) -> bool {
+        self.0.lines().next().is_some_and(|line| line.contains(what))
+            && call_id.is_none_or(|call_id| self.header("Call-ID") == call_id)
     }
 
     pub(crate) fn header(&self, name: &'static str) -> &str {
@@ -121,11 +123,7 @@ impl Phone {
     /// The next message of which the first line contains this, in this call if one is named.
     pub(crate) fn receive(&mut self, what: &str, call_id: Option<&str>) -> Message {
         loop {
-            let fits = |message: &Message| {
-                message.first_line().contains(what)
-                    && call_id.is_none_or(|call_id| message.header("Call-ID") == call_id)
-            };
-            if let Some(at) = self.inbox.iter().position(fits) {
+            if let Some(at) = self.inbox.iter().position(|message| message.fits(what, call_id)) {
                 return self.inbox.remove(at);
             }
             let mut buffer = [0_u8; 16_384];
@@ -147,13 +145,13 @@ impl Phone {
     /// Whether anything of this kind has come up to now.
     pub(crate) fn received(&mut self, what: &str) -> bool {
         self.take_in();
-        self.inbox.iter().any(|message| message.first_line().contains(what))
+        self.inbox.iter().any(|message| message.fits(what, None))
     }
 
     /// The same, in one call.
     pub(crate) fn received_of(&mut self, what: &str, call_id: &str) -> bool {
         self.take_in();
-        self.inbox.iter().any(|message| message.first_line().contains(what) && message.header("Call-ID") == call_id)
+        self.inbox.iter().any(|message| message.fits(what, Some(call_id)))
     }
 
     fn take_in(&mut self) {

@@ -46,7 +46,7 @@ fn slow_answers(transport: Transport, delay_ms: u64, waits_ms: Range<f64>) {
     lab.until_held(0);
     assert_eq!((lab.statistic("usherd_allowed"), lab.statistic("usherd_denied")), (3, 4));
     assert_eq!(lab.statistic("usherd_unanswered"), 0, "nobody gave up on an answer");
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.over\""), 0.0);
+    assert_eq!(lab.decided("allow.over"), 0.0);
 }
 
 #[test]
@@ -130,9 +130,8 @@ fn late_question(transport: Transport) {
     hang_up(&mut anna, call, &mut trunk);
     relay.questions(AT_ONCE);
     wait_for("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
-    let decided = |code: &str| lab.metric("usherd_decisions_total", &format!("code=\"{code}\""));
-    assert_eq!((decided("allow.new"), decided("ignore.stale")), (0.0, 0.0), "it is still on its way");
+    assert_eq!((lab.decided("allow.new"), lab.decided("ignore.stale")), (0.0, 0.0), "it is still on its way");
     relay.let_go();
-    wait_for("the late question", || (decided("ignore.stale") >= 1.0).then_some(()));
-    assert_eq!((decided("allow.new"), lab.held(), lab.sessions().len()), (0.0, 0, 0));
+    wait_for("the late question", || (lab.decided("ignore.stale") >= 1.0).then_some(()));
+    assert_eq!((lab.decided("allow.new"), lab.held(), lab.sessions().len()), (0.0, 0, 0));
 }

@@ -108,7 +108,7 @@ fn a_caller_whom_the_callee_sends_on_keeps_the_one_seat_until_the_new_leg_ends()
     let invite = trunk.receive("INVITE ", Some("moved"));
     let (moved, _) = connect(&mut anna, moved, &mut trunk, &invite, "other");
     assert_eq!((lab.held(), lab.sessions().len()), (1, 2));
-    assert_eq!(lab.metric("usherd_decisions_total", "code=\"allow.held\""), 1.0);
+    assert_eq!(lab.decided("allow.held"), 1.0);
     hang_up(&mut trunk, outside, &mut anna);
     wait_for("the first leg to end", || (lab.sessions().len() == 1).then_some(()));
     assert_eq!(lab.held(), 1, "anna still talks on an own call");
