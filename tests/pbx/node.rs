@@ -156,7 +156,7 @@ fn an_epoch_that_was_taken_is_kept_as_long_as_the_pbx_runs() {
         "tenant=acme&subject=20&session=c&kind=call&direction=outbound&node=pbx1&epoch=2000000001&seq=1&ttl_s=60";
     assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
     node.stop();
-    let hellos = || std::fs::read_to_string(site.path("said")).unwrap().matches("usherd takes pbx1").count();
+    let hellos = || said(&site).matches("usherd takes pbx1").count();
     let before = hellos();
     let node = Node::start(&site, &address, "1700000000", "asterisk");
     wait_for("a hello of the script alone", || (hellos() > before).then_some(()));
@@ -177,12 +177,11 @@ fn an_epoch_that_nothing_can_follow_is_said_with_what_helps() {
         let (site, usherd) = one_seat();
         hello_by_another(&usherd, known);
         let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "none");
-        let said = || std::fs::read_to_string(site.path("said")).unwrap_or_default();
-        wait_for("what helps", || said().contains("usherd node forget pbx1").then_some(()));
-        wait_for("the refusal", || said().contains("epoch 1700000000: 409").then_some(()));
+        wait_for("what helps", || said(&site).contains("usherd node forget pbx1").then_some(()));
+        wait_for("the refusal", || said(&site).contains("epoch 1700000000: 409").then_some(()));
         assert_eq!(usherd.client().ask("DELETE", "/v1/nodes/pbx1?force=1", "").unwrap().status, 200);
         wait_for("the hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
-        assert_eq!(said().matches("usherd node forget").count(), 1, "{}", said());
+        assert_eq!(said(&site).matches("usherd node forget").count(), 1, "{}", said(&site));
     }
 }
 
@@ -198,8 +197,7 @@ fn holds_for(usherd: &Usherd, long: Duration) {
 #[test]
 fn a_call_with_a_ttl_outlives_a_restart_of_usherd_and_of_the_script_g10() {
     let timers = "[nodes]\nheartbeat_s = 1\nlease_s = 2\ngrace_s = 1\nlearning_s = 1\n";
-    let site = Site::new(timers, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 2\n")]);
-    let usherd = site.start();
+    let (site, usherd) = one_seat_with(timers);
     let address = usherd.address().to_string();
     let node = Node::start(&site, &address, "1700000000", "none");
     wait_for("the hello", || node_of(&usherd));
@@ -207,8 +205,6 @@ fn a_call_with_a_ttl_outlives_a_restart_of_usherd_and_of_the_script_g10() {
         "tenant=acme&subject=20&session=c&kind=call&direction=outbound&node=pbx1&epoch=1700000000&seq=1&ttl_s=60";
     assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
     usherd.kill();
-    let text = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-    std::fs::write(site.path("usherd.toml"), text.replace("127.0.0.1:0", &address)).unwrap();
     let usherd = site.start();
     // Three times as long as usherd waits for a node that it remembers.
     holds_for(&usherd, Duration::from_secs(3));
