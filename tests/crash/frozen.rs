@@ -115,14 +115,6 @@ fn degraded(client: &mut Client) -> serde_json::Value {
     client.get("/readyz?verbose").json()["degraded"].clone()
 }
 
-/// Whether a new session, which takes no seat, survives a kill.
-fn is_durable(client: &mut Client) -> bool {
-    let message = format!("tenant=acme&subject=d&session=d{}&kind=phone&ttl_s=3600", monotonic_ns());
-    let answer = client.post("/v1/acquire", &message);
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.is_durable
-}
-
 /// Hangs the disk under a daemon; nobody waits for it, it is told, and what was decided meanwhile is kept.
 fn hang(journal: &str) {
     let site = Site::new(&format!("[journal]\n{journal}\n{LISTENERS}"), &[("acme", ACME)]);
@@ -141,7 +133,7 @@ fn hang(journal: &str) {
     }
     let mut admin = usherd.client();
     wait_for("it to be told", || (degraded(&mut admin) == "the disk is slow").then_some(()));
-    assert_eq!(is_durable(&mut admin), journal.contains("ring_dir = \"/"), "an answer that may be forgotten says so");
+    assert_eq!(admin.is_durable("acme"), journal.contains("ring_dir = \"/"), "an answer that may be forgotten says so");
     // A reload stores what it has read, and waits for that; whatever else is due goes on.
     site.tenant("beta", "kind = \"nfr\"\nseats = 1\n");
     usherd.signal(rustix::process::Signal::HUP);
