@@ -169,9 +169,7 @@ hostile!(unread_answers_have_one_budget_and_who_reads_beyond_it_is_told, Http1, 
     let mut crowd = Vec::new();
     for number in 1..=12 {
         crowd.push(server.send(STRANGER, OWN.as_bytes()).await);
-        while server.stats.requests() < number + 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("it to be answered", || server.stats.requests() > number).await;
     }
     let answers = Arc::clone(server.edge.answers());
     assert_eq!((answers.used(), answers.refused()), (6 * OWN_BYTES as u64, 6));
@@ -186,10 +184,5 @@ hostile!(unread_answers_have_one_budget_and_who_reads_beyond_it_is_told, Http1, 
         assert!(told.starts_with("HTTP/1.1 200") && told.len() > OWN_BYTES, "{told:.300}");
     }
     drop(crowd);
-    let given_back = async {
-        while answers.used() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, given_back).await.expect("what nobody waits for is still counted");
+    until("what nobody waits for to be given back", || answers.used() == 0).await;
 });
