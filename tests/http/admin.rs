@@ -1,6 +1,6 @@
 //! Administration: ending by hand, reloads, the configuration's state, the log level, bad files at the start.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 
@@ -364,7 +364,6 @@ fn a_large_tenant_is_read_and_ended_aside_with_the_same_answers() {
 
 #[test]
 fn limits_of_connections_change_with_a_reload() {
-    use std::io::{Read as _, Write as _};
     let patient = "[server]\nhead_deadline_ms = 3600000\nconnections_per_address_max = 50\n";
     let daemon = Running::start(patient, &[("acme", PAID)]);
     let main = daemon.folder.path().join("usherd.toml");

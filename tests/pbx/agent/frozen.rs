@@ -8,7 +8,7 @@ use super::super::process::wait_for;
 use super::super::volume::Volume;
 use super::beside::{Place, held, until_sessions};
 
-/// Longest that a script may wait: the client's deadline of 200 ms, and what a busy machine adds.
+/// Longest that a script may wait: the client's deadline of a second, and what a busy machine adds.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the longest of these took, each for ten calls; whoever watches the agent waits no longer either.
