@@ -1,6 +1,6 @@
 //! Bodies that never end: together they hold no more than their budget, and calls that are always allowed still are.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 
 use crate::access::entry;
