@@ -184,14 +184,14 @@ fn read_limits(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, server: &mut Server) 
     table.int(cx, "batch_operations_max", 1..=1_000, &mut server.batch_operations_max);
     table.int(cx, "connections_max", 1..=1_000_000, &mut server.connections_max);
     table.int(cx, "connections_per_address_max", 1..=1_000_000, &mut server.connections_per_address_max);
+    server.connections_reserved_for_nodes = Server::reserved_for_nodes(server.connections_max);
     table.int(cx, "connections_reserved_for_nodes", 0..=1_000_000, &mut server.connections_reserved_for_nodes);
     if server.connections_reserved_for_nodes >= server.connections_max {
-        let item = table.item("connections_reserved_for_nodes").or_else(|| table.item("connections_max"));
         let message = format!(
             "`server.connections_reserved_for_nodes` ({}) leaves nothing of `server.connections_max` ({})",
             server.connections_reserved_for_nodes, server.connections_max
         );
-        if let Some(item) = item {
+        if let Some(item) = table.item("connections_reserved_for_nodes") {
             item.wrong(cx, message, "reserve fewer than there are");
         }
     }

@@ -147,7 +147,7 @@ pub struct Server {
     pub connections_max: u32,
     /// Most connections of one address.
     pub connections_per_address_max: u32,
-    /// Connections of `connections_max` that only authenticated nodes may take.
+    /// Connections of `connections_max` that only authenticated nodes may take; three quarters where nothing is said.
     pub connections_reserved_for_nodes: u32,
     /// Most requests at once.
     pub requests_in_flight_max: u32,
@@ -192,8 +192,8 @@ impl Default for Server {
             request_bodies_bytes_max: 64 << 20,
             batch_operations_max: 1_000,
             connections_max: 16_384,
-            connections_per_address_max: 4_096,
-            connections_reserved_for_nodes: 1_024,
+            connections_per_address_max: 1_024,
+            connections_reserved_for_nodes: Server::reserved_for_nodes(16_384),
             requests_in_flight_max: 4_096,
             auth_failures_per_minute: 60,
             sessions_max: limits.sessions_max,
@@ -208,6 +208,12 @@ impl Default for Server {
 }
 
 impl Server {
+    /// What is kept for nodes of so many connections where nothing is said: three quarters. The others are the price of
+    /// strangers, some 40 KiB each; whoever asks for a node is none from the first message on.
+    pub const fn reserved_for_nodes(connections_max: u32) -> u32 {
+        connections_max / 4 * 3
+    }
+
     /// What the engine needs of it.
     pub fn limits(&self) -> Limits {
         Limits {

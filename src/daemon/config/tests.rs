@@ -560,7 +560,10 @@ fn keys_that_contradict_each_other() {
         "nodes.lease_s",
         &["not longer than `nodes.heartbeat_s` (5)"],
     );
-    bad("[server]\nconnections_max = 1000\n", &[], "usherd.toml:2:19", "server.connections_max", &["leaves nothing"]);
+    assert_eq!(good("[server]\nconnections_max = 1000\n", &[]).settings.server.connections_reserved_for_nodes, 750);
+    let reserved = "server.connections_reserved_for_nodes";
+    let all = "[server]\nconnections_max = 1000\nconnections_reserved_for_nodes = 1000\n";
+    bad(all, &[], "usherd.toml:3:34", reserved, &["leaves nothing"]);
     for (keys, place) in [
         ("request_bodies_bytes_max = 8388608\n", "usherd.toml:2:28"),
         ("max_inventory_bytes = 67108864\n", "usherd.toml:2:23"),

@@ -102,7 +102,7 @@ impl Default for Limits {
             buf_bytes_max: 16 * 1024,
             headers_max: Limits::HEADERS_ON_STACK,
             connections_max: 16_384,
-            connections_reserved_for_nodes: 4_096,
+            connections_reserved_for_nodes: 12_288,
             connections_per_address_max: 1_024,
             connections_per_node_max: 16_384,
             node_addresses_max: 10_000,
