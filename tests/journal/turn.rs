@@ -295,6 +295,8 @@ fn a_failing_disk_lets_answers_go() {
                 let (_, ticket) = writer.record(5, |group| group.put(&record("t", "s", "anna", 1, at + 1), true));
                 assert_eq!(ticket.await, Commit::NotDurable);
             }
+            assert_eq!(writer.record(5, |_| ()).1.await, Commit::NotDurable, "what it confirms is kept nowhere");
+            assert_eq!(writer.settled().await, Commit::NotDurable);
         });
         assert!(committer.degraded().is_some());
         assert_eq!([0, 29_999, 30_000].map(|uptime_ms| committer.heal_due(uptime_ms, 30_000)), [true, false, true]);
@@ -303,6 +305,10 @@ fn a_failing_disk_lets_answers_go() {
         committer.checkpoint(|feed| feed.put(&record("t", "s", "anna", 1, 3), false)).unwrap();
         assert!(!committer.heal_due(90_000, 30_000));
         assert_eq!(committer.degraded(), None);
+        in_a_runtime(async {
+            let writer = committer.writer();
+            assert_eq!([writer.record(5, |_| ()).1.await, writer.settled().await], [Commit::Durable; 2]);
+        });
         drop(committer);
         assert_eq!(sessions(&disk), 1);
     }

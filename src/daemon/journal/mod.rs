@@ -213,6 +213,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Why decisions are not durable at present (I14), for people; `None` while they are.
     fn degraded(&self) -> Option<String>;
 
+    /// What an answer may say that confirms what was recorded earlier.
+    fn confirms(&self) -> Commit {
+        if self.degraded().is_some() { Commit::NotDurable } else { Commit::Durable }
+    }
+
     /// Something outside of the journal lost a group that is not coming back: degraded until a snapshot.
     fn lost(&self, why: &str);
 

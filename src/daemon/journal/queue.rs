@@ -142,7 +142,8 @@ impl<J: Journal> Queue<J> {
             Some(_) => !line.is_waited_for(),
         };
         if group.is_empty() && nobody_waits {
-            return Some(Commit::Durable);
+            drop(line);
+            return Some(journal.confirms());
         }
         if line.stop {
             return Some(Commit::NotDurable);
@@ -265,7 +266,7 @@ impl<J: Journal> Queue<J> {
                 Item::Step(step) => step(journal),
                 Item::Group(Batch { mut group, .. }) => {
                     let began_ns = (hooks.clock_ns)();
-                    let outcome = if group.is_empty() { Commit::Durable } else { journal.commit(epoch, &mut group) };
+                    let outcome = if group.is_empty() { journal.confirms() } else { journal.commit(epoch, &mut group) };
                     if group.ring_end() == 0 {
                         (hooks.committed)((hooks.clock_ns)().saturating_sub(began_ns));
                     }

@@ -249,6 +249,14 @@ impl<J: Journal> Committer<J> {
         }
     }
 
+    /// Counts an answer that goes out with this outcome.
+    fn told(&self, outcome: Commit) -> Commit {
+        if outcome == Commit::NotDurable {
+            self.not_durable.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
     const fn has_thread(&self) -> bool {
         matches!(self.form, Form::HandOff | Form::Ring)
     }
@@ -344,7 +352,7 @@ impl<J: Journal> TurnWriter<J> {
             return (result, self.ticket(0));
         }
         if open.group.entries() == before && !self.committer.queue.has_unkept() {
-            return (result, self.ticket(0));
+            return (result, self.confirming());
         }
         let number = open.number;
         if open.group.payload_bytes() > TURN_BYTES_MAX {
@@ -372,7 +380,7 @@ impl<J: Journal> TurnWriter<J> {
         }
         let mut open = self.turn.open.lock();
         if open.group.is_empty() && self.committer.form == Form::Inline {
-            return self.ticket(0);
+            return self.confirming();
         }
         let number = open.number;
         if open.group.is_empty() {
@@ -383,8 +391,15 @@ impl<J: Journal> TurnWriter<J> {
         self.ticket(number)
     }
 
+    /// Of an answer that confirms what others recorded, and that is nowhere on its way: what a journal lost that has
+    /// failed is kept nowhere until it is healed.
+    fn confirming(&self) -> Ticket<'_, J> {
+        let outcome = self.committer.journal().map_or(Commit::Durable, |journal| journal.confirms());
+        Ticket { outcome, ..self.ticket(0) }
+    }
+
     const fn ticket(&self, number: u64) -> Ticket<'_, J> {
-        Ticket { writer: self, number, waiter: None, leads: false }
+        Ticket { writer: self, number, outcome: Commit::Durable, waiter: None, leads: false }
     }
 }
 
@@ -397,6 +412,8 @@ pub struct Ticket<'a, J: Journal> {
     writer: &'a TurnWriter<J>,
     /// The turn; 0 where there is nothing to wait for.
     number: u64,
+    /// What is so where there is nothing to wait for.
+    outcome: Commit,
     waiter: Option<u64>,
     leads: bool,
 }
@@ -420,10 +437,10 @@ impl<J: Journal> Future for Ticket<'_, J> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Commit> {
         let this = &mut *self;
-        if this.number == 0 {
-            return Poll::Ready(Commit::Durable);
-        }
         let writer = this.writer;
+        if this.number == 0 {
+            return Poll::Ready(writer.committer.told(this.outcome));
+        }
         let mut open = writer.turn.open.lock();
         let mut wakers = Vec::new();
         if open.number == this.number && this.leads {
@@ -441,10 +458,7 @@ impl<J: Journal> Future for Ticket<'_, J> {
         }
         drop(open);
         wakers.into_iter().for_each(Waker::wake);
-        if outcome == Some(Commit::NotDurable) {
-            writer.committer.not_durable.fetch_add(1, Ordering::Relaxed);
-        }
-        outcome.map_or(Poll::Pending, Poll::Ready)
+        outcome.map_or(Poll::Pending, |outcome| Poll::Ready(writer.committer.told(outcome)))
     }
 }
 
