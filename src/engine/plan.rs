@@ -16,13 +16,13 @@ pub enum Billing {
 /// The keys of a tenant that decide its requests (rule book 11, `[sessions]`, `[inclusive]`, `[deny]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// C4.
+    /// Calls to colleagues: counted or free for the caller (C4).
     pub internal_calls: Billing,
-    /// C12.
+    /// Feature codes and services of the PBX: counted or free (C12).
     pub service_calls: Billing,
-    /// B6.
+    /// Browser guests of a web conference: counted or free (B6).
     pub guests: Billing,
-    /// B7.
+    /// Service identities such as TAPI and CRM: counted or free (B7).
     pub connectors: Billing,
     /// C7: the claim of a completed transfer to outside stays until its own end.
     pub transfer_out_until_end: bool,
@@ -38,7 +38,7 @@ pub struct Policy {
     pub mobile_offline_ms: u64,
     /// E2: how long an empty seat stays with its subject, milliseconds; 0 = not at all.
     pub seat_linger_ms: u64,
-    /// L3.
+    /// Trunk lines that come with each seat (L3).
     pub channels_per_seat: u32,
     /// N10: trunk lines beyond those that come with the seats.
     pub channels_extra: u32,
@@ -46,7 +46,7 @@ pub struct Policy {
     pub channels_enforce: bool,
     /// J6: how long clients stay after the end, milliseconds.
     pub end_drain_ms: u64,
-    /// U3.
+    /// The SIP status of a refused call (U3).
     pub sip_code: u16,
     /// U4, seconds.
     pub retry_after_s: u32,

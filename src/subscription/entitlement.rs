@@ -11,7 +11,7 @@ use super::record::{Addon, Change, ContractKind, Record};
 /// Where a subscription stands (N1, METRICS `usherd_subscriptions`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
-    /// J3.
+    /// In its trial (J3).
     Trial,
     /// Running, nothing booked.
     Active,
@@ -19,11 +19,11 @@ pub enum State {
     PendingChange,
     /// The end is booked.
     PendingCancel,
-    /// J5.
+    /// Suspended by the operator (J5).
     Suspended,
-    /// J7.
+    /// Not confirmed for too long (J7).
     Stale,
-    /// J6.
+    /// Trial over, or cancelled (J6).
     Ended,
 }
 

@@ -11,21 +11,21 @@ pub struct Terms {
     pub trial_days: u32,
     /// J7: after how many days without a confirmation a synced record is stale; 0 = never.
     pub stale_after_days: u32,
-    /// J10.
+    /// When a reduction is possible, and how it takes effect (J10).
     pub downgrade: Downgrade,
-    /// J11.
+    /// The fate of a booked change when another one is asked for (J11).
     pub pending_conflict: PendingConflict,
     /// J12: whether a cancellation may take effect at once.
     pub cancel_immediate: bool,
-    /// J12.
+    /// The instant at which a cancellation takes effect once the minimum term is over (J12).
     pub cancel_after_term: CancelAfterTerm,
     /// N7: whether a customer may revoke the cancellation of a whole subscription.
     pub revoke_full_by_customer: bool,
-    /// N11.
+    /// What is paid back for a cancelled rest (N11).
     pub refund: Refund,
     /// X2, N4: the billing period.
     pub billing: BillingPeriod,
-    /// K2.
+    /// The way tiers make a price (K2).
     pub price_mode: PriceMode,
     /// N2: whether a customer's cancellation of the subscription is executed without an operator.
     pub execute_subscription: bool,
@@ -76,7 +76,7 @@ impl Default for PerSeat {
     }
 }
 
-/// J10.
+/// When a reduction is possible, and how it takes effect (J10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Downgrade {
     /// Any time, in force at the end of the term or of the month.
@@ -87,7 +87,7 @@ pub enum Downgrade {
     RecreateNow,
 }
 
-/// J11.
+/// The fate of a booked change when another one is asked for (J11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PendingConflict {
     /// Later additions are allowed, the booked target stays.
@@ -109,7 +109,7 @@ pub enum CancelAfterTerm {
     PeriodEnd,
 }
 
-/// N11.
+/// What is paid back for a cancelled rest (N11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refund {
     /// Nothing is paid back.
@@ -120,7 +120,7 @@ pub enum Refund {
     Hours,
 }
 
-/// X2.
+/// The billing period (X2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BillingPeriod {
     /// The civil month.
@@ -129,7 +129,7 @@ pub enum BillingPeriod {
     Year,
 }
 
-/// J6.
+/// What happens after an end, besides inbound-only mode (J6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AfterEnd {
     /// Inbound and emergency calls go on.
@@ -138,7 +138,7 @@ pub enum AfterEnd {
     Off,
 }
 
-/// K2.
+/// The way tiers make a price (K2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PriceMode {
     /// All seats at the price of the tier reached.

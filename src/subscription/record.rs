@@ -5,9 +5,9 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 /// What kind of contract it is (J1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContractKind {
-    /// J3.
+    /// Free of charge for a limited time (J3).
     Trial,
-    /// J4.
+    /// With a minimum term (J4).
     Paid,
     /// Not for resale (K8).
     Nfr,
@@ -195,7 +195,7 @@ pub struct Record {
     pub action_since: Option<DateTime<Utc>>,
     /// Cancellations of the manual flow (N2), oldest first.
     pub requests: Vec<Submitted>,
-    /// J5.
+    /// Suspended by the operator, or unpaid (J5).
     pub suspended: bool,
     /// When the portal last confirmed it (J7).
     pub synced_at: Option<DateTime<Utc>>,

@@ -25,7 +25,7 @@ codes! {
     InTerm = "in_term",
     /// J10: only by cancelling and subscribing anew.
     NeedsRecreate = "needs_recreate",
-    /// J11.
+    /// The new number of seats is not lower than the present one (J11).
     NotAReduction = "not_a_reduction",
     /// An addition of nothing.
     NotAnAddition = "not_an_addition",
@@ -41,11 +41,11 @@ codes! {
     PendingRequest = "pending_request",
     /// N7: somebody else booked it.
     NotYours = "not_yours",
-    /// N7.
+    /// The change has taken effect and cannot be revoked (N7).
     AlreadyExecuted = "already_executed",
-    /// N5.
+    /// A specific date may not lie in the future (N5).
     FutureDate = "future_date",
-    /// N5.
+    /// A specific date may not lie before the current period (N5).
     BeforePeriod = "before_period",
     /// N5, N7: not for customers.
     NeedsOperator = "needs_operator",
@@ -57,13 +57,13 @@ codes! {
     NotATrial = "not_a_trial",
     /// N7: what has ended stays ended.
     Ended = "ended",
-    /// J5, N8.
+    /// Not possible while the subscription is suspended (J5, N8).
     Suspended = "suspended",
     /// J5: nothing to resume.
     NotSuspended = "not_suspended",
-    /// N8.
+    /// The quantity of a price-protected subscription is fixed (N8).
     PriceProtected = "price_protected",
-    /// N12.
+    /// An action of the vendor is still running (N12).
     ActionPending = "action_pending",
     /// F5: nothing to add to.
     Unlimited = "unlimited",

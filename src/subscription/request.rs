@@ -55,9 +55,9 @@ pub enum Verb {
         /// Base seats from now on.
         seats: u32,
     },
-    /// J5.
+    /// An operator stops new claims (J5).
     Suspend,
-    /// J5.
+    /// An operator ends a suspension (J5).
     Resume,
     /// An operator lets a submitted cancellation be executed (N2).
     Accept {
@@ -134,7 +134,7 @@ fn within_limits(answer: Accepted) -> Answer {
 }
 
 impl Ask<'_> {
-    /// J9.
+    /// Adds seats at once, inside the minimum term too (J9).
     fn add(&self, record: &Record, seats: u32) -> Answer {
         self.quantity_allowed(record)?;
         self.no_cancel_pending(record)?;
@@ -155,7 +155,7 @@ impl Ask<'_> {
         self.book(record, self.now, present.saturating_add(seats))
     }
 
-    /// J10, J11.
+    /// Books a reduction, or refuses one that is not valid (J10, J11).
     fn reduce(&self, record: &Record, to: u32) -> Answer {
         self.quantity_allowed(record)?;
         let present = object_seats(record, self.object, self.now);
@@ -231,7 +231,7 @@ impl Ask<'_> {
         }
     }
 
-    /// N7.
+    /// Revokes a pending change, or withdraws a request (N7).
     fn revoke(&self, record: &Record, change: &str) -> Answer {
         if record.requests.iter().any(|request| request.id == change) {
             let status = match self.actor {
@@ -281,7 +281,7 @@ impl Ask<'_> {
         Ok(Accepted { record, change: None, effective_at: Some(self.now) })
     }
 
-    /// J5.
+    /// Suspends the subscription (J5).
     fn suspend(&self, record: &Record) -> Answer {
         self.whole()?;
         self.operator("suspends")?;
@@ -293,7 +293,7 @@ impl Ask<'_> {
         Ok(Accepted { record, change: None, effective_at: Some(self.now) })
     }
 
-    /// J5.
+    /// Ends a suspension (J5).
     fn resume(&self, record: &Record) -> Answer {
         self.whole()?;
         self.operator("resumes")?;

@@ -70,11 +70,11 @@ pub enum ObjectState {
     PendingCancel,
     /// It has ended, for good (N7).
     Cancelled,
-    /// J5.
+    /// Suspended by the operator (J5).
     Suspended,
     /// An action of the vendor did not finish (N12); what it entitles to stays.
     Failed,
-    /// J3.
+    /// In its trial (J3).
     Trial,
 }
 

@@ -104,7 +104,7 @@ pub struct Risk {
 /// The brochure's figure and the safe one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sizing {
-    /// P1.
+    /// The figure by the brochure's formula (P1).
     pub brochure: Brochure,
     /// P3: the smallest number of seats that is exceeded with at most the target's probability.
     pub safe_seats: u32,

@@ -28,7 +28,7 @@ pub struct QuoteRequest {
     pub to: u32,
     /// The civil date of the change.
     pub on: NaiveDate,
-    /// K2.
+    /// The way tiers make a price (K2).
     pub mode: PriceMode,
     /// Whose commission and wholesale price are wanted too (K8).
     pub partner: Option<Partner>,

@@ -33,21 +33,21 @@ pub struct Rules {
 pub struct PolicyRules {
     /// Presets of the keys below.
     pub profile: Profile,
-    /// J10.
+    /// When a reduction is possible, and how it takes effect (J10).
     pub downgrade: Downgrade,
-    /// J11.
+    /// The fate of a booked change when another one is asked for (J11).
     pub pending_conflict: PendingConflict,
-    /// J12.
+    /// Permission to cancel with immediate effect (J12).
     pub cancel_immediate: bool,
-    /// J12.
+    /// The instant at which a cancellation takes effect once the minimum term is over (J12).
     pub cancel_after_term: CancelAfterTerm,
-    /// N7.
+    /// Permission for the customer to revoke the cancellation of a whole subscription (N7).
     pub revoke_full_by_customer: bool,
-    /// N11.
+    /// What is paid back for a cancelled rest (N11).
     pub refund: Refund,
-    /// X2.
+    /// The billing period (X2).
     pub billing: BillingPeriod,
-    /// J6.
+    /// What happens after an end, besides inbound-only mode (J6).
     pub after_end: AfterEnd,
     /// J6: how long clients stay after the end, seconds.
     pub end_drain_s: u32,
@@ -55,11 +55,11 @@ pub struct PolicyRules {
     pub stale_after_days: u32,
     /// J4: the minimum term of a record that names none, months.
     pub term_months: u32,
-    /// K2.
+    /// The way tiers make a price (K2).
     pub price_mode: PriceMode,
-    /// N2.
+    /// Execution of a customer's cancellation of a subscription without an operator (N2).
     pub execute_subscription: bool,
-    /// N2.
+    /// Execution of a customer's cancellation of an add-on without an operator (N2).
     pub execute_addon: bool,
     /// N2: cents a month.
     pub execute_below_cents: u32,
@@ -143,23 +143,23 @@ impl PolicyRules {
 /// `[sessions]`: what counts (rule book 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRules {
-    /// C4.
+    /// Calls to colleagues: counted or free for the caller (C4).
     pub internal_calls: Billing,
-    /// C12.
+    /// Feature codes and services of the PBX: counted or free (C12).
     pub service_calls: Billing,
-    /// B6.
+    /// Browser guests of a web conference: counted or free (B6).
     pub guests: Billing,
-    /// B7.
+    /// Service identities such as TAPI and CRM: counted or free (B7).
     pub connectors: Billing,
-    /// C7.
+    /// How long an inbound call that was transferred to outside is charged (C7).
     pub transfer_out: TransferOut,
-    /// C8.
+    /// Who pays for an originated call that was handed to a colleague (C8).
     pub transferred_outbound: TransferredOutbound,
-    /// C18.
+    /// Classes of function extensions that are admitted above the quota (C18).
     pub never_deny: Vec<Class>,
-    /// C14.
+    /// Numbers that are always allowed and need no seat (C14).
     pub emergency_numbers: Vec<Name>,
-    /// C14.
+    /// Digits for an outside line, removed before an emergency number is matched (C14).
     pub trunk_prefix: String,
     /// B2; 0 = never.
     pub mobile_release_after_offline_days: u32,
@@ -220,9 +220,9 @@ impl SessionRules {
 /// `[inclusive]`: what comes with each seat (rule book 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InclusiveRules {
-    /// L2.
+    /// Phone numbers that come with each seat (L2).
     pub numbers_per_seat: u32,
-    /// L3.
+    /// Trunk lines that come with each seat (L3).
     pub channels_per_seat: u32,
     /// L3: whether the limit denies.
     pub channels_enforce: bool,
@@ -249,7 +249,7 @@ impl InclusiveRules {
 /// `[deny]`: what a refusal says (U3, U4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DenyRules {
-    /// U3.
+    /// The SIP status of a refused call (U3).
     pub sip_code: u16,
     /// U4, seconds.
     pub retry_after_s: u32,

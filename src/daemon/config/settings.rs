@@ -48,7 +48,7 @@ pub const RESTART_ONLY: &[&str] = &[
 pub struct Settings {
     /// The billing time zone (H2).
     pub time_zone: Zone,
-    /// D4.
+    /// The tenant that unknown tenants are counted under; `None` refuses them (D4).
     pub default_tenant: Option<Name>,
     /// Where the tenant files are, relative to `usherd.toml`; empty: nowhere.
     pub tenants_dir: TenantsDir,

@@ -42,7 +42,7 @@ pub struct Tenant {
     pub terms: Arc<Terms>,
     /// F6, in file order: group and seats set aside.
     pub reserve: Vec<(Name, u32)>,
-    /// F7.
+    /// The pool that the seats come from, where there is one (F7).
     pub pool: Option<Name>,
     /// The file that brought it.
     pub source: String,

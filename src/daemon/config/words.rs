@@ -69,7 +69,7 @@ words! {
 }
 
 words! {
-    /// C7.
+    /// How long an inbound call that was transferred to outside is charged (C7).
     TransferOut {
         /// The claim ends with the completed transfer.
         Free = "free",
@@ -79,7 +79,7 @@ words! {
 }
 
 words! {
-    /// C8.
+    /// Who pays for an originated call that was handed to a colleague (C8).
     TransferredOutbound {
         /// Whoever takes an originated call over needs no seat.
         Free = "free",

@@ -65,7 +65,7 @@ impl Band {
 words! {
     /// The state of a subscription as it is counted.
     SubscriptionState {
-        /// J3.
+        /// In its trial (J3).
         Trial = "trial",
         /// Paid, nothing booked.
         Active = "active",
@@ -73,11 +73,11 @@ words! {
         PendingChange = "pending_change",
         /// A cancellation is booked.
         PendingCancel = "pending_cancel",
-        /// J5.
+        /// Suspended by the operator (J5).
         Suspended = "suspended",
-        /// J7.
+        /// Not confirmed for too long (J7).
         Stale = "stale",
-        /// J6.
+        /// Trial over, or cancelled (J6).
         Ended = "ended",
     }
 }
