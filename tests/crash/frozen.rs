@@ -1,4 +1,4 @@
-//! A file system that hangs, as a quiesced back-up makes it: no answer waits for it, on any protocol (I8, A3).
+//! A file system that hangs, as a quiesced back-up makes it: no answer waits for it, on any protocol (I8).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

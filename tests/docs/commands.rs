@@ -17,11 +17,13 @@ const KNOWN: [(&str, &str); 8] = [
 ];
 
 /// Pages that are not to be found do not run: each has its test here.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/README.md",
     "docs/operating.md",
     "docs/pbx.md",
+    "docs/reliability.md",
+    "docs/rulebook.md",
     "docs/rules.md",
     "docs/threat-model.md",
     "docs/troubleshooting.md",

@@ -20,6 +20,7 @@ mod programs;
 #[allow(dead_code, reason = "shared with the rule book's tests, which use more of it")]
 #[path = "../simulation/real.rs"]
 mod real;
+mod rule_codes;
 mod rules;
 #[allow(dead_code, reason = "shared with the rule book's tests, which use more of it")]
 #[path = "../rules/script.rs"]
