@@ -322,6 +322,21 @@ fn every_file_of_the_repository_is_there() {
 }
 
 #[test]
+fn every_kind_of_test_has_its_row() {
+    let tests = Page::read("tests/README.md");
+    let rows = tests.table(&["folder or file", "tests", "what it proves", "needs", "seconds"]);
+    let named: BTreeSet<&str> = rows.iter().flat_map(|(_, cells)| cells[0].split('`').skip(1).step_by(2)).collect();
+    let kinds = std::fs::read_dir(root().join("tests")).unwrap().map(|entry| entry.unwrap().path());
+    let kinds = kinds.filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"));
+    let kinds: BTreeSet<String> = kinds.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let without: Vec<_> = kinds.iter().filter(|kind| *kind != "seats" && !named.contains(kind.as_str())).collect();
+    assert!(without.is_empty(), "tests/README.md has no row for {without:?}");
+    let gone: Vec<_> =
+        named.iter().filter(|name| !["src", "--lib"].contains(*name) && !kinds.contains(**name)).collect();
+    assert!(gone.is_empty(), "tests/README.md names {gone:?}, and there is none");
+}
+
+#[test]
 fn nothing_of_this_machine_is_told() {
     for page in page::all() {
         for word in ["/work/", "/root/", "/home/", "target/debug"] {

@@ -29,7 +29,10 @@ pub(crate) struct Block {
 /// A row of a table, each cell without the blanks around it.
 pub(crate) type Row = Vec<String>;
 
-/// The README, and every page of `docs/`.
+/// Pages for who works on it; their commands build and test, and are not run.
+pub(crate) const FOR_CONTRIBUTORS: [&str; 4] = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
+
+/// The README, every page of `docs/`, and those for contributors.
 pub(crate) fn all() -> Vec<Page> {
     let mut names: Vec<String> = std::fs::read_dir(root().join("docs"))
         .unwrap()
@@ -38,6 +41,7 @@ pub(crate) fn all() -> Vec<Page> {
         .collect();
     names.sort();
     names.insert(0, "README.md".to_owned());
+    names.extend(FOR_CONTRIBUTORS.map(str::to_owned));
     names.iter().map(|name| Page::read(name)).collect()
 }
 
