@@ -420,6 +420,23 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_unasked_channels_are_verified_first() {
+        let mut machine = FreeSwitch::new("ClueCon", false);
+        let mut listing = Listing::default();
+        // Younger ones have smaller names, so that neither order of names is the one that is asked for.
+        for age in 0..VERIFIED_MIN + 8 {
+            let uuid = format!("u-{age:02}");
+            let verified = 100 - age as u64;
+            machine.known.insert(uuid.clone(), Known { marks: Marks::default(), verified });
+            listing.things.insert(uuid.clone(), Thing { id: uuid, marks: Marks::default() });
+        }
+        machine.known.insert("gone".to_owned(), Known { marks: Marks::default(), verified: 0 });
+        machine.verify(&mut listing);
+        let oldest: Vec<String> = (8..VERIFIED_MIN + 8).rev().map(|age| format!("u-{age:02}")).collect();
+        assert_eq!(Vec::from(listing.to_ask), oldest, "what the list does not hold is not asked for");
+    }
+
+    #[test]
     fn who_registers_while_the_list_is_made_is_there() {
         let mut machine = FreeSwitch::new("ClueCon", true);
         machine.ready = true;

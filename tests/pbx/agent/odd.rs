@@ -61,7 +61,12 @@ fn a_row_that_cannot_be_read_costs_no_other_channel_its_seat_g9() {
     assert_eq!(sessions(&daemon), [all[0], all[2]]);
     switch.now(|carried| drop(carried.dumps.remove("j-3")));
     until_sessions(&daemon, &[all[2]]);
-    agent.kill();
+    agent.signal(rustix::process::Signal::KILL);
+    agent.ended();
+    // Many rows of several listings are counted, and said once.
+    let said = agent.all_said();
+    let rows = |line: &&str| line.contains("left out") && line.contains("a row of `show channels` without a uuid");
+    assert_eq!(said.lines().filter(rows).count(), 1, "{said}");
     let _agent = place.agent();
     switch.call("c-4", b"cara");
     until_sessions(&daemon, &[all[2], "call cara c-4"]);
