@@ -164,6 +164,31 @@ fn a_tenant_that_is_used_goes_by_force_or_after_a_while() {
     assert!(daemon.get("/v1/admin/config").json()["tenants"].get("acme").is_none());
 }
 
+/// Seen by the daemon's own watch, whoever took the file away.
+#[test]
+fn a_file_that_vanished_takes_effect_after_its_delay_and_no_sooner_t186() {
+    let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
+    daemon.form("/v1/acquire", "tenant=acme&subject=anna&session=m1&kind=mobile");
+    let file = daemon.folder.path().join("tenants.d/acme.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let away = |daemon: &Running| daemon.get("/v1/admin/config").json()["tenants_away"].as_u64().unwrap();
+    let quota = |daemon: &Running, tenant: &str| daemon.get(&format!("/v1/tenants/{tenant}")).json()["quota"].clone();
+    std::fs::remove_file(&file).unwrap();
+    daemon.wait_until("the watch to miss it", |daemon| away(daemon) == 1);
+    daemon.clock.advance(29_000);
+    // The files are read again meanwhile, for another one has changed.
+    write_tenant(daemon.folder.path(), "b", &PAID.replace("= 10", "= 11"));
+    daemon.wait_until("the other file", |daemon| quota(daemon, "b") == 11);
+    assert_eq!((quota(&daemon, "acme"), away(&daemon)), (json!(10), 1));
+    std::fs::write(&file, &text).unwrap();
+    daemon.wait_until("it to be back", |daemon| away(daemon) == 0);
+    assert_eq!(daemon.get("/v1/tenants/acme").json()["held"], 1, "nothing has ended");
+    std::fs::remove_file(&file).unwrap();
+    daemon.wait_until("the watch to miss it again", |daemon| away(daemon) == 1);
+    daemon.clock.advance(30_000);
+    daemon.wait_until("it to be gone", |daemon| quota(daemon, "acme") == 0 && away(daemon) == 0);
+}
+
 #[test]
 fn a_bad_tenant_file_is_told_everywhere_and_stops_no_request_for_another_t175() {
     let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
