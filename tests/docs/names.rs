@@ -206,6 +206,25 @@ fn every_route_is_one() {
 }
 
 /// Every verb without verbs of its own, as somebody types it.
+/// Each route of the document is on the page of the contract.
+#[test]
+fn every_route_is_on_its_page() {
+    let page = Page::read("docs/api.md");
+    let document: serde_json::Value = serde_json::from_str(&read("src/daemon/api/openapi.json")).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let files = ["/dashboard.js", "/dashboard.css"];
+    let missing: Vec<&String> = paths
+        .keys()
+        .filter(|path| !files.contains(&path.as_str()))
+        .filter(|path| {
+            // Behind its method or in code for itself; a longer path is another one.
+            let mut ends = page.text().split(path.as_str()).skip(1);
+            !ends.any(|rest| rest.starts_with(['`', '?', ' ', '.', ')', '\n']))
+        })
+        .collect();
+    assert!(missing.is_empty(), "docs/api.md does not tell of {missing:?}");
+}
+
 fn verbs() -> Vec<String> {
     fn below(command: &clap::Command, name: &str, verbs: &mut Vec<String>) {
         if command.get_subcommands().next().is_none() {
