@@ -152,6 +152,15 @@ fn every_metric_is_exported() {
     };
     let rules = read("config/prometheus/usherd.rules.yml");
     let mut faults = Vec::new();
+    // Each family has its row, with its type.
+    let rows = Page::read("docs/metrics.md").table(&["name", "type", "labels", "meaning"]);
+    for family in scrape.lines().filter_map(|line| line.strip_prefix("# TYPE usherd_")) {
+        let (name, kind) = family.split_once(' ').unwrap();
+        let name = format!("`usherd_{name}`");
+        if !rows.iter().any(|(_, cells)| cells[0] == name && cells[1] == kind) {
+            faults.push(format!("docs/metrics.md has no row for {name}, a {kind}"));
+        }
+    }
     for (place, code) in codes() {
         for word in code.split(|sign: char| !sign.is_alphanumeric() && sign != '_' && sign != ':') {
             let is_metric = word.starts_with("usherd_");
