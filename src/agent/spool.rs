@@ -248,6 +248,25 @@ mod tests {
         Spool::open(folder, 10_000).unwrap()
     }
 
+    /// Files as version 0.1 wrote them; they must be read for good.
+    const GOLDEN: &str = include_str!("golden/releases");
+    const GOLDEN_BOOT: &str = include_str!("golden/boot");
+
+    #[test]
+    fn the_golden_files_are_read_and_written_as_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = [release("pbx-1-a"), Release { transferred: true, ..release("zo\u{eb}\n\"b\"") }];
+        let (mut spool, _) = open(dir.path());
+        all.iter().for_each(|one| assert!(spool.append(one).unwrap()));
+        assert_eq!(boot(dir.path(), 1_795_392_000).unwrap(), (1_795_392_000, 1 << 32));
+        let written = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!((written(RELEASES).as_str(), written(BOOT).as_str()), (GOLDEN, GOLDEN_BOOT));
+        std::fs::write(dir.path().join(RELEASES), GOLDEN).unwrap();
+        std::fs::write(dir.path().join(BOOT), GOLDEN_BOOT).unwrap();
+        assert_eq!(open(dir.path()).1, all);
+        assert_eq!(boot(dir.path(), 2_000_000_000).unwrap(), (1_795_392_000, 2 << 32));
+    }
+
     #[test]
     fn what_was_not_acknowledged_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();

@@ -282,6 +282,27 @@ mod tests {
         span
     }
 
+    /// A file of version 1, as it was written once; it must be read for good.
+    const GOLDEN: &str = include_str!("golden/span.hex");
+
+    #[test]
+    fn the_golden_file_is_read_and_written_as_it_stands() {
+        let mut span = span(2);
+        let unlimited = Slot { peak: 3, demand: 5, seat_ms: 1 << 33, saturated_ms: 4, denials: 6, ..Slot::default() };
+        let limited = Slot { quota: Some(0), denials_true: 7, ..unlimited };
+        let row = span.rows.get_mut("t00001").unwrap();
+        row.put(5, &unlimited);
+        row.put(11, &limited);
+        row.levels.add(300, 1 << 20, 9);
+        let hex: String = span.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden: String = GOLDEN.split_whitespace().collect();
+        assert_eq!(hex, golden);
+        let digits: Vec<u8> = golden.bytes().map(|digit| (digit as char).to_digit(16).unwrap() as u8).collect();
+        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+        let (_folder, path) = written(&bytes);
+        assert_eq!(SpanFile::open(&path).unwrap().load().unwrap(), span);
+    }
+
     fn written(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("span");

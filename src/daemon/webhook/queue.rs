@@ -224,6 +224,26 @@ mod tests {
         queue.waiting.iter().map(|waiting| waiting.id.as_str()).collect::<Vec<_>>().join(" ")
     }
 
+    /// A file as version 0.1 wrote it; it must be read for good.
+    const GOLDEN: &str = include_str!("golden/queue");
+
+    #[test]
+    fn the_golden_file_is_read_and_written_as_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut queue, _) = Queue::open(dir.path(), "desk", at(0), 259_200);
+        queue.push(message("msg_1", 0), 9, None);
+        let about = "usherd.seat.denied.v1".to_owned();
+        let other = Waiting { about, tenant: "acme".to_owned(), attempts: 2, refused: true, ..message("msg_2", 1) };
+        queue.push(other, 9, None);
+        let waiting = queue.waiting.clone();
+        queue.save(at(1)).unwrap();
+        let path = dir.path().join("webhooks/desk.queue");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), GOLDEN);
+        std::fs::write(&path, GOLDEN).unwrap();
+        let (again, problem) = Queue::open(dir.path(), "desk", at(0), 300_000);
+        assert_eq!((again.waiting, problem), (waiting, None));
+    }
+
     #[test]
     fn a_restart_finds_what_waited_and_damage_costs_only_what_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
