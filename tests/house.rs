@@ -14,9 +14,10 @@ mod rules;
 #[path = "house/tree.rs"]
 mod tree;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use rules::{Exceptions, check, undone_tests};
+use rules::{Exceptions, LAYERS, check, undone_tests};
 use tree::Tree;
 
 /// Empty is the goal; an entry needs its reason, and may only go.
@@ -70,11 +71,29 @@ fn no_test_is_switched_off_and_every_file_says_what_it_is() {
     assert!(script.contains("--run-ignored all"), "tests that need their own process are switched off without it");
 }
 
+#[test]
+fn the_picture_of_the_layers_is_what_imports_may_do() {
+    let page = std::fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let picture = page.split("```mermaid\ngraph TD\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let drawn: BTreeSet<(&str, &str)> =
+        picture.lines().map(|line| line.trim().split_once(" --> ").unwrap_or_else(|| panic!("{line}"))).collect();
+    let is_shown = |layer: &&str| !["main", "lib"].contains(layer);
+    let allowed = LAYERS.iter().filter(|(layer, _)| is_shown(layer));
+    let allowed: BTreeSet<(&str, &str)> = allowed
+        .flat_map(|(layer, below)| below.iter().map(move |to| (*layer, *to)))
+        .filter(|(layer, to)| layer != to)
+        .collect();
+    assert_eq!(drawn, allowed);
+    for (layer, _) in LAYERS.iter().filter(|(layer, _)| is_shown(layer)) {
+        assert!(page.contains(&format!("| `src/{layer}` |")), "docs/design.md does not say what {layer} is");
+    }
+}
+
 /// The scenarios of the rule book about contracts: states, calendar, money, storefront, planner, services.
 const CONTRACT_SCENARIOS: &[u32] = &[
-    82, 83, 85, 86, 88, 89, 91, 92, 94, 95, 97, 98, 100, 101, 103, 104, 106, 107, 109, 110, 112, 113, 115, 116, 118,
-    119, 121, 122, 124, 125, 127, 128, 130, 131, 133, 134, 136, 137, 139, 140, 142, 143, 145, 146, 148, 149, 151, 152,
-    154, 155, 157, 158, 160, 161, 163, 169, 170, 172, 173,
+    82, 83, 85, 86, 88, 89, 91, 92, 94, 95, 96, 97, 98, 100, 101, 103, 104, 106, 107, 109, 110, 112, 113, 115, 116,
+    118, 119, 121, 122, 124, 125, 127, 128, 130, 131, 133, 134, 136, 137, 139, 140, 142, 143, 145, 146, 148, 149, 151,
+    152, 154, 155, 157, 158, 160, 161, 163, 169, 170, 172, 173,
 ];
 
 #[test]

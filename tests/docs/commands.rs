@@ -5,7 +5,7 @@ use crate::page::{self, Block, Page};
 use crate::shell::Shell;
 
 /// What may stand behind a fence, and what this test does with it.
-const KNOWN: [(&str, &str); 9] = [
+const KNOWN: [(&str, &str); 10] = [
     ("sh", "is run"),
     ("sh host", "needs a machine of its own: see tests/service, and elsewhere.rs"),
     ("text", "is what the block before said"),
@@ -13,6 +13,7 @@ const KNOWN: [(&str, &str); 9] = [
     ("", "is what the block before said"),
     ("story", "is put to the engine: see rules.rs"),
     ("toml", "is checked as usherd.toml"),
+    ("mermaid", "is a picture; that of the layers is held by the house test"),
     ("console", "builds and tests, on pages for who works on it, and is not run"),
     ("toml tenant", "is checked as a tenant's file"),
 ];

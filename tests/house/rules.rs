@@ -33,7 +33,7 @@ pub struct Exceptions {
 pub const FILE_LINES_MAX: usize = 500;
 
 /// Layers from the top: which others each may import.
-const LAYERS: [(&str, &[&str]); 10] = [
+pub(crate) const LAYERS: [(&str, &[&str]); 10] = [
     ("main", &["cli"]),
     ("lib", &["agent", "agi", "cli", "client", "contract", "daemon", "engine", "subscription"]),
     ("cli", &["agent", "cli", "client", "contract", "daemon", "engine", "subscription"]),
