@@ -76,7 +76,11 @@ impl Program {
 }
 
 impl Drop for Program {
+    #[allow(clippy::print_stdout, reason = "what a failed test says")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("it said, and ended with {:?}:\n{}", self.child.try_wait(), self.said());
+        }
         self.kill();
     }
 }
