@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use usherd::daemon::clock::monotonic_ns;
 
-use crate::kamailio::lab::{Lab, PHONES, Sipp, TRUNK, Transport, free_port, users};
+use crate::kamailio::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
 use crate::kamailio::relay::Pace;
 use crate::kamailio::sip::{Phone, connect, hang_up};
 use crate::process::wait_for;
@@ -17,8 +17,8 @@ fn lab(seats: u32) -> Lab {
 #[test]
 fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
     let lab = lab(30);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(50), &["-r", "1000", "-d", "3000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(50), &["-r", "1000", "-d", "3000"]);
     lab.until_held(30);
     let counts = callers.done();
     assert_eq!(counts.up_and_refused(), (30, 20), "{counts:?}");
@@ -31,11 +31,11 @@ fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
 #[test]
 fn without_a_seat_only_inbound_and_emergency_calls_go_through() {
     let lab = lab(0);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let _phones = Sipp::callee("callee", PHONES, lab.phones_port);
-    let own = Sipp::caller(&lab, "caller", PHONES, &users(10), &["-r", "100", "-d", "500"]);
-    let inbound = Sipp::caller(&lab, "caller", TRUNK, &"outside;200;\n".repeat(10), &["-r", "100", "-d", "500"]);
-    let emergency = Sipp::caller(&lab, "caller", PHONES, "anna;112;\nben;0112;\ncara;+112;", &["-d", "500"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let _phones = Sipp::callee("callee", phones_ip(), lab.phones_port);
+    let own = Sipp::caller(&lab, "caller", phones_ip(), &users(10), &["-r", "100", "-d", "500"]);
+    let inbound = Sipp::caller(&lab, "caller", trunk_ip(), &"outside;200;\n".repeat(10), &["-r", "100", "-d", "500"]);
+    let emergency = Sipp::caller(&lab, "caller", phones_ip(), "anna;112;\nben;0112;\ncara;+112;", &["-d", "500"]);
     assert_eq!(own.done().up_and_refused(), (0, 10));
     assert_eq!(inbound.done().up_and_refused(), (10, 0));
     assert_eq!(emergency.done().up_and_refused(), (3, 0));
@@ -45,9 +45,9 @@ fn without_a_seat_only_inbound_and_emergency_calls_go_through() {
 #[test]
 fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards() {
     let lab = lab(5);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     lab.usherd().pause();
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "10000"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(40), &["-r", "20", "-d", "10000"]);
     callers.until_answered(40);
     lab.usherd().signal(Signal::CONT);
     lab.until_held(40);
@@ -69,10 +69,10 @@ fn time_out_ms() -> f64 {
 #[test]
 fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
     let lab = lab(40);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     lab.usherd().pause();
     let hangs = monotonic_ns();
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "40", "-d", "500"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(40), &["-r", "40", "-d", "500"]);
     callers.until_answered(40);
     let longest = callers.longest_ms();
     assert_eq!(callers.done().up_and_refused(), (40, 0));
@@ -95,8 +95,8 @@ fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
 fn an_answer_that_comes_too_late_takes_no_seat() {
     let mut lab = Lab::idle_over(Transport::HttpAsync, 1);
     let relay = lab.start_kamailio_behind_relay();
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     relay.answers(Pace::After(Duration::from_millis(600)));
     let call = anna.invite("anna", "0301234567", "late", "");
     let invite = trunk.receive("INVITE ", Some("late"));
@@ -111,8 +111,8 @@ fn an_answer_that_comes_too_late_takes_no_seat() {
 #[test]
 fn a_call_given_up_while_the_answer_is_pending_leaves_no_seat() {
     let lab = lab(1);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     lab.usherd().pause();
     let call = anna.invite("anna", "0301234567", "pending", "");
     wait_for("the call to be asked for", || (lab.statistic("usherd_asked") == 1).then_some(()));
@@ -126,8 +126,8 @@ fn a_call_given_up_while_the_answer_is_pending_leaves_no_seat() {
 #[test]
 fn a_subject_reaches_usherd_as_it_is() {
     let lab = lab(5);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut phone = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut phone = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     for (number, user) in ["+4930123", "a&x", "20,112"].into_iter().enumerate() {
         let id = format!("subject{number}");
         let call = phone.invite(user, "0301234567", &id, "");
@@ -142,8 +142,8 @@ fn a_subject_reaches_usherd_as_it_is() {
 #[test]
 fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
     let mut lab = lab(10);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(10), &["-r", "100", "-d", "60000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(10), &["-r", "100", "-d", "60000"]);
     lab.until_held(10);
     lab.kamailio.take().unwrap().kill();
     drop(callers);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, free_port, users};
+use super::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
 use super::sip::Phone;
 use crate::process::{pause, wait_for};
 
@@ -17,8 +17,8 @@ fn of_fifty_users_at_once_thirty_get_the_thirty_seats_over_redis() {
 }
 
 fn fifty_users_at_once(lab: &Lab) {
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(lab, "caller", PHONES, &users(50), &["-r", "1000", "-d", "3000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = Sipp::caller(lab, "caller", phones_ip(), &users(50), &["-r", "1000", "-d", "3000"]);
     lab.until_held(30);
     let counts = callers.done();
     assert_eq!(counts.up_and_refused(), (30, 20), "{counts:?}");
@@ -32,8 +32,8 @@ fn fifty_users_at_once(lab: &Lab) {
 #[test]
 fn hundreds_of_calls_leave_the_books_balanced() {
     let lab = Lab::new(50);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(400), &["-r", "80", "-d", "1000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(400), &["-r", "80", "-d", "1000"]);
     let (up, refused) = callers.done().up_and_refused();
     assert_eq!(up + refused, 400);
     assert!(up >= 200 && refused > 0, "{up} up, {refused} refused: the quota must matter");
@@ -48,8 +48,8 @@ fn hundreds_of_calls_leave_the_books_balanced() {
 #[test]
 fn inventories_amid_calls_take_and_give_no_seat() {
     let lab = Lab::new(50);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let mut callers = Sipp::caller(&lab, "caller", PHONES, &users(120), &["-r", "15", "-d", "6000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let mut callers = Sipp::caller(&lab, "caller", phones_ip(), &users(120), &["-r", "15", "-d", "6000"]);
     let mut most = 0;
     while !callers.has_ended() {
         // Due again, every second: a call that is being asked for must not be adopted, nor an old one be ended.
@@ -73,9 +73,9 @@ fn inventories_amid_calls_take_and_give_no_seat() {
 #[test]
 fn five_calls_of_one_user_hold_one_seat() {
     let lab = Lab::new(1);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     let five = "anna;0301234567;\n".repeat(5);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &five, &["-r", "50", "-d", "2000"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &five, &["-r", "50", "-d", "2000"]);
     wait_for("five calls", || (lab.sessions().len() == 5).then_some(()));
     assert_eq!(lab.held(), 1);
     assert_eq!(callers.done().up_and_refused(), (5, 0));
@@ -86,13 +86,13 @@ fn five_calls_of_one_user_hold_one_seat() {
 #[test]
 fn without_a_seat_only_inbound_and_emergency_calls_go_through() {
     let lab = Lab::new(0);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let _phones = Sipp::callee("callee", PHONES, lab.phones_port);
-    let own = Sipp::caller(&lab, "caller", PHONES, &users(10), &["-r", "100", "-d", "500"]);
-    let inbound = Sipp::caller(&lab, "caller", TRUNK, &"outside;200;\n".repeat(10), &["-r", "100", "-d", "500"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let _phones = Sipp::callee("callee", phones_ip(), lab.phones_port);
+    let own = Sipp::caller(&lab, "caller", phones_ip(), &users(10), &["-r", "100", "-d", "500"]);
+    let inbound = Sipp::caller(&lab, "caller", trunk_ip(), &"outside;200;\n".repeat(10), &["-r", "100", "-d", "500"]);
     // As dialled, with the outside line in front, and with the plus that some phones put before every number.
     let emergency = "anna;112;\nben;0112;\ncara;+112;\ndora;110;";
-    let emergency = Sipp::caller(&lab, "caller", PHONES, emergency, &["-r", "100", "-d", "500"]);
+    let emergency = Sipp::caller(&lab, "caller", phones_ip(), emergency, &["-r", "100", "-d", "500"]);
     assert_eq!(own.done().up_and_refused(), (0, 10));
     assert_eq!(inbound.done().up_and_refused(), (10, 0));
     assert_eq!(emergency.done().up_and_refused(), (4, 0));
@@ -108,9 +108,9 @@ fn emergency_numbers_are_known_as_in_the_table_c14() {
         let define = format!("USHERD_TRUNK_PREFIX=\"{}\"", prefix.trim_matches('-'));
         lab.extra = vec![define];
         lab.start_kamailio();
-        let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-        let mut phones = Phone::new(PHONES, lab.phones_port, lab.kamailio_port);
-        let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+        let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+        let mut phones = Phone::new(phones_ip(), lab.phones_port, lab.kamailio_port);
+        let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
         for row in crate::emergency::rows().into_iter().filter(|row| row.prefix == prefix) {
             let Some(target) = row.as_request_uri("acme.example") else { continue };
             let id = format!("row{}", row.line);

@@ -1,14 +1,14 @@
 //! A caller who gives up: while it rings, and while usherd has not answered yet.
 
-use super::lab::{Lab, PHONES, TRUNK, free_port};
+use super::lab::{Lab, free_port, phones_ip, trunk_ip};
 use super::sip::{Phone, connect, hang_up};
 use crate::process::wait_for;
 
 #[test]
 fn a_call_given_up_while_it_rings_leaves_no_seat() {
     let lab = Lab::new(1);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let call = anna.invite("anna", "0301234567", "ringing", "");
     let invite = trunk.receive("INVITE ", None);
     trunk.answer(&invite, "180 Ringing", "t", "");
@@ -29,8 +29,8 @@ fn a_call_given_up_while_it_rings_leaves_no_seat() {
 #[test]
 fn a_call_given_up_while_the_answer_is_pending_leaves_no_seat() {
     let lab = Lab::new(1);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     lab.usherd().pause();
     let call = anna.invite("anna", "0301234567", "pending", "");
     wait_for("the call to be asked for", || (lab.statistic("usherd_asked") == 1).then_some(()));

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rustix::process::Signal;
 
-use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, users};
+use super::lab::{Lab, Sipp, Transport, phones_ip, trunk_ip, users};
 use crate::process::wait_for;
 
 /// Longest that a call may wait for a usherd that is gone.
@@ -23,9 +23,9 @@ fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards_over_redis() 
 }
 
 fn while_it_hangs(lab: &Lab, longest_ms: Range<f64>) {
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     lab.usherd().pause();
-    let callers = Sipp::caller(lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "10000"]);
+    let callers = Sipp::caller(lab, "caller", phones_ip(), &users(40), &["-r", "20", "-d", "10000"]);
     callers.until_answered(40);
     lab.usherd().signal(Signal::CONT);
     lab.until_held(40);
@@ -47,9 +47,9 @@ fn every_call_goes_out_while_usherd_is_gone_and_is_booked_afterwards_over_redis(
 }
 
 fn while_it_is_gone(mut lab: Lab) {
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     lab.usherd.take().unwrap().kill();
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "20", "-d", "10000"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(40), &["-r", "20", "-d", "10000"]);
     callers.until_answered(40);
     // It comes back without its books, so that Kamailio must tell it everything.
     std::fs::remove_dir_all(lab.site.path("state")).unwrap();
@@ -65,11 +65,11 @@ fn while_it_is_gone(mut lab: Lab) {
 #[test]
 fn inbound_and_emergency_calls_do_not_wait_for_a_usherd_that_hangs() {
     let lab = Lab::new(0);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let _phones = Sipp::callee("callee", PHONES, lab.phones_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let _phones = Sipp::callee("callee", phones_ip(), lab.phones_port);
     lab.usherd().pause();
-    let inbound = Sipp::caller(&lab, "caller", TRUNK, &"outside;200;\n".repeat(20), &["-r", "100", "-d", "500"]);
-    let emergency = Sipp::caller(&lab, "caller", PHONES, &"anna;112;\n".repeat(20), &["-r", "100", "-d", "500"]);
+    let inbound = Sipp::caller(&lab, "caller", trunk_ip(), &"outside;200;\n".repeat(20), &["-r", "100", "-d", "500"]);
+    let emergency = Sipp::caller(&lab, "caller", phones_ip(), &"anna;112;\n".repeat(20), &["-r", "100", "-d", "500"]);
     for calls in [inbound, emergency] {
         calls.until_answered(20);
         assert!(calls.longest_ms() < GONE_MS_MAX, "{} ms", calls.longest_ms());
@@ -81,8 +81,8 @@ fn inbound_and_emergency_calls_do_not_wait_for_a_usherd_that_hangs() {
 #[test]
 fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
     let mut lab = Lab::new(30);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(20), &["-r", "100", "-d", "60000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(20), &["-r", "100", "-d", "60000"]);
     lab.until_held(20);
     lab.kamailio.take().unwrap().kill();
     drop(callers);
@@ -90,7 +90,7 @@ fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
     lab.start_kamailio();
     lab.until_held(0);
     assert_eq!(lab.metric("usherd_releases_total", "reason=\"epoch\""), 20.0);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(30), &["-r", "100", "-d", "500"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(30), &["-r", "100", "-d", "500"]);
     assert_eq!(callers.done().up_and_refused(), (30, 0));
 }
 
@@ -120,8 +120,8 @@ fn two_of_one_name(transport: Transport) {
     other(2_000_000_005);
     said("usherd refuses the hello");
     // Nobody waits for that, and nobody is refused for it.
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(2), &["-d", "1000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(2), &["-d", "1000"]);
     assert_eq!(callers.done().up_and_refused(), (2, 0));
     assert_eq!((epoch(), lab.statistic("usherd_unanswered")), (Some(2_000_000_005), 2));
 }
@@ -145,8 +145,8 @@ fn known_by(transport: Transport, epoch: u64) {
     assert_eq!(lab.usherd().client().post("/v1/nodes/pbx1/hello", &later).status, 200);
     lab.start_kamailio();
     assert_eq!(lab.usherd().client().get("/v1/nodes").json()["nodes"][0]["epoch"].as_u64(), Some(epoch + 1));
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(2), &["-d", "1000"]);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(2), &["-d", "1000"]);
     assert_eq!(callers.done().up_and_refused(), (1, 1), "{transport:?}");
 }
 

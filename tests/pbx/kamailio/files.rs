@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::lab::{Lab, PHONES, TRUNK, free_port};
+use super::lab::{Lab, free_port, phones_ip, trunk_ip};
 use super::sip::{Phone, connect};
 use crate::place::{Place, program};
 
@@ -57,8 +57,8 @@ fn the_files_for_kamailio_6_are_well_formed_but_for_its_own_module() {
 #[test]
 fn the_commands_of_the_readme_show_a_call_that_is_up() {
     let lab = Lab::new(1);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let call = anna.invite("anna", "0301234567", "shown@phone", "");
     let invite = trunk.receive("INVITE ", None);
     connect(&mut anna, call, &mut trunk, &invite, "t");

@@ -1,10 +1,10 @@
 //! One Kamailio with the shipped files, the daemon it asks, phones and a trunk; each test its own, on free ports.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,9 +16,20 @@ use crate::place::{Place, program};
 use crate::process::{Site, Usherd, own_ip, wait_for};
 use crate::shipped::shipped;
 
-/// Where the phones are, and where the trunk is: Kamailio tells inbound calls by the address.
-pub(crate) const PHONES: &str = "127.0.0.1";
-pub(crate) const TRUNK: &str = "127.0.0.2";
+/// Where the phones are: an address of this test's own, so that no port that is free here is taken by another one.
+pub(crate) fn phones_ip() -> &'static str {
+    static PHONES: LazyLock<String> = LazyLock::new(|| own_ip().to_string());
+    &PHONES
+}
+
+/// Where the trunk is: Kamailio tells inbound calls by the address.
+pub(crate) fn trunk_ip() -> &'static str {
+    static TRUNK: LazyLock<String> = LazyLock::new(|| {
+        let [net, high, middle, low] = own_ip().octets();
+        Ipv4Addr::new(net, high + 64, middle, low).to_string()
+    });
+    &TRUNK
+}
 
 /// A UDP port that is free on this address.
 pub(crate) fn free_port(ip: &str) -> u16 {
@@ -149,9 +160,9 @@ impl Lab {
             usherd: Some(usherd),
             kamailio: None,
             recipe: shipped("kamailio"),
-            kamailio_port: free_port(PHONES),
-            phones_port: free_port(PHONES),
-            trunk_port: free_port(TRUNK),
+            kamailio_port: free_port(phones_ip()),
+            phones_port: free_port(phones_ip()),
+            trunk_port: free_port(trunk_ip()),
             resp,
             transport: Transport::Http,
             extra: extra.iter().map(|&name| name.to_owned()).collect(),
@@ -181,7 +192,7 @@ impl Lab {
         let mut command = program("kamailio");
         command.arg("-f").arg(self.recipe.inside("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);
         command.arg("-Y").arg(self.recipe.inside(""));
-        command.arg("-l").arg(format!("udp:{PHONES}:{}", self.kamailio_port));
+        command.arg("-l").arg(format!("udp:{}:{}", phones_ip(), self.kamailio_port));
         if self.transport == Transport::Redis {
             command.args(["-A", "USHERD_REDIS"]);
             command.arg(format!("--substdef=!USHERD_RESP!addr={};port={}!g", self.resp.ip(), self.resp.port()));
@@ -193,8 +204,9 @@ impl Lab {
             command.args(["-A", &text]);
         };
         define(format!("USHERD_URL=\"{url}\""));
-        define(format!("PHONES=\"{PHONES}:{}\"", self.phones_port));
-        define(format!("TRUNK=\"{TRUNK}:{}\"", self.trunk_port));
+        define(format!("PHONES=\"{}:{}\"", phones_ip(), self.phones_port));
+        define(format!("TRUNK_IP=\"{}\"", trunk_ip()));
+        define(format!("TRUNK=\"{}:{}\"", trunk_ip(), self.trunk_port));
         self.extra.iter().cloned().for_each(define);
         let kamailio = Program::start(&mut command, "kamailio");
         wait_for("Kamailio to greet usherd", || {
@@ -274,7 +286,7 @@ impl Sipp {
 
     /// The same, through whatever listens at this port of the phones' address.
     pub(crate) fn caller_at(port: u16, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
-        let proxy = format!("{PHONES}:{port}");
+        let proxy = format!("{}:{port}", phones_ip());
         let calls = table.lines().count().to_string();
         let mut arguments = vec![proxy.as_str(), "-inf", "calls.csv", "-m", &calls];
         arguments.extend(more);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use usherd::daemon::clock::monotonic_ns;
 
-use super::lab::PHONES;
+use super::lab::phones_ip;
 use crate::process::pause;
 
 /// When what enters the wire now comes out of it.
@@ -60,7 +60,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn to(usherd: SocketAddr) -> Self {
-        let listener = TcpListener::bind((PHONES, 0)).unwrap();
+        let listener = TcpListener::bind((phones_ip(), 0)).unwrap();
         let relay = Relay { address: listener.local_addr().unwrap(), questions: Lane::new(), answers: Lane::new() };
         let (questions, answers) = (Arc::clone(&relay.questions), Arc::clone(&relay.answers));
         std::thread::spawn(move || {

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use super::lab::phones_ip;
 use crate::process::PATIENCE;
 
 /// One socket; several people may speak from it.
@@ -94,16 +95,20 @@ impl Dialog {
 }
 
 impl Phone {
+    /// One that speaks to the proxy of a lab.
     pub(crate) fn new(ip: &str, port: u16, proxy_port: u16) -> Self {
+        Self::at(ip, port, SocketAddr::new(phones_ip().parse().unwrap(), proxy_port))
+    }
+
+    fn at(ip: &str, port: u16, proxy: SocketAddr) -> Self {
         let socket = UdpSocket::bind((ip, port)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let proxy = SocketAddr::from(([127, 0, 0, 1], proxy_port));
         Phone { socket, proxy, media: false, inbox: Vec::new(), seen: Vec::new(), made: 0 }
     }
 
     /// For a PBX that is in the path of the sound: offers and accepts it, though none is ever sent.
-    pub(crate) fn with_media(ip: &str, port: u16, proxy_port: u16) -> Self {
-        Phone { media: true, ..Self::new(ip, port, proxy_port) }
+    pub(crate) fn with_media(ip: &str, port: u16, pbx_port: u16) -> Self {
+        Phone { media: true, ..Self::at(ip, port, SocketAddr::from(([127, 0, 0, 1], pbx_port))) }
     }
 
     fn contact(&self) -> String {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::lab::{Lab, PHONES, Sipp, TRUNK, Transport, free_port, users};
+use super::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
 use super::relay::{Pace, Relay};
 use super::sip::{Phone, connect, hang_up};
 use crate::process::wait_for;
@@ -35,9 +35,9 @@ fn a_slow_answer_is_waited_for_and_decides_over_redis() {
 
 fn slow_answers(transport: Transport, delay_ms: u64, waits_ms: Range<f64>) {
     let (lab, relay) = behind_relay(transport, 3);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     relay.answers(milliseconds(delay_ms));
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(7), &["-r", "100", "-d", "3000"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(7), &["-r", "100", "-d", "3000"]);
     callers.until_answered(3);
     let longest = callers.longest_ms();
     assert_eq!(lab.held(), 3);
@@ -62,9 +62,9 @@ fn who_queues_behind_a_slow_usherd_waits_a_second_at_most_over_redis() {
 /// Eight at once are asked for; forty come at once.
 fn a_queue(transport: Transport, delay_ms: u64) {
     let (lab, relay) = behind_relay(transport, 40);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     relay.answers(milliseconds(delay_ms));
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(40), &["-r", "1000", "-d", "5000"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(40), &["-r", "1000", "-d", "5000"]);
     callers.until_answered(40);
     let longest = callers.longest_ms();
     // The second, the answer that was asked for last, and two busy cores.
@@ -92,9 +92,9 @@ fn an_answer_after_the_time_out_stops_no_call_and_leaves_no_seat_over_redis() {
 fn late_answers(transport: Transport, waits_ms: Range<f64>) {
     // Two are booked though nobody hears of it, four are refused though nobody hears of it.
     let (lab, relay) = behind_relay(transport, 2);
-    let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     relay.answers(milliseconds(2_500));
-    let callers = Sipp::caller(&lab, "caller", PHONES, &users(6), &["-r", "1000", "-d", "2000"]);
+    let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(6), &["-r", "1000", "-d", "2000"]);
     callers.until_answered(6);
     let longest = callers.longest_ms();
     assert!(waits_ms.contains(&longest), "{longest} ms");
@@ -120,8 +120,8 @@ fn a_question_that_arrives_after_its_release_books_nothing_over_redis_t065() {
 
 fn late_question(transport: Transport) {
     let (lab, relay) = behind_relay(transport, 1);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     relay.questions(Pace::Held);
     let call = anna.invite("anna", "0301234567", "late", "");
     // Nothing of it has reached usherd, and the call goes out.

@@ -1,12 +1,15 @@
 //! Legs that deliver a call: transfers, forks, forwarding. No seat may be missing for them (C5 to C9).
 
-use super::lab::{Lab, PHONES, TRUNK, free_port};
+use super::lab::{Lab, free_port, phones_ip, trunk_ip};
 use super::sip::{Dialog, Phone, connect, hang_up};
 use crate::process::wait_for;
 
 /// The trunk side and the side of the phones.
 fn parties(lab: &Lab) -> (Phone, Phone) {
-    (Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port), Phone::new(PHONES, lab.phones_port, lab.kamailio_port))
+    (
+        Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port),
+        Phone::new(phones_ip(), lab.phones_port, lab.kamailio_port),
+    )
 }
 
 #[test]
@@ -33,7 +36,7 @@ fn a_blind_transfer_of_an_inbound_call_needs_no_seat_t025() {
 fn a_colleague_who_is_sent_on_by_the_caller_needs_no_seat_but_a_made_up_referral_does_not_help() {
     let lab = Lab::new(1);
     let (mut trunk, mut phones) = parties(&lab);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let call = anna.invite("anna", "bob", "internal", "");
     let invite = phones.receive("INVITE ", None);
     let (mut call, bob) = connect(&mut anna, call, &mut phones, &invite, "bob");
@@ -66,7 +69,7 @@ fn an_attended_transfer_holds_a_seat_until_it_is_done_t026() {
     // Bob asks cara first: that is a call of his own (C6).
     let consultation = phones.invite("bob", "cara", "consultation", "");
     let invite = phones.receive("INVITE ", Some("consultation"));
-    let mut cara = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut cara = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let (consultation, of_cara) = connect(&mut phones, consultation, &mut cara, &invite, "cara");
     assert_eq!(lab.held(), 1);
     // Then he connects the two: the caller's side calls cara in place of him.
@@ -98,7 +101,7 @@ fn refer(callee: &mut Phone, own: &mut Dialog, caller: &mut Phone, refer_to: &st
 fn a_caller_whom_the_callee_sends_on_keeps_the_one_seat_until_the_new_leg_ends() {
     let lab = Lab::new(1);
     let (mut trunk, mut phones) = parties(&lab);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let call = anna.invite("anna", "0301234567", "first", "");
     let invite = trunk.receive("INVITE ", None);
     let (_, mut outside) = connect(&mut anna, call, &mut trunk, &invite, "outside");
@@ -122,7 +125,7 @@ fn a_caller_whom_the_callee_sends_on_keeps_the_one_seat_until_the_new_leg_ends()
 fn a_referral_by_the_callee_gives_no_free_call_to_who_holds_no_seat_any_more() {
     let lab = Lab::new(1);
     let (mut trunk, mut phones) = parties(&lab);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let call = anna.invite("anna", "bob", "internal", "");
     let invite = phones.receive("INVITE ", None);
     let (_, mut bob) = connect(&mut anna, call, &mut phones, &invite, "bob");
@@ -153,7 +156,7 @@ fn a_referral_by_the_callee_gives_no_free_call_to_who_holds_no_seat_any_more() {
 fn an_attended_transfer_by_the_callee_ends_his_seat_and_leaves_the_callers() {
     let lab = Lab::new(2);
     let (_trunk, mut phones) = parties(&lab);
-    let [mut anna, mut cara] = [(); 2].map(|()| Phone::new(PHONES, free_port(PHONES), lab.kamailio_port));
+    let [mut anna, mut cara] = [(); 2].map(|()| Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port));
     let call = anna.invite("anna", "bob", "internal", "");
     let invite = phones.receive("INVITE ", None);
     let (_, mut bob) = connect(&mut anna, call, &mut phones, &invite, "bob");
@@ -180,7 +183,7 @@ fn an_attended_transfer_by_the_callee_ends_his_seat_and_leaves_the_callers() {
 fn the_emergency_desk_may_send_a_caller_on_without_a_seat_c14() {
     let lab = Lab::new(0);
     let (mut trunk, _phones) = parties(&lab);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let call = anna.invite("anna", "112", "help", "");
     let invite = trunk.receive("INVITE ", None);
     let (_, mut desk) = connect(&mut anna, call, &mut trunk, &invite, "desk");
@@ -195,10 +198,10 @@ fn the_emergency_desk_may_send_a_caller_on_without_a_seat_c14() {
 
 #[test]
 fn a_call_forked_to_two_devices_needs_no_seat_t032() {
-    let second = free_port(PHONES);
-    let lab = Lab::with(0, &[&format!("PHONES_TWO=\"{PHONES}:{second}\"")]);
+    let second = free_port(phones_ip());
+    let lab = Lab::with(0, &[&format!("PHONES_TWO=\"{}:{second}\"", phones_ip())]);
     let (mut trunk, mut desk) = parties(&lab);
-    let mut dect = Phone::new(PHONES, second, lab.kamailio_port);
+    let mut dect = Phone::new(phones_ip(), second, lab.kamailio_port);
     let inbound = trunk.invite("outside", "bob", "inbound", "");
     let at_desk = desk.receive("INVITE ", None);
     let at_dect = dect.receive("INVITE ", None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::lab::{Lab, PHONES, TRUNK, Transport, free_port};
+use super::lab::{Lab, Transport, free_port, phones_ip, trunk_ip};
 use super::sip::{Phone, connect, hang_up};
 use crate::client::{Answer, Client};
 use crate::process::wait_for;
@@ -19,7 +19,7 @@ struct Recorder {
 
 impl Recorder {
     fn start() -> Self {
-        let listener = TcpListener::bind((PHONES, 0)).unwrap();
+        let listener = TcpListener::bind((phones_ip(), 0)).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&requests);
@@ -73,8 +73,8 @@ fn a_release_that_overtakes_its_acquire_leaves_no_seat_t065() {
     let recorder = Recorder::start();
     let mut lab = Lab::idle(1, &[]);
     lab.start_kamailio_asking(&recorder.url);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     let call = anna.invite("anna", "0301234567", "one(two)\"three\"@[::1]", "");
     let invite = trunk.receive("INVITE ", None);
     let (call, _) = connect(&mut anna, call, &mut trunk, &invite, "t");
@@ -107,7 +107,7 @@ fn the_questions_of_kamailio_6_are_decided_on_one_kept_connection() {
     let recorder = Recorder::start();
     let mut lab = Lab::idle(1, &[]);
     lab.start_kamailio_asking(&recorder.url);
-    let mut anna = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     anna.invite("anna", "0301234567", "first", "");
     // The body is made by the same route for both versions, so it is taken from this one.
     let asked = String::from_utf8(recorder.request("/v1/acquire")).unwrap();
@@ -151,8 +151,8 @@ fn a_subject_reaches_usherd_as_it_is_and_is_one_person_over_redis() {
 
 fn subjects(transport: Transport) {
     let lab = Lab::over(transport, 10);
-    let mut trunk = Phone::new(TRUNK, lab.trunk_port, lab.kamailio_port);
-    let mut phone = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+    let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
+    let mut phone = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     for (number, (user, subject)) in SUBJECTS.into_iter().enumerate() {
         let id = format!("subject{number}");
         let call = phone.invite(user, "0301234567", &id, "");
@@ -176,7 +176,7 @@ fn encoded(text: &str) -> String {
 fn a_number_or_name_that_usherd_would_not_take_is_counted_all_the_same() {
     for transport in [Transport::Http, Transport::Redis] {
         let lab = Lab::over(transport, 0);
-        let mut phone = Phone::new(PHONES, free_port(PHONES), lab.kamailio_port);
+        let mut phone = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
         let long = "7".repeat(200);
         for (number, (user, dialled)) in [
             ("anna", format!("0{long}")),
