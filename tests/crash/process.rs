@@ -234,7 +234,12 @@ impl Drop for Usherd {
 }
 
 /// Asks again and again, with a pause, until there is an answer.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_for_or(look, || what.to_owned())
+}
+
+/// The same; what it waited for is told at the end, with what is known by then.
+pub(crate) fn wait_for_or<T>(mut look: impl FnMut() -> Option<T>, what: impl FnOnce() -> String) -> T {
     let until = monotonic_ns() + PATIENCE.as_nanos() as u64;
     while monotonic_ns() < until {
         if let Some(found) = look() {
@@ -242,7 +247,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
         }
         pause(Duration::from_millis(5));
     }
-    panic!("waited in vain for {what}")
+    panic!("waited in vain for {}", what())
 }
 
 /// Lets time pass: for the moment of a fault, and between two looks; never for logic.

@@ -5,7 +5,6 @@ use std::ops::Range;
 use rustix::process::Signal;
 
 use super::lab::{Lab, Sipp, Transport, phones_ip, trunk_ip, users};
-use crate::process::wait_for;
 
 /// Longest that a call may wait for a usherd that is gone.
 const GONE_MS_MAX: f64 = 600.0;
@@ -106,9 +105,7 @@ fn two_of_one_name_do_not_fight_for_it_for_ever_over_redis() {
 
 fn two_of_one_name(transport: Transport) {
     let lab = Lab::over(transport, 0);
-    let said = |what: &str| {
-        wait_for(what, || lab.kamailio.as_ref().unwrap().said().contains(what).then_some(()));
-    };
+    let said = |what: &str| lab.kamailio.as_ref().unwrap().until_says(what);
     // Another one of its name greets usherd, and once more when this one has taken the name back.
     let other = |epoch: u64| {
         let hello = format!("{{\"epoch\":{epoch}}}");
@@ -155,5 +152,5 @@ fn a_name_that_is_known_by_the_last_epoch_is_said_with_what_helps() {
     let lab = Lab::new(1);
     let last = format!("{{\"epoch\":{}}}", 1_u64 << 63);
     assert_eq!(lab.usherd().client().post("/v1/nodes/pbx1/hello", &last).status, 200);
-    wait_for("what helps", || lab.kamailio.as_ref().unwrap().said().contains("usherd node forget pbx1").then_some(()));
+    lab.kamailio.as_ref().unwrap().until_says("usherd node forget pbx1");
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::relay::Relay;
 use crate::place::{Place, program};
-use crate::process::{Site, Usherd, own_ip, wait_for};
+use crate::process::{Site, Usherd, own_ip, wait_for, wait_for_or};
 use crate::shipped::shipped;
 
 /// Where the phones are: an address of this test's own, so that no port that is free here is taken by another one.
@@ -69,6 +69,12 @@ impl Program {
         self.said.lock().clone()
     }
 
+    /// Waits until it says this.
+    pub(crate) fn until_says(&self, part: &str) {
+        let look = || self.said().contains(part).then_some(());
+        wait_for_or(look, || format!("`{part}` among {}", self.said()));
+    }
+
     /// `kill -9` of all its processes.
     pub(crate) fn kill(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
@@ -87,11 +93,7 @@ impl Program {
 }
 
 impl Drop for Program {
-    #[allow(clippy::print_stdout, reason = "what a failed test says")]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("it said, and ended with {:?}:\n{}", self.child.try_wait(), self.said());
-        }
         self.kill();
     }
 }
@@ -209,11 +211,12 @@ impl Lab {
         define(format!("TRUNK=\"{}:{}\"", trunk_ip(), self.trunk_port));
         self.extra.iter().cloned().for_each(define);
         let kamailio = Program::start(&mut command, "kamailio");
-        wait_for("Kamailio to greet usherd", || {
+        let look = || {
             let said = kamailio.said();
             assert!(!said.contains("bad config file"), "Debian packages kamailio-{{json,redis,utils}}-modules: {said}");
             said.contains("usherd: greeted as").then_some(())
-        });
+        };
+        wait_for_or(look, || format!("Kamailio to greet usherd among {}", kamailio.said()));
         self.kamailio = Some(kamailio);
     }
 
