@@ -1,7 +1,6 @@
 //! Names in the documentation are names of the program: links, keys, metrics, routes, verbs and alerts.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use clap::CommandFactory;
 use usherd::cli::Cli;
@@ -16,15 +15,8 @@ fn read(name: &str) -> String {
 }
 
 /// Everything below a folder that is text, one behind the other.
-fn all_text(folder: &Path, text: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            all_text(&path, text);
-        } else if let Ok(more) = std::fs::read_to_string(&path) {
-            text.push_str(&more);
-        }
-    }
+fn all_text(folder: &str) -> String {
+    page::files(&root().join(folder)).iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect()
 }
 
 fn fail(faults: &[String]) {
@@ -112,10 +104,7 @@ fn every_key_of_the_configuration_is_one() {
 
 #[test]
 fn every_name_with_an_underscore_is_known_to_the_program() {
-    let mut text = String::new();
-    for folder in ["config", "src", "systemd"] {
-        all_text(&root().join(folder), &mut text);
-    }
+    let text: String = ["config", "src", "systemd"].map(all_text).concat();
     let known: BTreeSet<&str> = text.split(|sign: char| !sign.is_alphanumeric() && sign != '_').collect();
     let mut faults = Vec::new();
     for (place, code) in codes() {
@@ -214,7 +203,6 @@ fn every_route_is_one() {
     fail(&faults);
 }
 
-/// Every verb without verbs of its own, as somebody types it.
 /// Each route of the document is on the page of the contract.
 #[test]
 fn every_route_is_on_its_page() {
@@ -234,6 +222,7 @@ fn every_route_is_on_its_page() {
     assert!(missing.is_empty(), "docs/api.md does not tell of {missing:?}");
 }
 
+/// Every verb without verbs of its own, as somebody types it.
 fn verbs() -> Vec<String> {
     fn below(command: &clap::Command, name: &str, verbs: &mut Vec<String>) {
         if command.get_subcommands().next().is_none() {

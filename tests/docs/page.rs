@@ -7,6 +7,14 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Every file below a folder, and a file itself.
+pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
+    if path.is_dir() {
+        return std::fs::read_dir(path).unwrap().flat_map(|entry| files(&entry.unwrap().path())).collect();
+    }
+    vec![path.to_owned()]
+}
+
 /// Blocks for a machine of their own that nothing runs: how each begins, and why. All others are run by tests/service.
 pub(crate) const NOT_RUN: [(&str, &str); 1] =
     [("podman build ", "it fetches base images from a registry, which no test may reach")];

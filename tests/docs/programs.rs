@@ -1,9 +1,9 @@
 //! The table of what runs in which program, held to the tests that run it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::page::{Page, Row, root};
+use crate::page::{self, Page, Row, root};
 
 /// Program, recipe, what ran, result, tests.
 fn rows() -> Vec<(usize, Row)> {
@@ -16,13 +16,12 @@ fn rows() -> Vec<(usize, Row)> {
 
 /// Every file of tests below a file or folder, relative to the repository.
 fn files(path: &Path) -> BTreeSet<String> {
-    if path.is_dir() {
-        return std::fs::read_dir(path).unwrap().flat_map(|entry| files(&entry.unwrap().path())).collect();
-    }
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let has_tests = path.extension().is_some_and(|ending| ending == "rs") && text.contains("#[test]\n");
-    let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-    has_tests.then_some(name).into_iter().collect()
+    let sources = page::files(path).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    let has_tests = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        text.contains("#[test]\n")
+    };
+    sources.filter(has_tests).map(|path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// The files that a row names.

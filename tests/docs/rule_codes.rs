@@ -1,7 +1,6 @@
 //! Codes of rules, in the source, in tests, in answers and on pages, lead to the rule book or to the invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use crate::page::{self, Page, root};
 
@@ -28,15 +27,16 @@ fn known() -> BTreeSet<String> {
     known
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path);
-        }
+/// The lines of the Rust files below these folders, each with its place.
+fn lines(folders: &[&str]) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    let files = folders.iter().flat_map(|folder| page::files(&root().join(folder)));
+    for file in files.filter(|file| file.extension().is_some_and(|end| end == "rs")) {
+        let name = file.strip_prefix(root()).unwrap().display();
+        let text = std::fs::read_to_string(&file).unwrap();
+        lines.extend(text.lines().enumerate().map(|(at, line)| (format!("{name}:{}", at + 1), line.to_owned())));
     }
+    lines
 }
 
 /// Words of a text that may be codes; what hangs on a sign that is no punctuation, as `%D0` or `HTTP/2`, is none.
@@ -64,16 +64,10 @@ fn named(line: &str) -> Vec<String> {
 fn every_rule_code_is_in_the_rule_book() {
     let known = known();
     assert!(["A1", "C14", "I8", "T190", "V14", "X15"].iter().all(|code| known.contains(*code)), "{known:?}");
-    let mut files = Vec::new();
-    ["src", "tests", "benches"].iter().for_each(|folder| sources(&root().join(folder), &mut files));
     let mut used: BTreeMap<String, String> = BTreeMap::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        for (number, line) in text.lines().enumerate() {
-            let place = || format!("{}:{}", file.strip_prefix(root()).unwrap().display(), number + 1);
-            for code in named(line) {
-                used.entry(code).or_insert_with(place);
-            }
+    for (place, line) in lines(&["src", "tests", "benches"]) {
+        for code in named(&line) {
+            used.entry(code).or_insert_with(|| place.clone());
         }
     }
     for page in page::all() {
@@ -90,19 +84,14 @@ fn every_rule_code_is_in_the_rule_book() {
 
 #[test]
 fn no_comment_is_a_code_alone() {
-    let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
-    for file in files {
-        let text = std::fs::read_to_string(&file).unwrap();
-        let mut before = "";
-        for (number, line) in text.lines().enumerate() {
-            let comment = line.trim_start().strip_prefix("/// ").unwrap_or_default();
-            let is_bare = !comment.is_empty() && words(comment).count() == comment.split_whitespace().count();
-            // The end of a sentence may stand in a line of its own.
-            let begins = !before.trim_start().starts_with("/// ");
-            assert!(!(is_bare && begins), "{}:{}: say what it is, the code behind it", file.display(), number + 1);
-            before = line;
-        }
+    let mut before = String::new();
+    for (place, line) in lines(&["src"]) {
+        let comment = line.trim_start().strip_prefix("/// ").unwrap_or_default();
+        let is_bare = !comment.is_empty() && words(comment).count() == comment.split_whitespace().count();
+        // The end of a sentence may stand in a line of its own.
+        let begins = !before.trim_start().starts_with("/// ");
+        assert!(!(is_bare && begins), "{place}: say what it is, the code behind it");
+        before = line;
     }
 }
 
