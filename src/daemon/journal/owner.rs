@@ -190,10 +190,6 @@ impl<S: Storage> Journal for Local<S> {
         self.degraded.lock().clone()
     }
 
-    fn confirms(&self) -> Commit {
-        if self.degraded.lock().is_some() { Commit::NotDurable } else { Commit::Durable }
-    }
-
     fn lost(&self, why: &str) {
         self.gap.store(true, Ordering::Relaxed);
         self.failures.fetch_add(1, Ordering::Relaxed);
