@@ -44,10 +44,7 @@ pub struct Presence {
     prefix: String,
     rules: Vec<Rule>,
     devices: BTreeMap<String, Device>,
-    /// Those that are to be asked for, by their places in the queue.
-    queue: BTreeMap<u64, String>,
-    /// The last place that was given.
-    place: u64,
+    queue: Queue,
     /// Since when the PBX has not said who is there; at the start it has not yet.
     away: Option<Duration>,
     left_out: usize,
@@ -72,6 +69,26 @@ struct Device {
     is_restored: bool,
 }
 
+/// Those that are to be asked for, by their places: who goes is found by its own.
+#[derive(Debug, Default)]
+struct Queue {
+    names: BTreeMap<u64, String>,
+    /// The last place that was given.
+    last: u64,
+}
+
+impl Queue {
+    fn join(&mut self, name: &str) -> Option<u64> {
+        self.last += 1;
+        self.names.insert(self.last, name.to_owned());
+        Some(self.last)
+    }
+
+    fn leave(&mut self, place: Option<u64>) {
+        place.map(|place| self.names.remove(&place));
+    }
+}
+
 impl Presence {
     /// By these rules, the first that matches; `prefix` makes the sessions of this source unlike others'.
     pub fn new(prefix: &str, rules: Vec<Rule>) -> Self {
@@ -79,8 +96,7 @@ impl Presence {
             prefix: prefix.to_owned(),
             rules,
             devices: BTreeMap::new(),
-            queue: BTreeMap::new(),
-            place: 0,
+            queue: Queue::default(),
             away: Some(Duration::ZERO),
             left_out: 0,
             changed: false,
@@ -100,7 +116,7 @@ impl Presence {
             let Some(device) = self.devices.get_mut(&name) else { continue };
             if is_over {
                 device.over = true;
-                device.place.take().map(|place| self.queue.remove(&place));
+                self.queue.leave(device.place.take());
             } else {
                 (device.gone, device.is_restored) = (Some(Duration::ZERO), true);
             }
@@ -122,9 +138,7 @@ impl Presence {
             self.left_out += 1;
             return false;
         }
-        self.place += 1;
-        self.queue.insert(self.place, name.to_owned());
-        let place = Some(self.place);
+        let place = self.queue.join(name);
         let device = Device { ask, held: false, place, on_its_way: false, over: false, gone: None, is_restored: false };
         self.devices.insert(name.to_owned(), device);
         true
@@ -142,9 +156,7 @@ impl Presence {
                 device.gone = device.gone.map(|_| now);
             }
             if !device.held && !device.over && !device.on_its_way && device.place.is_none() {
-                self.place += 1;
-                self.queue.insert(self.place, name.clone());
-                device.place = Some(self.place);
+                device.place = self.queue.join(name);
             }
         }
         let there: BTreeSet<&str> = devices.iter().map(String::as_str).collect();
@@ -193,7 +205,7 @@ impl Presence {
 
     /// A device to ask for next.
     pub fn due(&mut self) -> Option<(String, Ask)> {
-        let (_, name) = self.queue.pop_first()?;
+        let (_, name) = self.queue.names.pop_first()?;
         let device = self.devices.get_mut(&name)?;
         (device.place, device.on_its_way) = (None, true);
         let ask = device.ask.clone();
@@ -272,7 +284,7 @@ impl Presence {
     /// Takes it out of the queue, too: one that flaps would be in it many times.
     fn forget(&mut self, name: &str) -> Option<Device> {
         let device = self.devices.remove(name)?;
-        device.place.map(|place| self.queue.remove(&place));
+        self.queue.leave(device.place);
         Some(device)
     }
 
