@@ -11,9 +11,9 @@
 //! | [`agi`] | the protocol of Asterisk's scripts, for daemon and agent | decide, set deadlines |
 //! | [`engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`subscription`] | what a subscription allows at an instant | the same |
-//! | [`contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
+//! | [`usherd_contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
 //!
-//! Read in this order: [`contract::message`] and [`engine::session`] (the nouns), `engine/rules.rs` (which session counts),
+//! Read in this order: [`usherd_contract::message`] and [`engine::session`] (the nouns), `engine/rules.rs` (which session counts),
 //! `engine/seats.rs` (the seat word), `engine/table.rs` (the table and its locks), `engine/decide.rs` (the
 //! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`subscription::record`] (the nouns),
 //! [`subscription::entitlement`] (what one is worth when), [`subscription::request`] (what may be asked),
@@ -39,7 +39,6 @@ pub mod agent;
 pub mod agi;
 pub mod cli;
 pub mod client;
-pub mod contract;
 pub mod daemon;
 pub mod engine;
 pub mod subscription;

@@ -17,7 +17,7 @@ mod tree;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rules::{Exceptions, LAYERS, check, undone_tests};
+use rules::{Exceptions, ROOMS, check, undone_tests};
 use tree::Tree;
 
 /// Empty is the goal; an entry needs its reason, and may only go.
@@ -31,6 +31,10 @@ fn root() -> &'static Path {
 
 /// All Rust files under a folder, by their names from the root.
 fn sources(folder: &str) -> Vec<(String, String)> {
+    files(folder, |path| path.extension().is_some_and(|extension| extension == "rs"))
+}
+
+fn files(folder: &str, is_wanted: fn(&Path) -> bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -38,7 +42,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if is_wanted(&path) {
                 let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
                 found.push((name, std::fs::read_to_string(&path).unwrap()));
             }
@@ -47,13 +51,20 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
 }
 
+/// What the program is made of.
+fn house() -> Tree {
+    let manifest = ("Cargo.toml".to_owned(), std::fs::read_to_string(root().join("Cargo.toml")).unwrap());
+    let manifests = files("crates", |path| path.ends_with("Cargo.toml"));
+    Tree::new([sources("src"), sources("crates"), manifests, vec![manifest]].concat())
+}
+
 fn told(findings: &[rules::Finding]) -> String {
     findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
 #[test]
 fn the_house_keeps_its_rules() {
-    let tree = Tree::new(sources("src"), &std::fs::read_to_string(root().join("Cargo.toml")).unwrap());
+    let tree = house();
     assert!(tree.files.len() > 20, "only {} files were found", tree.files.len());
     let findings = check(&tree, &EXCEPTIONS);
     assert!(findings.is_empty(), "{} rules are broken\n{}", findings.len(), told(&findings));
@@ -77,15 +88,15 @@ fn the_picture_of_the_layers_is_what_imports_may_do() {
     let picture = page.split("```mermaid\ngraph TD\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let drawn: BTreeSet<(&str, &str)> =
         picture.lines().map(|line| line.trim().split_once(" --> ").unwrap_or_else(|| panic!("{line}"))).collect();
-    let is_shown = |layer: &&str| !["main", "lib"].contains(layer);
-    let allowed = LAYERS.iter().filter(|(layer, _)| is_shown(layer));
-    let allowed: BTreeSet<(&str, &str)> = allowed
-        .flat_map(|(layer, below)| below.iter().map(move |to| (*layer, *to)))
-        .filter(|(layer, to)| layer != to)
-        .collect();
-    assert_eq!(drawn, allowed);
-    for (layer, _) in LAYERS.iter().filter(|(layer, _)| is_shown(layer)) {
-        assert!(page.contains(&format!("| `src/{layer}` |")), "docs/design.md does not say what {layer} is");
+    let tree = house();
+    let rooms = ROOMS.iter().filter(|(room, _)| !["main", "lib"].contains(room));
+    let crates = tree.layers().map(|layer| (layer, tree.crates_below(layer).collect::<Vec<_>>()));
+    let all: Vec<(&str, Vec<&str>)> = rooms.map(|(room, below)| (*room, below.to_vec())).chain(crates).collect();
+    let allowed = all.iter().flat_map(|(layer, below)| below.iter().map(move |to| (*layer, *to)));
+    assert_eq!(drawn, allowed.filter(|(layer, to)| layer != to).collect());
+    for (layer, _) in &all {
+        let place = if ROOMS.iter().any(|(room, _)| room == layer) { "src/" } else { "crates/usherd-" };
+        assert!(page.contains(&format!("| `{place}{layer}` |")), "docs/design.md does not say what {layer} is");
     }
 }
 
@@ -98,7 +109,8 @@ const CONTRACT_SCENARIOS: &[u32] = &[
 
 #[test]
 fn every_scenario_about_contracts_is_named_by_a_test() {
-    let texts: Vec<String> = sources("tests").into_iter().chain(sources("src")).map(|(_, text)| text).collect();
+    let texts: Vec<String> =
+        ["tests", "src", "crates"].iter().flat_map(|folder| sources(folder)).map(|(_, text)| text).collect();
     let named = |id: &u32| {
         let (row, name) = (format!("T{id:03}"), format!("_t{id:03}"));
         // This list does not count: it names only numbers.

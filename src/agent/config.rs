@@ -6,8 +6,8 @@ use super::fault::{Fault, nearest};
 use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
 use crate::client::Address;
-use crate::contract::emergency;
 use crate::engine::{check_tenant, check_word};
+use usherd_contract::emergency;
 
 /// Largest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

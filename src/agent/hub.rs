@@ -20,8 +20,8 @@ use super::source::Report;
 use super::spool::Release;
 use super::writer::Writer;
 use crate::client::{Ask, Client, Ended, Source, Verdict};
-use crate::contract::malformed::Malformed;
 use crate::engine::{Code, Detail, Kind, Name};
+use usherd_contract::malformed::Malformed;
 
 /// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);

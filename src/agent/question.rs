@@ -6,13 +6,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Ask, Ended, Source, Verdict};
-use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
-use crate::contract::format::BodyFormat;
-use crate::contract::hint::emergency_hint;
-use crate::contract::malformed::Malformed;
-use crate::contract::names::Name;
-use crate::contract::sentence::message;
-use crate::contract::words::{Code, Detail, Direction, Kind};
+use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_contract::format::BodyFormat;
+use usherd_contract::hint::emergency_hint;
+use usherd_contract::malformed::Malformed;
+use usherd_contract::names::Name;
+use usherd_contract::sentence::message;
+use usherd_contract::words::{Code, Detail, Direction, Kind};
 
 /// A question as it was sent, whatever protocol brought it.
 #[derive(Clone, Debug)]
@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn dials_help(to: &str) -> bool {
-        crate::contract::emergency::is_emergency(to, &["112"], "")
+        usherd_contract::emergency::is_emergency(to, &["112"], "")
     }
 
     #[test]

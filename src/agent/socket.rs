@@ -30,8 +30,8 @@ use super::hub::Hub;
 use super::question::{Reply, Sent, released, reply};
 use super::status;
 use crate::client::Source;
-use crate::contract::format::{BodyFormat, ReplyFormat};
-use crate::contract::malformed::{FieldError, Malformed};
+use usherd_contract::format::{BodyFormat, ReplyFormat};
+use usherd_contract::malformed::{FieldError, Malformed};
 
 /// Longest body, bytes; the largest question has some 2 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -12,8 +12,8 @@ use super::options::OnUnreachable;
 use super::shared::{Link, Shared};
 use super::verdict::{Answer, Source, Unreachable, Verdict};
 use super::wire::{self, NoDecision};
-use crate::contract::emergency;
 use crate::engine::{Code, Detail, Kind, Leg};
+use usherd_contract::emergency;
 
 /// Timers are a millisecond coarse; this much earlier they keep a deadline.
 const TIMER_SLACK: Duration = Duration::from_millis(1);

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::epoch::wall_clock_epoch;
-use crate::contract::emergency;
 use crate::engine::{Class, Fault, Name, check_epoch, check_word};
+use usherd_contract::emergency;
 
 /// Port where an address names none (API 1).
 const PORT: u16 = 7788;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::contract::sentence;
 use crate::engine::{Code, Detail, Fault};
+use usherd_contract::sentence;
 
 /// May it happen? The node acts on [`Verdict::allow`]; the rest is for messages, logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]

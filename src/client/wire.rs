@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::ask::{Ask, Ended};
 use super::ledger::{Inventory, Message, Settled};
 use super::verdict::{Answer, Unreachable};
-use crate::contract::batch::Op;
-use crate::contract::body::{AcquireBody, ReleaseBody};
-use crate::contract::message::{Acquire, Release};
-use crate::contract::node_calls::NodeBody;
 use crate::engine::{Code, Detail};
+use usherd_contract::batch::Op;
+use usherd_contract::body::{AcquireBody, ReleaseBody};
+use usherd_contract::message::{Acquire, Release};
+use usherd_contract::node_calls::NodeBody;
 
 /// Sessions of an inventory that are written before others get their turn.
 const SESSIONS_IN_ONE_GO: usize = 256;
@@ -252,11 +252,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::contract::batch::batch_ops;
-    use crate::contract::body::Body as _;
-    use crate::contract::format::BodyFormat;
-    use crate::contract::node_calls::InventoryBody;
     use crate::engine::{Direction, Leg};
+    use usherd_contract::batch::batch_ops;
+    use usherd_contract::body::Body as _;
+    use usherd_contract::format::BodyFormat;
+    use usherd_contract::node_calls::InventoryBody;
 
     const SENDER: Sender<'_> = Sender { node: "n1", epoch: 7 };
 

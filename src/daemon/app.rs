@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::contract::node_calls::InventoryBody;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
 use crate::daemon::events::Events;
@@ -37,6 +36,7 @@ use crate::daemon::webhook::board::Board;
 use crate::engine::{Engine, Name, Now, TenantView};
 use crate::subscription::civil::{self, civil};
 use crate::subscription::entitlement::Timelines;
+use usherd_contract::node_calls::InventoryBody;
 
 /// The journal of a daemon on one machine.
 pub type Journal = Local<Folder>;

@@ -2,7 +2,7 @@
 
 use super::plan::{Billing, Policy};
 use super::session::{Acquire, Detail, Direction, Kind, Leg};
-use crate::contract::emergency;
+use usherd_contract::emergency;
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

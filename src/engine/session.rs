@@ -1,11 +1,11 @@
 //! The nouns of a decision: answers, and what is recorded of them; names and messages are those of the contract.
 
-pub use crate::contract::message::{Acquire, Release, Stamp};
-pub use crate::contract::names::{
+pub use usherd_contract::message::{Acquire, Release, Stamp};
+pub use usherd_contract::names::{
     DIALLED_BYTES_MAX, EPOCH_MAX, Fault, ID_BYTES_MAX, NODE_BYTES_MAX, Name, TENANT_BYTES_MAX, TTL_SECONDS_MAX,
     check_epoch, check_session, check_subject, check_tenant, check_word,
 };
-pub use crate::contract::words::{Class, Code, Detail, Device, Direction, Kind, Leg, Reason, Standing};
+pub use usherd_contract::words::{Class, Code, Detail, Device, Direction, Kind, Leg, Reason, Standing};
 
 /// The instant at which a message is decided, taken once at the edge (H1, H2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

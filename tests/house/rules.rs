@@ -32,146 +32,18 @@ pub struct Exceptions {
 /// Longest file, in lines without tests.
 pub const FILE_LINES_MAX: usize = 500;
 
-/// Layers from the top: which others each may import.
-pub(crate) const LAYERS: [(&str, &[&str]); 10] = [
+/// Rooms of the root package from the top: which others of them, and which crates of ours each may import. What a crate
+/// may import its `Cargo.toml` says.
+pub(crate) const ROOMS: [(&str, &[&str]); 9] = [
     ("main", &["cli"]),
     ("lib", &["agent", "agi", "cli", "client", "contract", "daemon", "engine", "subscription"]),
     ("cli", &["agent", "cli", "client", "contract", "daemon", "engine", "subscription"]),
+    ("daemon", &["agi", "contract", "daemon", "engine", "subscription"]),
     ("agent", &["agent", "agi", "client", "contract", "engine"]),
     ("agi", &["agi", "contract", "engine"]),
     ("client", &["client", "contract", "engine"]),
-    ("daemon", &["agi", "contract", "daemon", "engine", "subscription"]),
     ("engine", &["contract", "engine"]),
     ("subscription", &["subscription"]),
-    ("contract", &["contract"]),
-];
-
-/// Crates that a layer may use. A new one earns its place here, with a reason in `Cargo.toml`.
-const CRATES: [(&str, &[&str]); 10] = [
-    ("main", &["tikv_jemallocator"]),
-    ("lib", &[]),
-    (
-        "agent",
-        &[
-            "bytes",
-            "crc32c",
-            "fastrand",
-            "http",
-            "http_body_util",
-            "hyper",
-            "hyper_util",
-            "parking_lot",
-            "percent_encoding",
-            "serde",
-            "serde_json",
-            "sha2",
-            "strsim",
-            "tokio",
-            "toml",
-            "tracing",
-        ],
-    ),
-    ("agi", &["tokio"]),
-    (
-        "client",
-        &[
-            "bytes",
-            "compact_str",
-            "fastrand",
-            "http",
-            "http_body_util",
-            "hyper",
-            "hyper_util",
-            "parking_lot",
-            "percent_encoding",
-            "rustls",
-            "rustls_native_certs",
-            "serde",
-            "serde_json",
-            "tokio",
-            "tokio_rustls",
-        ],
-    ),
-    (
-        "cli",
-        &[
-            "bytes",
-            "chrono",
-            "chrono_tz",
-            "clap",
-            "clap_complete",
-            "clap_mangen",
-            "http",
-            "http_body_util",
-            "hyper",
-            "hyper_util",
-            "indicatif",
-            "percent_encoding",
-            "ratatui",
-            "rustix",
-            "serde_json",
-            "tempfile",
-            "tokio",
-            "toml",
-        ],
-    ),
-    (
-        "daemon",
-        &[
-            "annotate_snippets",
-            "arc_swap",
-            "base64",
-            "bytes",
-            "chrono",
-            "chrono_tz",
-            "crc32c",
-            "fastrand",
-            "foldhash",
-            "hashbrown",
-            "http",
-            "http_body_util",
-            "httparse",
-            "hyper",
-            "hyper_util",
-            "itoa",
-            "listenfd",
-            "notify",
-            "parking_lot",
-            "prometheus",
-            "ring",
-            "rtime_clock",
-            "rustix",
-            "rustls",
-            "rustls_native_certs",
-            "sd_notify",
-            "serde",
-            "serde_json",
-            "serde_spanned",
-            "sha2",
-            "socket2",
-            "strsim",
-            "subtle",
-            "tokio",
-            "tokio_rustls",
-            "toml",
-            "toml_edit",
-            "tracing",
-            "tracing_subscriber",
-            "x509_parser",
-        ],
-    ),
-    ("engine", &["arc_swap", "compact_str", "foldhash", "hashbrown", "parking_lot"]),
-    ("subscription", &["chrono", "chrono_tz", "compact_str"]),
-    ("contract", &["compact_str", "serde", "serde_json"]),
-];
-
-/// The part of the contract that the engine stands on: as pure as it is itself. The rest reads bodies, with serde.
-const PURE_CONTRACT: [&str; 5] = [
-    "src/contract/digits.rs",
-    "src/contract/emergency.rs",
-    "src/contract/message.rs",
-    "src/contract/names.rs",
-    "src/contract/words.rs",
 ];
 
 /// Parts of the standard library that wait, read, write, or tell the time.
@@ -195,13 +67,13 @@ const VAGUE_NAMES: [&str; 12] = [
     "misc",
 ];
 
-const WHY_LAYERS: &str = "imports point down: main -> cli -> daemon -> engine | subscription, and cli -> agent -> client -> engine; daemon and agent -> agi; all -> contract";
+const WHY_LAYERS: &str = "imports point down, as docs/design.md draws it: between crates their Cargo.toml says so, between rooms tests/house/rules.rs";
 const WHY_PURE: &str =
     "the engine decides and the daemon acts: the same inputs give the same decision, without I/O or clock";
-const WHY_CRATES: &str = "few dependencies, each where it earns its place: tests/house/rules.rs lists them by layer";
 const WHY_SYNC: &str =
     "model checkers put their own atomics and locks into engine/sync.rs and see only what goes through it";
 const WHY_CLOCK: &str = "time is taken once per request at the edge: only src/daemon/clock.rs reads a clock, and src/client/epoch.rs for a node's boot number";
+const SYNC_FILE: &str = "src/engine/sync.rs";
 /// The files that read the OS clocks.
 const CLOCK_FILES: [&str; 2] = ["src/client/epoch.rs", "src/daemon/clock.rs"];
 const WHY_CYCLE: &str =
@@ -231,10 +103,9 @@ fn finding(file: &File, line: usize, what: impl Into<String>, why: &'static str)
 }
 
 fn names_and_size(file: &File, exceptions: &Exceptions, findings: &mut Vec<Finding>) {
-    let known = LAYERS.iter().any(|(layer, _)| *layer == file.layer());
-    if !known {
-        let what = format!("`{}` is no layer of this house", file.layer());
-        findings.push(finding(file, 1, what, "a new top-level module names its layer in tests/house/rules.rs first"));
+    if !file.is_crate() && !ROOMS.iter().any(|(room, _)| *room == file.layer()) {
+        let what = format!("`{}` is no room of this house", file.layer());
+        findings.push(finding(file, 1, what, "a new top-level module names its room in tests/house/rules.rs first"));
     }
     let inline = file.tokens.windows(3).filter(|w| w[0].text == "mod" && w[2].text == "{").map(|w| w[1].text.as_str());
     for name in file.module.iter().map(String::as_str).chain(inline).filter(|name| VAGUE_NAMES.contains(name)) {
@@ -252,56 +123,45 @@ fn names_and_size(file: &File, exceptions: &Exceptions, findings: &mut Vec<Findi
     }
 }
 
-fn allowed<'a>(table: &[(&str, &'a [&'a str])], layer: &str) -> &'a [&'a str] {
-    table.iter().find(|(name, _)| *name == layer).map_or(&[], |(_, allowed)| allowed)
-}
-
 fn imports(tree: &Tree, file: &File, findings: &mut Vec<Finding>) {
-    let layer = file.layer();
+    let room = ROOMS.iter().find(|(room, _)| *room == file.layer());
     for path in &file.paths {
         let shown = path.segments.join("::");
         let mut report = |why| findings.push(finding(file, path.line, format!("`{shown}`"), why));
         match tree.target(file, path) {
-            Target::File(to) => {
-                let to = &tree.files[to];
-                if !allowed(&LAYERS, layer).contains(&to.layer()) {
-                    report(WHY_LAYERS);
-                } else if to.layer() == "contract" && is_pure(file) && !is_pure(to) {
-                    report(WHY_PURE);
-                }
+            Target::File(to) if room.is_some_and(|(_, below)| !below.contains(&tree.files[to].layer())) => {
+                report(WHY_LAYERS);
             }
-            Target::Crate(segments) => {
-                let name = segments[0].as_str();
-                if is_pure(file) && layer == "contract" && name != "compact_str" {
-                    report(WHY_PURE);
-                } else if !allowed(&CRATES, layer).contains(&name) {
-                    report(if is_pure(file) { WHY_PURE } else { WHY_CRATES });
-                } else if layer == "engine" && name == "parking_lot" && file.name != "src/engine/sync.rs" {
-                    report(WHY_SYNC);
-                }
+            Target::Crate(segments) if segments[0] == "parking_lot" && file.layer() == "engine" => {
+                checked(file, &mut report);
             }
-            Target::Std(segments) if is_pure(file) || layer == "contract" => {
-                standard(file, path, &segments, &mut report);
-            }
-            Target::Std(_) | Target::Local => {}
+            Target::Std(segments) => standard(file, path, &segments, &mut report),
+            _ => {}
         }
     }
 }
 
-/// Whether a file decides, or is what deciding stands on.
-fn is_pure(file: &File) -> bool {
-    matches!(file.layer(), "engine" | "subscription") || PURE_CONTRACT.contains(&file.name.as_str())
+/// Crates that decide, or are what deciding stands on.
+const PURE: [&str; 3] = ["contract", "engine", "subscription"];
+
+fn checked(file: &File, report: &mut dyn FnMut(&'static str)) {
+    if file.name != SYNC_FILE {
+        report(WHY_SYNC);
+    }
 }
 
 fn standard(file: &File, path: &Path, segments: &[String], report: &mut dyn FnMut(&'static str)) {
+    if !PURE.contains(&file.layer()) {
+        return;
+    }
     let word = |at: usize| segments.get(at).map_or("", String::as_str);
     // A glob of the whole library would bring everything along.
     let everything = word(1) == "*" || (word(1) == "sync" && word(2) == "*");
     if IMPURE.contains(&word(1)) && !is_canary(file, path) || everything {
         report(WHY_PURE);
     }
-    if word(1) == "sync" && SYNCHRONIZING.contains(&word(2)) && file.name != "src/engine/sync.rs" {
-        report(WHY_SYNC);
+    if word(1) == "sync" && SYNCHRONIZING.contains(&word(2)) {
+        checked(file, report);
     }
 }
 

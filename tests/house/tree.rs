@@ -7,10 +7,12 @@ use super::paths::{How, Path, definitions, paths};
 
 /// One source file.
 pub struct File {
-    /// `src/engine/table.rs`
+    /// `src/daemon/clock.rs`, or `crates/usherd-engine/src/table.rs`
     pub name: String,
-    /// `["engine", "table"]`; empty for `lib.rs`.
+    /// `["daemon", "clock"]`, or `["engine", "table"]`; empty for `src/lib.rs`.
     pub module: Vec<String>,
+    /// How much of the module is the crate: `crate::` leads there. 0 in the root package, else 1.
+    root: usize,
     /// Its text.
     pub text: String,
     /// Without what only tests compile.
@@ -27,8 +29,8 @@ pub struct Tree {
     /// Those without files of tests.
     pub files: Vec<File>,
     by_module: BTreeMap<Vec<String>, usize>,
-    /// The crates that `Cargo.toml` names.
-    crates: BTreeSet<String>,
+    /// The crates that each layer's `Cargo.toml` names; those of the root package by `""`.
+    crates: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Where a path leads.
@@ -45,14 +47,19 @@ pub enum Target {
 }
 
 impl Tree {
-    /// Reads files by name; `manifest` is `Cargo.toml`.
-    pub fn new(files: impl IntoIterator<Item = (String, String)>, manifest: &str) -> Self {
+    /// Reads files by name, and the `Cargo.toml` of each crate among them.
+    pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
+        let (manifests, files): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(name, _)| name.ends_with("Cargo.toml"));
+        let crates =
+            manifests.iter().map(|(name, text)| (layer_of(name).unwrap_or_default().to_owned(), crates_of(text)));
+        let crates = crates.collect();
         let mut files: Vec<File> = files.into_iter().map(|(name, text)| File::new(name, text)).collect();
         let only_tests: BTreeSet<Vec<String>> = files.iter().flat_map(File::test_modules).collect();
         files.retain(|file| !only_tests.iter().any(|module| file.module.starts_with(module)));
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let by_module = files.iter().enumerate().map(|(at, file)| (file.module.clone(), at)).collect();
-        Tree { files, by_module, crates: crates_of(manifest) }
+        Tree { files, by_module, crates }
     }
 
     /// Where a path of a file leads.
@@ -61,7 +68,11 @@ impl Tree {
         let rest = || path.segments[1..].to_vec();
         match first {
             _ if path.rooted => self.outside(path, first),
-            "crate" | "usherd" => self.inside(rest(), 0),
+            "crate" => self.inside([from.module[..from.root].to_vec(), rest()].concat(), 0),
+            "usherd" => self.inside(rest(), 0),
+            name if self.is_layer(name.strip_prefix("usherd_").unwrap_or_default()) => {
+                self.inside([vec![name["usherd_".len()..].to_owned()], rest()].concat(), 0)
+            }
             "self" if path.inline_depth == 0 => self.inside([from.module.clone(), rest()].concat(), 0),
             "super" => {
                 let supers = path.segments.iter().take_while(|segment| *segment == "super").count();
@@ -79,10 +90,25 @@ impl Tree {
         }
     }
 
+    /// The crates of this house that the crate of a layer names in its `Cargo.toml`, without their `usherd_`.
+    pub fn crates_below(&self, layer: &str) -> impl Iterator<Item = &str> {
+        self.crates.get(layer).into_iter().flatten().filter_map(|name| name.strip_prefix("usherd_"))
+    }
+
+    /// The crates of this house beside the root package, without their `usherd_`.
+    pub fn layers(&self) -> impl Iterator<Item = &str> {
+        self.crates.keys().map(String::as_str).filter(|layer| !layer.is_empty())
+    }
+
+    /// Whether a layer is a crate of its own.
+    fn is_layer(&self, layer: &str) -> bool {
+        !layer.is_empty() && self.crates.contains_key(layer)
+    }
+
     fn outside(&self, path: &Path, first: &str) -> Target {
         match first {
             "std" | "core" | "alloc" => Target::Std(path.segments.clone()),
-            name if self.crates.contains(name) => Target::Crate(path.segments.clone()),
+            name if self.crates.values().any(|crates| crates.contains(name)) => Target::Crate(path.segments.clone()),
             _ => Target::Local,
         }
     }
@@ -123,7 +149,7 @@ impl Tree {
     fn exported(&self, file: &File, export: &Path, depth: usize) -> Target {
         let first = export.segments.first().map_or("", String::as_str);
         let absolute = match first {
-            "crate" => export.segments[1..].to_vec(),
+            "crate" => [&file.module[..file.root], &export.segments[1..]].concat(),
             "self" => [file.module.clone(), export.segments[1..].to_vec()].concat(),
             "super" => {
                 let supers = export.segments.iter().take_while(|segment| *segment == "super").count();
@@ -139,17 +165,26 @@ impl Tree {
 
 impl File {
     fn new(name: String, text: String) -> Self {
-        let stem = name.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
-        let module = if stem == "lib" { Vec::new() } else { stem.split('/').map(str::to_owned).collect() };
+        let crate_name = layer_of(&name);
+        let inside = name.split_once("src/").map_or(name.as_str(), |(_, inside)| inside);
+        let stem = inside.trim_end_matches(".rs").trim_end_matches("/mod");
+        let words = crate_name.into_iter().chain(stem.split('/').filter(|word| *word != "lib"));
+        let module = words.map(str::to_owned).collect();
+        let root = usize::from(crate_name.is_some());
         let (kept, lines_of_tests) = without_tests(tokens(&text));
         let lines = text.lines().count() - lines_of_tests;
         let (paths, definitions) = (paths(&kept), definitions(&kept).into_iter().collect());
-        File { name, module, text, tokens: kept, lines, paths, definitions }
+        File { name, module, root, text, tokens: kept, lines, paths, definitions }
     }
 
     /// The first word of its module: its layer.
     pub fn layer(&self) -> &str {
         self.module.first().map_or("lib", String::as_str)
+    }
+
+    /// Whether it is of a crate beside the root package.
+    pub fn is_crate(&self) -> bool {
+        self.root > 0
     }
 
     /// Whether a name was brought in by `use`.
@@ -171,6 +206,11 @@ impl File {
         let hidden: Vec<String> = declared(&all).difference(&declared(&self.tokens)).cloned().collect();
         hidden.into_iter().map(|name| [self.module.clone(), vec![name]].concat()).collect()
     }
+}
+
+/// The layer that a crate is: `engine` of `crates/usherd-engine/src/table.rs`.
+fn layer_of(name: &str) -> Option<&str> {
+    name.strip_prefix("crates/usherd-")?.split('/').next()
 }
 
 /// The names under `[dependencies]`, as the source writes them.

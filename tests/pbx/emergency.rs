@@ -48,7 +48,7 @@ fn unescaped(text: &str) -> String {
 #[test]
 fn every_row_is_right_t174() {
     for row in rows() {
-        let found = usherd::contract::emergency::is_emergency(&row.dialled, &["110", "112"], row.outside());
+        let found = usherd_contract::emergency::is_emergency(&row.dialled, &["110", "112"], row.outside());
         assert_eq!(found, row.is_emergency, "line {}: {:?} with the prefix {:?}", row.line, row.dialled, row.prefix);
     }
 }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{Worker, unfenced};
-use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
-use crate::contract::hint::{Hint, emergency_hint, inbound_hint};
 use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::{Event, EventType};
@@ -17,6 +15,8 @@ use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
 use crate::daemon::recorder::Recorder;
 use crate::engine::{Acquire, Code, Decision, Detail, Fault, Kind, Now, Release};
+use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_contract::hint::{Hint, emergency_hint, inbound_hint};
 
 /// Who sent a message, or why that is not known yet.
 pub(super) type Asker = Result<Arc<Access>, Problem>;

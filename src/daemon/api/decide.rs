@@ -8,10 +8,6 @@ use serde_json::json;
 
 use super::ask::{Asker, first};
 use super::{Call, Worker, by_any_name, marked, unfenced};
-use crate::contract::batch::{Op, batch_ops};
-use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
-use crate::contract::format::BodyFormat;
-use crate::contract::hint::Hint;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::collect::{FIRST_BYTES, Sender};
@@ -20,6 +16,10 @@ use crate::daemon::http::reply::{self, About, acquire_response, release_response
 use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::Group;
 use crate::engine::{Detail, Explanation, Now};
+use usherd_contract::batch::{Op, batch_ops};
+use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_contract::format::BodyFormat;
+use usherd_contract::hint::Hint;
 
 /// Operations whose answers are surely small: no want of room refuses them.
 const OPS_ANSWERED_SMALL_MAX: usize = 40;

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::query::Query;
 use super::{Call, Worker, json};
-use crate::contract::format::BodyFormat;
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;
 use crate::subscription::inclusive::{Setup, may_set_up};
+use usherd_contract::format::BodyFormat;
 
 /// Largest body, bytes.
 const BODY_BYTES_MAX: usize = 4_096;

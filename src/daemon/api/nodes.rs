@@ -8,8 +8,6 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::{Call, Worker, json, marked, method, query_of, read, segment, unfenced, with};
-use crate::contract::format::BodyFormat;
-use crate::contract::node_calls::{InventoryBody, NodeBody};
 use crate::daemon::app::App;
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
@@ -20,6 +18,8 @@ use crate::daemon::journal::{Audit, AuditKind, Group};
 use crate::daemon::metrics::{Route, Shard};
 use crate::daemon::recorder::Recorder;
 use crate::engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
+use usherd_contract::format::BodyFormat;
+use usherd_contract::node_calls::{InventoryBody, NodeBody};
 
 /// Sessions that a decision may wait for while they are walked through: some hundreds of microseconds.
 const SESSIONS_INLINE_MAX: u32 = 4_096;

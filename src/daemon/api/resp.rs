@@ -8,9 +8,6 @@ use serde_json::Value;
 use super::ask::Asker;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
-use crate::contract::body::{AcquireBody, Body as _, ReleaseBody};
-use crate::contract::form;
-use crate::contract::node_calls::bounded;
 use crate::daemon::events::Event;
 use crate::daemon::http::auth::{Asked, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
@@ -19,6 +16,9 @@ use crate::daemon::http::{Peer, Problem, Talk};
 use crate::daemon::journal::Group;
 use crate::daemon::resp::{Next, next, reply};
 use crate::engine::{Decision, Now};
+use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_contract::form;
+use usherd_contract::node_calls::bounded;
 
 /// What an absent subject is written as.
 const ABSENT: &[u8] = b"-";

@@ -8,12 +8,12 @@ use super::problem::Problems;
 use super::reader::Table;
 use super::value::{Cx, quoted};
 use super::words::{Profile, TransferOut, TransferredOutbound};
-use crate::contract::emergency;
 use crate::engine::plan::{Billing, Policy};
 use crate::engine::session::{Class, Name};
 use crate::subscription::policy::{
     AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PerSeat, PriceMode, Refund, Terms,
 };
+use usherd_contract::emergency;
 
 /// Everything that may be set for all and for one tenant (rule book 11).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use super::body::ReplyBody;
-pub use crate::contract::malformed::FieldError;
-use crate::contract::malformed::{ERRORS_MAX, Malformed, in_one_line};
-use crate::contract::names::Fault;
+pub use usherd_contract::malformed::FieldError;
+use usherd_contract::malformed::{ERRORS_MAX, Malformed, in_one_line};
+use usherd_contract::names::Fault;
 
 /// What kind of problem; each has one status, one type and one title for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::body::ReplyBody;
-use crate::contract::format::{BodyFormat, ReplyFormat};
-pub use crate::contract::sentence::message;
 use crate::engine::session::{Acquire, Decision, Detail, Release};
+use usherd_contract::format::{BodyFormat, ReplyFormat};
+pub use usherd_contract::sentence::message;
 /// How an answer is to be written: see [`ReplyFormat::of`].
 pub fn reply_format(headers: &HeaderMap, request: BodyFormat) -> ReplyFormat {
     ReplyFormat::of(headers.get_all(ACCEPT).into_iter().map(HeaderValue::as_bytes), request)

@@ -398,7 +398,7 @@ fn the_proxies_send_every_name_that_usherd_takes_as_it_is_and_no_other_a1() {
             let mut faults = Vec::new();
             let text = String::from_utf8(name.clone());
             if let Ok(text) = &text {
-                usherd::contract::names::check_subject(text, &mut faults);
+                usherd_contract::names::check_subject(text, &mut faults);
             }
             let is_taken = text.is_ok() && faults.is_empty();
             let hexa: String = name.iter().map(|byte| format!("{byte:02x}")).collect();

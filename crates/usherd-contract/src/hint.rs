@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn dials_help(_: Option<&str>, to: &str) -> bool {
-        crate::contract::emergency::is_emergency(to, &["110", "112"], "")
+        crate::emergency::is_emergency(to, &["110", "112"], "")
     }
 
     #[test]
