@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use usherd::daemon::history::History;
 use usherd::daemon::history::store::Limits as Kept;
 use usherd::daemon::history::usage::Step;
-use usherd::engine::{Acquire, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing, TenantPlan};
+use usherd_engine::{Acquire, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing, TenantPlan};
 
 const SEATS_EACH: u32 = 10;
 /// 2026-11-22 12:00 UTC.

@@ -12,7 +12,7 @@ use usherd::daemon::journal::storage::Folder;
 use usherd::daemon::journal::{
     Commit, Committer, Durability, Epoch, Feed, Form, Group, Hooks, Journal, Local, LocalOptions, Recovered, Shard,
 };
-use usherd::engine::session::{Changes, Code, Direction, Kind, Leg, SessionRecord};
+use usherd_engine::session::{Changes, Code, Direction, Kind, Leg, SessionRecord};
 
 const LIVE: u64 = 1_000_000;
 

@@ -12,7 +12,7 @@ use usherd::daemon::metrics::{
     BuildInfo, ConfigState, EventStats, JournalStats, Metrics, ScrapeInput, ScrapeShard, SubscriptionState,
     TenantExport, TenantMode,
 };
-use usherd::engine::{Acquire, Code, Detail, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Standing, TenantPlan};
+use usherd_engine::{Acquire, Code, Detail, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Standing, TenantPlan};
 
 const TENANTS: usize = 10_000;
 const FAMILIES: [&str; 7] = [

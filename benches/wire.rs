@@ -6,9 +6,9 @@ use std::hint::black_box;
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
 use usherd::daemon::http::reply::{About, write_acquire};
-use usherd::engine::session::{Code, Decision, Detail};
 use usherd_contract::batch::Op;
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_engine::session::{Code, Decision, Detail};
 
 const JSON: &[u8] = br#"{"tenant":"acme-berlin","subject":"anna.schmidt@acme.example","session":"pbx1-1718000000-1718000123.4567","kind":"call","direction":"outbound","to":"03012345678","node":"pbx1","epoch":1718000000,"seq":123456,"ttl_s":60}"#;
 const FORM: &[u8] = b"tenant=acme-berlin&subject=anna.schmidt%40acme.example&session=pbx1-1718000000-1718000123.4567&kind=call&direction=outbound&to=03012345678&node=pbx1&epoch=1718000000&seq=123456&ttl_s=60";

@@ -9,12 +9,12 @@
 //! | [`client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
 //! | [`agi`] | the protocol of Asterisk's scripts, for daemon and agent | decide, set deadlines |
-//! | [`engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
+//! | [`usherd_engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`subscription`] | what a subscription allows at an instant | the same |
 //! | [`usherd_contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
 //!
-//! Read in this order: [`usherd_contract::message`] and [`engine::session`] (the nouns), `engine/rules.rs` (which session counts),
-//! `engine/seats.rs` (the seat word), `engine/table.rs` (the table and its locks), `engine/decide.rs` (the
+//! Read in this order: [`usherd_contract::message`] and [`usherd_engine::session`] (the nouns), `crates/usherd-engine/src/rules.rs` (which session counts),
+//! `crates/usherd-engine/src/seats.rs` (the seat word), `crates/usherd-engine/src/table.rs` (the table and its locks), `crates/usherd-engine/src/decide.rs` (the
 //! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`subscription::record`] (the nouns),
 //! [`subscription::entitlement`] (what one is worth when), [`subscription::request`] (what may be asked),
 //! [`subscription::tariff`] and [`subscription::invoice`] (money); `daemon/schedule.rs` puts them into force.
@@ -40,5 +40,4 @@ pub mod agi;
 pub mod cli;
 pub mod client;
 pub mod daemon;
-pub mod engine;
 pub mod subscription;

@@ -14,8 +14,8 @@ use usherd::daemon::history::History;
 use usherd::daemon::history::slot::{Levels, Slot};
 use usherd::daemon::history::store::Limits;
 use usherd::daemon::history::usage::{Point, Step};
-use usherd::engine::plan::{Entitled, Plan, TenantPlan};
-use usherd::engine::{Acquire, Code, Direction, Engine, Kind, Now, Release, Standing};
+use usherd_engine::plan::{Entitled, Plan, TenantPlan};
+use usherd_engine::{Acquire, Code, Direction, Engine, Kind, Now, Release, Standing};
 
 /// 2026-11-20 22:00 UTC: the first midnight comes soon.
 const BEGIN_S: i64 = 1_795_212_000;
@@ -66,7 +66,7 @@ fn plan() -> Plan {
 }
 
 fn engine(now: Now) -> Engine {
-    let engine = Engine::new(usherd::engine::Limits::default());
+    let engine = Engine::new(usherd_engine::Limits::default());
     engine.install(now, plan(), &mut ());
     engine
 }

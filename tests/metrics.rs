@@ -24,7 +24,7 @@ use usherd::daemon::metrics::{
     ListenerFaults, Metrics, ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard,
     SubscriptionState, SyncResult, TenantExport, TenantMode, WebhookResult,
 };
-use usherd::engine::{
+use usherd_engine::{
     Acquire, Code, Detail, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Reason, Release, Standing,
     TenantPlan,
 };

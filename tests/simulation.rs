@@ -21,7 +21,7 @@ mod shrink;
 #[path = "simulation/workload.rs"]
 mod workload;
 
-use usherd::engine::plan::Limits;
+use usherd_engine::plan::Limits;
 
 use drive::Pair;
 use workload::{Senders, config};

@@ -5,8 +5,8 @@ use std::sync::Barrier;
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
-use usherd::engine::{Code, Engine, Name};
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_engine::{Code, Engine, Name};
 
 use crate::measure::{Goal, alternate, cpu_of, median, ratio, row, thread_cpu_ns, wall_ns};
 use crate::world::{NOW, Names, Shape, chosen, full};

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use usherd::engine::{Code, Engine, Kind, Now};
+use usherd_engine::{Code, Engine, Kind, Now};
 
 use crate::measure::{Goal, alternate, cpu_of, median, ratio, row};
 use crate::world::{NOW, Names, Shape, chosen, full, with_tenants};

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use usherd::daemon::journal::storage::Folder;
 use usherd::daemon::journal::{Commit, Feed, Group, Journal, Local, LocalOptions, Recovered, Shard};
-use usherd::engine::Code;
+use usherd_engine::Code;
 
 use crate::measure::{Goal, cpu_of, median, row, thread_cpu_ns, wall_ns};
 use crate::world::{NOW, Names, Shape, full, with_tenants};
@@ -107,7 +107,7 @@ fn report(shape: &Shape, what: &str, open: &dyn Fn() -> Local<Folder>) {
     row(what, median(&whole), " s", Goal::AtMost(3.0), &beside);
 }
 
-fn restore(engine: &usherd::engine::Engine, recovered: &Recovered) -> u32 {
+fn restore(engine: &usherd_engine::Engine, recovered: &Recovered) -> u32 {
     let sessions = recovered.sessions.iter().map(|session| session.record());
     engine.restore(NOW, sessions, &[], &recovered.nodes, recovered.version_max)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use usherd::engine::{
+use usherd_engine::{
     Acquire, Code, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing, TenantPlan,
 };
 

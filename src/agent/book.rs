@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use usherd_contract::names::Name;
+use usherd_contract::words::{Direction, Kind, Leg};
+
 use super::ended::{EndedSessions, Key, Place};
 use super::names;
 use super::source::{Report, THINGS_MAX, Thing};
 use crate::client::Ask;
-use crate::engine::{Direction, Kind, Leg, Name};
 
 /// Listings in a row that must lack a session which no PBX has shown yet: the dial plan writes its variables
 /// after it got its answer, so the first listing may have come in between.

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use usherd_contract::emergency;
+use usherd_contract::names::{check_tenant, check_word};
+
 use super::fault::{Fault, nearest};
 use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
 use crate::client::Address;
-use crate::engine::{check_tenant, check_word};
-use usherd_contract::emergency;
 
 /// Largest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::engine::Name;
+use usherd_contract::names::Name;
 
 /// Most sessions that are remembered; beyond them the oldest is forgotten.
 pub const ENDED_MAX: usize = 20_000;

@@ -64,10 +64,10 @@ use presence::{Presence, Rule};
 use source::Machine;
 use spool::Spool;
 use told::Told;
+use usherd_contract::names::Name;
 use writer::Writer;
 
 use crate::client::{Client, OnUnreachable, Options};
-use crate::engine::Name;
 
 /// How long the agent waits for what is on its way when it is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);

@@ -67,7 +67,7 @@ fn carried(name: &str, fits: fn(char) -> bool) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::{check_session, check_subject};
+    use usherd_contract::names::{check_session, check_subject};
 
     #[test]
     fn names_that_fit_are_not_touched() {

@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use usherd_contract::names::Name;
+use usherd_contract::words::Kind;
+
 use super::names;
 use crate::client::Ask;
-use crate::engine::{Kind, Name};
 
 /// Most devices that are remembered for one source; the rest is not reported and counts in the metrics.
 pub const DEVICES_MAX: usize = 10_000;

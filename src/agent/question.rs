@@ -4,8 +4,6 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-
-use crate::client::{Answer, Ask, Ended, Source, Verdict};
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_contract::format::BodyFormat;
 use usherd_contract::hint::emergency_hint;
@@ -13,6 +11,8 @@ use usherd_contract::malformed::Malformed;
 use usherd_contract::names::Name;
 use usherd_contract::sentence::message;
 use usherd_contract::words::{Code, Detail, Direction, Kind};
+
+use crate::client::{Answer, Ask, Ended, Source, Verdict};
 
 /// A question as it was sent, whatever protocol brought it.
 #[derive(Clone, Debug)]

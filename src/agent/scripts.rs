@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use usherd_contract::words::Code;
 
 use super::door;
 use super::hub::Hub;
 use super::question::{Sent, over, reply};
-use crate::agi::{Broken, Talk, Variable, script, variables_of, variables_of_fault, variables_of_silence};
+use crate::agi::{Broken, Talk, Variable, script, variables, variables_of_fault, variables_of_silence};
 use crate::client::Verdict;
-use crate::engine::Code;
 
 /// Longest that Asterisk may take for its head, and for the reply to each variable.
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,14 +52,14 @@ async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
             Ok((tenant, session, ended)) => {
                 let answer = hub.release_asked(&(tenant, session), ended).await;
                 let code = answer.map_or(Code::ReleasedMore, |(code, _)| code);
-                variables_of(code, over(answer), None)
+                variables(code, over(answer), None)
             }
             Err(malformed) => fault(hub, malformed.in_one_line()),
         };
     }
     match hub.asked(&sent).await {
         Ok((ask, verdict, _)) => match reply(&ask, &verdict) {
-            Some(reply) => variables_of(reply.code, verdict.message().to_owned(), verdict.sip_code()),
+            Some(reply) => variables(reply.code, verdict.message().to_owned(), verdict.sip_code()),
             None => refused(&verdict),
         },
         Err(malformed) => variables_of_fault(malformed.in_one_line()),

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use usherd_contract::words::Kind;
 
 use super::presence::Rule;
-use crate::engine::Kind;
 
 /// What `agent.toml` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

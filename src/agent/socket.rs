@@ -22,6 +22,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
+use usherd_contract::format::{BodyFormat, ReplyFormat};
+use usherd_contract::malformed::{FieldError, Malformed};
 
 use super::carry::Carrier;
 use super::door;
@@ -30,8 +32,6 @@ use super::hub::Hub;
 use super::question::{Reply, Sent, released, reply};
 use super::status;
 use crate::client::Source;
-use usherd_contract::format::{BodyFormat, ReplyFormat};
-use usherd_contract::malformed::{FieldError, Malformed};
 
 /// Longest body, bytes; the largest question has some 2 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;

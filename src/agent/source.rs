@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use usherd_contract::words::{Direction, Leg};
+
 use super::names;
-use crate::engine::{Direction, Leg};
 
 /// Most channels, dialogs or devices of one listing; a longer one is not believed, and nothing is released by it.
 pub const THINGS_MAX: usize = 100_000;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::EPOCH_MAX;
+use usherd_contract::names::EPOCH_MAX;
 
 /// The releases.
 const RELEASES: &str = "releases";

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::engine::{Code, Decision};
+use usherd_contract::words::Code;
 
 /// Longest reply line of Asterisk, bytes.
 pub(super) const REPLY_BYTES_MAX: usize = 4 * 1024;
@@ -12,14 +12,9 @@ const VALUE_BYTES_MAX: usize = 512;
 /// A channel variable and its value.
 pub type Variable = (&'static str, Cow<'static, str>);
 
-/// The variables of a decision. Only a denial is not allowed; `message` is for a person.
-pub fn variables(decision: &Decision, message: &'static str) -> [Variable; 4] {
-    let refuses = decision.code.denies().then_some(decision.sip_code);
-    variables_of(decision.code, message, refuses)
-}
-
-/// The same of an answer in parts; `refuses` is the SIP code to refuse with, `None` where the call goes out.
-pub fn variables_of(code: Code, message: impl Into<Cow<'static, str>>, refuses: Option<u16>) -> [Variable; 4] {
+/// The variables of a decision, `refuses` being the SIP code to refuse with: `None` where the call goes out. `message` is
+/// for a person.
+pub fn variables(code: Code, message: impl Into<Cow<'static, str>>, refuses: Option<u16>) -> [Variable; 4] {
     [
         ("USHERD_CODE", code.as_str().into()),
         ("USHERD_ALLOW", if refuses.is_some() { "0" } else { "1" }.into()),
@@ -90,28 +85,15 @@ pub(super) fn reply(line: &[u8]) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Detail;
-
-    fn decision(code: Code) -> Decision {
-        Decision {
-            code,
-            detail: Detail::None,
-            first: None,
-            held: 1,
-            quota: Some(1),
-            ttl_ms: None,
-            retry_after_s: 60,
-            sip_code: 403,
-        }
-    }
 
     #[test]
-    fn only_a_denial_is_not_allowed() {
+    fn only_a_refusal_is_not_allowed() {
         for code in Code::ALL {
-            let [(_, word), (_, allow), (_, message), (_, sip_code)] = variables(&decision(*code), "m");
-            assert_eq!((&*word, &*message), (code.as_str(), "m"));
-            let wanted = if code.denies() { ("0", "403") } else { ("1", "") };
-            assert_eq!((&*allow, &*sip_code), wanted, "{}", code.as_str());
+            for (refuses, wanted) in [(Some(403), ("0", "403")), (None, ("1", ""))] {
+                let [(_, word), (_, allow), (_, message), (_, sip_code)] = variables(*code, "m", refuses);
+                assert_eq!((&*word, &*message), (code.as_str(), "m"));
+                assert_eq!((&*allow, &*sip_code), wanted, "{}", code.as_str());
+            }
         }
         for (variables, wanted) in [(variables_of_fault("x"), "error"), (variables_of_silence("x"), "unavailable")] {
             let [(_, word), (_, allow), ..] = variables;

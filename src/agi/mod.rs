@@ -6,7 +6,7 @@ mod foreign;
 mod head;
 mod talk;
 
-pub use answer::{Variable, variables, variables_of, variables_of_fault, variables_of_silence};
+pub use answer::{Variable, variables, variables_of_fault, variables_of_silence};
 pub use foreign::is_http;
 pub use head::{HEAD_BYTES_MAX, HEAD_LINES_MAX, LINE_BYTES_MAX, Script, Wrong, script};
 pub use talk::{Broken, Talk};

@@ -1,13 +1,13 @@
 //! `acquire`, `release`, `explain`: asking by hand.
 
 use serde_json::{Map, Value, json};
+use usherd_engine::{Class, Device, Direction, Leg};
 
 use super::client::{Ask, Client};
 use super::failure::{FAILED, Failure, OK};
 use super::look::kind_words;
 use super::screen::{Format, Screen};
 use super::table::Table;
-use crate::engine::{Class, Device, Direction, Leg};
 
 /// `usherd acquire`, `usherd explain`
 #[derive(Clone, Debug, clap::Args)]

@@ -1,11 +1,11 @@
 //! `status`, `tenants`, `sessions`, `nodes`: what is the case now.
 
 use serde_json::{Map, Value};
+use usherd_engine::Kind;
 
 use super::client::{Ask, Client, encoded, with_query};
 use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
-use crate::engine::Kind;
 
 /// Rows that are asked for at once, the most that the daemon gives.
 const PAGE_ROWS: usize = 1_000;

@@ -1,6 +1,8 @@
 //! What a node asks: the fields of API 2 without those that the client adds itself (node, epoch, seq).
 
-use crate::engine::{Acquire, Class, Device, Direction, Fault, Kind, Leg, Name};
+use usherd_contract::message::Acquire;
+use usherd_contract::names::{Fault, Name};
+use usherd_contract::words::{Class, Device, Direction, Kind, Leg};
 
 /// "May this happen?", as a node asks it (API 2). Build it with [`Ask::new`] or [`Ask::call`] and set the
 /// optional fields: `Ask { device: Some(Device::Desk), ..Ask::call(…) }`.

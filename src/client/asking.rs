@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use usherd_contract::emergency;
+use usherd_contract::words::{Code, Detail, Kind, Leg};
 
 use super::ask::Ask;
 use super::hooks::{Event, VerdictSeen};
@@ -12,8 +14,6 @@ use super::options::OnUnreachable;
 use super::shared::{Link, Shared};
 use super::verdict::{Answer, Source, Unreachable, Verdict};
 use super::wire::{self, NoDecision};
-use crate::engine::{Code, Detail, Kind, Leg};
-use usherd_contract::emergency;
 
 /// Timers are a millisecond coarse; this much earlier they keep a deadline.
 const TIMER_SLACK: Duration = Duration::from_millis(1);

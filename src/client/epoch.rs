@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::engine::EPOCH_MAX;
+use usherd_contract::names::EPOCH_MAX;
 
 /// The wall clock in milliseconds since 1970 UTC: a good epoch for a node without a boot counter of its own.
 ///

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use usherd_contract::words::{Code, Direction, Kind};
+
 use super::verdict::{Source, Unreachable};
-use crate::engine::{Code, Direction, Kind};
 
 /// Takes what a client has to tell, to count or to log it. Every method does nothing unless implemented; they
 /// are called on the way of a call, so they must not wait.

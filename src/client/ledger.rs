@@ -10,9 +10,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use usherd_contract::names::Name;
+use usherd_contract::words::Kind;
+
 use super::ask::{Ask, Ended};
 use super::verdict::Unreachable;
-use crate::engine::{Kind, Name};
 
 /// Tenant and session.
 pub(super) type Key = (Name, Name);
@@ -443,7 +445,7 @@ pub(super) fn key_of(ask: &Ask) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Direction;
+    use usherd_contract::words::Direction;
 
     fn ledger() -> Ledger {
         Ledger::new(1, 4, 3, 4)

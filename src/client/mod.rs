@@ -41,7 +41,7 @@
 //! ```
 //! use std::time::Duration;
 //! use usherd::client::{Ask, Client, Ended, Options, Source};
-//! use usherd::engine::{Direction, Kind};
+//! use usherd_engine::{Direction, Kind};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -126,7 +126,8 @@ use connector::{Dial, Sockets};
 use exchange::Exchange;
 use shared::{Link, Shared};
 
-use crate::engine::{Code, Detail, Fault, Name};
+use usherd_contract::names::{Fault, Name};
+use usherd_contract::words::{Code, Detail};
 
 /// Why a client could not be started.
 #[derive(Debug)]
@@ -381,7 +382,7 @@ mod tests {
         is_send(|| async {
             let client: Option<Client> = None;
             if let Some(client) = client {
-                client.acquire(&Ask::new("t", "s", "d", crate::engine::Kind::Desktop)).await;
+                client.acquire(&Ask::new("t", "s", "d", usherd_contract::words::Kind::Desktop)).await;
                 client.goodbye(Duration::ZERO).await;
             }
         });

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::epoch::wall_clock_epoch;
-use crate::engine::{Class, Fault, Name, check_epoch, check_word};
 use usherd_contract::emergency;
+use usherd_contract::names::{Fault, Name, check_epoch, check_word};
+use usherd_contract::words::Class;
+
+use super::epoch::wall_clock_epoch;
 
 /// Port where an address names none (API 1).
 const PORT: u16 = 7788;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use usherd_contract::words::{Code, Detail};
 
 use super::breaker::{Breaker, Turn};
 use super::epoch::Epoch;
@@ -14,7 +15,6 @@ use super::ledger::Ledger;
 use super::options::Options;
 use super::verdict::Unreachable;
 use super::wire::Sender;
-use crate::engine::{Code, Detail};
 
 /// How long watched presence outlives its PBX until the daemon says otherwise, seconds.
 const PRESENCE_GRACE_S: u32 = 30;

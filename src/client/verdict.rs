@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::engine::{Code, Detail, Fault};
+use usherd_contract::names::Fault;
 use usherd_contract::sentence;
+use usherd_contract::words::{Code, Detail};
 
 /// May it happen? The node acts on [`Verdict::allow`]; the rest is for messages, logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]

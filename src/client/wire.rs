@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-
-use super::ask::{Ask, Ended};
-use super::ledger::{Inventory, Message, Settled};
-use super::verdict::{Answer, Unreachable};
-use crate::engine::{Code, Detail};
 use usherd_contract::batch::Op;
 use usherd_contract::body::{AcquireBody, ReleaseBody};
 use usherd_contract::message::{Acquire, Release};
 use usherd_contract::node_calls::NodeBody;
+use usherd_contract::words::{Code, Detail};
+
+use super::ask::{Ask, Ended};
+use super::ledger::{Inventory, Message, Settled};
+use super::verdict::{Answer, Unreachable};
 
 /// Sessions of an inventory that are written before others get their turn.
 const SESSIONS_IN_ONE_GO: usize = 256;
@@ -252,11 +252,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::{Direction, Leg};
     use usherd_contract::batch::batch_ops;
     use usherd_contract::body::Body as _;
     use usherd_contract::format::BodyFormat;
     use usherd_contract::node_calls::InventoryBody;
+    use usherd_contract::words::{Direction, Leg};
 
     const SENDER: Sender<'_> = Sender { node: "n1", epoch: 7 };
 

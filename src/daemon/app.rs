@@ -10,6 +10,8 @@ use chrono::{DateTime, NaiveDate};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use usherd_contract::node_calls::InventoryBody;
+use usherd_engine::{Engine, Name, Now, TenantView};
 
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
@@ -33,10 +35,8 @@ use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::Timeline;
 use crate::daemon::webhook::board::Board;
-use crate::engine::{Engine, Name, Now, TenantView};
 use crate::subscription::civil::{self, civil};
 use crate::subscription::entitlement::Timelines;
-use usherd_contract::node_calls::InventoryBody;
 
 /// The journal of a daemon on one machine.
 pub type Journal = Local<Folder>;
@@ -435,7 +435,7 @@ impl Today {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Standing;
+    use usherd_engine::Standing;
 
     fn view(generation: u64, denials: u64, held: u32) -> TenantView {
         TenantView {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::engine::Now;
+use usherd_engine::Now;
 
 /// Tells the time, once per request, at the edge.
 pub trait Clock: Send + Sync + 'static {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+use usherd_engine::{Now, Standing};
 
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
@@ -27,7 +28,6 @@ use crate::daemon::silence::Silence;
 use crate::daemon::timeline::Step;
 use crate::daemon::upkeep::{Reloaded, Reloading, Upkeep};
 use crate::daemon::{notify, selfcheck};
-use crate::engine::{Now, Standing};
 
 /// How long the reaper sleeps at most: an earlier deadline may be set meanwhile.
 const REAPER_REST: Duration = Duration::from_millis(100);

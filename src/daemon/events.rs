@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use usherd_engine::{Class, Code, Detail, Direction, Kind, Name, Reason};
 
 use crate::daemon::text::{rfc3339, write_json_str};
-use crate::engine::{Class, Code, Detail, Direction, Kind, Name, Reason};
 
 /// How long grants and releases are kept after the last listener left, milliseconds.
 const AWAKE_MS: u64 = 600_000;

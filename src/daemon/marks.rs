@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+use usherd_engine::Name;
 
 use crate::daemon::journal::Group;
-use crate::engine::Name;
 use crate::subscription::reminder::Reminder;
 
 /// How long what was told of an end is remembered after it, seconds.

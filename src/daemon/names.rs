@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
+use usherd_engine::{Acquire, Engine, Explanation, Name, Now, SessionFilter, SessionView, SubjectView};
+
 use crate::daemon::events::Event;
-use crate::engine::{Acquire, Engine, Explanation, Name, Now, SessionFilter, SessionView, SubjectView};
 
 /// The secret that pseudonyms are made with; a new one for each run.
 #[derive(Debug, Default)]

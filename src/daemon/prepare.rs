@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use chrono::DateTime;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use usherd_engine::Engine;
 
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today, edge_limits};
@@ -36,7 +37,6 @@ use crate::daemon::text::utc;
 use crate::daemon::timeline::Timeline;
 use crate::daemon::webhook::board::Board;
 use crate::daemon::{reload, reload_request};
-use crate::engine::Engine;
 
 /// Why a daemon could not be started.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! Hears every change of the table once: for the journal, the counters and whoever listens.
 
+use usherd_engine::{Changes, GoneRecord, SessionRecord};
+
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::journal::Group;
 use crate::daemon::metrics::Shard;
-use crate::engine::{Changes, GoneRecord, SessionRecord};
 
 /// The engine's changes on their way. It is called inside critical sections: it encodes, counts and copies.
 pub struct Recorder<'a> {

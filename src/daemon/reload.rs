@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
+use usherd_engine::plan::Plan;
+use usherd_engine::{Name, Now, Standing};
 
 use crate::daemon::app::{App, Knobs, ListenerInfo, edge_limits};
 use crate::daemon::certificates;
@@ -21,8 +23,6 @@ use crate::daemon::reload_request::{Applied, Outcome, Request, SyncStep};
 use crate::daemon::schedule::{Schedule, Turn};
 use crate::daemon::sync::keeper::{DiskAndRecords, Pulled};
 use crate::daemon::text::utc;
-use crate::engine::plan::Plan;
-use crate::engine::{Name, Now, Standing};
 
 /// Reads, compares and takes up; runs on a thread that decides nothing. It is read as of an instant, and taken up as of
 /// the one at which it is read: that may be much later, where a file system hangs.

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use usherd_engine::{Changes, GoneRecord, Now, RestoredTombstone, SessionRecord};
+
 use crate::daemon::app::{App, Journal};
 use crate::daemon::journal::{Committer, Recovered};
-use crate::engine::{Changes, GoneRecord, Now, RestoredTombstone, SessionRecord};
 
 /// Puts back what the journal remembers; answers how many sessions there was no room for.
 pub(super) fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: u64) -> u32 {

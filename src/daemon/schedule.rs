@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use usherd_engine::plan::Entitled;
+use usherd_engine::{Name, Now, Standing};
 
 use crate::daemon::app::{App, Journal};
 use crate::daemon::config::Tenant;
@@ -17,8 +19,6 @@ use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::text::{rfc3339, utc};
 use crate::daemon::timeline::{Seen, Step};
-use crate::engine::plan::Entitled;
-use crate::engine::{Name, Now, Standing};
 use crate::subscription::entitlement::{Timelines, ends_at};
 use crate::subscription::policy::AfterEnd;
 use crate::subscription::reminder;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use usherd_engine::{Name, NodeView, Now};
+
 use crate::daemon::app::App;
 use crate::daemon::events::{Event, EventType};
-use crate::engine::{Name, NodeView, Now};
 
 /// What was told of the nodes; as many as the engine lists.
 #[derive(Debug, Default)]

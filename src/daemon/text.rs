@@ -11,7 +11,7 @@ pub fn rfc3339(utc_ms: i64) -> String {
 }
 
 /// The wall clock of an instant.
-pub fn utc(now: crate::engine::Now) -> DateTime<Utc> {
+pub fn utc(now: usherd_engine::Now) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(now.utc_ms).unwrap_or_default()
 }
 

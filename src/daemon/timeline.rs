@@ -4,8 +4,8 @@
 //! and the next look is decided by the plan that is installed, which did not change: nothing is lost by it.
 
 use chrono::DateTime;
+use usherd_engine::Now;
 
-use crate::engine::Now;
 use crate::subscription::entitlement::Timelines;
 
 /// By how much the clocks may drift apart between two looks, or go back over a stop, milliseconds; slewing never

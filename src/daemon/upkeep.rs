@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
+use usherd_engine::Now;
 
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
@@ -15,7 +16,6 @@ use crate::daemon::reload_request::{Outcome, Request};
 use crate::daemon::remember::checkpoint;
 use crate::daemon::schedule::Schedule;
 use crate::daemon::{notify, reload};
-use crate::engine::Now;
 
 /// How often a degraded journal is given a chance to heal.
 const HEAL_EVERY_MS: u64 = 30_000;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use usherd::engine::session::Code;
+use usherd_engine::session::Code;
 
 pub(crate) const TENANTS: [&str; 2] = ["left", "right"];
 pub(crate) const SUBJECTS: [&str; 3] = ["anna", "bob", "cara"];

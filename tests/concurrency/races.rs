@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
 use parking_lot::Mutex;
-use usherd::engine::plan::{Entitled, Limits, Plan, Policy, TenantPlan};
-use usherd::engine::session::{Acquire, Code, Decision, Kind, Now, Release, Standing};
-use usherd::engine::{Engine, SessionFilter};
+use usherd_engine::plan::{Entitled, Limits, Plan, Policy, TenantPlan};
+use usherd_engine::session::{Acquire, Code, Decision, Kind, Now, Release, Standing};
+use usherd_engine::{Engine, SessionFilter};
 
 use crate::history::{Event, Op, Seen, Spec, linearizable};
 
@@ -273,7 +273,7 @@ fn tallies_agree_whatever_happens_to_the_nodes() {
                 _ => {
                     let kind = [Kind::Desktop, Kind::Call, Kind::Mobile, Kind::Phone][rng.usize(..4)];
                     let mut ask = Acquire::new(tenant, &ids[rng.usize(..6)], id, kind);
-                    ask.direction = (kind == Kind::Call).then_some(usherd::engine::Direction::ALL[rng.usize(..3)]);
+                    ask.direction = (kind == Kind::Call).then_some(usherd_engine::Direction::ALL[rng.usize(..3)]);
                     (ask.node, ask.epoch, ask.ttl_s) = (Some(node), Some(e), Some(60));
                     ask.existing = rng.u8(..10) == 0;
                     _ = engine.acquire(now, &ask, &mut ());

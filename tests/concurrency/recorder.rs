@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use usherd::engine::Engine;
-use usherd::engine::plan::{Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan};
-use usherd::engine::session::{Acquire, Kind, Now, Release, Standing};
+use usherd_engine::Engine;
+use usherd_engine::plan::{Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan};
+use usherd_engine::session::{Acquire, Kind, Now, Release, Standing};
 
 use crate::history::{Event, Op, SESSIONS, SUBJECTS, Seen, Spec, TENANTS, linearizable};
 

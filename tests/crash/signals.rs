@@ -7,7 +7,7 @@ use serde_json::json;
 use usherd::daemon::clock::{ManualClock, monotonic_ns};
 use usherd::daemon::journal::HEADER_BYTES;
 use usherd::daemon::{Daemon, Options};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 use super::client::Client;
 use super::process::{Site, pause, wait_for};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use usherd::cli::Cli;
-use usherd::engine::session::Code;
+use usherd_engine::session::Code;
 
 use crate::elsewhere;
 use crate::page::{self, Page, root};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use usherd::daemon::clock::ManualClock;
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 use crate::daemon::{NOON_UTC_MS, Running, write_tenant};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use usherd::daemon::clock::{Clock, ManualClock};
 use usherd::daemon::{Daemon, Options};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 use crate::client;
 

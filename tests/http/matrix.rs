@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use usherd::daemon::clock::{Clock, ManualClock};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 use crate::access::{entry, token};
 use crate::agi;

@@ -2,7 +2,7 @@
 
 use usherd::daemon::journal::audit::{Span, export, verify};
 use usherd::daemon::journal::{Audit, AuditKind, Commit, Feed, Group, Journal, Keep};
-use usherd::engine::session::{Changes, Code, Detail, GoneRecord, Kind, Reason, Stamp};
+use usherd_engine::session::{Changes, Code, Detail, GoneRecord, Kind, Reason, Stamp};
 
 use super::disk::Disk;
 use super::model::{UTC_MS, Workload, open, record, utc};

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use usherd::daemon::journal::{
     Audit, AuditKind, Commit, Epoch, Feed, Group, Journal, JournalError, Local, LocalOptions, Recovered, Shard,
 };
-use usherd::engine::session::{
+use usherd_engine::session::{
     Changes, Class, Code, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp,
 };
 

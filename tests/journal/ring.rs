@@ -7,7 +7,7 @@ use usherd::daemon::journal::ring::Ring;
 use usherd::daemon::journal::{
     Commit, Committer, Durability, Epoch, Feed, Form, Group, Hooks, Journal, Local, Recovered, Shard,
 };
-use usherd::engine::session::Changes;
+use usherd_engine::session::Changes;
 
 use super::disk::{Disk, Fault, Image, Loss};
 use super::model::{State, Workload, options, record};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use usherd::daemon::journal::{Commit, Committer, Durability, Epoch, Hooks, Journal, Local, Shard};
-use usherd::engine::session::Changes;
+use usherd_engine::session::Changes;
 
 use super::disk::{Disk, Fault, PATIENCE};
 use super::model::{State, open, options, record};
@@ -167,7 +167,7 @@ fn several_runtimes_share_a_journal() {
 #[test]
 fn a_checkpoint_amid_decisions_forgets_and_resurrects_nothing() {
     use std::collections::BTreeMap;
-    use usherd::engine::session::{GoneRecord, Kind, Reason};
+    use usherd_engine::session::{GoneRecord, Kind, Reason};
 
     for durability in [Durability::Written, Durability::Synced] {
         for seed in 0..10u64 {
@@ -245,7 +245,7 @@ fn a_checkpoint_amid_decisions_forgets_and_resurrects_nothing() {
 #[test]
 fn a_snapshot_never_begins_within_a_turn() {
     use usherd::daemon::journal::Feed;
-    use usherd::engine::session::{GoneRecord, Kind, Reason};
+    use usherd_engine::session::{GoneRecord, Kind, Reason};
 
     let gone = GoneRecord {
         tenant: "t",

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use usherd::engine::plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan};
-use usherd::engine::session::{Acquire, Class, Decision, Direction, Fault, Kind, Leg, Name, Now, Release, Standing};
+use usherd_engine::plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan};
+use usherd_engine::session::{Acquire, Class, Decision, Direction, Fault, Kind, Leg, Name, Now, Release, Standing};
 
 use crate::machine::{Closed, Machine, Refused};
 

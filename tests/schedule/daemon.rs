@@ -15,7 +15,7 @@ use usherd::daemon::events::Next;
 use usherd::daemon::journal::audit::{Span, export};
 use usherd::daemon::journal::storage::Folder;
 use usherd::daemon::{Daemon, Options, StartError};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 /// A running daemon with its files and clocks.
 pub(crate) struct World {

@@ -1,7 +1,7 @@
 //! The naive model's first steps of D5: emergencies, and what never needs a seat (B, C).
 
-use usherd::engine::plan::{Billing, Policy};
-use usherd::engine::session::{Acquire, Detail, Direction, Kind, Leg};
+use usherd_engine::plan::{Billing, Policy};
+use usherd_engine::session::{Acquire, Detail, Direction, Kind, Leg};
 
 /// Whether a message needs a seat.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use usherd::engine::plan::{Entitled, Limits};
-use usherd::engine::session::{Code, Decision, Direction, Fault, Kind, Now};
+use usherd_engine::plan::{Entitled, Limits};
+use usherd_engine::session::{Code, Decision, Direction, Fault, Kind, Now};
 
 use crate::machine::{Closed, Listed, Machine, Moved, Refused, TenantState};
 use crate::model::Model;

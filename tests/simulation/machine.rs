@@ -1,7 +1,7 @@
 //! What the engine and its model have in common: one trait, so that every test can be put to both.
 
-use usherd::engine::plan::{Entitled, Plan};
-use usherd::engine::session::{Acquire, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Release, Standing};
+use usherd_engine::plan::{Entitled, Plan};
+use usherd_engine::session::{Acquire, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Release, Standing};
 
 /// Why a node's message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

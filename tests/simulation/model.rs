@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use usherd::engine::plan::{Limits, Plan, Policy};
-use usherd::engine::session::{
+use usherd_engine::plan::{Limits, Plan, Policy};
+use usherd_engine::session::{
     Acquire, Class, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Release, Stamp, Standing,
 };
 

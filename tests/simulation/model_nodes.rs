@@ -1,7 +1,7 @@
 //! The naive model, second half: nodes, time, plans, admins, restarts, and what is seen from outside.
 
-use usherd::engine::plan::{Entitled, Plan};
-use usherd::engine::session::{Acquire, Code, Decision, Detail, Fault, Kind, Name, Now, Release, Stamp, Standing};
+use usherd_engine::plan::{Entitled, Plan};
+use usherd_engine::session::{Acquire, Code, Decision, Detail, Fault, Kind, Name, Now, Release, Stamp, Standing};
 
 use crate::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
 use crate::model::{Model, Node, Session, Tenant, late};
@@ -354,7 +354,7 @@ impl Machine for Model {
 
     fn tenant(&self, tenant: &str) -> Option<TenantState> {
         let t = &self.tenants[self.index(tenant)?];
-        let inbound = |s: &&Session| s.direction == Some(usherd::engine::session::Direction::Inbound);
+        let inbound = |s: &&Session| s.direction == Some(usherd_engine::session::Direction::Inbound);
         let channels_in = t.sessions.iter().filter(|s| s.external).filter(inbound).count() as u32;
         Some(TenantState {
             standing: t.standing,

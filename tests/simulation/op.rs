@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use usherd::engine::plan::{Billing, Entitled, Plan, Policy, PoolPlan, TenantPlan, Timers};
-use usherd::engine::session::{Acquire, Class, Direction, Kind, Leg, Release, Standing};
+use usherd_engine::plan::{Billing, Entitled, Plan, Policy, PoolPlan, TenantPlan, Timers};
+use usherd_engine::session::{Acquire, Class, Direction, Kind, Leg, Release, Standing};
 
 /// The first three may share a pool; the last is never configured.
 pub(crate) const TENANTS: [&str; 5] = ["north", "south", "west", "solo", "ghost"];

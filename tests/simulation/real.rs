@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use usherd::engine::plan::{Entitled, Limits, Plan};
-use usherd::engine::session::{
+use usherd_engine::plan::{Entitled, Limits, Plan};
+use usherd_engine::session::{
     Acquire, Changes, Class, Code, Decision, Detail, Device, Direction, Fault, GoneRecord, Kind, Leg, Name, Now,
     Release, SessionRecord,
 };
-use usherd::engine::{EndOutcome, Engine, NodeFault, NodeReport, RestoredTombstone, SessionFilter};
+use usherd_engine::{EndOutcome, Engine, NodeFault, NodeReport, RestoredTombstone, SessionFilter};
 
 use crate::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
 
@@ -248,7 +248,7 @@ impl Machine for Real {
     ) -> Result<Listed, Refused> {
         self.at(now);
         let report = self.engine.inventory(now, node, epoch, seq, sessions, &mut self.journal).map_err(refused)?;
-        let usherd::engine::InventoryReport { kept, adopted, removed, ignored } = report;
+        let usherd_engine::InventoryReport { kept, adopted, removed, ignored } = report;
         Ok(Listed { kept, adopted, removed, ignored })
     }
 
@@ -304,7 +304,7 @@ impl Machine for Real {
 
     fn sessions(&self, tenant: &str) -> Vec<SessionState> {
         let all = self.engine.sessions(tenant, &SessionFilter::default(), "", 1_000).unwrap_or_default();
-        let state = |s: usherd::engine::SessionView| SessionState {
+        let state = |s: usherd_engine::SessionView| SessionState {
             id: s.session,
             subject: s.subject,
             kind: s.kind,

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use usherd::engine::plan::Limits;
-use usherd::engine::session::Now;
+use usherd_engine::plan::Limits;
+use usherd_engine::session::Now;
 
 use crate::drive::{Pair, apply};
 use crate::model::Model;

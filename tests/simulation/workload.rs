@@ -1,8 +1,8 @@
 //! What happens next: seeded, mostly sensible, often late, twice, lost or out of order.
 
 use fastrand::Rng;
-use usherd::engine::plan::Entitled;
-use usherd::engine::session::{Class, Direction, Kind, Leg, Standing};
+use usherd_engine::plan::Entitled;
+use usherd_engine::session::{Class, Direction, Kind, Leg, Standing};
 
 use crate::model::{Model, Session};
 use crate::op::{Ask, Config, Give, NODES, Op, SESSIONS, SUBJECTS, TENANTS, TIMERS};

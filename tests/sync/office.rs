@@ -10,7 +10,7 @@ use serde_json::Value;
 use usherd::daemon::clock::ManualClock;
 use usherd::daemon::sync::envelope::hex;
 use usherd::daemon::{Daemon, Options};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 use crate::bundles::{INSTALLATION, KEY, key, noon};
 use crate::publisher::Publisher;

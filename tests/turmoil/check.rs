@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use usherd::client::Ask;
-use usherd::engine::{Direction, Kind, Leg, Name, SessionFilter};
+use usherd_engine::{Direction, Kind, Leg, Name, SessionFilter};
 
 use super::pbx::{Key, Pbx};
 use super::site::{Site, TENANTS};

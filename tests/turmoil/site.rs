@@ -17,7 +17,7 @@ use usherd::daemon::clock::ManualClock;
 use usherd::daemon::http::auth::TokenHash;
 use usherd::daemon::http::peer::PeerAddress;
 use usherd::daemon::http::{Protocol, serve_stream};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 /// The name of the host.
 pub(crate) const DAEMON: &str = "daemon";

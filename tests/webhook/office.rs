@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use usherd::daemon::clock::ManualClock;
 use usherd::daemon::{Daemon, Options};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 use crate::receiver::{Got, Receiver};
 

@@ -1,7 +1,8 @@
 //! The gateway of the cordless phones, which loses its power: what the daemon notices of it, and when (G6, G8).
 
+use usherd_engine::{Engine, Name, Now, SessionFilter};
+
 use super::office::{Node, TENANT, called};
-use crate::engine::{Engine, Name, Now, SessionFilter};
 
 /// How it is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use usherd_engine::{Code, Direction, Kind};
+
 use super::office::{Scene, TENANT, Thing, called};
 use super::terminal::Tone;
 use crate::client::{Answer, Source, Verdict};
-use crate::engine::{Code, Direction, Kind};
 
 /// What happened since the morning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -190,7 +191,7 @@ fn is_full(answer: Option<&Answer>) -> bool {
 mod tests {
     use super::*;
     use crate::cli::demo::office::{Act, script};
-    use crate::engine::Detail;
+    use usherd_engine::Detail;
 
     fn verdict(code: Code, held: u32) -> Verdict {
         let detail = if code.denies() { Detail::Tenant } else { Detail::None };

@@ -1,7 +1,8 @@
 //! The office of the demonstration: its 30 people, and the script of a working day, as data from a seed.
 
+use usherd_engine::{Class, Device, Direction, Kind, Name};
+
 use crate::client::Ask;
-use crate::engine::{Class, Device, Direction, Kind, Name};
 
 /// The tenant; that of the shipped samples and of the README.
 pub const TENANT: &str = "office-lindenhof";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use tokio::time::sleep;
+use usherd_engine::{Code, Kind, Name, SessionFilter, TenantView};
 
 use super::figures::{Figures, hours, what_if};
 use super::gateway::Gateway;
@@ -18,7 +19,6 @@ use crate::client::{Address, Client, Ended, Options};
 use crate::daemon::app::App;
 use crate::daemon::clock::{Clock, HurriedClock};
 use crate::daemon::config::Settings;
-use crate::engine::{Code, Kind, Name, SessionFilter, TenantView};
 use crate::subscription::civil::{self, Edge};
 
 /// How often the state of the daemon is looked at, in real time.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::engine::Kind;
+use usherd_engine::Kind;
 
 /// How full tenants are, emptiest first: the words of the wire, and what the view writes.
 pub const BANDS: [(&str, &str); 7] = [

@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
+use usherd_engine::EndOutcome;
 
 use super::query::Query;
 use super::read::no_tenant;
@@ -19,7 +20,6 @@ use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::recorder::Recorder;
 use crate::daemon::reload_request::{Applied, Request};
 use crate::daemon::text::rfc3339;
-use crate::engine::EndOutcome;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 

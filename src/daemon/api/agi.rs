@@ -24,7 +24,8 @@ impl Worker {
         match self.ask_form(verb, &script.form, &asker).await {
             Ok(decision) => {
                 peer.mark_node();
-                variables(&decision, message(decision.code, decision.detail))
+                let refuses = decision.code.denies().then_some(decision.sip_code);
+                variables(decision.code, message(decision.code, decision.detail), refuses)
             }
             Err(problem) => match problem.kind() {
                 ProblemKind::Malformed | ProblemKind::TooLarge => variables_of_fault(problem.in_one_line()),

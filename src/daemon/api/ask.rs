@@ -4,6 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_contract::hint::{Hint, emergency_hint, inbound_hint};
+use usherd_engine::{Acquire, Code, Decision, Detail, Fault, Kind, Now, Release};
+
 use super::{Worker, unfenced};
 use crate::daemon::app::Journal;
 use crate::daemon::clock::monotonic_ns;
@@ -14,9 +18,6 @@ use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
 use crate::daemon::recorder::Recorder;
-use crate::engine::{Acquire, Code, Decision, Detail, Fault, Kind, Now, Release};
-use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
-use usherd_contract::hint::{Hint, emergency_hint, inbound_hint};
 
 /// Who sent a message, or why that is not known yet.
 pub(super) type Asker = Result<Arc<Access>, Problem>;

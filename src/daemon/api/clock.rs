@@ -2,6 +2,7 @@
 
 use http::Response;
 use serde_json::json;
+use usherd_engine::Now;
 
 use super::{Call, Worker, json};
 use crate::daemon::http::auth::RouteClass;
@@ -9,7 +10,6 @@ use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::WINDOW_MS;
-use crate::engine::Now;
 
 impl Worker {
     /// Whether what is written now may be dated. A request is no decision about a call: it waits.

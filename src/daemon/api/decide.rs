@@ -5,6 +5,11 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, request};
 use hyper::body::Incoming;
 use serde_json::json;
+use usherd_contract::batch::{Op, batch_ops};
+use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_contract::format::BodyFormat;
+use usherd_contract::hint::Hint;
+use usherd_engine::{Detail, Explanation, Now};
 
 use super::ask::{Asker, first};
 use super::{Call, Worker, by_any_name, marked, unfenced};
@@ -15,11 +20,6 @@ use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Peer, Problem, ReplyBody};
 use crate::daemon::journal::Group;
-use crate::engine::{Detail, Explanation, Now};
-use usherd_contract::batch::{Op, batch_ops};
-use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
-use usherd_contract::format::BodyFormat;
-use usherd_contract::hint::Hint;
 
 /// Operations whose answers are surely small: no want of room refuses them.
 const OPS_ANSWERED_SMALL_MAX: usize = 40;

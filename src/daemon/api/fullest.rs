@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::engine::{Name, TenantView};
+use usherd_engine::{Name, TenantView};
 
 /// How many are kept.
 pub(super) const FULLEST_MAX: usize = 20;

@@ -29,6 +29,7 @@ use bytes::BytesMut;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::Value;
+use usherd_engine::{Name, Now};
 
 use crate::agi::Variable;
 use crate::daemon::app::{App, Journal};
@@ -39,7 +40,6 @@ use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
 use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
-use crate::engine::{Name, Now};
 use answer::{json, json_bytes, marked, typed};
 use query::{Query, percent_decoded};
 

@@ -6,6 +6,9 @@ use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use usherd_contract::format::BodyFormat;
+use usherd_contract::node_calls::{InventoryBody, NodeBody};
+use usherd_engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
 
 use super::{Call, Worker, json, marked, method, query_of, read, segment, unfenced, with};
 use crate::daemon::app::App;
@@ -17,9 +20,6 @@ use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind, Group};
 use crate::daemon::metrics::{Route, Shard};
 use crate::daemon::recorder::Recorder;
-use crate::engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
-use usherd_contract::format::BodyFormat;
-use usherd_contract::node_calls::{InventoryBody, NodeBody};
 
 /// Sessions that a decision may wait for while they are walked through: some hundreds of microseconds.
 const SESSIONS_INLINE_MAX: u32 = 4_096;

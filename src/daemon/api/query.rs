@@ -1,8 +1,9 @@
 //! Query strings and path segments: decoded, limited, and complained about by name.
 
+use usherd_contract::flag;
+
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
-use usherd_contract::flag;
 
 /// Longest query string, bytes; the head has a limit of its own.
 const QUERY_BYTES_MAX: usize = 8_192;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::Response;
 use serde_json::{Map, Value, json};
+use usherd_engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
 
 use super::fullest::Fullest;
 use super::query::Query;
@@ -20,7 +21,6 @@ use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::names::Sight;
 use crate::daemon::subscriptions::item_shown;
 use crate::daemon::text::{rfc3339, utc};
-use crate::engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
 use crate::subscription::civil::TZ_DATA_VERSION;
 use crate::subscription::entitlement::{State, Timelines};
 use crate::subscription::schedule::schedule;

@@ -4,6 +4,10 @@ use std::str;
 
 use bytes::BytesMut;
 use serde_json::Value;
+use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
+use usherd_contract::form;
+use usherd_contract::node_calls::bounded;
+use usherd_engine::{Decision, Now};
 
 use super::ask::Asker;
 use super::nodes::check_speaker;
@@ -15,10 +19,6 @@ use crate::daemon::http::reply::{About, write_acquire, write_plain, write_releas
 use crate::daemon::http::{Peer, Problem, Talk};
 use crate::daemon::journal::Group;
 use crate::daemon::resp::{Next, next, reply};
-use crate::engine::{Decision, Now};
-use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
-use usherd_contract::form;
-use usherd_contract::node_calls::bounded;
 
 /// What an absent subject is written as.
 const ABSENT: &[u8] = b"-";

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
+use usherd_engine::Now;
 
 use super::read::no_tenant;
 use super::{Call, Worker, json, typed};
@@ -20,7 +21,6 @@ use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::subscriptions::{Written, answered, told};
 use crate::daemon::text::utc;
-use crate::engine::Now;
 use crate::subscription::request::Request;
 
 type Answer = Result<Response<ReplyBody>, Problem>;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use http::Response;
 use serde_json::{Value, json};
+use usherd_engine::{Now, TenantView};
 
 use super::query::Query;
 use super::read::no_tenant;
@@ -13,7 +14,6 @@ use crate::daemon::history::slot::Levels;
 use crate::daemon::history::usage::{POINTS_MAX, Point, Step, Stretch};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::{rfc3339, utc};
-use crate::engine::{Now, TenantView};
 use crate::subscription::civil::{self, Edge};
 use crate::subscription::policy::PriceMode;
 use crate::subscription::sizing::{Target, from_usage};

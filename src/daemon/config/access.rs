@@ -1,10 +1,11 @@
 //! Reads `[auth]` of `usherd.toml`: tokens and client certificates, and what each allows.
 
+use usherd_engine::session::{Name, check_word};
+
 use super::reader::Table;
 use super::settings::{Auth, Certificate, TOKENS_MAX, Token};
 use super::value::{Cx, any_tenant, quoted};
 use super::words::{ProblemCode, Role};
-use crate::engine::session::{Name, check_word};
 
 const SHA256_HELP: &str =
     "write the 64 hexadecimal digits of the token's SHA-256, as `printf %s \"$TOKEN\" | sha256sum` prints them";

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use usherd_engine::session::Name;
 
 use super::before::Before;
 use super::document::{parse, read_file};
@@ -21,7 +22,6 @@ use super::source::{
 use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, rfc3339};
 use super::words::ProblemCode;
-use crate::engine::session::Name;
 
 /// Tenants as they are found.
 pub(super) struct TenantSet<'a> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use usherd_engine::session::Name;
 
 use super::diff::Diff;
 use super::load::Config;
@@ -11,7 +12,6 @@ use super::problem::{PROBLEMS_MAX, Problem};
 use super::settings::{Address, Certificate, Listener, Settings, Token};
 use super::tenant::Tenant;
 use super::words::{ClientCertificates, ProblemCode, Role, Word as _};
-use crate::engine::session::Name;
 
 /// So many tenants must lose seats at once before a share of them, or of their seats, is a reason to stop.
 const TENANTS_LOSING_MIN: usize = 5;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use toml::de::DeTable;
+use usherd_engine::plan::{Plan, PoolPlan};
+use usherd_engine::session::Name;
 
 use super::before::Before;
 use super::document::{parse, read_file};
@@ -22,8 +24,6 @@ use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, shown};
 use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, quoted};
 use super::words::{ProblemCode, nearest};
-use crate::engine::plan::{Plan, PoolPlan};
-use crate::engine::session::Name;
 use crate::subscription::entitlement::Timelines;
 
 const NO_DIR_HELP: &str = "make the folder, or set tenants_dir = \"\" if all tenants stand in this file";
@@ -49,7 +49,7 @@ pub struct Config {
     pub away: Vec<PathBuf>,
     /// No key stands in `usherd.toml`.
     pub is_blank: bool,
-    common: Arc<crate::engine::plan::Policy>,
+    common: Arc<usherd_engine::plan::Policy>,
 }
 
 impl Config {

@@ -1,7 +1,8 @@
 //! The timers of nodes: what `[nodes]` says, with its defaults.
 
+use usherd_engine::plan::Timers;
+
 use super::words::OnUnreachable;
-use crate::engine::plan::Timers;
 
 /// `[nodes]` (rule book 2 G).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
+use usherd_engine::session::check_word;
 
 use super::reader::Table;
 use super::rules::Rules;
 use super::settings::Settings;
 use super::value::{Cx, Item, quoted, rfc3339};
 use super::words::ProblemCode;
-use crate::engine::session::check_word;
 use crate::subscription::civil::{self, Edge};
 use crate::subscription::entitlement::seats_peak;
 use crate::subscription::record::{

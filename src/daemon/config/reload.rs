@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use serde::Serialize;
+use usherd_engine::session::Name;
 
 use super::accounts::Accounts;
 use super::before::Before;
@@ -19,7 +20,6 @@ use super::problem::{Problem, render};
 use super::source::{Files, Overlay};
 use super::tenant::Tenant;
 use super::words::ProblemCode;
-use crate::engine::session::Name;
 
 /// The running configuration. Reading it never waits; changing it is one at a time.
 #[derive(Debug)]

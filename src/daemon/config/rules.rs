@@ -1,6 +1,9 @@
 //! The keys that may be set for all and for one tenant: `[policy]`, `[sessions]`, `[inclusive]`, `[deny]`.
 
 use chrono_tz::Tz;
+use usherd_contract::emergency;
+use usherd_engine::plan::{Billing, Policy};
+use usherd_engine::session::{Class, Name};
 
 use super::lines::Source;
 use super::origin::Effective;
@@ -8,12 +11,9 @@ use super::problem::Problems;
 use super::reader::Table;
 use super::value::{Cx, quoted};
 use super::words::{Profile, TransferOut, TransferredOutbound};
-use crate::engine::plan::{Billing, Policy};
-use crate::engine::session::{Class, Name};
 use crate::subscription::policy::{
     AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PerSeat, PriceMode, Refund, Terms,
 };
-use usherd_contract::emergency;
 
 /// Everything that may be set for all and for one tenant (rule book 11).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use usherd_engine::session::{Name, check_tenant};
+
 use super::access;
 use super::publisher;
 use super::reader::Table;
@@ -13,7 +15,6 @@ use super::value::{Cx, Item, any_tenant, quoted};
 use super::webhook;
 use super::words::{ClientCertificates, ProblemCode, Protocol, Role};
 use super::zone;
-use crate::engine::session::{Name, check_tenant};
 
 /// Longest path of a Unix socket, in bytes (the kernel's `sun_path` less its end mark).
 const UNIX_PATH_BYTES_MAX: usize = 107;

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 pub use super::nodes::Nodes;
+use usherd_engine::plan::Limits;
+use usherd_engine::session::Name;
+
 use super::publisher::Publisher;
 use super::rules::Rules;
 use super::webhook::Webhook;
 use super::words::{ClientCertificates, Durability, LogFormat, Protocol, Role, TenantSeries};
-use crate::engine::plan::Limits;
-use crate::engine::session::Name;
 
 pub use super::top::{RemovalDelay, TenantsDir, Zone};
 /// Most seats of a tenant or a pool (rule book 11).

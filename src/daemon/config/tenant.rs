@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use usherd_engine::plan::{Entitled, Policy, TenantPlan};
+use usherd_engine::session::{Name, Standing, check_word};
 
 use super::problem::Problems;
 use super::reader::Table;
@@ -13,8 +15,6 @@ use super::sections::tenant_id;
 use super::settings::{SEATS_MAX, Settings};
 use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest, one_of};
-use crate::engine::plan::{Entitled, Policy, TenantPlan};
-use crate::engine::session::{Name, Standing, check_word};
 use crate::subscription::civil::{self, Edge};
 use crate::subscription::entitlement::{Entitlement, State, Timelines, entitlement_on, seats_peak};
 use crate::subscription::explicit::{Booked, Explicit, explicit};
@@ -283,7 +283,7 @@ fn read_id(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, stem: Option<&str>) -> Op
             return None;
         };
         let mut faults = Vec::new();
-        crate::engine::session::check_tenant(stem, &mut faults);
+        usherd_engine::session::check_tenant(stem, &mut faults);
         if faults.is_empty() {
             return Some(Name::from(stem));
         }

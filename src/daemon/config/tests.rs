@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use usherd_engine::session::Standing;
 
 use super::*;
-use crate::engine::session::Standing;
 use crate::subscription::policy::{CancelAfterTerm, Downgrade, PendingConflict, Refund};
 
 pub(super) const SHIPPED: &str = include_str!("../../../config/usherd.toml");
@@ -807,7 +807,7 @@ fn tenants_may_set_rules_of_their_own_and_share_what_is_the_same() {
     assert_eq!(policy("a").sip_code, 403);
     assert_eq!(policy("c").sip_code, 480);
     assert_eq!(policy("c").never_deny.len(), 2);
-    assert_eq!(policy("c").guests, crate::engine::plan::Billing::Free);
+    assert_eq!(policy("c").guests, usherd_engine::plan::Billing::Free);
     let of = |id: &str, key: &str| {
         let all = config.effective_for(id).unwrap();
         let entry = all.into_iter().find(|e| e.key == key).unwrap();

@@ -5,12 +5,12 @@ use std::ops::{Range, RangeInclusive};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use toml::de::DeValue;
+use usherd_engine::session::{Name, check_tenant};
 
 use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::words::{ProblemCode, Word, nearest, one_of};
-use crate::engine::session::{Name, check_tenant};
 use crate::subscription::civil::{self, Edge};
 
 /// Longest text that a key may hold, in bytes.

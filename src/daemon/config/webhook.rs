@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use usherd_engine::session::{Name, check_tenant};
+
 use super::reader::Table;
 use super::value::{Cx, Item, any_tenant, quoted};
 use super::words::{HookType, ProblemCode};
-use crate::engine::session::{Name, check_tenant};
 
 /// Most `[[webhook]]` tables: each may hold a queue of its own.
 pub const WEBHOOKS_MAX: usize = 32;

@@ -1,7 +1,8 @@
 //! The closed vocabularies of the configuration.
 
-use crate::engine::plan::Billing;
-use crate::engine::session::Class;
+use usherd_engine::plan::Billing;
+use usherd_engine::session::Class;
+
 use crate::subscription::policy::{
     AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PriceMode, Refund,
 };

@@ -1,8 +1,9 @@
 //! Rows of the history as bytes; any bytes give an answer, never a panic.
 
+use usherd_engine::Name;
+
 use super::slot::{Level, Levels, Row, Slot};
 use crate::daemon::varint::{Reader, put_varint};
-use crate::engine::Name;
 
 /// Longest tenant id, bytes.
 const NAME_BYTES_MAX: u64 = 64;

@@ -6,9 +6,9 @@ use std::hash::BuildHasher as _;
 
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
+use usherd_engine::Name;
 
 use super::slot::Levels;
-use crate::engine::Name;
 
 /// Who was refused waits so long for a seat before the denial counts as a true one, milliseconds.
 pub const WAITS_MS: u64 = 60_000;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use usherd_engine::{Engine, Name, Now, TenantView};
+
 use super::demand::{Demand, Told};
 use super::slot::{Levels, Row, Slot};
 use super::span::{Head, Span};
-use crate::engine::{Engine, Name, Now, TenantView};
 
 /// How long a slot is, seconds.
 pub const SLOT_S: u32 = 300;

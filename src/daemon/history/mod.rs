@@ -27,10 +27,10 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::engine::{Engine, Now, TenantView};
 use demand::Demand;
 use live::{Closed, Live};
 use store::{Job, Limits, Status, Store};
+use usherd_engine::{Engine, Now, TenantView};
 
 /// What may wait to be written; beyond it a slot stays in memory only until its hour is over.
 const JOBS_MAX: usize = 64;

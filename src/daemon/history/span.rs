@@ -13,10 +13,11 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use usherd_engine::Name;
+
 use super::codec::{put_row, take_row};
 use super::slot::Row;
 use crate::daemon::varint::{Reader, put_varint};
-use crate::engine::Name;
 
 const MAGIC: &[u8; 8] = b"ushhist\x01";
 /// Tenants whose rows are read together.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use parking_lot::Mutex;
+use usherd_engine::Name;
 
 use super::codec::{put_row, take_row};
 use super::live::{HOUR_S, SLOT_S};
@@ -17,7 +18,6 @@ use super::slot::{Row, Slot};
 use super::span::{Head, Span, SpanFile, put_part, take_part};
 use crate::daemon::config::{self, replace_file};
 use crate::daemon::varint::{Reader, put_varint};
-use crate::engine::Name;
 
 /// How long a day is, seconds; days here are those of UTC.
 pub const DAY_S: i64 = 86_400;

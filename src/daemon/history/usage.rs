@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use usherd_engine::{Name, Now, TenantView};
+
 use super::History;
 use super::live::SLOT_S;
 use super::slot::{Levels, Row, Slot};
 use super::span::Head;
-use crate::engine::{Name, Now, TenantView};
 
 /// Points of an answer at most.
 pub const POINTS_MAX: usize = 5_000;

@@ -3,10 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use usherd_contract::format::{BodyFormat, ReplyFormat};
+use usherd_engine::session::{Acquire, Decision, Detail, Release};
 
 use super::body::ReplyBody;
-use crate::engine::session::{Acquire, Decision, Detail, Release};
-use usherd_contract::format::{BodyFormat, ReplyFormat};
 pub use usherd_contract::sentence::message;
 /// How an answer is to be written: see [`ReplyFormat::of`].
 pub fn reply_format(headers: &HeaderMap, request: BodyFormat) -> ReplyFormat {
@@ -191,7 +191,7 @@ pub fn release_response(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::Code;
+    use usherd_engine::session::Code;
 
     fn decision(code: Code, detail: Detail) -> Decision {
         Decision {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::Serialize;
+use usherd_engine::session::{GoneRecord, SessionRecord};
 
 use super::codec::{Audit, Hash, RecordKind};
 use super::decode::{Entries, Entry, Flaw, Record, any_record_in};
@@ -11,7 +12,6 @@ use super::files::{SegmentHead, Tail, segment_name, snapshot_name};
 use super::recovery::{Catalogue, Damage, read, snapshot_records};
 use super::storage::Storage;
 use super::{Commit, JournalError};
-use crate::engine::session::{GoneRecord, SessionRecord};
 
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

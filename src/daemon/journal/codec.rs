@@ -1,9 +1,9 @@
 //! How a turn's decisions become bytes: one group record with a chained header, and the entries in it.
 
 use sha2::{Digest, Sha256};
+use usherd_engine::session::{Changes, Code, Detail, GoneRecord, SessionRecord};
 
 use crate::daemon::varint::put_varint;
-use crate::engine::session::{Changes, Code, Detail, GoneRecord, SessionRecord};
 
 /// The format that this release writes; it reads this one and older ones, and refuses newer ones (I16).
 pub const FORMAT: u8 = 1;

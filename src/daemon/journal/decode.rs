@@ -1,13 +1,14 @@
 //! Bytes back into records and entries; any bytes give an answer, never a panic.
 
+use usherd_engine::session::{
+    Class, Code, Detail, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp,
+};
+
 use super::codec::{
     ABSENT, Audit, AuditKind, FORMAT, HEADER_BYTES, Hash, MAGIC, PAYLOAD_BYTES_MAX, RecordKind, TEXT_BYTES_MAX,
     checksum, flag, link, tag,
 };
 use crate::daemon::varint::Reader;
-use crate::engine::session::{
-    Class, Code, Detail, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp,
-};
 
 /// What is wrong with bytes that should be a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

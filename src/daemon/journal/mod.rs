@@ -39,7 +39,7 @@ pub use ring::Ring;
 pub use state::{Recovered, Session, TailCut, Tombstone};
 pub use turn::{Checkpoint, Committer, Ticket, TurnWriter};
 
-use crate::engine::session::{Changes, GoneRecord, SessionRecord};
+use usherd_engine::session::{Changes, GoneRecord, SessionRecord};
 
 /// A set of tenants that one owner decides; the local back end has only [`Shard::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use crate::engine::session::{Code, Name};
+use usherd_engine::session::{Code, Name};
 
 /// Says which decisions are recorded. Time comes in; nothing waits.
 #[derive(Debug)]

@@ -5,13 +5,13 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use usherd_engine::session::{
+    Changes, Class, Code, Device, Direction, GoneRecord, Kind, Leg, Name, Reason, SessionRecord, Stamp,
+};
 
 use super::codec::{FORGOTTEN, Hash};
 use super::decode::Entry;
 use super::{Feed, Journal};
-use crate::engine::session::{
-    Changes, Class, Code, Device, Direction, GoneRecord, Kind, Leg, Name, Reason, SessionRecord, Stamp,
-};
 
 /// A live session as the journal knows it; [`Session::record`] lends it to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]

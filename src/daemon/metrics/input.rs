@@ -1,7 +1,8 @@
 //! What the other parts of the daemon tell a scrape: plain numbers, read once.
 
+use usherd_engine::{Engine, Now};
+
 use super::words::{ChangeKind, SubscriptionState};
-use crate::engine::{Engine, Now};
 
 /// Everything that one scrape looks at beside the counters that [`super::Metrics`] keeps itself.
 pub struct ScrapeInput<'a> {

@@ -29,11 +29,11 @@ pub use tenants::{SHARDS_MAX, ScrapeShard, TENANTS_UNSHARDED_MAX, TenantExport, 
 pub use text::CONTENT_TYPE;
 pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
 
-use crate::engine::{NodeView, Now};
 use rows::Rows;
 use shard::Cells;
 use statics::{Fleet, Statics, utc_seconds};
 use text::Text;
+use usherd_engine::{NodeView, Now};
 
 /// Most sets of cells; whoever asks for more shares one.
 const CELLS_MAX: usize = 64;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use usherd_engine::{Engine, Name, Now, TenantView};
+
 use super::text::is_plain;
 use super::words::Band;
-use crate::engine::{Engine, Name, Now, TenantView};
 
 /// A counter that goes on where its tenant began anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,7 +170,7 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Standing;
+    use usherd_engine::Standing;
 
     const KEEP: Keep = Keep { sticky_ms: 1_800_000, denied_ms: 3_600_000 };
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use usherd_engine::{Code, Detail, Kind, Reason};
+
 use super::route::{Method, Route, STATUSES, status_index};
 use super::text::Text;
-use crate::engine::{Code, Detail, Kind, Reason};
 
 /// Upper bounds of the time a decision takes, nanoseconds.
 const DECISION_NANOS: [u64; 18] = [

@@ -5,12 +5,12 @@ use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
     TextEncoder,
 };
+use usherd_engine::{Engine, Kind, NodeView, TenantView};
 
 use super::faults::{FaultCounters, Faults};
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
 use super::maker::{Maker, raise};
 use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
-use crate::engine::{Engine, Kind, NodeView, TenantView};
 
 /// Both values of a yes-or-no label, by the value.
 const BOOLS: [&str; 2] = ["false", "true"];

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use usherd_engine::Name;
+
 use super::rows::{Keep, Row};
 use super::text::{Text, escape};
-use crate::engine::Name;
 
 /// Beyond so many tenants, `all` is told in shards only.
 pub const TENANTS_UNSHARDED_MAX: usize = 1_000;

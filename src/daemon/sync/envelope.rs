@@ -12,10 +12,10 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 use sha2::{Digest as _, Sha256};
+use usherd_engine::session::check_tenant;
 
 use super::ratchet::{Hash, Ratchet, Seen};
 use super::refusal::{Refusal, RefusalCode};
-use crate::engine::session::check_tenant;
 
 /// First word of the header line; signed before the payload, with a line feed.
 pub const MAGIC: &str = "usherd-records-1";

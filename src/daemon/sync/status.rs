@@ -2,12 +2,12 @@
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use usherd_engine::Now;
 
 use super::keeper::Keeper;
 use crate::daemon::config::Config;
 use crate::daemon::metrics::SyncResult;
 use crate::daemon::text::rfc3339;
-use crate::engine::Now;
 use crate::subscription::entitlement::Timelines;
 
 /// Longest message that is shown, characters.

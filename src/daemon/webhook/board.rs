@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+use usherd_engine::{Name, Now};
 
 use super::deliver::Outcome;
 use super::event::type_words;
@@ -13,7 +14,6 @@ use super::queue::Waiting;
 use crate::daemon::config::Webhook;
 use crate::daemon::metrics::WebhookResult;
 use crate::daemon::text::rfc3339;
-use crate::engine::{Name, Now};
 
 /// Tries that the log remembers of each webhook.
 const LOG_MAX: usize = 1_000;

@@ -1,10 +1,10 @@
 //! How a message looks: a CloudEvent 1.0, whole in its JSON body.
 
 use serde_json::{Map, Value, json};
+use usherd_engine::Name;
 
 use crate::daemon::config::{HookType, Word as _};
 use crate::daemon::text::rfc3339;
-use crate::engine::Name;
 
 /// Longest sentence of a message, bytes.
 const SENTENCE_BYTES_MAX: usize = 2_000;

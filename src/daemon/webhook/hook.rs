@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use usherd_engine::{Name, Now};
+
 use super::board::{Board, Entry};
 use super::deliver::Outcome;
 use super::event::{Notice, Told};
@@ -9,7 +11,6 @@ use super::queue::{Queue, Waiting};
 use super::storm::Storm;
 use crate::daemon::config::{HookType, Webhook};
 use crate::daemon::metrics::WebhookResult;
-use crate::engine::{Name, Now};
 
 /// After a failure nothing is tried for so long, whatever is due: a receiver in trouble is not stormed.
 const PAUSE_MS: u64 = 5_000;

@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use usherd_engine::Now;
 
 use crate::daemon::config::{Disk, Files as _, replace_file};
-use crate::engine::Now;
 
 /// The folder in the state directory.
 pub(super) const FOLDER: &str = "webhooks";

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use serde_json::json;
+use usherd_engine::{Code, Kind, Name, Now, TenantView};
 
 use super::event::{Notice, Told};
 use crate::daemon::config::HookType;
 use crate::daemon::events::{Event, EventType};
-use crate::engine::{Code, Kind, Name, Now, TenantView};
 use crate::subscription::entitlement::State;
 
 /// A tenant that was not full for so long and is again is news, milliseconds.
@@ -163,7 +163,7 @@ fn change(utc_ms: i64, tenant: &Name, was: Option<Worth>, is: Worth, message: &s
 mod tests {
     use super::*;
     use crate::daemon::config::Word as _;
-    use crate::engine::Standing;
+    use usherd_engine::Standing;
 
     fn at(seconds: u64) -> Now {
         Now { uptime_ms: 1_000_000 + seconds * 1_000, utc_ms: (seconds * 1_000) as i64 }
@@ -231,18 +231,18 @@ mod tests {
 
     #[test]
     fn a_look_at_100_000_tenants_finds_the_one_that_is_full() {
-        let policy = std::sync::Arc::new(crate::engine::Policy::default());
-        let entitled = crate::engine::Entitled { standing: Standing::Active, seats: Some(1) };
-        let tenant = |n: u32| crate::engine::TenantPlan {
+        let policy = std::sync::Arc::new(usherd_engine::Policy::default());
+        let entitled = usherd_engine::Entitled { standing: Standing::Active, seats: Some(1) };
+        let tenant = |n: u32| usherd_engine::TenantPlan {
             id: format!("tenant-{n:06}").into(),
             entitled,
             policy: std::sync::Arc::clone(&policy),
             reserve: Vec::new(),
             pool: None,
         };
-        let engine = crate::engine::Engine::new(crate::engine::Limits::default());
+        let engine = usherd_engine::Engine::new(usherd_engine::Limits::default());
         let plan =
-            crate::engine::Plan { tenants: (0..100_000).map(tenant).collect(), ..crate::engine::Plan::default() };
+            usherd_engine::Plan { tenants: (0..100_000).map(tenant).collect(), ..usherd_engine::Plan::default() };
         engine.install(at(0), plan, &mut ());
         let mut selector = Selector::default();
         let mut look = |second| {
@@ -253,9 +253,9 @@ mod tests {
             news
         };
         assert!(look(0).is_empty());
-        let asked = crate::engine::Acquire {
+        let asked = usherd_engine::Acquire {
             ttl_s: Some(60),
-            ..crate::engine::Acquire::new("tenant-054321", "a", "a", Kind::Desktop)
+            ..usherd_engine::Acquire::new("tenant-054321", "a", "a", Kind::Desktop)
         };
         engine.acquire(at(0), &asked, &mut ()).unwrap();
         assert_eq!(look(1).iter().map(|notice| notice.tenant.as_str()).collect::<Vec<_>>(), ["tenant-054321"]);

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use usherd_engine::{Name, Now};
+
 use super::event::{Notice, Told};
 use crate::daemon::text::rfc3339;
-use crate::engine::{Name, Now};
 
 /// For how long things are counted into one message, milliseconds.
 const WINDOW_MS: u64 = 60_000;

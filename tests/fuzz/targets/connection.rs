@@ -19,7 +19,7 @@ use usherd::daemon::app::App;
 use usherd::daemon::clock::ManualClock;
 use usherd::daemon::http::peer::PeerAddress;
 use usherd::daemon::http::{Protocol, serve_stream};
-use usherd::engine::Now;
+use usherd_engine::Now;
 
 const QUOTA: u32 = 2;
 
@@ -148,7 +148,7 @@ fuzz_target!(|input: &[u8]| {
         let inbound = b"*7\r\n$10\r\nCU.ACQUIRE\r\n$4\r\nacme\r\n$1\r\n-\r\n$2\r\nin\r\n$4\r\ncall\r\n$9\r\ndirection\r\n$7\r\ninbound\r\n";
         assert_eq!(desk.converse(Protocol::Resp, &[inbound]), b"+allow.free inbound\r\n");
         // Everything ends: the next input finds the table as this one did.
-        let filter = usherd::engine::SessionFilter::default();
+        let filter = usherd_engine::SessionFilter::default();
         for session in desk.app.engine.sessions("acme", &filter, "", 1_000).unwrap_or_default() {
             desk.app.engine.end_session(desk.app.now(), "acme", &session.session, true, &mut ());
         }

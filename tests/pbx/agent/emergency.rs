@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use usherd::client::{Address, Ask, Client, OnUnreachable, Options, Source};
-use usherd::engine::Direction;
+use usherd_engine::Direction;
 
 use super::super::emergency::rows;
 use super::super::process::{Site, Usherd};

@@ -1,8 +1,9 @@
 //! Which session counts: the classes of rule book A to D, before any state is looked at.
 
+use usherd_contract::emergency;
+
 use super::plan::{Billing, Policy};
 use super::session::{Acquire, Detail, Direction, Kind, Leg};
-use usherd_contract::emergency;
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ fn follows(message: &Acquire<'_>, policy: &Policy) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::session::Class;
+    use usherd_contract::words::Class;
 
     fn call(direction: Direction, leg: Leg) -> Acquire<'static> {
         Acquire { direction: Some(direction), leg, ..Acquire::new("t", "anna", "c1", Kind::Call) }
