@@ -8,7 +8,6 @@
 //! | [`agent`] | sits beside a PBX: reports what lives there, keeps what is to be sent, answers its scripts | decide |
 //! | [`client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
-//! | [`agi`] | the protocol of Asterisk's scripts, for daemon and agent | decide, set deadlines |
 //! | [`usherd_engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`subscription`] | what a subscription allows at an instant | the same |
 //! | [`usherd_contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
@@ -36,7 +35,6 @@
 //!   change seldom: reading them writes to no shared cache line.
 
 pub mod agent;
-pub mod agi;
 pub mod cli;
 pub mod client;
 pub mod daemon;

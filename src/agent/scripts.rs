@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use usherd_contract::agi::{Broken, Talk, Variable, script, variables, variables_of_fault, variables_of_silence};
 use usherd_contract::words::Code;
 
 use super::door;
 use super::hub::Hub;
 use super::question::{Sent, over, reply};
-use crate::agi::{Broken, Talk, Variable, script, variables, variables_of_fault, variables_of_silence};
 use crate::client::Verdict;
 
 /// Longest that Asterisk may take for its head, and for the reply to each variable.

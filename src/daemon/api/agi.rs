@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use usherd_contract::agi::{Variable, script, variables, variables_of_fault, variables_of_silence};
+
 use super::Worker;
 use super::ask::Verb;
-use crate::agi::{Variable, script, variables, variables_of_fault, variables_of_silence};
 use crate::daemon::http::Peer;
 use crate::daemon::http::auth::{Access, Role};
 use crate::daemon::http::problem::ProblemKind;

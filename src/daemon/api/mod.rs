@@ -29,9 +29,9 @@ use bytes::BytesMut;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::Value;
+use usherd_contract::agi::Variable;
 use usherd_engine::{Name, Now};
 
-use crate::agi::Variable;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::dashboard;

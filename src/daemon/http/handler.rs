@@ -4,11 +4,11 @@ use std::future::Future;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use usherd_contract::agi::{Variable, variables_of_silence};
 
 use super::body::ReplyBody;
 use super::peer::Peer;
 use super::talk::Talk;
-use crate::agi::{Variable, variables_of_silence};
 
 /// Answers requests. One per core; it is never moved to another.
 pub trait Handler: 'static {

@@ -7,12 +7,12 @@ use std::task::Poll;
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use usherd_contract::agi::{Broken, Talk, Variable, variables_of_silence};
 
 use super::handler::Handler;
 use super::peer::Peer;
 use super::socket::Transport;
 use super::stats::{self, Deadline};
-use crate::agi::{Broken, Talk, Variable, variables_of_silence};
 
 /// Why a script ended before its variables were set. The call goes on without them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Commands as they come over the wire: an array of bulk strings, or an inline line (RESP2, RESP3).
 
-use crate::agi::is_http;
+use usherd_contract::agi::is_http;
 
 /// Most arguments of one command, its name among them: all fields of the contract, and as many unknown ones.
 pub const ARGS_MAX: usize = 64;

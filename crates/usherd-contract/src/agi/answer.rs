@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use usherd_contract::words::Code;
+use crate::words::Code;
 
 /// Longest reply line of Asterisk, bytes.
 pub(super) const REPLY_BYTES_MAX: usize = 4 * 1024;
