@@ -9,14 +9,14 @@
 //! | [`client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
 //! | [`usherd_engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
-//! | [`subscription`] | what a subscription allows at an instant | the same |
+//! | [`usherd_subscription`] | what a subscription allows at an instant | the same |
 //! | [`usherd_contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
 //!
 //! Read in this order: [`usherd_contract::message`] and [`usherd_engine::session`] (the nouns), `crates/usherd-engine/src/rules.rs` (which session counts),
 //! `crates/usherd-engine/src/seats.rs` (the seat word), `crates/usherd-engine/src/table.rs` (the table and its locks), `crates/usherd-engine/src/decide.rs` (the
-//! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`subscription::record`] (the nouns),
-//! [`subscription::entitlement`] (what one is worth when), [`subscription::request`] (what may be asked),
-//! [`subscription::tariff`] and [`subscription::invoice`] (money); `daemon/schedule.rs` puts them into force.
+//! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`usherd_subscription::record`] (the nouns),
+//! [`usherd_subscription::entitlement`] (what one is worth when), [`usherd_subscription::request`] (what may be asked),
+//! [`usherd_subscription::tariff`] and [`usherd_subscription::invoice`] (money); `daemon/schedule.rs` puts them into force.
 //! A node: [`client`] (the model in a page), `client/ledger.rs` (every race of the protocol); [`mod@agent`] stands on it.
 //!
 //! What never happens, mostly absences (letters and numbers are those of the rule book):
@@ -38,4 +38,3 @@ pub mod agent;
 pub mod cli;
 pub mod client;
 pub mod daemon;
-pub mod subscription;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use usherd_subscription::record::ContractKind;
 
 use super::address::default_config;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
@@ -15,7 +16,6 @@ use crate::daemon::config::{
     Accounts, Before, Config, Contents, Disk, Problem, Tenant, Word as _, load, load_after, problems_of, recall_texts,
     render_problems, state_dirs,
 };
-use crate::subscription::record::ContractKind;
 
 /// The shipped file: every key with its default and its reason.
 const SHIPPED: &str = include_str!("../../config/usherd.toml");

@@ -4,6 +4,11 @@ use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Value, json};
+use usherd_subscription::civil;
+use usherd_subscription::invoice::{MonthLine, NoStatement, STATEMENT_MONTHS_MAX, statement};
+use usherd_subscription::policy::{PriceMode, Terms};
+use usherd_subscription::record::SEATS_MAX;
+use usherd_subscription::tariff::Partner;
 
 use super::config::{load_all, main_file, tenant_of};
 use super::failure::{CONFIGURATION, Failure, OK};
@@ -12,11 +17,6 @@ use super::screen::{Format, Screen};
 use super::table::Table;
 use crate::daemon::api::QuoteRequest;
 use crate::daemon::config::Word;
-use crate::subscription::civil;
-use crate::subscription::invoice::{MonthLine, NoStatement, STATEMENT_MONTHS_MAX, statement};
-use crate::subscription::policy::{PriceMode, Terms};
-use crate::subscription::record::SEATS_MAX;
-use crate::subscription::tariff::Partner;
 
 /// `usherd quote`
 #[derive(Clone, Debug, clap::Args)]

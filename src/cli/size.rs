@@ -1,12 +1,13 @@
 //! `size`: how many seats a company needs; by planning figures without file and daemon (P1-P3), or by history (P4).
 
+use usherd_subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
+
 use super::client::Client;
 use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
 use super::table::Table;
 use super::whatif::size_from_history;
 use crate::daemon::api::size::fields;
-use crate::subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
 /// `usherd size`
 #[derive(Clone, Debug, clap::Args)]

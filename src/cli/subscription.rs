@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use usherd_subscription::civil;
+use usherd_subscription::request::Request;
 
 use super::client::{Ask, with_query};
 use super::config::{in_force, load_all, main_file, tenant_of};
@@ -14,8 +16,6 @@ use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
 use crate::daemon::config::{Unwritten, render_problems, submit};
 use crate::daemon::subscriptions::{Written, answered, shown, told};
-use crate::subscription::civil;
-use crate::subscription::request::Request;
 
 /// How long the daemon may take to say which configuration it serves.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use usherd_contract::node_calls::InventoryBody;
 use usherd_engine::{Engine, Name, Now, TenantView};
+use usherd_subscription::civil::{self, civil};
+use usherd_subscription::entitlement::Timelines;
 
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
@@ -35,8 +37,6 @@ use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 use crate::daemon::timeline::Timeline;
 use crate::daemon::webhook::board::Board;
-use crate::subscription::civil::{self, civil};
-use crate::subscription::entitlement::Timelines;
 
 /// The journal of a daemon on one machine.
 pub type Journal = Local<Folder>;

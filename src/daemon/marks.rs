@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use usherd_engine::Name;
+use usherd_subscription::reminder::Reminder;
 
 use crate::daemon::journal::Group;
-use crate::subscription::reminder::Reminder;
 
 /// How long what was told of an end is remembered after it, seconds.
 const KEPT_S: u64 = 400 * 86_400;
@@ -110,7 +110,7 @@ fn drain_key(tenant: &str) -> Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::reminder::Ending;
+    use usherd_subscription::reminder::Ending;
 
     #[test]
     fn each_reminder_is_told_once_and_never_after_a_more_urgent_one_j13() {

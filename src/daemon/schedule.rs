@@ -10,6 +10,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use usherd_engine::plan::Entitled;
 use usherd_engine::{Name, Now, Standing};
+use usherd_subscription::entitlement::{Timelines, ends_at};
+use usherd_subscription::policy::AfterEnd;
+use usherd_subscription::reminder;
 
 use crate::daemon::app::{App, Journal};
 use crate::daemon::config::Tenant;
@@ -19,9 +22,6 @@ use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::recorder::Recorder;
 use crate::daemon::text::{rfc3339, utc};
 use crate::daemon::timeline::{Seen, Step};
-use crate::subscription::entitlement::{Timelines, ends_at};
-use crate::subscription::policy::AfterEnd;
-use crate::subscription::reminder;
 
 /// How often it is noted that the wall clock is trusted, milliseconds.
 const TRUST_EVERY_MS: u64 = 300_000;

@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
+use usherd_subscription::entitlement::{ends_at, term_ends_at, trial_ends_at};
+use usherd_subscription::inclusive::inclusive;
+use usherd_subscription::policy::Terms;
+use usherd_subscription::price::price;
+use usherd_subscription::record::{Actor, Object, Record, SEATS_MAX, When};
+use usherd_subscription::request::{Request, Verb};
+use usherd_subscription::schedule::{Booked, What, addon_state, object_seats, schedule, subscription_state};
 
 use crate::daemon::config::{Submission, Tenant, Word, rfc3339};
-use crate::subscription::entitlement::{ends_at, term_ends_at, trial_ends_at};
-use crate::subscription::inclusive::inclusive;
-use crate::subscription::policy::Terms;
-use crate::subscription::price::price;
-use crate::subscription::record::{Actor, Object, Record, SEATS_MAX, When};
-use crate::subscription::request::{Request, Verb};
-use crate::subscription::schedule::{Booked, What, addon_state, object_seats, schedule, subscription_state};
 
 /// The verbs of requests, as they are written.
 pub const VERBS: [&str; 10] =

@@ -6,7 +6,7 @@
 use chrono::DateTime;
 use usherd_engine::Now;
 
-use crate::subscription::entitlement::Timelines;
+use usherd_subscription::entitlement::Timelines;
 
 /// By how much the clocks may drift apart between two looks, or go back over a stop, milliseconds; slewing never
 /// comes near it.

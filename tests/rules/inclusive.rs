@@ -1,9 +1,9 @@
 //! The scenarios of the rule book on what comes with the seats (9.6); what a call gets is a row of the engine.
 
 use chrono::{DateTime, Utc};
-use usherd::subscription::inclusive::{Setup, inclusive, may_set_up};
-use usherd::subscription::policy::{PerSeat, Terms};
-use usherd::subscription::record::{Actor, Change, Record};
+use usherd_subscription::inclusive::{Setup, inclusive, may_set_up};
+use usherd_subscription::policy::{PerSeat, Terms};
+use usherd_subscription::record::{Actor, Change, Record};
 
 /// Those that no seat decides: surpluses are computed from the record.
 pub(crate) const DECIDED: &[&str] = &["T169", "T170"];

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use proptest::prelude::*;
-use usherd::subscription::civil::{Edge, midnight, months_after};
-use usherd::subscription::entitlement::entitlement;
-use usherd::subscription::invoice::{
+use usherd_subscription::civil::{Edge, midnight, months_after};
+use usherd_subscription::entitlement::entitlement;
+use usherd_subscription::invoice::{
     Billed, Ledger, MonthLine, NoStatement, STATEMENT_MONTHS_MAX, Upgrade, quote, refund_cents, statement, upgrade,
 };
-use usherd::subscription::policy::PriceMode::{Graduated, Volume};
-use usherd::subscription::policy::{PriceMode, Refund, Terms};
-use usherd::subscription::record::{Actor, Addon, Change, ContractKind, Record};
-use usherd::subscription::tariff::{
+use usherd_subscription::policy::PriceMode::{Graduated, Volume};
+use usherd_subscription::policy::{PriceMode, Refund, Terms};
+use usherd_subscription::record::{Actor, Addon, Change, ContractKind, Record};
+use usherd_subscription::tariff::{
     Partner, advice, commission_cents, monthly_cents, share, unit_cents, wholesale_cents,
 };
 

@@ -1,6 +1,6 @@
 //! The scenarios of the rule book that the planner decides (9.5).
 
-use usherd::subscription::sizing::{Mix, brochure};
+use usherd_subscription::sizing::{Mix, brochure};
 
 /// Row, employees of type 1 to 4, tenths, and the brochure's figure.
 const ROWS: [(&str, [u32; 4], u32, u32); 5] = [

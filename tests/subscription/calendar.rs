@@ -1,11 +1,11 @@
 //! No calendar input from 1990 to 2100, in any zone that IANA knows, panics or goes back in time.
 
 use chrono::{DateTime, Duration, NaiveDate, NaiveDateTime, Utc};
-use usherd::subscription::booking::{date_in_period, end_at, period, reduction_at};
-use usherd::subscription::civil::{self, Edge};
-use usherd::subscription::entitlement::{entitlement, term_ends_at, trial_ends_at};
-use usherd::subscription::policy::{BillingPeriod, CancelAfterTerm, Terms};
-use usherd::subscription::record::{ContractKind, Object, Record};
+use usherd_subscription::booking::{date_in_period, end_at, period, reduction_at};
+use usherd_subscription::civil::{self, Edge};
+use usherd_subscription::entitlement::{entitlement, term_ends_at, trial_ends_at};
+use usherd_subscription::policy::{BillingPeriod, CancelAfterTerm, Terms};
+use usherd_subscription::record::{ContractKind, Object, Record};
 
 const SEED: u64 = 0x0075_7368_6572_6421;
 

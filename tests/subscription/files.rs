@@ -2,9 +2,9 @@
 
 use chrono::Duration;
 use usherd::daemon::config::{Contents, Unwritten, load, submit};
-use usherd::subscription::record::{Actor, Object, When};
-use usherd::subscription::request::{Request, Verb};
-use usherd::subscription::schedule::schedule;
+use usherd_subscription::record::{Actor, Object, When};
+use usherd_subscription::request::{Request, Verb};
+use usherd_subscription::schedule::schedule;
 
 use crate::script::t;
 

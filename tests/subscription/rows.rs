@@ -1,9 +1,9 @@
 //! The scenarios of rule book 9.2 and 9.4 that requests decide, and the refusals that none of them shows.
 
 use chrono::Duration;
-use usherd::subscription::policy::{CancelAfterTerm, Downgrade, PendingConflict, Terms};
-use usherd::subscription::record::{Actor, Addon, Change, ContractKind, Record};
-use usherd::subscription::schedule::{schedule, subscription_state};
+use usherd_subscription::policy::{CancelAfterTerm, Downgrade, PendingConflict, Terms};
+use usherd_subscription::record::{Actor, Addon, Change, ContractKind, Record};
+use usherd_subscription::schedule::{schedule, subscription_state};
 
 use crate::script::{Play, t};
 

@@ -5,11 +5,11 @@
 //! `is STATE SEATS [base STATE] [addon STATE]` looks at the entitlement and the storefront's states.
 
 use chrono::{DateTime, Utc};
-use usherd::subscription::entitlement::entitlement;
-use usherd::subscription::policy::Terms;
-use usherd::subscription::record::{Actor, Object, Record};
-use usherd::subscription::request::{Accepted, Request, Verb, request};
-use usherd::subscription::schedule::{addon_state, subscription_state};
+use usherd_subscription::entitlement::entitlement;
+use usherd_subscription::policy::Terms;
+use usherd_subscription::record::{Actor, Object, Record};
+use usherd_subscription::request::{Accepted, Request, Verb, request};
+use usherd_subscription::schedule::{addon_state, subscription_state};
 
 /// A record with its terms while requests are put to it.
 pub(crate) struct Play {
@@ -52,7 +52,7 @@ impl Play {
         }
     }
 
-    fn ask(&mut self, asked: &str) -> Result<Accepted, usherd::subscription::refusal::Refusal> {
+    fn ask(&mut self, asked: &str) -> Result<Accepted, usherd_subscription::refusal::Refusal> {
         let mut words: Vec<&str> = asked.split_whitespace().collect();
         let actor = if words[0] == "operator" { Actor::Operator } else { Actor::Customer };
         words.retain(|word| *word != "operator");

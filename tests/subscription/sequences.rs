@@ -3,13 +3,13 @@
 
 use chrono::{DateTime, Duration, Utc};
 use proptest::prelude::*;
-use usherd::subscription::entitlement::{Entitlement, entitlement, seats_peak};
-use usherd::subscription::policy::{BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, Terms};
-use usherd::subscription::record::{
+use usherd_subscription::entitlement::{Entitlement, entitlement, seats_peak};
+use usherd_subscription::policy::{BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, Terms};
+use usherd_subscription::record::{
     Actor, Addon, Change, ContractKind, Object, Record, SEATS_MAX, SubmittedStatus, When,
 };
-use usherd::subscription::request::{Request, Verb, request};
-use usherd::subscription::schedule::schedule;
+use usherd_subscription::request::{Request, Verb, request};
+use usherd_subscription::schedule::schedule;
 
 use crate::script::t;
 

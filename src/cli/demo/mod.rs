@@ -24,13 +24,13 @@ use office::{CLOSES_S, OPENS_S, SEED, TENANT};
 use play::{Play, Stage, utc_ms};
 use start::{Stop, free, start};
 use terminal::{Terminal, Tone};
+use usherd_subscription::civil::civil;
 
 use super::failure::{Failure, OK};
 use super::instant::wall_clock;
 use super::screen::Screen;
 use crate::daemon::clock::{Clock, HurriedClock};
 use crate::daemon::config::Settings;
-use crate::subscription::civil::civil;
 
 /// `usherd demo`
 #[derive(Clone, Debug, clap::Args)]

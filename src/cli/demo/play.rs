@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use tokio::time::sleep;
 use usherd_engine::{Code, Kind, Name, SessionFilter, TenantView};
+use usherd_subscription::civil::{self, Edge};
 
 use super::figures::{Figures, hours, what_if};
 use super::gateway::Gateway;
@@ -19,7 +20,6 @@ use crate::client::{Address, Client, Ended, Options};
 use crate::daemon::app::App;
 use crate::daemon::clock::{Clock, HurriedClock};
 use crate::daemon::config::Settings;
-use crate::subscription::civil::{self, Edge};
 
 /// How often the state of the daemon is looked at, in real time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

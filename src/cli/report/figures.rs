@@ -3,11 +3,11 @@
 use chrono::{DateTime, Timelike as _, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
+use usherd_subscription::civil::civil;
 
 use crate::cli::client::{Ask, Client, encoded, with_query};
 use crate::cli::failure::Failure;
 use crate::cli::whatif::{Time, hours};
-use crate::subscription::civil::civil;
 
 /// Hours that are asked for at once: the daemon answers 5,000 points.
 const HOURS_ASKED: i64 = 4_800;

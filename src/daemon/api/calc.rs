@@ -5,6 +5,11 @@ use std::borrow::Cow;
 use chrono::NaiveDate;
 use http::Response;
 use serde_json::{Value, json};
+use usherd_subscription::civil;
+use usherd_subscription::invoice::quote;
+use usherd_subscription::policy::PriceMode;
+use usherd_subscription::record::SEATS_MAX;
+use usherd_subscription::tariff::{Partner, commission_cents, wholesale_cents};
 
 use super::query::Query;
 use super::{Call, Worker, json, query_of};
@@ -13,11 +18,6 @@ use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::FieldError;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;
-use crate::subscription::civil;
-use crate::subscription::invoice::quote;
-use crate::subscription::policy::PriceMode;
-use crate::subscription::record::SEATS_MAX;
-use crate::subscription::tariff::{Partner, commission_cents, wholesale_cents};
 
 /// What a quote is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use usherd_contract::format::BodyFormat;
+use usherd_subscription::inclusive::{Setup, may_set_up};
 
 use super::query::Query;
 use super::{Call, Worker, json};
@@ -12,7 +13,6 @@ use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;
-use crate::subscription::inclusive::{Setup, may_set_up};
 
 /// Largest body, bytes.
 const BODY_BYTES_MAX: usize = 4_096;

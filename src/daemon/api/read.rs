@@ -8,6 +8,9 @@ use std::sync::Arc;
 use http::Response;
 use serde_json::{Map, Value, json};
 use usherd_engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
+use usherd_subscription::civil::TZ_DATA_VERSION;
+use usherd_subscription::entitlement::{State, Timelines};
+use usherd_subscription::schedule::schedule;
 
 use super::fullest::Fullest;
 use super::query::Query;
@@ -21,9 +24,6 @@ use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::names::Sight;
 use crate::daemon::subscriptions::item_shown;
 use crate::daemon::text::{rfc3339, utc};
-use crate::subscription::civil::TZ_DATA_VERSION;
-use crate::subscription::entitlement::{State, Timelines};
-use crate::subscription::schedule::schedule;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 

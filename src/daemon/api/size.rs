@@ -2,11 +2,11 @@
 
 use http::Response;
 use serde_json::{Value, json};
+use usherd_subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
 use super::{Call, Worker, query_of};
 use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
 impl Worker {
     /// `GET /v1/size?types=5,10,5,10`

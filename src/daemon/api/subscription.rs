@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use usherd_engine::Now;
+use usherd_subscription::request::Request;
 
 use super::read::no_tenant;
 use super::{Call, Worker, json, typed};
@@ -21,7 +22,6 @@ use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::subscriptions::{Written, answered, told};
 use crate::daemon::text::utc;
-use crate::subscription::request::Request;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 

@@ -5,6 +5,10 @@ use chrono_tz::Tz;
 use http::Response;
 use serde_json::{Value, json};
 use usherd_engine::{Now, TenantView};
+use usherd_subscription::civil::{self, Edge};
+use usherd_subscription::policy::PriceMode;
+use usherd_subscription::sizing::{Target, from_usage};
+use usherd_subscription::tariff::{advice, monthly_cents};
 
 use super::query::Query;
 use super::read::no_tenant;
@@ -14,10 +18,6 @@ use crate::daemon::history::slot::Levels;
 use crate::daemon::history::usage::{POINTS_MAX, Point, Step, Stretch};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::{rfc3339, utc};
-use crate::subscription::civil::{self, Edge};
-use crate::subscription::policy::PriceMode;
-use crate::subscription::sizing::{Target, from_usage};
-use crate::subscription::tariff::{advice, monthly_cents};
 
 /// Points that an answer has where no step is asked for, at most.
 const POINTS_WANTED: i64 = 300;
@@ -126,7 +126,7 @@ fn quotas(query: &Query, view: &TenantView, recommended: u32) -> Result<std::ops
     let (first, last) = text.split_once("..").unwrap_or((&text, &text));
     match (first.parse::<u32>(), last.trim_start_matches('=').parse::<u32>()) {
         (Ok(first), Ok(last))
-            if first <= last && last - first < QUOTAS_MAX && last <= crate::subscription::record::SEATS_MAX =>
+            if first <= last && last - first < QUOTAS_MAX && last <= usherd_subscription::record::SEATS_MAX =>
         {
             Ok(first..=last)
         }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
+use usherd_subscription::entitlement::State;
 
 use super::{Call, Worker, by_any_name, parameters, query_of, read, typed};
 use crate::daemon::app::App;
@@ -20,7 +21,6 @@ use crate::daemon::metrics::{
 };
 use crate::daemon::panics;
 use crate::daemon::text::utc;
-use crate::subscription::entitlement::State;
 
 type Answer = Result<Response<ReplyBody>, Problem>;
 

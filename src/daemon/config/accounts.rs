@@ -5,6 +5,7 @@ use std::path::Path;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
+use usherd_subscription::record::ContractKind;
 
 use super::load::Config;
 use super::problem::{PROBLEMS_MAX, Problem};
@@ -13,7 +14,6 @@ use super::source::{Disk, Files as _};
 use super::tenant::Tenant;
 use super::value::rfc3339;
 use super::words::ProblemCode;
-use crate::subscription::record::ContractKind;
 
 /// The file in the state directory.
 pub const ACCOUNTS_FILE: &str = "accounts.json";

@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use usherd_subscription::entitlement::{Entitlement, State};
+use usherd_subscription::record::{Change, Record};
 
 use super::load::Config;
 use super::origin::Effective;
 use super::settings::RESTART_ONLY;
 use super::tenant::Tenant;
 use super::value::rfc3339;
-use crate::subscription::entitlement::{Entitlement, State};
-use crate::subscription::record::{Change, Record};
 
 /// What a reload changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use toml::de::DeTable;
 use usherd_engine::plan::{Plan, PoolPlan};
 use usherd_engine::session::Name;
+use usherd_subscription::entitlement::Timelines;
 
 use super::before::Before;
 use super::document::{parse, read_file};
@@ -24,7 +25,6 @@ use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, shown};
 use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, quoted};
 use super::words::{ProblemCode, nearest};
-use crate::subscription::entitlement::Timelines;
 
 const NO_DIR_HELP: &str = "make the folder, or set tenants_dir = \"\" if all tenants stand in this file";
 

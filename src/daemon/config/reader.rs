@@ -7,11 +7,11 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
+use usherd_subscription::civil::Edge;
 
 use super::origin::Origin;
 use super::value::{Cx, Item, quoted, rfc3339};
 use super::words::{ProblemCode, Word, nearest, one_of};
-use crate::subscription::civil::Edge;
 
 /// Most entries of a list.
 const LIST_MAX: usize = 1_000;

@@ -3,18 +3,18 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use usherd_engine::session::check_word;
+use usherd_subscription::civil::{self, Edge};
+use usherd_subscription::entitlement::seats_peak;
+use usherd_subscription::record::{
+    ADDONS_MAX, Actor, Addon, CHANGES_MAX, Change, ContractKind, Extra, Object, REQUESTS_MAX, Record, SEATS_MAX,
+    Submitted, SubmittedStatus,
+};
 
 use super::reader::Table;
 use super::rules::Rules;
 use super::settings::Settings;
 use super::value::{Cx, Item, quoted, rfc3339};
 use super::words::ProblemCode;
-use crate::subscription::civil::{self, Edge};
-use crate::subscription::entitlement::seats_peak;
-use crate::subscription::record::{
-    ADDONS_MAX, Actor, Addon, CHANGES_MAX, Change, ContractKind, Extra, Object, REQUESTS_MAX, Record, SEATS_MAX,
-    Submitted, SubmittedStatus,
-};
 
 const CHANGE_HELP: &str =
     "an instant as \"2027-06-15T22:00:00Z\", or a civil date as \"2027-06-16\" for midnight in the billing zone";

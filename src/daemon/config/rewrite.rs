@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, NaiveDateTime, NaiveTime, Utc};
 use toml_edit::{ArrayOfTables, Decor, DocumentMut, Item, RawString, Table, TableLike, Value, value};
+use usherd_subscription::record::{Addon, Change, Record, Submitted};
 
 use super::value::rfc3339;
 use super::words::Word;
-use crate::subscription::record::{Addon, Change, Record, Submitted};
 
 /// The text with the new record in the place of the old one; comments, order and all other keys stay.
 ///

@@ -4,6 +4,9 @@ use chrono_tz::Tz;
 use usherd_contract::emergency;
 use usherd_engine::plan::{Billing, Policy};
 use usherd_engine::session::{Class, Name};
+use usherd_subscription::policy::{
+    AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PerSeat, PriceMode, Refund, Terms,
+};
 
 use super::lines::Source;
 use super::origin::Effective;
@@ -11,9 +14,6 @@ use super::problem::Problems;
 use super::reader::Table;
 use super::value::{Cx, quoted};
 use super::words::{Profile, TransferOut, TransferredOutbound};
-use crate::subscription::policy::{
-    AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PerSeat, PriceMode, Refund, Terms,
-};
 
 /// Everything that may be set for all and for one tenant (rule book 11).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

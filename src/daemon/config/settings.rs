@@ -13,7 +13,7 @@ use super::words::{ClientCertificates, Durability, LogFormat, Protocol, Role, Te
 
 pub use super::top::{RemovalDelay, TenantsDir, Zone};
 /// Most seats of a tenant or a pool (rule book 11).
-pub use crate::subscription::record::SEATS_MAX;
+pub use usherd_subscription::record::SEATS_MAX;
 /// Most `[[listener]]` tables.
 pub const LISTENERS_MAX: usize = 16;
 /// Most names in `server.names`.

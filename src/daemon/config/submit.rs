@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use usherd_subscription::refusal::Refusal;
+use usherd_subscription::request::{Accepted, Request, request};
 
 use super::before::Before;
 use super::load::{Config, load_after};
@@ -14,8 +16,6 @@ use super::replace::replace_like;
 use super::rewrite::rewrite;
 use super::source::{Contents, Disk, Files, Overlay};
 use super::tenant::Tenant;
-use crate::subscription::refusal::Refusal;
-use crate::subscription::request::{Accepted, Request, request};
 
 /// What came of a request that the files let be decided.
 #[derive(Debug)]

@@ -6,6 +6,12 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use usherd_engine::plan::{Entitled, Policy, TenantPlan};
 use usherd_engine::session::{Name, Standing, check_word};
+use usherd_subscription::civil::{self, Edge};
+use usherd_subscription::entitlement::{Entitlement, State, Timelines, entitlement_on, seats_peak};
+use usherd_subscription::explicit::{Booked, Explicit, explicit};
+use usherd_subscription::inclusive::{Inclusive, extra, inclusive, next_extra_at};
+use usherd_subscription::policy::Terms;
+use usherd_subscription::record::{CHANGES_MAX, ContractKind, Record};
 
 use super::problem::Problems;
 use super::reader::Table;
@@ -15,12 +21,6 @@ use super::sections::tenant_id;
 use super::settings::{SEATS_MAX, Settings};
 use super::value::{Cx, quoted, rfc3339};
 use super::words::{ProblemCode, nearest, one_of};
-use crate::subscription::civil::{self, Edge};
-use crate::subscription::entitlement::{Entitlement, State, Timelines, entitlement_on, seats_peak};
-use crate::subscription::explicit::{Booked, Explicit, explicit};
-use crate::subscription::inclusive::{Inclusive, extra, inclusive, next_extra_at};
-use crate::subscription::policy::Terms;
-use crate::subscription::record::{CHANGES_MAX, ContractKind, Record};
 
 /// Most reservation groups of one tenant.
 pub const GROUPS_MAX: usize = 100;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use usherd_engine::session::Standing;
+use usherd_subscription::policy::{CancelAfterTerm, Downgrade, PendingConflict, Refund};
 
 use super::*;
-use crate::subscription::policy::{CancelAfterTerm, Downgrade, PendingConflict, Refund};
 
 pub(super) const SHIPPED: &str = include_str!("../../../config/usherd.toml");
 

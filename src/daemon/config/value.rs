@@ -6,12 +6,12 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use toml::de::DeValue;
 use usherd_engine::session::{Name, check_tenant};
+use usherd_subscription::civil::{self, Edge};
 
 use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::words::{ProblemCode, Word, nearest, one_of};
-use crate::subscription::civil::{self, Edge};
 
 /// Longest text that a key may hold, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;

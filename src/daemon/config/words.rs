@@ -3,10 +3,10 @@
 use usherd_engine::plan::Billing;
 use usherd_engine::session::Class;
 
-use crate::subscription::policy::{
+use usherd_subscription::policy::{
     AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PriceMode, Refund,
 };
-use crate::subscription::record::{Actor, ContractKind, SubmittedStatus};
+use usherd_subscription::record::{Actor, ContractKind, SubmittedStatus};
 
 /// A closed set of words that a key may be set to.
 pub trait Word: Copy + PartialEq + 'static {

@@ -114,7 +114,7 @@ impl Levels {
         above.fold((0, 0), |(starts, ms), level| (starts + level.starts, ms + level.ms))
     }
 
-    /// As [`crate::subscription::sizing::from_usage`] takes it.
+    /// As [`usherd_subscription::sizing::from_usage`] takes it.
     pub fn demand(&self) -> Vec<(u32, u64)> {
         self.0.iter().map(|level| (level.level, level.starts)).collect()
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{oneshot, watch};
+use usherd_subscription::entitlement::Timelines;
 
 use super::envelope::Admission;
 use super::fetch::{Answer, fetch};
@@ -18,7 +19,6 @@ use crate::daemon::config::{Config, Publisher, Rejection, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::metrics::{ReloadTrigger, SyncResult};
 use crate::daemon::reload_request::{Request, SyncStep};
-use crate::subscription::entitlement::Timelines;
 
 /// How often it is looked at whether a try is due: the daemon's clock may be another than that of sleeps.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -3,12 +3,12 @@
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use usherd_engine::Now;
+use usherd_subscription::entitlement::Timelines;
 
 use super::keeper::Keeper;
 use crate::daemon::config::Config;
 use crate::daemon::metrics::SyncResult;
 use crate::daemon::text::rfc3339;
-use crate::subscription::entitlement::Timelines;
 
 /// Longest message that is shown, characters.
 const MESSAGE_CHARS_MAX: usize = 500;

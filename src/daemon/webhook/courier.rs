@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use usherd_engine::{Name, Now};
+use usherd_subscription::entitlement::Timelines;
 
 use super::board::{Entry, Order};
 use super::deliver::{Outcome, deliver};
@@ -20,7 +21,6 @@ use crate::daemon::app::App;
 use crate::daemon::config::{Config, HookType, Tenant, Webhook};
 use crate::daemon::events::{Event, EventType, Next, Subscriber};
 use crate::daemon::metrics::WebhookResult;
-use crate::subscription::entitlement::Timelines;
 
 /// How often it is looked at what happened and what is due: the daemon's clock may be another than that of sleeps.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::json;
 use usherd_engine::{Code, Kind, Name, Now, TenantView};
+use usherd_subscription::entitlement::State;
 
 use super::event::{Notice, Told};
 use crate::daemon::config::HookType;
 use crate::daemon::events::{Event, EventType};
-use crate::subscription::entitlement::State;
 
 /// A tenant that was not full for so long and is again is news, milliseconds.
 const CALM_MS: u64 = 60_000;

@@ -7,11 +7,11 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use libfuzzer_sys::fuzz_target;
 use usherd::daemon::config::{Memory, Tenant, load_from, rewrite};
-use usherd::subscription::entitlement::{entitlement, seats_peak};
-use usherd::subscription::invoice::statement;
-use usherd::subscription::record::{Actor, Object, SEATS_MAX, When};
-use usherd::subscription::request::{Request, Verb, request};
-use usherd::subscription::schedule::schedule;
+use usherd_subscription::entitlement::{entitlement, seats_peak};
+use usherd_subscription::invoice::statement;
+use usherd_subscription::record::{Actor, Object, SEATS_MAX, When};
+use usherd_subscription::request::{Request, Verb, request};
+use usherd_subscription::schedule::schedule;
 
 const MAIN: &str = "/etc/usherd/usherd.toml";
 const FILE: &str = "/etc/usherd/tenants.d/acme.toml";

@@ -64,8 +64,8 @@ fn reductions(record: &Record) -> impl Iterator<Item = (Booked, DateTime<Utc>)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::policy::Downgrade;
-    use crate::subscription::record::{Actor, Change};
+    use crate::policy::Downgrade;
+    use crate::record::{Actor, Change};
 
     fn t(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()

@@ -233,7 +233,7 @@ fn booked(changes: &[Change], now: DateTime<Utc>) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::record::Actor;
+    use crate::record::Actor;
 
     fn t(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()

@@ -70,7 +70,7 @@ fn before(end: DateTime<Utc>, days: u32) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::record::ContractKind;
+    use crate::record::ContractKind;
 
     fn t(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()

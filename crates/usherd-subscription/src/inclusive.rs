@@ -95,8 +95,8 @@ pub fn may_set_up(limit: Option<u32>, present: u32, add: u32) -> Setup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::policy::PerSeat;
-    use crate::subscription::record::Addon;
+    use crate::policy::PerSeat;
+    use crate::record::Addon;
 
     fn t(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()

@@ -63,9 +63,9 @@ fn billed_seats(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Option<u3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subscription::policy::Refund;
-    use crate::subscription::record::{Actor, Object, When};
-    use crate::subscription::request::{Request, Verb, request};
+    use crate::policy::Refund;
+    use crate::record::{Actor, Object, When};
+    use crate::request::{Request, Verb, request};
 
     fn t(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
