@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | [`cli`] | asks a running daemon, or reads its files | decide |
 //! | [`agent`] | sits beside a PBX: reports what lives there, keeps what is to be sent, answers its scripts | decide |
-//! | [`client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
+//! | [`usherd_client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
 //! | [`usherd_engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`usherd_subscription`] | what a subscription allows at an instant | the same |
@@ -17,7 +17,7 @@
 //! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`usherd_subscription::record`] (the nouns),
 //! [`usherd_subscription::entitlement`] (what one is worth when), [`usherd_subscription::request`] (what may be asked),
 //! [`usherd_subscription::tariff`] and [`usherd_subscription::invoice`] (money); `daemon/schedule.rs` puts them into force.
-//! A node: [`client`] (the model in a page), `client/ledger.rs` (every race of the protocol); [`mod@agent`] stands on it.
+//! A node: [`usherd_client`] (the model in a page), `client/ledger.rs` (every race of the protocol); [`mod@agent`] stands on it.
 //!
 //! What never happens, mostly absences (letters and numbers are those of the rule book):
 //! - an inbound or emergency call is denied (V3, I8);
@@ -36,5 +36,4 @@
 
 pub mod agent;
 pub mod cli;
-pub mod client;
 pub mod daemon;

@@ -55,7 +55,10 @@ fn files(folder: &str, is_wanted: fn(&Path) -> bool) -> Vec<(String, String)> {
 fn house() -> Tree {
     let manifest = ("Cargo.toml".to_owned(), std::fs::read_to_string(root().join("Cargo.toml")).unwrap());
     let manifests = files("crates", |path| path.ends_with("Cargo.toml"));
-    Tree::new([sources("src"), sources("crates"), manifests, vec![manifest]].concat())
+    let crates = files("crates", |path| {
+        path.extension().is_some_and(|extension| extension == "rs") && path.iter().any(|part| part == "src")
+    });
+    Tree::new([sources("src"), crates, manifests, vec![manifest]].concat())
 }
 
 fn told(findings: &[rules::Finding]) -> String {
@@ -73,7 +76,7 @@ fn the_house_keeps_its_rules() {
 #[test]
 fn no_test_is_switched_off_and_every_file_says_what_it_is() {
     let mut findings = Vec::new();
-    for (name, text) in sources("tests").into_iter().chain(sources("benches")) {
+    for (name, text) in ["tests", "benches", "crates"].iter().flat_map(|folder| sources(folder)) {
         undone_tests(&name, &text, &mut findings);
         assert!(text.starts_with("//! "), "{name} does not open with a `//!` sentence");
     }

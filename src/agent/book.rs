@@ -12,7 +12,7 @@ use usherd_contract::words::{Direction, Kind, Leg};
 use super::ended::{EndedSessions, Key, Place};
 use super::names;
 use super::source::{Report, THINGS_MAX, Thing};
-use crate::client::Ask;
+use usherd_client::Ask;
 
 /// Listings in a row that must lack a session which no PBX has shown yet: the dial plan writes its variables
 /// after it got its answer, so the first listing may have come in between.

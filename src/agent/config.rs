@@ -8,7 +8,7 @@ use usherd_contract::names::{check_tenant, check_word};
 use super::fault::{Fault, nearest};
 use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
-use crate::client::Address;
+use usherd_client::Address;
 
 /// Largest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::{Source, Unreachable};
 use parking_lot::Mutex;
+use usherd_client::{Source, Unreachable};
 
 /// Why the node's own messages do not get through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

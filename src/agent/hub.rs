@@ -22,7 +22,7 @@ use super::question::Sent;
 use super::source::Report;
 use super::spool::Release;
 use super::writer::Writer;
-use crate::client::{Ask, Client, Ended, Source, Verdict};
+use usherd_client::{Ask, Client, Ended, Source, Verdict};
 
 /// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);

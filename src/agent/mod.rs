@@ -67,7 +67,7 @@ use told::Told;
 use usherd_contract::names::Name;
 use writer::Writer;
 
-use crate::client::{Client, OnUnreachable, Options};
+use usherd_client::{Client, OnUnreachable, Options};
 
 /// How long the agent waits for what is on its way when it is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use usherd_contract::names::Name;
 use usherd_contract::words::Kind;
 
 use super::names;
-use crate::client::Ask;
+use usherd_client::Ask;
 
 /// Most devices that are remembered for one source; the rest is not reported and counts in the metrics.
 pub const DEVICES_MAX: usize = 10_000;

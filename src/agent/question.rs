@@ -12,7 +12,7 @@ use usherd_contract::names::Name;
 use usherd_contract::sentence::message;
 use usherd_contract::words::{Code, Detail, Direction, Kind};
 
-use crate::client::{Answer, Ask, Ended, Source, Verdict};
+use usherd_client::{Answer, Ask, Ended, Source, Verdict};
 
 /// A question as it was sent, whatever protocol brought it.
 #[derive(Clone, Debug)]
@@ -163,7 +163,7 @@ fn line(code: Code, detail: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Unreachable;
+    use usherd_client::Unreachable;
 
     fn form(text: &str) -> Sent {
         Sent::form(text.as_bytes().to_vec())

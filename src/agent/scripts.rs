@@ -13,7 +13,7 @@ use usherd_contract::words::Code;
 use super::door;
 use super::hub::Hub;
 use super::question::{Sent, over, reply};
-use crate::client::Verdict;
+use usherd_client::Verdict;
 
 /// Longest that Asterisk may take for its head, and for the reply to each variable.
 const STEP_DEADLINE: Duration = Duration::from_secs(5);

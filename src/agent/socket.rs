@@ -31,7 +31,7 @@ use super::group;
 use super::hub::Hub;
 use super::question::{Reply, Sent, released, reply};
 use super::status;
-use crate::client::Source;
+use usherd_client::Source;
 
 /// Longest body, bytes; the largest question has some 2 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;

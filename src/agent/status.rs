@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::hub::{Hub, SourceState};
 use super::presence::Presence;
-use crate::client::{Source, Unreachable};
+use usherd_client::{Source, Unreachable};
 
 /// What each counter means, and the name of its label.
 const COUNTERS: [(&str, &str, &str); 18] = [

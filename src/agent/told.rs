@@ -6,7 +6,7 @@ use tracing::{debug, error, info, warn};
 
 use super::counters::{Counters, Missed};
 use super::writer::Writer;
-use crate::client::{Event, Hooks, Source, Unreachable, VerdictSeen};
+use usherd_client::{Event, Hooks, Source, Unreachable, VerdictSeen};
 
 /// Takes what the client tells.
 pub struct Told {

@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsa
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
-use usherd::client::{Address, Ask, Client, Ended, Event, Hooks, OnUnreachable, Options, Source, Unreachable, Verdict};
+use usherd_client::{Address, Ask, Client, Ended, Event, Hooks, OnUnreachable, Options, Source, Unreachable, Verdict};
 use usherd_engine::{Class, Code, Detail, Direction, Kind, Leg};
 
 use super::process::{PATIENCE, Site, Usherd};

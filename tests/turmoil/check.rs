@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use usherd::client::Ask;
+use usherd_client::Ask;
 use usherd_engine::{Direction, Kind, Leg, Name, SessionFilter};
 
 use super::pbx::{Key, Pbx};

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use usherd::client::Unreachable;
 use usherd::daemon::clock::monotonic_ns;
+use usherd_client::Unreachable;
 
 use faults::{Episode, Fault};
 use pbx::Pbx;

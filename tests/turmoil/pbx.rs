@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use usherd::client::{Address, Ask, Client, Connector, Ended, Event, Hooks, Options, Source, Unreachable, Verdict};
+use usherd_client::{Address, Ask, Client, Connector, Ended, Event, Hooks, Options, Source, Unreachable, Verdict};
 use usherd_engine::{Class, Code, Device, Direction, Kind, Leg, Name};
 
 use super::site::{DAEMON, PORT, TENANTS, TOKEN};

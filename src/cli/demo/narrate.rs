@@ -6,7 +6,7 @@ use usherd_engine::{Code, Direction, Kind};
 
 use super::office::{Scene, TENANT, Thing, called};
 use super::terminal::Tone;
-use crate::client::{Answer, Source, Verdict};
+use usherd_client::{Answer, Source, Verdict};
 
 /// What happened since the morning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

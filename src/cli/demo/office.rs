@@ -2,7 +2,7 @@
 
 use usherd_engine::{Class, Device, Direction, Kind, Name};
 
-use crate::client::Ask;
+use usherd_client::Ask;
 
 /// The tenant; that of the shipped samples and of the README.
 pub const TENANT: &str = "office-lindenhof";

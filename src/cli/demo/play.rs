@@ -16,10 +16,10 @@ use super::narrate::{Tally, by_hand, told};
 use super::office::{Act, CLOSES_S, Ends, Happening, Node, OPENS_S, Scene, TENANT, Thing, at, script};
 use super::terminal::{Terminal, Tone, seats_bar};
 use crate::cli::failure::Failure;
-use crate::client::{Address, Client, Ended, Options};
 use crate::daemon::app::App;
 use crate::daemon::clock::{Clock, HurriedClock};
 use crate::daemon::config::Settings;
+use usherd_client::{Address, Client, Ended, Options};
 
 /// How often the state of the daemon is looked at, in real time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

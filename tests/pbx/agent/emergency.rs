@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use usherd::client::{Address, Ask, Client, OnUnreachable, Options, Source};
+use usherd_client::{Address, Ask, Client, OnUnreachable, Options, Source};
 use usherd_engine::Direction;
 
 use super::super::emergency::rows;

@@ -1,5 +1,7 @@
 //! The client of a PBX node: asks in time, allows where nobody answers, and reports it later.
 //!
+#![doc = include_str!("../README.md")]
+//!
 //! # The model
 //! A node asks before something starts that may need a seat ([`Client::acquire`]), acts on the [`Verdict`], and says
 //! when it ended ([`Client::release`]). The client does the rest of the contract: it says hello, keeps the node's
@@ -36,59 +38,6 @@
 //! ([`Event::EpochRefused`]) and lets calls through, until it is ended or named otherwise.
 //!
 //! Counting and logging is the caller's, through [`Hooks`].
-//!
-//! # Example
-//! ```
-//! use std::time::Duration;
-//! use usherd::client::{Ask, Client, Ended, Options, Source};
-//! use usherd_engine::{Direction, Kind};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let folder = tempfile::tempdir()?;
-//! # std::fs::create_dir(folder.path().join("tenants.d"))?;
-//! # std::fs::write(folder.path().join("tenants.d/acme.toml"), "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")?;
-//! # std::fs::write(folder.path().join("usherd.toml"), "[server]\nlisten = \"127.0.0.1:0\"\n")?;
-//! # let daemon = usherd::daemon::Daemon::start(usherd::daemon::Options {
-//! #     config: folder.path().join("usherd.toml"),
-//! #     clock: std::sync::Arc::new(usherd::daemon::clock::SystemClock::start()),
-//! #     passed: Vec::new(),
-//! #     as_process: false,
-//! # })?;
-//! # assert!(daemon.wait_ready(Duration::from_secs(30)));
-//! # let address = format!("http://{}", daemon.address().ok_or("it listens")?);
-//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-//! # runtime.block_on(async {
-//! // `address` is where the daemon listens: "http://127.0.0.1:7788", or "unix:/run/usherd/usherd.sock".
-//! let client = Client::start(Options::starting_now(address.parse()?, "pbx-berlin-1"), ())?;
-//! # assert!(client.connected(Duration::from_secs(30)).await);
-//!
-//! // Anna dials; her phone is on a desk. Ids are unique: node, boot, number of the call.
-//! let call = Ask::call("acme", "anna", "pbx-berlin-1/7/1001", Direction::Outbound);
-//! let verdict = client.acquire(&Ask { to: Some("030 7654321".into()), ..call }).await;
-//! assert!(verdict.allow);
-//!
-//! // Bob opens his client; there is one seat, and it is Anna's.
-//! let refused = client.acquire(&Ask::new("acme", "bob", "pbx-berlin-1/7/bob", Kind::Desktop)).await;
-//! # assert_eq!(refused.source, Source::Daemon);
-//! if !refused.allow {
-//!     println!("{} (again in {:?} s)", refused.message(), refused.retry_after_s());
-//! }
-//! # assert!(!refused.allow);
-//!
-//! // Customers always get through, and so does help.
-//! let inbound = Ask { subject: None, ..Ask::call("acme", "", "pbx-berlin-1/7/1002", Direction::Inbound) };
-//! assert_eq!(client.acquire(&inbound).await.source, Source::Inbound);
-//! let help = Ask { session: None, to: Some("112".into()), ..Ask::call("acme", "bob", "", Direction::Outbound) };
-//! assert_eq!(client.acquire(&help).await.source, Source::Emergency);
-//!
-//! // Everybody hangs up, and the PBX is shut down.
-//! client.release("acme", "pbx-berlin-1/7/1001", Ended::Over);
-//! client.release("acme", "pbx-berlin-1/7/1002", Ended::Over);
-//! assert!(client.goodbye(Duration::from_secs(5)).await);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # })
-//! # }
-//! ```
 
 mod ask;
 mod asking;
@@ -120,14 +69,13 @@ pub use epoch::wall_clock_epoch;
 pub use hooks::{Event, Hooks, VerdictSeen};
 pub use ledger::Remembered;
 pub use options::{Address, AddressFault, Limits, OnUnreachable, Options};
+pub use usherd_contract::names::{Fault, Name};
+pub use usherd_contract::words::{Class, Code, Detail, Device, Direction, Kind, Leg};
 pub use verdict::{Answer, Source, Unreachable, Verdict};
 
 use connector::{Dial, Sockets};
 use exchange::Exchange;
 use shared::{Link, Shared};
-
-use usherd_contract::names::{Fault, Name};
-use usherd_contract::words::{Code, Detail};
 
 /// Why a client could not be started.
 #[derive(Debug)]
@@ -382,7 +330,7 @@ mod tests {
         is_send(|| async {
             let client: Option<Client> = None;
             if let Some(client) = client {
-                client.acquire(&Ask::new("t", "s", "d", usherd_contract::words::Kind::Desktop)).await;
+                client.acquire(&Ask::new("t", "s", "d", Kind::Desktop)).await;
                 client.goodbye(Duration::ZERO).await;
             }
         });
