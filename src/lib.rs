@@ -5,19 +5,22 @@
 //! | layer | what it does | what it never does |
 //! |---|---|---|
 //! | [`cli`] | asks a running daemon, or reads its files | decide |
-//! | [`agent`] | sits beside a PBX: reports what lives there, keeps what is to be sent, answers its scripts | decide |
+//! | [`usherd_agent`] | sits beside a PBX: reports what lives there, keeps what is to be sent, answers its scripts | decide |
 //! | [`usherd_client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
 //! | [`usherd_engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`usherd_subscription`] | what a subscription allows at an instant | the same |
 //! | [`usherd_contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
 //!
-//! Read in this order: [`usherd_contract::message`] and [`usherd_engine::session`] (the nouns), `crates/usherd-engine/src/rules.rs` (which session counts),
-//! `crates/usherd-engine/src/seats.rs` (the seat word), `crates/usherd-engine/src/table.rs` (the table and its locks), `crates/usherd-engine/src/decide.rs` (the
-//! order of checks), then [`daemon::start`] and [`daemon::api`]. Contracts: [`usherd_subscription::record`] (the nouns),
+//! All but `cli` and `daemon` are crates beside this one, in `crates/`: what each may use, its manifest says.
+//!
+//! Read in this order: [`usherd_contract::message`] and [`usherd_engine::session`] (the nouns); of the engine's files
+//! `rules.rs` (which session counts), `seats.rs` (the seat word), `table.rs` (the table and its locks), `decide.rs` (the
+//! order of checks); then [`daemon::start`] and [`daemon::api`]. Contracts: [`usherd_subscription::record`] (the nouns),
 //! [`usherd_subscription::entitlement`] (what one is worth when), [`usherd_subscription::request`] (what may be asked),
-//! [`usherd_subscription::tariff`] and [`usherd_subscription::invoice`] (money); `daemon/schedule.rs` puts them into force.
-//! A node: [`usherd_client`] (the model in a page), `client/ledger.rs` (every race of the protocol); [`mod@agent`] stands on it.
+//! [`usherd_subscription::tariff`] and [`usherd_subscription::invoice`] (money); `daemon/schedule.rs` puts them into
+//! force. A node: [`usherd_client`] (the model in a page), its `ledger.rs` (every race of the protocol);
+//! [`usherd_agent`] stands on it.
 //!
 //! What never happens, mostly absences (letters and numbers are those of the rule book):
 //! - an inbound or emergency call is denied (V3, I8);
@@ -34,6 +37,5 @@
 //! - Node names and tenants are behind an atomically swapped map, because they are read on every message and
 //!   change seldom: reading them writes to no shared cache line.
 
-pub mod agent;
 pub mod cli;
 pub mod daemon;

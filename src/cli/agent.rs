@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
+use usherd_agent::config::Loaded;
+use usherd_agent::settings::Config;
 
 use super::address::Address;
 use super::client::{Ask, Client};
@@ -13,9 +15,6 @@ use super::connection::Connection;
 use super::failure::{FAILED, Failure, OK};
 use super::instant::wall_clock;
 use super::screen::{Format, Screen};
-use crate::agent;
-use crate::agent::config::Loaded;
-use crate::agent::settings::Config;
 use crate::daemon::config::LogFormat;
 use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::{log, notify};
@@ -45,7 +44,7 @@ pub fn agent(
     screen: &mut Screen<'_>,
 ) -> Result<u8, Failure> {
     let path = config.map_or_else(|| PathBuf::from(CONFIG), Path::to_path_buf);
-    let loaded = agent::config::load(&path).map_err(|faults| {
+    let loaded = usherd_agent::config::load(&path).map_err(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         Failure::configuration(format!("{} is not good\n\n{}", path.display(), told.join("\n").trim_end()))
     })?;
@@ -80,7 +79,7 @@ fn serve(loaded: &Loaded) -> Result<u8, Failure> {
                 });
             }
         };
-        let stopped = agent::run(loaded, epoch, ready, told_to_stop()).await;
+        let stopped = usherd_agent::run(loaded, epoch, ready, told_to_stop()).await;
         stopped.map_err(|fault| Failure::failed(format!("cannot {}: {}", fault.what, fault.why)))
     });
     log::flush();

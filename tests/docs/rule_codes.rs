@@ -65,7 +65,7 @@ fn every_rule_code_is_in_the_rule_book() {
     let known = known();
     assert!(["A1", "C14", "I8", "T190", "V14", "X15"].iter().all(|code| known.contains(*code)), "{known:?}");
     let mut used: BTreeMap<String, String> = BTreeMap::new();
-    for (place, line) in lines(&["src", "tests", "benches"]) {
+    for (place, line) in lines(&["src", "crates", "tests", "benches"]) {
         for code in named(&line) {
             used.entry(code).or_insert_with(|| place.clone());
         }
@@ -85,7 +85,7 @@ fn every_rule_code_is_in_the_rule_book() {
 #[test]
 fn no_comment_is_a_code_alone() {
     let mut before = String::new();
-    for (place, line) in lines(&["src"]) {
+    for (place, line) in lines(&["src", "crates"]) {
         let comment = line.trim_start().strip_prefix("/// ").unwrap_or_default();
         let is_bare = !comment.is_empty() && words(comment).count() == comment.split_whitespace().count();
         // The end of a sentence may stand in a line of its own.

@@ -34,12 +34,11 @@ pub const FILE_LINES_MAX: usize = 500;
 
 /// Rooms of the root package from the top: which others of them, and which crates of ours each may import. What a crate
 /// may import its `Cargo.toml` says.
-pub(crate) const ROOMS: [(&str, &[&str]); 5] = [
+pub(crate) const ROOMS: [(&str, &[&str]); 4] = [
     ("main", &["cli"]),
     ("lib", &["agent", "cli", "client", "contract", "daemon", "engine", "subscription"]),
     ("cli", &["agent", "cli", "client", "contract", "daemon", "engine", "subscription"]),
     ("daemon", &["contract", "daemon", "engine", "subscription"]),
-    ("agent", &["agent", "client", "contract"]),
 ];
 
 /// Parts of the standard library that wait, read, write, or tell the time.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use usherd_client::{Answer, Source, Verdict};
 use usherd_engine::{Code, Direction, Kind};
 
 use super::office::{Scene, TENANT, Thing, called};
 use super::terminal::Tone;
-use usherd_client::{Answer, Source, Verdict};
 
 /// What happened since the morning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use tokio::time::sleep;
+use usherd_client::{Address, Client, Ended, Options};
 use usherd_engine::{Code, Kind, Name, SessionFilter, TenantView};
 use usherd_subscription::civil::{self, Edge};
 
@@ -19,7 +20,6 @@ use crate::cli::failure::Failure;
 use crate::daemon::app::App;
 use crate::daemon::clock::{Clock, HurriedClock};
 use crate::daemon::config::Settings;
-use usherd_client::{Address, Client, Ended, Options};
 
 /// How often the state of the daemon is looked at, in real time.
 const LOOK_EVERY: Duration = Duration::from_millis(200);

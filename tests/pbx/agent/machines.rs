@@ -1,8 +1,8 @@
 //! The recordings, fed to the machines with a cut at every byte: what they make of them is always the same.
 
-use usherd::agent::asterisk::Asterisk;
-use usherd::agent::freeswitch::FreeSwitch;
-use usherd::agent::source::{Act, Machine, Report};
+use usherd_agent::asterisk::Asterisk;
+use usherd_agent::freeswitch::FreeSwitch;
+use usherd_agent::source::{Act, Machine, Report};
 
 /// What the PBX says without waiting for the agent, turn by turn.
 fn turns(name: &str) -> Vec<Vec<u8>> {
@@ -87,7 +87,7 @@ fn nothing_that_comes_makes_a_machine_stumble() {
             (|| Box::new(Asterisk::new("u", "s", true)) as Box<dyn Machine>) as fn() -> Box<dyn Machine>,
         ),
         ("freeswitch-call.txt", || Box::new(FreeSwitch::new("p", true))),
-        ("freeswitch-call.txt", || Box::new(usherd::agent::kamailio::Kamailio::new("h", "/RPC"))),
+        ("freeswitch-call.txt", || Box::new(usherd_agent::kamailio::Kamailio::new("h", "/RPC"))),
     ] {
         let turns = turns(name);
         for _ in 0..2_000 {

@@ -1,8 +1,8 @@
 //! What a phone or a trunk puts into a field, and what a PBX makes of it, costs nobody else a seat.
 
-use usherd::agent::asterisk::Asterisk;
-use usherd::agent::kamailio::Kamailio;
-use usherd::agent::source::{Act, Machine, Report};
+use usherd_agent::asterisk::Asterisk;
+use usherd_agent::kamailio::Kamailio;
+use usherd_agent::source::{Act, Machine, Report};
 
 use super::beside::{held, sessions, until_sessions};
 use super::switch::Switch;

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use usherd::agent::config::load;
-use usherd::agent::settings::Config;
+use usherd_agent::config::load;
+use usherd_agent::settings::Config;
 
 use super::beside::Place;
 

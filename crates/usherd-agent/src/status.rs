@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
+use usherd_client::{Source, Unreachable};
 
 use super::hub::{Hub, SourceState};
 use super::presence::Presence;
-use usherd_client::{Source, Unreachable};
 
 /// What each counter means, and the name of its label.
 const COUNTERS: [(&str, &str, &str); 18] = [

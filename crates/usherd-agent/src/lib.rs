@@ -51,6 +51,8 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::info;
+use usherd_client::{Client, OnUnreachable, Options};
+use usherd_contract::names::Name;
 
 use asterisk::Asterisk;
 use book::Book;
@@ -64,10 +66,7 @@ use presence::{Presence, Rule};
 use source::Machine;
 use spool::Spool;
 use told::Told;
-use usherd_contract::names::Name;
 use writer::Writer;
-
-use usherd_client::{Client, OnUnreachable, Options};
 
 /// How long the agent waits for what is on its way when it is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);

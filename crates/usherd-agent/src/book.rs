@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use usherd_client::Ask;
 use usherd_contract::names::Name;
 use usherd_contract::words::{Direction, Kind, Leg};
 
 use super::ended::{EndedSessions, Key, Place};
 use super::names;
 use super::source::{Report, THINGS_MAX, Thing};
-use usherd_client::Ask;
 
 /// Listings in a row that must lack a session which no PBX has shown yet: the dial plan writes its variables
 /// after it got its answer, so the first listing may have come in between.
@@ -305,7 +305,7 @@ fn own_ids<'s>(node: &str, session: &'s str) -> impl Iterator<Item = &'s str> + 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::source::Marks;
+    use crate::source::Marks;
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

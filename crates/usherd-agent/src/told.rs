@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tracing::{debug, error, info, warn};
+use usherd_client::{Event, Hooks, Source, Unreachable, VerdictSeen};
 
 use super::counters::{Counters, Missed};
 use super::writer::Writer;
-use usherd_client::{Event, Hooks, Source, Unreachable, VerdictSeen};
 
 /// Takes what the client tells.
 pub struct Told {

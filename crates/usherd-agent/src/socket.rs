@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
+use usherd_client::Source;
 use usherd_contract::format::{BodyFormat, ReplyFormat};
 use usherd_contract::malformed::{FieldError, Malformed};
 
@@ -31,7 +32,6 @@ use super::group;
 use super::hub::Hub;
 use super::question::{Reply, Sent, released, reply};
 use super::status;
-use usherd_client::Source;
 
 /// Longest body, bytes; the largest question has some 2 KiB.
 const BODY_BYTES_MAX: usize = 64 * 1024;

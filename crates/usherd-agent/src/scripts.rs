@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use usherd_client::Verdict;
 use usherd_contract::agi::{Broken, Talk, Variable, script, variables, variables_of_fault, variables_of_silence};
 use usherd_contract::words::Code;
 
 use super::door;
 use super::hub::Hub;
 use super::question::{Sent, over, reply};
-use usherd_client::Verdict;
 
 /// Longest that Asterisk may take for its head, and for the reply to each variable.
 const STEP_DEADLINE: Duration = Duration::from_secs(5);

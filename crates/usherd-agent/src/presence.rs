@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use usherd_client::Ask;
 use usherd_contract::names::Name;
 use usherd_contract::words::Kind;
 
 use super::names;
-use usherd_client::Ask;
 
 /// Most devices that are remembered for one source; the rest is not reported and counts in the metrics.
 pub const DEVICES_MAX: usize = 10_000;

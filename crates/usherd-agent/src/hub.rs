@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
+use usherd_client::{Ask, Client, Ended, Source, Verdict};
 use usherd_contract::malformed::Malformed;
 use usherd_contract::names::Name;
 use usherd_contract::words::{Code, Detail, Kind};
@@ -22,7 +23,6 @@ use super::question::Sent;
 use super::source::Report;
 use super::spool::Release;
 use super::writer::Writer;
-use usherd_client::{Ask, Client, Ended, Source, Verdict};
 
 /// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);

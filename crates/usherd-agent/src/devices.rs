@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::warn;
+use usherd_client::Ended;
 
 use super::hub::{Hub, SourceState};
 use super::kept::{self, Kept};
 use super::presence::DEVICES_MAX;
 use super::source::Report;
-use usherd_client::Ended;
 
 /// How often it is looked whether the file of devices is still true, and whose grace is over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use usherd_client::Address;
 use usherd_contract::emergency;
 use usherd_contract::names::{check_tenant, check_word};
 
 use super::fault::{Fault, nearest};
 use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
-use usherd_client::Address;
 
 /// Largest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
