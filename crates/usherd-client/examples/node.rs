@@ -9,7 +9,7 @@ use std::time::Duration;
 use usherd_client::{Ask, Client, Direction, Ended, Kind, Options, Verdict};
 
 /// This node; ids of sessions begin with it and its boot number, so that no other node has the same.
-const NODE: &str = "pbx-berlin-1";
+pub const NODE: &str = "pbx-berlin-1";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -17,14 +17,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (Some(address), Some(tenant)) = (arguments.next(), arguments.next()) else {
         return Err("usage: node ADDRESS TENANT, as in http://127.0.0.1:7788 acme".into());
     };
-    run(&address, &tenant, &mut io::stdout()).await
+    run(Options::starting_now(address.parse()?, NODE), &tenant, &mut io::stdout()).await
 }
 
 /// A morning of that phone system, told to `out`.
-pub async fn run(address: &str, tenant: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let client = Client::start(Options::starting_now(address.parse()?, NODE), ())?;
+pub async fn run(options: Options, tenant: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let client = Client::start(options, ())?;
     if !client.connected(Duration::from_secs(5)).await {
-        writeln!(out, "nobody answers at {address}; calls are allowed")?;
+        writeln!(out, "nobody answers; calls are allowed")?;
     }
     let id = |session: &str| format!("{NODE}/{}/{session}", client.status().epoch);
     let mut tell = |who: &str, verdict: &Verdict| {

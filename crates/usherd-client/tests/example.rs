@@ -13,8 +13,11 @@ use usherd::daemon::clock::SystemClock;
 use usherd::daemon::{Daemon, Options};
 
 async fn told(address: &str) -> Vec<String> {
+    // A machine that runs tests is slower than a network: what is looked at is who decides, not how soon.
+    let options = usherd_client::Options::starting_now(address.parse().unwrap(), node::NODE);
+    let options = usherd_client::Options { deadline: Duration::from_secs(10), ..options };
     let mut out = Vec::new();
-    node::run(address, "acme", &mut out).await.unwrap();
+    node::run(options, "acme", &mut out).await.unwrap();
     String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
 }
 
@@ -50,7 +53,7 @@ fn one_of_two_is_refused_and_customers_and_help_get_through() {
 async fn without_a_daemon_every_call_goes_out() {
     // The port of TCP discard, where nobody listens.
     let told = told("http://127.0.0.1:9").await;
-    assert_eq!(told[0], "nobody answers at http://127.0.0.1:9; calls are allowed");
+    assert_eq!(told[0], "nobody answers; calls are allowed");
     let allowed = told[1..5].iter().filter(|line| line.contains(": allowed (")).count();
     assert_eq!((allowed, told[5].as_str()), (4, "goodbye, not heard: the daemon's lease ends it"), "{told:#?}");
 }
