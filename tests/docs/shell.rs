@@ -12,6 +12,15 @@ use crate::process::{Usherd, command, wait_for};
 /// Ports that the pages name, and what they are for.
 const PORTS: [&str; 3] = ["7788", "7789", "7799"];
 
+/// A person who stops a process and types the next line is slower than its threads, which stand one after the other.
+const AT_HUMAN_SPEED: &str = r#"kill() {
+    command kill "$@"
+    if [ "$1" = -STOP ]; then
+        while cat "/proc/$2"/task/*/stat | grep -qv ') T '; do sleep 0.01; done
+    fi
+}
+"#;
+
 /// A folder as somebody has it who just fetched the repository, with a daemon that serves the samples.
 pub(crate) struct Shell {
     folder: tempfile::TempDir,
@@ -61,7 +70,7 @@ impl Shell {
     /// Runs the blocks one after the other in one `sh -eu`, as somebody does who follows the page.
     pub(crate) fn run(&self, blocks: &[&str]) -> Ran {
         let said = |number: usize| self.path(&format!("said.{number}"));
-        let mut script = String::new();
+        let mut script = AT_HUMAN_SPEED.to_owned();
         for (number, block) in blocks.iter().enumerate() {
             script += &format!("exec >'{}' 2>&1\n{}\n", said(number).display(), self.here(block));
         }
