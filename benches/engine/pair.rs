@@ -150,7 +150,7 @@ fn measure(shape: &Shape, rounds: usize, choices: usize) -> [Vec<f64>; 6] {
 }
 
 /// A million live sessions of 10,000 tenants.
-pub fn million() {
+pub(crate) fn million() {
     let [numbers, names, ids, form, json, numbered] = measure(&Shape::MILLION, 9, 200);
     let ns = |values: &[f64]| format!("{:.0} ns", median(values));
     println!("yardstick, 1 M: DashMap remove+insert by number {}, by session id {}", ns(&numbers), ns(&names));
@@ -170,7 +170,7 @@ pub fn million() {
 }
 
 /// Everything within the caches of the core.
-pub fn resident() {
+pub(crate) fn resident() {
     let [numbers, names, ids, form, json, numbered] = measure(&Shape::RESIDENT, 9, 300);
     let ns = |values: &[f64]| format!("{:.0} ns", median(values));
     println!("yardstick, 5,000: DashMap remove+insert by number {}, by session id {}", ns(&numbers), ns(&names));
@@ -188,7 +188,7 @@ pub fn resident() {
 }
 
 /// Two threads on one tenant against one: pairs per second of CPU that each got, and by the clock.
-pub fn hot_tenant() {
+pub(crate) fn hot_tenant() {
     const SHAPE: Shape = Shape { sessions: 2_000, tenants: 1, sessions_per_subject: 1, long_ids: false };
     const LOOPS: usize = 400;
     let engine = full(&SHAPE);
@@ -235,7 +235,7 @@ pub fn hot_tenant() {
 }
 
 /// Pairs by names and nothing else for five seconds of CPU, for a profiler.
-pub fn endless(shape: &Shape) {
+pub(crate) fn endless(shape: &Shape) {
     let engine = full(shape);
     let mut random = fastrand::Rng::with_seed(1);
     let (began, mut pairs) = (thread_cpu_ns(), 0);

@@ -9,7 +9,7 @@ use crate::world::{NOW, Names, Shape, chosen, full, with_tenants};
 
 /// A renewal is an acquire of a known session. What it costs beyond finding the session is measured against
 /// an acquire of the same session by another subject, which finds it and is refused.
-pub fn renewal() {
+pub(crate) fn renewal() {
     for (what, shape) in [("5,000", Shape::RESIDENT), ("1 M", Shape::MILLION)] {
         let engine = full(&shape);
         let mut random = fastrand::Rng::with_seed(3);
@@ -40,7 +40,7 @@ fn one_each(engine: &Engine, now: Now, names: &[Names], mine: bool) {
 }
 
 /// A heartbeat touches the node alone, however many sessions it has.
-pub fn heartbeat() {
+pub(crate) fn heartbeat() {
     let shape = Shape { sessions: 10_010, tenants: 1, ..Shape::RESIDENT };
     let engine = with_tenants(&shape);
     let mut names = Names::default();
@@ -70,7 +70,7 @@ pub fn heartbeat() {
 }
 
 /// What the reaper costs while a million deadlines stand.
-pub fn expire() {
+pub(crate) fn expire() {
     let shape = Shape::MILLION;
     let engine = full(&shape);
     let mut now = NOW;

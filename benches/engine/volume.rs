@@ -10,7 +10,7 @@ use crate::measure::{Goal, cpu_of, median, row, thread_cpu_ns, wall_ns};
 use crate::world::{NOW, Names, Shape, full, with_tenants};
 
 /// Resident bytes per session, each measured in a process of its own: what was freed before does not hide.
-pub fn memory() {
+pub(crate) fn memory() {
     for (per_subject, ids) in [("1", "short"), ("2", "short"), ("1", "long")] {
         let exe = std::env::current_exe().unwrap();
         let output = std::process::Command::new(exe).args(["memory-child", per_subject, ids]).output().unwrap();
@@ -24,7 +24,7 @@ pub fn memory() {
 }
 
 /// Prints bytes per session and bytes per tenant.
-pub fn memory_child(args: &[String]) {
+pub(crate) fn memory_child(args: &[String]) {
     let shape = Shape {
         sessions_per_subject: args.first().and_then(|arg| arg.parse().ok()).unwrap_or(1),
         long_ids: args.get(1).is_some_and(|ids| ids == "long"),
@@ -50,7 +50,7 @@ fn resident_bytes() -> f64 {
 }
 
 /// From the files of the journal to an engine that decides, with the tenants of the configuration.
-pub fn recovery() {
+pub(crate) fn recovery() {
     let shape = Shape::MILLION;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let open = || Local::new(Folder::at(folder.path()).unwrap(), LocalOptions::default());

@@ -7,11 +7,11 @@ use usherd_engine::{
 };
 
 /// An hour after the start of the machine, 2026-11-22 12:00 UTC.
-pub const NOW: Now = Now { uptime_ms: 3_600_000, utc_ms: 1_795_348_800_000 };
+pub(crate) const NOW: Now = Now { uptime_ms: 3_600_000, utc_ms: 1_795_348_800_000 };
 
 /// How many of what.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     pub sessions: u32,
     pub tenants: u32,
     pub sessions_per_subject: u32,
@@ -20,12 +20,13 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub const MILLION: Shape = Shape { sessions: 1_000_000, tenants: 10_000, sessions_per_subject: 1, long_ids: false };
+    pub(crate) const MILLION: Shape =
+        Shape { sessions: 1_000_000, tenants: 10_000, sessions_per_subject: 1, long_ids: false };
     /// Fits into the caches of a core.
-    pub const RESIDENT: Shape = Shape { sessions: 5_000, tenants: 50, sessions_per_subject: 1, long_ids: false };
+    pub(crate) const RESIDENT: Shape = Shape { sessions: 5_000, tenants: 50, sessions_per_subject: 1, long_ids: false };
 
     /// Names of one session, written over those before.
-    pub fn name(&self, session: u32, names: &mut Names) {
+    pub(crate) fn name(&self, session: u32, names: &mut Names) {
         use std::fmt::Write as _;
         let (tenant, number) = (session % self.tenants, session / self.tenants);
         let subject = number / self.sessions_per_subject;
@@ -45,14 +46,14 @@ impl Shape {
 
 /// Names of one session.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     pub tenant: String,
     pub subject: String,
     pub session: String,
 }
 
 impl Names {
-    pub fn acquire(&self) -> Acquire<'_> {
+    pub(crate) fn acquire(&self) -> Acquire<'_> {
         Acquire {
             direction: Some(Direction::Outbound),
             ttl_s: Some(3_600),
@@ -60,13 +61,13 @@ impl Names {
         }
     }
 
-    pub fn release(&self) -> Release<'_> {
+    pub(crate) fn release(&self) -> Release<'_> {
         Release::new(&self.tenant, &self.session)
     }
 }
 
 /// An engine with the tenants of a shape, and no session yet.
-pub fn with_tenants(shape: &Shape) -> Engine {
+pub(crate) fn with_tenants(shape: &Shape) -> Engine {
     let engine = Engine::new(Limits::default());
     let policy = Arc::new(Policy::default());
     let seats = shape.sessions / shape.tenants * 5 / 4;
@@ -82,7 +83,7 @@ pub fn with_tenants(shape: &Shape) -> Engine {
 }
 
 /// The same with all sessions of the shape.
-pub fn full(shape: &Shape) -> Engine {
+pub(crate) fn full(shape: &Shape) -> Engine {
     let engine = with_tenants(shape);
     let mut names = Names::default();
     for session in 0..shape.sessions {
@@ -94,7 +95,7 @@ pub fn full(shape: &Shape) -> Engine {
 }
 
 /// A random choice of sessions with their names at hand: reading them costs the caller nothing.
-pub fn chosen(shape: &Shape, random: &mut fastrand::Rng, count: usize) -> (Vec<u32>, Vec<Names>) {
+pub(crate) fn chosen(shape: &Shape, random: &mut fastrand::Rng, count: usize) -> (Vec<u32>, Vec<Names>) {
     let sessions: Vec<u32> = (0..count).map(|_| random.u32(0..shape.sessions)).collect();
     let names = sessions.iter().map(|session| {
         let mut names = Names::default();

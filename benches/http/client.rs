@@ -13,28 +13,28 @@ use crate::measure::wall_ns;
 
 /// Where a server listens.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
 /// How an answer ends.
 #[derive(Clone, Copy, Debug)]
-pub enum Framing {
+pub(crate) enum Framing {
     Http,
     /// So many lines.
     Lines(usize),
 }
 
-pub trait Stream: Read + Write + Send {}
+pub(crate) trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
 impl Place {
-    pub fn unix(path: &Path) -> Self {
+    pub(crate) fn unix(path: &Path) -> Self {
         Place::Unix(path.to_owned())
     }
 
-    pub fn connect(&self) -> Box<dyn Stream> {
+    pub(crate) fn connect(&self) -> Box<dyn Stream> {
         let patience = Some(Duration::from_secs(20));
         match self {
             Place::Tcp(address) => {
@@ -53,7 +53,7 @@ impl Place {
 }
 
 /// One connection with the requests that it sends by turns.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     requests: Vec<Vec<u8>>,
     next: usize,
@@ -61,17 +61,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(place: &Place, requests: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(place: &Place, requests: Vec<Vec<u8>>) -> Self {
         Connection { stream: place.connect(), requests, next: 0, buffer: vec![0; 1 << 16] }
     }
 
-    pub fn send(&mut self) {
+    pub(crate) fn send(&mut self) {
         self.stream.write_all(&self.requests[self.next]).unwrap();
         self.next = (self.next + 1) % self.requests.len();
     }
 
     /// The next answer, whole.
-    pub fn receive(&mut self, framing: Framing) -> &[u8] {
+    pub(crate) fn receive(&mut self, framing: Framing) -> &[u8] {
         let mut have = 0;
         loop {
             if have == self.buffer.len() {
@@ -115,25 +115,30 @@ fn http_end(answer: &[u8]) -> Option<usize> {
 
 /// What an exchange came to.
 #[derive(Clone, Copy, Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     pub requests: u64,
     pub wall_ns: u64,
 }
 
 /// A ring of connections.
-pub struct Ring {
+pub(crate) struct Ring {
     connections: Vec<Connection>,
     framing: Framing,
 }
 
 impl Ring {
-    pub fn new(place: &Place, framing: Framing, connections: usize, requests: impl Fn(usize) -> Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(
+        place: &Place,
+        framing: Framing,
+        connections: usize,
+        requests: impl Fn(usize) -> Vec<Vec<u8>>,
+    ) -> Self {
         let connections = (0..connections).map(|at| Connection::new(place, requests(at))).collect();
         Ring { connections, framing }
     }
 
     /// Sends every request of every connection once, and shows each answer.
-    pub fn warm_up(&mut self, mut check: impl FnMut(&[u8])) {
+    pub(crate) fn warm_up(&mut self, mut check: impl FnMut(&[u8])) {
         for connection in &mut self.connections {
             for _ in 0..connection.requests.len() {
                 connection.send();
@@ -143,7 +148,7 @@ impl Ring {
     }
 
     /// So many requests, or as many as the time allows.
-    pub fn run(&mut self, requests: u64, most: Duration) -> Exchange {
+    pub(crate) fn run(&mut self, requests: u64, most: Duration) -> Exchange {
         let began = wall_ns();
         let most_ns = most.as_nanos() as u64;
         self.connections.iter_mut().for_each(Connection::send);

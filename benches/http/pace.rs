@@ -8,11 +8,11 @@ use crate::measure::wall_ns;
 use crate::requests;
 
 /// Latencies of one measurement, sorted, nanoseconds.
-pub struct Latencies(Vec<u64>);
+pub(crate) struct Latencies(Vec<u64>);
 
 impl Latencies {
     /// In microseconds.
-    pub fn percentile(&self, percent: f64) -> f64 {
+    pub(crate) fn percentile(&self, percent: f64) -> f64 {
         let at = (self.0.len() as f64 * percent / 100.0) as usize;
         self.0.get(at.min(self.0.len().saturating_sub(1))).map_or(f64::NAN, |ns| *ns as f64 / 1e3)
     }
@@ -21,7 +21,7 @@ impl Latencies {
 /// So many requests a second over some connections for some time; each connection is a thread's that sleeps
 /// until the instant of its next request. A request that is sent late counts from when it was due.
 #[allow(clippy::disallowed_methods, reason = "the load has a rate in real time; nothing is decided by it")]
-pub fn paced(place: &Place, per_second: u64, connections: usize, time: Duration) -> Latencies {
+pub(crate) fn paced(place: &Place, per_second: u64, connections: usize, time: Duration) -> Latencies {
     let each = per_second / connections as u64;
     let gap_ns = 1_000_000_000 / each;
     let count = each * time.as_millis() as u64 / 1_000;
@@ -60,7 +60,7 @@ pub fn paced(place: &Place, per_second: u64, connections: usize, time: Duration)
 
 /// Scrapes one after the other until told to stop: all tenants in so many parts, as `/v1/prometheus/sd` offers
 /// them. Answers how many, and counts bytes.
-pub fn scrape_until(place: &Place, parts: u32, stop: &AtomicBool, bytes: &AtomicU64) -> u64 {
+pub(crate) fn scrape_until(place: &Place, parts: u32, stop: &AtomicBool, bytes: &AtomicU64) -> u64 {
     let part =
         |number| format!("GET /metrics?shard={number}/{parts} HTTP/1.1\r\nHost: 127.0.0.1:7788\r\n\r\n").into_bytes();
     let mut connection = Connection::new(place, (1..=parts).map(part).collect());

@@ -57,14 +57,14 @@ select release('tenant-' || lpad((:tenant)::text, 5, '0'), 'pbx1-1718000000-' ||
 ";
 
 /// A running server with the schema.
-pub struct Postgres {
+pub(crate) struct Postgres {
     child: Child,
     folder: PathBuf,
 }
 
 impl Postgres {
     /// `None`, and why, where it cannot be had.
-    pub fn start() -> Result<Self, String> {
+    pub(crate) fn start() -> Result<Self, String> {
         let bin = ["/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin"];
         let bin = bin.iter().find(|bin| has(&format!("{bin}/postgres"))).ok_or("no postgres")?;
         if !has("pgbench") || !has("setpriv") {
@@ -102,7 +102,7 @@ impl Postgres {
     }
 
     /// Decisions per second of so many clients.
-    pub fn decisions_per_second(&self, clients: u32, seconds: u32) -> f64 {
+    pub(crate) fn decisions_per_second(&self, clients: u32, seconds: u32) -> f64 {
         let mut command = on_core(Some(CLIENT_CORE), "pgbench");
         command.args(["-n", "-M", "prepared", "-j", "1", "-c", &clients.to_string(), "-T", &seconds.to_string()]);
         command

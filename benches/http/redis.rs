@@ -41,7 +41,7 @@ return redis.status_reply('released.last ' .. held)
 "#;
 
 /// A running Redis with both scripts and the seats of the tenants.
-pub struct Redis {
+pub(crate) struct Redis {
     child: Child,
     pub tcp: Place,
     pub unix: PathBuf,
@@ -52,7 +52,7 @@ pub struct Redis {
 
 impl Redis {
     /// `None` where there is no `redis-server`.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if !has("redis-server") {
             return None;
         }
@@ -96,7 +96,7 @@ impl Redis {
     }
 
     /// CPU nanoseconds of the process so far; the kernel counts them in steps of 10 ms.
-    pub fn cpu_ns(&self) -> u64 {
+    pub(crate) fn cpu_ns(&self) -> u64 {
         cpu_ns_of(self.child.id())
     }
 }
@@ -109,7 +109,7 @@ impl Drop for Redis {
 }
 
 /// `redis-benchmark` with 50 connections on the core of the clients; what it did in a second.
-pub fn benchmark(place: &[String], requests: u64, pipelined: u64, words: &[&str]) -> f64 {
+pub(crate) fn benchmark(place: &[String], requests: u64, pipelined: u64, words: &[&str]) -> f64 {
     let mut command = on_core(Some(CLIENT_CORE), "redis-benchmark");
     command.args(place).args(["-n", &requests.to_string(), "-c", "50", "-P", &pipelined.to_string()]);
     let output = command.args(["-r", "1000000000", "--csv", "-q"]).args(words).output().unwrap();
@@ -121,7 +121,7 @@ pub fn benchmark(place: &[String], requests: u64, pipelined: u64, words: &[&str]
 }
 
 /// User and system time of a process.
-pub fn cpu_ns_of(pid: u32) -> u64 {
+pub(crate) fn cpu_ns_of(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let behind_name = stat.rsplit(')').next().unwrap_or("");
     let ticks: u64 =
@@ -131,7 +131,7 @@ pub fn cpu_ns_of(pid: u32) -> u64 {
 
 /// Until a socket takes connections, at most ten seconds.
 #[allow(clippy::disallowed_methods, reason = "no event says that another program listens; bounded to ten seconds")]
-pub fn wait_for(socket: &Path) {
+pub(crate) fn wait_for(socket: &Path) {
     for _ in 0..1_000 {
         if std::os::unix::net::UnixStream::connect(socket).is_ok() {
             return;

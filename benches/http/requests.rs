@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 const CALLS: usize = 16;
 
 /// Names of a call of a connection.
-pub struct Call {
+pub(crate) struct Call {
     pub tenant: String,
     pub subject: String,
     pub session: String,
 }
 
 impl Call {
-    pub fn of(connection: usize, number: usize) -> Self {
+    pub(crate) fn of(connection: usize, number: usize) -> Self {
         let at = connection * CALLS + number;
         Call {
             tenant: format!("tenant-{:05}", at % 1_000),
@@ -22,7 +22,7 @@ impl Call {
         }
     }
 
-    pub fn json(&self) -> (String, String) {
+    pub(crate) fn json(&self) -> (String, String) {
         let Call { tenant, subject, session } = self;
         let acquire = format!(
             r#"{{"tenant":"{tenant}","subject":"{subject}","session":"{session}","kind":"call","direction":"outbound","to":"03012345678","node":"pbx1","epoch":1718000000,"ttl_s":3600}}"#
@@ -49,14 +49,14 @@ fn pairs(connection: usize, of: impl Fn(&Call) -> [Vec<u8>; 2]) -> Vec<Vec<u8>> 
     (0..CALLS).flat_map(|number| of(&Call::of(connection, number))).collect()
 }
 
-pub fn json(connection: usize) -> Vec<Vec<u8>> {
+pub(crate) fn json(connection: usize) -> Vec<Vec<u8>> {
     pairs(connection, |call| {
         let (acquire, release) = call.json();
         [post("/v1/acquire", "application/json", &acquire), post("/v1/release", "application/json", &release)]
     })
 }
 
-pub fn form(connection: usize) -> Vec<Vec<u8>> {
+pub(crate) fn form(connection: usize) -> Vec<Vec<u8>> {
     const FORM: &str = "application/x-www-form-urlencoded";
     pairs(connection, |call| {
         let (acquire, release) = call.form();
@@ -65,7 +65,7 @@ pub fn form(connection: usize) -> Vec<Vec<u8>> {
 }
 
 /// A hundred decisions: 50 calls come, then the same go.
-pub fn batch(connection: usize) -> Vec<Vec<u8>> {
+pub(crate) fn batch(connection: usize) -> Vec<Vec<u8>> {
     let calls: Vec<_> = (0..50).map(|number| Call::of(1_000 + connection * 4, number).json()).collect();
     let mut body = String::from("{\"ops\":[");
     let acquires = calls.iter().map(|(acquire, _)| ("acquire", acquire));
@@ -79,7 +79,7 @@ pub fn batch(connection: usize) -> Vec<Vec<u8>> {
 }
 
 /// A command as an array of strings.
-pub fn resp(words: &[&str]) -> Vec<u8> {
+pub(crate) fn resp(words: &[&str]) -> Vec<u8> {
     let mut text = format!("*{}\r\n", words.len());
     for word in words {
         assert!(write!(text, "${}\r\n{word}\r\n", word.len()).is_ok());
@@ -88,7 +88,7 @@ pub fn resp(words: &[&str]) -> Vec<u8> {
 }
 
 /// The same calls for a Redis with both scripts; several in one write where `pipelined` says so.
-pub fn redis(connection: usize, acquire: &str, release: &str, pipelined: usize) -> Vec<Vec<u8>> {
+pub(crate) fn redis(connection: usize, acquire: &str, release: &str, pipelined: usize) -> Vec<Vec<u8>> {
     let single = pairs(connection, |call| {
         let session = format!("s:{}:{}", call.tenant, call.session);
         let (claims, tenant) = (format!("c:{}:", call.tenant), format!("t:{}", call.tenant));
@@ -101,7 +101,7 @@ pub fn redis(connection: usize, acquire: &str, release: &str, pipelined: usize) 
 }
 
 /// The same calls over our own RESP listener.
-pub fn commands(connection: usize, pipelined: usize) -> Vec<Vec<u8>> {
+pub(crate) fn commands(connection: usize, pipelined: usize) -> Vec<Vec<u8>> {
     let single = pairs(connection, |call| {
         let Call { tenant, subject, session } = call;
         [

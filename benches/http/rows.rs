@@ -13,15 +13,15 @@ use crate::server::{SERVER_CORE, Server};
 
 /// How long it may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub(crate) struct Effort {
     pub rounds: usize,
     pub requests: u64,
     pub seconds: u32,
 }
 
 impl Effort {
-    pub const FULL: Effort = Effort { rounds: 7, requests: 40_000, seconds: 4 };
-    pub const QUICK: Effort = Effort { rounds: 3, requests: 10_000, seconds: 1 };
+    pub(crate) const FULL: Effort = Effort { rounds: 7, requests: 40_000, seconds: 4 };
+    pub(crate) const QUICK: Effort = Effort { rounds: 3, requests: 10_000, seconds: 1 };
 }
 
 const CONNECTIONS: usize = 64;
@@ -78,7 +78,7 @@ impl<'a> Turn<'a> {
 }
 
 /// HTTP by CPU: bare hyper, no journal, written, form, batch, Unix socket.
-pub fn cpu(effort: Effort) {
+pub(crate) fn cpu(effort: Effort) {
     let bare_json = Server::bare(JSON_REPLY);
     let bare_form = Server::bare(FORM_REPLY);
     let none = Server::daemon("none", 1_000, Some(SERVER_CORE));
@@ -115,7 +115,7 @@ pub fn cpu(effort: Effort) {
 }
 
 /// Group fsync: 128 callers at once, by throughput and by CPU.
-pub fn synced(effort: Effort) {
+pub(crate) fn synced(effort: Effort) {
     let none = Server::daemon("none", 1_000, Some(SERVER_CORE));
     let synced = Server::daemon("synced", 1_000, Some(SERVER_CORE));
     let mut turns = [&none, &synced].map(|server| {
@@ -142,7 +142,7 @@ pub fn synced(effort: Effort) {
 }
 
 /// The same decision as a Lua script.
-pub fn redis(effort: Effort) {
+pub(crate) fn redis(effort: Effort) {
     let Some(redis) = Redis::start() else {
         return println!("redis: left out, there is no redis-server");
     };
@@ -210,7 +210,7 @@ pub fn redis(effort: Effort) {
 }
 
 /// The RESP listener and a Redis with the same decision as a Lua script, asked by the same client.
-pub fn resp(effort: Effort) {
+pub(crate) fn resp(effort: Effort) {
     let Some(redis) = Redis::start() else {
         return println!("resp: left out, there is no redis-server");
     };
@@ -271,7 +271,7 @@ pub fn resp(effort: Effort) {
 }
 
 /// The same by `redis-benchmark`, the same arguments for both: calls of persons that have none yet.
-pub fn redis_benchmark(effort: Effort) {
+pub(crate) fn redis_benchmark(effort: Effort) {
     let Some(redis) = Redis::start().filter(|_| crate::server::has("redis-benchmark")) else {
         return println!("redis-benchmark: left out, there is no redis-server or no redis-benchmark");
     };
@@ -330,7 +330,7 @@ pub fn redis_benchmark(effort: Effort) {
 }
 
 /// The same decision as a function, every commit on the disk.
-pub fn postgres(effort: Effort) {
+pub(crate) fn postgres(effort: Effort) {
     let postgres = match Postgres::start() {
         Ok(postgres) => postgres,
         Err(why) => return println!("postgres: left out, {why}"),
@@ -351,7 +351,7 @@ pub fn postgres(effort: Effort) {
 }
 
 /// 10,000 requests a second: alone, during scrapes of 10,000 tenants in 16 parts, and of all in one.
-pub fn latency(effort: Effort) {
+pub(crate) fn latency(effort: Effort) {
     // The threads of the daemon may use both cores: a scrape is encoded beside the runtime that decides.
     let server = Server::daemon("written", 10_000, None);
     let time = Duration::from_secs(effort.seconds.min(3).into());
@@ -389,7 +389,7 @@ pub fn latency(effort: Effort) {
 }
 
 /// JSON or batches without a journal for five seconds, for a profiler.
-pub fn endless(requests: fn(usize) -> Vec<Vec<u8>>, durability: &str) {
+pub(crate) fn endless(requests: fn(usize) -> Vec<Vec<u8>>, durability: &str) {
     let server = Server::daemon(durability, 1_000, Some(SERVER_CORE));
     let mut turn = Turn::http(&server, &tcp(&server), requests, Effort::FULL);
     turn.requests = u64::MAX;

@@ -21,15 +21,15 @@ use usherd::daemon::clock::SystemClock;
 use usherd::daemon::{Daemon, Options};
 
 /// Where servers run; clients run on [`CLIENT_CORE`].
-pub const SERVER_CORE: &str = "0";
+pub(crate) const SERVER_CORE: &str = "0";
 /// Where clients run.
-pub const CLIENT_CORE: &str = "1";
+pub(crate) const CLIENT_CORE: &str = "1";
 
 /// Tenants of a million seats each.
-pub const LARGE: usize = 4;
+pub(crate) const LARGE: usize = 4;
 
 /// A child process that serves, and tells how much CPU it took.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     asks: ChildStdin,
     tells: RefCell<BufReader<ChildStdout>>,
@@ -45,7 +45,7 @@ pub struct Server {
 
 impl Server {
     /// A daemon with so many tenants of 64 seats, all of them in its scrapes, and a ring where there is a tmpfs.
-    pub fn daemon(durability: &str, tenants: u32, core: Option<&str>) -> Self {
+    pub(crate) fn daemon(durability: &str, tenants: u32, core: Option<&str>) -> Self {
         let folder = folder();
         let memory = tempfile::tempdir_in("/dev/shm").ok();
         let ring_dir = memory.as_ref().map(|memory| memory.path().display().to_string()).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// hyper and nothing else: reads the body, answers so many bytes.
-    pub fn bare(reply_bytes: usize) -> Self {
+    pub(crate) fn bare(reply_bytes: usize) -> Self {
         Server::start(&format!("bare:{reply_bytes}"), folder(), Some(SERVER_CORE))
     }
 
@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// CPU nanoseconds of the whole process so far.
-    pub fn cpu_ns(&self) -> u64 {
+    pub(crate) fn cpu_ns(&self) -> u64 {
         (&self.asks).write_all(b"cpu\n").unwrap();
         let mut line = String::new();
         self.tells.borrow_mut().read_line(&mut line).unwrap();
@@ -116,12 +116,12 @@ impl Drop for Server {
 }
 
 /// A folder on a disk, not in memory: `synced` means a disk.
-pub fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 /// A command, bound to a core where that is possible.
-pub fn on_core(core: Option<&str>, program: &str) -> Command {
+pub(crate) fn on_core(core: Option<&str>, program: &str) -> Command {
     match core {
         Some(core) if has("taskset") => {
             let mut command = Command::new("taskset");
@@ -133,14 +133,14 @@ pub fn on_core(core: Option<&str>, program: &str) -> Command {
 }
 
 /// Whether a program can be found.
-pub fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     program.contains('/') && Path::new(program).exists()
         || std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// The child's side: serve, and answer questions on the standard streams until told to end.
-pub fn child(what: &str, folder: &Path) {
+pub(crate) fn child(what: &str, folder: &Path) {
     match what.split_once(':') {
         Some(("bare", bytes)) => bare(bytes.parse().unwrap(), folder),
         _ => {

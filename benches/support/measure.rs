@@ -4,12 +4,12 @@
 use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time of this thread so far: what other programs do meanwhile does not count.
-pub fn thread_cpu_ns() -> u64 {
+pub(crate) fn thread_cpu_ns() -> u64 {
     nanos(ClockId::ThreadCPUTime)
 }
 
 /// Time that passed for everybody.
-pub fn wall_ns() -> u64 {
+pub(crate) fn wall_ns() -> u64 {
     nanos(ClockId::Monotonic)
 }
 
@@ -19,14 +19,14 @@ fn nanos(clock: ClockId) -> u64 {
 }
 
 /// CPU nanoseconds that some work took on this thread.
-pub fn cpu_of(work: impl FnOnce()) -> f64 {
+pub(crate) fn cpu_of(work: impl FnOnce()) -> f64 {
     let began = thread_cpu_ns();
     work();
     (thread_cpu_ns() - began) as f64
 }
 
 /// The middle one.
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
@@ -38,7 +38,7 @@ pub fn median(values: &[f64]) -> f64 {
 
 /// Measures by turns, and answers the values of each in its own list. The turns change direction, so that
 /// what grows over the time of a run does not favour one of them.
-pub fn alternate<const N: usize>(rounds: usize, mut measure: impl FnMut(usize) -> f64) -> [Vec<f64>; N] {
+pub(crate) fn alternate<const N: usize>(rounds: usize, mut measure: impl FnMut(usize) -> f64) -> [Vec<f64>; N] {
     let mut values = std::array::from_fn(|_| Vec::with_capacity(rounds));
     for round in 0..rounds {
         for step in 0..N {
@@ -50,14 +50,14 @@ pub fn alternate<const N: usize>(rounds: usize, mut measure: impl FnMut(usize) -
 }
 
 /// Median of the ratios of each round: two things that met the same noise.
-pub fn ratio(of: &[f64], to: &[f64]) -> f64 {
+pub(crate) fn ratio(of: &[f64], to: &[f64]) -> f64 {
     let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
     median(&ratios)
 }
 
 /// What a figure is held against.
 #[derive(Clone, Copy, Debug)]
-pub enum Goal {
+pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
     /// Reported only.
@@ -65,7 +65,7 @@ pub enum Goal {
 }
 
 /// Prints one row: name, figure, goal, and whether it is reached.
-pub fn row(name: &str, figure: f64, unit: &str, goal: Goal, beside: &str) {
+pub(crate) fn row(name: &str, figure: f64, unit: &str, goal: Goal, beside: &str) {
     let (goal, reached) = match goal {
         Goal::AtMost(most) => (format!("<= {most}{unit}"), if figure <= most { "reached" } else { "MISSED" }),
         Goal::AtLeast(least) => (format!(">= {least}{unit}"), if figure >= least { "reached" } else { "MISSED" }),
@@ -75,7 +75,7 @@ pub fn row(name: &str, figure: f64, unit: &str, goal: Goal, beside: &str) {
 }
 
 /// Load of the machine: figures of a busy one are worth less.
-pub fn load() -> String {
+pub(crate) fn load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 
 /// Port where none is written (API 1).
-pub const PORT: u16 = 7788;
+pub(super) const PORT: u16 = 7788;
 /// Where the shipped socket unit listens.
 const UNIX_SOCKET_OF_THE_UNIT: &str = "/run/usherd/usherd.sock";
 /// Longest configuration that is looked at for its sockets, bytes; as in the configuration's own reader.
@@ -15,7 +15,7 @@ const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// One place to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(super) enum Address {
     /// `host:port`.
     Tcp(String),
     /// A Unix socket.
@@ -36,7 +36,7 @@ impl Address {
     ///
     /// # Errors
     /// It is none of these.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| {
             Failure::usage(format!("--addr {text:?} {why}"))
                 .mend("write host:port, http://host:port or unix:/path/of/the.sock")
@@ -79,7 +79,7 @@ fn port_of(host_port: &str) -> Port {
 }
 
 /// The configuration that verbs without `--config` mean, if there is one (API 7).
-pub fn default_config() -> Option<PathBuf> {
+pub(super) fn default_config() -> Option<PathBuf> {
     ["config/usherd.toml", "/etc/usherd/usherd.toml"].iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
@@ -87,7 +87,7 @@ pub fn default_config() -> Option<PathBuf> {
 ///
 /// A configuration that cannot be read or is wrong is passed over: to look at a running daemon must work just
 /// then.
-pub fn candidates(addr: Option<&str>, config: Option<&Path>) -> Result<Vec<Address>, Failure> {
+pub(super) fn candidates(addr: Option<&str>, config: Option<&Path>) -> Result<Vec<Address>, Failure> {
     if let Some(text) = addr {
         return Ok(vec![Address::parse(text)?]);
     }

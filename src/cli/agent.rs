@@ -24,7 +24,7 @@ const CONFIG: &str = "/etc/usherd/agent.toml";
 
 /// `usherd agent`
 #[derive(Clone, Debug, clap::Args)]
-pub struct AgentArgs {
+pub(super) struct AgentArgs {
     /// Only check the configuration, and say what is wrong with it
     #[arg(long)]
     check: bool,
@@ -37,7 +37,7 @@ pub struct AgentArgs {
 ///
 /// # Errors
 /// The configuration is wrong, or the agent cannot start or be reached.
-pub fn agent(
+pub(super) fn agent(
     arguments: &AgentArgs,
     config: Option<&Path>,
     connection: &Connection,

@@ -11,7 +11,7 @@ use super::table::Table;
 
 /// `usherd acquire`, `usherd explain`
 #[derive(Clone, Debug, clap::Args)]
-pub struct AcquireArgs {
+pub(super) struct AcquireArgs {
     /// The customer phone system
     tenant: String,
     /// Who would hold the seat; - for nobody
@@ -57,7 +57,7 @@ pub struct AcquireArgs {
 
 /// `usherd release`
 #[derive(Clone, Debug, clap::Args)]
-pub struct ReleaseArgs {
+pub(super) struct ReleaseArgs {
     /// The customer phone system
     tenant: String,
     /// The id of the thing that ended
@@ -71,7 +71,7 @@ pub struct ReleaseArgs {
 
 /// The place of a message among those of its node.
 #[derive(Clone, Debug, clap::Args)]
-pub struct StampArgs {
+pub(super) struct StampArgs {
     /// The node that asks
     #[arg(long)]
     node: Option<String>,
@@ -121,7 +121,7 @@ fn without_nulls(mut body: Value) -> Value {
 ///
 /// # Errors
 /// Nobody answered with a decision.
-pub fn acquire(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn acquire(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let decision = decide(client, screen, "/v1/acquire", &arguments.body())?;
     Ok(if decision.get("allow").and_then(Value::as_bool) == Some(false) { FAILED } else { OK })
 }
@@ -130,7 +130,7 @@ pub fn acquire(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>
 ///
 /// # Errors
 /// As [`acquire`].
-pub fn release(arguments: &ReleaseArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn release(arguments: &ReleaseArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     decide(client, screen, "/v1/release", &arguments.body()).map(|_| OK)
 }
 
@@ -171,7 +171,7 @@ fn sentence(decision: &Value, screen: &Screen<'_>) -> String {
 ///
 /// # Errors
 /// As [`acquire`].
-pub fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let reply = client.ask_ok(&Ask::post("/v1/explain", &arguments.body()))?;
     let answer = reply.json()?;
     let steps = answer.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -7,11 +7,11 @@ use super::failure::Failure;
 use super::table::visible;
 
 /// The exit code where nothing can be said.
-pub const UNKNOWN: u8 = 3;
+pub(super) const UNKNOWN: u8 = 3;
 
 /// `usherd check`
 #[derive(Clone, Debug, clap::Args)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -80,7 +80,7 @@ impl Verdict {
 }
 
 /// The line and the exit code of a check. Whatever cannot be asked or understood is UNKNOWN.
-pub fn check(arguments: &CheckArgs, client: Result<Client, Failure>) -> (String, u8) {
+pub(super) fn check(arguments: &CheckArgs, client: Result<Client, Failure>) -> (String, u8) {
     let What::Tenant { tenant, warn, crit } = &arguments.what;
     let path = format!("/v1/tenants/{}", encoded(tenant));
     let answer = client.and_then(|client| client.ask_ok(&Ask::get(&path))?.json());

@@ -29,7 +29,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Asks the daemon.
-pub struct Client {
+pub(super) struct Client {
     runtime: Runtime,
     candidates: Vec<Address>,
     authorization: Option<HeaderValue>,
@@ -38,7 +38,7 @@ pub struct Client {
 
 /// What the daemon answered.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub(super) struct Reply {
     /// The status.
     pub status: StatusCode,
     /// The body.
@@ -48,7 +48,7 @@ pub struct Reply {
 }
 
 /// One request.
-pub struct Ask<'a> {
+pub(super) struct Ask<'a> {
     method: Method,
     path: &'a str,
     body: Option<&'a Value>,
@@ -58,22 +58,22 @@ pub struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     /// A reading request.
-    pub fn get(path: &'a str) -> Self {
+    pub(super) fn get(path: &'a str) -> Self {
         Ask { method: Method::GET, path, body: None, accept: "application/json", resume_after: None }
     }
 
     /// A request with a JSON body.
-    pub fn post(path: &'a str, body: &'a Value) -> Self {
+    pub(super) fn post(path: &'a str, body: &'a Value) -> Self {
         Ask { method: Method::POST, body: Some(body), ..Ask::get(path) }
     }
 
     /// A request that takes something away.
-    pub fn delete(path: &'a str) -> Self {
+    pub(super) fn delete(path: &'a str) -> Self {
         Ask { method: Method::DELETE, ..Ask::get(path) }
     }
 
     /// A stream of JSON lines, beginning after an event where one is named.
-    pub fn stream(path: &'a str, resume_after: Option<u64>) -> Self {
+    pub(super) fn stream(path: &'a str, resume_after: Option<u64>) -> Self {
         Ask { accept: "application/x-ndjson", resume_after, ..Ask::get(path) }
     }
 }
@@ -83,7 +83,7 @@ impl Client {
     ///
     /// # Errors
     /// The token cannot stand in a header, or the process may not have another event loop.
-    pub fn new(candidates: Vec<Address>, token: Option<&str>, deadline: Duration) -> Result<Self, Failure> {
+    pub(super) fn new(candidates: Vec<Address>, token: Option<&str>, deadline: Duration) -> Result<Self, Failure> {
         let authorization = match token {
             None => None,
             Some(token) => {
@@ -100,13 +100,13 @@ impl Client {
 
     /// Waits this long for an answer instead.
     #[must_use]
-    pub fn patient(mut self, deadline: Duration) -> Self {
+    pub(super) fn patient(mut self, deadline: Duration) -> Self {
         self.deadline = self.deadline.max(deadline);
         self
     }
 
     /// Where it asks first.
-    pub fn first_address(&self) -> String {
+    pub(super) fn first_address(&self) -> String {
         self.candidates.first().map(Address::to_string).unwrap_or_default()
     }
 
@@ -114,12 +114,12 @@ impl Client {
     ///
     /// # Errors
     /// Nobody answered, not in time, or not in HTTP.
-    pub fn ask(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
+    pub(super) fn ask(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
         self.run(self.answer(ask))
     }
 
     /// Runs what asks several things beside each other, on the event loop of this client.
-    pub fn run<T>(&self, asking: impl Future<Output = T>) -> T {
+    pub(super) fn run<T>(&self, asking: impl Future<Output = T>) -> T {
         self.runtime.block_on(asking)
     }
 
@@ -127,7 +127,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::ask`].
-    pub async fn answer(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
+    pub(super) async fn answer(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
         let (from, response) = self.send(ask).await?;
         let late = || self.too_late(&from);
         let status = response.status();
@@ -141,7 +141,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::ask`], or the daemon reported a problem.
-    pub fn ask_ok(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
+    pub(super) fn ask_ok(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
         let reply = self.ask(ask)?;
         if reply.status.is_success() { Ok(reply) } else { Err(reply.failure()) }
     }
@@ -150,7 +150,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::ask_ok`]; the stream broke off; or what `each` says.
-    pub fn follow(&self, ask: &Ask<'_>, each: impl FnMut(&str) -> Result<bool, Failure>) -> Result<bool, Failure> {
+    pub(super) fn follow(
+        &self,
+        ask: &Ask<'_>,
+        each: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<bool, Failure> {
         self.run(self.lines(ask, each))
     }
 
@@ -158,7 +162,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::follow`].
-    pub async fn lines(
+    pub(super) async fn lines(
         &self,
         ask: &Ask<'_>,
         mut each: impl FnMut(&str) -> Result<bool, Failure>,
@@ -278,14 +282,14 @@ impl Reply {
     ///
     /// # Errors
     /// It is not JSON.
-    pub fn json(&self) -> Result<Value, Failure> {
+    pub(super) fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             Failure::failed(format!("{} answered {} with something that is not JSON: {error}", self.from, self.status))
         })
     }
 
     /// What a problem object (RFC 9457) says, and how to mend it.
-    pub fn failure(&self) -> Failure {
+    pub(super) fn failure(&self) -> Failure {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let word = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default();
         let reason = self.status.canonical_reason().unwrap_or("no success");
@@ -314,12 +318,12 @@ impl Reply {
 const BEYOND_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A name as one segment of a path or one value of a query.
-pub fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, BEYOND_UNRESERVED).to_string()
 }
 
 /// A path with the parameters that have a value.
-pub fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
+pub(super) fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
     let mut out = path.to_owned();
     for (key, value) in parameters {
         if let Some(value) = value {

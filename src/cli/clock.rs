@@ -8,7 +8,7 @@ use super::screen::{Format, Screen};
 
 /// `usherd clock`
 #[derive(Clone, Debug, clap::Args)]
-pub struct ClockArgs {
+pub(super) struct ClockArgs {
     #[command(subcommand)]
     verb: ClockVerb,
 }
@@ -23,7 +23,7 @@ enum ClockVerb {
 ///
 /// # Errors
 /// The daemon cannot be asked.
-pub fn clock(arguments: &ClockArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn clock(arguments: &ClockArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let ClockVerb::Trust = arguments.verb;
     let reply = client.ask_ok(&Ask::post("/v1/admin/clock/trust", &Value::Null))?;
     if screen.format == Format::Table {

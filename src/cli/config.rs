@@ -28,7 +28,7 @@ const UNCHECKED: &str =
 
 /// `usherd config`
 #[derive(Clone, Debug, clap::Args)]
-pub struct ConfigArgs {
+pub(super) struct ConfigArgs {
     #[command(subcommand)]
     verb: ConfigVerb,
 }
@@ -63,7 +63,7 @@ enum ConfigVerb {
 ///
 /// # Errors
 /// The files are wrong or cannot be read or written.
-pub fn config(
+pub(super) fn config(
     arguments: &ConfigArgs,
     main: Option<&Path>,
     token_file: Option<&Path>,
@@ -81,7 +81,7 @@ pub fn config(
 ///
 /// # Errors
 /// There is none.
-pub fn main_file(main: Option<&Path>) -> Result<PathBuf, Failure> {
+pub(super) fn main_file(main: Option<&Path>) -> Result<PathBuf, Failure> {
     let found = main.map(Path::to_path_buf).or_else(default_config);
     found.ok_or_else(|| {
         Failure::configuration("there is no config/usherd.toml here, and no /etc/usherd/usherd.toml").mend(NO_CONFIG)
@@ -92,7 +92,7 @@ pub fn main_file(main: Option<&Path>) -> Result<PathBuf, Failure> {
 ///
 /// # Errors
 /// The files are not a configuration.
-pub fn load_all(main: &Path, colour: bool) -> Result<Config, Failure> {
+pub(super) fn load_all(main: &Path, colour: bool) -> Result<Config, Failure> {
     load(main, wall_clock()).map_err(|problems| bad(main, &problems, colour))
 }
 
@@ -106,7 +106,7 @@ fn bad(path: &Path, problems: &[Problem], colour: bool) -> Failure {
 ///
 /// # Errors
 /// There is no such tenant, or its file is bad.
-pub fn tenant_of<'c>(config: &'c Config, id: &str, colour: bool) -> Result<&'c Tenant, Failure> {
+pub(super) fn tenant_of<'c>(config: &'c Config, id: &str, colour: bool) -> Result<&'c Tenant, Failure> {
     if let Some(file) = config.rejected.iter().find(|file| file.tenant == id) {
         return Err(bad(Path::new(&file.file), &file.problems, colour));
     }
@@ -117,7 +117,7 @@ pub fn tenant_of<'c>(config: &'c Config, id: &str, colour: bool) -> Result<&'c T
 }
 
 /// What a daemon with this configuration has in force, as far as its state directory tells and may be read.
-pub fn in_force(main: &Path) -> Contents {
+pub(super) fn in_force(main: &Path) -> Contents {
     let from_systemd = std::env::var("STATE_DIRECTORY").ok();
     let of_unit = main.starts_with("/etc/usherd").then(|| "/var/lib/usherd".to_owned());
     let states = state_dirs(main, from_systemd.or(of_unit).as_deref());

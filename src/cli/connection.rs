@@ -9,7 +9,7 @@ use super::failure::Failure;
 
 /// Where the daemon is, and who asks.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Where the daemon is: host:port, http://host:port or unix:/path [default: its Unix socket, then 127.0.0.1:7788]
     #[arg(long, global = true, env = "USHERD_ADDR", value_name = "ADDRESS", help_heading = "Connection")]
     pub addr: Option<String>,
@@ -37,7 +37,7 @@ impl Connection {
     ///
     /// # Errors
     /// The address or the token is of no use.
-    pub fn client(&self, config: Option<&Path>) -> Result<Client, Failure> {
+    pub(super) fn client(&self, config: Option<&Path>) -> Result<Client, Failure> {
         let from_file = match &self.token_file {
             None => None,
             Some(path) => Some(read_token(path)?),
@@ -52,7 +52,7 @@ impl Connection {
 ///
 /// # Errors
 /// The file cannot be read, or is empty.
-pub fn read_token(path: &Path) -> Result<String, Failure> {
+pub(super) fn read_token(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("the token file {} cannot be read: {error}", path.display())))?;
     match text.lines().map(str::trim).find(|line| !line.is_empty()) {

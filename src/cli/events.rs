@@ -12,7 +12,7 @@ const COLUMNS: [&str; 12] =
 
 /// `usherd events`
 #[derive(Clone, Debug, clap::Args)]
-pub struct EventsArgs {
+pub(super) struct EventsArgs {
     /// Only of this tenant
     #[arg(long)]
     tenant: Option<String>,
@@ -35,7 +35,7 @@ fn type_words() -> clap::builder::PossibleValuesParser {
 ///
 /// # Errors
 /// The daemon cannot be asked, or the stream breaks off.
-pub fn events(arguments: &EventsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn events(arguments: &EventsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let types = (!arguments.types.is_empty()).then(|| arguments.types.join(","));
     let path = with_query("/v1/events", &[("tenant", arguments.tenant.clone()), ("types", types)]);
     if screen.format == Format::Csv {

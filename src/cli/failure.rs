@@ -3,17 +3,17 @@
 use std::io;
 
 /// All is well.
-pub const OK: u8 = 0;
+pub(super) const OK: u8 = 0;
 /// It failed, or was denied.
-pub const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// The command line makes no sense.
-pub const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// The configuration is wrong (`EX_CONFIG`).
-pub const CONFIGURATION: u8 = 78;
+pub(super) const CONFIGURATION: u8 = 78;
 
 /// Why a verb failed: one sentence on what and where, one on how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(super) struct Failure {
     /// The exit code.
     pub code: u8,
     /// What failed, and where.
@@ -24,29 +24,29 @@ pub struct Failure {
 
 impl Failure {
     /// It did not work.
-    pub fn failed(what: impl Into<String>) -> Self {
+    pub(super) fn failed(what: impl Into<String>) -> Self {
         Failure { code: FAILED, what: what.into(), mend: String::new() }
     }
 
     /// The command line makes no sense.
-    pub fn usage(what: impl Into<String>) -> Self {
+    pub(super) fn usage(what: impl Into<String>) -> Self {
         Failure { code: USAGE, ..Failure::failed(what) }
     }
 
     /// The configuration is wrong.
-    pub fn configuration(what: impl Into<String>) -> Self {
+    pub(super) fn configuration(what: impl Into<String>) -> Self {
         Failure { code: CONFIGURATION, ..Failure::failed(what) }
     }
 
     /// Adds how to mend it.
     #[must_use]
-    pub fn mend(mut self, mend: impl Into<String>) -> Self {
+    pub(super) fn mend(mut self, mend: impl Into<String>) -> Self {
         self.mend = mend.into();
         self
     }
 
     /// A failed write to the terminal or pipe. A reader that has seen enough (`| head`) is no failure.
-    pub fn output(error: &io::Error) -> Self {
+    pub(super) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure { code: OK, what: String::new(), mend: String::new() };
         }
@@ -54,7 +54,7 @@ impl Failure {
     }
 
     /// The lines for people; empty where there is nothing to say.
-    pub fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         match (self.what.as_str(), self.mend.as_str()) {
             ("", _) => String::new(),
             (what, "") => format!("usherd: {what}\n"),

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::daemon::clock::{Clock, SystemClock};
 
 /// The present instant, for verbs without `--at`.
-pub fn wall_clock() -> DateTime<Utc> {
+pub(super) fn wall_clock() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(SystemClock::start().now().utc_ms).unwrap_or_default()
 }
 
@@ -13,7 +13,7 @@ pub fn wall_clock() -> DateTime<Utc> {
 ///
 /// # Errors
 /// What is wrong with it, and how it is written.
-pub fn rfc3339(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn rfc3339(text: &str) -> Result<DateTime<Utc>, String> {
     let at = DateTime::parse_from_rfc3339(text).map(|at| at.to_utc());
     at.map_err(|error| format!("{error}; write an instant with its zone, as in 2026-06-16T14:00:00+02:00"))
 }

@@ -14,7 +14,7 @@ use crate::daemon::journal::storage::Folder;
 
 /// `usherd journal`
 #[derive(Clone, Debug, clap::Args)]
-pub struct JournalArgs {
+pub(super) struct JournalArgs {
     #[command(subcommand)]
     verb: JournalVerb,
 }
@@ -55,7 +55,7 @@ fn instant(text: &str) -> Result<i64, String> {
 ///
 /// # Errors
 /// There is no journal, or it cannot be read.
-pub fn journal(arguments: &JournalArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn journal(arguments: &JournalArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     match &arguments.verb {
         JournalVerb::Verify { place } => {
             let folder = open(place, main)?;

@@ -17,7 +17,7 @@ const NODE_COLUMNS: [&str; 4] = ["node", "state", "epoch", "last_seen"];
 
 /// `usherd tenants`
 #[derive(Clone, Debug, clap::Args)]
-pub struct TenantsArgs {
+pub(super) struct TenantsArgs {
     /// All that is known of this one
     tenant: Option<String>,
     /// Only those whose subscription is in this state
@@ -32,7 +32,7 @@ pub struct TenantsArgs {
 
 /// `usherd sessions`
 #[derive(Clone, Debug, clap::Args)]
-pub struct SessionsArgs {
+pub(super) struct SessionsArgs {
     /// Of which tenant
     tenant: String,
     /// Only sessions of this kind
@@ -53,14 +53,14 @@ pub struct SessionsArgs {
 
 /// `usherd nodes`
 #[derive(Clone, Debug, clap::Args)]
-pub struct NodesArgs {
+pub(super) struct NodesArgs {
     #[command(flatten)]
     part: Part,
 }
 
 /// Which part of a list.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Part {
+pub(super) struct Part {
     /// Begin behind this name
     #[arg(long, value_name = "NAME")]
     after: Option<String>,
@@ -70,7 +70,7 @@ pub struct Part {
 }
 
 /// The words of [`Kind`] as clap wants them.
-pub fn kind_words() -> clap::builder::PossibleValuesParser {
+pub(super) fn kind_words() -> clap::builder::PossibleValuesParser {
     Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().into()
 }
 
@@ -78,7 +78,7 @@ pub fn kind_words() -> clap::builder::PossibleValuesParser {
 ///
 /// # Errors
 /// It cannot be asked.
-pub fn status(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn status(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let ready = client.ask(&Ask::get("/readyz?verbose"))?;
     let not_ready = || {
         let why = String::from_utf8_lossy(&ready.body);
@@ -108,7 +108,7 @@ pub fn status(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// The daemon cannot be asked, or knows no such tenant.
-pub fn tenants(arguments: &TenantsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn tenants(arguments: &TenantsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let Some(tenant) = &arguments.tenant else {
         let filters = [("state", arguments.state.clone()), ("band", arguments.band.clone())];
         return list(client, screen, "/v1/tenants", "tenants", &filters, &arguments.part, &TENANT_COLUMNS);
@@ -127,7 +127,7 @@ pub fn tenants(arguments: &TenantsArgs, client: &Client, screen: &mut Screen<'_>
 ///
 /// # Errors
 /// As [`tenants`].
-pub fn sessions(arguments: &SessionsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn sessions(arguments: &SessionsArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let filters = [
         ("kind", arguments.kind.clone()),
         ("node", arguments.node.clone()),
@@ -142,7 +142,7 @@ pub fn sessions(arguments: &SessionsArgs, client: &Client, screen: &mut Screen<'
 ///
 /// # Errors
 /// The daemon cannot be asked.
-pub fn nodes(arguments: &NodesArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn nodes(arguments: &NodesArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     list(client, screen, "/v1/nodes", "nodes", &[], &arguments.part, &NODE_COLUMNS)
 }
 
@@ -150,7 +150,7 @@ pub fn nodes(arguments: &NodesArgs, client: &Client, screen: &mut Screen<'_>) ->
 ///
 /// # Errors
 /// The daemon cannot be asked, or does not answer with a list.
-pub fn list(
+pub(super) fn list(
     client: &Client,
     screen: &mut Screen<'_>,
     path: &str,

@@ -20,7 +20,7 @@ use crate::daemon::config::Word;
 
 /// `usherd quote`
 #[derive(Clone, Debug, clap::Args)]
-pub struct QuoteArgs {
+pub(super) struct QuoteArgs {
     /// Seats that are billed for the month already
     #[arg(long, value_name = "SEATS", default_value_t = 0, value_parser = seats)]
     from: u32,
@@ -44,7 +44,7 @@ pub struct QuoteArgs {
 
 /// `usherd statement`
 #[derive(Clone, Debug, clap::Args)]
-pub struct StatementArgs {
+pub(super) struct StatementArgs {
     /// Of which tenant
     tenant: String,
     /// The first month, or a day in it
@@ -81,7 +81,7 @@ fn mode_words() -> clap::builder::PossibleValuesParser {
 ///
 /// # Errors
 /// The configuration that was named is not good.
-pub fn quote(arguments: &QuoteArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn quote(arguments: &QuoteArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let terms = terms(main, screen.colour)?;
     let today = || civil::civil(terms.zone, arguments.at.unwrap_or_else(wall_clock)).date();
     let named = |mode: &&PriceMode| arguments.price_mode.as_deref() == Some(mode.as_str());
@@ -136,7 +136,11 @@ fn quote_table(request: &QuoteRequest, answer: &Value) -> Table {
 ///
 /// # Errors
 /// The files are not good, the tenant is not in them, or it has no price.
-pub fn statement_of(arguments: &StatementArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn statement_of(
+    arguments: &StatementArgs,
+    main: Option<&Path>,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
     let main = main_file(main)?;
     let config = load_all(&main, screen.colour)?;
     let tenant = tenant_of(&config, &arguments.tenant, screen.colour)
@@ -242,7 +246,7 @@ fn refused(why: NoStatement, tenant: &str, source: &str) -> Failure {
 }
 
 /// Cents as people write euros: 1,234.56.
-pub fn euros(cents: u64) -> String {
+pub(super) fn euros(cents: u64) -> String {
     let whole = (cents / 100).to_string();
     let mut text = String::with_capacity(whole.len() + whole.len() / 3 + 3);
     for (at, digit) in whole.chars().enumerate() {

@@ -8,7 +8,7 @@ use super::screen::{Format, Screen};
 
 /// `usherd node`
 #[derive(Clone, Debug, clap::Args)]
-pub struct NodeArgs {
+pub(super) struct NodeArgs {
     #[command(subcommand)]
     verb: NodeVerb,
 }
@@ -29,7 +29,7 @@ enum NodeVerb {
 ///
 /// # Errors
 /// The daemon cannot be asked, knows no such node, or wants `--force`.
-pub fn node(arguments: &NodeArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn node(arguments: &NodeArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let NodeVerb::Forget { name, force } = &arguments.verb;
     let path = format!("/v1/nodes/{}{}", encoded(name), if *force { "?force=1" } else { "" });
     let reply = client.ask_ok(&Ask::delete(&path))?;

@@ -29,7 +29,7 @@ const BUNDLE_BYTES_MAX: usize = 512 << 20;
 
 /// `usherd records`
 #[derive(Clone, Debug, clap::Args)]
-pub struct RecordsArgs {
+pub(super) struct RecordsArgs {
     #[command(subcommand)]
     verb: RecordsVerb,
 }
@@ -128,7 +128,7 @@ fn span(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A file cannot be read or written, or the records are not good.
-pub fn records(arguments: &RecordsArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn records(arguments: &RecordsArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     match &arguments.verb {
         RecordsVerb::Keygen { out, key_id } => keygen(out, key_id.as_deref(), screen),
         RecordsVerb::Sign(arguments) => sign(arguments, main, screen),

@@ -16,7 +16,7 @@ const RELOAD_DEADLINE: Duration = Duration::from_secs(120);
 
 /// `usherd plan`, `usherd reload`
 #[derive(Clone, Debug, clap::Args)]
-pub struct ReloadArgs {
+pub(super) struct ReloadArgs {
     /// Also where it takes away more than `server.reload_*_dropped_max_percent` allow, tenants whose seats are held, the last credential, TLS or roles, or grants a second trial
     #[arg(long)]
     force: bool,
@@ -26,7 +26,7 @@ pub struct ReloadArgs {
 ///
 /// # Errors
 /// The daemon cannot be asked, or the files are rejected. Tenant files that are not taken are no error, but exit code 1.
-pub fn plan(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn plan(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     send(arguments.force, true, client, screen)
 }
 
@@ -34,7 +34,7 @@ pub fn plan(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> 
 ///
 /// # Errors
 /// As [`plan`]; the configuration before stays in force then.
-pub fn reload(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn reload(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     send(arguments.force, false, client, screen)
 }
 

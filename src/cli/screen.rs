@@ -10,7 +10,7 @@ use super::table::{Table, csv_line, visible};
 
 /// How answers are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// Aligned columns, for people.
     #[default]
     Table,
@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 /// Where a verb writes, and how.
-pub struct Screen<'a> {
+pub(super) struct Screen<'a> {
     out: &'a mut dyn Write,
     /// How answers are shown.
     pub format: Format,
@@ -32,14 +32,14 @@ pub struct Screen<'a> {
 }
 
 /// Whether colour is wanted: on a terminal, unless `NO_COLOR` is set to anything.
-pub fn wants_colour() -> bool {
+pub(super) fn wants_colour() -> bool {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !forbidden && io::stdout().is_terminal()
 }
 
 impl<'a> Screen<'a> {
     /// A screen without colour.
-    pub fn new(out: &'a mut dyn Write, format: Format, utc: bool) -> Self {
+    pub(super) fn new(out: &'a mut dyn Write, format: Format, utc: bool) -> Self {
         Screen { out, format, utc, colour: false }
     }
 
@@ -47,7 +47,7 @@ impl<'a> Screen<'a> {
     ///
     /// # Errors
     /// The output cannot be written, or nobody reads it any more.
-    pub fn write(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(|error| Failure::output(&error))
     }
 
@@ -55,7 +55,7 @@ impl<'a> Screen<'a> {
     ///
     /// # Errors
     /// As [`Screen::write`].
-    pub fn bytes(&mut self) -> &mut dyn Write {
+    pub(super) fn bytes(&mut self) -> &mut dyn Write {
         &mut *self.out
     }
 
@@ -63,7 +63,7 @@ impl<'a> Screen<'a> {
     ///
     /// # Errors
     /// As [`Screen::write`].
-    pub fn verbatim(&mut self, body: &[u8]) -> Result<(), Failure> {
+    pub(super) fn verbatim(&mut self, body: &[u8]) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(body);
         self.write(&format!("{}\n", text.trim_end_matches('\n')))
     }
@@ -72,14 +72,14 @@ impl<'a> Screen<'a> {
     ///
     /// # Errors
     /// As [`Screen::write`].
-    pub fn table(&mut self, table: &Table) -> Result<(), Failure> {
+    pub(super) fn table(&mut self, table: &Table) -> Result<(), Failure> {
         let text = if self.format == Format::Csv { table.csv() } else { table.render(self.colour) };
         self.write(&text)
     }
 
     /// Objects as rows. A table shows the columns that matter, as far as the answer has them; CSV has every
     /// column of the answer, those that matter first.
-    pub fn rows(&self, objects: &[Value], columns: &[&str]) -> Table {
+    pub(super) fn rows(&self, objects: &[Value], columns: &[&str]) -> Table {
         let mut keys: Vec<&str> = columns.to_vec();
         if self.format == Format::Csv || objects.iter().all(|row| columns.iter().all(|key| row.get(key).is_none())) {
             for key in objects.iter().filter_map(Value::as_object).flat_map(Map::keys) {
@@ -99,7 +99,7 @@ impl<'a> Screen<'a> {
     }
 
     /// One object as lines of key and value, nested keys joined by dots.
-    pub fn fields(&self, object: &Value) -> Table {
+    pub(super) fn fields(&self, object: &Value) -> Table {
         let mut table = Table::new(["field", "value"]);
         let mut lines = Vec::new();
         self.flatten("", object, &mut lines);
@@ -121,12 +121,12 @@ impl<'a> Screen<'a> {
     }
 
     /// One record of CSV.
-    pub fn csv_record(cells: &[String]) -> String {
+    pub(super) fn csv_record(cells: &[String]) -> String {
         csv_line(cells)
     }
 
     /// A value as a cell: an instant in the zone that was asked for, `quota: null` as unlimited.
-    pub fn cell(&self, key: &str, value: &Value) -> String {
+    pub(super) fn cell(&self, key: &str, value: &Value) -> String {
         match value {
             Value::Null if self.format == Format::Table && matches!(title(key), "quota" | "free") => {
                 "unlimited".to_owned()
@@ -145,7 +145,7 @@ impl<'a> Screen<'a> {
     }
 
     /// An RFC 3339 instant as people of this place write it; `None` where the text is none.
-    pub fn instant(&self, text: &str) -> Option<String> {
+    pub(super) fn instant(&self, text: &str) -> Option<String> {
         if text.len() < 20 || text.as_bytes().get(10) != Some(&b'T') {
             return None;
         }
@@ -162,7 +162,7 @@ impl<'a> Screen<'a> {
     ///
     /// # Errors
     /// As [`Screen::write`].
-    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.write(&format!("{}\n", visible(text)))
     }
 
@@ -170,7 +170,7 @@ impl<'a> Screen<'a> {
     ///
     /// # Errors
     /// As [`Screen::write`].
-    pub fn lines(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn lines(&mut self, text: &str) -> Result<(), Failure> {
         for (at, part) in text.lines().enumerate() {
             self.line(&format!("{}{part}", if at == 0 { "" } else { "    " }))?;
         }
@@ -179,7 +179,7 @@ impl<'a> Screen<'a> {
 }
 
 /// A number of things in words: `1 tenant`, `2 tenants`.
-pub fn counted(count: usize, thing: &str) -> String {
+pub(super) fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 

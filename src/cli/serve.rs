@@ -13,7 +13,7 @@ use crate::daemon::{Daemon, Options, StartError, log, sockets};
 ///
 /// # Errors
 /// There is no configuration, now or of before, or the daemon cannot start.
-pub fn serve(main: Option<&Path>, colour: bool) -> Result<u8, Failure> {
+pub(super) fn serve(main: Option<&Path>, colour: bool) -> Result<u8, Failure> {
     // Before the first thread, as the sockets demand it.
     let passed = sockets::passed().map_err(|error| Failure::failed(error.to_string()))?;
     let config = main_file(main)?;

@@ -11,7 +11,11 @@ use super::screen::Screen;
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn completions(mut command: Command, shell: clap_complete::Shell, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn completions(
+    mut command: Command,
+    shell: clap_complete::Shell,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "usherd", &mut script);
     screen.write(&String::from_utf8_lossy(&script))?;
@@ -22,7 +26,7 @@ pub fn completions(mut command: Command, shell: clap_complete::Shell, screen: &m
 ///
 /// # Errors
 /// The output or the folder cannot be written.
-pub fn man(command: Command, folder: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn man(command: Command, folder: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let Some(folder) = folder else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page).map_err(|error| Failure::output(&error))?;

@@ -11,7 +11,7 @@ use crate::daemon::api::size::fields;
 
 /// `usherd size`
 #[derive(Clone, Debug, clap::Args)]
-pub struct SizeArgs {
+pub(super) struct SizeArgs {
     /// Who always needs a seat
     #[arg(value_name = "TYPE1", value_parser = employees(), required_unless_present = "from_history")]
     always: Option<u32>,
@@ -49,7 +49,7 @@ fn target(text: &str) -> Result<Target, String> {
 /// # Errors
 /// There are more people than the exact figure is computed for, the output cannot be written, or a daemon that is
 /// needed cannot be asked.
-pub fn size(
+pub(super) fn size(
     arguments: &SizeArgs,
     client: impl FnOnce() -> Result<Client, Failure>,
     screen: &mut Screen<'_>,

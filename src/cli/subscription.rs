@@ -25,7 +25,7 @@ const COLUMNS: [&str; 7] = ["id", "object", "effective_at", "seats", "cancel", "
 
 /// `usherd subscription`
 #[derive(Clone, Debug, clap::Args)]
-pub struct SubscriptionArgs {
+pub(super) struct SubscriptionArgs {
     #[command(subcommand)]
     verb: SubscriptionVerb,
 }
@@ -46,7 +46,7 @@ enum SubscriptionVerb {
 
 /// `usherd subscription request`
 #[derive(Clone, Debug, clap::Args)]
-pub struct RequestArgs {
+pub(super) struct RequestArgs {
     /// The tenant
     tenant: String,
     /// What is asked for
@@ -92,7 +92,7 @@ fn instant(text: &str) -> Result<DateTime<Utc>, String> {
 ///
 /// # Errors
 /// The files are wrong, there is no such tenant, or a file cannot be written.
-pub fn subscription(
+pub(super) fn subscription(
     arguments: &SubscriptionArgs,
     main: Option<&Path>,
     connection: &Connection,

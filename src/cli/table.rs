@@ -2,33 +2,33 @@
 
 /// Rows under titles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
+pub(super) struct Table {
     titles: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table without rows.
-    pub fn new(titles: impl IntoIterator<Item = impl Into<String>>) -> Self {
+    pub(super) fn new(titles: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Table { titles: titles.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
     /// Adds a row; missing cells are empty, and there are never more cells than titles.
-    pub fn push(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(super) fn push(&mut self, cells: impl IntoIterator<Item = String>) {
         let mut row: Vec<String> = cells.into_iter().take(self.titles.len()).collect();
         row.resize(self.titles.len(), String::new());
         self.rows.push(row);
     }
 
     /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Columns side by side under their titles in capitals; columns of numbers end at one edge.
     ///
     /// What a terminal would obey is shown as `?`: names come from the network.
-    pub fn render(&self, colour: bool) -> String {
+    pub(super) fn render(&self, colour: bool) -> String {
         let shown: Vec<Vec<String>> =
             self.rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
         let column = |at: usize| shown.iter().filter_map(move |row| row.get(at)).map(String::as_str);
@@ -48,7 +48,7 @@ impl Table {
     }
 
     /// RFC 4180, with a line of titles, and line feeds alone so that shell tools can read it.
-    pub fn csv(&self) -> String {
+    pub(super) fn csv(&self) -> String {
         let mut text = csv_line(&self.titles);
         for row in &self.rows {
             text.push_str(&csv_line(row));
@@ -59,7 +59,7 @@ impl Table {
 
 /// One record of RFC 4180. A cell that a spreadsheet would calculate is preceded by an apostrophe, which shows it as text:
 /// names come from whoever fills in a form.
-pub fn csv_line(cells: &[String]) -> String {
+pub(super) fn csv_line(cells: &[String]) -> String {
     let mut text = String::new();
     for (at, cell) in cells.iter().enumerate() {
         if at > 0 {
@@ -97,7 +97,7 @@ fn is_calculated(cell: &str) -> bool {
 
 /// A text without what a terminal would obey: control characters and those that turn the direction of writing. Line
 /// breaks become blanks.
-pub fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let obeyed = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

@@ -14,7 +14,7 @@ const FORM: &str = "a token is ush_ROLE_ and 64 hexadecimal digits or 43 charact
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn look(path: &Path, config: &Config) -> Result<Result<String, Problem>, Failure> {
+pub(super) fn look(path: &Path, config: &Config) -> Result<Result<String, Problem>, Failure> {
     let token = read_token(path)?;
     let wrong = |message: String, help: &str| {
         let problem = Problem::of_file(path.display().to_string(), message).code(ProblemCode::BadToken);

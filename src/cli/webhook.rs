@@ -18,7 +18,7 @@ const TEST_DEADLINE: Duration = Duration::from_secs(70);
 
 /// `usherd webhook`
 #[derive(Clone, Debug, clap::Args)]
-pub struct WebhookArgs {
+pub(super) struct WebhookArgs {
     #[command(subcommand)]
     verb: WebhookVerb,
 }
@@ -47,7 +47,7 @@ enum WebhookVerb {
 ///
 /// # Errors
 /// The daemon cannot be asked, or knows no such webhook.
-pub fn webhook(
+pub(super) fn webhook(
     arguments: &WebhookArgs,
     client: impl FnOnce() -> Result<Client, Failure>,
     screen: &mut Screen<'_>,

@@ -10,7 +10,7 @@ use super::table::Table;
 
 /// `usherd whatif`
 #[derive(Clone, Debug, clap::Args)]
-pub struct WhatifArgs {
+pub(super) struct WhatifArgs {
     /// Of which tenant
     tenant: String,
     /// Which quotas: a number or a range, of at most 200; without it those around the present one
@@ -25,7 +25,7 @@ pub struct WhatifArgs {
 
 /// Over which time.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Time {
+pub(super) struct Time {
     /// From when: an instant with its zone, or a civil date of the billing zone; without it 30 days back
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
@@ -48,7 +48,7 @@ fn share(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// The daemon cannot be asked, or knows no such tenant, or an argument makes no sense to it.
-pub fn whatif(arguments: &WhatifArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn whatif(arguments: &WhatifArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let parameters = [
         ("quota", arguments.quota.clone()),
         ("from", arguments.time.from.clone()),
@@ -62,7 +62,12 @@ pub fn whatif(arguments: &WhatifArgs, client: &Client, screen: &mut Screen<'_>) 
 ///
 /// # Errors
 /// As [`whatif`].
-pub fn size_from_history(client: &Client, tenant: &str, target: f64, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn size_from_history(
+    client: &Client,
+    tenant: &str,
+    target: f64,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
     ask(client, tenant, &[("target", Some(target.to_string()))], screen)
 }
 
@@ -105,7 +110,7 @@ fn show(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
 }
 
 /// Row by row, with the present quota and the recommended one marked.
-pub fn table(answer: &Value) -> Table {
+pub(super) fn table(answer: &Value) -> Table {
     let mut table = Table::new(["quota", "denied", "share", "too few for", "a month", ""]);
     for row in answer["whatif"].as_array().into_iter().flatten() {
         let whole = |key: &str| row[key].as_u64().unwrap_or(0);
@@ -128,7 +133,7 @@ pub fn table(answer: &Value) -> Table {
 }
 
 /// The recommended quota in a sentence, with a larger one that costs no more.
-pub fn recommendation(answer: &Value) -> String {
+pub(super) fn recommendation(answer: &Value) -> String {
     if answer["requests"].as_u64() == Some(0) {
         return "nobody asked for a seat in this time, so there is nothing to recommend".to_owned();
     }
@@ -147,7 +152,7 @@ pub fn recommendation(answer: &Value) -> String {
 }
 
 /// A length of time as people say it.
-pub fn hours(seconds: u64) -> String {
+pub(super) fn hours(seconds: u64) -> String {
     match seconds {
         0 => "-".to_owned(),
         1..60 => format!("{seconds} s"),

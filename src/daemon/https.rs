@@ -28,7 +28,7 @@ const CA_BYTES_MAX: usize = 4 << 20;
 ///
 /// # Errors
 /// The file cannot be read or holds none, or the machine has none.
-pub fn connector(ca_file: &str, folder: &Path, key: &str) -> Result<TlsConnector, String> {
+pub(super) fn connector(ca_file: &str, folder: &Path, key: &str) -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
     if ca_file.is_empty() {
         let found = rustls_native_certs::load_native_certs();
@@ -58,7 +58,7 @@ pub fn connector(ca_file: &str, folder: &Path, key: &str) -> Result<TlsConnector
 ///
 /// # Errors
 /// The name is not found, or nobody takes the connection.
-pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
     TcpStream::connect((host, port)).await.map_err(|error| format!("{host}:{port}: {error}"))
 }
 
@@ -66,7 +66,12 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
 ///
 /// # Errors
 /// As [`connect`], or its certificate is not trusted.
-pub async fn connect_tls(tls: &TlsConnector, host: &str, port: u16, key: &str) -> Result<TlsStream<TcpStream>, String> {
+pub(super) async fn connect_tls(
+    tls: &TlsConnector,
+    host: &str,
+    port: u16,
+    key: &str,
+) -> Result<TlsStream<TcpStream>, String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is not the name of a server"))?;
     let stream = connect(host, port).await?;
     tls.connect(name, stream)
@@ -110,7 +115,7 @@ fn why_untrusted(error: &std::io::Error, key: &str) -> String {
 ///
 /// # Errors
 /// No answer, or what `read` says.
-pub async fn exchange<S, B, T>(
+pub(super) async fn exchange<S, B, T>(
     stream: S,
     request: Request<B>,
     read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, String>,

@@ -1,7 +1,7 @@
 //! Whole numbers in as few bytes as they need, and reading from the front of bytes: for the files of the daemon.
 
 /// Appends a number, seven bits a byte, the lowest first: 1 to 10 bytes.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -11,28 +11,28 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// Takes bytes from the front; `None` where they do not suffice or make no sense.
 #[derive(Clone, Debug)]
-pub struct Reader<'a> {
+pub(super) struct Reader<'a> {
     /// What is left.
     pub bytes: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     /// The next byte.
-    pub fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.bytes.split_first()?;
         self.bytes = rest;
         Some(*first)
     }
 
     /// The next so many bytes.
-    pub fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(length)?;
         self.bytes = rest;
         Some(taken)
     }
 
     /// What [`put_varint`] wrote.
-    pub fn varint(&mut self) -> Option<u64> {
+    pub(super) fn varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What was asked.
 #[derive(Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// `GET /v1/nodes?limit=1000`
     pub line: String,
     /// The headers, names in small letters.
@@ -18,7 +18,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 }
@@ -26,7 +26,7 @@ impl Asked {
 const NOT_FOUND: &str = r#"{"title":"There is no such thing","status":404,"detail":"no such route"}"#;
 
 /// A daemon that has one answer for each request.
-pub struct Canned {
+pub(crate) struct Canned {
     pub address: String,
     asked: Receiver<Asked>,
 }
@@ -35,7 +35,7 @@ type Answers = Vec<(String, u16, String)>;
 
 impl Canned {
     /// Answers each request line with a status and a body; 404 where there is none.
-    pub fn with(answers: &[(&str, u16, &str)]) -> Self {
+    pub(crate) fn with(answers: &[(&str, u16, &str)]) -> Self {
         let answers: Answers =
             answers.iter().map(|(asked, status, body)| ((*asked).into(), *status, (*body).into())).collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -46,7 +46,7 @@ impl Canned {
     }
 
     /// The next request that came.
-    pub fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         self.asked.recv_timeout(Duration::from_secs(10)).expect("nothing was asked")
     }
 }

@@ -6,13 +6,13 @@ use super::paths::How;
 use super::tree::{Target, Tree};
 
 /// An import from one file to another: the line where it is first seen.
-pub type Edges = BTreeMap<(usize, usize), usize>;
+pub(crate) type Edges = BTreeMap<(usize, usize), usize>;
 
 /// Which file needs which, within one layer.
 ///
 /// What a `mod.rs` merely passes on of its own children (`pub use child::Name`) is its face and no need, and
 /// who imports such a name needs the child.
-pub fn edges(tree: &Tree) -> Edges {
+pub(crate) fn edges(tree: &Tree) -> Edges {
     let mut edges = Edges::new();
     for (from, file) in tree.files.iter().enumerate() {
         for path in &file.paths {
@@ -28,7 +28,7 @@ pub fn edges(tree: &Tree) -> Edges {
 }
 
 /// Sets of files that need each other in a circle, each with one way around it.
-pub fn cycles(edges: &Edges) -> Vec<Vec<usize>> {
+pub(crate) fn cycles(edges: &Edges) -> Vec<Vec<usize>> {
     let mut next: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
     for (from, to) in edges.keys() {
         next.entry(*from).or_default().insert(*to);

@@ -2,7 +2,7 @@
 
 /// One word or sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     /// The word, or one sign; `::` is one sign.
     pub text: String,
     /// Line, from 1.
@@ -10,7 +10,7 @@ pub struct Token {
 }
 
 /// All words and signs of a file.
-pub fn tokens(source: &str) -> Vec<Token> {
+pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let chars: Vec<char> = source.chars().collect();
     let mut lexer = Lexer { chars: &chars, at: 0, line: 1, tokens: Vec::new() };
     while lexer.at < chars.len() {
@@ -145,7 +145,7 @@ impl Lexer<'_> {
 }
 
 /// The index behind the sign that closes the one at `open`.
-pub fn behind_group(tokens: &[Token], open: usize) -> usize {
+pub(crate) fn behind_group(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0usize;
     for (at, token) in tokens.iter().enumerate().skip(open) {
         match token.text.as_str() {
@@ -161,7 +161,7 @@ pub fn behind_group(tokens: &[Token], open: usize) -> usize {
 }
 
 /// Without the items that only a test build has; and the lines that those take.
-pub fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, usize) {
+pub(crate) fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, usize) {
     let mut kept = Vec::with_capacity(tokens.len());
     let (mut at, mut lines) = (0, 0);
     while at < tokens.len() {

@@ -4,7 +4,7 @@ use super::lexer::{Token, behind_group};
 
 /// One path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
+pub(crate) struct Path {
     /// Its words, without `::`; a glob ends in `*`.
     pub segments: Vec<String>,
     /// The name that a `use` gives it, where another.
@@ -21,7 +21,7 @@ pub struct Path {
 
 /// How a path is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     /// By `use`.
     Import,
     /// By `pub use`, in any width.
@@ -32,7 +32,7 @@ pub enum How {
 
 impl Path {
     /// The name by which the file knows it afterwards.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         let last = self.segments.last().map_or("", String::as_str);
         let last = if last == "self" { self.segments.iter().rev().nth(1).map_or("", String::as_str) } else { last };
         self.alias.as_deref().unwrap_or(last)
@@ -40,7 +40,7 @@ impl Path {
 }
 
 /// All paths of a file, and the names that it defines.
-pub fn paths(tokens: &[Token]) -> Vec<Path> {
+pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
     let mut found = Vec::new();
     let mut inline_ends: Vec<usize> = Vec::new();
     let mut at = 0;
@@ -159,7 +159,7 @@ impl Tree<'_> {
 }
 
 /// The names of the items that a file defines, those inside of other items too.
-pub fn definitions(tokens: &[Token]) -> Vec<String> {
+pub(crate) fn definitions(tokens: &[Token]) -> Vec<String> {
     const KEYWORDS: [&str; 9] = ["struct", "enum", "trait", "type", "fn", "const", "static", "union", "macro_rules"];
     let mut names = Vec::new();
     for (at, token) in tokens.iter().enumerate() {

@@ -6,7 +6,7 @@ use super::tree::{File, Target, Tree};
 
 /// A broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// File and line.
     pub place: String,
     /// What is wrong.
@@ -22,7 +22,7 @@ impl std::fmt::Display for Finding {
 }
 
 /// What is put up with, and until when it is counted.
-pub struct Exceptions {
+pub(crate) struct Exceptions {
     /// Imports that close a circle: from, to, reason.
     pub cycles: &'static [(&'static str, &'static str, &'static str)],
     /// Files over the limit, and the number of lines that they may not exceed: they may only shrink.
@@ -30,7 +30,7 @@ pub struct Exceptions {
 }
 
 /// Longest file, in lines without tests.
-pub const FILE_LINES_MAX: usize = 500;
+pub(crate) const FILE_LINES_MAX: usize = 500;
 
 /// Rooms of the root package from the top: which others of them, and which crates of ours each may import. What a crate
 /// may import its `Cargo.toml` says.
@@ -81,7 +81,7 @@ const WHY_UNDONE: &str = "what is not done is not merged, and a test that is swi
 const WHY_EXCEPTION: &str = "an exception that nothing needs any more hides the next one";
 
 /// Checks everything.
-pub fn check(tree: &Tree, exceptions: &Exceptions) -> Vec<Finding> {
+pub(crate) fn check(tree: &Tree, exceptions: &Exceptions) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &tree.files {
         names_and_size(file, exceptions, &mut findings);
@@ -203,7 +203,7 @@ fn words(file: &File, findings: &mut Vec<Finding>) {
 
 /// Tests that are switched off, in any file. One that needs a process of its own is not: `tests/run` runs
 /// every test in its own, the ignored ones too. Neither is one that measures and proves nothing.
-pub fn undone_tests(name: &str, text: &str, findings: &mut Vec<Finding>) {
+pub(crate) fn undone_tests(name: &str, text: &str, findings: &mut Vec<Finding>) {
     for window in super::lexer::tokens(text).windows(3) {
         let ignored = window[0].text == "#" && window[1].text == "[" && window[2].text == "ignore";
         let line = window[0].line;

@@ -6,7 +6,7 @@ use super::lexer::{Token, tokens, without_tests};
 use super::paths::{How, Path, definitions, paths};
 
 /// One source file.
-pub struct File {
+pub(crate) struct File {
     /// `src/daemon/clock.rs`, or `crates/usherd-engine/src/table.rs`
     pub name: String,
     /// `["daemon", "clock"]`, or `["engine", "table"]`; empty for `src/lib.rs`.
@@ -25,7 +25,7 @@ pub struct File {
 }
 
 /// All source files that the program is made of.
-pub struct Tree {
+pub(crate) struct Tree {
     /// Those without files of tests.
     pub files: Vec<File>,
     by_module: BTreeMap<Vec<String>, usize>,
@@ -35,7 +35,7 @@ pub struct Tree {
 
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// To a file of this tree, by its number.
     File(usize),
     /// Into the standard library: `std::fs::File`.
@@ -48,7 +48,7 @@ pub enum Target {
 
 impl Tree {
     /// Reads files by name, and the `Cargo.toml` of each crate among them.
-    pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(crate) fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
         let (manifests, files): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|(name, _)| name.ends_with("Cargo.toml"));
         let crates =
@@ -63,7 +63,7 @@ impl Tree {
     }
 
     /// Where a path of a file leads.
-    pub fn target(&self, from: &File, path: &Path) -> Target {
+    pub(crate) fn target(&self, from: &File, path: &Path) -> Target {
         let Some(first) = path.segments.first().map(String::as_str) else { return Target::Local };
         let rest = || path.segments[1..].to_vec();
         match first {
@@ -91,12 +91,12 @@ impl Tree {
     }
 
     /// The crates of this house that the crate of a layer names in its `Cargo.toml`, without their `usherd_`.
-    pub fn crates_below(&self, layer: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn crates_below(&self, layer: &str) -> impl Iterator<Item = &str> {
         self.crates.get(layer).into_iter().flatten().filter_map(|name| name.strip_prefix("usherd_"))
     }
 
     /// The crates of this house beside the root package, without their `usherd_`.
-    pub fn layers(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &str> {
         self.crates.keys().map(String::as_str).filter(|layer| !layer.is_empty())
     }
 
@@ -178,12 +178,12 @@ impl File {
     }
 
     /// The first word of its module: its layer.
-    pub fn layer(&self) -> &str {
+    pub(crate) fn layer(&self) -> &str {
         self.module.first().map_or("lib", String::as_str)
     }
 
     /// Whether it is of a crate beside the root package.
-    pub fn is_crate(&self) -> bool {
+    pub(crate) fn is_crate(&self) -> bool {
         self.root > 0
     }
 

@@ -7,7 +7,7 @@ use super::session::{Acquire, Detail, Direction, Kind, Leg};
 
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
+pub(crate) enum Need {
     /// Nothing, whatever the state (C14).
     Emergency,
     /// No seat, for this reason.
@@ -22,7 +22,7 @@ pub enum Need {
 }
 
 /// The class of a request under a tenant's policy: the first steps of D5.
-pub fn need(message: &Acquire<'_>, policy: &Policy) -> Need {
+pub(crate) fn need(message: &Acquire<'_>, policy: &Policy) -> Need {
     if is_emergency(message, policy) {
         return Need::Emergency;
     }
@@ -55,7 +55,7 @@ pub fn need(message: &Acquire<'_>, policy: &Policy) -> Need {
 }
 
 /// C14: the node's flag, or the dialled number, with and without the trunk prefix.
-pub fn is_emergency(message: &Acquire<'_>, policy: &Policy) -> bool {
+pub(crate) fn is_emergency(message: &Acquire<'_>, policy: &Policy) -> bool {
     message.emergency || message.to.is_some_and(|to| is_emergency_number(to, policy))
 }
 

@@ -8,7 +8,7 @@
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Largest number of seats that a word can count, held or as a quota.
-pub const SEATS_MAX: u32 = (1 << 20) - 1;
+pub(crate) const SEATS_MAX: u32 = (1 << 20) - 1;
 
 const QUOTA_SHIFT: u32 = 20;
 const UNLIMITED: u64 = 1 << 40;
@@ -22,34 +22,34 @@ const CHANGE_BITS: u32 = 8;
 
 /// One consistent reading of a tenant's seats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word(u64);
+pub(crate) struct Word(u64);
 
 impl Word {
     /// Nothing held, nothing to hold.
-    pub const NOTHING: Word = Word(0);
+    pub(crate) const NOTHING: Word = Word(0);
 
     /// Subjects that hold a seat (H).
-    pub fn held(self) -> u32 {
+    pub(crate) fn held(self) -> u32 {
         (self.0 & FIELD) as u32
     }
 
     /// Q; `None` is unlimited (F5).
-    pub fn quota(self) -> Option<u32> {
+    pub(crate) fn quota(self) -> Option<u32> {
         (self.0 & UNLIMITED == 0).then_some(((self.0 >> QUOTA_SHIFT) & FIELD) as u32)
     }
 
     /// Position of the standing in its vocabulary; 0 is active.
-    pub fn standing(self) -> u8 {
+    pub(crate) fn standing(self) -> u8 {
         ((self.0 & STANDING_MASK) >> STANDING_SHIFT) as u8
     }
 
     /// Whether seats change hands only under the tenant's gate (reservations, pools).
-    pub fn gated(self) -> bool {
+    pub(crate) fn gated(self) -> bool {
         self.0 & GATED != 0
     }
 
     /// Whether no seat is free.
-    pub fn full(self) -> bool {
+    pub(crate) fn full(self) -> bool {
         self.quota().is_some_and(|quota| self.held() >= quota) || self.held() == SEATS_MAX
     }
 
@@ -60,7 +60,7 @@ impl Word {
 
 /// What is allowed to the one who asks for a seat.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// May go above the quota (F3).
     pub over: bool,
     /// Goes on although the subscription is not active (D5: existing).
@@ -71,7 +71,7 @@ pub struct Terms {
 
 /// The outcome of asking for a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// Taken; the word right after. `over` where it went above the quota.
     Seat {
         /// The word right after.
@@ -90,7 +90,7 @@ pub enum Taken {
 /// The seats of one tenant, alone on their cache lines.
 #[derive(Debug)]
 #[repr(align(128))]
-pub struct Seats {
+pub(crate) struct Seats {
     word: AtomicU64,
     seat_ms: AtomicU64,
     saturated_ms: AtomicU64,
@@ -101,7 +101,7 @@ pub struct Seats {
 
 /// Seats over time, as one consistent cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// The word of the cut.
     pub word: Word,
     /// Sum over all seats of the time they were held, milliseconds.
@@ -112,7 +112,7 @@ pub struct Usage {
 
 impl Seats {
     /// No seat held; quota 0, active, not gated.
-    pub fn new(now_ms: u64) -> Self {
+    pub(crate) fn new(now_ms: u64) -> Self {
         Seats {
             word: AtomicU64::new(0),
             seat_ms: AtomicU64::new(0),
@@ -124,12 +124,12 @@ impl Seats {
     }
 
     /// The word as it is.
-    pub fn read(&self) -> Word {
+    pub(crate) fn read(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
 
     /// Takes a seat where the terms and the word allow it, in one step (D1, V2).
-    pub fn take(&self, now_ms: u64, terms: Terms) -> Taken {
+    pub(crate) fn take(&self, now_ms: u64, terms: Terms) -> Taken {
         let mut old = self.read();
         loop {
             if old.gated() && !terms.gate_held {
@@ -149,7 +149,7 @@ impl Seats {
     }
 
     /// Gives a seat back (E1); `None` where the gate must be held for it.
-    pub fn free(&self, now_ms: u64, gate_held: bool) -> Option<Word> {
+    pub(crate) fn free(&self, now_ms: u64, gate_held: bool) -> Option<Word> {
         let mut old = self.read();
         loop {
             if old.gated() && !gate_held {
@@ -167,17 +167,17 @@ impl Seats {
     }
 
     /// A seat was given back that some count did not know of.
-    pub fn count_stray(&self) {
+    pub(crate) fn count_stray(&self) {
         self.strays.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How often that was so: never, or the program has a fault.
-    pub fn strays(&self) -> u32 {
+    pub(crate) fn strays(&self) -> u32 {
         self.strays.load(Ordering::Relaxed)
     }
 
     /// Sets quota, standing and gate in one step; ends nothing (F1, V7). Quotas above [`SEATS_MAX`] are cut to it.
-    pub fn set(&self, now_ms: u64, quota: Option<u32>, standing: u8, gated: bool) -> (Word, Word) {
+    pub(crate) fn set(&self, now_ms: u64, quota: Option<u32>, standing: u8, gated: bool) -> (Word, Word) {
         let mut fresh = match quota {
             Some(quota) => u64::from(quota.min(SEATS_MAX)) << QUOTA_SHIFT,
             None => UNLIMITED,
@@ -197,7 +197,7 @@ impl Seats {
     }
 
     /// Seats over time; `None` where the word kept moving, so that the caller shows its last reading.
-    pub fn usage(&self, now_ms: u64) -> Option<Usage> {
+    pub(crate) fn usage(&self, now_ms: u64) -> Option<Usage> {
         for _ in 0..16 {
             let word = self.read();
             let sum = self.seat_ms.load(Ordering::Acquire);
@@ -216,17 +216,17 @@ impl Seats {
     }
 
     /// The highest number of seats held in the present and the previous window.
-    pub fn peak(&self) -> u32 {
+    pub(crate) fn peak(&self) -> u32 {
         self.peak_now().max(self.peak_before.load(Ordering::Relaxed))
     }
 
     /// The highest number of seats held in the present window.
-    pub fn peak_now(&self) -> u32 {
+    pub(crate) fn peak_now(&self) -> u32 {
         self.peak.load(Ordering::Relaxed)
     }
 
     /// Begins a new window of peaks, and answers the peak of the one that ended.
-    pub fn roll_peak(&self) -> u32 {
+    pub(crate) fn roll_peak(&self) -> u32 {
         let ended = self.peak.swap(self.read().held(), Ordering::Relaxed);
         self.peak_before.store(ended, Ordering::Relaxed);
         ended

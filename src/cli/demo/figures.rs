@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const QUOTAS: [u64; 3] = [16, 18, 20];
 
 /// What a day came to.
-pub struct Figures<'a> {
+pub(super) struct Figures<'a> {
     pub tally: &'a Tally,
     pub quota: Option<u32>,
     pub seat_hours: f64,
@@ -29,7 +29,7 @@ pub struct Figures<'a> {
 }
 
 /// `10:31`
-pub fn hours(at_s: u32) -> String {
+pub(super) fn hours(at_s: u32) -> String {
     format!("{:02}:{:02}", at_s / 3_600 % 24, at_s / 60 % 60)
 }
 
@@ -38,7 +38,7 @@ impl Figures<'_> {
     ///
     /// # Errors
     /// Nobody reads the output any more.
-    pub fn tell(&self, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    pub(super) fn tell(&self, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
         let tally = self.tally;
         let quota = self.quota.map_or("unlimited".to_owned(), |quota| quota.to_string());
         terminal.status("")?;
@@ -64,7 +64,7 @@ impl Figures<'_> {
 ///
 /// # Errors
 /// Nobody reads the output any more. That the daemon does not answer is none: then it is not told.
-pub fn what_if(address: SocketAddr, since: DateTime<Utc>, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+pub(super) fn what_if(address: SocketAddr, since: DateTime<Utc>, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let from = since.to_rfc3339_opts(SecondsFormat::Secs, true);
     let quotas = format!("{}..{}", QUOTAS[0], QUOTAS[QUOTAS.len() - 1]);
     let path =

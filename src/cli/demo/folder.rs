@@ -11,7 +11,7 @@ use super::office::TENANT;
 use crate::cli::failure::Failure;
 
 /// A folder that is gone when this is dropped, or one that the reader named and keeps.
-pub struct Folder {
+pub(super) struct Folder {
     path: PathBuf,
     temporary: Option<tempfile::TempDir>,
 }
@@ -21,7 +21,7 @@ impl Folder {
     ///
     /// # Errors
     /// It cannot be made, or something is in it.
-    pub fn new(named: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn new(named: Option<&Path>) -> Result<Self, Failure> {
         let Some(named) = named else {
             let made = tempfile::Builder::new().prefix("usherd-demo-").tempdir();
             let made = made.map_err(|error| Failure::failed(format!("no temporary folder can be made: {error}")))?;
@@ -48,22 +48,22 @@ impl Folder {
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether it is gone afterwards.
-    pub fn is_temporary(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         self.temporary.is_some()
     }
 
     /// Its `usherd.toml`.
-    pub fn main(&self) -> PathBuf {
+    pub(super) fn main(&self) -> PathBuf {
         self.path.join("usherd.toml")
     }
 
     /// The file of a tenant.
-    pub fn tenant(&self, id: &str) -> PathBuf {
+    pub(super) fn tenant(&self, id: &str) -> PathBuf {
         self.path.join("tenants.d").join(format!("{id}.toml"))
     }
 
@@ -71,13 +71,13 @@ impl Folder {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
         fs::write(path, text).map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display())))
     }
 }
 
 /// `usherd.toml` of the office: what differs from the defaults, and why.
-pub fn office_main(listen: SocketAddr, speed: u32) -> String {
+pub(super) fn office_main(listen: SocketAddr, speed: u32) -> String {
     // Five heartbeats make a lease, so that a busy machine loses no phone system.
     let lease_s = 5 * speed;
     let tombstone_s = (10 * speed).max(300);
@@ -108,7 +108,7 @@ retry_after_s = 600
 }
 
 /// The record of the office, with a subscription that began some months before the day of the demonstration.
-pub fn office_record(day: NaiveDate) -> String {
+pub(super) fn office_record(day: NaiveDate) -> String {
     let start = day.checked_sub_months(Months::new(5)).unwrap_or(day);
     format!(
         r#"# An office of 30 people and things that telephone. 16 seats, because not all of them need one at the same time:
@@ -128,7 +128,7 @@ never_deny = ["lift", "door"]
 }
 
 /// How this program is called from a shell anywhere.
-pub fn program() -> String {
+pub(super) fn program() -> String {
     let this = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("usherd"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let first = std::env::split_paths(&path).map(|folder| folder.join("usherd")).find(|path| path.is_file());
@@ -137,13 +137,13 @@ pub fn program() -> String {
 }
 
 /// The two commands that raise the quota of the office to 20.
-pub fn raise(folder: &Folder, address: SocketAddr) -> [String; 2] {
+pub(super) fn raise(folder: &Folder, address: SocketAddr) -> [String; 2] {
     let file = quoted(&folder.tenant(TENANT));
     [format!("sed -i 's/^seats = 16/seats = 20/' {file}"), format!("{} reload --addr {address}", program())]
 }
 
 /// A path as a shell takes it.
-pub fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%,:".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -19,7 +19,7 @@ enum State {
 
 /// The gateway, and the call that it took with it.
 #[derive(Debug, Default)]
-pub struct Gateway {
+pub(super) struct Gateway {
     state: State,
     /// Session and subject.
     cut_off: Option<(Name, Name)>,
@@ -27,7 +27,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// It is gone without a goodbye: what is to be told.
-    pub fn loses_power(&mut self, engine: &Engine) -> String {
+    pub(super) fn loses_power(&mut self, engine: &Engine) -> String {
         self.state = State::Silent;
         self.cut_off = counting(engine).pop();
         let call = self
@@ -38,7 +38,7 @@ impl Gateway {
     }
 
     /// What the daemon has noticed since, if it is new.
-    pub fn look(&mut self, engine: &Engine, now: Now) -> Option<String> {
+    pub(super) fn look(&mut self, engine: &Engine, now: Now) -> Option<String> {
         if self.state == State::Silent
             && engine.nodes(now).iter().any(|node| node.node == Node::Dect.name() && !node.up)
         {
@@ -56,7 +56,7 @@ impl Gateway {
     }
 
     /// It has its power back: what is to be told, where it had lost it.
-    pub fn is_back(&mut self) -> Option<&'static str> {
+    pub(super) fn is_back(&mut self) -> Option<&'static str> {
         match std::mem::take(&mut self.state) {
             State::Powered => None,
             State::Freed => Some("The gateway has its power back, and says hello with a new epoch."),

@@ -34,7 +34,7 @@ use crate::daemon::config::Settings;
 
 /// `usherd demo`
 #[derive(Clone, Debug, clap::Args)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// Where to listen: an address of this machine itself, port 0 for a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7788", value_parser = loopback)]
     listen: SocketAddr,
@@ -85,7 +85,7 @@ fn time_of_day(text: &str) -> Result<u32, String> {
 ///
 /// # Errors
 /// The port is taken, the folder cannot be used, or the daemon cannot start.
-pub fn demo(arguments: &DemoArgs, config: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn demo(arguments: &DemoArgs, config: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     if config.is_some() {
         let failure = Failure::usage("a demonstration writes its own configuration");
         return Err(

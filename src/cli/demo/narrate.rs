@@ -10,7 +10,7 @@ use super::terminal::Tone;
 
 /// What happened since the morning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Calls that came in, and how many of them passed.
     pub inbound: u32,
     pub inbound_passed: u32,
@@ -29,7 +29,7 @@ pub struct Tally {
 
 impl Tally {
     /// Counts a question and its answer.
-    pub fn note(&mut self, thing: &Thing, verdict: &Verdict) {
+    pub(super) fn note(&mut self, thing: &Thing, verdict: &Verdict) {
         let is_call = thing.ask.kind == Kind::Call;
         match verdict.source {
             Source::Emergency => self.emergencies += 1,
@@ -46,7 +46,7 @@ impl Tally {
     }
 
     /// `31 calls came in and all passed, 12 went out; nobody was refused`
-    pub fn sums(&self) -> String {
+    pub(super) fn sums(&self) -> String {
         let passed = match self.inbound - self.inbound_passed {
             0 => "all passed".to_owned(),
             lost => format!("{lost} did not pass"),
@@ -56,7 +56,7 @@ impl Tally {
     }
 
     /// `6 times: the fax 2, Nils 4`; `None` where nobody was refused.
-    pub fn refusals(&self) -> Option<String> {
+    pub(super) fn refusals(&self) -> Option<String> {
         let times = match self.refused.values().sum::<u32>() {
             0 => return None,
             1 => "once".to_owned(),
@@ -76,7 +76,7 @@ fn calls(count: u32) -> String {
 }
 
 /// The fields that ask the same by hand, where a reader may want to.
-pub fn by_hand(scene: Scene, verdict: &Verdict) -> Option<String> {
+pub(super) fn by_hand(scene: Scene, verdict: &Verdict) -> Option<String> {
     match scene {
         Scene::Fax if !verdict.allow => {
             Some(format!("tenant={TENANT}&subject=fax&session=f1&kind=call&class=fax&direction=outbound&ttl_s=60"))
@@ -112,7 +112,7 @@ fn seats(answer: Option<&Answer>) -> String {
 }
 
 /// The sentence for something that was asked, where it is worth one. `again`: it was refused before.
-pub fn told(thing: &Thing, verdict: &Verdict, tally: &Tally, again: bool) -> Option<(Tone, String)> {
+pub(super) fn told(thing: &Thing, verdict: &Verdict, tally: &Tally, again: bool) -> Option<(Tone, String)> {
     let answer = verdict.answer.as_ref();
     let who = beginning(subject(thing));
     if again && !verdict.allow {

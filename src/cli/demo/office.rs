@@ -5,23 +5,23 @@ use usherd_engine::{Class, Device, Direction, Kind, Name};
 use usherd_client::Ask;
 
 /// The tenant; that of the shipped samples and of the README.
-pub const TENANT: &str = "office-lindenhof";
+pub(super) const TENANT: &str = "office-lindenhof";
 /// The day that is told when nobody names one.
-pub const SEED: u64 = 16;
+pub(super) const SEED: u64 = 16;
 /// When a day begins and ends, seconds after midnight.
-pub const OPENS_S: u32 = at(7, 45);
-pub const CLOSES_S: u32 = at(18, 0);
+pub(super) const OPENS_S: u32 = at(7, 45);
+pub(super) const CLOSES_S: u32 = at(18, 0);
 /// Between these nothing happens by chance, so that the morning tells its story whatever the seed.
 const STORY: std::ops::Range<u32> = at(10, 6)..at(12, 0);
 
 /// Seconds after midnight.
-pub const fn at(hour: u32, minute: u32) -> u32 {
+pub(super) const fn at(hour: u32, minute: u32) -> u32 {
     hour * 3_600 + minute * 60
 }
 
 /// The four kinds of employees that seats are planned for (P1); they decide nothing (A6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub(super) enum Type {
     /// Managers and field staff with a paired mobile: 1.0 seats.
     One,
     /// Office staff: 0.8.
@@ -34,7 +34,7 @@ pub enum Type {
 
 /// Somebody, or something, that may hold a seat.
 #[derive(Clone, Copy, Debug)]
-pub struct Person {
+pub(super) struct Person {
     /// The subject.
     pub id: &'static str,
     /// What the terminal calls it.
@@ -47,7 +47,7 @@ const fn person(id: &'static str, called: &'static str, planned_as: Type) -> Per
 }
 
 /// Everybody.
-pub const PEOPLE: [Person; 30] = [
+pub(super) const PEOPLE: [Person; 30] = [
     person("clara", "Clara", Type::One),
     person("jonas", "Jonas", Type::One),
     person("leyla", "Leyla", Type::One),
@@ -81,13 +81,13 @@ pub const PEOPLE: [Person; 30] = [
 ];
 
 /// What the terminal calls a subject.
-pub fn called(id: &str) -> &str {
+pub(super) fn called(id: &str) -> &str {
     PEOPLE.iter().find(|person| person.id == id).map_or(id, |person| person.called)
 }
 
 /// The PBX nodes of the office.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Node {
+pub(super) enum Node {
     /// The phone system.
     Pbx,
     /// The gateway of the cordless phones, which loses its power once a day.
@@ -96,7 +96,7 @@ pub enum Node {
 
 impl Node {
     /// Its name on the wire.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Node::Pbx => "pbx-lindenhof",
             Node::Dect => "dect-gateway",
@@ -106,7 +106,7 @@ impl Node {
 
 /// When something that was allowed ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub(super) enum Ends {
     /// So many seconds after it began.
     After(u32),
     /// At this time of the day, whenever it began.
@@ -117,7 +117,7 @@ pub enum Ends {
 
 /// Why the terminal has a sentence of its own for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scene {
+pub(super) enum Scene {
     /// It has none.
     Routine,
     FirstSeat,
@@ -136,7 +136,7 @@ pub enum Scene {
 
 /// Something that begins, if it is allowed.
 #[derive(Clone, Debug)]
-pub struct Thing {
+pub(super) struct Thing {
     pub ask: Ask,
     pub node: Node,
     pub ends: Ends,
@@ -147,7 +147,7 @@ pub struct Thing {
 
 /// What happens.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(super) enum Act {
     Begin(Box<Thing>),
     /// The gateway of the cordless phones loses its power.
     PowerCut,
@@ -160,14 +160,14 @@ pub enum Act {
 
 /// Something that happens at a time of the day.
 #[derive(Clone, Debug)]
-pub struct Happening {
+pub(super) struct Happening {
     /// Seconds after midnight.
     pub at_s: u32,
     pub act: Act,
 }
 
 /// The script of a day, in order of time; the same seed and day give the same.
-pub fn script(seed: u64, day: u32) -> Vec<Happening> {
+pub(super) fn script(seed: u64, day: u32) -> Vec<Happening> {
     let mut plan = Plan { day, dice: Dice(seed ^ u64::from(day) << 32), count: 0, all: Vec::new() };
     if day == 0 {
         plan.pairings();

@@ -48,7 +48,7 @@ struct Live {
 }
 
 /// The office while it is played.
-pub struct Play<'a> {
+pub(super) struct Play<'a> {
     clock: Arc<HurriedClock>,
     app: Arc<App>,
     address: SocketAddr,
@@ -74,18 +74,18 @@ pub struct Play<'a> {
 }
 
 /// Midnight at the beginning of a date where the office is, milliseconds since 1970 UTC.
-pub fn midnight_ms(date: NaiveDate) -> i64 {
+pub(super) fn midnight_ms(date: NaiveDate) -> i64 {
     civil::midnight(Settings::default().time_zone.0, date, Edge::Start).timestamp_millis()
 }
 
 /// An instant of a date where the office is; so many seconds on the clock on its wall, milliseconds since 1970 UTC.
-pub fn utc_ms(date: NaiveDate, at_s: u32) -> i64 {
+pub(super) fn utc_ms(date: NaiveDate, at_s: u32) -> i64 {
     let time = NaiveTime::from_num_seconds_from_midnight_opt(at_s, 0).unwrap_or(NaiveTime::MIN);
     civil::instant(Settings::default().time_zone.0, date.and_time(time), Edge::Start).timestamp_millis()
 }
 
 /// What a play is made of.
-pub struct Stage<'a> {
+pub(super) struct Stage<'a> {
     pub clock: Arc<HurriedClock>,
     pub app: Arc<App>,
     pub address: SocketAddr,
@@ -97,7 +97,7 @@ pub struct Stage<'a> {
 }
 
 impl<'a> Play<'a> {
-    pub fn new(stage: Stage<'a>) -> Self {
+    pub(super) fn new(stage: Stage<'a>) -> Self {
         let Stage { clock, app, address, terminal, seed, speed, raise, date } = stage;
         Play {
             clock,
@@ -125,7 +125,7 @@ impl<'a> Play<'a> {
     ///
     /// # Errors
     /// The phone systems cannot be started, or nobody reads the output any more.
-    pub async fn day(&mut self, number: u32, from_s: u32, until_s: u32) -> Result<(), Failure> {
+    pub(super) async fn day(&mut self, number: u32, from_s: u32, until_s: u32) -> Result<(), Failure> {
         self.begin_day(number, from_s).await?;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -142,7 +142,7 @@ impl<'a> Play<'a> {
     }
 
     /// The office closes: whatever still lives ends, and the phone systems say goodbye.
-    pub async fn close(&mut self) {
+    pub(super) async fn close(&mut self) {
         self.due.clear();
         for (session, live) in std::mem::take(&mut self.live) {
             let client = self.nodes.get(&live.node).filter(|_| live.kind != Kind::Mobile);
@@ -159,7 +159,7 @@ impl<'a> Play<'a> {
     ///
     /// # Errors
     /// Nobody reads the output any more.
-    pub async fn night(&mut self, next: NaiveDate, opens_s: u32) -> Result<(), Failure> {
+    pub(super) async fn night(&mut self, next: NaiveDate, opens_s: u32) -> Result<(), Failure> {
         let opens_ms = utc_ms(next, opens_s);
         let left_s = (opens_ms - self.clock.now().utc_ms).max(0) / 1_000;
         // A quarter of a minute of somebody who watches the usual speed.
@@ -182,7 +182,7 @@ impl<'a> Play<'a> {
     ///
     /// # Errors
     /// Nobody reads the output any more.
-    pub fn figures(&mut self) -> Result<(), Failure> {
+    pub(super) fn figures(&mut self) -> Result<(), Failure> {
         let Some(view) = self.view() else { return Ok(()) };
         let figures = Figures {
             tally: &self.tally,
@@ -195,11 +195,11 @@ impl<'a> Play<'a> {
         what_if(self.address, since, &mut self.terminal)
     }
 
-    pub fn date(&self) -> NaiveDate {
+    pub(super) fn date(&self) -> NaiveDate {
         self.date
     }
 
-    pub fn terminal(&mut self) -> &mut Terminal<'a> {
+    pub(super) fn terminal(&mut self) -> &mut Terminal<'a> {
         &mut self.terminal
     }
 
@@ -207,7 +207,7 @@ impl<'a> Play<'a> {
     ///
     /// # Errors
     /// Nobody reads the output any more.
-    pub fn stopped(&mut self) -> Result<(), Failure> {
+    pub(super) fn stopped(&mut self) -> Result<(), Failure> {
         self.say(Tone::Plain, "Stopped.")
     }
 

@@ -35,7 +35,7 @@ const FIGURES_EVERY: Duration = Duration::from_secs(3);
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// 1 to 100,000.
     pub tenants: u32,
     /// 1 to 2,000,000.
@@ -75,7 +75,7 @@ fn tenant_id(number: u32) -> String {
 ///
 /// # Errors
 /// The disk, the daemon, or that nobody reads the output any more.
-pub fn run(
+pub(super) fn run(
     wanted: &Wanted,
     folder: &Folder,
     runtime: &Runtime,

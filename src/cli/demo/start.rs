@@ -17,7 +17,7 @@ use crate::daemon::{Daemon, Options};
 const READY_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What ends a demonstration: Ctrl-C, or a polite kill.
-pub struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
@@ -27,14 +27,14 @@ impl Stop {
     ///
     /// # Errors
     /// The operating system does not let it.
-    pub fn new(runtime: &Runtime) -> Result<Self, Failure> {
+    pub(super) fn new(runtime: &Runtime) -> Result<Self, Failure> {
         let _inside = runtime.enter();
         let hear = |kind| signal(kind).map_err(|error| Failure::failed(format!("signals cannot be heard: {error}")));
         Ok(Stop { interrupt: hear(SignalKind::interrupt())?, terminate: hear(SignalKind::terminate())? })
     }
 
     /// Ready when it was asked for.
-    pub async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -45,7 +45,10 @@ impl Stop {
     ///
     /// # Errors
     /// Those of the work.
-    pub async fn unless_asked(&mut self, work: impl Future<Output = Result<(), Failure>>) -> Result<bool, Failure> {
+    pub(super) async fn unless_asked(
+        &mut self,
+        work: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<bool, Failure> {
         tokio::select! {
             biased;
             () = self.asked() => Ok(false),
@@ -59,7 +62,7 @@ impl Stop {
 ///
 /// # Errors
 /// Somebody listens there, or this user may not.
-pub fn free(listen: SocketAddr) -> Result<SocketAddr, Failure> {
+pub(super) fn free(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     let bound = TcpListener::bind(listen).and_then(|listener| listener.local_addr());
     bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Failure::failed(format!("{listen} is taken, perhaps by another usherd"))
@@ -72,7 +75,7 @@ pub fn free(listen: SocketAddr) -> Result<SocketAddr, Failure> {
 ///
 /// # Errors
 /// It cannot start, or is not ready in time.
-pub fn start(folder: &Folder, clock: Arc<dyn Clock>) -> Result<Daemon, Failure> {
+pub(super) fn start(folder: &Folder, clock: Arc<dyn Clock>) -> Result<Daemon, Failure> {
     let options = Options { config: folder.main(), clock, passed: Vec::new(), as_process: false };
     let daemon = Daemon::start(options).map_err(|error| Failure::failed(error.to_string()))?;
     if daemon.wait_ready(READY_PATIENCE) {

@@ -11,7 +11,7 @@ const MARGIN: usize = 7;
 
 /// How a line is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub(super) enum Tone {
     Plain,
     /// Somebody got what was refused before.
     Good,
@@ -22,7 +22,7 @@ pub enum Tone {
 }
 
 /// A terminal, a pipe or a file.
-pub struct Terminal<'a> {
+pub(super) struct Terminal<'a> {
     out: &'a mut dyn Write,
     /// Whether lines may be written over.
     is_terminal: bool,
@@ -33,7 +33,7 @@ pub struct Terminal<'a> {
 
 impl<'a> Terminal<'a> {
     /// One that writes there; colour only on a real terminal (API 7).
-    pub fn new(out: &'a mut dyn Write, is_terminal: bool, colour: bool) -> Self {
+    pub(super) fn new(out: &'a mut dyn Write, is_terminal: bool, colour: bool) -> Self {
         Terminal { out, is_terminal, colour, status: String::new() }
     }
 
@@ -41,7 +41,7 @@ impl<'a> Terminal<'a> {
     ///
     /// # Errors
     /// The output cannot be written, or nobody reads it any more.
-    pub fn say(&mut self, left: &str, tone: Tone, text: &str) -> Result<(), Failure> {
+    pub(super) fn say(&mut self, left: &str, tone: Tone, text: &str) -> Result<(), Failure> {
         let mut shown = String::new();
         for (number, line) in wrapped(text, WIDTH - MARGIN).iter().enumerate() {
             let left = if number == 0 { left } else { "" };
@@ -56,7 +56,7 @@ impl<'a> Terminal<'a> {
     ///
     /// # Errors
     /// As [`Terminal::say`].
-    pub fn line(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
+    pub(super) fn line(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
         let shown = format!("{}\n", self.toned(tone, text));
         self.put(&shown)
     }
@@ -65,7 +65,7 @@ impl<'a> Terminal<'a> {
     ///
     /// # Errors
     /// As [`Terminal::say`].
-    pub fn status(&mut self, text: &str) -> Result<(), Failure> {
+    pub(super) fn status(&mut self, text: &str) -> Result<(), Failure> {
         if !self.is_terminal || text == self.status {
             return Ok(());
         }
@@ -114,7 +114,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 /// So many seats of so many, drawn: `████████████████ 17 of 16 seats, 1 above`.
-pub fn seats_bar(held: u32, quota: Option<u32>) -> String {
+pub(super) fn seats_bar(held: u32, quota: Option<u32>) -> String {
     let quota = quota.unwrap_or(held);
     let (full, free) = (held.min(quota), quota.saturating_sub(held));
     let drawn: String = "█".repeat(full.min(40) as usize) + &"░".repeat(free.min(40) as usize);

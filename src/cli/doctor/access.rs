@@ -17,7 +17,7 @@ const TLS: &str = "certificate";
 const DAYS_LEFT_MIN: i64 = 14;
 
 /// Everything about access that the files say; `now` decides what has expired.
-pub fn look(config: &Config, now: DateTime<Utc>) -> Vec<Finding> {
+pub(super) fn look(config: &Config, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = vec![openness(&config.settings)];
     let folder = config.main().parent().unwrap_or(Path::new(""));
     let (unusable, _) = certificates::look_as_guest(&config.settings, folder, now);

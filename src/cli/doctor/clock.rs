@@ -13,7 +13,7 @@ const WHY: &str = "contracts begin and end, and bundles of records expire, by th
 const SKEW_S_MAX: i64 = 2;
 
 /// Whether the machine's clock follows a time server; `None` where nobody knows.
-pub fn is_synchronized() -> Option<bool> {
+pub(super) fn is_synchronized() -> Option<bool> {
     let output = Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output().ok()?;
     match String::from_utf8_lossy(&output.stdout).trim() {
         "yes" => Some(true),
@@ -23,7 +23,7 @@ pub fn is_synchronized() -> Option<bool> {
 }
 
 /// Whether this machine's clock is right.
-pub fn of_machine(synchronized: Option<bool>) -> Finding {
+pub(super) fn of_machine(synchronized: Option<bool>) -> Finding {
     let check = "time sync";
     match synchronized {
         Some(true) => Finding::ok(check, "the clock follows a time server"),
@@ -38,7 +38,7 @@ pub fn of_machine(synchronized: Option<bool>) -> Finding {
 }
 
 /// Whether the daemon's clock went evenly, and agrees with the one here; `here` is when its overview was asked for.
-pub fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
+pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
     let time = overview.get("time").unwrap_or(&Value::Null);
     let at = overview.get("at").and_then(Value::as_str).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     let skew_s = at.map_or(0, |at| (at.to_utc() - here).num_seconds());

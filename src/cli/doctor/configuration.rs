@@ -11,7 +11,7 @@ const CHECK: &str = "configuration";
 const REJECTED: &str = "the daemon keeps what it had, and a start without a last good configuration serves nothing";
 
 /// Whether the files are good.
-pub fn files(main: &Path, loaded: &Result<Config, Vec<Problem>>) -> Finding {
+pub(super) fn files(main: &Path, loaded: &Result<Config, Vec<Problem>>) -> Finding {
     let main = main.display();
     match loaded {
         Err(problems) => {
@@ -60,7 +60,7 @@ fn place(problem: &Problem) -> String {
 }
 
 /// Whether the daemon runs with these files; `admin` is the answer of `/v1/admin/config`, `hash` that of the files.
-pub fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
+pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
     let word = |key: &str| admin.get(key).and_then(Value::as_str).unwrap_or_default();
     let check = "in force";
     if admin.get("from_last_good") == Some(&Value::Bool(true)) {

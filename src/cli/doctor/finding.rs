@@ -8,7 +8,7 @@ use crate::cli::table::Table;
 
 /// How it is, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// As it should be.
     Ok,
     /// Not judged: it could not be looked at, or it is a matter of taste.
@@ -42,7 +42,7 @@ impl Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(super) struct Finding {
     /// How it is.
     pub verdict: Verdict,
     /// What was looked at, one or two words.
@@ -57,22 +57,32 @@ pub struct Finding {
 
 impl Finding {
     /// As it should be.
-    pub fn ok(check: &'static str, what: impl Into<String>) -> Self {
+    pub(super) fn ok(check: &'static str, what: impl Into<String>) -> Self {
         Finding { verdict: Verdict::Ok, check, what: what.into(), why: String::new(), mend: String::new() }
     }
 
     /// Not judged.
-    pub fn note(check: &'static str, what: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(super) fn note(check: &'static str, what: impl Into<String>, mend: impl Into<String>) -> Self {
         Finding { verdict: Verdict::Note, mend: mend.into(), ..Finding::ok(check, what) }
     }
 
     /// It works, with a reservation.
-    pub fn warn(check: &'static str, what: impl Into<String>, why: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(super) fn warn(
+        check: &'static str,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
         Finding { verdict: Verdict::Warn, why: why.into(), mend: mend.into(), ..Finding::ok(check, what) }
     }
 
     /// It does not work.
-    pub fn fail(check: &'static str, what: impl Into<String>, why: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(super) fn fail(
+        check: &'static str,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
         Finding { verdict: Verdict::Fail, ..Finding::warn(check, what, why, mend) }
     }
 }
@@ -81,7 +91,7 @@ impl Finding {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn show(findings: &[Finding], screen: &mut Screen<'_>) -> Result<(), Failure> {
+pub(super) fn show(findings: &[Finding], screen: &mut Screen<'_>) -> Result<(), Failure> {
     match screen.format {
         Format::Json => screen.write(&format!("{}\n", as_json(findings))),
         Format::Csv => {
@@ -127,7 +137,7 @@ fn visible_lines(text: &str) -> String {
 }
 
 /// The worst verdict of all; notes do not count.
-pub fn worst(findings: &[Finding]) -> Verdict {
+pub(super) fn worst(findings: &[Finding]) -> Verdict {
     let judged = findings.iter().map(|finding| finding.verdict).filter(|verdict| *verdict != Verdict::Note);
     judged.max().unwrap_or(Verdict::Ok)
 }

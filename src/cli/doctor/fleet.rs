@@ -10,7 +10,7 @@ const NODES: &str = "nodes";
 const NAMES_MAX: usize = 5;
 
 /// Tenants that are full or above their quota, by the counts of the overview.
-pub fn tenants(overview: &Value) -> Finding {
+pub(super) fn tenants(overview: &Value) -> Finding {
     let count = |band: &str| overview.get("bands").and_then(|bands| bands.get(band)?.as_u64()).unwrap_or(0);
     let all = overview.get("tenants").and_then(Value::as_u64).unwrap_or(0);
     match (count("over"), count("full")) {
@@ -37,7 +37,7 @@ pub fn tenants(overview: &Value) -> Finding {
 }
 
 /// Nodes that went silent.
-pub fn nodes(nodes: &[Value]) -> Finding {
+pub(super) fn nodes(nodes: &[Value]) -> Finding {
     let said_hello = nodes.iter().filter(|node| node.get("epoch").is_some_and(|epoch| !epoch.is_null()));
     let known: Vec<&Value> = said_hello.collect();
     let silent: Vec<String> =
@@ -63,7 +63,7 @@ pub fn nodes(nodes: &[Value]) -> Finding {
 }
 
 /// What is known of one node.
-pub fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Finding {
+pub(super) fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Finding {
     let check = "node";
     let Some(node) = nodes.iter().find(|node| word(node, "node") == wanted) else {
         let others: Vec<&str> = nodes.iter().map(|node| word(node, "node")).take(NAMES_MAX).collect();

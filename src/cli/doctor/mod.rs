@@ -32,7 +32,7 @@ const NODES_PATH: &str = "/v1/nodes?limit=1000";
 
 /// `usherd doctor`
 #[derive(Clone, Debug, clap::Args)]
-pub struct DoctorArgs {
+pub(super) struct DoctorArgs {
     /// And what the daemon knows of this PBX node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -48,7 +48,7 @@ pub struct DoctorArgs {
 ///
 /// # Errors
 /// The address or the token is of no use, or the output cannot be written.
-pub fn doctor(
+pub(super) fn doctor(
     arguments: &DoctorArgs,
     main: Option<&Path>,
     connection: &Connection,

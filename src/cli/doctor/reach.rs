@@ -70,7 +70,7 @@ fn doors(settings: &Settings, folder: &Path) -> Vec<Door> {
 }
 
 /// Knocks at every address of the configuration.
-pub fn listeners(config: &Config) -> Vec<Finding> {
+pub(super) fn listeners(config: &Config) -> Vec<Finding> {
     let folder = config.main().parent().unwrap_or(Path::new(""));
     let doors = doors(&config.settings, folder);
     let knocked: Vec<(Door, io::Result<()>)> = doors.into_iter().map(|door| (door.clone(), door.knock())).collect();
@@ -102,7 +102,7 @@ fn shut(door: &Door, error: &io::Error) -> Finding {
 }
 
 /// Asks for some decisions, which changes nothing, and judges how long they took.
-pub fn latency(client: &Client, tenant: &str, deadline_ms: u32) -> Finding {
+pub(super) fn latency(client: &Client, tenant: &str, deadline_ms: u32) -> Finding {
     let body = json!({
         "tenant": tenant, "subject": "usherd-doctor", "session": "usherd-doctor", "kind": "call",
         "direction": "outbound", "ttl_s": 60,

@@ -13,7 +13,7 @@ const SCRAPED_AFTER_S: i64 = 300;
 const FULL_PERCENT: u64 = 90;
 
 /// Whether it decides, and records what it decides; `ready` is the answer of `/readyz?verbose`.
-pub fn readiness(ready: &Value, address: &str) -> Vec<Finding> {
+pub(super) fn readiness(ready: &Value, address: &str) -> Vec<Finding> {
     let flag = |key: &str| ready.get(key).and_then(Value::as_bool);
     let check = "daemon";
     let daemon = match (flag("ready"), flag("draining")) {
@@ -68,7 +68,7 @@ fn durability(ready: &Value) -> Finding {
 }
 
 /// Whether the running daemon is of the same release as this program.
-pub fn release(overview: &Value, own: &str) -> Finding {
+pub(super) fn release(overview: &Value, own: &str) -> Finding {
     match overview.get("version").and_then(Value::as_str) {
         Some(version) if version == own => Finding::ok("release", format!("daemon and this program are {own}")),
         version => Finding::warn(
@@ -81,7 +81,7 @@ pub fn release(overview: &Value, own: &str) -> Finding {
 }
 
 /// Whether pulled records arrive; nothing where none are pulled.
-pub fn sync(overview: &Value) -> Option<Finding> {
+pub(super) fn sync(overview: &Value) -> Option<Finding> {
     let sync = overview.get("sync").filter(|sync| !sync.is_null())?;
     let word = |key: &str| sync.get(key).and_then(Value::as_str).unwrap_or_default();
     let since = if word("last_success_at").is_empty() { "never" } else { word("last_success_at") };
@@ -104,7 +104,7 @@ pub fn sync(overview: &Value) -> Option<Finding> {
 }
 
 /// Whether webhooks arrive, by the answer of `/v1/admin/webhooks`; nothing where there are none.
-pub fn webhooks(list: &Value) -> Option<Finding> {
+pub(super) fn webhooks(list: &Value) -> Option<Finding> {
     let hooks = list.get("webhooks")?.as_array().filter(|hooks| !hooks.is_empty())?;
     let state = |hook: &Value| hook.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
     let failing = hooks.iter().filter(|hook| matches!(state(hook).as_str(), "failing" | "gone"));
@@ -121,7 +121,7 @@ pub fn webhooks(list: &Value) -> Option<Finding> {
 }
 
 /// Whether the usage history is kept; nothing where the daemon has none.
-pub fn history(overview: &Value) -> Option<Finding> {
+pub(super) fn history(overview: &Value) -> Option<Finding> {
     let history = overview.get("history").filter(|history| !history.is_null())?;
     let bytes = history.get("bytes").and_then(Value::as_u64).unwrap_or(0);
     let from = history.get("from").and_then(Value::as_str).unwrap_or("now");
@@ -134,7 +134,7 @@ pub fn history(overview: &Value) -> Option<Finding> {
 }
 
 /// Room for connections: as many descriptors as the configuration allows connections, and some left.
-pub fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option<Finding> {
+pub(super) fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option<Finding> {
     let (open, most) = (number(metrics, "process_open_fds")?, number(metrics, "process_max_fds")?);
     let check = "descriptors";
     let mend =
@@ -153,7 +153,7 @@ pub fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option<Findin
 }
 
 /// Whether somebody watches: without scrapes there is no alert. `now` is the present instant.
-pub fn scrapes(metrics: &str, now: DateTime<Utc>) -> Option<Finding> {
+pub(super) fn scrapes(metrics: &str, now: DateTime<Utc>) -> Option<Finding> {
     let started = number(metrics, "process_start_time_seconds")?;
     let up_s = now.timestamp() - i64::try_from(started).ok()?;
     let (check, mend) = (

@@ -14,10 +14,10 @@ const PROPERTIES: &str =
     "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,NeedDaemonReload,User,StateDirectory";
 
 /// The properties of the units by their names, as `systemctl show` tells them.
-pub type Units = BTreeMap<String, BTreeMap<String, String>>;
+pub(super) type Units = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Asks systemd; `None` where the machine was not started by it, or it does not answer.
-pub fn ask() -> Option<Units> {
+pub(super) fn ask() -> Option<Units> {
     if !Path::new("/run/systemd/system").is_dir() {
         return None;
     }
@@ -37,7 +37,7 @@ fn parse(text: &str) -> Units {
 }
 
 /// What the service says of itself, where the unit is installed: user and state directory.
-pub fn of_service<'a>(units: Option<&'a Units>, key: &str) -> Option<&'a str> {
+pub(super) fn of_service<'a>(units: Option<&'a Units>, key: &str) -> Option<&'a str> {
     let value = units.filter(|units| is_installed(units, SERVICE))?.get(SERVICE)?.get(key)?;
     Some(value.as_str()).filter(|value| !value.is_empty())
 }
@@ -51,7 +51,7 @@ fn is_installed(units: &Units, unit: &str) -> bool {
 }
 
 /// What is to be said of the units.
-pub fn judge(units: Option<&Units>) -> Vec<Finding> {
+pub(super) fn judge(units: Option<&Units>) -> Vec<Finding> {
     let Some(units) = units else {
         return vec![Finding::note(CHECK, "systemd does not run here: something else must start the daemon again", "")];
     };

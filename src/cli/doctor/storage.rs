@@ -27,7 +27,7 @@ const SUDO: &str = "run `sudo usherd doctor` to look there too";
 
 /// What the file system says of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// Number of the user that owns it.
     pub owner: u32,
     /// Permission bits.
@@ -61,7 +61,7 @@ impl Place {
 }
 
 /// Looks at the folder and the journal in it. `owner` is the user that the daemon runs as, where that is known.
-pub fn look(folder: &Path, owner: Option<u32>, journal: &Journal) -> Vec<Finding> {
+pub(super) fn look(folder: &Path, owner: Option<u32>, journal: &Journal) -> Vec<Finding> {
     let place = match Place::at(folder) {
         Ok(place) => place,
         Err(error) => return vec![absent(folder, &error)],

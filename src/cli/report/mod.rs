@@ -14,7 +14,7 @@ use figures::{Hour, Report, Total};
 
 /// `usherd report`
 #[derive(Clone, Debug, clap::Args)]
-pub struct ReportArgs {
+pub(super) struct ReportArgs {
     /// Of which tenant
     tenant: String,
     #[command(flatten)]
@@ -25,7 +25,12 @@ pub struct ReportArgs {
 ///
 /// # Errors
 /// The daemon cannot be asked, or knows no such tenant; the time makes no sense.
-pub fn report(arguments: &ReportArgs, client: &Client, as_page: bool, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn report(
+    arguments: &ReportArgs,
+    client: &Client,
+    as_page: bool,
+    screen: &mut Screen<'_>,
+) -> Result<u8, Failure> {
     let report = Report::read(&arguments.tenant, &arguments.time, client)?;
     match screen.format {
         _ if as_page => screen.write(&page::page(&report))?,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use usherd_engine::Kind;
 
 /// How full tenants are, emptiest first: the words of the wire, and what the view writes.
-pub const BANDS: [(&str, &str); 7] = [
+pub(super) const BANDS: [(&str, &str); 7] = [
     ("idle", "idle"),
     ("below_50", "<50%"),
     ("50_to_80", "<80%"),
@@ -20,7 +20,7 @@ pub const BANDS: [(&str, &str); 7] = [
 
 /// The daemon as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Overview {
+pub(super) struct Overview {
     /// Its version.
     pub version: String,
     /// Now, by its clock.
@@ -63,7 +63,7 @@ pub struct Overview {
 
 /// A booked change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Booked {
+pub(super) struct Booked {
     /// Whose; empty where that is clear.
     pub tenant: String,
     /// When.
@@ -76,7 +76,7 @@ pub struct Booked {
 
 /// A line of the fleet.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tenant {
+pub(super) struct Tenant {
     /// Its id.
     pub id: String,
     /// What people call it; empty where the daemon does not say.
@@ -99,7 +99,7 @@ pub struct Tenant {
 
 /// A session.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Session {
+pub(super) struct Session {
     /// Its id.
     pub id: String,
     /// Whose it is; empty for nobody.
@@ -124,7 +124,7 @@ pub struct Session {
 
 /// Who holds a seat, and why.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Holder {
+pub(super) struct Holder {
     /// Who.
     pub subject: String,
     /// The claims, the oldest first; none where the seat lingers after the last.
@@ -133,7 +133,7 @@ pub struct Holder {
 
 /// One tenant in depth.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Detail {
+pub(super) struct Detail {
     /// Its line.
     pub line: Tenant,
     /// Now, by the clock of the daemon.
@@ -156,7 +156,7 @@ pub struct Detail {
 
 /// A slot of the history.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Slot {
+pub(super) struct Slot {
     /// Its beginning.
     pub at: DateTime<Utc>,
     /// Most seats that were held in it.
@@ -169,7 +169,7 @@ pub struct Slot {
 
 /// Something that happened.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Event {
+pub(super) struct Event {
     /// Its number.
     pub id: u64,
     /// What kind of thing.
@@ -198,7 +198,7 @@ pub struct Event {
 
 /// Why an acquire would get what it would get.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Explanation {
+pub(super) struct Explanation {
     /// The answer with its detail.
     pub code: String,
     /// Whether it is allowed.
@@ -214,7 +214,7 @@ pub struct Explanation {
 }
 
 /// A word or sentence; empty where there is none.
-pub fn text(value: &Value, key: &str) -> String {
+pub(super) fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -247,7 +247,7 @@ fn booked(value: &Value) -> Option<Booked> {
 
 impl Overview {
     /// Reads `/v1/overview`.
-    pub fn read(value: &Value) -> Self {
+    pub(super) fn read(value: &Value) -> Self {
         let part = |key: &str| value.get(key).unwrap_or(&Value::Null);
         let sentence = |part: &Value, key: &str| Some(text(part, key)).filter(|text| !text.is_empty());
         let kinds = Kind::ALL.iter().map(|kind| kind.as_str());
@@ -284,7 +284,7 @@ impl Overview {
 
 impl Tenant {
     /// Reads a row of `/v1/tenants`, or the whole of one tenant.
-    pub fn read(value: &Value) -> Self {
+    pub(super) fn read(value: &Value) -> Self {
         let today = |key: &str| value.get(format!("{key}_today")).and_then(Value::as_u64);
         Tenant {
             id: text(value, "tenant"),
@@ -300,7 +300,7 @@ impl Tenant {
     }
 
     /// Held over quota; unlimited is never full, and a seat of none is more than full.
-    pub fn fullness(&self) -> f64 {
+    pub(super) fn fullness(&self) -> f64 {
         match self.quota {
             None => 0.0,
             Some(0) if self.held == 0 => 0.0,
@@ -312,7 +312,7 @@ impl Tenant {
 
 impl Session {
     /// Reads a row of `…/sessions`.
-    pub fn read(value: &Value) -> Self {
+    pub(super) fn read(value: &Value) -> Self {
         Session {
             id: text(value, "session"),
             subject: text(value, "subject"),
@@ -328,7 +328,7 @@ impl Session {
     }
 
     /// `desktop d1`, `outbound call c7`
-    pub fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         let words = [self.direction.as_str(), &self.kind, &self.id];
         let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
         words.join(" ")
@@ -337,7 +337,7 @@ impl Session {
 
 impl Detail {
     /// Reads `/v1/tenants/{t}` with the rows of its sessions, its subjects and its usage.
-    pub fn read(tenant: &Value, sessions: &[Value], subjects: &[Value], usage: &Value, cut: bool) -> Self {
+    pub(super) fn read(tenant: &Value, sessions: &[Value], subjects: &[Value], usage: &Value, cut: bool) -> Self {
         let sessions: Vec<Session> = sessions.iter().map(Session::read).collect();
         let seated = subjects.iter().filter(|row| flag(row, "seated")).map(|row| text(row, "subject"));
         let inclusive = tenant.get("inclusive").unwrap_or(&Value::Null);
@@ -390,7 +390,7 @@ impl Slot {
 
 impl Event {
     /// Reads a line of `/v1/events`.
-    pub fn read(value: &Value) -> Self {
+    pub(super) fn read(value: &Value) -> Self {
         let code = [text(value, "code"), text(value, "detail"), text(value, "reason"), text(value, "message")];
         let told: Vec<&str> = code.iter().map(String::as_str).filter(|word| !word.is_empty()).collect();
         let quota = value.get("quota").and_then(Value::as_u64).map_or_else(|| "unlim".to_owned(), |q| q.to_string());
@@ -416,7 +416,7 @@ impl Event {
 
 impl Explanation {
     /// Reads the answer of `/v1/explain`.
-    pub fn read(value: &Value) -> Self {
+    pub(super) fn read(value: &Value) -> Self {
         let frees = value.get("frees_next").filter(|frees| frees.is_object());
         Explanation {
             code: format!("{} {}", text(value, "code"), text(value, "detail")).trim_end().to_owned(),

@@ -20,7 +20,7 @@ use crate::daemon::events::EventType;
 /// Rows of a page, the most that the daemon gives.
 const PAGE_ROWS: usize = 1_000;
 /// Tenants that are read to be sorted here. Of more, the daemon names the fullest and searches.
-pub const TENANTS_MAX: usize = 20_000;
+pub(super) const TENANTS_MAX: usize = 20_000;
 /// Sessions, and subjects, of one tenant.
 const SESSIONS_MAX: usize = 5_000;
 /// A list that took so long is read again after so many times that: it costs the daemon a tenth of a thread at most.
@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const USAGE_NS: u64 = 15_000_000_000;
 
 /// Tells the reader what to read.
-pub struct Reader {
+pub(super) struct Reader {
     wish: watch::Sender<Wish>,
     ask: mpsc::UnboundedSender<Order>,
 }
@@ -48,7 +48,7 @@ impl Reader {
     ///
     /// # Errors
     /// No thread can be had.
-    pub fn start(client: Client, interval: Duration, first: Wish, news: Sender<News>) -> Result<Self, Failure> {
+    pub(super) fn start(client: Client, interval: Duration, first: Wish, news: Sender<News>) -> Result<Self, Failure> {
         let (wish, wishes) = watch::channel(first);
         let (ask, orders) = mpsc::unbounded_channel();
         let read = move || {
@@ -75,7 +75,7 @@ impl Reader {
     }
 
     /// Says what shall be read from now on.
-    pub fn wish(&self, wish: Wish) {
+    pub(super) fn wish(&self, wish: Wish) {
         self.wish.send_if_modified(|own| {
             let changed = *own != wish;
             *own = wish;
@@ -84,12 +84,12 @@ impl Reader {
     }
 
     /// Asks why.
-    pub fn explain(&self, body: Value) {
+    pub(super) fn explain(&self, body: Value) {
         let _ = self.ask.send(Order::Explain(body));
     }
 
     /// Reads at once.
-    pub fn refresh(&self) {
+    pub(super) fn refresh(&self) {
         let _ = self.ask.send(Order::Refresh);
     }
 }
@@ -148,7 +148,7 @@ fn one_line(failure: &Failure) -> String {
 ///
 /// # Errors
 /// The daemon cannot be asked, or knows no such tenant.
-pub async fn once(client: &Client, wish: &Wish) -> Result<News, Failure> {
+pub(super) async fn once(client: &Client, wish: &Wish) -> Result<News, Failure> {
     Memory::default().read(client, wish).await
 }
 

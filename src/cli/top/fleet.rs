@@ -21,7 +21,7 @@ const RULE_MARGIN: u16 = 7;
 const WIDE: u16 = 104;
 
 /// Draws the fleet; without keys and events where it is printed.
-pub fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, live: bool) {
+pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, live: bool) {
     let places = places::fleet(area, live);
     head(pen, places.head, state);
     table(pen, places.titles, places.rows, state, live);
@@ -32,7 +32,7 @@ pub fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, live: bool) {
 }
 
 /// The first line of every view: what is looked at at the left, the daemon's clock at the right.
-pub fn title(pen: &mut Pen<'_>, area: Rect, state: &State, words: &[(String, Tone)]) {
+pub(super) fn title(pen: &mut Pen<'_>, area: Rect, state: &State, words: &[(String, Tone)]) {
     let clock = state.clock().map(|now| pen.look.date_time(now)).unwrap_or_default();
     let columns = area.width.saturating_sub(width(&clock) + 2);
     pen.pieces(area.x, area.y, columns, words);
@@ -40,13 +40,13 @@ pub fn title(pen: &mut Pen<'_>, area: Rect, state: &State, words: &[(String, Ton
 }
 
 /// A label and what belongs to it.
-pub fn line(pen: &mut Pen<'_>, area: Rect, row: u16, label: &str, pieces: &[(String, Tone)]) {
+pub(super) fn line(pen: &mut Pen<'_>, area: Rect, row: u16, label: &str, pieces: &[(String, Tone)]) {
     pen.text(area.x, area.y + row, LABEL, label, Tone::Faint);
     pen.pieces(area.x + LABEL, area.y + row, area.width.saturating_sub(LABEL), pieces);
 }
 
 /// Seats as a bar, and in words behind it.
-pub fn seats(pen: &mut Pen<'_>, area: Rect, row: u16, held: u64, limit: Option<u64>, more: &[(String, Tone)]) {
+pub(super) fn seats(pen: &mut Pen<'_>, area: Rect, row: u16, held: u64, limit: Option<u64>, more: &[(String, Tone)]) {
     let columns = (area.width / 3).min(50);
     pen.text(area.x, area.y + row, LABEL, "Seats", Tone::Faint);
     let share = limit.map_or(0.0, |limit| if limit == 0 { 0.0 } else { held as f64 / limit as f64 });
@@ -61,7 +61,7 @@ pub fn seats(pen: &mut Pen<'_>, area: Rect, row: u16, held: u64, limit: Option<u
 }
 
 /// How full it is for the eye.
-pub fn tone_of(share: f64) -> Tone {
+pub(super) fn tone_of(share: f64) -> Tone {
     match share {
         share if share >= 1.0 => Tone::Bad,
         share if share >= 0.9 => Tone::Warn,
@@ -162,7 +162,7 @@ fn daemon(overview: &Overview, look: Look) -> Vec<(String, Tone)> {
 }
 
 /// `acme 2026-12-01 00:00: 12 seats`
-pub fn booked(next: &Booked, look: Look) -> String {
+pub(super) fn booked(next: &Booked, look: Look) -> String {
     let at = next.at.map(|at| look.minute(at)).unwrap_or_default();
     let then = match next.state.as_str() {
         "ended" => "ended".to_owned(),
@@ -353,7 +353,7 @@ fn happenings(pen: &mut Pen<'_>, area: Rect, state: &State) {
 }
 
 /// An event as one line.
-pub fn told(event: &Event, look: Look, with_tenant: bool) -> String {
+pub(super) fn told(event: &Event, look: Look, with_tenant: bool) -> String {
     let at = event.at.map(|at| look.time(at)).unwrap_or_default();
     let what = format!("{:<9}", event.what);
     let tenant = if with_tenant { event.tenant.as_str() } else { "" };
@@ -392,7 +392,7 @@ fn foot(pen: &mut Pen<'_>, area: Rect, state: &State) {
 }
 
 /// The keys that work here, and something at the right where there is room for it.
-pub fn keys(pen: &mut Pen<'_>, area: Rect, keys: &[(&str, &str)], right: &str) {
+pub(super) fn keys(pen: &mut Pen<'_>, area: Rect, keys: &[(&str, &str)], right: &str) {
     let mut pieces = Vec::new();
     for (at, (key, what)) in keys.iter().enumerate() {
         let gap = if at == 0 { "" } else { "  " };

@@ -41,7 +41,7 @@ const NEWS_MAX: usize = 10_000;
 
 /// `usherd top`
 #[derive(Clone, Debug, clap::Args)]
-pub struct TopArgs {
+pub(super) struct TopArgs {
     /// Begin with this tenant in depth
     #[arg(long)]
     tenant: Option<String>,
@@ -83,7 +83,7 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 ///
 /// # Errors
 /// There is no terminal to be live in; the daemon cannot be asked, where it is asked once.
-pub fn top(arguments: &TopArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
+pub(super) fn top(arguments: &TopArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let look = Look { colour: screen.colour && !arguments.once, unicode: terminal::shows_unicode(), utc: screen.utc };
     let clock = SystemClock::start();
     let interval_s = arguments.interval.as_secs();

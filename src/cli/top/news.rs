@@ -4,7 +4,7 @@ use super::facts::{Detail, Event, Explanation, Overview, Tenant};
 
 /// What the reader beside the view sends.
 #[derive(Clone, Debug)]
-pub enum News {
+pub(super) enum News {
     /// All about the fleet.
     Fleet(Box<Fleet>),
     /// All about a tenant.
@@ -23,7 +23,7 @@ pub enum News {
 
 /// All about the fleet.
 #[derive(Clone, Debug, Default)]
-pub struct Fleet {
+pub(super) struct Fleet {
     /// The totals; not for tokens that are for some tenants only.
     pub overview: Option<Overview>,
     /// The tenants; `None` where those of before are still good.
@@ -36,7 +36,7 @@ pub struct Fleet {
 
 /// What the reader beside the view shall read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub(super) struct Wish {
     /// This tenant and not the fleet.
     pub tenant: Option<String>,
     /// Only tenants that are called so; empty for all. Set where not all of them were read.

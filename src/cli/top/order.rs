@@ -8,7 +8,7 @@ use super::facts::Tenant;
 
 /// By what the fleet is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Sort {
+pub(super) enum Sort {
     /// The share of the seats in use, the fullest first.
     #[default]
     Fullness,
@@ -22,7 +22,7 @@ pub enum Sort {
 
 impl Sort {
     /// The order that a key stands for.
-    pub const fn of_key(key: char) -> Option<Self> {
+    pub(super) const fn of_key(key: char) -> Option<Self> {
         match key {
             'f' => Some(Sort::Fullness),
             'h' => Some(Sort::Held),
@@ -33,7 +33,7 @@ impl Sort {
     }
 
     /// What it is called.
-    pub const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Sort::Fullness => "fullness",
             Sort::Held => "seats held",
@@ -43,7 +43,7 @@ impl Sort {
     }
 
     /// Who comes first; equals by name, so that rows do not jump.
-    pub fn compare(self, a: &Tenant, b: &Tenant, reversed: bool) -> Ordering {
+    pub(super) fn compare(self, a: &Tenant, b: &Tenant, reversed: bool) -> Ordering {
         let names = a.id.cmp(&b.id);
         let order = match self {
             Sort::Fullness => b.fullness().total_cmp(&a.fullness()).then(b.held.cmp(&a.held)),
@@ -56,7 +56,7 @@ impl Sort {
 }
 
 /// Whether a tenant fits a filter: each word is a part of its id or name, its state, or its band.
-pub fn matches(tenant: &Tenant, filter: &str) -> bool {
+pub(super) fn matches(tenant: &Tenant, filter: &str) -> bool {
     filter.split_whitespace().all(|word| {
         let word = word.to_lowercase();
         let within = |text: &str| text.to_lowercase().contains(&word);
@@ -66,7 +66,7 @@ pub fn matches(tenant: &Tenant, filter: &str) -> bool {
 
 /// The chosen row of a list. Once somebody moved it, it stays with its row wherever that goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
+pub(super) struct Cursor {
     /// The row.
     pub at: usize,
     /// What is in it; `None` at the top, whoever is there.
@@ -75,7 +75,7 @@ pub struct Cursor {
 
 impl Cursor {
     /// Finds its row again in a list that changed; where it is gone, the one in its place.
-    pub fn settle<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn settle<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let Some(chosen) = &self.chosen else {
             self.at = 0;
             return;
@@ -92,14 +92,14 @@ impl Cursor {
     }
 
     /// Something came in at the front of the list, which has so many rows now.
-    pub fn pushed(&mut self, rows: usize) {
+    pub(super) fn pushed(&mut self, rows: usize) {
         if self.at > 0 {
             self.at = (self.at + 1).min(rows.max(1) - 1);
         }
     }
 
     /// Moves by a key.
-    pub fn key<'a>(&mut self, code: KeyCode, page: usize, mut names: impl Iterator<Item = &'a str>) {
+    pub(super) fn key<'a>(&mut self, code: KeyCode, page: usize, mut names: impl Iterator<Item = &'a str>) {
         let page = page.max(1);
         let to = match code {
             KeyCode::Down | KeyCode::Char('j') => self.at + 1,
@@ -119,7 +119,7 @@ impl Cursor {
     }
 
     /// The first row that is seen, where so many fit: the page that the chosen one is on.
-    pub const fn top(&self, page: usize) -> usize {
+    pub(super) const fn top(&self, page: usize) -> usize {
         match self.at.checked_div(page) {
             Some(pages) => pages * page,
             None => 0,

@@ -10,7 +10,7 @@ use crate::cli::table::visible;
 
 /// What a terminal can show, and how its owner wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub(super) struct Look {
     /// Whether colours are wanted; nothing is told by colour alone.
     pub colour: bool,
     /// Whether more than ASCII can be shown.
@@ -21,7 +21,7 @@ pub struct Look {
 
 /// What a piece of text is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
+pub(super) enum Tone {
     /// Text.
     #[default]
     Plain,
@@ -43,7 +43,7 @@ pub enum Tone {
 
 impl Look {
     /// A tone as the terminal shows it. Only modifiers that were in terminals before colour go without it.
-    pub fn style(self, tone: Tone) -> Style {
+    pub(super) fn style(self, tone: Tone) -> Style {
         let plain = Style::default();
         let coloured = |colour| if self.colour { plain.fg(colour) } else { plain };
         match tone {
@@ -59,7 +59,7 @@ impl Look {
     }
 
     /// An instant as people of this place write it, with the zone.
-    pub fn date_time(self, at: DateTime<Utc>) -> String {
+    pub(super) fn date_time(self, at: DateTime<Utc>) -> String {
         if self.utc {
             at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
         } else {
@@ -68,17 +68,17 @@ impl Look {
     }
 
     /// The day and minute of an instant.
-    pub fn minute(self, at: DateTime<Utc>) -> String {
+    pub(super) fn minute(self, at: DateTime<Utc>) -> String {
         self.formatted(at, "%Y-%m-%d %H:%M")
     }
 
     /// The time of day of an instant, to the second.
-    pub fn time(self, at: DateTime<Utc>) -> String {
+    pub(super) fn time(self, at: DateTime<Utc>) -> String {
         self.formatted(at, "%H:%M:%S")
     }
 
     /// The time of day of an instant, to the minute.
-    pub fn hour(self, at: DateTime<Utc>) -> String {
+    pub(super) fn hour(self, at: DateTime<Utc>) -> String {
         self.formatted(at, "%H:%M")
     }
 
@@ -87,12 +87,12 @@ impl Look {
     }
 
     /// One sign or the other.
-    pub const fn either(self, unicode: &'static str, ascii: &'static str) -> &'static str {
+    pub(super) const fn either(self, unicode: &'static str, ascii: &'static str) -> &'static str {
         if self.unicode { unicode } else { ascii }
     }
 
     /// A text that this terminal can show and does not obey, as names come from the network.
-    pub fn shown(self, text: &str) -> String {
+    pub(super) fn shown(self, text: &str) -> String {
         let text = visible(text);
         if self.unicode || text.is_ascii() {
             return text;
@@ -102,12 +102,12 @@ impl Look {
 }
 
 /// Columns that a text takes.
-pub fn width(text: &str) -> u16 {
+pub(super) fn width(text: &str) -> u16 {
     u16::try_from(Span::raw(text).width()).unwrap_or(u16::MAX)
 }
 
 /// A number with its thousands set apart.
-pub fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -120,12 +120,12 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// A quota; none is unlimited.
-pub fn quota(quota: Option<u64>) -> String {
+pub(super) fn quota(quota: Option<u64>) -> String {
     quota.map_or_else(|| "unlim".to_owned(), grouped)
 }
 
 /// A span of time in its two largest units at most: `7 s`, `3 min`, `2 h 5 min`, `4 d`.
-pub fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -136,7 +136,7 @@ pub fn span(seconds: u64) -> String {
 }
 
 /// Writes into a buffer, never beyond its edges.
-pub struct Pen<'a> {
+pub(super) struct Pen<'a> {
     buffer: &'a mut Buffer,
     /// How it writes.
     pub look: Look,
@@ -144,12 +144,12 @@ pub struct Pen<'a> {
 
 impl<'a> Pen<'a> {
     /// A pen for a buffer.
-    pub fn new(buffer: &'a mut Buffer, look: Look) -> Self {
+    pub(super) fn new(buffer: &'a mut Buffer, look: Look) -> Self {
         Pen { buffer, look }
     }
 
     /// Writes a text into so many columns, cut with a mark where it is longer. Returns the column behind it.
-    pub fn text(&mut self, x: u16, y: u16, columns: u16, text: &str, tone: Tone) -> u16 {
+    pub(super) fn text(&mut self, x: u16, y: u16, columns: u16, text: &str, tone: Tone) -> u16 {
         let area = self.buffer.area;
         if y >= area.bottom() || x >= area.right() {
             return x;
@@ -165,19 +165,19 @@ impl<'a> Pen<'a> {
     }
 
     /// Writes a text so that it ends where the columns end.
-    pub fn right(&mut self, x: u16, y: u16, columns: u16, text: &str, tone: Tone) {
+    pub(super) fn right(&mut self, x: u16, y: u16, columns: u16, text: &str, tone: Tone) {
         let free = columns.saturating_sub(width(text));
         self.text(x + free, y, columns - free, text, tone);
     }
 
     /// Writes pieces behind each other. Returns the column behind the last.
-    pub fn pieces(&mut self, x: u16, y: u16, columns: u16, pieces: &[(String, Tone)]) -> u16 {
+    pub(super) fn pieces(&mut self, x: u16, y: u16, columns: u16, pieces: &[(String, Tone)]) -> u16 {
         let end = x.saturating_add(columns);
         pieces.iter().fold(x, |x, (text, tone)| self.text(x, y, end.saturating_sub(x), text, *tone))
     }
 
     /// A bar for a share of 1, which is never quite full before it is, nor empty while there is something.
-    pub fn bar(&mut self, x: u16, y: u16, columns: u16, share: f64, tone: Tone) {
+    pub(super) fn bar(&mut self, x: u16, y: u16, columns: u16, share: f64, tone: Tone) {
         let eighths = f64::from(columns) * 8.0 * share.clamp(0.0, 1.0);
         let most = f64::from(columns) * 8.0;
         let eighths = if share >= 1.0 {
@@ -198,7 +198,7 @@ impl<'a> Pen<'a> {
     }
 
     /// A line across with a heading in it, and something at its right end.
-    pub fn rule(&mut self, x: u16, y: u16, columns: u16, heading: &str, right: &str, tone: Tone) {
+    pub(super) fn rule(&mut self, x: u16, y: u16, columns: u16, heading: &str, right: &str, tone: Tone) {
         let line = self.look.either("─", "-").repeat(usize::from(columns));
         self.text(x, y, columns, &line, Tone::Faint);
         let heading = if heading.is_empty() { String::new() } else { format!(" {heading} ") };
@@ -210,13 +210,13 @@ impl<'a> Pen<'a> {
     }
 
     /// Lets a line stand out as the one that keys act on.
-    pub fn choose(&mut self, x: u16, y: u16, columns: u16) {
+    pub(super) fn choose(&mut self, x: u16, y: u16, columns: u16) {
         self.buffer
             .set_style(Rect::new(x, y, columns, 1).intersection(self.buffer.area), self.look.style(Tone::Chosen));
     }
 
     /// Wipes a part, for something that lies above it.
-    pub fn wipe(&mut self, area: Rect) {
+    pub(super) fn wipe(&mut self, area: Rect) {
         let blank = " ".repeat(usize::from(area.width));
         for y in area.top()..area.bottom() {
             self.buffer.set_style(Rect { y, height: 1, ..area }.intersection(self.buffer.area), Style::reset());
@@ -225,7 +225,7 @@ impl<'a> Pen<'a> {
     }
 
     /// A frame around an area, with a heading.
-    pub fn frame(&mut self, area: Rect, heading: &str) {
+    pub(super) fn frame(&mut self, area: Rect, heading: &str) {
         self.wipe(area);
         let (across, down) = (self.look.either("─", "-"), self.look.either("│", "|"));
         let corners = if self.look.unicode { ["┌", "┐", "└", "┘"] } else { ["+", "+", "+", "+"] };
@@ -248,7 +248,7 @@ impl<'a> Pen<'a> {
 
     /// A curve of filled columns, one for each value, in the area; `line` is drawn across at its height where the
     /// columns do not reach. `top` is the value of the upper edge. No value is no column, zero is the lowest sign.
-    pub fn curve(&mut self, area: Rect, values: &[Option<u64>], line: Option<u64>, top: u64) {
+    pub(super) fn curve(&mut self, area: Rect, values: &[Option<u64>], line: Option<u64>, top: u64) {
         let top = top.max(1);
         let eighths = |value: u64| value.min(top) * u64::from(area.height) * 8 / top;
         let line_row = line.map(|line| (eighths(line).max(1) - 1) / 8);

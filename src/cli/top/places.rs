@@ -5,13 +5,13 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use super::state::{Pane, State};
 
 /// The smallest screen that shows anything of use.
-pub const SMALLEST: (u16, u16) = (72, 20);
+pub(super) const SMALLEST: (u16, u16) = (72, 20);
 /// From here on there is room for more than one line of what happens in the fleet.
 const ROOMY_ROWS: u16 = 36;
 
 /// The fleet.
 #[derive(Clone, Copy, Debug)]
-pub struct FleetPlaces {
+pub(super) struct FleetPlaces {
     /// Title and totals.
     pub head: Rect,
     /// The rule with the heading of the list, and the titles of its columns.
@@ -26,7 +26,7 @@ pub struct FleetPlaces {
 
 /// One tenant.
 #[derive(Clone, Copy, Debug)]
-pub struct TenantPlaces {
+pub(super) struct TenantPlaces {
     /// Title and figures.
     pub head: Rect,
     /// The day as a curve, with its rule and its axis; without rows where there is none.
@@ -42,7 +42,7 @@ pub struct TenantPlaces {
 }
 
 /// The fleet on a screen; what is printed has no keys and no events.
-pub fn fleet(area: Rect, live: bool) -> FleetPlaces {
+pub(super) fn fleet(area: Rect, live: bool) -> FleetPlaces {
     let events = match live {
         false => 0,
         true if area.height >= ROOMY_ROWS => area.height / 5,
@@ -60,7 +60,7 @@ pub fn fleet(area: Rect, live: bool) -> FleetPlaces {
 }
 
 /// A tenant on a screen.
-pub fn tenant(area: Rect, live: bool, has_curve: bool, has_trouble: bool) -> TenantPlaces {
+pub(super) fn tenant(area: Rect, live: bool, has_curve: bool, has_trouble: bool) -> TenantPlaces {
     let curve = match area.height {
         _ if !has_curve => 0,
         0..24 => 0,
@@ -82,19 +82,19 @@ pub fn tenant(area: Rect, live: bool, has_curve: bool, has_trouble: bool) -> Ten
 }
 
 /// What lies above.
-pub fn above(area: Rect) -> Rect {
+pub(super) fn above(area: Rect) -> Rect {
     let (columns, rows) = (area.width.saturating_sub(4).min(110), area.height.saturating_sub(2).min(40));
     Rect::new(area.x + (area.width - columns) / 2, area.y + (area.height - rows) / 2, columns, rows)
 }
 
 /// The places of the tenant that is shown.
-pub fn tenant_of(state: &State, area: Rect, live: bool) -> TenantPlaces {
+pub(super) fn tenant_of(state: &State, area: Rect, live: bool) -> TenantPlaces {
     let detail = state.depth.as_ref().and_then(|depth| depth.detail.as_ref());
     tenant(area, live, detail.is_some_and(|detail| !detail.usage.is_empty()), state.trouble().is_some())
 }
 
 /// Rows of the list that keys act on: what a page is.
-pub fn page(state: &State, area: Rect) -> usize {
+pub(super) fn page(state: &State, area: Rect) -> usize {
     let rows = match (&state.above, &state.depth) {
         (Some(_), _) => above(area).height.saturating_sub(2),
         (None, None) => fleet(area, true).rows.height,

@@ -24,7 +24,7 @@ const ASKED_SESSION: &str = "usherd-top-asks";
 
 /// What the view wants of the one who runs it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
+pub(super) enum Effect {
     /// Nothing but to be drawn.
     Draw,
     /// To end.
@@ -39,7 +39,7 @@ pub enum Effect {
 
 /// Which part of a tenant keys act on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pane {
+pub(super) enum Pane {
     /// Who holds a seat.
     #[default]
     Holders,
@@ -49,7 +49,7 @@ pub enum Pane {
 
 /// What lies above the view.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Above {
+pub(super) enum Above {
     /// The keys.
     Help,
     /// The answer to a question, which is told in the first field.
@@ -58,7 +58,7 @@ pub enum Above {
 
 /// One tenant in depth.
 #[derive(Clone, Debug, Default)]
-pub struct Depth {
+pub(super) struct Depth {
     /// Which.
     pub id: String,
     /// What is known of it; `None` until it was read.
@@ -73,7 +73,7 @@ pub struct Depth {
 
 /// Everything that the view shows.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub(super) struct State {
     /// Who is asked.
     pub address: String,
     /// How often, seconds.
@@ -121,12 +121,12 @@ pub struct State {
 
 impl State {
     /// Nothing yet, of the daemon that is asked there and so often.
-    pub fn new(address: String, interval_s: u64, sort: Sort, filter: String) -> Self {
+    pub(super) fn new(address: String, interval_s: u64, sort: Sort, filter: String) -> Self {
         State { address, interval_s, sort, filter, ..State::default() }
     }
 
     /// Now by the daemon's clock, to which everything belongs that it tells.
-    pub fn clock(&self) -> Option<DateTime<Utc>> {
+    pub(super) fn clock(&self) -> Option<DateTime<Utc>> {
         self.now?.checked_add_signed(self.ahead)
     }
 
@@ -136,28 +136,28 @@ impl State {
     }
 
     /// The tenants as they are shown.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &Tenant> {
+    pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = &Tenant> {
         self.order.iter().map(|at| &self.tenants[*at])
     }
 
     /// Tenants that were read.
-    pub fn known(&self) -> usize {
+    pub(super) fn known(&self) -> usize {
         self.tenants.len()
     }
 
     /// Denials of all tenants that were read.
-    pub fn denials(&self) -> u64 {
+    pub(super) fn denials(&self) -> u64 {
         self.tenants.iter().map(|tenant| tenant.denials).sum()
     }
 
     /// Decisions of the tenant that is shown, the newest first.
-    pub fn decisions(&self) -> impl Iterator<Item = &Event> {
+    pub(super) fn decisions(&self) -> impl Iterator<Item = &Event> {
         let id = self.depth.as_ref().map_or("", |depth| depth.id.as_str());
         self.events.iter().filter(move |event| event.tenant == id)
     }
 
     /// What is wrong with the reading: an answer that failed, or none for longer than it should take.
-    pub fn trouble(&self) -> Option<String> {
+    pub(super) fn trouble(&self) -> Option<String> {
         let ago = |since: DateTime<Utc>| {
             let ago = self.now.map_or(0, |now| (now - since).num_seconds());
             span(u64::try_from(ago).unwrap_or(0))
@@ -171,13 +171,13 @@ impl State {
     }
 
     /// Why events cannot be followed. They are asked for again every second: silence since then is good news.
-    pub fn deaf(&self) -> Option<&str> {
+    pub(super) fn deaf(&self) -> Option<&str> {
         let (since, why) = self.deaf.as_ref()?;
         (self.now? - since < TimeDelta::seconds(DEAF_S)).then_some(why)
     }
 
     /// What shall be read.
-    pub fn wish(&self) -> Wish {
+    pub(super) fn wish(&self) -> Wish {
         Wish {
             tenant: self.depth.as_ref().map(|depth| depth.id.clone()),
             search: if self.cut || self.wants_search() { self.filter.trim().to_owned() } else { String::new() },
@@ -196,7 +196,7 @@ impl State {
     }
 
     /// Goes into a tenant.
-    pub fn enter(&mut self, id: &str) {
+    pub(super) fn enter(&mut self, id: &str) {
         self.events.clear();
         self.deaf = None;
         self.depth = Some(Depth { id: id.to_owned(), ..Depth::default() });
@@ -209,7 +209,7 @@ impl State {
     }
 
     /// Takes what the reader found. `false` where the process shall end.
-    pub fn news(&mut self, news: News) -> bool {
+    pub(super) fn news(&mut self, news: News) -> bool {
         match news {
             News::End => return false,
             News::Explained(answer) => {
@@ -272,7 +272,7 @@ impl State {
     }
 
     /// Sorts and filters anew; whoever was chosen stays chosen.
-    pub fn arrange(&mut self) {
+    pub(super) fn arrange(&mut self) {
         let mut order: Vec<usize> = (0..self.tenants.len()).collect();
         order.retain(|at| matches(&self.tenants[*at], &self.filter));
         order.sort_by(|a, b| self.sort.compare(&self.tenants[*a], &self.tenants[*b], self.reversed));
@@ -282,7 +282,7 @@ impl State {
     }
 
     /// Acts on a key; `page` is the number of rows of the list that keys act on.
-    pub fn key(&mut self, key: KeyEvent, page: usize) -> Effect {
+    pub(super) fn key(&mut self, key: KeyEvent, page: usize) -> Effect {
         // Escape and the key behind it look like one with Alt where both come in one packet, as over ssh.
         if key.modifiers.contains(KeyModifiers::ALT) {
             return match self.key(KeyEvent::from(KeyCode::Esc), page) {

@@ -13,7 +13,7 @@ use super::state::{Depth, Pane, State};
 const SCALE: u16 = 7;
 
 /// Draws the tenant that is looked at; without keys and decisions where it is printed.
-pub fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth, live: bool) {
+pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth, live: bool) {
     let places = places::tenant_of(state, area, live);
     let Some(detail) = &depth.detail else {
         title(

@@ -16,7 +16,7 @@ use crate::cli::failure::Failure;
 const PRINTED: (u16, u16) = (80, 24);
 
 /// A terminal in raw mode with a screen of its own; dropping it gives it back, as does a panic.
-pub struct Terminal {
+pub(super) struct Terminal {
     inner: ratatui::Terminal<CrosstermBackend<Stdout>>,
     /// Its size, as it was drawn last.
     pub area: Rect,
@@ -27,7 +27,7 @@ impl Terminal {
     ///
     /// # Errors
     /// It cannot be steered.
-    pub fn take() -> Result<Self, Failure> {
+    pub(super) fn take() -> Result<Self, Failure> {
         let inner = ratatui::try_init().map_err(|error| {
             ratatui::restore();
             Failure::failed(format!("the terminal cannot be steered: {error}")).mend("print it once with --once")
@@ -39,7 +39,7 @@ impl Terminal {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn draw(&mut self, draw: impl FnOnce(Rect, &mut Buffer)) -> Result<(), Failure> {
+    pub(super) fn draw(&mut self, draw: impl FnOnce(Rect, &mut Buffer)) -> Result<(), Failure> {
         let drawn = self.inner.draw(|frame| draw(frame.area(), frame.buffer_mut()));
         self.area = drawn.map_err(|error| Failure::output(&error))?.area;
         Ok(())
@@ -49,7 +49,7 @@ impl Terminal {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn clear(&mut self) -> Result<(), Failure> {
+    pub(super) fn clear(&mut self) -> Result<(), Failure> {
         self.inner.clear().map_err(|error| Failure::output(&error))
     }
 
@@ -57,7 +57,7 @@ impl Terminal {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn suspend(&mut self) -> Result<(), Failure> {
+    pub(super) fn suspend(&mut self) -> Result<(), Failure> {
         let _ = self.inner.show_cursor();
         ratatui::restore();
         kill_process(getpid(), Signal::TSTP).map_err(|error| Failure::output(&error.into()))?;
@@ -78,13 +78,13 @@ impl Drop for Terminal {
 }
 
 /// Columns and rows for what is printed once.
-pub fn size_to_print() -> (u16, u16) {
+pub(super) fn size_to_print() -> (u16, u16) {
     use std::io::IsTerminal as _;
     if io::stdout().is_terminal() { size().unwrap_or(PRINTED) } else { PRINTED }
 }
 
 /// Whether the locale is one of UTF-8: the first of these that is set decides.
-pub fn shows_unicode() -> bool {
+pub(super) fn shows_unicode() -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(|name| env::var(name).ok());
     let locale = set.into_iter().find(|value| !value.is_empty()).unwrap_or_default().to_uppercase();
     locale.contains("UTF-8") || locale.contains("UTF8")

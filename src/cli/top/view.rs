@@ -27,7 +27,7 @@ const HELP: &[(&str, &str)] = &[
 ];
 
 /// Draws everything.
-pub fn draw(state: &State, area: Rect, buffer: &mut Buffer, look: Look) {
+pub(super) fn draw(state: &State, area: Rect, buffer: &mut Buffer, look: Look) {
     let mut pen = Pen::new(buffer, look);
     let (columns, rows) = SMALLEST;
     if area.width < columns || area.height < rows {
@@ -43,13 +43,13 @@ pub fn draw(state: &State, area: Rect, buffer: &mut Buffer, look: Look) {
 }
 
 /// Draws what is printed once: no keys, nothing that lies above.
-pub fn print(state: &State, buffer: &mut Buffer, look: Look) {
+pub(super) fn print(state: &State, buffer: &mut Buffer, look: Look) {
     let area = buffer.area;
     body(&mut Pen::new(buffer, look), area, state, false);
 }
 
 /// A buffer as lines of text, without styles and without blanks at their ends.
-pub fn plain(buffer: &Buffer) -> String {
+pub(super) fn plain(buffer: &Buffer) -> String {
     let mut text = String::new();
     for y in buffer.area.top()..buffer.area.bottom() {
         let mut x = buffer.area.left();

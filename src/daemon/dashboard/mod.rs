@@ -41,7 +41,7 @@ static TAGS: LazyLock<[String; FILES.len()]> = LazyLock::new(|| {
 });
 
 /// A file of the page, or 304 where the browser has it; `None` for any other path.
-pub fn answer(path: &str, headers: &HeaderMap) -> Option<Response<ReplyBody>> {
+pub(super) fn answer(path: &str, headers: &HeaderMap) -> Option<Response<ReplyBody>> {
     let (file, tag) = FILES.iter().zip(TAGS.iter()).find(|(file, _)| file.path == path)?;
     let known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
     let has_it = known.is_some_and(|tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag));

@@ -9,7 +9,7 @@ use crate::daemon::varint::{Reader, put_varint};
 const NAME_BYTES_MAX: u64 = 64;
 
 /// Appends a tenant and its row.
-pub fn put_row(out: &mut Vec<u8>, tenant: &str, row: &Row) {
+pub(super) fn put_row(out: &mut Vec<u8>, tenant: &str, row: &Row) {
     put_varint(out, tenant.len() as u64);
     out.extend_from_slice(tenant.as_bytes());
     put_varint(out, row.slots.len() as u64);
@@ -39,7 +39,7 @@ fn put_slot(out: &mut Vec<u8>, slot: &Slot) {
 }
 
 /// Takes a tenant and its row; `None` where the bytes are none.
-pub fn take_row(reader: &mut Reader<'_>) -> Option<(Name, Row)> {
+pub(super) fn take_row(reader: &mut Reader<'_>) -> Option<(Name, Row)> {
     let length = reader.varint().filter(|length| *length <= NAME_BYTES_MAX)?;
     let tenant = Name::from(std::str::from_utf8(reader.take(length as usize)?).ok()?);
     let mut row = Row::default();

@@ -23,7 +23,7 @@ const MAGIC: &[u8; 8] = b"ushhist\x01";
 /// Tenants whose rows are read together.
 const GROUP_ROWS: usize = 32;
 /// Slots of a span at most: the hours of a day, or the five minutes of an hour.
-pub const SLOTS_MAX: usize = 24;
+pub(super) const SLOTS_MAX: usize = 24;
 /// Longest head: magic, numbers and checksum.
 const HEAD_BYTES_MAX: usize = 8 + 10 * (SLOTS_MAX + 5) + 4;
 /// Longest index or group that is read; what claims more is damaged.
@@ -139,7 +139,7 @@ fn damaged(what: &str) -> io::Error {
 
 /// A span on disk.
 #[derive(Debug)]
-pub struct SpanFile {
+pub(super) struct SpanFile {
     file: File,
     /// What it is about.
     pub head: Head,
@@ -152,7 +152,7 @@ impl SpanFile {
     ///
     /// # Errors
     /// Of the file system; `InvalidData` where it is damaged, or of a newer release.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let mut bytes = [0; HEAD_BYTES_MAX];
         let length = read_at_most(&file, &mut bytes, 0)?;
@@ -165,7 +165,7 @@ impl SpanFile {
     ///
     /// # Errors
     /// As [`SpanFile::open`].
-    pub fn row(&self, tenant: &str) -> io::Result<Option<Row>> {
+    pub(super) fn row(&self, tenant: &str) -> io::Result<Option<Row>> {
         let index = self.part(self.groups_at + self.groups_bytes)?;
         let Some(at) = group_of(&index, tenant).ok_or_else(|| damaged("its index"))? else { return Ok(None) };
         let group = self.part(self.groups_at + at)?;
@@ -183,7 +183,7 @@ impl SpanFile {
     ///
     /// # Errors
     /// As [`SpanFile::open`].
-    pub fn each(&self, mut see: impl FnMut(Name, Row)) -> io::Result<()> {
+    pub(super) fn each(&self, mut see: impl FnMut(Name, Row)) -> io::Result<()> {
         let mut at = 0;
         while at < self.groups_bytes {
             let group = self.part(self.groups_at + at)?;
@@ -201,7 +201,7 @@ impl SpanFile {
     ///
     /// # Errors
     /// As [`SpanFile::open`].
-    pub fn load(&self) -> io::Result<Span> {
+    pub(super) fn load(&self) -> io::Result<Span> {
         let mut rows = BTreeMap::new();
         self.each(|tenant, row| _ = rows.insert(tenant, row))?;
         Ok(Span { head: self.head.clone(), rows })
