@@ -98,7 +98,7 @@ fn the_picture_of_the_layers_is_what_imports_may_do() {
     let allowed = all.iter().flat_map(|(layer, below)| below.iter().map(move |to| (*layer, *to)));
     assert_eq!(drawn, allowed.filter(|(layer, to)| layer != to).collect());
     for (layer, _) in &all {
-        let place = if ROOMS.iter().any(|(room, _)| room == layer) { "src/" } else { "crates/usherd-" };
+        let place = if ROOMS.iter().any(|(room, _)| room == layer) { "src/" } else { "crates/" };
         assert!(page.contains(&format!("| `{place}{layer}` |")), "docs/design.md does not say what {layer} is");
     }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
 #![allow(dead_code, unreachable_pub, reason = "the seats come with more than their protocol")]
 
-#[path = "../crates/usherd-engine/src/seats.rs"]
+#[path = "../crates/engine/src/seats.rs"]
 mod seats;
 #[path = "seats/sync.rs"]
 mod sync;

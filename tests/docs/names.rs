@@ -134,7 +134,7 @@ fn every_metric_is_exported() {
     client.post("/v1/nodes/n1/hello", "{\"epoch\":1}");
     let scrape = client.get("/metrics").body;
     // The agent has its own exposition; it puts the prefix in front of these names.
-    let agent = read("crates/usherd-agent/src/counters.rs") + &read("crates/usherd-agent/src/status.rs");
+    let agent = read("crates/agent/src/counters.rs") + &read("crates/agent/src/status.rs");
     let of_agent = |word: &str| {
         let name = word.strip_prefix("usherd_agent_").map(|name| name.strip_suffix("_total").unwrap_or(name));
         name.is_some_and(|name| agent.contains(&format!("\"{name}\"")) || agent.contains(&format!("{word} ")))
@@ -156,7 +156,7 @@ fn every_metric_is_exported() {
             let family = code.contains(&format!("{word}*"));
             let kind =
                 scrape.contains(&format!("# TYPE {word} ")) || family && scrape.contains(&format!("# TYPE {word}"));
-            let is_crate = root().join("crates").join(word.replace('_', "-")).is_dir();
+            let is_crate = root().join("crates").join(word.trim_start_matches("usherd_")).is_dir();
             if is_metric && !kind && !is_crate && !of_agent(word) && !rules.contains(word) {
                 faults.push(format!("{place}: `{word}` is not exported"));
             }

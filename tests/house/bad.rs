@@ -5,9 +5,9 @@ use super::tree::Tree;
 
 const MANIFESTS: &[(&str, &str)] = &[
     ("Cargo.toml", "[dependencies]\ntokio = \"1\"\nusherd-contract = \"1\"\n"),
-    ("crates/usherd-contract/Cargo.toml", "[dependencies]\nserde = \"1\"\n"),
-    ("crates/usherd-engine/Cargo.toml", "[dependencies]\nparking_lot = \"1\"\n"),
-    ("crates/usherd-subscription/Cargo.toml", "[dependencies]\nchrono = \"1\"\n"),
+    ("crates/contract/Cargo.toml", "[dependencies]\nserde = \"1\"\n"),
+    ("crates/engine/Cargo.toml", "[dependencies]\nparking_lot = \"1\"\n"),
+    ("crates/subscription/Cargo.toml", "[dependencies]\nchrono = \"1\"\n"),
 ];
 const NONE: Exceptions = Exceptions { cycles: &[], long_files: &[] };
 
@@ -25,24 +25,24 @@ fn findings(files: &[(&str, &str)], exceptions: &Exceptions) -> Vec<String> {
 const BAD: &[(&str, &str, &str)] = &[
     ("src/daemon/a.rs", "use crate::cli::x;", "imports point down"),
     ("src/main.rs", "fn main() { usherd_engine::f() }", "imports point down"),
-    ("crates/usherd-engine/src/a.rs", "use std::fs;", "without I/O or clock"),
-    ("crates/usherd-engine/src/a.rs", "use std::{fmt, time::{Duration, Instant}};", "without I/O or clock"),
-    ("crates/usherd-engine/src/a.rs", "fn f() { ::std::env::var(\"X\"); }", "without I/O or clock"),
-    ("crates/usherd-engine/src/a.rs", "fn f() { std::thread::yield_now(); }", "without I/O or clock"),
+    ("crates/engine/src/a.rs", "use std::fs;", "without I/O or clock"),
+    ("crates/engine/src/a.rs", "use std::{fmt, time::{Duration, Instant}};", "without I/O or clock"),
+    ("crates/engine/src/a.rs", "fn f() { ::std::env::var(\"X\"); }", "without I/O or clock"),
+    ("crates/engine/src/a.rs", "fn f() { std::thread::yield_now(); }", "without I/O or clock"),
     (
-        "crates/usherd-engine/src/a.rs",
+        "crates/engine/src/a.rs",
         "fn f(x: u8) { match x { 0 => std::process::abort(), _ => {} } }",
         "without I/O or clock",
     ),
-    ("crates/usherd-engine/src/a.rs", "fn f() -> std::io::Error { g() }", "without I/O or clock"),
-    ("crates/usherd-engine/src/a.rs", "use std::*;", "without I/O or clock"),
-    ("crates/usherd-engine/src/a.rs", "use core::time::Duration;", "without I/O or clock"),
-    ("crates/usherd-subscription/src/a.rs", "use std::process::exit as leave;", "without I/O or clock"),
-    ("crates/usherd-contract/src/a.rs", "use std::fs;", "without I/O or clock"),
-    ("crates/usherd-engine/src/a.rs", "use std::sync::atomic::AtomicU64;", "model checkers"),
-    ("crates/usherd-engine/src/a.rs", "use std::sync::{Arc, Mutex};", "model checkers"),
-    ("crates/usherd-engine/src/a.rs", "use parking_lot::Mutex;", "model checkers"),
-    ("crates/usherd-engine/src/a.rs", "static X: std::sync::OnceLock<u8> = y;", "model checkers"),
+    ("crates/engine/src/a.rs", "fn f() -> std::io::Error { g() }", "without I/O or clock"),
+    ("crates/engine/src/a.rs", "use std::*;", "without I/O or clock"),
+    ("crates/engine/src/a.rs", "use core::time::Duration;", "without I/O or clock"),
+    ("crates/subscription/src/a.rs", "use std::process::exit as leave;", "without I/O or clock"),
+    ("crates/contract/src/a.rs", "use std::fs;", "without I/O or clock"),
+    ("crates/engine/src/a.rs", "use std::sync::atomic::AtomicU64;", "model checkers"),
+    ("crates/engine/src/a.rs", "use std::sync::{Arc, Mutex};", "model checkers"),
+    ("crates/engine/src/a.rs", "use parking_lot::Mutex;", "model checkers"),
+    ("crates/engine/src/a.rs", "static X: std::sync::OnceLock<u8> = y;", "model checkers"),
     ("src/daemon/a.rs", "fn f() { let x = std::time::Instant::now(); }", "only src/daemon/clock.rs"),
     ("src/daemon/a.rs", "use chrono::Utc; fn f() { Utc::now(); }", "only src/daemon/clock.rs"),
     ("src/daemon/a.rs", "fn f() { SystemTime::now(); }", "only src/daemon/clock.rs"),
@@ -66,10 +66,10 @@ const BAD: &[(&str, &str, &str)] = &[
 
 const AROUND: &[(&str, &str)] = &[
     ("src/lib.rs", "pub mod daemon; pub mod cli;"),
-    ("crates/usherd-contract/src/lib.rs", "pub mod emergency; mod a;"),
-    ("crates/usherd-contract/src/emergency.rs", "use std::borrow::Cow; pub fn is() {}"),
-    ("crates/usherd-engine/src/lib.rs", "mod a; pub fn x() {}"),
-    ("crates/usherd-subscription/src/lib.rs", "mod a; pub fn x() {}"),
+    ("crates/contract/src/lib.rs", "pub mod emergency; mod a;"),
+    ("crates/contract/src/emergency.rs", "use std::borrow::Cow; pub fn is() {}"),
+    ("crates/engine/src/lib.rs", "mod a; pub fn x() {}"),
+    ("crates/subscription/src/lib.rs", "mod a; pub fn x() {}"),
     ("src/daemon/mod.rs", "pub mod clock; mod a;"),
     ("src/daemon/clock.rs", "pub fn f() { Instant::now(); SystemTime::now(); }"),
     ("src/cli/mod.rs", "mod a; pub fn x() {}"),
@@ -89,30 +89,24 @@ fn every_bad_file_is_refused_for_its_reason() {
 #[test]
 fn what_is_allowed_is_not_refused() {
     for (name, text) in [
-        ("crates/usherd-engine/src/a.rs", "use usherd_contract::emergency::is;"),
+        ("crates/engine/src/a.rs", "use usherd_contract::emergency::is;"),
         (
-            "crates/usherd-engine/src/a.rs",
+            "crates/engine/src/a.rs",
             "use std::sync::Arc; use arc_swap::ArcSwap; use super::x; use std::collections::HashMap;",
         ),
         (
-            "crates/usherd-engine/src/sync.rs",
+            "crates/engine/src/sync.rs",
             "pub(crate) use std::sync::atomic::AtomicU64; pub(crate) use parking_lot::Mutex;",
         ),
+        ("crates/engine/src/a.rs", "fn f() { if cfg!(feature = \"canary-x\") {\n std::thread::yield_now();\n } }"),
+        ("crates/engine/src/a.rs", "// use std::fs;\n/* todo!() unsafe */ const S: &str = \"use std::fs; unsafe\";"),
         (
-            "crates/usherd-engine/src/a.rs",
-            "fn f() { if cfg!(feature = \"canary-x\") {\n std::thread::yield_now();\n } }",
-        ),
-        (
-            "crates/usherd-engine/src/a.rs",
-            "// use std::fs;\n/* todo!() unsafe */ const S: &str = \"use std::fs; unsafe\";",
-        ),
-        (
-            "crates/usherd-engine/src/a.rs",
+            "crates/engine/src/a.rs",
             "#[cfg(test)] mod tests { use std::time::Instant; fn f() { Instant::now(); super::super::b::f(); } }",
         ),
-        ("crates/usherd-engine/src/a.rs", "mod m { use super::y; } fn y() {}"),
-        ("crates/usherd-engine/src/a.rs", "enum E { A } use E::A; fn f(fs: u8) { time::x(); }"),
-        ("crates/usherd-subscription/src/a.rs", "use chrono::{DateTime, Utc}; fn f(now: DateTime<Utc>) {}"),
+        ("crates/engine/src/a.rs", "mod m { use super::y; } fn y() {}"),
+        ("crates/engine/src/a.rs", "enum E { A } use E::A; fn f(fs: u8) { time::x(); }"),
+        ("crates/subscription/src/a.rs", "use chrono::{DateTime, Utc}; fn f(now: DateTime<Utc>) {}"),
         ("src/daemon/a.rs", "use tokio::time::Instant; fn f() { Instant::now(); }"),
         ("src/daemon/a.rs", "use std::fs; use usherd_engine::x; use usherd_subscription; use hyper_util::rt;"),
         ("src/cli/a.rs", "use crate::daemon::clock; use usherd_engine;"),

@@ -68,9 +68,9 @@ const WHY_PURE: &str =
 const WHY_SYNC: &str =
     "model checkers put their own atomics and locks into engine/sync.rs and see only what goes through it";
 const WHY_CLOCK: &str = "time is taken once per request at the edge: only src/daemon/clock.rs reads a clock, and epoch.rs of the client for a node's boot number";
-const SYNC_FILE: &str = "crates/usherd-engine/src/sync.rs";
+const SYNC_FILE: &str = "crates/engine/src/sync.rs";
 /// The files that read the OS clocks.
-const CLOCK_FILES: [&str; 2] = ["crates/usherd-client/src/epoch.rs", "src/daemon/clock.rs"];
+const CLOCK_FILES: [&str; 2] = ["crates/client/src/epoch.rs", "src/daemon/clock.rs"];
 const WHY_CYCLE: &str =
     "files that need each other are one file; an order makes each understandable by what is below it";
 const WHY_NAME: &str = "such a module is a place where things go without a reason";
@@ -147,7 +147,7 @@ fn checked(file: &File, report: &mut dyn FnMut(&'static str)) {
 
 fn standard(file: &File, path: &Path, segments: &[String], report: &mut dyn FnMut(&'static str)) {
     // What reads a script of Asterisk off its connection is a feature of the contract, and the only part that waits.
-    if !PURE.contains(&file.layer()) || file.name.starts_with("crates/usherd-contract/src/agi/") {
+    if !PURE.contains(&file.layer()) || file.name.starts_with("crates/contract/src/agi/") {
         return;
     }
     let word = |at: usize| segments.get(at).map_or("", String::as_str);

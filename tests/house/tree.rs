@@ -7,7 +7,7 @@ use super::paths::{How, Path, definitions, paths};
 
 /// One source file.
 pub(crate) struct File {
-    /// `src/daemon/clock.rs`, or `crates/usherd-engine/src/table.rs`
+    /// `src/daemon/clock.rs`, or `crates/engine/src/table.rs`
     pub name: String,
     /// `["daemon", "clock"]`, or `["engine", "table"]`; empty for `src/lib.rs`.
     pub module: Vec<String>,
@@ -208,9 +208,9 @@ impl File {
     }
 }
 
-/// The layer that a crate is: `engine` of `crates/usherd-engine/src/table.rs`.
+/// The layer that a crate is: `engine` of `crates/engine/src/table.rs`.
 fn layer_of(name: &str) -> Option<&str> {
-    name.strip_prefix("crates/usherd-")?.split('/').next()
+    name.strip_prefix("crates/")?.split('/').next()
 }
 
 /// The names under `[dependencies]`, as the source writes them.
