@@ -15,9 +15,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use usherd::daemon::clock::monotonic_ns;
+use usherd::daemon::edge::stats::{Deadline, Refusal};
+use usherd::daemon::edge::{Edge, EdgeStats, Handler, Limits, Listener, Peer, Protocol, Talk, listener, serve};
 use usherd::daemon::http::body::ReplyBody;
-use usherd::daemon::http::stats::{Deadline, Refusal};
-use usherd::daemon::http::{Edge, EdgeStats, Handler, Limits, Listener, Peer, Protocol, Talk, listener, serve};
 
 /// No test waits longer for a socket than this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -684,13 +684,13 @@ impl Papers {
 async fn tls_names_its_clients_and_turns_garbage_away() {
     let papers = Papers::new();
     let (certificate, key) = papers.for_name("usherd.test");
-    let files = usherd::daemon::http::tls::TlsFiles {
+    let files = usherd::daemon::edge::tls::TlsFiles {
         certificates: certificate.as_bytes(),
         key: key.as_bytes(),
         client_authorities: Some(&papers.authority.pem().into_bytes()),
         client_certificate_required: false,
     };
-    let (acceptor, _) = usherd::daemon::http::tls::acceptor(&files, Protocol::Http1).unwrap();
+    let (acceptor, _) = usherd::daemon::edge::tls::acceptor(&files, Protocol::Http1).unwrap();
     let server = Server::start_with(short(), Protocol::Http1, Some(acceptor));
     let name = rustls::pki_types::ServerName::try_from("usherd.test").unwrap();
     for (client, names) in [(None, ""), (Some(papers.for_name("pbx1.test")), "pbx1.test")] {

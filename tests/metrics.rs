@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use usherd::daemon::http::stats::{AcceptError, Broken, Deadline, Refusal};
+use usherd::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
 use usherd::daemon::metrics::{
     Band, BuildInfo, CONTENT_TYPE, ChangeKind, ConfigState, EventStats, Faults, HistogramStats, JournalStats,
     ListenerFaults, Metrics, ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard,

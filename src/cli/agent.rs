@@ -16,8 +16,9 @@ use super::failure::{FAILED, Failure, OK};
 use super::instant::wall_clock;
 use super::screen::{Format, Screen};
 use crate::daemon::config::LogFormat;
-use crate::daemon::signals::outlive_file_size_limit;
-use crate::daemon::{log, notify};
+use crate::daemon::log;
+use crate::daemon::runtime::notify;
+use crate::daemon::runtime::signals::outlive_file_size_limit;
 
 /// Where the agent's configuration is when nobody says otherwise.
 const CONFIG: &str = "/etc/usherd/agent.toml";

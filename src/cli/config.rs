@@ -11,11 +11,11 @@ use super::instant::wall_clock;
 use super::screen::{Format, Screen, counted};
 use super::table::Table;
 use super::token;
-use crate::daemon::certificates;
 use crate::daemon::config::{
     Accounts, Before, Config, Contents, Disk, Problem, Tenant, Word as _, load, load_after, problems_of, recall_texts,
     render_problems, state_dirs,
 };
+use crate::daemon::runtime::certificates;
 
 /// The shipped file: every key with its default and its reason.
 const SHIPPED: &str = include_str!("../../config/usherd.toml");

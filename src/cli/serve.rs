@@ -7,7 +7,8 @@ use super::config::main_file;
 use super::failure::{Failure, OK};
 use crate::daemon::clock::SystemClock;
 use crate::daemon::config::render_problems;
-use crate::daemon::{Daemon, Options, StartError, log, sockets};
+use crate::daemon::runtime::sockets;
+use crate::daemon::{Daemon, Options, StartError, log};
 
 /// Serves until a signal, with the sockets that the service manager passed.
 ///

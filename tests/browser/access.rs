@@ -1,6 +1,6 @@
 //! Who may look: a token where one is needed, and the names of people only with the right to them.
 
-use usherd::daemon::http::auth::TokenHash;
+use usherd::daemon::access::auth::TokenHash;
 
 use super::page::Page;
 use super::{fill, site};

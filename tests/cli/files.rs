@@ -52,7 +52,7 @@ fn a_token_is_judged_as_the_daemon_judges_it() {
     let dir = tempfile::tempdir().unwrap();
     let (config, file) = (dir.path().join("usherd.toml"), dir.path().join("token"));
     let token = format!("ush_node_{}", "5".repeat(64));
-    let digest = |token: &str| usherd::daemon::http::auth::TokenHash::of(token).to_hex();
+    let digest = |token: &str| usherd::daemon::access::auth::TokenHash::of(token).to_hex();
     let configured = |token: &str| {
         let entry = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{}\"\n", digest(token));
         std::fs::write(&config, format!("tenants_dir = \"\"\n{entry}")).unwrap();

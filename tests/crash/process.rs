@@ -38,7 +38,7 @@ impl Site {
             Some(ring) => format!("{main}\n[journal]\nring_dir = \"{}\"\n", ring.path().display()),
             None => main,
         };
-        let log = "\n[log]\nformat = \"json\"\nfilter = \"info,usherd::daemon::remember=debug\"\n";
+        let log = "\n[log]\nformat = \"json\"\nfilter = \"info,usherd::daemon::runtime::checkpoint=debug\"\n";
         std::fs::write(folder.path().join("usherd.toml"), main + log).unwrap();
         let site = Site { folder, _ring: ring };
         for (id, text) in tenants {

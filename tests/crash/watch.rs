@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use usherd::daemon::selfcheck;
+use usherd::daemon::runtime::selfcheck;
 
 use super::client::Client;
 use super::process::{PATIENCE, Site, Usherd, command, own_ip, pause, wait_for};

@@ -8,7 +8,7 @@ const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n";
 fn the_log_names_nobody_at_any_level() {
     let site = Site::new("", &[("acme", ACME)]);
     let main = std::fs::read_to_string(site.path("usherd.toml")).unwrap();
-    let quiet = "filter = \"info,usherd::daemon::remember=debug\"";
+    let quiet = "filter = \"info,usherd::daemon::runtime::checkpoint=debug\"";
     assert!(main.contains(quiet));
     std::fs::write(site.path("usherd.toml"), main.replace(quiet, "filter = \"trace\"")).unwrap();
     let mut daemon = site.start();

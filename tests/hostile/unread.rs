@@ -1,6 +1,6 @@
 //! Clients that ask and do not read: what the kernel holds for them, and what is left of it after they were cut.
 
-use usherd::daemon::http::{Limits, Protocol};
+use usherd::daemon::edge::{Limits, Protocol};
 
 use super::*;
 
@@ -116,13 +116,13 @@ hostile!(unread_streams_of_http2_hold_little_too, H2c, patient(), |server| {
 async fn unread_answers_over_tls_hold_little_too() {
     let papers = Papers::new();
     let (certificate, key) = papers.for_name("usherd.test");
-    let files = usherd::daemon::http::tls::TlsFiles {
+    let files = usherd::daemon::edge::tls::TlsFiles {
         certificates: certificate.as_bytes(),
         key: key.as_bytes(),
         client_authorities: None,
         client_certificate_required: false,
     };
-    let (acceptor, _) = usherd::daemon::http::tls::acceptor(&files, Protocol::Http1).unwrap();
+    let (acceptor, _) = usherd::daemon::edge::tls::acceptor(&files, Protocol::Http1).unwrap();
     let server = Server::start_with(patient(), Protocol::Http1, Some(acceptor));
     let name = rustls::pki_types::ServerName::try_from("usherd.test").unwrap();
     let mut clients = Vec::new();

@@ -1,7 +1,7 @@
 //! Who may do what: tokens by role, tenant and node; wrong ones; the calls that pass nevertheless.
 
 use serde_json::json;
-use usherd::daemon::http::auth::TokenHash;
+use usherd::daemon::access::auth::TokenHash;
 
 use crate::client;
 use crate::daemon::{Answer, Running};

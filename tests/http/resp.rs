@@ -223,7 +223,7 @@ fn a_command_that_never_ends_is_cut_off_and_a_stop_waits_for_one_that_has_begun(
             .map(|l| l.stats.clone())
             .unwrap()
     };
-    assert_eq!(stats().ended_by(usherd::daemon::http::stats::Deadline::Head), 1);
+    assert_eq!(stats().ended_by(usherd::daemon::edge::stats::Deadline::Head), 1);
     let daemon = started("");
     let mut begun = talk(&daemon);
     assert_eq!(begun.ask(&["PING"]), "+PONG");
@@ -285,7 +285,7 @@ fn a_client_that_does_not_read_is_left_and_the_others_go_on() {
     assert_eq!(talk.ask(&ANNA), "+allow.new");
     daemon.wait_until("the deaf client to be left", |daemon| {
         let listener = daemon.daemon().app().listeners.iter().find(|listener| listener.name == "listener-1").unwrap();
-        listener.stats.ended_by(usherd::daemon::http::stats::Deadline::Write) == 1
+        listener.stats.ended_by(usherd::daemon::edge::stats::Deadline::Write) == 1
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use usherd::daemon::http::stats::Refusal;
+use usherd::daemon::edge::stats::Refusal;
 
 use crate::client::{self, PATIENCE, request};
 use crate::daemon::Running;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use usherd::daemon::api::{ROUTES, Worker};
-use usherd::daemon::http::peer::PeerAddress;
-use usherd::daemon::http::{Protocol, serve_stream};
+use usherd::daemon::edge::peer::PeerAddress;
+use usherd::daemon::edge::{Protocol, serve_stream};
 
 use crate::access::{entry, token};
 use crate::client::{self, request};

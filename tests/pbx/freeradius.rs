@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use usherd::daemon::access::auth::TokenHash;
 use usherd::daemon::clock::monotonic_ns;
-use usherd::daemon::http::auth::TokenHash;
 
 use super::emergency::rows;
 use super::process::{Site, Usherd, own_ip, wait_for};

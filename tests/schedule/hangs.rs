@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 
 use chrono::DateTime;
 use tokio::sync::oneshot;
+use usherd::daemon::app::reload_request::{Outcome, Request};
 use usherd::daemon::config::{Attempt, Files, Removals};
 use usherd::daemon::metrics::ReloadTrigger;
-use usherd::daemon::reload_request::{Outcome, Request};
 
 use crate::daemon::World;
 

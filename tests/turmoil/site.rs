@@ -12,11 +12,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, watch};
 use usherd::daemon::Prepared;
+use usherd::daemon::access::auth::TokenHash;
 use usherd::daemon::app::App;
 use usherd::daemon::clock::ManualClock;
-use usherd::daemon::http::auth::TokenHash;
-use usherd::daemon::http::peer::PeerAddress;
-use usherd::daemon::http::{Protocol, serve_stream};
+use usherd::daemon::edge::peer::PeerAddress;
+use usherd::daemon::edge::{Protocol, serve_stream};
 use usherd_engine::Now;
 
 /// The name of the host.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use super::finding::{Finding, Verdict};
-use crate::daemon::certificates;
 use crate::daemon::config::{Address, Config, Settings};
-use crate::daemon::http::validity::{Validity, validity};
+use crate::daemon::edge::validity::{Validity, validity};
+use crate::daemon::runtime::certificates;
 
 const CHECK: &str = "access";
 const TLS: &str = "certificate";

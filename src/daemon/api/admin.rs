@@ -11,14 +11,14 @@ use usherd_engine::EndOutcome;
 use super::query::Query;
 use super::read::no_tenant;
 use super::{Call, Worker, json, marked, query_of, segment, typed};
+use crate::daemon::access::auth::RouteClass;
+use crate::daemon::app::recorder::Recorder;
+use crate::daemon::app::reload_request::{Applied, Request};
 use crate::daemon::config::Removals;
-use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
-use crate::daemon::recorder::Recorder;
-use crate::daemon::reload_request::{Applied, Request};
 use crate::daemon::text::rfc3339;
 
 type Answer = Result<Response<ReplyBody>, Problem>;

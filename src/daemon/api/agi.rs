@@ -6,8 +6,8 @@ use usherd_contract::agi::{Variable, script, variables, variables_of_fault, vari
 
 use super::Worker;
 use super::ask::Verb;
-use crate::daemon::http::Peer;
-use crate::daemon::http::auth::{Access, Role};
+use crate::daemon::access::auth::{Access, Role};
+use crate::daemon::edge::Peer;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::message;
 

@@ -9,15 +9,16 @@ use usherd_contract::hint::{Hint, emergency_hint, inbound_hint};
 use usherd_engine::{Acquire, Code, Decision, Detail, Fault, Kind, Now, Release};
 
 use super::{Worker, unfenced};
+use crate::daemon::access::auth::{Access, Asked, RouteClass};
 use crate::daemon::app::Journal;
+use crate::daemon::app::recorder::Recorder;
 use crate::daemon::clock::monotonic_ns;
+use crate::daemon::edge::Peer;
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::http::auth::{Access, Asked, RouteClass};
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::{Peer, Problem};
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
-use crate::daemon::recorder::Recorder;
 
 /// Who sent a message, or why that is not known yet.
 pub(super) type Asker = Result<Arc<Access>, Problem>;

@@ -13,8 +13,8 @@ use usherd_subscription::tariff::{Partner, commission_cents, wholesale_cents};
 
 use super::query::Query;
 use super::{Call, Worker, json, query_of};
+use crate::daemon::access::auth::RouteClass;
 use crate::daemon::config::Word as _;
-use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::FieldError;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;

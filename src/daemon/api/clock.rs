@@ -5,11 +5,11 @@ use serde_json::json;
 use usherd_engine::Now;
 
 use super::{Call, Worker, json};
-use crate::daemon::http::auth::RouteClass;
+use crate::daemon::access::auth::RouteClass;
+use crate::daemon::app::timeline::WINDOW_MS;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::text::rfc3339;
-use crate::daemon::timeline::WINDOW_MS;
 
 impl Worker {
     /// Whether what is written now may be dated. A request is no decision about a call: it waits.

@@ -13,12 +13,13 @@ use usherd_engine::{Detail, Explanation, Now};
 
 use super::ask::{Asker, first};
 use super::{Call, Worker, by_any_name, marked, unfenced};
+use crate::daemon::access::auth::RouteClass;
+use crate::daemon::edge::Peer;
+use crate::daemon::edge::collect::{FIRST_BYTES, Sender};
 use crate::daemon::events::Event;
-use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::collect::{FIRST_BYTES, Sender};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
-use crate::daemon::http::{Peer, Problem, ReplyBody};
+use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Group;
 
 /// Operations whose answers are surely small: no want of room refuses them.

@@ -9,7 +9,7 @@ use usherd_subscription::inclusive::{Setup, may_set_up};
 
 use super::query::Query;
 use super::{Call, Worker, json};
-use crate::daemon::http::auth::RouteClass;
+use crate::daemon::access::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;

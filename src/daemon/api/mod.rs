@@ -32,12 +32,13 @@ use serde_json::Value;
 use usherd_contract::agi::Variable;
 use usherd_engine::{Name, Now};
 
+use crate::daemon::access::auth::{Access, Asked, RouteClass, check_host};
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::dashboard;
-use crate::daemon::http::auth::{Access, Asked, RouteClass, check_host};
+use crate::daemon::edge::{Handler, Peer, Talk};
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::{Handler, Peer, Problem, ReplyBody, Talk};
+use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use answer::{json, json_bytes, marked, typed};

@@ -11,15 +11,15 @@ use usherd_contract::node_calls::{InventoryBody, NodeBody};
 use usherd_engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
 
 use super::{Call, Worker, json, marked, method, query_of, read, segment, unfenced, with};
+use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
+use crate::daemon::app::recorder::Recorder;
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind, Group};
 use crate::daemon::metrics::{Route, Shard};
-use crate::daemon::recorder::Recorder;
 
 /// Sessions that a decision may wait for while they are walked through: some hundreds of microseconds.
 const SESSIONS_INLINE_MAX: u32 = 4_096;

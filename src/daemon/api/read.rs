@@ -15,13 +15,13 @@ use usherd_subscription::schedule::schedule;
 use super::fullest::Fullest;
 use super::query::Query;
 use super::{Call, Worker, query_of, segment};
+use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
+use crate::daemon::app::names::Sight;
 use crate::daemon::config::{Config, Tenant};
 use crate::daemon::events::EventType;
-use crate::daemon::http::auth::{Access, RouteClass};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::names::Sight;
 use crate::daemon::subscriptions::item_shown;
 use crate::daemon::text::{rfc3339, utc};
 

@@ -12,11 +12,12 @@ use usherd_engine::{Decision, Now};
 use super::ask::Asker;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, read};
+use crate::daemon::access::auth::{Asked, RouteClass};
+use crate::daemon::edge::{Peer, Talk};
 use crate::daemon::events::Event;
-use crate::daemon::http::auth::{Asked, RouteClass};
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
-use crate::daemon::http::{Peer, Problem, Talk};
 use crate::daemon::journal::Group;
 use crate::daemon::resp::{Next, next, reply};
 

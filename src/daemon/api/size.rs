@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use usherd_subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
 use super::{Call, Worker, query_of};
-use crate::daemon::http::auth::RouteClass;
+use crate::daemon::access::auth::RouteClass;
 use crate::daemon::http::{Problem, ReplyBody};
 
 impl Worker {

@@ -12,14 +12,14 @@ use usherd_subscription::request::Request;
 
 use super::read::no_tenant;
 use super::{Call, Worker, json, typed};
+use crate::daemon::access::auth::RouteClass;
 use crate::daemon::app::App;
+use crate::daemon::app::reload_request::Request as ReloadRequest;
 use crate::daemon::config::{Removals, Submission, Unwritten, submit};
-use crate::daemon::http::auth::RouteClass;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
-use crate::daemon::reload_request::Request as ReloadRequest;
 use crate::daemon::subscriptions::{Written, answered, told};
 use crate::daemon::text::utc;
 

@@ -9,17 +9,17 @@ use serde_json::json;
 use usherd_subscription::entitlement::State;
 
 use super::{Call, Worker, by_any_name, parameters, query_of, read, typed};
+use crate::daemon::access::auth::RouteClass;
 use crate::daemon::app::App;
 use crate::daemon::config::Config;
-use crate::daemon::http::auth::RouteClass;
-use crate::daemon::http::stats::{AcceptError, Broken, Deadline, Refusal};
+use crate::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Journal as _;
+use crate::daemon::log::panics;
 use crate::daemon::metrics::{
     CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, Faults, JournalStats, ListenerFaults,
     ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, service_discovery,
 };
-use crate::daemon::panics;
 use crate::daemon::text::utc;
 
 type Answer = Result<Response<ReplyBody>, Problem>;

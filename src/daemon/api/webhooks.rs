@@ -6,7 +6,7 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::{Call, Worker, json, query_of, segment};
-use crate::daemon::http::auth::RouteClass;
+use crate::daemon::access::auth::RouteClass;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};

@@ -150,8 +150,8 @@ const TAKEN_UP: &[(&str, &[&str])] = &[
     ("tenants_dir", &["config/load.rs"]),
     ("strict", &["config/load.rs"]),
     ("removal_delay_s", &["config/reload.rs"]),
-    ("server.insecure", &["reload.rs"]),
-    ("server.names", &["reload.rs"]),
+    ("server.insecure", &["runtime/reload.rs"]),
+    ("server.names", &["runtime/reload.rs"]),
     ("server.first_byte_deadline_ms", EDGE),
     ("server.head_deadline_ms", EDGE),
     ("server.body_deadline_ms", EDGE),
@@ -168,7 +168,7 @@ const TAKEN_UP: &[(&str, &[&str])] = &[
     ("server.connections_per_address_max", EDGE),
     ("server.connections_reserved_for_nodes", EDGE),
     ("server.requests_in_flight_max", EDGE),
-    ("server.auth_failures_per_minute", &["reload.rs"]),
+    ("server.auth_failures_per_minute", &["runtime/reload.rs"]),
     ("server.tenants_max", &["config/folder.rs", "config/load.rs"]),
     ("server.reload_tenants_dropped_max_percent", &["config/guards.rs"]),
     ("server.reload_seats_dropped_max_percent", &["config/guards.rs"]),
@@ -178,17 +178,17 @@ const TAKEN_UP: &[(&str, &[&str])] = &[
     ("nodes.", &["config/mod.rs", "api/nodes.rs"]),
     ("inclusive.", &["config/rules.rs"]),
     ("deny.", &["config/rules.rs"]),
-    ("journal.keep_days", &["upkeep.rs"]),
-    ("journal.keep_bytes", &["upkeep.rs"]),
-    ("journal.checkpoint_bytes", &["upkeep.rs"]),
-    ("metrics.", &["reload.rs"]),
-    ("log.filter", &["reload.rs"]),
-    ("sync.", &["sync/puller.rs"]),
-    ("history.", &["reload.rs"]),
+    ("journal.keep_days", &["runtime/upkeep.rs"]),
+    ("journal.keep_bytes", &["runtime/upkeep.rs"]),
+    ("journal.checkpoint_bytes", &["runtime/upkeep.rs"]),
+    ("metrics.", &["runtime/reload.rs"]),
+    ("log.filter", &["runtime/reload.rs"]),
+    ("sync.", &["runtime/puller.rs"]),
+    ("history.", &["runtime/reload.rs"]),
     ("events.subscribers_max", &["api/stream.rs"]),
 ];
 /// What a reload gives to the edge, or to every request.
-const EDGE: &[&str] = &["app.rs"];
+const EDGE: &[&str] = &["app/mod.rs"];
 
 #[test]
 fn every_key_is_taken_up_by_a_reload_or_needs_a_restart() {

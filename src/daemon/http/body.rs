@@ -45,7 +45,7 @@ impl ReplyBody {
 
 impl ReplyBody {
     /// The next part of at most `bytes_max`; a streamed chunk is as large as it was sent.
-    pub(super) fn poll_part(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_part(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Option<Bytes>> {
         match self {
             ReplyBody::Full(Some(bytes)) | ReplyBody::Shared(Some(bytes)) if bytes.len() > bytes_max => {
                 Poll::Ready(Some(bytes.split_to(bytes_max)))
@@ -55,11 +55,11 @@ impl ReplyBody {
         }
     }
 
-    pub(super) fn is_sent(&self) -> bool {
+    pub(crate) fn is_sent(&self) -> bool {
         matches!(self, ReplyBody::Full(None) | ReplyBody::Shared(None))
     }
 
-    pub(super) fn size(&self) -> SizeHint {
+    pub(crate) fn size(&self) -> SizeHint {
         match self {
             ReplyBody::Full(bytes) | ReplyBody::Shared(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))

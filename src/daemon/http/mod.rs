@@ -1,51 +1,9 @@
-//! The edge: sockets with their armour below, replies of the wire contract above.
+//! What is said over HTTP: the bodies of replies, problems, decisions as text or JSON, lines that stream in.
 
-mod accept;
-mod address;
-mod answers;
-pub mod auth;
-mod bodies;
 pub mod body;
-mod client_certificates;
-pub mod collect;
-mod commands;
-mod conduct;
-mod connection;
-mod failures;
-pub mod gate;
-mod given;
-mod handler;
-mod head;
-mod host_guard;
-pub mod limits;
 pub mod lines;
-pub mod listener;
-pub mod peer;
 pub mod problem;
-mod protocol;
 pub mod reply;
-mod scripts;
-mod socket;
-mod speak;
-pub mod stats;
-mod stop;
-mod stream;
-mod talk;
-pub mod tls;
-mod turns;
-pub mod validity;
 
-pub use accept::{Edge, serve};
-pub use answers::Answers;
-pub use bodies::Bodies;
 pub use body::{ReplyBody, ReplySender};
-pub use gate::Gate;
-pub use given::serve_stream;
-pub use handler::Handler;
-pub use limits::Limits;
-pub use listener::Listener;
-pub use peer::Peer;
 pub use problem::Problem;
-pub use protocol::Protocol;
-pub use stats::EdgeStats;
-pub use talk::Talk;

@@ -25,6 +25,7 @@ pub mod sampler;
 mod state;
 pub mod storage;
 mod turn;
+pub mod watermarks;
 
 use std::fmt;
 use std::io;

@@ -9,6 +9,7 @@ mod input;
 mod maker;
 pub mod route;
 mod rows;
+pub mod scrapes;
 mod shard;
 mod statics;
 mod tenants;

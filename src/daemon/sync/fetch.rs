@@ -21,7 +21,7 @@ const TOKEN_BYTES_MAX: usize = 4 << 10;
 
 /// What the publisher answered.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Nothing is new (304).
     NotModified,
     /// A bundle (200).
@@ -39,7 +39,7 @@ pub(super) enum Answer {
 ///
 /// # Errors
 /// What failed, where, and how it is mended; never shows the token.
-pub(super) async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&str>) -> Result<Answer, String> {
+pub(crate) async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&str>) -> Result<Answer, String> {
     let uri: Uri = publisher.url.parse().map_err(|error| format!("sync.url cannot be read: {error}"))?;
     let host = uri.host().ok_or("sync.url names no host")?.trim_matches(['[', ']']).to_owned();
     let patience = Duration::from_secs(publisher.timeout_s.into());

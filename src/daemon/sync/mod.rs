@@ -1,12 +1,11 @@
 //! Tenant records pulled over HTTPS: a signed bundle is fetched, verified, taken up as a whole, and remembered.
 //!
 //! Reading order: `envelope` (what a bundle is, pure), `ratchet` and `refusal`, `sign` (who makes one), `store`
-//! and `keeper` (what is held), `fetch`, `puller` (when what is asked), `status`.
+//! and `keeper` (what is held), `fetch`, `status`. The runtime's `puller` says when what is asked.
 
 pub mod envelope;
-mod fetch;
+pub(crate) mod fetch;
 pub mod keeper;
-pub mod puller;
 pub mod ratchet;
 pub mod refusal;
 pub mod sign;

@@ -48,7 +48,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(now: Now, tried: &Waiting, outcome: &Outcome, result: WebhookResult) -> Self {
+    pub(crate) fn new(now: Now, tried: &Waiting, outcome: &Outcome, result: WebhookResult) -> Self {
         Entry {
             number: 0,
             utc_ms: now.utc_ms,
@@ -76,9 +76,9 @@ impl Entry {
 }
 
 /// Somebody tries a webhook.
-pub(super) struct Order {
-    pub(super) hook: Name,
-    pub(super) reply: oneshot::Sender<Entry>,
+pub(crate) struct Order {
+    pub(crate) hook: Name,
+    pub(crate) reply: oneshot::Sender<Entry>,
 }
 
 /// What is shown of one webhook.
@@ -137,7 +137,7 @@ impl Board {
         self.turns.load(Ordering::Acquire)
     }
 
-    pub(super) fn turned(&self) {
+    pub(crate) fn turned(&self) {
         self.turns.fetch_add(1, Ordering::Release);
     }
 
@@ -149,7 +149,7 @@ impl Board {
     }
 
     /// For the thread that delivers; once.
-    pub(super) fn inbox(&self) -> Option<mpsc::Receiver<Order>> {
+    pub(crate) fn inbox(&self) -> Option<mpsc::Receiver<Order>> {
         self.inbox.lock().take()
     }
 
@@ -176,16 +176,16 @@ impl Board {
     }
 
     /// How a webhook is, and what waits for it.
-    pub(super) fn show(&self, hook: &str, gone: bool, queued: usize, oldest_utc_ms: Option<i64>) {
+    pub(crate) fn show(&self, hook: &str, gone: bool, queued: usize, oldest_utc_ms: Option<i64>) {
         self.with(hook, |row| (row.gone, row.queued, row.oldest_utc_ms) = (gone, queued, oldest_utc_ms));
     }
 
-    pub(super) fn show_unsaved(&self, hook: &str, why: Option<String>) {
+    pub(crate) fn show_unsaved(&self, hook: &str, why: Option<String>) {
         self.with(hook, |row| row.unsaved = why);
     }
 
     /// A try is over.
-    pub(super) fn log(&self, hook: &str, entry: &mut Entry) {
+    pub(crate) fn log(&self, hook: &str, entry: &mut Entry) {
         self.with(hook, |row| {
             row.numbered += 1;
             entry.number = row.numbered;

@@ -26,35 +26,35 @@ const RETRY_AFTER_MAX_S: u64 = 86_400;
 
 /// How a try went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// What the receiver answered, if it did.
-    pub(super) status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// What went wrong; empty for a success.
-    pub(super) error: String,
+    pub(crate) error: String,
     /// How long the receiver asks to be left alone, seconds.
-    pub(super) retry_after_s: u64,
-    pub(super) duration_ms: u64,
+    pub(crate) retry_after_s: u64,
+    pub(crate) duration_ms: u64,
 }
 
 impl Outcome {
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         self.error.is_empty()
     }
 
     /// The receiver wants nothing any more.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         self.status == Some(StatusCode::GONE.as_u16())
     }
 
     /// The receiver looked at this very message and did not want it.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         self.status
             .is_some_and(|status| (400..500).contains(&status) && ![401, 403, 404, 408, 425, 429].contains(&status))
     }
 }
 
 /// Tries once. Files are relative to `folder`; `utc_ms` is the present instant.
-pub(super) async fn deliver(hook: &Webhook, folder: &Path, id: &str, body: String, utc_ms: i64) -> Outcome {
+pub(crate) async fn deliver(hook: &Webhook, folder: &Path, id: &str, body: String, utc_ms: i64) -> Outcome {
     let began = monotonic_ns();
     let patience = Duration::from_secs(hook.timeout_s.into());
     let tried = timeout(patience, attempt(hook, folder, id, body, utc_ms)).await;

@@ -11,7 +11,7 @@ const SENTENCE_BYTES_MAX: usize = 2_000;
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// A thing that happened.
     Of(HookType),
     /// Events that came too fast to be looked at.
@@ -22,7 +22,7 @@ pub(super) enum Told {
 
 impl Told {
     /// The attribute `type`; the number at its end is that of the form of `data`.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Told::Of(HookType::Denied) => "usherd.seat.denied.v1",
             Told::Of(HookType::Full) => "usherd.tenant.full.v1",
@@ -47,21 +47,21 @@ impl Told {
 
 /// A thing that is worth telling.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Notice {
-    pub(super) about: Told,
+pub(crate) struct Notice {
+    pub(crate) about: Told,
     /// The tenant concerned; empty for the whole daemon.
-    pub(super) tenant: Name,
-    pub(super) utc_ms: i64,
-    pub(super) data: Map<String, Value>,
+    pub(crate) tenant: Name,
+    pub(crate) utc_ms: i64,
+    pub(crate) data: Map<String, Value>,
 }
 
 impl Notice {
-    pub(super) fn new(about: Told, tenant: &Name, utc_ms: i64) -> Self {
+    pub(crate) fn new(about: Told, tenant: &Name, utc_ms: i64) -> Self {
         Notice { about, tenant: tenant.clone(), utc_ms, data: Map::new() }
     }
 
     /// Says something more; nothing for an empty text.
-    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+    pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         let value = match value.into() {
             Value::String(text) if text.is_empty() => return self,
             Value::String(text) => Value::String(shortened(text)),
@@ -72,18 +72,18 @@ impl Notice {
     }
 
     /// Seats held and quota; null is unlimited.
-    pub(super) fn with_seats(self, held: u32, quota: Option<u32>) -> Self {
+    pub(crate) fn with_seats(self, held: u32, quota: Option<u32>) -> Self {
         self.with("held", held).with("quota", quota)
     }
 
     /// Leaves out who it was.
-    pub(super) fn without_names(&mut self) {
+    pub(crate) fn without_names(&mut self) {
         self.data.remove("subject");
         self.data.remove("session");
     }
 
     /// The body of the message: structured mode, so that one signature covers all of it.
-    pub(super) fn body(&self, source: &str, id: &str) -> String {
+    pub(crate) fn body(&self, source: &str, id: &str) -> String {
         let mut event = json!({
             "specversion": "1.0", "id": id, "source": source, "type": self.about.as_str(),
             "time": rfc3339(self.utc_ms), "datacontenttype": "application/json", "data": self.data,
@@ -106,7 +106,7 @@ fn shortened(mut text: String) -> String {
 }
 
 /// What the log calls a thing.
-pub(super) fn type_words(types: &[HookType]) -> Vec<&'static str> {
+pub(crate) fn type_words(types: &[HookType]) -> Vec<&'static str> {
     types.iter().map(|kind| kind.as_str()).collect()
 }
 

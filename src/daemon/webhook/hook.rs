@@ -5,10 +5,10 @@ use std::path::Path;
 use usherd_engine::{Name, Now};
 
 use super::board::{Board, Entry};
+use super::coalescer::Storm;
 use super::deliver::Outcome;
 use super::event::{Notice, Told};
 use super::queue::{Queue, Waiting};
-use super::storm::Storm;
 use crate::daemon::config::{HookType, Webhook};
 use crate::daemon::metrics::WebhookResult;
 
@@ -16,23 +16,23 @@ use crate::daemon::metrics::WebhookResult;
 const PAUSE_MS: u64 = 5_000;
 
 /// One receiver.
-pub(super) struct Hook {
-    pub(super) settings: Webhook,
-    pub(super) queue: Queue,
+pub(crate) struct Hook {
+    pub(crate) settings: Webhook,
+    pub(crate) queue: Queue,
     denied: Storm,
     emergency: Storm,
     /// The message that is being delivered: one at a time.
-    pub(super) under_way: Option<String>,
+    pub(crate) under_way: Option<String>,
     /// Nothing is tried before then, uptime milliseconds.
     pause_until_ms: u64,
     /// It answered 410.
-    pub(super) gone: bool,
+    pub(crate) gone: bool,
     failing: bool,
 }
 
 impl Hook {
     /// With what an earlier run left; and what was wrong with that.
-    pub(super) fn open(settings: &Webhook, state_dir: &Path, now: Now) -> (Self, Option<String>) {
+    pub(crate) fn open(settings: &Webhook, state_dir: &Path, now: Now) -> (Self, Option<String>) {
         let (queue, problem) = Queue::open(state_dir, &settings.name, now, settings.retry_for_s);
         let hook = Hook {
             settings: settings.clone(),
@@ -48,13 +48,13 @@ impl Hook {
     }
 
     /// It is configured otherwise: it gets another chance at once.
-    pub(super) fn configure(&mut self, settings: &Webhook, now: Now) {
+    pub(crate) fn configure(&mut self, settings: &Webhook, now: Now) {
         self.settings = settings.clone();
         self.recovered(now);
     }
 
     /// Something happened, which `make` can say: results to be counted.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &mut self,
         now: Now,
         source: &str,
@@ -79,7 +79,7 @@ impl Hook {
     }
 
     /// What was counted long enough; all of it where the daemon ends.
-    pub(super) fn tell_counted(&mut self, now: Now, source: &str, at_end: bool, results: &mut Vec<WebhookResult>) {
+    pub(crate) fn tell_counted(&mut self, now: Now, source: &str, at_end: bool, results: &mut Vec<WebhookResult>) {
         let per_minute_max = self.settings.denied_per_minute_max;
         for storm in [&mut self.denied, &mut self.emergency] {
             let told = if at_end { storm.flush(now) } else { storm.due(now, per_minute_max) };
@@ -91,7 +91,7 @@ impl Hook {
     }
 
     /// What is to be tried now; it is under way then.
-    pub(super) fn next(&mut self, now: Now) -> Option<Waiting> {
+    pub(crate) fn next(&mut self, now: Now) -> Option<Waiting> {
         let rests =
             self.under_way.is_some() || self.gone || !self.settings.enabled || self.pause_until_ms > now.uptime_ms;
         let next = self.queue.due(now).filter(|_| !rests)?.clone();
@@ -100,7 +100,7 @@ impl Hook {
     }
 
     /// A try is over: what the log says of it.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &mut self,
         now: Now,
         tried: &Waiting,
@@ -136,12 +136,12 @@ impl Hook {
     }
 
     /// How it is, for who wants to see it.
-    pub(super) fn show(&self, board: &Board) {
+    pub(crate) fn show(&self, board: &Board) {
         board.show(&self.settings.name, self.gone, self.queue.len(), self.queue.oldest_utc_ms());
     }
 
     /// It takes messages again.
-    pub(super) fn recovered(&mut self, now: Now) {
+    pub(crate) fn recovered(&mut self, now: Now) {
         if self.failing || self.gone {
             self.queue.bring_forward(now);
         }
@@ -158,7 +158,7 @@ fn waiting(settings: &Webhook, now: Now, source: &str, mut notice: Notice) -> Wa
 }
 
 /// A message, due at once.
-pub(super) fn message(now: Now, source: &str, notice: &Notice, retry_for_s: u32) -> Waiting {
+pub(crate) fn message(now: Now, source: &str, notice: &Notice, retry_for_s: u32) -> Waiting {
     let id = format!("msg_{:x}_{:016x}", now.utc_ms, fastrand::u64(..));
     let due_ms = now.uptime_ms as i64;
     Waiting {

@@ -7,16 +7,15 @@
 //! A message is delivered at least once: receivers recognise a repetition by its `webhook-id`. What waits survives
 //! a restart; a crash loses what happened in the last second or so, and the counts of storms in progress.
 //!
-//! Reading order: `select` (what is worth telling, pure), `storm` (not a thousand times), `event` and `sign` (how
-//! it looks), `queue` (what waits), `hook` (one receiver), `deliver` (one try), `courier` (the thread), `board`
-//! (what is shown of it).
+//! Reading order: `select` (what is worth telling, pure), `coalescer` (not a thousand times), `event` and `sign` (how
+//! it looks), `queue` (what waits), `hook` (one receiver), `deliver` (one try), `board`
+//! (what is shown of it); the thread is the `dispatcher` of the runtime.
 
 pub mod board;
-pub mod courier;
-mod deliver;
-mod event;
-mod hook;
-mod queue;
-mod select;
+mod coalescer;
+pub(crate) mod deliver;
+pub(crate) mod event;
+pub(crate) mod hook;
+pub(crate) mod queue;
+pub(crate) mod select;
 pub mod sign;
-mod storm;

@@ -12,7 +12,7 @@ use usherd_engine::Now;
 use crate::daemon::config::{Disk, Files as _, replace_file};
 
 /// The folder in the state directory.
-pub(super) const FOLDER: &str = "webhooks";
+pub(crate) const FOLDER: &str = "webhooks";
 /// Most bytes of bodies that wait for one receiver, however many messages are allowed.
 const BYTES_MAX: usize = 16 << 20;
 /// Largest file, bytes: bodies may double when they are written as JSON.
@@ -24,25 +24,25 @@ const JITTER_PERCENT: u64 = 20;
 
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Waiting {
-    pub(super) id: String,
+pub(crate) struct Waiting {
+    pub(crate) id: String,
     #[serde(rename = "type")]
-    pub(super) about: String,
-    pub(super) tenant: String,
-    pub(super) body: String,
-    pub(super) made_utc_ms: i64,
+    pub(crate) about: String,
+    pub(crate) tenant: String,
+    pub(crate) body: String,
+    pub(crate) made_utc_ms: i64,
     /// Tries that failed.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     /// When the next try is due, and when no further one is made: uptime milliseconds, in the file UTC.
-    pub(super) due_ms: i64,
-    pub(super) until_ms: i64,
+    pub(crate) due_ms: i64,
+    pub(crate) until_ms: i64,
     /// The receiver had a look at it and did not want it: that it takes others says nothing about this one.
-    pub(super) refused: bool,
+    pub(crate) refused: bool,
 }
 
 /// What waits for one receiver.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     folder: PathBuf,
     file: String,
     waiting: VecDeque<Waiting>,
@@ -53,7 +53,7 @@ pub(super) struct Queue {
 impl Queue {
     /// What an earlier run left for a receiver, and what was wrong with it: damaged lines are left out, and the
     /// file is set aside.
-    pub(super) fn open(state_dir: &Path, name: &str, now: Now, retry_for_s: u32) -> (Self, Option<String>) {
+    pub(crate) fn open(state_dir: &Path, name: &str, now: Now, retry_for_s: u32) -> (Self, Option<String>) {
         let folder = state_dir.join(FOLDER);
         let file = format!("{name}.queue");
         let mut queue = Queue { folder, file, waiting: VecDeque::new(), bytes: 0, dirty: false };
@@ -97,17 +97,17 @@ impl Queue {
         self.waiting.push_back(waiting);
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// When the oldest was made, milliseconds since 1970 UTC.
-    pub(super) fn oldest_utc_ms(&self) -> Option<i64> {
+    pub(crate) fn oldest_utc_ms(&self) -> Option<i64> {
         self.waiting.iter().map(|waiting| waiting.made_utc_ms).min()
     }
 
     /// One more. Beyond the limit the oldest go, but for the one under way: their number.
-    pub(super) fn push(&mut self, waiting: Waiting, most: usize, under_way: Option<&str>) -> u64 {
+    pub(crate) fn push(&mut self, waiting: Waiting, most: usize, under_way: Option<&str>) -> u64 {
         self.dirty = true;
         self.bytes += waiting.body.len();
         self.waiting.push_back(waiting);
@@ -123,7 +123,7 @@ impl Queue {
     }
 
     /// What is due first, if it is due.
-    pub(super) fn due(&self, now: Now) -> Option<&Waiting> {
+    pub(crate) fn due(&self, now: Now) -> Option<&Waiting> {
         self.waiting
             .iter()
             .min_by_key(|waiting| waiting.due_ms)
@@ -131,7 +131,7 @@ impl Queue {
     }
 
     /// It need not wait any more.
-    pub(super) fn remove(&mut self, id: &str) {
+    pub(crate) fn remove(&mut self, id: &str) {
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == id) {
             self.bytes -= self.waiting.remove(at).map_or(0, |gone| gone.body.len());
             self.dirty = true;
@@ -139,7 +139,7 @@ impl Queue {
     }
 
     /// A try failed: how long it waits, milliseconds; `None` where its time is over or it is not here any more.
-    pub(super) fn postpone(&mut self, id: &str, now: Now, at_least_ms: u64, refused: bool) -> Option<u64> {
+    pub(crate) fn postpone(&mut self, id: &str, now: Now, at_least_ms: u64, refused: bool) -> Option<u64> {
         let waiting = self.waiting.iter_mut().find(|waiting| waiting.id == id)?;
         self.dirty = true;
         let now_ms = now.uptime_ms as i64;
@@ -156,14 +156,14 @@ impl Queue {
     }
 
     /// The receiver is back: what it did not refuse need not wait any longer.
-    pub(super) fn bring_forward(&mut self, now: Now) {
+    pub(crate) fn bring_forward(&mut self, now: Now) {
         for waiting in self.waiting.iter_mut().filter(|waiting| !waiting.refused && waiting.attempts > 0) {
             waiting.due_ms = waiting.due_ms.min(now.uptime_ms as i64);
         }
     }
 
     /// Everything goes: how many there were.
-    pub(super) fn clear(&mut self) -> u64 {
+    pub(crate) fn clear(&mut self) -> u64 {
         let gone = self.waiting.len() as u64;
         self.dirty |= gone > 0;
         self.waiting.clear();
@@ -175,7 +175,7 @@ impl Queue {
     ///
     /// # Errors
     /// What the file system says; it is tried again with the next change.
-    pub(super) fn save(&mut self, now: Now) -> std::io::Result<()> {
+    pub(crate) fn save(&mut self, now: Now) -> std::io::Result<()> {
         if !std::mem::take(&mut self.dirty) {
             return Ok(());
         }

@@ -15,15 +15,15 @@ const CALM_MS: u64 = 60_000;
 
 /// What a subscription is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Worth {
-    pub(super) state: State,
+pub(crate) struct Worth {
+    pub(crate) state: State,
     /// `None` is unlimited.
-    pub(super) seats: Option<u32>,
+    pub(crate) seats: Option<u32>,
 }
 
 /// What was told, as far as it says what is news.
 #[derive(Debug, Default)]
-pub(super) struct Selector {
+pub(crate) struct Selector {
     /// When a tenant was last seen full, and over, uptime milliseconds; only those that were lately.
     full: HashMap<Name, u64>,
     over: HashMap<Name, u64>,
@@ -39,7 +39,7 @@ pub(super) struct Selector {
 impl Selector {
     /// What an event is about, if it is worth telling; [`notice`] says it. Events about what a subscription is
     /// worth are for [`Selector::changed`].
-    pub(super) fn heard(&mut self, event: &Event) -> Option<HookType> {
+    pub(crate) fn heard(&mut self, event: &Event) -> Option<HookType> {
         let about = match (event.kind, event.result) {
             (EventType::Denied, _) => HookType::Denied,
             (EventType::Emergency, _) => HookType::Emergency,
@@ -67,7 +67,7 @@ impl Selector {
     }
 
     /// One tenant of a look at all of them, which [`Selector::looked`] ends.
-    pub(super) fn see(&mut self, now: Now, view: &TenantView, news: &mut Vec<Notice>) {
+    pub(crate) fn see(&mut self, now: Now, view: &TenantView, news: &mut Vec<Notice>) {
         let Some(quota) = view.quota.filter(|quota| view.held >= *quota && view.held > 0) else { return };
         let lately = |seen: u64| seen + CALM_MS > now.uptime_ms;
         let was_full = self.full.insert(view.id.clone(), now.uptime_ms).is_some_and(lately);
@@ -85,7 +85,7 @@ impl Selector {
     }
 
     /// All tenants were seen.
-    pub(super) fn looked(&mut self, now: Now) {
+    pub(crate) fn looked(&mut self, now: Now) {
         self.looked = true;
         for seen in [&mut self.full, &mut self.over] {
             seen.retain(|_, at| *at + CALM_MS > now.uptime_ms);
@@ -93,7 +93,7 @@ impl Selector {
     }
 
     /// What all subscriptions are worth, by a configuration that came: who is worth something else.
-    pub(super) fn configured(&mut self, now: Now, all: HashMap<Name, Worth>, is_first: bool) -> Vec<Notice> {
+    pub(crate) fn configured(&mut self, now: Now, all: HashMap<Name, Worth>, is_first: bool) -> Vec<Notice> {
         let before = std::mem::replace(&mut self.worth, all);
         self.configured.clear();
         if is_first {
@@ -116,7 +116,7 @@ impl Selector {
     }
 
     /// What a subscription is worth since an event that says so.
-    pub(super) fn changed(&mut self, event: &Event, is: Worth) -> Option<Notice> {
+    pub(crate) fn changed(&mut self, event: &Event, is: Worth) -> Option<Notice> {
         if event.kind != EventType::Subscription || matches!(event.result, "drains" | "off") {
             return None;
         }
@@ -131,7 +131,7 @@ impl Selector {
 }
 
 /// What is told of an event.
-pub(super) fn notice(about: HookType, event: &Event) -> Notice {
+pub(crate) fn notice(about: HookType, event: &Event) -> Notice {
     let notice = Notice::new(Told::Of(about), &event.tenant, event.utc_ms)
         .with("subject", event.subject.as_str())
         .with("session", event.session.as_str())

@@ -17,8 +17,8 @@ use usherd::daemon::Prepared;
 use usherd::daemon::api::Worker;
 use usherd::daemon::app::App;
 use usherd::daemon::clock::ManualClock;
-use usherd::daemon::http::peer::PeerAddress;
-use usherd::daemon::http::{Protocol, serve_stream};
+use usherd::daemon::edge::peer::PeerAddress;
+use usherd::daemon::edge::{Protocol, serve_stream};
 use usherd_engine::Now;
 
 const QUOTA: u32 = 2;

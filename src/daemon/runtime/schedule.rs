@@ -14,14 +14,14 @@ use usherd_subscription::entitlement::{Timelines, ends_at};
 use usherd_subscription::policy::AfterEnd;
 use usherd_subscription::reminder;
 
+use crate::daemon::app::recorder::Recorder;
+use crate::daemon::app::timeline::{Seen, Step};
 use crate::daemon::app::{App, Journal};
 use crate::daemon::config::Tenant;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::journal::{Audit, AuditKind, Group, TurnWriter};
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
-use crate::daemon::recorder::Recorder;
 use crate::daemon::text::{rfc3339, utc};
-use crate::daemon::timeline::{Seen, Step};
 
 /// How often it is noted that the wall clock is trusted, milliseconds.
 const TRUST_EVERY_MS: u64 = 300_000;

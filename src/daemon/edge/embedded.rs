@@ -8,11 +8,11 @@ use tokio::sync::watch;
 
 use super::accept::Edge;
 use super::commands::Scratch;
+use super::dispatch::speak;
 use super::handler::Handler;
 use super::peer::{Peer, PeerAddress};
 use super::protocol::Protocol;
 use super::socket::Given;
-use super::speak::speak;
 use super::stats::EdgeStats;
 
 /// Serves one connection of the caller's, with the limits and deadlines of the edge, until it ends or

@@ -11,8 +11,8 @@ use hyper::body::{Body, Incoming};
 
 use super::bodies::{Held, Share};
 use super::peer::Peer;
-use super::problem::{Problem, ProblemKind};
 use super::stats::Deadline;
+use crate::daemon::http::problem::{Problem, ProblemKind};
 
 /// The first bytes of a body, in which an emergency or an inbound call is still looked for where the rest cannot be
 /// had.

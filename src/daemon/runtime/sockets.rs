@@ -100,7 +100,7 @@ mod tests {
     /// Gives the shell two descriptors where it can take them, and lets it hand them on as systemd would.
     const PASS_TWO: &str = r#"exec 3<&0 4<&2 </dev/null 2>/dev/null
         export LISTEN_FDS=2 LISTEN_FDNAMES=http:local LISTEN_PID=$$ USHERD_TEST_CHILD="$1"
-        exec "$0" --exact daemon::sockets::tests::child --nocapture"#;
+        exec "$0" --exact daemon::runtime::sockets::tests::child --nocapture"#;
 
     fn pass(first: OwnedFd, second: OwnedFd, expected: &str) {
         let mut shell = Command::new("sh");

@@ -1,5 +1,11 @@
 //! What all parts of a running daemon share.
 
+pub mod names;
+pub mod node_addresses;
+pub mod recorder;
+pub mod reload_request;
+pub mod timeline;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,28 +21,29 @@ use usherd_engine::{Engine, Name, Now, TenantView};
 use usherd_subscription::civil::{self, civil};
 use usherd_subscription::entitlement::Timelines;
 
+use crate::daemon::access::auth::{Access, Authenticator, Role};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
+use crate::daemon::edge;
+use crate::daemon::edge::tls::Served;
+use crate::daemon::edge::{Edge, EdgeStats};
 use crate::daemon::events::Events;
 use crate::daemon::history::History;
-use crate::daemon::http::auth::{Access, Authenticator, Role};
-use crate::daemon::http::tls::Served;
-use crate::daemon::http::{self, Edge, EdgeStats};
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
+use crate::daemon::journal::watermarks::Marks;
 use crate::daemon::journal::{Committer, Local, TurnWriter};
 use crate::daemon::log::LogControl;
-use crate::daemon::marks::Marks;
+use crate::daemon::metrics::scrapes::Scrapes;
 use crate::daemon::metrics::{HistogramStats, Metrics};
-use crate::daemon::names::{Pseudonyms, Sight};
-use crate::daemon::node_addresses::NodeAddresses;
-use crate::daemon::reload_request::Request as ReloadRequest;
-use crate::daemon::scrapes::Scrapes;
 use crate::daemon::sync::keeper::{Confirmation, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
-use crate::daemon::timeline::Timeline;
 use crate::daemon::webhook::board::Board;
+use names::{Pseudonyms, Sight};
+use node_addresses::NodeAddresses;
+use reload_request::Request as ReloadRequest;
+use timeline::Timeline;
 
 /// The journal of a daemon on one machine.
 pub type Journal = Local<Folder>;
@@ -139,11 +146,11 @@ impl Knobs {
 }
 
 /// The limits of the edge as configured.
-pub fn edge_limits(config: &Config) -> http::Limits {
+pub fn edge_limits(config: &Config) -> edge::Limits {
     let server = &config.settings.server;
     let ms = |ms: u32| Duration::from_millis(ms.into());
     let body_deadline = ms(server.body_deadline_ms);
-    http::Limits {
+    edge::Limits {
         first_byte_deadline: ms(server.first_byte_deadline_ms),
         head_deadline: ms(server.head_deadline_ms),
         body_deadline,
@@ -157,7 +164,7 @@ pub fn edge_limits(config: &Config) -> http::Limits {
         connections_max: server.connections_max,
         connections_reserved_for_nodes: server.connections_reserved_for_nodes,
         connections_per_address_max: server.connections_per_address_max,
-        ..http::Limits::default()
+        ..edge::Limits::default()
     }
 }
 

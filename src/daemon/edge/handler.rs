@@ -6,9 +6,9 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use usherd_contract::agi::{Variable, variables_of_silence};
 
-use super::body::ReplyBody;
 use super::peer::Peer;
-use super::talk::Talk;
+use super::session::Talk;
+use crate::daemon::http::body::ReplyBody;
 
 /// Answers requests. One per core; it is never moved to another.
 pub trait Handler: 'static {

@@ -7,15 +7,15 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use usherd_engine::Now;
 
+use super::checkpoint::checkpoint;
+use super::schedule::Schedule;
+use super::{notify, reload};
+use crate::daemon::app::reload_request::{Outcome, Request};
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::journal::{Committer, Journal as _, Keep};
 use crate::daemon::metrics::ReloadTrigger;
-use crate::daemon::reload_request::{Outcome, Request};
-use crate::daemon::remember::checkpoint;
-use crate::daemon::schedule::Schedule;
-use crate::daemon::{notify, reload};
 
 /// How often a degraded journal is given a chance to heal.
 const HEAL_EVERY_MS: u64 = 30_000;

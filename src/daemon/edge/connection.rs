@@ -19,16 +19,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::answers::SMALL_BYTES_MAX;
-use super::body::ReplyBody;
 use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
-use super::problem::Problem;
 use super::socket::Transport;
 use super::stats::{Broken, Deadline};
 use super::stop;
 use super::stream::{Guarded, InProgress, Phase, Shared, Version, Vitals};
 use super::turns::Line;
+use crate::daemon::http::body::ReplyBody;
+use crate::daemon::http::problem::Problem;
 
 /// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
 const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;

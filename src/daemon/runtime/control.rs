@@ -10,6 +10,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use usherd_engine::{Now, Standing};
 
+use super::checkpoint::{restore, tell_recovered};
+use super::node_watch::Silence;
+use super::reload;
+use super::schedule::Schedule;
+use super::signals::{Asked, Signals};
+use super::upkeep::{Reloaded, Reloading, Upkeep};
+use super::{notify, selfcheck};
+use crate::daemon::app::recorder::Recorder;
+use crate::daemon::app::reload_request::Request;
+use crate::daemon::app::timeline::Step;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::config::{self, Durability as Wanted, Removals};
@@ -18,16 +28,6 @@ use crate::daemon::journal::{
     Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
 };
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
-use crate::daemon::recorder::Recorder;
-use crate::daemon::reload;
-use crate::daemon::reload_request::Request;
-use crate::daemon::remember::{restore, tell_recovered};
-use crate::daemon::schedule::Schedule;
-use crate::daemon::signals::{Asked, Signals};
-use crate::daemon::silence::Silence;
-use crate::daemon::timeline::Step;
-use crate::daemon::upkeep::{Reloaded, Reloading, Upkeep};
-use crate::daemon::{notify, selfcheck};
 
 /// How long the reaper sleeps at most: an earlier deadline may be set meanwhile.
 const REAPER_REST: Duration = Duration::from_millis(100);

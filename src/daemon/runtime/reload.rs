@@ -8,19 +8,19 @@ use parking_lot::{Mutex, MutexGuard};
 use usherd_engine::plan::Plan;
 use usherd_engine::{Name, Now, Standing};
 
+use super::certificates;
+use super::schedule::{Schedule, Turn};
+use crate::daemon::access::auth::{
+    Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash,
+};
+use crate::daemon::app::recorder::Recorder;
+use crate::daemon::app::reload_request::{Applied, Outcome, Request, SyncStep};
 use crate::daemon::app::{App, Knobs, ListenerInfo, edge_limits};
-use crate::daemon::certificates;
 use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::history::store::Limits;
-use crate::daemon::http::auth::{
-    Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash,
-};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
-use crate::daemon::recorder::Recorder;
-use crate::daemon::reload_request::{Applied, Outcome, Request, SyncStep};
-use crate::daemon::schedule::{Schedule, Turn};
 use crate::daemon::sync::keeper::{DiskAndRecords, Pulled};
 use crate::daemon::text::utc;
 

@@ -11,12 +11,12 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::address::address_key;
 pub use super::failures::FailureLimit;
 use super::failures::Failures;
 use super::host_guard::{foreign_name, host_fault, is_of_a_page, is_of_another_page, is_proxied};
-use super::peer::{Peer, PeerAddress};
-use super::problem::{Problem, ProblemKind};
+use crate::daemon::edge::address::address_key;
+use crate::daemon::edge::peer::{Peer, PeerAddress};
+use crate::daemon::http::problem::{Problem, ProblemKind};
 
 /// Valid tokens of one credential at once: the present one and the next (rotation).
 pub const TOKENS_PER_CREDENTIAL_MAX: usize = 2;

@@ -10,7 +10,7 @@ static TELL: OnceLock<fn(&PanicHookInfo<'_>)> = OnceLock::new();
 
 /// Counts from now on, and says each where it is told already, or as [`tell_by`] has it. Who sets a hook of its own
 /// after this ends the counting.
-pub(super) fn watch() {
+pub(crate) fn watch() {
     WATCHED.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
@@ -24,13 +24,13 @@ pub(super) fn watch() {
 }
 
 /// Counts from now on, and tells each panic in this way only; the first one that is given holds.
-pub(super) fn tell_by(tell: fn(&PanicHookInfo<'_>)) {
+pub(crate) fn tell_by(tell: fn(&PanicHookInfo<'_>)) {
     let _ = TELL.set(tell);
     watch();
 }
 
 /// Panics of this process since it is watched.
-pub(super) fn seen() -> u64 {
+pub(crate) fn seen() -> u64 {
     SEEN.load(Ordering::Relaxed)
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 
 use crate::daemon::config::{DOES_NOT_EXIST, Disk, Files as _, MAY_NOT_BE_READ, Problem, ProblemCode, Settings, Tls};
-use crate::daemon::http::Protocol;
-use crate::daemon::http::tls::{TlsFiles, acceptor};
-use crate::daemon::http::validity::validity;
+use crate::daemon::edge::Protocol;
+use crate::daemon::edge::tls::{TlsFiles, acceptor};
+use crate::daemon::edge::validity::validity;
 
 /// Largest file of certificates or of a key, bytes.
 const PEM_BYTES_MAX: usize = 4 << 20;

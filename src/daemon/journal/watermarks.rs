@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use usherd_engine::Name;
 use usherd_subscription::reminder::Reminder;
 
-use crate::daemon::journal::Group;
+use super::Group;
 
 /// How long what was told of an end is remembered after it, seconds.
 const KEPT_S: u64 = 400 * 86_400;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::daemon::config::replace_file;
-use crate::daemon::http::Gate;
+use crate::daemon::edge::Gate;
 
 /// The file in the state directory.
 pub const NODE_ADDRESSES_FILE: &str = "node-addresses";
@@ -163,7 +163,7 @@ fn parse(text: &str) -> Result<BTreeMap<IpAddr, i64>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::http::Limits;
+    use crate::daemon::edge::Limits;
 
     const NOON_MS: i64 = 1_795_348_800_000;
     const DAY_MS: i64 = 86_400_000;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use crate::daemon::metrics::ScrapeShard;
+use super::ScrapeShard;
 
 /// Most different shards that wait to be rendered; a further one is refused.
 const WAITING_MAX: usize = 64;

@@ -11,32 +11,33 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use usherd_engine::Engine;
 
+use super::certificates;
+use super::control::Control;
+use super::reload;
+use super::signals::outlive_file_size_limit;
 use crate::daemon::api::Worker;
+use crate::daemon::app::names::Pseudonyms;
+use crate::daemon::app::node_addresses::NodeAddresses;
+use crate::daemon::app::reload_request;
+use crate::daemon::app::timeline::Timeline;
 use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today, edge_limits};
-use crate::daemon::certificates;
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Boot, Config};
-use crate::daemon::control::Control;
+use crate::daemon::edge::Edge;
 use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::history::store::Limits as HistoryLimits;
-use crate::daemon::http::Edge;
 use crate::daemon::journal::ring_file::{left_ring, open_ring};
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
+use crate::daemon::journal::watermarks::Marks;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
 use crate::daemon::log;
-use crate::daemon::marks::Marks;
 use crate::daemon::metrics::{BuildInfo, Metrics};
-use crate::daemon::names::Pseudonyms;
-use crate::daemon::node_addresses::NodeAddresses;
-use crate::daemon::signals::outlive_file_size_limit;
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::utc;
-use crate::daemon::timeline::Timeline;
 use crate::daemon::webhook::board::Board;
-use crate::daemon::{reload, reload_request};
 
 /// Why a daemon could not be started.
 #[derive(Debug)]
@@ -161,7 +162,7 @@ impl Prepared {
 }
 
 /// A daemon without sockets and threads of its own. Give each connection to
-/// [`serve_stream`](crate::daemon::http::serve_stream) with one [`Worker`] for all, and run [`Embedded::run`] beside
+/// [`serve_stream`](crate::daemon::edge::serve_stream) with one [`Worker`] for all, and run [`Embedded::run`] beside
 /// them.
 pub struct Embedded {
     control: Control,

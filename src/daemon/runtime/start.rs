@@ -13,18 +13,19 @@ use tokio::runtime::{self, Builder};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::dispatcher;
+use super::prepare::{Prepared, StartError};
+use super::puller;
+use super::sockets::{Passed, Socket};
+use crate::daemon::access::auth::Role;
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, ListenerInfo};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Address, ClientCertificates, Config, Word as _};
-use crate::daemon::http::auth::Role;
-use crate::daemon::http::tls::Served;
-use crate::daemon::http::{self, EdgeStats, Listener, Protocol, tls};
-use crate::daemon::panics;
-use crate::daemon::prepare::{Prepared, StartError};
-use crate::daemon::sockets::{Passed, Socket};
-use crate::daemon::sync::puller;
-use crate::daemon::webhook::courier;
+use crate::daemon::edge;
+use crate::daemon::edge::tls::Served;
+use crate::daemon::edge::{EdgeStats, Listener, Protocol, tls};
+use crate::daemon::log::panics;
 
 /// How a daemon is started.
 pub struct Options {
@@ -92,7 +93,7 @@ impl Daemon {
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);
         let (carrying, until) = (Arc::clone(&app), stopped.clone());
         let thread =
-            std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || courier::run(&carrying, until));
+            std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || dispatcher::run(&carrying, until));
         threads.push(thread.map_err(|why| StartError::failed("start the thread of the webhooks", why))?);
         let (pulling, until) = (Arc::clone(&app), stopped);
         let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || puller::run(&pulling, until));
@@ -236,17 +237,17 @@ fn bind_one(address: &Address, workers: usize) -> Result<Bound, StartError> {
                     format!("{why}; is another daemon running? see [server] listen"),
                 )
             };
-            let first = http::listener::bind_tcp(*address).map_err(failed)?;
+            let first = edge::listener::bind_tcp(*address).map_err(failed)?;
             let address = first.local_addr().map_err(failed)?;
             let mut all = vec![first];
             for _ in 1..workers {
-                all.push(http::listener::bind_tcp(address).map_err(failed)?);
+                all.push(edge::listener::bind_tcp(address).map_err(failed)?);
             }
             Ok(Bound::Tcp(address, all))
         }
         Address::Unix(path) => {
             let failed = |why: io::Error| StartError::failed(format!("listen on {path}"), why);
-            let socket = http::listener::bind_unix(Path::new(path)).map_err(failed)?;
+            let socket = edge::listener::bind_unix(Path::new(path)).map_err(failed)?;
             share(Socket::Unix(socket), workers).map_err(failed)
         }
     }
@@ -383,7 +384,7 @@ async fn work(app: Arc<App>, number: usize, handles: Vec<Handle>, stopped: watch
             listener = listener.with_tls(tls);
         }
         let (worker, edge, stopped) = (Rc::clone(&worker), Arc::clone(&app.edge), stopped.clone());
-        serving.push(tokio::task::spawn_local(http::serve(listener, worker, edge, stopped)));
+        serving.push(tokio::task::spawn_local(edge::serve(listener, worker, edge, stopped)));
     }
     for served in serving {
         if let Err(error) = served.await {

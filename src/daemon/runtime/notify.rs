@@ -89,7 +89,7 @@ mod tests {
 
     /// Runs one of the tests below in a process of its own, because only that may have another environment.
     fn in_child(test: &str, variables: &[(&str, &str)]) {
-        let name = format!("daemon::notify::tests::{test}");
+        let name = format!("daemon::runtime::notify::tests::{test}");
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", name.as_str(), "--nocapture"]).env("USHERD_TEST_CHILD", "1");
         child.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");

@@ -9,16 +9,16 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{oneshot, watch};
 use usherd_subscription::entitlement::Timelines;
 
-use super::envelope::Admission;
-use super::fetch::{Answer, fetch};
-use super::keeper::Pulled;
-use super::refusal::{Refusal, RefusalCode};
-use super::status::Outcome;
 use crate::daemon::app::App;
+use crate::daemon::app::reload_request::{Request, SyncStep};
 use crate::daemon::config::{Config, Publisher, Rejection, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::metrics::{ReloadTrigger, SyncResult};
-use crate::daemon::reload_request::{Request, SyncStep};
+use crate::daemon::sync::envelope::Admission;
+use crate::daemon::sync::fetch::{Answer, fetch};
+use crate::daemon::sync::keeper::Pulled;
+use crate::daemon::sync::refusal::{Refusal, RefusalCode};
+use crate::daemon::sync::status::Outcome;
 
 /// How often it is looked at whether a try is due: the daemon's clock may be another than that of sleeps.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

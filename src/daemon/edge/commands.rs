@@ -16,10 +16,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
+use super::session::Talk;
 use super::socket::Transport;
 use super::stats::{Broken, Deadline};
 use super::stop;
-use super::talk::Talk;
 use crate::daemon::resp::reply;
 
 /// What is read at once, bytes; as long as the longest command. Who has sent more waits until the others had a turn.

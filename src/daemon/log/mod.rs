@@ -1,5 +1,8 @@
 //! What is logged, how it looks, and how that is changed while the daemon runs.
 
+mod outlet;
+pub(crate) mod panics;
+
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::daemon::config::LogFormat;
-use crate::daemon::outlet::Outlet;
-use crate::daemon::panics;
+use outlet::Outlet;
 
 /// Where the lines of this process go.
 static OUTLET: OnceLock<Outlet> = OnceLock::new();

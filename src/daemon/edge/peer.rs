@@ -9,9 +9,9 @@ use super::answers::Answers;
 use super::bodies::Bodies;
 use super::gate::Pass;
 use super::limits::Limits;
-use super::problem::Problem;
 use super::stats::{Broken, Deadline, EdgeStats};
 use super::turns::Turns;
+use crate::daemon::http::problem::Problem;
 
 /// When to ask again where all answers together are too large.
 const RETRY_AFTER_FULL_SECONDS: u32 = 1;

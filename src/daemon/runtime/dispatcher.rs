@@ -11,16 +11,16 @@ use tokio::task::{JoinSet, LocalSet};
 use usherd_engine::{Name, Now};
 use usherd_subscription::entitlement::Timelines;
 
-use super::board::{Entry, Order};
-use super::deliver::{Outcome, deliver};
-use super::event::{Notice, Told};
-use super::hook::{Hook, message};
-use super::queue::Waiting;
-use super::select::{Selector, Worth, notice};
 use crate::daemon::app::App;
 use crate::daemon::config::{Config, HookType, Tenant, Webhook};
 use crate::daemon::events::{Event, EventType, Next, Subscriber};
 use crate::daemon::metrics::WebhookResult;
+use crate::daemon::webhook::board::{Entry, Order};
+use crate::daemon::webhook::deliver::{Outcome, deliver};
+use crate::daemon::webhook::event::{Notice, Told};
+use crate::daemon::webhook::hook::{Hook, message};
+use crate::daemon::webhook::queue::Waiting;
+use crate::daemon::webhook::select::{Selector, Worth, notice};
 
 /// How often it is looked at what happened and what is due: the daemon's clock may be another than that of sleeps.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,20 @@
+//! The life of the daemon: wire up, serve, reload, follow schedule and silence, write checkpoints, drain.
+
+pub mod certificates;
+mod checkpoint;
+mod control;
+pub mod dispatcher;
+mod node_watch;
+pub mod notify;
+mod prepare;
+pub mod puller;
+pub mod reload;
+mod schedule;
+pub mod selfcheck;
+pub mod signals;
+pub mod sockets;
+pub mod start;
+mod upkeep;
+
+pub use prepare::{Embedded, Prepared, StartError};
+pub use start::{Daemon, Options};
