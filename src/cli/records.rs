@@ -15,12 +15,12 @@ use super::screen::{Format, Screen, counted};
 use crate::daemon::config::{
     Disk, Files as _, Memory, Settings, TENANT_FILE_BYTES_MAX, load_from, problems_of, render_problems,
 };
-use crate::daemon::sync::envelope::{
-    Bundle, HEADER_BYTES_MAX, hex, is_installation, is_key_id, open, sha256, unhex, verify,
-};
+use crate::daemon::config::{is_installation, is_key_id};
+use crate::daemon::sync::envelope::{Bundle, HEADER_BYTES_MAX, open, sha256, verify};
 use crate::daemon::sync::keeper::trust;
 use crate::daemon::sync::sign::{Draft, SigningKey};
 use crate::daemon::sync::{Hash, Ratchet, Refusal};
+use crate::daemon::text::{hex, unhex};
 
 /// Largest file with a private key, bytes.
 const KEY_BYTES_MAX: usize = 4 << 10;

@@ -1,5 +1,7 @@
 //! The rules of the house, each with its reason.
 
+use std::collections::BTreeMap;
+
 use super::cycles::{cycles, edges};
 use super::paths::{How, Path};
 use super::tree::{File, Target, Tree};
@@ -73,6 +75,7 @@ const SYNC_FILE: &str = "crates/engine/src/sync.rs";
 const CLOCK_FILES: [&str; 2] = ["crates/client/src/epoch.rs", "src/daemon/clock.rs"];
 const WHY_CYCLE: &str =
     "files that need each other are one file; an order makes each understandable by what is below it";
+const WHY_RING: &str = "rooms that need each other are one room: nobody can carry one of them away, or read it first";
 const WHY_NAME: &str = "such a module is a place where things go without a reason";
 const WHY_SENTENCE: &str = "a reader should know from the first line whether to read on";
 const WHY_LONG: &str = "a file is read as a whole; beyond 500 lines without tests it is two";
@@ -90,6 +93,7 @@ pub(crate) fn check(tree: &Tree, exceptions: &Exceptions) -> Vec<Finding> {
         words(file, &mut findings);
     }
     circles(tree, exceptions, &mut findings);
+    rings(tree, &mut findings);
     findings
 }
 
@@ -212,6 +216,34 @@ pub(crate) fn undone_tests(name: &str, text: &str, findings: &mut Vec<Finding>) 
         if ignored && !excused() {
             findings.push(Finding { place: format!("{name}:{line}"), what: "`#[ignore]`".to_owned(), why: WHY_UNDONE });
         }
+    }
+}
+
+/// Folders of a layer that need each other in a circle; a file beside them is a room of its own.
+fn rings(tree: &Tree, findings: &mut Vec<Finding>) {
+    let room = |file: usize| &tree.files[file].module[..tree.files[file].module.len().min(2)];
+    let mut rooms: Vec<&[String]> = (0..tree.files.len()).map(room).collect();
+    rooms.sort_unstable();
+    rooms.dedup();
+    let number = |file: usize| rooms.binary_search(&room(file)).unwrap_or_default();
+    let mut seen = BTreeMap::new();
+    for ((from, to), line) in edges(tree) {
+        // The face of a layer stands above its rooms.
+        if room(from) != room(to) && room(from).len() == 2 {
+            seen.entry((number(from), number(to))).or_insert((from, line));
+        }
+    }
+    let all = seen.iter().map(|(edge, (_, line))| (*edge, *line)).collect();
+    let is_folder =
+        |at: &usize| tree.files.iter().any(|file| file.module.len() > 2 && file.module.starts_with(rooms[*at]));
+    for way in cycles(&all).into_iter().filter(|way| way.iter().any(is_folder)) {
+        let step = |pair: &[usize]| {
+            let (file, line) = seen[&(pair[0], pair[1])];
+            format!("{} ({}:{line})", rooms[pair[0]].join("/"), tree.files[file].name)
+        };
+        let steps: Vec<String> = way.windows(2).map(step).collect();
+        let what = format!("is in a ring: {} -> {}", steps.join(" -> "), rooms[way[0]].join("/"));
+        findings.push(Finding { place: rooms[way[0]].join("/"), what, why: WHY_RING });
     }
 }
 

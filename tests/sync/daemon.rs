@@ -244,7 +244,7 @@ fn a_crash_between_ratchet_and_bundle_costs_nothing() {
     publisher.behave(Manner::Down);
     office.restart_after(|sync| {
         let ratchet = std::fs::read_to_string(sync.join("ratchet.json")).unwrap();
-        let replaces = usherd::daemon::sync::envelope::hex(&desk(5, 3).hash());
+        let replaces = usherd::daemon::text::hex(&desk(5, 3).hash());
         let torn = ratchet.replace("\"replaces\":\"\"", &format!("\"replaces\":\"{replaces}\""));
         assert_ne!(torn, ratchet);
         std::fs::write(sync.join("ratchet.json"), torn).unwrap();

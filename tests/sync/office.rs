@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use usherd::daemon::clock::ManualClock;
-use usherd::daemon::sync::envelope::hex;
+use usherd::daemon::text::hex;
 use usherd::daemon::{Daemon, Options};
 use usherd_engine::Now;
 

@@ -8,7 +8,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use usherd::daemon::sync::envelope::{hex, sha256};
+use usherd::daemon::sync::envelope::sha256;
+use usherd::daemon::text::hex;
 
 use crate::authority::{acceptor, authority, showing};
 

@@ -46,7 +46,7 @@ pub use last_good::{Boot, FOLDER as LAST_GOOD_FOLDER, load_for_boot, recall, rec
 pub use load::{Config, load, load_after, load_from};
 pub use origin::{Effective, Origin, render as render_effective};
 pub use problem::{PROBLEMS_MAX, Problem, Related, render as render_problems};
-pub use publisher::Publisher;
+pub use publisher::{INSTALLATION_BYTES_MAX, KEY_ID_BYTES_MAX, Publisher, is_installation, is_key_id};
 pub use rejected::{RejectedFile, problems_of, render_rejected, summary as summary_of_rejected};
 pub use reload::{Attempt, Rejection, Reload, Removals, Running};
 pub use replace::replace_file;

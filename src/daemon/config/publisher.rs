@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use super::reader::Table;
 use super::value::{Cx, Item, quoted};
-use crate::daemon::sync::envelope::{KEY_ID_BYTES_MAX, hex, is_installation, is_key_id, unhex};
+use crate::daemon::text::{hex, unhex};
 
+/// Longest id of a key, bytes.
+pub const KEY_ID_BYTES_MAX: usize = 32;
+/// Longest name of an installation, bytes.
+pub const INSTALLATION_BYTES_MAX: usize = 128;
 /// Most keys that are trusted at once.
 const KEYS_MAX: usize = 16;
 const KEYS_HELP: &str =
@@ -132,4 +136,15 @@ fn read_keys(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, publisher: &mut Publish
     let shown = publisher.public_keys.iter().map(|(id, key)| format!("{} = {}", quoted(id), quoted(&hex(key))));
     let shown = shown.collect::<Vec<_>>().join(", ");
     table.noted(cx, "public_keys", || format!("{{ {shown} }}"));
+}
+
+/// Whether a text may be the id of a key.
+pub fn is_key_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=KEY_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// Whether a text may name an installation: 1 to 128 bytes of printable ASCII without blanks.
+pub fn is_installation(text: &str) -> bool {
+    (1..=INSTALLATION_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

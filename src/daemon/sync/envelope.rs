@@ -16,15 +16,13 @@ use usherd_engine::session::check_tenant;
 
 use super::ratchet::{Hash, Ratchet, Seen};
 use super::refusal::{Refusal, RefusalCode};
+use crate::daemon::config::is_key_id;
+use crate::daemon::text::{hex, unhex};
 
 /// First word of the header line; signed before the payload, with a line feed.
 pub const MAGIC: &str = "usherd-records-1";
 /// Longest header line, its line feed included, bytes.
 pub const HEADER_BYTES_MAX: usize = 512;
-/// Longest id of a key, bytes.
-pub const KEY_ID_BYTES_MAX: usize = 32;
-/// Longest name of an installation, bytes.
-pub const INSTALLATION_BYTES_MAX: usize = 128;
 /// How far the clock of who signs may be ahead of ours, seconds.
 pub const SKEW_S: i64 = 300;
 /// The schema of payloads that this release reads.
@@ -299,42 +297,9 @@ fn check_records(records: &BTreeMap<String, Arc<str>>, limits: &Limits) -> Resul
     Ok(())
 }
 
-/// Whether a text may be the id of a key.
-pub fn is_key_id(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=KEY_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed)
-}
-
-/// Whether a text may name an installation: 1 to 128 bytes of printable ASCII without blanks.
-pub fn is_installation(text: &str) -> bool {
-    (1..=INSTALLATION_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
 /// SHA-256 of bytes.
 pub fn sha256(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
-}
-
-/// Bytes in lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Bytes from exactly so many lower-case hexadecimal digits.
-pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    if text.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = (digit(pair[0])? << 4) | digit(pair[1])?;
-    }
-    Some(bytes)
 }
 
 /// A foreign text as far as a message shows it.

@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use usherd_engine::Now;
 
-use super::envelope::{Admission, Bundle, Limits, Trust, hex, in_time, open, verify};
+use super::envelope::{Admission, Bundle, Limits, Trust, in_time, open, verify};
 use super::ratchet::Ratchet;
 use super::refusal::{Refusal, RefusalCode};
 use super::store::{Confirmed, Store, Stored};
 use crate::daemon::config::{Disk, Files, Settings, Synced, TENANT_FILE_BYTES_MAX, state_dir};
+use crate::daemon::text::hex;
 
 /// Begins the keys of the journal's marks, one for each signing key.
 const MARK: &str = "sync:";

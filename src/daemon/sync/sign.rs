@@ -7,8 +7,9 @@ use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::Serialize;
 
-use super::envelope::{MAGIC, SCHEMA, hex, signed_text};
+use super::envelope::{MAGIC, SCHEMA, signed_text};
 use super::ratchet::Hash;
+use crate::daemon::text::hex;
 
 /// A private key. Its secret half leaves it by [`SigningKey::to_pkcs8`] only.
 pub struct SigningKey {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{Bundle, hex, unhex};
+use super::envelope::Bundle;
 use super::ratchet::{Hash, Ratchet, Seen};
 use crate::daemon::config::{Disk, Files as _, replace_file};
+use crate::daemon::text::{hex, unhex};
 
 /// The folder in the state directory.
 pub const FOLDER: &str = "sync";

@@ -10,7 +10,8 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, Duration, Utc};
 use libfuzzer_sys::fuzz_target;
-use usherd::daemon::sync::envelope::{hex, open, sha256, verify};
+use usherd::daemon::sync::envelope::{open, sha256, verify};
+use usherd::daemon::text::hex;
 use usherd::daemon::sync::sign::{Draft, SigningKey};
 use usherd::daemon::sync::{Admission, Bundle, Hash, Limits, Ratchet, Refusal, RefusalCode, Trust};
 
