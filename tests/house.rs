@@ -17,7 +17,7 @@ mod tree;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rules::{Exceptions, ROOMS, check, undone_tests};
+use rules::{Exceptions, ROOMS, check, rooms, undone_tests};
 use tree::Tree;
 
 /// Empty is the goal; an entry needs its reason, and may only go.
@@ -101,6 +101,31 @@ fn the_picture_of_the_layers_is_what_imports_may_do() {
         let place = if ROOMS.iter().any(|(room, _)| room == layer) { "src/" } else { "crates/" };
         assert!(page.contains(&format!("| `{place}{layer}` |")), "docs/design.md does not say what {layer} is");
     }
+}
+
+#[test]
+fn the_table_of_the_daemon_is_its_rooms_and_what_each_stands_on() {
+    let page = std::fs::read_to_string(root().join("docs/design.md")).unwrap();
+    let rows = page.split("| room | what it does | stands on |\n").nth(1).unwrap().lines().skip(1);
+    let rows = rows.map_while(|line| line.strip_prefix("| `")).map(|line| line.trim_end_matches(" |"));
+    let told: Vec<(String, String)> = rows
+        .map(|row| {
+            let mut cells = row.split(" | ");
+            let room = cells.next().unwrap().trim_end_matches('`');
+            (room.to_owned(), cells.nth(1).unwrap_or_default().trim().to_owned())
+        })
+        .collect();
+    let tree = house();
+    let needs = rooms(&tree);
+    let of_daemon = |room: &&[String]| room.len() == 2 && room[0] == "daemon";
+    let all: BTreeSet<&str> =
+        needs.keys().flat_map(|(a, b)| [*a, *b]).filter(of_daemon).map(|room| &*room[1]).collect();
+    let below = |room: &str| {
+        let needs = needs.keys().filter(|(from, _)| of_daemon(from) && from[1] == room);
+        needs.map(|(_, to)| &*to[1]).collect::<Vec<_>>().join(", ")
+    };
+    let seen: Vec<(String, String)> = all.into_iter().map(|room| (room.to_owned(), below(room))).collect();
+    assert_eq!(told, seen);
 }
 
 /// The scenarios of the rule book about contracts: states, calendar, money, storefront, planner, services.

@@ -1,6 +1,6 @@
 //! The rules of the house, each with its reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cycles::{cycles, edges};
 use super::paths::{How, Path};
@@ -219,31 +219,39 @@ pub(crate) fn undone_tests(name: &str, text: &str, findings: &mut Vec<Finding>) 
     }
 }
 
-/// Folders of a layer that need each other in a circle; a file beside them is a room of its own.
-fn rings(tree: &Tree, findings: &mut Vec<Finding>) {
+/// A room of a layer by its path.
+type Room<'a> = &'a [String];
+
+/// Which room of a layer needs which: folders, and files beside them; with the file and the line of the first need.
+pub(crate) fn rooms(tree: &Tree) -> BTreeMap<(Room<'_>, Room<'_>), (usize, usize)> {
     let room = |file: usize| &tree.files[file].module[..tree.files[file].module.len().min(2)];
-    let mut rooms: Vec<&[String]> = (0..tree.files.len()).map(room).collect();
-    rooms.sort_unstable();
-    rooms.dedup();
-    let number = |file: usize| rooms.binary_search(&room(file)).unwrap_or_default();
     let mut seen = BTreeMap::new();
     for ((from, to), line) in edges(tree) {
         // The face of a layer stands above its rooms.
         if room(from) != room(to) && room(from).len() == 2 {
-            seen.entry((number(from), number(to))).or_insert((from, line));
+            seen.entry((room(from), room(to))).or_insert((from, line));
         }
     }
-    let all = seen.iter().map(|(edge, (_, line))| (*edge, *line)).collect();
+    seen
+}
+
+/// Rooms of a layer that need each other in a circle, a folder among them: of files alone it is told already.
+fn rings(tree: &Tree, findings: &mut Vec<Finding>) {
+    let needs = rooms(tree);
+    let all: Vec<&[String]> =
+        needs.keys().flat_map(|(from, to)| [*from, *to]).collect::<BTreeSet<_>>().into_iter().collect();
+    let number = |room: Room<'_>| all.binary_search(&room).unwrap_or_default();
+    let numbered = needs.iter().map(|((from, to), (_, line))| ((number(from), number(to)), *line)).collect();
     let is_folder =
-        |at: &usize| tree.files.iter().any(|file| file.module.len() > 2 && file.module.starts_with(rooms[*at]));
-    for way in cycles(&all).into_iter().filter(|way| way.iter().any(is_folder)) {
+        |at: &usize| tree.files.iter().any(|file| file.module.len() > 2 && file.module.starts_with(all[*at]));
+    for way in cycles(&numbered).into_iter().filter(|way| way.iter().any(is_folder)) {
         let step = |pair: &[usize]| {
-            let (file, line) = seen[&(pair[0], pair[1])];
-            format!("{} ({}:{line})", rooms[pair[0]].join("/"), tree.files[file].name)
+            let (file, line) = needs[&(all[pair[0]], all[pair[1]])];
+            format!("{} ({}:{line})", all[pair[0]].join("/"), tree.files[file].name)
         };
         let steps: Vec<String> = way.windows(2).map(step).collect();
-        let what = format!("is in a ring: {} -> {}", steps.join(" -> "), rooms[way[0]].join("/"));
-        findings.push(Finding { place: rooms[way[0]].join("/"), what, why: WHY_RING });
+        let what = format!("is in a ring: {} -> {}", steps.join(" -> "), all[way[0]].join("/"));
+        findings.push(Finding { place: all[way[0]].join("/"), what, why: WHY_RING });
     }
 }
 
