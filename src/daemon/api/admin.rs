@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::StatusCode;
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -10,18 +10,16 @@ use usherd_engine::EndOutcome;
 
 use super::query::Query;
 use super::read::no_tenant;
-use super::{Call, Worker, json, marked, query_of, segment, typed};
-use crate::daemon::access::auth::RouteClass;
+use super::routes::{Allowed, Answer, Call};
+use super::{Worker, json, marked, typed};
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::reload_request::{Applied, Request};
 use crate::daemon::config::Removals;
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::text::rfc3339;
-
-type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// Longest time for which a passing log level holds, seconds.
 const LOG_FOR_SECONDS_MAX: u64 = 86_400;
@@ -71,9 +69,9 @@ impl LogLevel {
 
 impl Worker {
     /// `POST /v1/admin/reload[?dry_run=1][&force=1][&note=]`; answers after the attempt.
-    pub(super) async fn reload(&self, call: &Call<'_>) -> Answer {
-        let access = self.permitted(call, RouteClass::Admin, None)?;
-        let query = query_of(call)?;
+    pub(super) async fn reload(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let access = allowed.access();
+        let query = call.query()?;
         let (reply, outcome) = oneshot::channel();
         let request = Request {
             trigger: ReloadTrigger::Http,
@@ -107,8 +105,7 @@ impl Worker {
     }
 
     /// `GET /v1/admin/config`
-    pub(super) fn config(&self, call: &Call<'_>) -> Answer {
-        self.permitted(call, RouteClass::Admin, None)?;
+    pub(super) fn config(&self) -> Answer {
         let config = self.app.config();
         let sources: serde_json::Map<String, Value> =
             config.tenants.values().map(|tenant| (tenant.id.to_string(), json!(tenant.source))).collect();
@@ -132,10 +129,9 @@ impl Worker {
     }
 
     /// `DELETE /v1/tenants/{t}/sessions/{s}[?force=1]`
-    pub(super) async fn end_session(&self, call: &Call<'_>, tenant: &str, session: &str) -> Answer {
-        let (tenant, access) = self.permitted_for(call, RouteClass::Admin, tenant)?;
-        let session = segment(session)?;
-        let force = query_of(call)?.is_set("force")?;
+    pub(super) async fn end_session(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let ((tenant, access), session) = (allowed.into_parts(), call.variable(1)?);
+        let force = call.query()?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
         let outcome = self.settled(now, |worker, group, events| {
@@ -153,10 +149,9 @@ impl Worker {
 
     /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`; a large tenant is read, and much is ended, where nothing is
     /// decided, and in pieces between which every other change has its turn.
-    pub(super) async fn end_subject(&self, call: &Call<'_>, tenant: &str, subject: &str) -> Answer {
-        let (tenant, access) = self.permitted_for(call, RouteClass::Admin, tenant)?;
-        let subject = segment(subject)?;
-        let force = query_of(call)?.is_set("force")?;
+    pub(super) async fn end_subject(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let ((tenant, access), subject) = (allowed.into_parts(), call.variable(1)?);
+        let force = call.query()?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
         let (of, whom) = (tenant.clone(), subject.clone());
@@ -194,8 +189,8 @@ impl Worker {
     }
 
     /// `PUT /v1/admin/log-level` with `filter` and `for_s`
-    pub(super) async fn log_level(&self, call: &Call<'_>, body: Incoming) -> Answer {
-        let access = self.permitted(call, RouteClass::Admin, None)?;
+    pub(super) async fn log_level(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+        let access = allowed.access();
         let body = call.peer.collect(body, 4_096).await?;
         let wanted = LogLevel::parse(&body)?;
         let for_s = wanted.for_s.filter(|for_s| *for_s > 0);

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use chrono::NaiveDate;
-use http::Response;
 use serde_json::{Value, json};
 use usherd_subscription::civil;
 use usherd_subscription::invoice::quote;
@@ -12,11 +11,11 @@ use usherd_subscription::record::SEATS_MAX;
 use usherd_subscription::tariff::{Partner, commission_cents, wholesale_cents};
 
 use super::query::Query;
-use super::{Call, Worker, json, query_of};
-use crate::daemon::access::auth::RouteClass;
+use super::routes::{Answer, Call};
+use super::{Worker, json};
 use crate::daemon::config::Word as _;
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;
 
 /// What a quote is asked for.
@@ -117,11 +116,10 @@ fn seats(text: &str) -> Option<u32> {
 
 impl Worker {
     /// `GET /v1/quote?from=&to=&on=&partner=&price_mode=`
-    pub(super) fn quote(&self, call: &Call<'_>) -> Result<Response<ReplyBody>, Problem> {
-        self.permitted(call, RouteClass::Read, None)?;
+    pub(super) fn quote(&self, call: &Call<'_>) -> Answer {
         let settings = &self.app.config().settings;
         let today = civil::civil(settings.time_zone.0, utc(self.app.now())).date();
-        let request = QuoteRequest::read(&query_of(call)?, settings.rules.policy.price_mode, today)?;
+        let request = QuoteRequest::read(&call.query()?, settings.rules.policy.price_mode, today)?;
         Ok(json(&request.answer()))
     }
 }

@@ -1,13 +1,12 @@
 //! `POST /v1/admin/clock/trust`: somebody looked at the machine's wall clock and says that it is right (H5).
 
-use http::Response;
 use serde_json::json;
 use usherd_engine::Now;
 
-use super::{Call, Worker, json};
-use crate::daemon::access::auth::RouteClass;
+use super::routes::{Allowed, Answer};
+use super::{Worker, json};
 use crate::daemon::app::timeline::WINDOW_MS;
-use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::http::Problem;
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::text::rfc3339;
 
@@ -38,8 +37,8 @@ impl Worker {
     }
 
     /// After a step over a stop nothing else is waited for then but the ten minutes, which a hand does not shorten.
-    pub(super) async fn trust_clock(&self, call: &Call<'_>) -> Result<Response<ReplyBody>, Problem> {
-        let access = self.permitted(call, RouteClass::Admin, None)?;
+    pub(super) async fn trust_clock(&self, allowed: Allowed) -> Answer {
+        let access = allowed.access();
         let now = self.app.now();
         let wait = {
             let mut timeline = self.app.timeline.lock();

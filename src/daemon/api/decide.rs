@@ -12,7 +12,8 @@ use usherd_contract::hint::Hint;
 use usherd_engine::{Detail, Explanation, Now};
 
 use super::ask::{Asker, first};
-use super::{Call, Worker, by_any_name, marked, unfenced};
+use super::routes::{Allowed, Answer, Call};
+use super::{Worker, by_any_name, marked, unfenced};
 use crate::daemon::access::auth::RouteClass;
 use crate::daemon::edge::Peer;
 use crate::daemon::edge::collect::{FIRST_BYTES, Sender};
@@ -24,8 +25,6 @@ use crate::daemon::journal::Group;
 
 /// Operations whose answers are surely small: no want of room refuses them.
 const OPS_ANSWERED_SMALL_MAX: usize = 40;
-
-type Answer = Result<Response<ReplyBody>, Problem>;
 
 impl Worker {
     /// `POST /v1/acquire`
@@ -190,15 +189,15 @@ impl Worker {
     }
 
     /// `POST /v1/explain`
-    pub(super) async fn explain(&self, call: &Call<'_>, body: Incoming) -> Answer {
-        self.permitted(call, RouteClass::Explain, None)?;
+    pub(super) async fn explain(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
         let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
         let format = body_format(call.head, &body)?;
         let read = AcquireBody::parse(&body, format, call.head.uri.query())?;
         let message = read.request()?;
         // The very checks of an acquire, in its order.
         self.in_order(&message)?;
-        let access = self.permitted(call, RouteClass::Explain, Some(message.tenant))?;
+        allowed.access().need(RouteClass::Explain, Some(message.tenant))?;
+        let (_, access) = allowed.into_parts();
         let now = self.app.now();
         let (body, query) = (body, call.head.uri.query().map(str::to_owned));
         // Who holds the seats, and whom a pseudonym means, is found by reading the whole tenant.

@@ -1,6 +1,5 @@
 //! `POST /v1/tenants/{t}/endpoints/check`: whether one more device may be set up (L4); changes nothing.
 
-use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
@@ -8,10 +7,10 @@ use usherd_contract::format::BodyFormat;
 use usherd_subscription::inclusive::{Setup, may_set_up};
 
 use super::query::Query;
-use super::{Call, Worker, json};
-use crate::daemon::access::auth::RouteClass;
+use super::routes::{Allowed, Answer, Call};
+use super::{Worker, json};
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::text::utc;
 
 /// Largest body, bytes.
@@ -65,20 +64,15 @@ fn form_fields(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 
 impl Worker {
     /// `POST /v1/tenants/{t}/endpoints/check` with `add` and `endpoints`, both optional
-    pub(super) async fn check_endpoints(
-        &self,
-        call: &Call<'_>,
-        tenant: &str,
-        body: Incoming,
-    ) -> Result<Response<ReplyBody>, Problem> {
-        let (id, _) = self.permitted_for(call, RouteClass::Decide, tenant)?;
+    pub(super) async fn check_endpoints(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+        let id = allowed.tenant();
         let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
             .ok_or_else(|| Problem::new(ProblemKind::UnsupportedType, "send application/json or a form"))?;
         let asked = Asked::parse(&body, format)?;
         let config = self.app.config();
-        let tenant = (config.tenants.get(id.as_str()))
+        let tenant = (config.tenants.get(id))
             .ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("tenant {id:?} is not configured")))?;
         let limit = tenant.inclusive(utc(self.app.now())).endpoints;
         let endpoints = asked.endpoints.or(tenant.record.endpoints);

@@ -1,4 +1,4 @@
-//! The routes of the wire contract: one hand-written match, one file per family.
+//! What the wire contract answers: one table of routes, one file per family.
 
 mod admin;
 mod agi;
@@ -15,6 +15,7 @@ mod parameters;
 mod query;
 mod read;
 mod resp;
+mod routes;
 pub mod size;
 mod stream;
 mod subscription;
@@ -32,65 +33,20 @@ use serde_json::Value;
 use usherd_contract::agi::Variable;
 use usherd_engine::{Name, Now};
 
-use crate::daemon::access::auth::{Access, Asked, RouteClass, check_host};
+use crate::daemon::access::auth::{Access, Asked};
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::dashboard;
 use crate::daemon::edge::{Handler, Peer, Talk};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use answer::{json, json_bytes, marked, typed};
-use query::{Query, percent_decoded};
+use query::percent_decoded;
 
 pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
-pub use parameters::PARAMETERS;
-
-/// Every route that is served: its method, its path, and its name in metrics. `GET` answers `HEAD` too.
-pub const ROUTES: &[(Method, &str, Route)] = &[
-    (Method::POST, "/v1/acquire", Route::Acquire),
-    (Method::POST, "/v1/release", Route::Release),
-    (Method::POST, "/v1/batch", Route::Batch),
-    (Method::POST, "/v1/explain", Route::Explain),
-    (Method::POST, "/v1/nodes/{node}/hello", Route::Hello),
-    (Method::POST, "/v1/nodes/{node}/heartbeat", Route::Heartbeat),
-    (Method::POST, "/v1/nodes/{node}/inventory", Route::Inventory),
-    (Method::POST, "/v1/nodes/{node}/goodbye", Route::Goodbye),
-    (Method::GET, "/v1/nodes", Route::Nodes),
-    (Method::DELETE, "/v1/nodes/{node}", Route::ForgetNode),
-    (Method::GET, "/v1/tenants", Route::Tenants),
-    (Method::GET, "/v1/tenants/{tenant}", Route::Tenant),
-    (Method::GET, "/v1/tenants/{tenant}/subjects", Route::Subjects),
-    (Method::GET, "/v1/tenants/{tenant}/subjects/{subject}", Route::Subjects),
-    (Method::DELETE, "/v1/tenants/{tenant}/subjects/{subject}", Route::EndSubject),
-    (Method::GET, "/v1/tenants/{tenant}/sessions", Route::Sessions),
-    (Method::DELETE, "/v1/tenants/{tenant}/sessions/{session}", Route::EndSession),
-    (Method::POST, "/v1/tenants/{tenant}/endpoints/check", Route::EndpointsCheck),
-    (Method::POST, "/v1/tenants/{tenant}/subscription", Route::Subscription),
-    (Method::GET, "/v1/tenants/{tenant}/usage", Route::Usage),
-    (Method::GET, "/v1/tenants/{tenant}/whatif", Route::Whatif),
-    (Method::GET, "/v1/overview", Route::Overview),
-    (Method::GET, "/v1/quote", Route::Quote),
-    (Method::GET, "/v1/size", Route::Size),
-    (Method::GET, "/v1/events", Route::Events),
-    (Method::POST, "/v1/admin/reload", Route::Reload),
-    (Method::GET, "/v1/admin/config", Route::Config),
-    (Method::PUT, "/v1/admin/log-level", Route::LogLevel),
-    (Method::POST, "/v1/admin/clock/trust", Route::ClockTrust),
-    (Method::GET, "/v1/admin/webhooks", Route::Webhooks),
-    (Method::GET, "/v1/admin/webhooks/{webhook}/deliveries", Route::WebhookDeliveries),
-    (Method::POST, "/v1/admin/webhooks/{webhook}/test", Route::WebhookTest),
-    (Method::GET, "/v1/prometheus/sd", Route::PrometheusSd),
-    (Method::GET, "/metrics", Route::Metrics),
-    (Method::GET, "/livez", Route::Livez),
-    (Method::GET, "/readyz", Route::Readyz),
-    (Method::GET, "/openapi.json", Route::Openapi),
-    (Method::GET, "/", Route::Dashboard),
-    (Method::GET, "/dashboard.js", Route::Dashboard),
-    (Method::GET, "/dashboard.css", Route::Dashboard),
-];
+pub use routes::{ROUTES, Row};
 
 /// Answers the requests of one runtime.
 pub struct Worker {
@@ -105,14 +61,6 @@ pub struct Worker {
     decisions: Cell<u64>,
     in_flight: Cell<u32>,
     buffer: RefCell<BytesMut>,
-}
-
-/// A request that found its route.
-struct Call<'a> {
-    head: &'a http::request::Parts,
-    peer: &'a Peer,
-    /// Path segments behind `/v1/`, undecoded.
-    path: Vec<&'a str>,
 }
 
 impl Worker {
@@ -186,47 +134,6 @@ impl Worker {
         }
     }
 
-    /// Whether who asks where anybody may is one who may read everything.
-    fn is_reader(&self, call: &Call<'_>) -> bool {
-        let auth = self.app.auth.load();
-        let asked = Asked::Head { head: call.head, by_any_name: false };
-        auth.recognise(asked, call.peer, self.app.now().uptime_ms).is_some_and(|access| {
-            let may_read = access.tenants.is_empty() && access.may(RouteClass::Read, None);
-            may_read && self.need_listener(access, call.peer).is_ok()
-        })
-    }
-
-    /// Who asks, once the daemon is ready, if they may do this.
-    fn permitted(&self, call: &Call<'_>, class: RouteClass, tenant: Option<&str>) -> Result<Arc<Access>, Problem> {
-        let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
-        let access = self.access(asked, call.peer, self.app.now())?;
-        access.need(class, tenant)?;
-        // Only now: who may not ask learns nothing of what could be asked.
-        parameters::check(call.head)?;
-        if matches!(class, RouteClass::Read | RouteClass::Explain | RouteClass::Admin) && self.is_overloaded(75) {
-            return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
-        }
-        if !self.app.is_ready() {
-            return Err(Problem::unavailable(
-                1,
-                "the journal is being read; inbound and emergency calls are allowed meanwhile",
-            ));
-        }
-        Ok(access)
-    }
-
-    /// [`Self::permitted`] for the tenant of a path, which it decodes.
-    fn permitted_for(
-        &self,
-        call: &Call<'_>,
-        class: RouteClass,
-        tenant: &str,
-    ) -> Result<(String, Arc<Access>), Problem> {
-        let tenant = segment(tenant);
-        let access = self.permitted(call, class, tenant.as_deref().ok())?;
-        Ok((tenant?, access))
-    }
-
     async fn route(&self, head: &http::request::Parts, body: Incoming, peer: &Peer) -> (Route, Response<ReplyBody>) {
         let path = head.uri.path();
         // The hot routes first.
@@ -236,102 +143,7 @@ impl Worker {
             _ => {}
         }
         // Boxed, so that a decision, or a stream of HTTP/2 that waits for its reader, takes the room of its own kind.
-        Box::pin(self.route_seldom(head, body, peer)).await
-    }
-
-    /// All routes but the hot ones.
-    async fn route_seldom(
-        &self,
-        head: &http::request::Parts,
-        body: Incoming,
-        peer: &Peer,
-    ) -> (Route, Response<ReplyBody>) {
-        let path = head.uri.path();
-        let call = Call { head, peer, path: path.trim_start_matches('/').split('/').collect() };
-        let (route, answer) = match call.path.as_slice() {
-            ["v1", rest @ ..] => self.route_v1(&call, rest, body).await,
-            ["metrics"] => (Route::Metrics, with(get(&call), self.metrics(&call)).await),
-            ["livez"] => (Route::Livez, get_open(&call).map(|()| self.livez())),
-            ["readyz"] => (Route::Readyz, get_open(&call).and_then(|()| self.readyz(&call))),
-            ["openapi.json"] => (Route::Openapi, get_open(&call).map(|()| json_bytes(OPENAPI.as_bytes().into()))),
-            _ => match dashboard::answer(path, &head.headers) {
-                Some(file) => (Route::Dashboard, get_open(&call).map(|()| file)),
-                None => (Route::Other, Err(no_route(path))),
-            },
-        };
-        (route, answer.unwrap_or_else(Problem::into_response))
-    }
-
-    async fn route_v1(
-        &self,
-        call: &Call<'_>,
-        path: &[&str],
-        body: Incoming,
-    ) -> (Route, Result<Response<ReplyBody>, Problem>) {
-        match path {
-            ["acquire"] => (Route::Acquire, Err(Problem::method_not_allowed("POST"))),
-            ["release"] => (Route::Release, Err(Problem::method_not_allowed("POST"))),
-            ["batch"] => (Route::Batch, with(post(call), self.batch(call, body)).await),
-            ["explain"] => (Route::Explain, with(post(call), self.explain(call, body)).await),
-            ["nodes"] => (Route::Nodes, with(get(call), self.list_nodes(call)).await),
-            ["nodes", node] => {
-                let deleted = method(call, &Method::DELETE, "DELETE");
-                (Route::ForgetNode, with(deleted, self.forget_node(call, node)).await)
-            }
-            ["nodes", node, verb] => self.node_call(call, node, verb, body).await,
-            ["tenants"] => (Route::Tenants, with(get(call), self.list_tenants(call)).await),
-            ["tenants", tenant, rest @ ..] => self.route_tenant(call, tenant, rest, body).await,
-            ["overview"] => (Route::Overview, with(get(call), self.overview(call)).await),
-            ["quote"] => (Route::Quote, get(call).and_then(|()| self.quote(call))),
-            ["size"] => (Route::Size, with(get(call), self.size(call)).await),
-            ["events"] => (Route::Events, get(call).and_then(|()| self.events(call))),
-            ["admin", "reload"] => (Route::Reload, with(post(call), self.reload(call)).await),
-            ["admin", "config"] => (Route::Config, get(call).and_then(|()| self.config(call))),
-            ["admin", "log-level"] => {
-                (Route::LogLevel, with(method(call, &Method::PUT, "PUT"), self.log_level(call, body)).await)
-            }
-            ["admin", "clock", "trust"] => (Route::ClockTrust, with(post(call), self.trust_clock(call)).await),
-            ["admin", "webhooks"] => (Route::Webhooks, get(call).and_then(|()| self.list_webhooks(call))),
-            ["admin", "webhooks", name, "deliveries"] => {
-                (Route::WebhookDeliveries, get(call).and_then(|()| self.webhook_deliveries(call, name)))
-            }
-            ["admin", "webhooks", name, "test"] => {
-                (Route::WebhookTest, with(post(call), self.test_webhook(call, name)).await)
-            }
-            ["prometheus", "sd"] => (Route::PrometheusSd, get(call).and_then(|()| self.service_discovery(call))),
-            _ => (Route::Other, Err(no_route(call.head.uri.path()))),
-        }
-    }
-
-    async fn route_tenant(
-        &self,
-        call: &Call<'_>,
-        tenant: &str,
-        path: &[&str],
-        body: Incoming,
-    ) -> (Route, Result<Response<ReplyBody>, Problem>) {
-        let delete = call.head.method == Method::DELETE;
-        match path {
-            [] => (Route::Tenant, with(get(call), self.tenant(call, tenant)).await),
-            ["subjects"] => (Route::Subjects, with(get(call), self.subjects(call, tenant)).await),
-            ["sessions"] => (Route::Sessions, with(get(call), self.sessions(call, tenant)).await),
-            ["usage"] => (Route::Usage, with(get(call), self.usage(call, tenant)).await),
-            ["whatif"] => (Route::Whatif, with(get(call), self.whatif(call, tenant)).await),
-            ["endpoints", "check"] => {
-                (Route::EndpointsCheck, with(post(call), self.check_endpoints(call, tenant, body)).await)
-            }
-            ["subjects", subject] if delete => (Route::EndSubject, self.end_subject(call, tenant, subject).await),
-            ["sessions", session] if delete => (Route::EndSession, self.end_session(call, tenant, session).await),
-            ["subjects", subject] => {
-                let read = get(call).map_err(|_| Problem::method_not_allowed("GET, HEAD, DELETE"));
-                (Route::Subjects, with(read, self.subject(call, tenant, subject)).await)
-            }
-            ["subscription"] => {
-                (Route::Subscription, with(post(call), self.request_subscription(call, tenant, body)).await)
-            }
-            ["sessions", _] => (Route::EndSession, Err(Problem::method_not_allowed("DELETE"))),
-            _ => (Route::Other, Err(no_route(call.head.uri.path()))),
-        }
+        Box::pin(self.by_table(head, body, peer)).await
     }
 
     /// Runs what changes much on a thread that decides nothing, as one record of the journal, and waits until that is
@@ -430,12 +242,6 @@ fn by_any_name(head: &http::request::Parts) -> Asked<'_> {
     Asked::Head { head, by_any_name: true }
 }
 
-/// Runs a handler once the method was found right.
-async fn with<T>(method: Result<(), Problem>, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    method?;
-    handler.await
-}
-
 /// How durable it is, unless another daemon owns the journal by now.
 fn unfenced(commit: Commit) -> Result<Commit, Problem> {
     match commit {
@@ -444,37 +250,7 @@ fn unfenced(commit: Commit) -> Result<Commit, Problem> {
     }
 }
 
-fn get(call: &Call<'_>) -> Result<(), Problem> {
-    match call.head.method {
-        Method::GET | Method::HEAD => Ok(()),
-        _ => Err(Problem::method_not_allowed("GET, HEAD")),
-    }
-}
-
-/// [`get`] of a route that asks nobody who he is.
-fn get_open(call: &Call<'_>) -> Result<(), Problem> {
-    get(call)?;
-    check_host(call.head)
-}
-
-fn post(call: &Call<'_>) -> Result<(), Problem> {
-    method(call, &Method::POST, "POST")
-}
-
-fn method(call: &Call<'_>, wanted: &Method, allow: &'static str) -> Result<(), Problem> {
-    if call.head.method == *wanted { Ok(()) } else { Err(Problem::method_not_allowed(allow)) }
-}
-
-fn no_route(path: &str) -> Problem {
-    let path: String = path.chars().take(200).collect();
-    Problem::new(ProblemKind::NotFound, format!("there is no route {path}; see /openapi.json"))
-}
-
 /// A path segment, decoded.
 fn segment(text: &str) -> Result<String, Problem> {
     percent_decoded(text, false).ok_or_else(|| Problem::malformed("a path segment is not percent-encoded UTF-8"))
-}
-
-fn query_of(call: &Call<'_>) -> Result<Query, Problem> {
-    Query::parse(call.head.uri.query())
 }

@@ -1,8 +1,5 @@
 //! What nodes say of themselves: hello, heartbeat, inventory, goodbye (API 3).
 
-use std::sync::Arc;
-
-use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -10,53 +7,39 @@ use usherd_contract::format::BodyFormat;
 use usherd_contract::node_calls::{InventoryBody, NodeBody};
 use usherd_engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
 
-use super::{Call, Worker, json, marked, method, query_of, read, segment, unfenced, with};
+use super::routes::{Allowed, Answer, Call};
+use super::{Worker, json, marked, read, unfenced};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind, Group};
-use crate::daemon::metrics::{Route, Shard};
+use crate::daemon::metrics::Shard;
 
 /// Sessions that a decision may wait for while they are walked through: some hundreds of microseconds.
 const SESSIONS_INLINE_MAX: u32 = 4_096;
 /// Longest inventory that is read on a thread that decides, bytes.
 const BYTES_INLINE_MAX: usize = 32 * 1024;
 
-type Answer = Result<Response<ReplyBody>, Problem>;
-
 impl Worker {
-    /// `POST /v1/nodes/{node}/{verb}`
-    pub(super) async fn node_call(&self, call: &Call<'_>, node: &str, verb: &str, body: Incoming) -> (Route, Answer) {
-        let posted = method(call, &http::Method::POST, "POST");
-        match verb {
-            "hello" => (Route::Hello, with(posted, self.hello(call, node, body)).await),
-            "heartbeat" => (Route::Heartbeat, with(posted, self.heartbeat(call, node, body)).await),
-            "inventory" => (Route::Inventory, with(posted, self.inventory(call, node, body)).await),
-            "goodbye" => (Route::Goodbye, with(posted, self.goodbye(call, node, body)).await),
-            _ => (Route::Other, Err(super::no_route(call.head.uri.path()))),
-        }
-    }
-
     /// `GET /v1/nodes`
-    pub(super) async fn list_nodes(&self, call: &Call<'_>) -> Answer {
-        let access = self.permitted(call, RouteClass::Read, None)?;
-        let (query, now) = (query_of(call)?, self.app.now());
+    pub(super) async fn list_nodes(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let (_, access) = allowed.into_parts();
+        let (query, now) = (call.query()?, self.app.now());
         self.aside(move |app| read::nodes(app, now, &query, &|node| access.sees_node(node))).await
     }
 
     /// `DELETE /v1/nodes/{node}[?force=1]`
-    pub(super) async fn forget_node(&self, call: &Call<'_>, node: &str) -> Answer {
-        let access = self.permitted(call, RouteClass::Admin, None)?;
-        let node = segment(node)?;
+    pub(super) async fn forget_node(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let (access, node) = (allowed.access(), call.variable(0)?);
         if !access.sees_node(&node) {
             let detail = format!("{} has nothing to do with node {node}", access.id);
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
-        let force = query_of(call)?.is_set("force")?;
+        let force = call.query()?.is_set("force")?;
         let (now, actor, name) = (self.app.now(), access.id.clone(), node.clone());
         let outcome = self.recorded_aside(now, move |app, group, shard| {
             let mut recorder = Recorder::new(group, shard, None, now.utc_ms);
@@ -88,8 +71,9 @@ impl Worker {
         }
     }
 
-    async fn hello(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
-        let (node, epoch) = self.said(call, node, body).await?;
+    /// `POST /v1/nodes/{node}/hello`
+    pub(super) async fn hello(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+        let (node, epoch) = self.said(call, &allowed, body).await?;
         let now = self.app.now();
         let (said, commit) = if self.is_much(&node) {
             let done = self.recorded_aside(now, move |app, group, shard| {
@@ -117,8 +101,9 @@ impl Worker {
         result
     }
 
-    async fn heartbeat(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
-        let (node, epoch) = self.said(call, node, body).await?;
+    /// `POST /v1/nodes/{node}/heartbeat`
+    pub(super) async fn heartbeat(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+        let (node, epoch) = self.said(call, &allowed, body).await?;
         let now = self.app.now();
         let (said, commit) =
             self.settled(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
@@ -126,8 +111,9 @@ impl Worker {
         Ok(marked(json(&said), commit))
     }
 
-    async fn goodbye(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
-        let (node, epoch) = self.said(call, node, body).await?;
+    /// `POST /v1/nodes/{node}/goodbye`
+    pub(super) async fn goodbye(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+        let (node, epoch) = self.said(call, &allowed, body).await?;
         let now = self.app.now();
         let (said, commit) = if self.is_much(&node) {
             let done = self.recorded_aside(now, move |app, _, _| {
@@ -185,8 +171,10 @@ impl Worker {
         goodbye(&self.app, now, node, epoch, events)
     }
 
-    async fn inventory(&self, call: &Call<'_>, node: &str, body: Incoming) -> Answer {
-        let (node, access) = self.node_permitted(call, node)?;
+    /// `POST /v1/nodes/{node}/inventory`
+    pub(super) async fn inventory(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+        let node = speaker(call, &allowed)?;
+        let (_, access) = allowed.into_parts();
         let mut body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
         let sessions_max = self.app.knobs.load().inventory_sessions_max;
         let now = self.app.now();
@@ -221,8 +209,8 @@ impl Worker {
     }
 
     /// Node and epoch of a message, permitted.
-    async fn said(&self, call: &Call<'_>, node: &str, body: Incoming) -> Result<(String, u64), Problem> {
-        let (node, _) = self.node_permitted(call, node)?;
+    async fn said(&self, call: &Call<'_>, allowed: &Allowed, body: Incoming) -> Result<(String, u64), Problem> {
+        let node = speaker(call, allowed)?;
         let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
@@ -230,13 +218,13 @@ impl Worker {
         let said = NodeBody::parse(&body, format, call.head.uri.query())?;
         Ok((node, said.epoch))
     }
+}
 
-    fn node_permitted(&self, call: &Call<'_>, node: &str) -> Result<(String, Arc<Access>), Problem> {
-        let access = self.permitted(call, RouteClass::Nodes, None)?;
-        let node = segment(node)?;
-        check_speaker(&access, &node)?;
-        Ok((node, access))
-    }
+/// The node of the path, as which whoever asks may speak.
+fn speaker(call: &Call<'_>, allowed: &Allowed) -> Result<String, Problem> {
+    let node = call.variable(0)?;
+    check_speaker(allowed.access(), &node)?;
+    Ok(node)
 }
 
 /// A node starts, or comes back (G6, G8).

@@ -3,29 +3,25 @@
 //! Everything here is computed on a thread that decides nothing, from copies that the engine hands out.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
-use http::Response;
 use serde_json::{Map, Value, json};
 use usherd_engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
 use usherd_subscription::civil::TZ_DATA_VERSION;
 use usherd_subscription::entitlement::{State, Timelines};
 use usherd_subscription::schedule::schedule;
 
+use super::Worker;
 use super::fullest::Fullest;
 use super::query::Query;
-use super::{Call, Worker, query_of, segment};
-use crate::daemon::access::auth::{Access, RouteClass};
+use super::routes::{Allowed, Answer, Call};
 use crate::daemon::app::App;
 use crate::daemon::app::names::Sight;
 use crate::daemon::config::{Config, Tenant};
 use crate::daemon::events::EventType;
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::subscriptions::item_shown;
 use crate::daemon::text::{rfc3339, utc};
-
-type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// Most rows of a page.
 const PAGE_MAX: usize = 1_000;
@@ -408,54 +404,44 @@ pub(super) fn no_tenant(id: &str) -> Problem {
 
 impl Worker {
     /// `GET /v1/tenants`
-    pub(super) async fn list_tenants(&self, call: &Call<'_>) -> Answer {
-        let access = self.permitted(call, RouteClass::Read, None)?;
-        let (query, now) = (query_of(call)?, self.app.now());
+    pub(super) async fn list_tenants(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let (_, access) = allowed.into_parts();
+        let (query, now) = (call.query()?, self.app.now());
         self.aside(move |app| tenants(app, now, &query, &|tenant| access.sees(tenant))).await
     }
 
     /// `GET /v1/tenants/{t}`
-    pub(super) async fn tenant(&self, call: &Call<'_>, id: &str) -> Answer {
-        let ((id, access), now) = (self.tenant_seen(call, id)?, self.app.now());
+    pub(super) async fn tenant(&self, allowed: Allowed) -> Answer {
+        let ((id, access), now) = (allowed.into_parts(), self.app.now());
         self.aside(move |app| tenant(app, now, &id, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects`
-    pub(super) async fn subjects(&self, call: &Call<'_>, id: &str) -> Answer {
-        let ((id, access), query) = (self.tenant_seen(call, id)?, query_of(call)?);
+    pub(super) async fn subjects(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let ((id, access), query) = (allowed.into_parts(), call.query()?);
         self.aside(move |app| subjects(app, &id, &query, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects/{s}`
-    pub(super) async fn subject(&self, call: &Call<'_>, id: &str, name: &str) -> Answer {
-        let ((id, access), name, now) = (self.tenant_seen(call, id)?, segment(name)?, self.app.now());
+    pub(super) async fn subject(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let ((id, access), name, now) = (allowed.into_parts(), call.variable(1)?, self.app.now());
         self.aside(move |app| subject(app, now, &id, &name, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/sessions`
-    pub(super) async fn sessions(&self, call: &Call<'_>, id: &str) -> Answer {
-        let ((id, access), query, now) = (self.tenant_seen(call, id)?, query_of(call)?, self.app.now());
+    pub(super) async fn sessions(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let ((id, access), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
         self.aside(move |app| sessions(app, now, &id, &query, app.sight(&access))).await
     }
 
     /// `GET /v1/overview`
-    pub(super) async fn overview(&self, call: &Call<'_>) -> Answer {
-        let access = self.permitted(call, RouteClass::Read, None)?;
+    pub(super) async fn overview(&self, allowed: Allowed) -> Answer {
+        let (_, access) = allowed.into_parts();
         if !access.tenants.is_empty() {
             let detail = format!("{} is for some tenants only; ask for each at /v1/tenants/{{tenant}}", access.id);
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
         let now = self.app.now();
         self.aside(move |app| Ok(overview(app, now, app.sight(&access)))).await
-    }
-
-    /// A tenant that may be read.
-    pub(super) fn tenant_permitted(&self, call: &Call<'_>, id: &str) -> Result<String, Problem> {
-        Ok(self.tenant_seen(call, id)?.0)
-    }
-
-    /// A tenant that may be read, and who reads it.
-    fn tenant_seen(&self, call: &Call<'_>, id: &str) -> Result<(String, Arc<Access>), Problem> {
-        self.permitted_for(call, RouteClass::Read, id)
     }
 }

@@ -1,18 +1,15 @@
 //! `GET /v1/size`: how many seats a mix of employees needs (API 4, P1-P3).
 
-use http::Response;
 use serde_json::{Value, json};
 use usherd_subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
-use super::{Call, Worker, query_of};
-use crate::daemon::access::auth::RouteClass;
-use crate::daemon::http::{Problem, ReplyBody};
+use super::Worker;
+use super::routes::{Answer, Call};
 
 impl Worker {
     /// `GET /v1/size?types=5,10,5,10`
-    pub(super) async fn size(&self, call: &Call<'_>) -> Result<Response<ReplyBody>, Problem> {
-        self.permitted(call, RouteClass::Read, None)?;
-        let query = query_of(call)?;
+    pub(super) async fn size(&self, call: &Call<'_>) -> Answer {
+        let query = call.query()?;
         let types = query.get("types").unwrap_or_default();
         let mix = types_of(&types).map_err(|what| query.fault("types", what))?;
         // The largest mixes take milliseconds, which decisions would wait for.

@@ -9,9 +9,10 @@ use http::{HeaderValue, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::Worker;
 use super::ask::Asker;
 use super::query::Query;
-use super::{Call, Worker, query_of};
+use super::routes::{Allowed, Answer, Call};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::edge::collect::{BodyError, FIRST_BYTES, Room, Sender};
@@ -19,8 +20,6 @@ use crate::daemon::events::{EventType, Next, Subscriber};
 use crate::daemon::http::lines::Lines;
 use crate::daemon::http::{Problem, ReplyBody, ReplySender};
 use crate::daemon::journal::Commit;
-
-type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// How often a silent stream says that it lives.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
@@ -57,11 +56,9 @@ struct Incomings {
 
 impl Worker {
     /// `GET /v1/events?tenant=&types=&pulse_ms=`
-    pub(super) fn events(&self, call: &Call<'_>) -> Answer {
-        let query = query_of(call);
-        let tenant = query.as_ref().ok().and_then(|query| query.get("tenant"));
-        let access = self.permitted(call, RouteClass::Read, tenant.as_deref())?;
-        let query = query?;
+    pub(super) fn events(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let (query, (_, access)) = (call.query()?, allowed.into_parts());
+        let tenant = query.get("tenant");
         let types = match query.get("types") {
             None => None,
             Some(words) => {

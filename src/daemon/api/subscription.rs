@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use http::{Response, StatusCode};
+use http::StatusCode;
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -11,19 +11,17 @@ use usherd_engine::Now;
 use usherd_subscription::request::Request;
 
 use super::read::no_tenant;
-use super::{Call, Worker, json, typed};
-use crate::daemon::access::auth::RouteClass;
+use super::routes::{Allowed, Answer, Call};
+use super::{Worker, json, typed};
 use crate::daemon::app::App;
 use crate::daemon::app::reload_request::Request as ReloadRequest;
 use crate::daemon::config::{Removals, Submission, Unwritten, submit};
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::subscriptions::{Written, answered, told};
 use crate::daemon::text::utc;
-
-type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// Largest body, bytes.
 const BODY_BYTES_MAX: usize = 4_096;
@@ -31,8 +29,8 @@ const FIELDS: &str = "actor, request, object, seats, when, change and dry_run ar
 
 impl Worker {
     /// Decides by the files as they are, writes what is accepted, and has it taken up before it answers.
-    pub(super) async fn request_subscription(&self, call: &Call<'_>, tenant: &str, body: Incoming) -> Answer {
-        let (tenant, access) = self.permitted_for(call, RouteClass::Admin, tenant)?;
+    pub(super) async fn request_subscription(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+        let (tenant, access) = allowed.into_parts();
         let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
         let (written, dry_run) = parse(&body)?;
         let request = written.read().map_err(|faults| {

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use http::Response;
 use serde_json::{Value, json};
 use usherd_engine::{Now, TenantView};
 use usherd_subscription::civil::{self, Edge};
@@ -10,13 +9,14 @@ use usherd_subscription::policy::PriceMode;
 use usherd_subscription::sizing::{Target, from_usage};
 use usherd_subscription::tariff::{advice, monthly_cents};
 
+use super::Worker;
 use super::query::Query;
 use super::read::no_tenant;
-use super::{Call, Worker, query_of};
+use super::routes::{Allowed, Answer, Call};
 use crate::daemon::app::App;
 use crate::daemon::history::slot::Levels;
 use crate::daemon::history::usage::{POINTS_MAX, Point, Step, Stretch};
-use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::http::Problem;
 use crate::daemon::text::{rfc3339, utc};
 
 /// Points that an answer has where no step is asked for, at most.
@@ -192,14 +192,14 @@ fn unreadable(error: &std::io::Error) -> Problem {
 
 impl Worker {
     /// `GET /v1/tenants/{t}/usage`
-    pub(super) async fn usage(&self, call: &Call<'_>, id: &str) -> Result<Response<ReplyBody>, Problem> {
-        let (id, query, now) = (self.tenant_permitted(call, id)?, query_of(call)?, self.app.now());
+    pub(super) async fn usage(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
         self.aside(move |app| usage(app, now, &id, &query)).await
     }
 
     /// `GET /v1/tenants/{t}/whatif`
-    pub(super) async fn whatif(&self, call: &Call<'_>, id: &str) -> Result<Response<ReplyBody>, Problem> {
-        let (id, query, now) = (self.tenant_permitted(call, id)?, query_of(call)?, self.app.now());
+    pub(super) async fn whatif(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
         self.aside(move |app| whatif(app, now, &id, &query)).await
     }
 }

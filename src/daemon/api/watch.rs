@@ -8,8 +8,9 @@ use http::{Response, StatusCode};
 use serde_json::json;
 use usherd_subscription::entitlement::State;
 
-use super::{Call, Worker, by_any_name, parameters, query_of, read, typed};
-use crate::daemon::access::auth::RouteClass;
+use super::routes::{Answer, Call};
+use super::{Worker, read, typed};
+use crate::daemon::access::auth::{Asked, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::config::Config;
 use crate::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
@@ -22,9 +23,17 @@ use crate::daemon::metrics::{
 };
 use crate::daemon::text::utc;
 
-type Answer = Result<Response<ReplyBody>, Problem>;
-
 impl Worker {
+    /// Whether who asks where anybody may is one who may read everything.
+    fn is_reader(&self, call: &Call<'_>) -> bool {
+        let auth = self.app.auth.load();
+        let asked = Asked::Head { head: call.head, by_any_name: false };
+        auth.recognise(asked, call.peer, self.app.now().uptime_ms).is_some_and(|access| {
+            let may_read = access.tenants.is_empty() && access.may(RouteClass::Read, None);
+            may_read && self.need_listener(access, call.peer).is_ok()
+        })
+    }
+
     /// The process answers; whether it decides is for `/readyz`.
     pub(super) fn livez(&self) -> Response<ReplyBody> {
         typed(StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"))
@@ -44,7 +53,7 @@ impl Worker {
         let app = &self.app;
         let ready = app.is_ready() && !app.is_draining();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        if !query_of(call)?.is_set("verbose")? {
+        if !call.query()?.is_set("verbose")? {
             let body = if ready { &b"ok\n"[..] } else { b"not ready\n" };
             return Ok(typed(status, "text/plain", Bytes::from_static(body)));
         }
@@ -67,11 +76,10 @@ impl Worker {
 
     /// `GET /metrics[?shard=i/n]`
     pub(super) async fn metrics(&self, call: &Call<'_>) -> Answer {
-        self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
         if self.is_overloaded(50) {
             return Err(Problem::unavailable(5, "too many requests at once: scrapes are the first to wait"));
         }
-        let query = query_of(call)?;
+        let query = call.query()?;
         let shard = match query.get("shard") {
             None => None,
             Some(word) => {
@@ -90,8 +98,6 @@ impl Worker {
 
     /// `GET /v1/prometheus/sd`
     pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
-        self.access(by_any_name(call.head), call.peer, self.app.now())?.need(RouteClass::Metrics, None)?;
-        parameters::check(call.head)?;
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let target =
             host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use http::Response;
 use serde_json::{Value, json};
 
-use super::{Call, Worker, json, query_of, segment};
-use crate::daemon::access::auth::RouteClass;
+use super::routes::{Allowed, Answer, Call};
+use super::{Worker, json};
+use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Audit, AuditKind};
-
-type Answer = Result<Response<ReplyBody>, Problem>;
 
 /// Deliveries of one page.
 const PAGE_MAX: usize = 1_000;
@@ -20,15 +17,13 @@ const PATIENCE_S: u64 = 5;
 
 impl Worker {
     /// `GET /v1/admin/webhooks`
-    pub(super) fn list_webhooks(&self, call: &Call<'_>) -> Answer {
-        self.permitted(call, RouteClass::Admin, None)?;
+    pub(super) fn list_webhooks(&self) -> Answer {
         Ok(json(&json!({ "webhooks": self.app.webhooks.list() })))
     }
 
     /// `GET /v1/admin/webhooks/{name}/deliveries?after=&limit=`
-    pub(super) fn webhook_deliveries(&self, call: &Call<'_>, name: &str) -> Answer {
-        self.permitted(call, RouteClass::Admin, None)?;
-        let (name, query) = (segment(name)?, query_of(call)?);
+    pub(super) fn webhook_deliveries(&self, call: &Call<'_>) -> Answer {
+        let (name, query) = (call.variable(0)?, call.query()?);
         let (after, limit) = query.page(PAGE_MAX)?;
         let number = if after.is_empty() { Ok(0) } else { after.parse() };
         let number = number.map_err(|_| query.fault("after", "must be the number of a delivery".to_owned()))?;
@@ -41,9 +36,8 @@ impl Worker {
     }
 
     /// `POST /v1/admin/webhooks/{name}/test`: answers when the try is over.
-    pub(super) async fn test_webhook(&self, call: &Call<'_>, name: &str) -> Answer {
-        let access = self.permitted(call, RouteClass::Admin, None)?;
-        let name = segment(name)?;
+    pub(super) async fn test_webhook(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+        let (access, name) = (allowed.access(), call.variable(0)?);
         let patience_s = self.app.webhooks.patience_s(&name).ok_or_else(|| no_webhook(&name))?;
         let busy = || Problem::unavailable(1, "too many webhooks are being tried already");
         let over = self.app.webhooks.test(&name).ok_or_else(busy)?;

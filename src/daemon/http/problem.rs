@@ -86,7 +86,7 @@ pub struct Problem {
     errors: Vec<FieldError>,
     retry_after_s: Option<u32>,
     known_epoch: Option<u64>,
-    allow: Option<&'static str>,
+    allow: Option<HeaderValue>,
     of_transport: bool,
 }
 
@@ -144,9 +144,9 @@ impl Problem {
     }
 
     /// 405; `allow` is the list of methods as in the header.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: String) -> Self {
         let mut problem = Problem::new(ProblemKind::MethodNotAllowed, format!("allowed here: {allow}"));
-        problem.allow = Some(allow);
+        problem.allow = HeaderValue::try_from(allow).ok();
         problem
     }
 
@@ -266,7 +266,7 @@ impl Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if let Some(allow) = self.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
+            headers.insert(ALLOW, allow);
         }
         if self.kind == ProblemKind::NotPermitted {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -289,7 +289,7 @@ mod tests {
         let response = Problem::unavailable(3, "starting").into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()[RETRY_AFTER], "3");
-        let response = Problem::method_not_allowed("GET, HEAD").into_response();
+        let response = Problem::method_not_allowed("GET, HEAD".to_owned()).into_response();
         assert_eq!(response.headers()[ALLOW], "GET, HEAD");
     }
 }

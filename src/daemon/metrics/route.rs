@@ -85,50 +85,6 @@ words! {
 }
 
 impl Route {
-    /// The path it stands for, with its variables in braces; empty for [`Route::Other`].
-    pub const fn template(self) -> &'static str {
-        match self {
-            Route::Acquire => "/v1/acquire",
-            Route::Release => "/v1/release",
-            Route::Batch => "/v1/batch",
-            Route::Explain => "/v1/explain",
-            Route::Hello => "/v1/nodes/{node}/hello",
-            Route::Heartbeat => "/v1/nodes/{node}/heartbeat",
-            Route::Inventory => "/v1/nodes/{node}/inventory",
-            Route::Goodbye => "/v1/nodes/{node}/goodbye",
-            Route::Tenants => "/v1/tenants",
-            Route::Tenant => "/v1/tenants/{tenant}",
-            Route::Subjects => "/v1/tenants/{tenant}/subjects",
-            Route::Sessions => "/v1/tenants/{tenant}/sessions",
-            Route::EndpointsCheck => "/v1/tenants/{tenant}/endpoints/check",
-            Route::Usage => "/v1/tenants/{tenant}/usage",
-            Route::Whatif => "/v1/tenants/{tenant}/whatif",
-            Route::Nodes => "/v1/nodes",
-            Route::Overview => "/v1/overview",
-            Route::Size => "/v1/size",
-            Route::Quote => "/v1/quote",
-            Route::Events => "/v1/events",
-            Route::Reload => "/v1/admin/reload",
-            Route::Config => "/v1/admin/config",
-            Route::LogLevel => "/v1/admin/log-level",
-            Route::ClockTrust => "/v1/admin/clock/trust",
-            Route::ForgetNode => "/v1/nodes/{node}",
-            Route::Webhooks => "/v1/admin/webhooks",
-            Route::WebhookDeliveries => "/v1/admin/webhooks/{webhook}/deliveries",
-            Route::WebhookTest => "/v1/admin/webhooks/{webhook}/test",
-            Route::EndSession => "/v1/tenants/{tenant}/sessions/{session}",
-            Route::EndSubject => "/v1/tenants/{tenant}/subjects/{subject}",
-            Route::Subscription => "/v1/tenants/{tenant}/subscription",
-            Route::Metrics => "/metrics",
-            Route::Livez => "/livez",
-            Route::Readyz => "/readyz",
-            Route::Openapi => "/openapi.json",
-            Route::PrometheusSd => "/v1/prometheus/sd",
-            Route::Dashboard => "/",
-            Route::Other => "",
-        }
-    }
-
     /// The method it is meant to be called with.
     pub const fn method(self) -> Method {
         match self {
@@ -199,11 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_snake_case_and_templates_differ() {
-        let mut templates: Vec<&str> = Route::ALL.iter().map(|route| route.template()).collect();
-        templates.sort_unstable();
-        templates.dedup();
-        assert_eq!(templates.len(), Route::ALL.len());
+    fn words_are_snake_case() {
         for route in Route::ALL {
             assert!(route.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{route:?}");
         }

@@ -1,0 +1,352 @@
+//! The one table of routes: method, path, name in metrics, who may, which parameters, and what answers.
+
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Method, Response, request};
+use hyper::body::Incoming;
+
+use super::query::Query;
+use super::{OPENAPI, Worker, json_bytes, parameters, segment};
+use crate::daemon::access::auth::{Access, Asked, RouteClass, check_host};
+use crate::daemon::dashboard;
+use crate::daemon::edge::Peer;
+use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::http::{Problem, ReplyBody};
+use crate::daemon::metrics::Route;
+use About::{All, Parameter, Tenant};
+use Handler::{ByMessage, Of, Open};
+use RouteClass::{Admin, Metrics, Read};
+
+/// What a handler comes to.
+pub(super) type Answer = Result<Response<ReplyBody>, Problem>;
+
+/// A handler under way.
+type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+
+/// One route.
+pub struct Row {
+    /// The method; `GET` answers `HEAD` too.
+    pub method: Method,
+    /// The path, with its variables in braces.
+    pub path: &'static str,
+    /// Its name in metrics; rows that differ in a variable only may share one.
+    pub route: Route,
+    /// The query parameters that it knows: any other is refused. `None` where what is not known is passed over: on routes
+    /// that nodes speak to, whose newer releases may say more, and outside of `/v1/`, which browsers and probes add to.
+    pub parameters: Option<&'static [&'static str]>,
+    handler: Handler,
+}
+
+/// What answers, by who may ask. A handler of a class gets an [`Allowed`], which only [`Worker::admit`] makes: none runs
+/// without the check.
+enum Handler {
+    /// Whoever reaches the listener by a name of ours; nobody is asked who he is.
+    Open(for<'a> fn(&'a Worker, &'a Call<'a>) -> Answer),
+    /// The message itself says who may: inbound and emergency calls are answered whoever asks (I8).
+    ByMessage(for<'a> fn(&'a Worker, &'a Call<'a>, Incoming) -> Answering<'a>),
+    /// Whoever may do this, for the tenants that it is for.
+    Of(RouteClass, About, for<'a> fn(&'a Worker, &'a Call<'a>, Allowed, Incoming) -> Answering<'a>),
+}
+
+/// What a route is about.
+#[derive(Clone, Copy)]
+enum About {
+    /// All tenants, or those that the asker may see.
+    All,
+    /// The tenant that is the first variable of the path.
+    Tenant,
+    /// The tenant that the parameter `tenant` names, where it does.
+    Parameter,
+}
+
+/// A request that found its route.
+pub(super) struct Call<'a> {
+    pub(super) head: &'a request::Parts,
+    pub(super) peer: &'a Peer,
+    /// The variables of the path, undecoded.
+    variables: Vec<&'a str>,
+}
+
+impl Call<'_> {
+    /// A variable of the path, decoded.
+    ///
+    /// # Errors
+    /// 400: it is not percent-encoded UTF-8.
+    pub(super) fn variable(&self, number: usize) -> Result<String, Problem> {
+        segment(self.variables.get(number).copied().unwrap_or_default())
+    }
+
+    /// The parameters.
+    ///
+    /// # Errors
+    /// 400: the query is none.
+    pub(super) fn query(&self) -> Result<Query, Problem> {
+        Query::parse(self.head.uri.query())
+    }
+}
+
+/// Somebody who may do what the route does, for the tenant that it is about.
+pub(super) struct Allowed {
+    access: Arc<Access>,
+    tenant: String,
+}
+
+impl Allowed {
+    /// Who asks.
+    pub(super) fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// The tenant of the path.
+    pub(super) fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// Both, to be carried to another thread.
+    pub(super) fn into_parts(self) -> (String, Arc<Access>) {
+        (self.tenant, self.access)
+    }
+}
+
+macro_rules! row {
+    ($method:ident $path:literal $route:ident, $handler:expr) => {
+        row!($method $path $route None, $handler)
+    };
+    ($method:ident $path:literal $route:ident [$($parameter:literal),*], $handler:expr) => {
+        row!($method $path $route Some(&[$($parameter),*]), $handler)
+    };
+    ($method:ident $path:literal $route:ident $parameters:expr, $handler:expr) => {
+        Row { method: Method::$method, path: $path, route: Route::$route, parameters: $parameters, handler: $handler }
+    };
+}
+
+/// Every route that is served.
+pub const ROUTES: &[Row] = &[
+    // The two that come most are asked for by name before this table is.
+    row!(POST "/v1/acquire" Acquire, ByMessage(|w, c, body| Box::pin(async { Ok(w.acquire(c.head, body, c.peer).await) }))),
+    row!(POST "/v1/release" Release, ByMessage(|w, c, body| Box::pin(async { Ok(w.release(c.head, body, c.peer).await) }))),
+    row!(POST "/v1/batch" Batch, ByMessage(|w, c, body| Box::pin(w.batch(c, body)))),
+    row!(POST "/v1/explain" Explain, Of(RouteClass::Explain, All, |w, c, a, body| Box::pin(w.explain(c, a, body)))),
+    row!(POST "/v1/nodes/{node}/hello" Hello, Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.hello(c, a, body)))),
+    row!(POST "/v1/nodes/{node}/heartbeat" Heartbeat,
+        Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.heartbeat(c, a, body)))),
+    row!(POST "/v1/nodes/{node}/inventory" Inventory,
+        Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.inventory(c, a, body)))),
+    row!(POST "/v1/nodes/{node}/goodbye" Goodbye,
+        Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.goodbye(c, a, body)))),
+    row!(GET "/v1/nodes" Nodes ["after", "limit"], Of(Read, All, |w, c, a, _| Box::pin(w.list_nodes(c, a)))),
+    row!(DELETE "/v1/nodes/{node}" ForgetNode ["force"], Of(Admin, All, |w, c, a, _| Box::pin(w.forget_node(c, a)))),
+    row!(GET "/v1/tenants" Tenants ["after", "limit", "state", "band", "search"],
+        Of(Read, All, |w, c, a, _| Box::pin(w.list_tenants(c, a)))),
+    row!(GET "/v1/tenants/{tenant}" Tenant [], Of(Read, Tenant, |w, _, a, _| Box::pin(w.tenant(a)))),
+    row!(GET "/v1/tenants/{tenant}/subjects" Subjects ["after", "limit"],
+        Of(Read, Tenant, |w, c, a, _| Box::pin(w.subjects(c, a)))),
+    row!(GET "/v1/tenants/{tenant}/subjects/{subject}" Subjects [],
+        Of(Read, Tenant, |w, c, a, _| Box::pin(w.subject(c, a)))),
+    row!(DELETE "/v1/tenants/{tenant}/subjects/{subject}" EndSubject ["force"],
+        Of(Admin, Tenant, |w, c, a, _| Box::pin(w.end_subject(c, a)))),
+    row!(GET "/v1/tenants/{tenant}/sessions" Sessions ["after", "limit", "kind", "node", "subject", "counts"],
+        Of(Read, Tenant, |w, c, a, _| Box::pin(w.sessions(c, a)))),
+    row!(DELETE "/v1/tenants/{tenant}/sessions/{session}" EndSession ["force"],
+        Of(Admin, Tenant, |w, c, a, _| Box::pin(w.end_session(c, a)))),
+    row!(POST "/v1/tenants/{tenant}/endpoints/check" EndpointsCheck,
+        Of(RouteClass::Decide, Tenant, |w, c, a, body| Box::pin(w.check_endpoints(c, a, body)))),
+    row!(POST "/v1/tenants/{tenant}/subscription" Subscription [],
+        Of(Admin, Tenant, |w, c, a, body| Box::pin(w.request_subscription(c, a, body)))),
+    row!(GET "/v1/tenants/{tenant}/usage" Usage ["from", "to", "step"],
+        Of(Read, Tenant, |w, c, a, _| Box::pin(w.usage(c, a)))),
+    row!(GET "/v1/tenants/{tenant}/whatif" Whatif ["quota", "from", "to", "target"],
+        Of(Read, Tenant, |w, c, a, _| Box::pin(w.whatif(c, a)))),
+    row!(GET "/v1/overview" Overview [], Of(Read, All, |w, _, a, _| Box::pin(w.overview(a)))),
+    row!(GET "/v1/quote" Quote ["from", "to", "on", "partner", "price_mode"],
+        Of(Read, All, |w, c, _, _| Box::pin(ready(w.quote(c))))),
+    row!(GET "/v1/size" Size ["types"], Of(Read, All, |w, c, _, _| Box::pin(w.size(c)))),
+    row!(GET "/v1/events" Events ["tenant", "types", "after", "pulse_ms"],
+        Of(Read, Parameter, |w, c, a, _| Box::pin(ready(w.events(c, a))))),
+    row!(POST "/v1/admin/reload" Reload ["dry_run", "force", "removals", "note"],
+        Of(Admin, All, |w, c, a, _| Box::pin(w.reload(c, a)))),
+    row!(GET "/v1/admin/config" Config [], Of(Admin, All, |w, _, _, _| Box::pin(ready(w.config())))),
+    row!(PUT "/v1/admin/log-level" LogLevel [], Of(Admin, All, |w, c, a, body| Box::pin(w.log_level(c, a, body)))),
+    row!(POST "/v1/admin/clock/trust" ClockTrust [], Of(Admin, All, |w, _, a, _| Box::pin(w.trust_clock(a)))),
+    row!(GET "/v1/admin/webhooks" Webhooks [], Of(Admin, All, |w, _, _, _| Box::pin(ready(w.list_webhooks())))),
+    row!(GET "/v1/admin/webhooks/{webhook}/deliveries" WebhookDeliveries ["after", "limit"],
+        Of(Admin, All, |w, c, _, _| Box::pin(ready(w.webhook_deliveries(c))))),
+    row!(POST "/v1/admin/webhooks/{webhook}/test" WebhookTest [],
+        Of(Admin, All, |w, c, a, _| Box::pin(w.test_webhook(c, a)))),
+    row!(GET "/v1/prometheus/sd" PrometheusSd [],
+        Of(Metrics, All, |w, c, _, _| Box::pin(ready(w.service_discovery(c))))),
+    row!(GET "/metrics" Metrics, Of(Metrics, All, |w, c, _, _| Box::pin(w.metrics(c)))),
+    row!(GET "/livez" Livez, Open(|w, _| Ok(w.livez()))),
+    row!(GET "/readyz" Readyz, Open(|w, c| w.readyz(c))),
+    row!(GET "/openapi.json" Openapi, Open(|_, _| Ok(json_bytes(OPENAPI.as_bytes().into())))),
+    row!(GET "/" Dashboard, Open(|_, c| page(c))),
+    row!(GET "/dashboard.js" Dashboard, Open(|_, c| page(c))),
+    row!(GET "/dashboard.css" Dashboard, Open(|_, c| page(c))),
+];
+
+impl Row {
+    /// The variables of a path that is this one's, undecoded.
+    fn variables<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
+        let mut variables = Vec::new();
+        let mut given = path.split('/');
+        for wanted in self.path.trim_start_matches('/').split('/') {
+            let given = given.next()?;
+            match wanted.starts_with('{') {
+                true => variables.push(given),
+                false if wanted == given => {}
+                false => return None,
+            }
+        }
+        given.next().is_none().then_some(variables)
+    }
+
+    /// Whether it answers this method.
+    fn answers(&self, method: &Method) -> bool {
+        self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
+    }
+}
+
+/// The methods that rows answer, as `Allow` lists them.
+fn allowed<'r>(rows: impl Iterator<Item = &'r Row>) -> String {
+    let words = rows.map(|row| if row.method == Method::GET { "GET, HEAD" } else { row.method.as_str() });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn page(call: &Call<'_>) -> Answer {
+    let path = call.head.uri.path();
+    dashboard::answer(path, &call.head.headers).ok_or_else(|| no_route(path))
+}
+
+fn no_route(path: &str) -> Problem {
+    let path: String = path.chars().take(200).collect();
+    Problem::new(ProblemKind::NotFound, format!("there is no route {path}; see /openapi.json"))
+}
+
+impl Worker {
+    /// Finds the route of a request, looks whether whoever asks may use it, and answers.
+    pub(super) async fn by_table(
+        &self,
+        head: &request::Parts,
+        body: Incoming,
+        peer: &Peer,
+    ) -> (Route, Response<ReplyBody>) {
+        let path = head.uri.path().trim_start_matches('/');
+        let fitting = || ROUTES.iter().filter_map(|row| Some((row, row.variables(path)?)));
+        let Some((first, _)) = fitting().next() else {
+            return (Route::Other, no_route(head.uri.path()).into_response());
+        };
+        let Some((row, variables)) = fitting().find(|(row, _)| row.answers(&head.method)) else {
+            let allow = allowed(fitting().map(|(row, _)| row));
+            return (first.route, Problem::method_not_allowed(allow).into_response());
+        };
+        let call = Call { head, peer, variables };
+        let answer = match row.handler {
+            Handler::Open(answer) => check_host(head).and_then(|()| answer(self, &call)),
+            Handler::ByMessage(answer) => answer(self, &call, body).await,
+            Handler::Of(class, about, answer) => match self.admit(&call, row, class, about) {
+                Ok(allowed) => answer(self, &call, allowed, body).await,
+                Err(problem) => Err(problem),
+            },
+        };
+        (row.route, answer.unwrap_or_else(Problem::into_response))
+    }
+
+    /// Who asks, once the daemon is ready, if they may do this.
+    fn admit(&self, call: &Call<'_>, row: &Row, class: RouteClass, about: About) -> Result<Allowed, Problem> {
+        let tenant = match about {
+            About::All => None,
+            About::Tenant => Some(call.variable(0)),
+            // A query that is none is refused below.
+            About::Parameter => call.query().ok().and_then(|query| query.get("tenant")).map(Ok),
+        };
+        let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
+        let access = self.access(asked, call.peer, self.app.now())?;
+        access.need(class, tenant.as_ref().and_then(|tenant| tenant.as_deref().ok()))?;
+        // Only now: who may not ask learns nothing of what could be asked.
+        if let Some(known) = row.parameters {
+            parameters::check(call.head.uri.query(), known)?;
+        }
+        // Scrapes have a bound of their own, and go on while the daemon starts.
+        if class != RouteClass::Metrics {
+            self.need_room(class)?;
+        }
+        Ok(Allowed { access, tenant: tenant.transpose()?.unwrap_or_default() })
+    }
+
+    /// Whether such a request is taken now.
+    fn need_room(&self, class: RouteClass) -> Result<(), Problem> {
+        if matches!(class, Read | RouteClass::Explain | Admin) && self.is_overloaded(75) {
+            return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));
+        }
+        self.ready()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(method: &Method, path: &str, query: &str) -> Result<(), Problem> {
+        let path = path.trim_start_matches('/');
+        let row = ROUTES.iter().find(|row| row.answers(method) && row.variables(path).is_some());
+        row.and_then(|row| row.parameters).map_or(Ok(()), |known| parameters::check(Some(query), known))
+    }
+
+    fn told(method: &Method, path: &str, query: &str) -> Vec<String> {
+        let refused = of(method, path, query).err();
+        let errors = refused.map(Problem::into_errors).unwrap_or_default();
+        errors.into_iter().map(|error| format!("{} {}", error.pointer, error.detail)).collect()
+    }
+
+    #[test]
+    fn what_a_route_does_not_know_is_told_with_what_was_meant() {
+        for (method, path, query, errors) in [
+            (Method::GET, "/v1/tenants", "limit=5&after=x&search=a", &[][..]),
+            (Method::HEAD, "/v1/tenants", "limt=5", &["/limt is not known here: did you mean `limit`?"]),
+            (Method::GET, "/v1/tenants", "limt=5&limt=6", &["/limt is not known here: did you mean `limit`?"]),
+            (Method::GET, "/v1/nodes", "tenant=5", &["/tenant is not known here: write `after` or `limit`"]),
+            (Method::GET, "/v1/overview", "x", &["/x is not known here: this route has no parameters"]),
+            (Method::GET, "/v1/tenants/acme", "limit=5", &["/limit is not known here: this route has no parameters"]),
+            (Method::GET, "/v1/tenants/acme/sessions", "counts=1&node=x", &[]),
+            (
+                Method::DELETE,
+                "/v1/tenants/a/sessions/s",
+                "forced=1",
+                &["/forced is not known here: did you mean `force`?"],
+            ),
+            (Method::POST, "/v1/admin/reload", "dry-run=1", &["/dry-run is not known here: did you mean `dry_run`?"]),
+            (Method::POST, "/v1/acquire", "limt=5", &[]),
+            (Method::POST, "/v1/nodes/n/hello", "limt=5", &[]),
+            (Method::GET, "/metrics", "limt=5", &[]),
+            (Method::GET, "/v1/nothing", "limt=5", &[]),
+        ] {
+            assert_eq!(told(&method, path, query), errors, "{method} {path}?{query}");
+        }
+        assert!(of(&Method::GET, "/v1/overview", "a=%zz").is_err());
+        assert!(told(&Method::GET, "/v1/nodes", &"é".repeat(500))[0].len() < 300);
+    }
+
+    #[test]
+    fn a_path_is_that_of_a_row_by_whole_segments() {
+        let variables = |path: &'static str| {
+            let rows = ROUTES.iter().filter(|row| row.method == Method::GET);
+            rows.filter_map(|row| Some((row.path, row.variables(path)?))).collect::<Vec<_>>()
+        };
+        assert_eq!(variables("v1/tenants/a%2Fb"), [("/v1/tenants/{tenant}", vec!["a%2Fb"])]);
+        assert_eq!(variables("v1/tenants/a/subjects/s"), [("/v1/tenants/{tenant}/subjects/{subject}", vec!["a", "s"])]);
+        assert_eq!(variables(""), [("/", vec![""; 0])]);
+        for nothing in ["v1", "v1/tenants/a/x", "v1/tenants/a/subjects/s/x", "V1/tenants"] {
+            assert_eq!(variables(nothing), [], "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_a_path_answers_is_listed_in_the_order_of_the_table() {
+        let of = |path: &str| allowed(ROUTES.iter().filter(|row| row.path == path));
+        assert_eq!(of("/v1/tenants/{tenant}/subjects/{subject}"), "GET, HEAD, DELETE");
+        assert_eq!(of("/v1/acquire"), "POST");
+        assert_eq!(of("/v1/admin/log-level"), "PUT");
+    }
+}
