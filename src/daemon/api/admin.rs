@@ -168,7 +168,7 @@ impl Worker {
                     ends.filter(|end| matches!(end, EndOutcome::Done { .. })).count()
                 });
                 // What is recorded after it is committed after it.
-                drop(ticket);
+                ticket.commit_detached();
                 count += u32::try_from(done).unwrap_or(u32::MAX);
             }
             let outcome = match count {

@@ -419,6 +419,11 @@ pub struct Ticket<'a, J: Journal> {
 }
 
 impl<J: Journal> Ticket<'_, J> {
+    /// Has it committed, and nobody wait for it: there is no answer, or a later ticket is waited for.
+    pub fn commit_detached(self) {
+        drop(self);
+    }
+
     fn wait(&mut self, open: &mut Open, waker: &Waker) {
         if let Some(id) = self.waiter
             && let Some((_, _, known)) = open.waiters.iter_mut().find(|(_, known, _)| *known == id)

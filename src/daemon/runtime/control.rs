@@ -353,7 +353,7 @@ impl Loop {
             let mut recorder = Recorder::new(group, &self.counts, awake.then_some(&mut events), now.utc_ms);
             self.app.engine.expire(now, &mut recorder);
         });
-        drop(ticket);
+        ticket.commit_detached();
         events.into_iter().for_each(|event| self.app.events.publish(event));
     }
 

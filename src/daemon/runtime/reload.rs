@@ -240,8 +240,7 @@ pub fn install(app: &App, now: Now, config: &Config) {
                 ended.iter().for_each(|tenant| turn.end(tenant));
                 app.engine.install(now, plan, &mut Recorder::new(group, &shard, Some(&mut events), now.utc_ms));
             });
-            // Dropping it commits: nobody waits for this answer.
-            drop(ticket);
+            ticket.commit_detached();
             events.into_iter().for_each(|event| app.events.publish(event));
         }
     }

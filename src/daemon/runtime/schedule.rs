@@ -218,8 +218,7 @@ impl Schedule {
         let (result, ticket) = self.writer.record(now.utc_ms, |group| {
             act(&mut Turn { app: &self.app, counts: &self.counts, now, group, events: &mut events })
         });
-        // Dropping it commits: nobody waits for this answer.
-        drop(ticket);
+        ticket.commit_detached();
         events.into_iter().for_each(|event| self.app.events.publish(event));
         result
     }
