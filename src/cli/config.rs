@@ -12,7 +12,7 @@ use super::screen::{Format, Screen, counted};
 use super::table::Table;
 use super::token;
 use crate::daemon::config::{
-    Accounts, Before, Config, Contents, Disk, Problem, Tenant, Word as _, load, load_after, problems_of, recall_texts,
+    Accounts, Before, Config, Contents, Disk, Problem, Tenant, load, load_after, problems_of, recall_texts,
     render_problems, state_dirs,
 };
 use crate::daemon::runtime::certificates;

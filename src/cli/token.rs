@@ -5,7 +5,7 @@ use std::path::Path;
 use super::connection::read_token;
 use super::failure::Failure;
 use crate::daemon::access::auth::{TokenHash, token_role};
-use crate::daemon::config::{Config, Problem, ProblemCode, Word as _};
+use crate::daemon::config::{Config, Problem, ProblemCode};
 
 const FORM: &str = "a token is ush_ROLE_ and 64 hexadecimal digits or 43 characters of base64url: \
                     TOKEN=ush_node_$(openssl rand -hex 32)";

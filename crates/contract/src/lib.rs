@@ -21,6 +21,7 @@ pub mod message;
 pub mod names;
 pub mod node_calls;
 pub mod sentence;
+mod vocabulary;
 pub mod words;
 
 pub use fields::flag;

@@ -1,56 +1,22 @@
 //! The closed vocabularies: one enum each makes the JSON, the metric label and the log field.
 
-use std::fmt;
-
-/// A closed vocabulary whose words are the same on the wire, in metrics and in logs.
-macro_rules! vocabulary {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$vmeta])* $variant),+ }
-
-        impl $name {
-            /// Every word, in the order of the definition.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The word on the wire, in metrics and in logs.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-
-            /// The value of a word, compared byte by byte.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some($name::$variant),)+ _ => None }
-            }
-
-            /// The value at a position of [`Self::ALL`].
-            pub fn from_index(index: u8) -> Option<Self> {
-                Self::ALL.get(usize::from(index)).copied()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str(self.as_str()) }
-        }
-    };
-}
+use crate::vocabulary;
 
 vocabulary! {
     /// What a session is (API 2).
     Kind {
         /// An open desktop client (B1).
-        Desktop = "desktop",
+        Desktop = 0 => "desktop",
         /// A paired mobile (B2).
-        Mobile = "mobile",
+        Mobile = 1 => "mobile",
         /// A registered phone; never counts (B4).
-        Phone = "phone",
+        Phone = 2 => "phone",
         /// A machine that speaks for people (B7).
-        Connector = "connector",
+        Connector = 3 => "connector",
         /// An external browser guest (B6).
-        Guest = "guest",
+        Guest = 4 => "guest",
         /// One call leg (C).
-        Call = "call",
+        Call = 5 => "call",
     }
 }
 
@@ -58,11 +24,11 @@ vocabulary! {
     /// Which way a call goes, seen from its subject (C1, C2, C4).
     Direction {
         /// To the public network.
-        Outbound = "outbound",
+        Outbound = 0 => "outbound",
         /// To somebody of the same phone system.
-        Internal = "internal",
+        Internal = 1 => "internal",
         /// From outside, or the called side of an internal call.
-        Inbound = "inbound",
+        Inbound = 2 => "inbound",
     }
 }
 
@@ -70,13 +36,13 @@ vocabulary! {
     /// Why a call leg exists (C5, C9, C12, C13).
     Leg {
         /// A subject wants to reach somebody new.
-        Originate = "originate",
+        Originate = 0 => "originate",
         /// It delivers a call that exists already: forward, fork, transfer, pick-up, unpark, queue.
-        Deliver = "deliver",
+        Deliver = 1 => "deliver",
         /// A feature code or service of the phone system.
-        Service = "service",
+        Service = 2 => "service",
         /// Placed by the phone system itself.
-        System = "system",
+        System = 3 => "system",
     }
 }
 
@@ -84,17 +50,17 @@ vocabulary! {
     /// Which hardware, for lists and metrics only.
     Device {
         /// A desk phone.
-        Desk = "desk",
+        Desk = 0 => "desk",
         /// A cordless phone.
-        Dect = "dect",
+        Dect = 1 => "dect",
         /// A generic SIP device.
-        Sip = "sip",
+        Sip = 2 => "sip",
         /// The desktop client's softphone.
-        Desktop = "desktop",
+        Desktop = 3 => "desktop",
         /// The mobile app.
-        Mobile = "mobile",
+        Mobile = 4 => "mobile",
         /// A function extension.
-        Function = "function",
+        Function = 5 => "function",
     }
 }
 
@@ -102,17 +68,17 @@ vocabulary! {
     /// Function extension class; `never_deny` is matched on it (C18).
     Class {
         /// Fax machine or server.
-        Fax = "fax",
+        Fax = 0 => "fax",
         /// Lift alarm.
-        Lift = "lift",
+        Lift = 1 => "lift",
         /// Door intercom.
-        Door = "door",
+        Door = 2 => "door",
         /// Conference room.
-        Conference = "conference",
+        Conference = 3 => "conference",
         /// Hotel room.
-        Room = "room",
+        Room = 4 => "room",
         /// Anything else.
-        Other = "other",
+        Other = 5 => "other",
     }
 }
 
@@ -120,31 +86,31 @@ vocabulary! {
     /// The closed set of answers (rule book 1.2).
     Code {
         /// Allowed, no seat involved.
-        AllowFree = "allow.free",
+        AllowFree = 0 => "allow.free",
         /// A seat was taken.
-        AllowNew = "allow.new",
+        AllowNew = 1 => "allow.new",
         /// The subject was seated already; a claim was added.
-        AllowHeld = "allow.held",
+        AllowHeld = 2 => "allow.held",
         /// The claim was known already: a renewal.
-        AllowSame = "allow.same",
+        AllowSame = 3 => "allow.same",
         /// Admitted above the quota (F3).
-        AllowOver = "allow.over",
+        AllowOver = 4 => "allow.over",
         /// No seat free; the detail names what was full.
-        DenyFull = "deny.full",
+        DenyFull = 5 => "deny.full",
         /// Subscription ended, suspended or stale.
-        DenyInactive = "deny.inactive",
+        DenyInactive = 6 => "deny.inactive",
         /// Tenant not configured, and no default tenant.
-        DenyUnknownTenant = "deny.unknown_tenant",
+        DenyUnknownTenant = 7 => "deny.unknown_tenant",
         /// The claim id belongs to another subject (G4).
-        DenyConflict = "deny.conflict",
+        DenyConflict = 8 => "deny.conflict",
         /// An older message arrived late; nothing changed (G5).
-        IgnoreStale = "ignore.stale",
+        IgnoreStale = 9 => "ignore.stale",
         /// The last claim ended and the seat is free (E1).
-        ReleasedLast = "released.last",
+        ReleasedLast = 10 => "released.last",
         /// A claim ended, the seat is kept.
-        ReleasedMore = "released.more",
+        ReleasedMore = 11 => "released.more",
         /// There was nothing to release (E4).
-        ReleasedNone = "released.none",
+        ReleasedNone = 12 => "released.none",
     }
 }
 
@@ -164,41 +130,41 @@ vocabulary! {
     /// The one word that goes with a code: why it was free, or what was full.
     Detail {
         /// The code says it all.
-        None = "",
+        None = 0 => "",
         /// Free: an inbound call, or a leg that delivers one (C1, C5).
-        Inbound = "inbound",
+        Inbound = 1 => "inbound",
         /// Free: internal calls do not count here (C4).
-        Internal = "internal",
+        Internal = 2 => "internal",
         /// Free: a service of the phone system, or an idle phone (B4, C12).
-        Service = "service",
+        Service = 3 => "service",
         /// Free: placed by the phone system (C13).
-        System = "system",
+        System = 4 => "system",
         /// Free: an emergency number (C14).
-        Emergency = "emergency",
+        Emergency = 5 => "emergency",
         /// Free: a lifeline while the subscription is inactive (C18).
-        Lifeline = "lifeline",
+        Lifeline = 6 => "lifeline",
         /// Free: a connector (B7).
-        Connector = "connector",
+        Connector = 7 => "connector",
         /// Free: guests do not count here (B6).
-        Guest = "guest",
+        Guest = 8 => "guest",
         /// Full: the tenant's quota (D3).
-        Tenant = "tenant",
+        Tenant = 9 => "tenant",
         /// Full: the provider pool (F7).
-        Pool = "pool",
+        Pool = 10 => "pool",
         /// Full: what is left is reserved for other groups (F6).
-        Reservation = "reservation",
+        Reservation = 11 => "reservation",
         /// Full: the trunk lines (L3).
-        Channels = "channels",
+        Channels = 12 => "channels",
         /// Full: a limit of the daemon on live sessions, not of the licence.
-        Limit = "limit",
+        Limit = 13 => "limit",
         /// Inactive: the subscription ended (J6).
-        Ended = "ended",
+        Ended = 14 => "ended",
         /// Inactive: suspended (J5).
-        Suspended = "suspended",
+        Suspended = 15 => "suspended",
         /// Inactive: not confirmed for too long (J7).
-        Stale = "stale",
+        Stale = 16 => "stale",
         /// Kept: the seat lingers for its subject (E2), or the transferred call still counts (C7).
-        Linger = "linger",
+        Linger = 17 => "linger",
     }
 }
 
@@ -206,19 +172,19 @@ vocabulary! {
     /// Why a session left the table.
     Reason {
         /// The node said so.
-        Node = "node",
+        Node = 0 => "node",
         /// Not renewed within its `ttl_s` (E3), or a mobile not seen for too long (B2).
-        Ttl = "ttl",
+        Ttl = 1 => "ttl",
         /// Its node was lost for longer than the grace (G6).
-        Grace = "grace",
+        Grace = 2 => "grace",
         /// Its node started anew (G8).
-        Epoch = "epoch",
+        Epoch = 3 => "epoch",
         /// Missing in its node's inventory (G9).
-        Inventory = "inventory",
+        Inventory = 4 => "inventory",
         /// The subscription ended (J6).
-        Ended = "ended",
+        Ended = 5 => "ended",
         /// An admin ended it.
-        Admin = "admin",
+        Admin = 6 => "admin",
     }
 }
 
@@ -226,12 +192,12 @@ vocabulary! {
     /// What a tenant's subscription lets its people do; the engine needs no more of it.
     Standing {
         /// Seats are given.
-        Active = "active",
+        Active = 0 => "active",
         /// J5: new claims are denied, existing ones run out.
-        Suspended = "suspended",
+        Suspended = 1 => "suspended",
         /// J7: as suspended.
-        Stale = "stale",
+        Stale = 2 => "stale",
         /// J6: as suspended, pairings leave at once, clients within the drain time.
-        Ended = "ended",
+        Ended = 3 => "ended",
     }
 }

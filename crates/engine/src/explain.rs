@@ -189,7 +189,7 @@ impl Engine {
     ) -> (Code, Detail) {
         let tenant = &slot.tenant;
         let word = tenant.seats.read();
-        let standing = super::Standing::from_index(word.standing()).unwrap_or(super::Standing::Active);
+        let standing = super::Standing::from_number(word.standing()).unwrap_or(super::Standing::Active);
         if word.standing() != 0 && !message.existing {
             if lifeline {
                 trace.step("C18", format!("subscription {standing}"), "a lifeline is free");

@@ -363,7 +363,7 @@ fn tenant_view(now: Now, slot: &Slot) -> TenantView {
     TenantView {
         id: tenant.id.clone(),
         generation: tenant.generation,
-        standing: Standing::from_index(word.standing()).unwrap_or(Standing::Active),
+        standing: Standing::from_number(word.standing()).unwrap_or(Standing::Active),
         quota: word.quota(),
         held: word.held(),
         peak: tenant.seats.peak().max(word.held()),

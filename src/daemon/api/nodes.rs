@@ -12,7 +12,6 @@ use super::{Worker, json, marked, read, unfenced};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::app::recorder::Recorder;
-use crate::daemon::config::Word as _;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;

@@ -11,7 +11,7 @@ use super::load::Config;
 use super::problem::{PROBLEMS_MAX, Problem};
 use super::settings::{Address, Certificate, Listener, Settings, Token};
 use super::tenant::Tenant;
-use super::words::{ClientCertificates, ProblemCode, Role, Word as _};
+use super::words::{ClientCertificates, ProblemCode, Role};
 
 /// So many tenants must lose seats at once before a share of them, or of their seats, is a reason to stop.
 const TENANTS_LOSING_MIN: usize = 5;

@@ -1,5 +1,6 @@
 //! The closed vocabularies of the configuration.
 
+use usherd_contract::vocabulary;
 use usherd_engine::plan::Billing;
 use usherd_engine::session::Class;
 
@@ -16,15 +17,9 @@ pub trait Word: Copy + PartialEq + 'static {
     fn as_str(self) -> &'static str;
 }
 
+/// The words of enums that others define: here stands what the file calls their values.
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vmeta])* $variant),+ }
-
-        words!(for $name { $($variant = $word),+ });
-    };
-    (for $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
         impl Word for $name {
             const ALL: &'static [Self] = &[$($name::$variant),+];
 
@@ -33,31 +28,50 @@ macro_rules! words {
             }
         }
     };
+    // Vocabularies know their words themselves.
+    ($($name:ident),+ $(,)?) => {$(
+        impl Word for $name {
+            const ALL: &'static [Self] = $name::ALL;
+
+            fn as_str(self) -> &'static str {
+                $name::as_str(self)
+            }
+        }
+    )+};
 }
 
-words!(for Billing { Count = "count", Free = "free" });
-words!(for ContractKind { Trial = "trial", Paid = "paid", Nfr = "nfr" });
-words!(for SubmittedStatus {
+words!(Billing { Count = "count", Free = "free" });
+words!(ContractKind { Trial = "trial", Paid = "paid", Nfr = "nfr" });
+words!(SubmittedStatus {
     Submitted = "submitted", Accepted = "accepted", Rejected = "rejected", Withdrawn = "withdrawn"
 });
-words!(for Actor { Customer = "customer", Operator = "operator" });
-words!(for Downgrade { Scheduled = "scheduled", AfterTermRecreate = "after_term_recreate", RecreateNow = "recreate_now" });
-words!(for PendingConflict { Keep = "keep", Replace = "replace", Reject = "reject" });
-words!(for CancelAfterTerm { MonthEnd = "month_end", TermEnd = "term_end", PeriodEnd = "period_end" });
-words!(for Refund { None = "none", Days = "days", Hours = "hours" });
-words!(for BillingPeriod { Month = "month", Year = "year" });
-words!(for AfterEnd { InboundOnly = "inbound_only", Off = "off" });
-words!(for PriceMode { Volume = "volume", Graduated = "graduated" });
+words!(Actor { Customer = "customer", Operator = "operator" });
+words!(Downgrade { Scheduled = "scheduled", AfterTermRecreate = "after_term_recreate", RecreateNow = "recreate_now" });
+words!(PendingConflict { Keep = "keep", Replace = "replace", Reject = "reject" });
+words!(CancelAfterTerm { MonthEnd = "month_end", TermEnd = "term_end", PeriodEnd = "period_end" });
+words!(Refund { None = "none", Days = "days", Hours = "hours" });
+words!(BillingPeriod { Month = "month", Year = "year" });
+words!(AfterEnd { InboundOnly = "inbound_only", Off = "off" });
+words!(PriceMode { Volume = "volume", Graduated = "graduated" });
 
-impl Word for Class {
-    const ALL: &'static [Self] = Class::ALL;
+words!(
+    Class,
+    Profile,
+    TransferOut,
+    TransferredOutbound,
+    OnUnreachable,
+    Protocol,
+    ClientCertificates,
+    Role,
+    Durability,
+    TenantSeries,
+    LogFormat,
+    HookType,
+    ProblemCode,
+    Severity
+);
 
-    fn as_str(self) -> &'static str {
-        Class::as_str(self)
-    }
-}
-
-words! {
+vocabulary! {
     /// Presets of `[policy]` (rule book 10).
     Profile {
         /// The vendor's present documentation.
@@ -69,7 +83,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How long an inbound call that was transferred to outside is charged (C7).
     TransferOut {
         /// The claim ends with the completed transfer.
@@ -79,7 +93,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// Who pays for an originated call that was handed to a colleague (C8).
     TransferredOutbound {
         /// Whoever takes an originated call over needs no seat.
@@ -89,7 +103,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What a node does when nobody answers in time (G7).
     OnUnreachable {
         /// The call goes on.
@@ -99,7 +113,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What a listener speaks (API 1).
     Protocol {
         /// HTTP/1.1.
@@ -111,7 +125,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What becomes of a client without a good certificate where those are a credential.
     ClientCertificates {
         /// It is answered as whoever has no credential.
@@ -121,7 +135,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// Who may do what (RELIABILITY 5).
     Role {
         /// Asks and gives back.
@@ -137,7 +151,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// When an answer counts as recorded (DESIGN 4).
     Durability {
         /// Survives the end of the process.
@@ -149,7 +163,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// Which tenants have series of their own (METRICS).
     TenantSeries {
         /// The fullest, and everybody who is full, over or was refused.
@@ -163,7 +177,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How log lines look.
     LogFormat {
         /// For people.
@@ -173,7 +187,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What a webhook can be told.
     HookType {
         /// Somebody was refused.
@@ -228,7 +242,7 @@ impl HookType {
     ];
 }
 
-words! {
+vocabulary! {
     /// What kind of fault a problem is, for machines.
     ProblemCode {
         /// None of the others: the message says what.
@@ -304,7 +318,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How bad a problem is.
     Severity {
         /// The configuration is rejected.

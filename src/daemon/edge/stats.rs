@@ -2,27 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A closed list of label words with one counter each.
-macro_rules! labels {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$vmeta])* $variant),+ }
+use usherd_contract::vocabulary;
 
-        impl $name {
-            /// Every word, in the order of the definition.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The word in metrics and logs.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-    };
-}
-
-labels! {
+vocabulary! {
     /// Why a connection was not let in.
     Refusal {
         /// All connections that its kind of peer may use are open.
@@ -36,7 +18,7 @@ labels! {
     }
 }
 
-labels! {
+vocabulary! {
     /// Why a connection ended in an error that no deadline is to blame for.
     Broken {
         /// The network, or the other end, broke it off.
@@ -48,7 +30,7 @@ labels! {
     }
 }
 
-labels! {
+vocabulary! {
     /// Why accepting a connection lost that one, and nothing else.
     AcceptError {
         /// The client was gone before it was accepted.
@@ -58,7 +40,7 @@ labels! {
     }
 }
 
-labels! {
+vocabulary! {
     /// Which deadline ended a connection or a request.
     Deadline {
         /// Nothing came after connecting.

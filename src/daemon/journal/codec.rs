@@ -1,7 +1,7 @@
 //! How a turn's decisions become bytes: one group record with a chained header, and the entries in it.
 
 use sha2::{Digest, Sha256};
-use usherd_engine::session::{Changes, Code, Detail, GoneRecord, SessionRecord};
+use usherd_engine::session::{Changes, Class, Code, Detail, Device, Direction, GoneRecord, SessionRecord};
 
 use crate::daemon::varint::put_varint;
 
@@ -79,47 +79,21 @@ pub(super) const FORGOTTEN: &str = "forgotten/";
 /// Stands for "absent" where a word of a vocabulary is optional.
 pub(super) const ABSENT: u8 = u8::MAX;
 
-/// What an audit entry tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum AuditKind {
-    /// A decision that changed nothing, above all a denial.
-    Decision = 0,
-    /// How many decisions of this tenant and code were left out since the last one recorded.
-    Suppressed = 1,
-    /// An admin did something.
-    Admin = 2,
-    /// The configuration was reloaded or refused.
-    Reload = 3,
-    /// A subscription request was accepted or refused.
-    Request = 4,
-    /// The daemon itself: start, stop, degraded, healed.
-    System = 5,
-}
-
-impl AuditKind {
-    /// The word in exports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            AuditKind::Decision => "decision",
-            AuditKind::Suppressed => "suppressed",
-            AuditKind::Admin => "admin",
-            AuditKind::Reload => "reload",
-            AuditKind::Request => "request",
-            AuditKind::System => "system",
-        }
-    }
-
-    pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            0 => AuditKind::Decision,
-            1 => AuditKind::Suppressed,
-            2 => AuditKind::Admin,
-            3 => AuditKind::Reload,
-            4 => AuditKind::Request,
-            5 => AuditKind::System,
-            _ => return None,
-        })
+usherd_contract::vocabulary! {
+    /// What an audit entry tells of.
+    AuditKind {
+        /// A decision that changed nothing, above all a denial.
+        Decision = 0 => "decision",
+        /// How many decisions of this tenant and code were left out since the last one recorded.
+        Suppressed = 1 => "suppressed",
+        /// An admin did something.
+        Admin = 2 => "admin",
+        /// The configuration was reloaded or refused.
+        Reload = 3 => "reload",
+        /// A subscription request was accepted or refused.
+        Request = 4 => "request",
+        /// The daemon itself: start, stop, degraded, healed.
+        System = 5 => "system",
     }
 }
 
@@ -203,9 +177,9 @@ impl Group {
     pub fn audit(&mut self, audit: &Audit<'_>) {
         self.begin(tag::AUDIT);
         self.bytes.extend_from_slice(&[
-            audit.kind as u8,
-            audit.code.map_or(ABSENT, |code| code as u8),
-            audit.detail.map_or(ABSENT, |detail| detail as u8),
+            audit.kind.number(),
+            audit.code.map_or(ABSENT, Code::number),
+            audit.detail.map_or(ABSENT, Detail::number),
         ]);
         self.varint(audit.count);
         for text in [audit.tenant, audit.subject, audit.session, audit.node, audit.actor, audit.text] {
@@ -362,12 +336,12 @@ impl Changes for Group {
     fn put(&mut self, session: &SessionRecord<'_>, fresh: bool) {
         self.begin(tag::PUT);
         self.bytes.extend_from_slice(&[
-            session.kind as u8,
-            session.direction.map_or(ABSENT, |direction| direction as u8),
-            session.leg as u8,
-            session.device.map_or(ABSENT, |device| device as u8),
-            session.class.map_or(ABSENT, |class| class as u8),
-            session.first as u8,
+            session.kind.number(),
+            session.direction.map_or(ABSENT, Direction::number),
+            session.leg.number(),
+            session.device.map_or(ABSENT, Device::number),
+            session.class.map_or(ABSENT, Class::number),
+            session.first.number(),
             bit(flag::COUNTS, session.counts)
                 | bit(flag::EXTERNAL, session.external)
                 | bit(flag::FRESH, fresh)
@@ -389,8 +363,8 @@ impl Changes for Group {
     fn gone(&mut self, gone: &GoneRecord<'_>) {
         self.begin(tag::GONE);
         self.bytes.extend_from_slice(&[
-            gone.kind as u8,
-            gone.reason as u8,
+            gone.kind.number(),
+            gone.reason.number(),
             bit(flag::COUNTS, gone.counts)
                 | bit(flag::FREED, gone.freed)
                 | bit(flag::WAS_LIVE, gone.was_live)

@@ -245,14 +245,14 @@ impl<'a> Reader<'a> {
         Some(hash)
     }
 
-    fn word<T>(&mut self, from_index: fn(u8) -> Option<T>) -> Option<T> {
-        from_index(self.byte()?)
+    fn word<T>(&mut self, from_number: fn(u8) -> Option<T>) -> Option<T> {
+        from_number(self.byte()?)
     }
 
-    fn optional_word<T>(&mut self, from_index: fn(u8) -> Option<T>) -> Option<Option<T>> {
+    fn optional_word<T>(&mut self, from_number: fn(u8) -> Option<T>) -> Option<Option<T>> {
         match self.byte()? {
             ABSENT => Some(None),
-            index => from_index(index).map(Some),
+            number => from_number(number).map(Some),
         }
     }
 
@@ -261,12 +261,12 @@ impl<'a> Reader<'a> {
     }
 
     fn put(&mut self, utc_ms: i64) -> Option<Entry<'a>> {
-        let kind = self.word(Kind::from_index)?;
-        let direction = self.optional_word(Direction::from_index)?;
-        let leg = self.word(Leg::from_index)?;
-        let device = self.optional_word(Device::from_index)?;
-        let class = self.optional_word(Class::from_index)?;
-        let first = self.word(Code::from_index)?;
+        let kind = self.word(Kind::from_number)?;
+        let direction = self.optional_word(Direction::from_number)?;
+        let leg = self.word(Leg::from_number)?;
+        let device = self.optional_word(Device::from_number)?;
+        let class = self.optional_word(Class::from_number)?;
+        let first = self.word(Code::from_number)?;
         let flags = self.byte()?;
         let epoch = self.optional_varint(flags & flag::EPOCH != 0)?;
         let seq = self.optional_varint(flags & flag::SEQ != 0)?;
@@ -300,8 +300,8 @@ impl<'a> Reader<'a> {
     }
 
     fn gone(&mut self) -> Option<GoneRecord<'a>> {
-        let kind = self.word(Kind::from_index)?;
-        let reason = self.word(Reason::from_index)?;
+        let kind = self.word(Kind::from_number)?;
+        let reason = self.word(Reason::from_number)?;
         let flags = self.byte()?;
         let version = self.varint()?;
         let (tenant, session, subject) = (self.text()?, self.text()?, self.text()?);
@@ -326,9 +326,9 @@ impl<'a> Reader<'a> {
 
     fn audit(&mut self) -> Option<Audit<'a>> {
         Some(Audit {
-            kind: self.word(AuditKind::from_byte)?,
-            code: self.optional_word(Code::from_index)?,
-            detail: self.optional_word(Detail::from_index)?,
+            kind: self.word(AuditKind::from_number)?,
+            code: self.optional_word(Code::from_number)?,
+            detail: self.optional_word(Detail::from_number)?,
             count: self.varint()?,
             tenant: self.text()?,
             subject: self.text()?,

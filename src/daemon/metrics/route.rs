@@ -1,8 +1,8 @@
 //! The closed set of HTTP routes, as label values.
 
-use super::words::words;
+use usherd_contract::vocabulary;
 
-words! {
+vocabulary! {
     /// What a request was for; the label `route`.
     Route {
         /// `POST /v1/acquire`.
@@ -108,7 +108,7 @@ impl Route {
     }
 }
 
-words! {
+vocabulary! {
     /// The label `method`.
     Method {
         /// GET.

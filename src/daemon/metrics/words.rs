@@ -1,28 +1,8 @@
 //! The closed vocabularies of label values that are not the engine's own.
 
-/// An enum whose words are the label values, so that no other value can reach a scrape.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$vmeta])* $variant),+ }
+use usherd_contract::vocabulary;
 
-        impl $name {
-            /// Every word, in the order of the definition.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The label value.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-    };
-}
-
-pub(super) use words;
-
-words! {
+vocabulary! {
     /// How much of its quota a tenant uses.
     Band {
         /// No seat held.
@@ -62,7 +42,7 @@ impl Band {
     }
 }
 
-words! {
+vocabulary! {
     /// The state of a subscription as it is counted.
     SubscriptionState {
         /// In its trial (J3).
@@ -82,7 +62,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What made the configuration load.
     ReloadTrigger {
         /// The start of the daemon.
@@ -100,7 +80,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What became of it.
     ReloadResult {
         /// It is in force.
@@ -112,7 +92,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How a try to pull records went.
     SyncResult {
         /// New records are in force.
@@ -126,7 +106,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What came of a message of a webhook, or of one try of it.
     WebhookResult {
         /// The receiver took it.
@@ -142,7 +122,7 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// What a booked change does.
     ChangeKind {
         /// More seats.

@@ -16,7 +16,7 @@ use crate::daemon::access::auth::{
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::reload_request::{Applied, Outcome, Request, SyncStep};
 use crate::daemon::app::{App, Knobs, ListenerInfo, edge_limits};
-use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries, Word as _};
+use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::history::store::Limits;
 use crate::daemon::journal::{Audit, AuditKind};

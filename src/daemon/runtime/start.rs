@@ -21,7 +21,7 @@ use crate::daemon::access::auth::Role;
 use crate::daemon::api::Worker;
 use crate::daemon::app::{App, ListenerInfo};
 use crate::daemon::clock::Clock;
-use crate::daemon::config::{self, Address, ClientCertificates, Config, Word as _};
+use crate::daemon::config::{self, Address, ClientCertificates, Config};
 use crate::daemon::edge;
 use crate::daemon::edge::tls::Served;
 use crate::daemon::edge::{EdgeStats, Listener, Protocol, tls};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use usherd_engine::Name;
 
-use crate::daemon::config::{HookType, Word as _};
+use crate::daemon::config::HookType;
 use crate::daemon::text::rfc3339;
 
 /// Longest sentence of a message, bytes.

@@ -162,7 +162,6 @@ fn change(utc_ms: i64, tenant: &Name, was: Option<Worth>, is: Worth, message: &s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::config::Word as _;
     use usherd_engine::Standing;
 
     fn at(seconds: u64) -> Now {
