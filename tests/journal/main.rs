@@ -14,6 +14,7 @@ mod crash;
 mod damage;
 mod disk;
 mod faults;
+mod golden;
 mod model;
 mod ring;
 mod turn;

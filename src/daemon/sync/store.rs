@@ -166,3 +166,44 @@ impl Stored {
         self.ratchet.is_at(&bundle.key, bundle.serial, bundle.sha256) || self.replaces == Some(bundle.sha256)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files as version 0.1 writes them; they must be read for good.
+    const RATCHET_GOLDEN: &str = concat!(
+        r#"{"format":1,"keys":{"new":{"serial":18446744073709551615,"#,
+        r#""sha256":"abababababababababababababababababababababababababababababababab"},"#,
+        r#""old":{"serial":7,"sha256":""}},"#,
+        r#""replaces":"0101010101010101010101010101010101010101010101010101010101010101"}"#,
+    );
+    const CONFIRMED_GOLDEN: &str =
+        r#"{"sha256":"ab01","utc_ms":1795348800000,"url":"https://a.example/b","etag":"\"e\""}"#;
+
+    #[test]
+    fn the_frozen_files_are_read_and_written_as_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::at(dir.path());
+        assert_eq!(store.ratchet(), Ok(Stored::default()));
+        let keys = [("old", 7, None), ("new", u64::MAX, Some([0xab; 32]))];
+        let keys = keys.map(|(key, serial, sha256)| (key.to_owned(), Seen { serial, sha256 }));
+        let stored = Stored { ratchet: Ratchet { keys: keys.into() }, replaces: Some([1; 32]) };
+        let confirmed = Confirmed {
+            sha256: "ab01".to_owned(),
+            utc_ms: 1_795_348_800_000,
+            url: "https://a.example/b".to_owned(),
+            etag: "\"e\"".to_owned(),
+        };
+        store.keep_ratchet(&stored).unwrap();
+        store.keep_confirmed(&confirmed).unwrap();
+        for (name, golden) in [(RATCHET, RATCHET_GOLDEN), (CONFIRMED, CONFIRMED_GOLDEN)] {
+            assert_eq!(std::fs::read_to_string(store.folder().join(name)).unwrap(), golden);
+            std::fs::write(store.folder().join(name), golden).unwrap();
+        }
+        assert_eq!(store.ratchet(), Ok(stored));
+        assert_eq!(store.confirmed(), Some(confirmed));
+        std::fs::write(store.folder().join(RATCHET), RATCHET_GOLDEN.replace(":1,", ":2,")).unwrap();
+        assert!(store.ratchet().unwrap_err().contains("its format is 2, not 1"));
+    }
+}
