@@ -27,4 +27,5 @@ mod size;
 mod spec;
 mod subscription;
 mod transports;
+mod upgrade;
 mod usage;
