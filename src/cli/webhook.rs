@@ -43,7 +43,7 @@ enum WebhookVerb {
     Secret,
 }
 
-/// `client` is asked for only where a daemon is needed.
+/// `client` is asked for only where a daemon is required.
 ///
 /// # Errors
 /// The daemon cannot be asked, or knows no such webhook.

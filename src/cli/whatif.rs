@@ -96,11 +96,9 @@ fn show(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let instant = |key: &str| answer[key].as_str().and_then(|text| screen.instant(text)).unwrap_or_default();
     let (from, to) = (instant("from"), instant("to"));
     let whole = |key: &str| answer[key].as_u64().unwrap_or(0);
-    screen.line(&format!(
-        "{}, {from} to {to}, {} of it seen",
-        answer["tenant"].as_str().unwrap_or(""),
-        hours(whole("observed_s"))
-    ))?;
+    let (tenant, seen_s) = (answer["tenant"].as_str().unwrap_or(""), whole("observed_s"));
+    let (hours, minutes) = (seen_s / 3_600, seen_s % 3_600 / 60);
+    screen.line(&format!("{tenant}, {from} to {to}, {hours} h {minutes} min of history"))?;
     screen.line(&format!("{} requests of people without a seat\n", whole("requests")).replace('\n', ""))?;
     screen.line("")?;
     let table = table(answer);

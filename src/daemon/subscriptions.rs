@@ -76,14 +76,14 @@ impl Written {
         }
         let seats = seats.flatten();
         if self.seats.is_none() && takes_seats && word != "cancel" {
-            faults.push(("seats", format!("is needed to {word}")));
+            faults.push(("seats", format!("is required to {word}")));
         }
         let when = self.when.as_deref().map(str::parse::<When>);
         if matches!(when, Some(Err(_))) {
             faults.push(("when", "must be immediate, period_end, or a date that exists, as 2026-06-15".to_owned()));
         }
         if self.change.is_none() && takes_change {
-            faults.push(("change", format!("is needed to {word}: an id of the schedule")));
+            faults.push(("change", format!("is required to {word}: an id of the schedule")));
         }
         for (field, given, taken) in [
             ("seats", self.seats.is_some(), takes_seats),

@@ -47,10 +47,10 @@ fn a_token_is_asked_for_and_people_show_only_with_the_right() {
         as_node(&format!("tenant=hotel-seeblick&subject={subject}&session=desk-{subject}&kind=desktop&ttl_s=3600"));
     }
     let page = Page::open(daemon.address(), "#/tenant/hotel-seeblick");
-    page.until_text("h1", "A token is needed");
+    page.until_text("h1", "A token is required");
     page.picture("token");
     sign_in(&page, "ush_viewer_wrong");
-    page.until_text("[role=alert]", "The token does not do");
+    page.until_text("[role=alert]", "This token is not valid");
     sign_in(&page, &token("viewer", 'a'));
     page.until_text("#held", "3 of 3");
     page.until_text(".notice", "You see pseudonyms");
@@ -89,7 +89,7 @@ fn a_page_that_rebinds_its_name_to_this_machine_reads_nothing() {
     page.until_text("#held", "4 of 18");
     let port = daemon.address().port();
     page.js(&format!("location.href = 'http://rebound.example:{port}/'"));
-    page.until_text("h1", "A token is needed");
+    page.until_text("h1", "A token is required");
     let told = page.until("document.querySelector('[role=alert]')?.textContent");
     let told = told.as_str().unwrap();
     assert!(told.contains(&format!("rebound.example:{port}")) && told.contains("server.names"), "{told}");

@@ -72,7 +72,7 @@ const JUNE: [&str; 6] = ["report", "acme", "--from", "2026-06-01", "--to", "2026
 fn another_quota_is_judged_and_priced() {
     let out = ask(&["whatif", "acme", "--quota", "16..18", "--target", "1%"]);
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines[0], "acme, 2026-06-01 00:00:00 UTC to 2026-07-01 00:00:00 UTC, 708:00 h of it seen");
+    assert_eq!(lines[0], "acme, 2026-06-01 00:00:00 UTC to 2026-07-01 00:00:00 UTC, 708 h 0 min of history");
     assert_eq!(lines[3].split_whitespace().collect::<Vec<_>>().join(" "), "QUOTA DENIED SHARE TOO FEW FOR A MONTH");
     assert_eq!(lines[4].split_whitespace().collect::<Vec<_>>().join(" "), "16 132 2.00% 3:40 h 128.16 now");
     assert_eq!(lines[5].split_whitespace().collect::<Vec<_>>().join(" "), "17 40 0.60% 1:06 h 136.17 recommended");

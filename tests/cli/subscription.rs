@@ -137,20 +137,20 @@ fn what_is_wrong_is_said_by_exit_code_and_sentence() {
     for (arguments, code, what) in [
         ("show nobody", 1, "has no tenant"),
         ("show acme --at yesterday", 2, "write an instant with its zone"),
-        ("request acme add", 2, "--seats is needed to add"),
+        ("request acme add", 2, "--seats is required to add"),
         ("request acme add --to 5 --seats 4", 2, "cannot be used with"),
         ("request acme add --to 20", 2, "--to does not belong to add"),
         ("request acme add --licences 3", 2, "--licences does not belong to add"),
         ("request acme reduce --seats 6", 2, "--seats does not belong to reduce"),
         ("request acme cancel --seats 3", 2, "--seats does not belong to cancel"),
-        ("request acme reduce", 2, "--to is needed to reduce"),
+        ("request acme reduce", 2, "--to is required to reduce"),
         ("request acme cancel --licences 1000001", 2, "--licences must be a whole number from 0 to 1000000"),
         ("request acme add --seats 1000001", 2, "0 to 1000000"),
         ("request acme add --seats 1 --at 9999-12-31T23:59:59Z", 2, "outside the years 1970 to 2999"),
         ("show acme --at 0001-01-01T00:00:00Z", 2, "outside the years 1970 to 2999"),
         ("request acme cancel --when 2026-02-30", 2, "a date that exists"),
         ("request acme dance", 2, "possible values"),
-        ("request acme revoke", 2, "--change is needed to revoke"),
+        ("request acme revoke", 2, "--change is required to revoke"),
         ("request nobody add --seats 1", 1, "has no tenant"),
     ] {
         let (out, err) = files.run(arguments, code);

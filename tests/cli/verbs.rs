@@ -235,10 +235,10 @@ fn events_are_shown_as_they_come() {
 
 #[test]
 fn a_problem_is_told_in_full() {
-    let problem = r#"{"title":"The request is malformed","status":400,"detail":"1 field is wrong","errors":[{"pointer":"/ttl_s","detail":"is needed"}]}"#;
+    let problem = r#"{"title":"The request is malformed","status":400,"detail":"1 field is wrong","errors":[{"pointer":"/ttl_s","detail":"is required"}]}"#;
     let daemon = Canned::with(&[("POST /v1/acquire", 400, problem), ("GET /v1/nodes?limit=1000", 401, "{}")]);
     let (out, err) = ask(&daemon, &["acquire", "acme", "anna", "d1", "desktop"], 1);
-    assert!(out.is_empty() && err.contains("1 field is wrong\n  ttl_s is needed"), "{err}");
+    assert!(out.is_empty() && err.contains("1 field is wrong\n  ttl_s is required"), "{err}");
     let (_, err) = ask(&daemon, &["nodes"], 1);
     assert!(err.contains("401") && err.contains("--token-file"), "{err}");
 }

@@ -62,8 +62,8 @@ fn fill_and_heal(site: &Site, mut usherd: Usherd, make_room: impl FnOnce(&Usherd
     events.until("durability is degraded");
     make_room(&usherd);
     wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
-    usherd.until_says("the journal is whole again");
-    events.until("the journal is whole again");
+    usherd.until_says("journal recovered");
+    events.until("journal recovered");
     assert!(client.get("/metrics").body.contains("\nusherd_journal_degraded 0\n"));
     client.until_durable("acme");
     usherd.kill();

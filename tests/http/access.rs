@@ -557,7 +557,7 @@ fn a_token_or_the_unix_socket_is_asked_for_no_name_and_http_2_is_as_http_1() {
     let header = format!("Authorization: Bearer {}\r\n", token("viewer", 'a'));
     assert_eq!(ask_of(&daemon, Some("rebound.example"), &header, "GET", "/v1/overview", "").status, 200);
     let bare = ask_of(&daemon, Some("rebound.example"), "", "GET", "/v1/overview", "");
-    assert_eq!((bare.status, &bare.json()["detail"]), (401, &json!("a credential is needed")));
+    assert_eq!((bare.status, &bare.json()["detail"]), (401, &json!("a credential is required")));
 
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("usherd.sock");

@@ -195,7 +195,7 @@ fn a_token_is_asked_for_and_holds_for_its_tenant() {
     let main = format!("{}{}", entry("node", 'a', "tenants = [\"acme\"]"), entry("viewer", 'a', ""));
     let daemon = Running::start(&format!("{main}\n{LISTENER}"), &[("acme", PAID), ("other", PAID)]);
     let mut talk = talk(&daemon);
-    assert!(talk.ask(&ANNA).starts_with("-NOAUTH a credential is needed"));
+    assert!(talk.ask(&ANNA).starts_with("-NOAUTH a credential is required"));
     assert!(talk.ask(&["AUTH", "nonsense"]).starts_with("-NOAUTH the token is not valid"));
     assert_eq!(talk.ask(&["AUTH", &token("node", 'a')]), "+OK");
     assert_eq!(talk.ask(&ANNA), "+allow.new");

@@ -151,7 +151,7 @@ fn what_is_wrong_lets_the_call_go_out_and_says_so_c20() {
         (
             "acquire?tenant=acme&subject=20&session=x&kind=call&ttl_s=60",
             &[],
-            "direction is needed for a call: outbound, internal or inbound",
+            "direction is required for a call: outbound, internal or inbound",
         ),
         ("acquire?tenant=ACME&kind=fax", &[], "kind must be one of desktop, mobile, phone, connector, guest, call"),
         ("release?tenant=acme", &[], "session must be 1-128 bytes of printable ASCII"),

@@ -349,10 +349,10 @@ impl Model {
             return Ok(answer(Code::DenyUnknownTenant, Detail::None, 0, Some(0), &policy));
         };
         if a.subject.is_none() {
-            return Err(Fault::new("subject", "is needed"));
+            return Err(Fault::new("subject", "is required"));
         }
         if !self.leased(a) && a.ttl_s.is_none() && a.kind != Kind::Mobile {
-            return Err(Fault::new("ttl_s", "is needed"));
+            return Err(Fault::new("ttl_s", "is required"));
         }
         let id = format!("{prefix}{}", a.session.unwrap_or(""));
         let subject = format!("{prefix}{}", a.subject.unwrap_or(""));

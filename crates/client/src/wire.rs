@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_is_no_decision_has_a_reason() {
-        let ttl = br#"{"status":400,"detail":"x","errors":[{"pointer":"/ttl_s","detail":"is needed"}]}"#;
+        let ttl = br#"{"status":400,"detail":"x","errors":[{"pointer":"/ttl_s","detail":"is required"}]}"#;
         let kind = br#"{"status":400,"detail":"bad","errors":[{"pointer":"/kind","detail":"is odd"}]}"#;
         for (status, body, want) in [
             (400, &ttl[..], NoDecision::Unreachable(Unreachable::NotGreeted)),

@@ -302,10 +302,10 @@ impl<'a> AcquireBody<'a> {
         };
         let mut errors = Vec::new();
         if self.tenant.is_none() {
-            errors.push(FieldError::of("tenant", "is needed: 1-64 of a-z 0-9 . _ -"));
+            errors.push(FieldError::of("tenant", "is required: 1-64 of a-z 0-9 . _ -"));
         }
         if self.kind.is_none() {
-            errors.push(FieldError::of("kind", "is needed: one of desktop, mobile, phone, connector, guest, call"));
+            errors.push(FieldError::of("kind", "is required: one of desktop, mobile, phone, connector, guest, call"));
         }
         for fault in asked.check().err().unwrap_or_default() {
             errors.push(FieldError::of(fault.field, fault.what));

@@ -160,7 +160,7 @@ pub(super) fn of_list(body: &[u8], key: &str, first: &serde_json::Error) -> Malf
     };
     let mut errors = Vec::new();
     match object.get(key) {
-        None => errors.push(FieldError::of(key, "is needed: a list")),
+        None => errors.push(FieldError::of(key, "is required: a list")),
         Some(Value::Array(_)) => {}
         Some(_) => errors.push(FieldError::of(key, "must be a list")),
     }

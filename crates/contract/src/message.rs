@@ -109,15 +109,17 @@ impl<'a> Acquire<'a> {
         match self.subject {
             Some(subject) => check_subject(subject, &mut faults),
             None if nobody => {}
-            None => faults.push(Fault::new("subject", "is needed: who would hold the seat")),
+            None => faults.push(Fault::new("subject", "is required: who would hold the seat")),
         }
         match self.session {
             Some(session) => check_session(session, &mut faults),
-            None => faults
-                .push(Fault::new("session", "is needed: the node's id of this thing, 1-128 bytes of printable ASCII")),
+            None => faults.push(Fault::new(
+                "session",
+                "is required: the node's id of this thing, 1-128 bytes of printable ASCII",
+            )),
         }
         if self.kind == Kind::Call && self.direction.is_none() {
-            faults.push(Fault::new("direction", "is needed for a call: outbound, internal or inbound"));
+            faults.push(Fault::new("direction", "is required for a call: outbound, internal or inbound"));
         }
         if let Some(to) = self.to
             && to.len() > DIALLED_BYTES_MAX

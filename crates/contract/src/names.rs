@@ -82,9 +82,9 @@ pub fn check_node(node: Option<&str>, epoch: Option<u64>, seq: Option<u64>, faul
         check_epoch(epoch, faults);
     }
     if seq.is_some() && epoch.is_none() {
-        faults.push(Fault::new("epoch", "is needed where seq is given: a seq counts within one epoch"));
+        faults.push(Fault::new("epoch", "is required where seq is given: a seq counts within one epoch"));
     }
     if epoch.is_some() && node.is_none() {
-        faults.push(Fault::new("node", "is needed where epoch is given: an epoch is a boot number of a node"));
+        faults.push(Fault::new("node", "is required where epoch is given: an epoch is a boot number of a node"));
     }
 }

@@ -36,7 +36,7 @@ impl NodeBody {
             None => form::epoch(query.unwrap_or_default().as_bytes())?,
             given => given,
         };
-        let needed = || Malformed::faulty(vec![FieldError::of("epoch", "is needed: the node's boot number")]);
+        let needed = || Malformed::faulty(vec![FieldError::of("epoch", "is required: the node's boot number")]);
         let epoch = epoch.ok_or_else(needed)?;
         bounded(epoch)?;
         Ok(NodeBody { epoch })
@@ -110,13 +110,13 @@ impl<'a> InventoryBody<'a> {
         let raw: RawInventory<'a> = serde_json::from_slice(body).map_err(|error| of_list(&error))?;
         let mut errors = Vec::new();
         if raw.epoch.is_none() {
-            errors.push(FieldError::of("epoch", "is needed: the node's boot number"));
+            errors.push(FieldError::of("epoch", "is required: the node's boot number"));
         }
         if let Some(epoch) = raw.epoch {
             errors.extend(bounded(epoch).err().map(Malformed::into_errors).unwrap_or_default());
         }
         if raw.seq.is_none() {
-            errors.push(FieldError::of("seq", "is needed: the number of this message within its epoch"));
+            errors.push(FieldError::of("seq", "is required: the number of this message within its epoch"));
         }
         let (mut count, mut sessions) = (0, Vec::with_capacity(Self::sessions_at_most(body).min(sessions_max)));
         let each = Each(|session: &'a RawValue| {

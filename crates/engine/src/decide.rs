@@ -217,7 +217,7 @@ impl Ask<'_> {
     /// E3: something must end the claim if nobody does.
     fn check_life(&self) -> Result<(), Fault> {
         if self.subject.is_empty() {
-            return Err(Fault::new("subject", "is needed: this counts, and somebody must hold the seat"));
+            return Err(Fault::new("subject", "is required: this counts, and somebody must hold the seat"));
         }
         let lives = self.message.kind == Kind::Mobile
             || self.message.ttl_s.is_some()
@@ -419,5 +419,5 @@ fn inactive_detail(word: Word) -> Detail {
 /// E3, as the caller sees it.
 pub(crate) const TTL_NEEDED: Fault = Fault::new(
     "ttl_s",
-    "is needed: 1 to 86400 seconds. This node never said hello and so has no lease that would end the session",
+    "is required: 1 to 86400 seconds. This node never said hello and so has no lease that would end the session",
 );

@@ -98,7 +98,10 @@ type Answer = Result<Accepted, Refusal>;
 pub fn request(record: &Record, terms: &Terms, request: &Request, now: DateTime<Utc>) -> Answer {
     let ask = Ask { terms, actor: request.actor, object: &request.object, now: now.trunc_subsecs(0) };
     if ends_at(record, terms).is_some_and(|end| end <= now) {
-        return Err(Refusal::new(Code::Ended, "the subscription has ended; it cannot be revived, a new one is needed"));
+        return Err(Refusal::new(
+            Code::Ended,
+            "the subscription has ended; it cannot be revived, a new one is required",
+        ));
     }
     ask.object_exists(record)?;
     let answer = match &request.verb {

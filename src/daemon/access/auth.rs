@@ -261,7 +261,7 @@ pub struct AuthSettings {
     pub certificates: Vec<CertificateRule>,
     /// Whether everybody may do everything, from anywhere, where no credential is configured.
     pub insecure: bool,
-    /// Names of this machine by which people ask without a credential, small letters; addresses and `localhost` always.
+    /// Names of this machine by which people ask without a credential, lower case; addresses and `localhost` always.
     pub names: Vec<String>,
     /// The user that the daemon runs as: its peers on the Unix socket are admins, as is root.
     pub own_uid: u32,
@@ -427,7 +427,7 @@ impl Authenticator {
         if self.tokens.is_empty() && self.certificates.is_empty() && (local || self.settings.insecure) {
             return Ok(&self.everybody);
         }
-        Err(Unknown::Stranger("a credential is needed".into()))
+        Err(Unknown::Stranger("a credential is required".into()))
     }
 
     /// Compares with every hash, each in constant time and none left out, so that neither a hit nor its

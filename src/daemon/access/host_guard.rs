@@ -94,7 +94,7 @@ fn authority(text: &[u8]) -> Option<Authority> {
     Authority::try_from(text).ok().filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
 }
 
-/// The name under which a request asks and that could be somebody else's; small letters in `own`. Who names none at
+/// The name under which a request asks and that could be somebody else's; lower case in `own`. Who names none at
 /// all, as HTTP/1.0 may, is no browser.
 pub(super) fn foreign_name(head: &Parts, own: &[String]) -> Option<String> {
     let target = head.uri.authority().map(|authority| authority.as_str().as_bytes());

@@ -49,7 +49,7 @@ impl LogLevel {
         };
         let filter = fields.get("filter").and_then(Value::as_str);
         if filter.is_none() {
-            wrong("filter", "is needed: a level, or levels by module, as info,usherd::daemon::http=debug");
+            wrong("filter", "is required: a level, or levels by module, as info,usherd::daemon::http=debug");
         }
         let for_s = fields.get("for_s").filter(|for_s| !for_s.is_null());
         if for_s.is_some_and(|for_s| for_s.as_u64().is_none_or(|for_s| for_s > LOG_FOR_SECONDS_MAX)) {

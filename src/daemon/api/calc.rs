@@ -61,7 +61,7 @@ impl QuoteRequest {
         let from = faults.parsed("from", "must be 0 to 1000000 seats", seats);
         let to = faults.parsed("to", "must be 0 to 1000000 seats", seats);
         if to.is_none() && query.get("to").is_none() {
-            faults.push("to", "is needed: how many seats are wanted, 0 to 1000000");
+            faults.push("to", "is required: how many seats are wanted, 0 to 1000000");
         }
         let on = faults.parsed("on", "must be a civil date, as 2026-06-16", civil::date);
         let partner = faults.word("partner", Partner::ALL, Partner::as_str);

@@ -76,7 +76,7 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
     Ok(page("tenants", rows.collect(), next))
 }
 
-/// The part of an id or name that is looked for, in small letters.
+/// The part of an id or name that is looked for, in lower case.
 fn search(query: &Query) -> Result<Option<String>, Problem> {
     match query.get("search") {
         Some(part) if part.len() > SEARCH_BYTES_MAX => {

@@ -102,7 +102,7 @@ fn read_back(state: &Path) -> Result<Contents, Box<Problem>> {
     let files = stored.files.into_iter().map(|(path, text)| (PathBuf::from(path), Arc::from(text.into_bytes())));
     let contents = Contents { main: stored.main.into(), files: files.collect() };
     if contents.hash() != stored.hash {
-        return Err(problem("the last good configuration is damaged: its hash is another".to_owned()));
+        return Err(problem("the last good configuration is damaged: hash mismatch".to_owned()));
     }
     Ok(contents)
 }
@@ -281,7 +281,7 @@ mod tests {
         let stored = std::fs::read_to_string(&path).unwrap();
         let cases = [
             ("\"format\":1", "\"format\":2", "has format 2, not 1"),
-            ("seats = 10", "seats = 99", "its hash is another"),
+            ("seats = 10", "seats = 99", "hash mismatch"),
             ("\"hash\"", "\"hush\"", "is damaged"),
         ];
         for (from, to, why) in cases {

@@ -257,7 +257,7 @@ fn read_folder(files: &dyn Files, source: &Source, places: &Places, set: &mut Te
 fn skipped_file(path: &Path) -> Problem {
     let message = "the file is skipped: by its name it is no tenant file";
     let problem = Problem::of_file(path.display().to_string(), message).code(ProblemCode::SkippedFile).warning();
-    problem.help("a tenant file is called ID.toml, in small letters; take other files out of the folder")
+    problem.help("a tenant file is called ID.toml, in lower case; take other files out of the folder")
 }
 
 fn tenants_dir(main: &Path, settings: &Settings) -> Option<PathBuf> {

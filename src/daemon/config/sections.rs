@@ -135,7 +135,7 @@ fn read_names(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, server: &mut Server) {
     }
 }
 
-/// A host name as browsers send it, in small letters and without a dot at its end.
+/// A host name as browsers send it, in lower case and without a dot at its end.
 fn host_name(text: &str) -> Result<String, (&'static str, &'static str)> {
     let help = "write a host name as in \"pbx1.example\": labels of a-z 0-9 - with dots between, no port, no *";
     let is_label = |label: &str| {

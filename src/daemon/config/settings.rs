@@ -117,7 +117,7 @@ pub struct Server {
     pub workers: u32,
     /// Allows to listen elsewhere than on loopback without TLS and credentials.
     pub insecure: bool,
-    /// Names of this machine by which people may ask from loopback without a credential, small letters, at most
+    /// Names of this machine by which people may ask from loopback without a credential, lower case, at most
     /// [`SERVER_NAMES_MAX`]; addresses and `localhost` always.
     pub names: Vec<String>,
     /// From the connection to its first byte, milliseconds.

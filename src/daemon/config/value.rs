@@ -1,4 +1,4 @@
-//! One value of a document: its type, its range, and the complaint where it has not what is needed.
+//! One value of a document: its type, its range, and the complaint where it has not what is required.
 
 use std::ops::{Range, RangeInclusive};
 

@@ -255,7 +255,7 @@ vocabulary! {
         TooLarge = "too_large",
         /// A key that nobody reads.
         UnknownKey = "unknown_key",
-        /// A key that is needed.
+        /// A key that is required.
         Missing = "missing",
         /// A text instead of a number, and the like.
         WrongType = "wrong_type",

@@ -79,7 +79,7 @@ fn meant(written: &str) -> Option<&'static str> {
     by_likeness.min().map(|(.., name)| name)
 }
 
-/// In small letters without accents, with one kind of blank.
+/// In lower case without accents, with one kind of blank.
 fn folded(text: &str) -> String {
     let mut folded = String::new();
     for letter in text.trim().chars().flat_map(char::to_lowercase) {

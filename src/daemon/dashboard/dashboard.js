@@ -380,7 +380,7 @@ function stateList(o) {
   const facts = [
     ['Configuration', [o.config.last_reload_successful ? 'in force since ' : tag('deny', 'last one rejected'), ' ', time(o.config.loaded_at, dated), ' ', h('code', { class: 'soft' }, o.config.hash.slice(0, 12))]],
     ['Next booked change', next ? [day(next.at, o.time.zone), ': ', tenantLink(next.tenant), ` ${next.state === 'ended' ? 'ends' : `to ${seatsOf(next.seats)} seats`}`] : 'none'],
-    ['Journal', o.journal.degraded ? tag('deny', 'degraded') : { none: 'off', written: 'survives the end of the process', synced: 'survives a power cut' }[o.journal.durability]],
+    ['Journal', o.journal.degraded ? tag('deny', 'degraded') : { none: 'off', written: 'on disk; survives a crash, not a power cut', synced: 'survives a power cut' }[o.journal.durability]],
     ['Time', `${o.time.zone}, zone data ${o.time.tz_data}${o.time.clock_steps ? `, ${many(o.time.clock_steps, 'clock step')}` : ''}`],
     ['Records', o.sync ? [`pulled, serial ${n(o.sync.serial)}, confirmed `, time(o.sync.confirmed_at, dated)] : 'from files'],
   ];
@@ -693,7 +693,7 @@ function drawCurve(usage, owner) {
     h('ul', { class: 'legend' },
       legend('in use, at most', s('rect', { class: 'c-area', width: 26, height: 11 }), s('path', { class: 'c-peak', d: 'M0 1H26' })),
       legend(quota > high ? `quota ${n(quota)}, above the picture` : 'quota', s('path', { class: 'c-quota', d: 'M0 6H26' })),
-      legend('wanted and refused', s('rect', { class: 'c-refused', fill: 'url(#hatch)', width: 26, height: 11 }))),
+      legend('refused demand', s('rect', { class: 'c-refused', fill: 'url(#hatch)', width: 26, height: 11 }))),
     usageTable(slots, usage)];
 }
 
@@ -777,9 +777,9 @@ function drawLogin(fault) {
   view.gone.abort();
   $('sign-out').hidden = true;
   state('wait', 'token needed');
-  draw(section('login', 'login', h('h1', { tabindex: -1 }, 'A token is needed'),
-    h('p', {}, 'This daemon shows its figures to who has a token of the role viewer or admin. It is kept in this tab only and sent to this daemon only.'),
-    h('p', { class: 'notice alert', role: 'alert' }, `${token() ? 'The token does not do' : 'The daemon says'}: ${fault.message}.`),
+  draw(section('login', 'login', h('h1', { tabindex: -1 }, 'A token is required'),
+    h('p', {}, 'Sign in with a viewer or admin token. It is kept in this tab only and sent to this daemon only.'),
+    h('p', { class: 'notice alert', role: 'alert' }, `${token() ? 'This token is not valid' : 'The daemon says'}: ${fault.message}.`),
     h('form', { id: 'login' }, h('label', { for: 'token' }, 'Bearer token'), h('input', { id: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: true, placeholder: 'ush_viewer_…' }), h('button', {}, 'Show the dashboard'))));
 }
 

@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_problem_names_its_fields_and_headers() {
-        let problem = Problem::from_faults(&[Fault::new("kind", "is needed")]).within("/ops/3");
+        let problem = Problem::from_faults(&[Fault::new("kind", "is required")]).within("/ops/3");
         let json: serde_json::Value = serde_json::from_slice(&problem.to_json()).unwrap();
         assert_eq!(json["type"], "/problems/malformed");
         assert_eq!(json["status"], 400);

@@ -91,7 +91,7 @@ impl Upkeep {
             Some(why) => {
                 format!("durability is degraded: {why}. Calls flow; what is decided now may be forgotten in a crash")
             }
-            None => "the journal is whole again".to_owned(),
+            None => "journal recovered".to_owned(),
         };
         if degraded.is_some() {
             tracing::error!("{text}");
