@@ -27,15 +27,7 @@ mod verbs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The built binary in an empty folder, without a configuration or environment of its own.
-fn usherd(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
-    for variable in ["USHERD_ADDR", "USHERD_TOKEN", "STATE_DIRECTORY", "NOTIFY_SOCKET", "NO_COLOR"] {
-        command.env_remove(variable);
-    }
-    command
-}
+use usherd_testkit::process::usherd;
 
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()

@@ -18,6 +18,7 @@ use usherd::daemon::clock::monotonic_ns;
 use usherd::daemon::edge::stats::{Deadline, Refusal};
 use usherd::daemon::edge::{Edge, EdgeStats, Handler, Limits, Listener, Peer, Protocol, Talk, listener, serve};
 use usherd::daemon::http::body::ReplyBody;
+use usherd_testkit::wait::eventually_async;
 
 /// No test waits longer for a socket than this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -189,13 +190,8 @@ fn raise_descriptor_limit() {
 }
 
 /// Looks again and again, with a pause, until something that can be seen of the server is so.
-async fn until(what: &str, mut seen: impl FnMut() -> bool) {
-    let looking = async {
-        while !seen() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+async fn until(what: &str, seen: impl FnMut() -> bool) {
+    eventually_async(what, PATIENCE, seen).await;
 }
 
 /// Reads to the end; a reset is an end too.

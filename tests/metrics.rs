@@ -1,12 +1,6 @@
 //! What a scrape says: complete, well-formed, without a series twice, and with counters that never fall.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-#[allow(dead_code, reason = "other tests need more of it")]
-#[path = "crash/client.rs"]
-mod client;
-#[allow(dead_code, reason = "other tests need more of it")]
-#[path = "crash/process.rs"]
-mod process;
 #[path = "metrics/scraped.rs"]
 mod scraped;
 #[path = "metrics/shipped.rs"]

@@ -1,16 +1,6 @@
 //! The rule book as data: every scenario is a row, put to the engine and to its naive model.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
 
-#[path = "simulation/classes.rs"]
-mod classes;
-#[path = "simulation/machine.rs"]
-mod machine;
-#[path = "simulation/model.rs"]
-mod model;
-#[path = "simulation/model_nodes.rs"]
-mod model_nodes;
-#[path = "simulation/real.rs"]
-mod real;
 #[path = "rules/book.rs"]
 #[rustfmt::skip] // A row is one thing to read, not five lines.
 mod book;
@@ -31,14 +21,14 @@ mod loading;
 mod money;
 #[path = "rules/planner.rs"]
 mod planner;
-#[path = "rules/script.rs"]
-mod script;
 
-use script::{Make, Row, check};
+use usherd_testkit::rules::model::Model;
+use usherd_testkit::rules::real::Real;
+use usherd_testkit::rules::script::{Make, Row, check};
 
-const MODEL: Make = |limits| Box::new(model::Model::new(limits));
+const MODEL: Make = |limits| Box::new(Model::new(limits));
 
-const ENGINE: Make = |limits| Box::new(real::Real::new(limits));
+const ENGINE: Make = |limits| Box::new(Real::new(limits));
 
 const OURS: &[&[Row]] = &[
     grants::ORDER,

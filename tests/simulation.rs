@@ -2,20 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is the seed and the steps to replay it by")]
 
-#[path = "simulation/classes.rs"]
-mod classes;
 #[path = "simulation/drive.rs"]
 mod drive;
-#[path = "simulation/machine.rs"]
-mod machine;
-#[path = "simulation/model.rs"]
-mod model;
-#[path = "simulation/model_nodes.rs"]
-mod model_nodes;
 #[path = "simulation/op.rs"]
 mod op;
-#[path = "simulation/real.rs"]
-mod real;
 #[path = "simulation/shrink.rs"]
 mod shrink;
 #[path = "simulation/workload.rs"]

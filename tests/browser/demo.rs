@@ -3,10 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use usherd_testkit::demo::Demo;
+use usherd_testkit::wait::eventually;
 
-use super::demonstration::Demo;
 use super::page::Page;
-use super::process::wait_for;
 
 const OVERVIEW: &str = "/v1/overview";
 const TENANT: &str = "/v1/tenants/office-lindenhof";
@@ -18,7 +18,7 @@ fn instant(value: &Value) -> DateTime<Utc> {
 /// Waits until an element of the page tells what the daemon tells, and returns that: seats move meanwhile, so the
 /// daemon is asked before and after.
 fn agreed(page: &Page, demo: &Demo, path: &str, element: &str, told: impl Fn(&Value) -> String) -> String {
-    wait_for(&format!("{element} to tell what {path} tells"), || {
+    eventually(&format!("{element} to tell what {path} tells"), || {
         let before = told(&demo.get(path));
         let shown = page.js(&format!("return document.getElementById({element:?})?.textContent"));
         let is_shown = shown.as_str().is_some_and(|text| text.contains(&before));
@@ -32,7 +32,7 @@ fn seats(answer: &Value) -> String {
 
 /// Waits until other seats are in use than these, and the page says so.
 fn other_seats(page: &Page, demo: &Demo, path: &str, before: &str) {
-    wait_for("other seats in use", || (agreed(page, demo, path, "held", seats) != before).then_some(()));
+    eventually("other seats in use", || (agreed(page, demo, path, "held", seats) != before).then_some(()));
 }
 
 /// Every instant that is shown, but those of contracts, is of this day and not ahead of the daemon; and it is told as

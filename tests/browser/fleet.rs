@@ -1,9 +1,9 @@
 //! The fleet: its numbers, live; search; what it says when the daemon is gone.
 
 use serde_json::json;
+use usherd_testkit::process::{Usherd, own_ip};
 
 use super::page::Page;
-use super::process::{Usherd, own_ip};
 use super::{acquire, fill, site};
 
 fn opened(daemon: &Usherd) -> Page {

@@ -2,22 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod access;
-#[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
-#[path = "../crash/client.rs"]
-mod client;
 mod demo;
-#[allow(dead_code, reason = "shared with the tests of the demonstration, which use more of it")]
-#[path = "../demo/process.rs"]
-mod demonstration;
 mod fleet;
 mod looks;
 mod page;
-#[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
-#[path = "../crash/process.rs"]
-mod process;
 mod tenant;
 
-use process::{Site, Usherd};
+use usherd_testkit::process::{Site, Usherd};
 
 /// A fleet of three: one full with a change booked that cannot fit, one with free seats, one that nobody uses.
 const TENANTS: [(&str, &str); 3] = [

@@ -13,8 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 use url::Url;
-
-use super::process::wait_for;
+use usherd_testkit::wait::eventually;
 
 /// No command takes longer, or the test has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +55,7 @@ impl Page {
 
     /// Waits until a script returns something that counts as true.
     pub(crate) fn until(&self, script: &str) -> Value {
-        wait_for(script, || {
+        eventually(script, || {
             let value = self.js(&format!("return {script}"));
             let counts = !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") && value != json!(0);
             counts.then_some(value)

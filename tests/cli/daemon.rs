@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use usherd_testkit::process::Killed;
+
 use super::{finish, run, usherd};
 
 /// A daemon in a folder of its own, listening on a Unix socket only.
 pub(super) struct Office {
     dir: tempfile::TempDir,
     told: UnixDatagram,
-    child: Option<Child>,
+    child: Option<Killed>,
 }
 
 impl Office {
@@ -43,7 +45,7 @@ impl Office {
         let mut command = usherd(&["serve", "--config", self.path("usherd.toml").to_str().unwrap()]);
         let log = std::fs::File::create(self.path("log")).unwrap();
         command.env("NOTIFY_SOCKET", self.path("notify.sock")).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().unwrap());
+        self.child = Some(Killed(command.spawn().unwrap()));
         self.wait_for("READY=1");
     }
 
@@ -72,15 +74,6 @@ impl Office {
         let killed = Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status().unwrap();
         assert!(killed.success());
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", std::fs::read_to_string(self.path("log")).unwrap());
-    }
-}
-
-impl Drop for Office {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-
-use super::client::{Answer, Client};
+use usherd_testkit::http::{Answer, Client};
 
 const SESSIONS: usize = 60;
 /// Few, so that subjects have several claims, also of other callers.
@@ -211,13 +210,13 @@ impl Caller {
         if let [op] = self.in_flight.as_slice() {
             let path = if matches!(op, Op::Acquire { .. }) { "/v1/acquire" } else { "/v1/release" };
             let answer = client.ask("POST", path, &message(op).to_string())?;
-            return Ok((vec![good(&answer)], answer.is_durable));
+            return Ok((vec![good(&answer)], answer.is_durable()));
         }
         let ops: Vec<Value> = self.in_flight.iter().map(message).collect();
         let answer = client.ask("POST", "/v1/batch", &json!({ "ops": ops }).to_string())?;
         let results = good(&answer)["results"].as_array().unwrap().clone();
         assert_eq!(results.len(), ops.len());
-        Ok((results, answer.is_durable))
+        Ok((results, answer.is_durable()))
     }
 
     /// Takes an answer to heart, if it is the right one.

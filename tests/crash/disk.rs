@@ -6,9 +6,9 @@ use std::process::Command;
 use fastrand::Rng;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
-
-use super::client::Client;
-use super::process::{Site, Usherd, command, wait_for};
+use usherd_testkit::http::Client;
+use usherd_testkit::process::{Site, Usherd, command};
+use usherd_testkit::wait::eventually;
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 100000\n";
 const SMALL: &str = "[journal]\ncheckpoint_bytes = 1048576\nsegment_bytes = 1048576\n";
@@ -61,7 +61,7 @@ fn fill_and_heal(site: &Site, mut usherd: Usherd, make_room: impl FnOnce(&Usherd
     usherd.until_says("durability is degraded");
     events.until("durability is degraded");
     make_room(&usherd);
-    wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
+    eventually("the journal to heal", || (!degraded(&mut client)).then_some(()));
     usherd.until_says("journal recovered");
     events.until("journal recovered");
     assert!(client.get("/metrics").body.contains("\nusherd_journal_degraded 0\n"));
@@ -158,7 +158,7 @@ fn a_start_after_a_full_disk_says_that_something_is_missing() {
     assert!(said.contains("changes were answered and not recorded"), "{said}");
     assert!(!said.contains("nobody was answered for it"), "{said}");
     let mut client = usherd.client();
-    assert!(client.get("/v1/tenants/acme").json()["held"].as_u64().unwrap() < granted as u64);
+    assert!(client.held("acme") < granted as u64);
     assert!(degraded(&mut client));
     inbound_and_emergency(&mut client);
     usherd.until_says("snapshot taken");
@@ -185,15 +185,15 @@ fn a_state_directory_that_is_read_only_at_a_start_stops_no_call_and_heals() {
         assert!(degraded(&mut client));
         inbound_and_emergency(&mut client);
         acquire(&mut client, "meanwhile");
-        let held = client.get("/v1/tenants/acme").json()["held"].as_u64();
-        assert_eq!(held, Some(if is_new { 1 } else { 2 }));
+        let held = client.held("acme");
+        assert_eq!(held, if is_new { 1 } else { 2 });
         usherd.until_says("durability is degraded");
         assert!(mount(&["-o", "remount,rw"], &state));
-        wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
+        eventually("the journal to heal", || (!degraded(&mut client)).then_some(()));
         client.until_durable("acme");
         usherd.kill();
         let usherd = site.start();
-        assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"].as_u64(), held);
+        assert_eq!(usherd.client().held("acme"), held);
         drop((usherd, mounted));
     }
 }
@@ -215,7 +215,7 @@ fn a_state_directory_that_is_removed_is_noticed_and_made_anew() {
     assert!(errors.is_some_and(|errors| errors != "0"), "{errors:?}");
     acquire(&mut client, "meanwhile");
     inbound_and_emergency(&mut client);
-    wait_for("the journal to heal", || (!degraded(&mut client)).then_some(()));
+    eventually("the journal to heal", || (!degraded(&mut client)).then_some(()));
     acquire(&mut client, "after");
     client.until_durable("acme");
     let second = site.spawn().ended();

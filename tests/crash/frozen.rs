@@ -3,14 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
-
-use super::client::Client;
-use super::process::{Site, Usherd, wait_for};
-use super::volume::Volume;
+use usherd_testkit::http::Client;
+use usherd_testkit::process::{Killed, Site, Usherd};
+use usherd_testkit::volume::Volume;
+use usherd_testkit::wait::eventually;
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 100000\n";
 const LISTENERS: &str =
@@ -108,7 +108,7 @@ impl Callers {
     }
 
     fn held(&mut self) -> u64 {
-        self.http.get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
+        self.http.held("acme")
     }
 }
 
@@ -133,19 +133,19 @@ fn hang(journal: &str) {
         callers.round();
     }
     let mut admin = usherd.client();
-    wait_for("it to be told", || (degraded(&mut admin) == "the disk is slow").then_some(()));
+    eventually("it to be told", || (degraded(&mut admin) == "the disk is slow").then_some(()));
     assert_eq!(admin.is_durable("acme"), journal.contains("ring_dir = \"/"), "an answer that may be forgotten says so");
     // A reload stores what it has read, and waits for that; whatever else is due goes on.
     site.tenant("beta", "kind = \"nfr\"\nseats = 1\n");
     usherd.signal(rustix::process::Signal::HUP);
-    wait_for("the reload to be in force", || (admin.get("/v1/tenants/beta").status == 200).then_some(()));
+    eventually("the reload to be in force", || (admin.get("/v1/tenants/beta").status == 200).then_some(()));
     callers.round();
     usherd.until_says("the disk is slow");
     callers.round();
     drop(frozen);
     // It had not ended before the disk went on.
     usherd.until_says("configuration Applied");
-    wait_for("it to go on", || degraded(&mut admin).is_null().then_some(()));
+    eventually("it to go on", || degraded(&mut admin).is_null().then_some(()));
     admin.until_durable("acme");
     callers.took.sort_unstable();
     let (usual, longest) = (callers.took[callers.took.len() / 2], callers.took[callers.took.len() - 1]);
@@ -191,7 +191,7 @@ fn a_frozen_disk_does_not_keep_it_from_ending() {
     // A reload that hangs, too.
     site.tenant("beta", "kind = \"nfr\"\nseats = 1\n");
     usherd.signal(rustix::process::Signal::HUP);
-    wait_for("the reload", || (callers.http.get("/v1/tenants/beta").status == 200).then_some(()));
+    eventually("the reload", || (callers.http.get("/v1/tenants/beta").status == 200).then_some(()));
     drop(callers);
     usherd.signal(rustix::process::Signal::TERM);
     usherd.until_says("the daemon ends without its disk");
@@ -200,16 +200,6 @@ fn a_frozen_disk_does_not_keep_it_from_ending() {
     let usherd = site.start();
     assert!(Callers::new(&usherd).held() >= held, "what was durable is there");
     assert_eq!(usherd.terminate(), Some(0));
-}
-
-/// A process that does not outlive the test.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// What each thread of a process waits for, by its name.
@@ -235,7 +225,7 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     let mut child = Killed(command.spawn().unwrap());
     drop(command);
     let mut lines = std::io::BufReader::new(reader);
-    let ready = wait_for("it to be ready", || {
+    let ready = eventually("it to be ready", || {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
         line.contains("\"message\":\"ready\"").then_some(line)
@@ -254,11 +244,11 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     };
     let unread = || rustix::io::ioctl_fionread(lines.get_ref()).unwrap();
     let (mut at, mut before) = (0, 0);
-    wait_for("the pipe to be full", || {
+    eventually("the pipe to be full", || {
         (at..at + 100).for_each(&mut ask);
         at += 100;
         let now = unread();
-        println!("{now} bytes after {at}: {}", threads(child.0.id()));
+        println!("{now} bytes after {at}: {}", threads(child.id()));
         let is_full = now > 32 * 1024 && now == before;
         before = now;
         is_full.then_some(())
@@ -266,6 +256,6 @@ fn a_log_that_nobody_reads_holds_up_nobody() {
     // More than waits beside the pipe is said by now: what is in it stays as it is.
     (at..at + 3_000).for_each(&mut ask);
     assert_eq!(unread(), before, "somebody reads, or nothing is said");
-    child.0.kill().unwrap();
-    child.0.wait().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use usherd::daemon::clock::monotonic_ns;
-
-use super::client::Client;
-use super::process::{PATIENCE, Site, Usherd, pause, resident_bytes, wait_for};
+use usherd_testkit::http::Client;
+use usherd_testkit::process::{Site, Usherd, resident_bytes};
+use usherd_testkit::wait::{PATIENCE, eventually, pause};
 
 const CROWD: usize = 2_000;
 /// No answer of the node may take longer, on two cores that build something else besides.
@@ -207,7 +207,7 @@ fn two_thousand_of_every_kind_do_not_keep_a_node_from_its_answers() {
     println!("resident at most {} MiB", resident >> 20);
     assert!(longest_ms < NODE_DEADLINE_MS, "{longest_ms} ms");
     assert!(resident <= RESIDENT_BYTES_MAX, "{resident} bytes");
-    wait_for("the crowd's connections to be gone", || (open_descriptors(&usherd) <= before + 2).then_some(()));
+    eventually("the crowd's connections to be gone", || (open_descriptors(&usherd) <= before + 2).then_some(()));
     let held = usherd.client().get("/v1/tenants/acme").json()["held"].clone();
     assert_eq!(held, 0, "no seat leaked");
     assert_eq!(usherd.terminate(), Some(0));

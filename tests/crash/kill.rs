@@ -7,10 +7,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::http::Client;
+use usherd_testkit::process::{Site, Usherd};
+use usherd_testkit::wait::pause;
 
 use super::caller::{Caller, Known, Op};
-use super::client::Client;
-use super::process::{Site, Usherd, pause};
 
 const LARGE: &str = "id = \"large\"\nkind = \"nfr\"\nseats = 100000\n";
 const SMALL: &str = "id = \"small\"\nkind = \"nfr\"\nseats = 3\n";
@@ -125,7 +126,7 @@ impl Run {
             let rows = client.list(&format!("/v1/tenants/{tenant}/sessions"), "sessions");
             let seated: BTreeSet<String> =
                 rows.iter().filter(|row| row["counts"] == true).map(|row| row["subject"].to_string()).collect();
-            let held = client.get(&format!("/v1/tenants/{tenant}")).json()["held"].as_u64().unwrap();
+            let held = client.held(tenant);
             assert_eq!(held, seated.len() as u64, "{whence}: seats held and subjects with claims of {tenant}");
             // A seat that a release freed may be another's in a record that was written, while the release itself,
             // in the turn of another runtime, was not: nobody was told of it, and it comes again.

@@ -11,13 +11,10 @@
 )]
 
 mod caller;
-mod client;
 mod disk;
 mod frozen;
 mod hostile;
 mod kill;
-mod process;
 mod signals;
 mod storm;
-mod volume;
 mod watch;

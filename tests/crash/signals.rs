@@ -6,11 +6,11 @@ use rustix::process::Signal;
 use serde_json::json;
 use usherd::daemon::clock::{ManualClock, monotonic_ns};
 use usherd::daemon::journal::HEADER_BYTES;
-use usherd::daemon::{Daemon, Options};
 use usherd_engine::Now;
-
-use super::client::Client;
-use super::process::{Site, pause, wait_for};
+use usherd_testkit::daemon::{NOON_UTC_MS, start};
+use usherd_testkit::http::Client;
+use usherd_testkit::process::Site;
+use usherd_testkit::wait::{eventually, pause};
 
 fn acme(seats: u32) -> String {
     format!("id = \"acme\"\nkind = \"nfr\"\nseats = {seats}\n")
@@ -19,10 +19,6 @@ fn acme(seats: u32) -> String {
 fn acquire(client: &mut Client, session: &str, more: &str) -> String {
     let body = format!("tenant=acme&subject=s-{session}&session={session}&kind=desktop&{more}");
     client.post("/v1/acquire", &body).body
-}
-
-fn held(client: &mut Client) -> u64 {
-    client.get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
 }
 
 #[test]
@@ -40,7 +36,7 @@ fn a_second_daemon_on_the_same_state_is_refused_and_harms_nobody() {
     );
     assert_eq!(acquire(&mut client, "d2", "ttl_s=600"), "allow.new");
     first.kill();
-    assert_eq!(held(&mut site.start().client()), 2);
+    assert_eq!(site.start().client().held("acme"), 2);
 }
 
 #[test]
@@ -119,14 +115,14 @@ fn a_drain_finishes_answers_and_ends_in_time() {
     begun.send(head.as_bytes()).unwrap();
     begun.send(&body.as_bytes()[..10]).unwrap();
     let mut watcher = usherd.client();
-    wait_for("all heads to be read", || {
+    eventually("all heads to be read", || {
         let metrics = watcher.get("/metrics").body;
         let in_flight = metrics.lines().find(|line| line.starts_with("usherd_http_requests_in_flight"))?;
         (in_flight.split(' ').next_back()?.parse::<u64>().ok()? >= 11).then_some(())
     });
     let began = monotonic_ns();
     usherd.signal(Signal::TERM);
-    wait_for("the drain to begin", || Client::connect(usherd.address()).is_err().then_some(()));
+    eventually("the drain to begin", || Client::connect(usherd.address()).is_err().then_some(()));
     begun.send(&body.as_bytes()[10..]).unwrap();
     let answer = begun.answer().unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (200, "allow.new"), "an answer in progress is finished");
@@ -136,7 +132,7 @@ fn a_drain_finishes_answers_and_ends_in_time() {
     println!("drained in {took_ms} ms with 20 clients half-way");
     // Whoever waited for the clients would wait for a minute.
     assert!(took_ms < 30_000, "{took_ms} ms, the deadline is 5,000");
-    assert_eq!(held(&mut site.start().client()), 1, "and it was recorded");
+    assert_eq!(site.start().client().held("acme"), 1, "and it was recorded");
 }
 
 #[test]
@@ -158,7 +154,7 @@ fn a_hang_up_takes_up_good_files_and_keeps_out_bad_ones() {
     let line = usherd.until_says("acme.toml");
     assert!(line.contains("seats"), "{line}");
     let config = client.get("/v1/admin/config").json();
-    assert_eq!((&config["hash"], held(&mut client)), (&hash, 2), "{config}");
+    assert_eq!((&config["hash"], client.held("acme")), (&hash, 2), "{config}");
 }
 
 #[test]
@@ -203,7 +199,7 @@ fn stopped_for(seconds: u64) {
             let kept = client.post(&path("inventory"), &listed.to_string());
             assert_eq!(kept.json()["adopted"], 0, "stopped for {seconds} s: {kept:?}");
         }
-        assert_eq!(held(&mut client), 20, "stopped for {seconds} s");
+        assert_eq!(client.held("acme"), 20, "stopped for {seconds} s");
         pause(Duration::from_millis(500));
     }
 }
@@ -222,10 +218,8 @@ fn a_stop_longer_than_lease_and_grace_loses_no_claim_either() {
 fn years_of_the_wall_clock_move_no_seat() {
     const DAY_MS: i64 = 86_400_000;
     let site = Site::new("", &[("acme", &acme(50))]);
-    let clock = std::sync::Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: 1_795_348_800_000 }));
-    let options =
-        Options { config: site.path("usherd.toml"), clock: clock.clone(), passed: Vec::new(), as_process: false };
-    let daemon = Daemon::start(options).unwrap();
+    let clock = std::sync::Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: NOON_UTC_MS }));
+    let daemon = start(site.folder.path(), clock.clone(), false).unwrap();
     assert!(daemon.wait_ready(Duration::from_secs(60)));
     let mut client = Client::connect(daemon.address().unwrap()).unwrap();
     for at in 0..20 {
@@ -235,8 +229,8 @@ fn years_of_the_wall_clock_move_no_seat() {
         clock.step_wall(days * DAY_MS);
         // That this one ends shows that the reaper has looked since the jump.
         assert_eq!(acquire(&mut client, "short", "ttl_s=1"), "allow.new", "after {days} days");
-        assert_eq!(held(&mut client), 21);
+        assert_eq!(client.held("acme"), 21);
         clock.advance(1_100);
-        wait_for("the short one to end", || (held(&mut client) == 20).then_some(()));
+        eventually("the short one to end", || (client.held("acme") == 20).then_some(()));
     }
 }

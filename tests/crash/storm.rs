@@ -13,10 +13,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::http::Client;
+use usherd_testkit::process::{Site, Usherd, resident_bytes};
+use usherd_testkit::wait::pause;
 
-use super::client::Client;
 use super::hostile::raise_descriptor_limit;
-use super::process::{Site, Usherd, pause, resident_bytes};
 
 const RESIDENT_BYTES_MAX: u64 = 256 << 20;
 /// No grant may take longer, on two cores that build something else besides.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use usherd::daemon::runtime::selfcheck;
-
-use super::client::Client;
-use super::process::{PATIENCE, Site, Usherd, command, own_ip, pause, wait_for};
+use usherd_testkit::http::Client;
+use usherd_testkit::process::{Site, Usherd, command, own_ip};
+use usherd_testkit::wait::{PATIENCE, eventually, pause};
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 100\n";
 
@@ -61,7 +61,7 @@ fn the_watchdog_is_fed_while_the_daemon_answers() {
     usherd.pause();
     told.set_nonblocking(true).unwrap();
     let mut buffer = [0; 4_096];
-    wait_for("what was sent before the stop", || told.recv(&mut buffer).is_err().then_some(()));
+    eventually("what was sent before the stop", || told.recv(&mut buffer).is_err().then_some(()));
     pause(Duration::from_millis(500));
     assert!(told.recv(&mut buffer).is_err(), "a stopped process feeds nobody");
     told.set_nonblocking(false).unwrap();
@@ -131,7 +131,7 @@ fn no_connection_is_refused_in_twenty_restarts_behind_a_held_socket() {
             let mut usherd = start_with(&site, &held);
             usherd.until_ready();
             let before = asked.load(Ordering::Relaxed);
-            wait_for("answers of this daemon", || (asked.load(Ordering::Relaxed) > before + 20).then_some(()));
+            eventually("answers of this daemon", || (asked.load(Ordering::Relaxed) > before + 20).then_some(()));
             if restart % 2 == 0 { assert_eq!(usherd.terminate(), Some(0)) } else { usherd.kill() }
         }
         over.store(true, Ordering::Relaxed);

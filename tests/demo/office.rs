@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 use serde_json::Value;
-
-use super::process::{Demo, assert_gone, shell};
+use usherd_testkit::demo::{Demo, assert_gone, shell};
 
 const TENANT: &str = "/v1/tenants/office-lindenhof";
 
@@ -145,8 +144,9 @@ fn a_folder_that_was_named_stays_and_is_a_good_configuration() {
     let mut demo = Demo::start(&["--speed", "3600", "--until", "07:50", "--dir", folder.to_str().unwrap()]);
     assert_eq!(demo.finish().code(), Some(0), "{}", demo.said);
     let main = folder.join("usherd.toml");
-    let checked = super::process::usherd(&["config", "check", main.to_str().unwrap()]).output().unwrap();
+    let checked = usherd_testkit::process::usherd(&["config", "check", main.to_str().unwrap()]).output().unwrap();
     assert!(checked.status.success(), "{checked:?}");
-    let verified = super::process::usherd(&["journal", "verify", "--config", main.to_str().unwrap()]).output().unwrap();
+    let verified =
+        usherd_testkit::process::usherd(&["journal", "verify", "--config", main.to_str().unwrap()]).output().unwrap();
     assert!(String::from_utf8_lossy(&verified.stdout).starts_with("good: "), "{verified:?}");
 }

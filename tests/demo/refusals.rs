@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 
 use rustix::process::Signal;
-
-use super::process::{Demo, usherd};
+use usherd_testkit::demo::Demo;
+use usherd_testkit::process::usherd;
 
 #[track_caller]
 fn refused(arguments: &[&str], code: i32, words: &[&str]) {
@@ -63,6 +63,6 @@ fn a_folder_with_something_in_it_is_left_alone() {
 #[test]
 fn a_reader_who_has_seen_enough_ends_it() {
     let line = format!("{} demo --listen 127.0.0.1:0 --speed 3600 2>&1 | head -n 3", env!("CARGO_BIN_EXE_usherd"));
-    let shown = super::process::shell(&line);
+    let shown = usherd_testkit::demo::shell(&line);
     assert_eq!(shown.lines().count(), 3, "{shown}");
 }

@@ -1,8 +1,8 @@
 //! Many tenants: the figures are told, and are those of the daemon.
 
 use rustix::process::Signal;
-
-use super::process::{Demo, assert_gone, usherd};
+use usherd_testkit::demo::{Demo, assert_gone};
+use usherd_testkit::process::usherd;
 
 #[test]
 fn a_thousand_tenants_are_written_loaded_filled_and_kept_busy() {

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::client::Client;
-use crate::process::{Site, Usherd, wait_for};
+use usherd_testkit::http::Client;
+use usherd_testkit::process::{Site, Usherd, told, usherd};
+use usherd_testkit::wait::eventually;
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 1000000\n";
 
@@ -40,7 +41,7 @@ fn churn(mut client: Client, stop: &AtomicBool, rounds: &AtomicU64) {
 
 /// What the page says: copy, and once more where a file went meanwhile.
 fn copy(from: &Path, to: &Path) {
-    wait_for("a copy without a file that went", || {
+    eventually("a copy without a file that went", || {
         let _ = std::fs::remove_dir_all(to);
         let good = Command::new("cp").arg("-a").arg(from).arg(to).stderr(std::process::Stdio::null()).status().unwrap();
         good.success().then_some(())
@@ -48,10 +49,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn verified(folder: &Path) -> String {
-    let mut verify = Command::new(env!("CARGO_BIN_EXE_usherd"));
-    let output = verify.args(["journal", "verify"]).arg(folder.join("journal")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let (code, said) = told(usherd(&["journal", "verify"]).arg(folder.join("journal")));
+    assert_eq!(code, Some(0), "{said}");
     said
 }
 
@@ -74,7 +73,7 @@ fn a_copy_taken_while_it_works_restores_what_was_acknowledged_before() {
         scope.spawn(|| churn(client, &stop, &rounds));
         for to in &copies {
             let before = rounds.load(Ordering::Acquire);
-            wait_for("work between two copies", || (rounds.load(Ordering::Acquire) > before + 3).then_some(()));
+            eventually("work between two copies", || (rounds.load(Ordering::Acquire) > before + 3).then_some(()));
             copy(&site.path("state"), to);
         }
         stop.store(true, Ordering::Release);

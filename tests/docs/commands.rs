@@ -1,7 +1,9 @@
 //! Every `sh` block of a page runs against a fresh daemon and says what the page says it does.
 
+use usherd_testkit::page::{self, Block, Page};
+use usherd_testkit::process::{told, usherd};
+
 use crate::elsewhere;
-use crate::page::{self, Block, Page};
 use crate::shell::Shell;
 
 /// What may stand behind a fence, and what this test does with it.
@@ -186,10 +188,8 @@ fn configurations_in_the_pages_are_accepted() {
             let name = if tenant { "tenants.d/acme.toml" } else { "usherd.toml" };
             std::fs::write(&main, "").unwrap();
             std::fs::write(folder.path().join(name), &block.body).unwrap();
-            let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_usherd"));
-            let output = check.args(["config", "check"]).arg(&main).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{}:{}: {said}", page.name, block.line);
+            let (code, said) = told(usherd(&["config", "check"]).arg(&main));
+            assert_eq!(code, Some(0), "{}:{}: {said}", page.name, block.line);
         }
     }
 }

@@ -5,8 +5,7 @@ use std::process::{Command, Stdio};
 
 use clap::Parser;
 use usherd::cli::Cli;
-
-use crate::page::{self, root};
+use usherd_testkit::page::{self, root};
 
 /// The test has built the program and started it as these lines do.
 pub(crate) fn without_builds(body: &str) -> String {

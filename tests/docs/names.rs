@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use clap::CommandFactory;
 use usherd::cli::Cli;
 use usherd_engine::session::Code;
+use usherd_testkit::page::{self, Page, root};
+use usherd_testkit::process::Site;
 
 use crate::elsewhere;
-use crate::page::{self, Page, root};
-use crate::process::Site;
 
 fn read(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap()

@@ -1,6 +1,6 @@
 //! The threat model's word on privacy: no log, at any level, names a person, a session or a dialled number.
 
-use crate::process::Site;
+use usherd_testkit::process::{Site, told, usherd};
 
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n";
 
@@ -38,11 +38,6 @@ fn the_log_names_nobody_at_any_level() {
     for name in ["anna", "schmidt", "bob", "meyer", "secret-", "0301234567"] {
         assert!(!said.contains(name), "the log names {name}");
     }
-    let trail = std::process::Command::new(env!("CARGO_BIN_EXE_usherd"))
-        .args(["journal", "export"])
-        .arg(site.journal())
-        .output()
-        .unwrap();
-    let trail = String::from_utf8_lossy(&trail.stdout).into_owned();
+    let (_, trail) = told(usherd(&["journal", "export"]).arg(site.journal()));
     assert!(trail.contains("anna.schmidt") && !trail.contains("0301234567"), "{trail}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::page::{self, Page, Row, root};
+use usherd_testkit::page::{self, Page, Row, root};
 
 /// Program, recipe, what ran, result, tests.
 fn rows() -> Vec<(usize, Row)> {

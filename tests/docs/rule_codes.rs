@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::page::{self, Page, root};
+use usherd_testkit::page::{self, Page, root};
 
 /// A code such as `C14`, `I8` or `T174`, where a word is one.
 fn code(word: &str) -> Option<&str> {

@@ -1,10 +1,10 @@
 //! The page of the rules is put to the daemon row by row, and its stories to the engine.
 
-use crate::client::Client;
-use crate::page::Page;
-use crate::process::Site;
-use crate::real::Real;
-use crate::script::{Row, check};
+use usherd_testkit::http::Client;
+use usherd_testkit::page::Page;
+use usherd_testkit::process::Site;
+use usherd_testkit::rules::real::Real;
+use usherd_testkit::rules::script::{Row, check};
 
 /// Columns of the table, as its head has them.
 const HEAD: [&str; 8] = [

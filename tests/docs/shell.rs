@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-
-use crate::page::root;
-use crate::process::{Usherd, command, wait_for};
+use usherd_testkit::page::root;
+use usherd_testkit::process::{Usherd, command};
+use usherd_testkit::wait::eventually;
 
 /// Ports that the pages name, and what they are for.
 const PORTS: [&str; 3] = ["7788", "7789", "7799"];
@@ -94,7 +94,7 @@ impl Shell {
         sh.env("TZ", "Europe/Berlin").env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1");
         sh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let mut child = Running(sh.spawn().unwrap());
-        wait_for("the commands of a page", || child.0.try_wait().unwrap())
+        eventually("the commands of a page", || child.0.try_wait().unwrap())
     }
 }
 

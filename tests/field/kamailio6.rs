@@ -4,14 +4,22 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
+use usherd_testkit::kamailio::relay::Pace;
+use usherd_testkit::kamailio::sip::{Phone, connect, hang_up};
+use usherd_testkit::place::newer_root;
+use usherd_testkit::wait::eventually;
 
-use crate::kamailio::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
-use crate::kamailio::relay::Pace;
-use crate::kamailio::sip::{Phone, connect, hang_up};
-use crate::process::wait_for;
+fn idle(seats: u32) -> Lab {
+    // An older Kamailio would not take the files.
+    newer_root();
+    Lab::idle_over(Transport::HttpAsync, seats)
+}
 
 fn lab(seats: u32) -> Lab {
-    Lab::over(Transport::HttpAsync, seats)
+    let mut lab = idle(seats);
+    lab.start_kamailio();
+    lab
 }
 
 #[test]
@@ -78,13 +86,13 @@ fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
     assert_eq!(callers.done().up_and_refused(), (40, 0));
     assert!(longest < time_out_ms() + 1_000.0, "{longest} ms");
     // A hang of three seconds, or as much longer as the calls took.
-    wait_for("three seconds", || (monotonic_ns() - hangs > 3_000_000_000).then_some(()));
+    eventually("three seconds", || (monotonic_ns() - hangs > 3_000_000_000).then_some(()));
     assert_eq!((lab.statistic("usherd_unanswered"), lab.statistic("usherd_released")), (40, 0));
     lab.usherd().signal(Signal::CONT);
-    wait_for("all releases", || (lab.statistic("usherd_released") == 40).then_some(()));
+    eventually("all releases", || (lab.statistic("usherd_released") == 40).then_some(()));
     // Who was asked for before the first silence is behind its release, whichever is read first.
     let asked = lab.statistic("usherd_asked") as f64;
-    wait_for("the questions to be read", || {
+    eventually("the questions to be read", || {
         (lab.decided("allow.new") + lab.decided("ignore.stale") >= asked).then_some(())
     });
     lab.until_held(0);
@@ -93,7 +101,7 @@ fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
 
 #[test]
 fn an_answer_that_comes_too_late_takes_no_seat() {
-    let mut lab = Lab::idle_over(Transport::HttpAsync, 1);
+    let mut lab = idle(1);
     let relay = lab.start_kamailio_behind_relay();
     let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
     let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
@@ -115,10 +123,10 @@ fn a_call_given_up_while_the_answer_is_pending_leaves_no_seat() {
     let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     lab.usherd().pause();
     let call = anna.invite("anna", "0301234567", "pending", "");
-    wait_for("the call to be asked for", || (lab.statistic("usherd_asked") == 1).then_some(()));
+    eventually("the call to be asked for", || (lab.statistic("usherd_asked") == 1).then_some(()));
     anna.cancel(&call);
     lab.usherd().signal(Signal::CONT);
-    wait_for("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
+    eventually("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
     lab.until_held(0);
     assert!(!trunk.received("INVITE "), "nobody is called any more");
 }

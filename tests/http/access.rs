@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use usherd::daemon::access::auth::TokenHash;
+use usherd_testkit::files::write_tenant;
 
 use crate::client;
 use crate::daemon::{Answer, Running};
@@ -75,7 +76,7 @@ fn a_token_for_a_tenant_neither_sees_nor_changes_another() {
     let daemon = Running::start(&credentials(), &[("acme", PAID), ("other", PAID)]);
     let (admin, viewer, own_admin, node) =
         (token("admin", 'a'), token("viewer", 'b'), token("admin", 'b'), token("node", 'c'));
-    let mut heard = client::tcp(daemon.address);
+    let mut heard = client::tcp(daemon.address());
     write!(
         heard,
         "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n"
@@ -85,7 +86,7 @@ fn a_token_for_a_tenant_neither_sees_nor_changes_another() {
     heard.read_exact(&mut first).unwrap();
     as_token(&daemon, &admin, "POST", "/v1/acquire", "tenant=other&subject=secret&session=s1&kind=desktop&ttl_s=60");
     as_token(&daemon, &admin, "POST", "/v1/nodes/other-pbx/hello", "epoch=1");
-    crate::daemon::write_tenant(daemon.folder.path(), "other", &format!("{PAID}name = \"Secret\"\n"));
+    write_tenant(daemon.folder.path(), "other", &format!("{PAID}name = \"Secret\"\n"));
     // The daemon may have seen the new file by itself before it was asked.
     let code = as_token(&daemon, &admin, "POST", "/v1/admin/reload", "").json()["code"].clone();
     assert!(code == "applied" || code == "unchanged", "{code}");
@@ -203,7 +204,7 @@ fn a_page_of_another_origin_is_a_stranger_whatever_else_its_browser_says() {
         socket.display()
     );
     let daemon = Running::start(&main, &[("acme", PAID)]);
-    let port = daemon.address.port();
+    let port = daemon.address().port();
     let h2_port = daemon.listener("listener-1").port();
     let seat = "tenant=acme&subject=a&session=a&kind=desktop&ttl_s=9";
     let rows = [
@@ -289,7 +290,7 @@ fn a_request_has_one_host() {
         let request = format!(
             "{method} {path} HTTP/{version}\r\n{hosts}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
-        client::ask(client::tcp(daemon.address), request.as_bytes())
+        client::ask(client::tcp(daemon.address()), request.as_bytes())
     };
     for (version, hosts, wanted) in [
         ("1.1", &["localhost"][..], 200),
@@ -434,7 +435,7 @@ fn ask_of(daemon: &Running, host: Option<&str>, headers: &str, method: &str, pat
     let request = format!(
         "{method} {path} HTTP/{version}\r\n{host}Connection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
     );
-    client::ask(client::tcp(daemon.address), request.as_bytes())
+    client::ask(client::tcp(daemon.address()), request.as_bytes())
 }
 
 /// What people ask, or a page that they look at.
@@ -453,7 +454,7 @@ const OF_PEOPLE: [(&str, &str, &str); 8] = [
 fn without_a_credential_loopback_is_trusted_only_by_a_name_that_no_foreign_page_can_have() {
     let main = "[server]\nauth_failures_per_minute = 1000\nnames = [\"PBX1.example\"]\n";
     let daemon = Running::start(main, &[("acme", PAID)]);
-    let port = daemon.address.port();
+    let port = daemon.address().port();
     let ours = [
         None,
         Some("127.0.0.1"),
@@ -482,7 +483,7 @@ fn without_a_credential_loopback_is_trusted_only_by_a_name_that_no_foreign_page_
     }
     let whole = format!("http://rebound.example:{port}/v1/overview");
     let request = format!("GET {whole} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let mut stream = client::tcp(daemon.address);
+    let mut stream = client::tcp(daemon.address());
     std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
     assert_eq!(client::finish(stream, b"GET /v1/overview HTTP/1.1").status, 401);
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::json;
 use usherd::daemon::clock::ManualClock;
 use usherd_engine::Now;
+use usherd_testkit::files::{files, write_tenant};
 
-use crate::daemon::{NOON_UTC_MS, Running, write_tenant};
+use crate::daemon::{NOON_UTC_MS, Running};
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 10\n";
 
@@ -245,13 +246,7 @@ fn the_log_level_is_changed_for_a_while() {
         daemon.call("PUT", "/v1/admin/log-level", "Content-Type: application/json\r\n", body)
     };
     assert_eq!(put(&quiet, "{\"filter\":\"info\"}").status, 503, "this one does not log by itself");
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
-    std::fs::write(
-        folder.path().join("usherd.toml"),
-        "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[log]\nfilter = \"off\"\n",
-    )
-    .unwrap();
+    let folder = files("[server]\nworkers = 1\n[log]\nfilter = \"off\"\n", &[]);
     // Only one daemon of a process may log: it is this one.
     let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: NOON_UTC_MS }));
     let daemon = Running::start_on(folder, clock, true);
@@ -381,7 +376,7 @@ fn a_large_tenant_is_read_and_ended_aside_with_the_same_answers() {
     for i in 0..600 {
         assert!(daemon.form("/v1/acquire", &format!("{one}&session=o{i}")).body.starts_with("allow"));
     }
-    let mut stream = TcpStream::connect(daemon.address).unwrap();
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
     stream.write_all(b"DELETE /v1/tenants/acme/subjects/one HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     drop(stream);
     daemon.wait_until("all of them to end", |daemon| daemon.get("/v1/tenants/acme/subjects/one").status == 404);
@@ -399,14 +394,14 @@ fn limits_of_connections_change_with_a_reload() {
     let told = daemon.call("POST", "/v1/admin/reload", "", "");
     assert_eq!(told.status, 200, "{told:?}");
     let refused = |daemon: &Running| {
-        let mut third = crate::client::tcp(daemon.address);
+        let mut third = crate::client::tcp(daemon.address());
         third.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_err()
             || !matches!(third.read(&mut [0; 64]), Ok(1..))
     };
     // That of the reload may still count when the first ones come.
     let held = std::cell::RefCell::new(Vec::new());
     daemon.wait_until("a third connection to be refused", |daemon| {
-        held.borrow_mut().push(crate::client::tcp(daemon.address));
+        held.borrow_mut().push(crate::client::tcp(daemon.address()));
         refused(daemon)
     });
     drop(held);
@@ -415,7 +410,7 @@ fn limits_of_connections_change_with_a_reload() {
     std::fs::write(&main, few.replace("= 3600000", "= 50")).unwrap();
     let told = daemon.call("POST", "/v1/admin/reload", "", "");
     assert_eq!(told.status, 200, "{told:?}");
-    let mut stream = crate::client::tcp(daemon.address);
+    let mut stream = crate::client::tcp(daemon.address());
     stream.write_all(b"GET / HT").unwrap();
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);

@@ -16,7 +16,7 @@ const BUDGET: u64 = 1 << 20;
 
 /// A request whose body has told a length and begins so; the rest does not come.
 fn begun(daemon: &Running, path: &str, length: usize, body: &[u8]) -> TcpStream {
-    let mut stream = client::tcp(daemon.address);
+    let mut stream = client::tcp(daemon.address());
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
@@ -115,7 +115,7 @@ fn lines_without_an_end_have_the_budget_too() {
     let mut crowd = Vec::new();
     for _ in 0..16 {
         let before = held(&daemon);
-        let mut stream = client::tcp(daemon.address);
+        let mut stream = client::tcp(daemon.address());
         stream.write_all(&[head.as_bytes(), &[b'x'; 150_000]].concat()).unwrap();
         if is_held(&daemon, &stream, before, 150_000) {
             crowd.push(stream);

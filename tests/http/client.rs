@@ -21,7 +21,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::sync::mpsc;
 
-use crate::daemon::{Answer, parse};
+use crate::daemon::Answer;
 use crate::spec;
 
 /// No answer takes longer, or the test has failed.
@@ -40,7 +40,7 @@ pub(crate) fn finish(mut stream: impl Read, request: &[u8]) -> Answer {
     // TLS peers may close without saying so; what counts is what came.
     let ended = stream.read_to_end(&mut answer);
     assert!(!answer.is_empty(), "no answer: {ended:?}");
-    let answer = parse(&answer);
+    let answer = Answer::parse(&answer);
     let head = String::from_utf8_lossy(request);
     let mut words = head.split(' ');
     let (method, path) = (words.next().unwrap(), words.next().unwrap());

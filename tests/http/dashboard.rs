@@ -159,7 +159,7 @@ fn a_pulse_stands_for_all_that_happened() {
     for bad in ["249", "60001", "x", "-1"] {
         assert_eq!(daemon.get(&format!("/v1/events?pulse_ms={bad}")).pointers(), ["/pulse_ms"], "{bad}");
     }
-    let mut stream = client::tcp(daemon.address);
+    let mut stream = client::tcp(daemon.address());
     write!(stream, "GET /v1/events?pulse_ms=250&tenant=acme HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut heard = String::new();
     let mut until = |what: &str, enough: &dyn Fn(&str) -> bool| {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use crate::client;
-use crate::daemon::{Answer, Running, parse};
+use crate::daemon::{Answer, Running};
 use crate::spec;
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 2\n";
@@ -20,7 +20,7 @@ struct Listener {
 
 impl Listener {
     fn new(daemon: &Running, path: &str, headers: &str) -> Self {
-        let mut stream = client::tcp(daemon.address);
+        let mut stream = client::tcp(daemon.address());
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n").unwrap();
         let mut listener = Listener { stream, path: path.to_owned(), heard: Vec::new() };
         listener.until("the head", |heard| heard.contains("\r\n\r\n"));
@@ -44,7 +44,7 @@ impl Listener {
         // What was heard is no whole body: its end is put behind it.
         let mut whole = self.heard.clone();
         whole.extend_from_slice(b"0\r\n\r\n");
-        let answer = parse(&whole);
+        let answer = Answer::parse(&whole);
         spec::check("GET", &self.path, &answer);
         answer
     }

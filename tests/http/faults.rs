@@ -58,18 +58,18 @@ fn every_reason_is_there_from_the_start() {
 fn what_happens_at_the_edge_moves_its_counter() {
     let limits = "connections_per_address_max = 3\nfirst_byte_deadline_ms = 200\nhead_deadline_ms = 200\nbody_deadline_ms = 200\n";
     let (daemon, _place) = started(&format!("{limits}[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"resp\"\n"));
-    let main = daemon.daemon().app().listeners.iter().find(|l| l.address == daemon.address.to_string()).unwrap();
+    let main = daemon.daemon().app().listeners.iter().find(|l| l.address == daemon.address().to_string()).unwrap();
     let main = main.name.clone();
     let moves = |family: &str, listener: &str, why: &str| {
         let name = reason(family, listener, why);
         daemon.wait_until(&name, |daemon| series(daemon, &name) >= Some(1));
     };
     let say = |bytes: &[u8]| {
-        let mut stream = TcpStream::connect(daemon.address).unwrap();
+        let mut stream = TcpStream::connect(daemon.address()).unwrap();
         stream.write_all(bytes).unwrap();
         stream
     };
-    let held: Vec<_> = (0..6).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
+    let held: Vec<_> = (0..6).map(|_| TcpStream::connect(daemon.address()).unwrap()).collect();
     moves("usherd_connections_refused_total", &main, "address");
     let cut = reason("usherd_connection_deadlines_total", &main, "first_byte");
     daemon.wait_until(&cut, |daemon| series(daemon, &cut) >= Some(3));
@@ -95,8 +95,8 @@ fn what_happens_at_the_edge_moves_its_counter() {
 #[test]
 fn a_full_house_is_counted() {
     let (daemon, _place) = started("connections_max = 9\nconnections_reserved_for_nodes = 5\n");
-    let held: Vec<_> = (0..8).map(|_| TcpStream::connect(daemon.address).unwrap()).collect();
-    let main = daemon.daemon().app().listeners.iter().find(|l| l.address == daemon.address.to_string()).unwrap();
+    let held: Vec<_> = (0..8).map(|_| TcpStream::connect(daemon.address()).unwrap()).collect();
+    let main = daemon.daemon().app().listeners.iter().find(|l| l.address == daemon.address().to_string()).unwrap();
     let name = reason("usherd_connections_refused_total", &main.name, "full");
     daemon.wait_until(&name, |daemon| series(daemon, &name) >= Some(1));
     drop(held);

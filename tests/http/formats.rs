@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::client;
-use crate::daemon::Running;
+use crate::daemon::{Answer, Running};
 use crate::spec;
 
 const TWO: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 2\n";
@@ -52,7 +52,7 @@ fn many_requests_share_a_connection() {
     use std::io::{Read as _, Write as _};
     let daemon = Running::start("", &[("acme", TWO)]);
     let body = "tenant=acme&session=c1&kind=call&direction=inbound";
-    let mut stream = client::tcp(daemon.address);
+    let mut stream = client::tcp(daemon.address());
     for _ in 0..3 {
         let request = format!(
             "POST /v1/acquire HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: {}\r\n\r\n{body}",
@@ -137,7 +137,7 @@ fn lines_are_answered_as_they_come_and_without_a_limit() {
         )
     };
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
-    let mut stream = client::tcp(daemon.address);
+    let mut stream = client::tcp(daemon.address());
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(chunk(&line(0)).as_bytes()).unwrap();
     let mut seen = Vec::new();
@@ -159,7 +159,7 @@ fn lines_are_answered_as_they_come_and_without_a_limit() {
     stream.write_all(chunk(&more).as_bytes()).unwrap();
     stream.write_all(b"0\r\n\r\n").unwrap();
     stream.read_to_end(&mut seen).unwrap();
-    let answer = crate::daemon::parse(&seen);
+    let answer = Answer::parse(&seen);
     spec::check("POST", "/v1/batch", &answer);
     let lines = spec::lines(&answer.body);
     assert_eq!(lines.len(), 2_003);

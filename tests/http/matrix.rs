@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use usherd::daemon::clock::{Clock, ManualClock};
 use usherd_engine::Now;
+use usherd_testkit::files::{files, write_tenant};
 
 use crate::access::{entry, token};
 use crate::agi;
 use crate::client::{self, Parts, ask, ask_h2, finish, h2c, request, wait};
-use crate::daemon::{Answer, NOON_UTC_MS, Running, write_tenant};
+use crate::daemon::{Answer, NOON_UTC_MS, Running};
 use crate::resp;
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\n";
@@ -49,7 +50,7 @@ fn all_pass(daemon: &Running, tenant: &str, wrong: bool) {
                 let headers = format!("Content-Type: {content_type}\r\nAuthorization: {bearer}\r\n");
                 let text = request("POST", path, &headers, &body);
                 let answer = match transport {
-                    "tcp" => ask(client::tcp(daemon.address), text.as_bytes()),
+                    "tcp" => ask(client::tcp(daemon.address()), text.as_bytes()),
                     "unix" => ask(client::unix(&daemon.socket()), text.as_bytes()),
                     _ => wait(async {
                         let mut connection = h2c(daemon.listener("listener-1")).await;
@@ -177,7 +178,7 @@ fn while_draining() {
         for (content_type, path, body) in dresses("full", emergency) {
             let text =
                 request("POST", path, &format!("Content-Type: {content_type}\r\nAuthorization: {bearer}\r\n"), &body);
-            open.push((Box::new(client::tcp(daemon.address)), text.clone(), detail));
+            open.push((Box::new(client::tcp(daemon.address())), text.clone(), detail));
             open.push((Box::new(client::unix(&daemon.socket())), text, detail));
         }
     }
@@ -232,11 +233,8 @@ impl Clock for Held {
 #[test]
 fn before_the_journal_is_read() {
     let place = tempfile::tempdir().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
-    let main = main_file(&place).replace("[server]\n", "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n");
-    std::fs::write(folder.path().join("usherd.toml"), main).unwrap();
-    write_tenant(folder.path(), "room", &format!("{PAID}seats = 1000\n"));
+    let main = main_file(&place).replace("[server]\n", "[server]\nworkers = 1\n");
+    let folder = files(&main, &[("room", &format!("{PAID}seats = 1000\n"))]);
     let clock = ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: NOON_UTC_MS });
     let held = Arc::new(Held { clock, holds: AtomicBool::new(true) });
     let daemon = Running::start_on(folder, Arc::clone(&held) as Arc<_>, false);
@@ -270,7 +268,7 @@ fn while_overloaded() {
     let mut slow = Vec::new();
     for (count, sheds) in [(3, "/metrics"), (1, "/v1/admin/config")] {
         for _ in 0..count {
-            let mut stream = client::tcp(daemon.address);
+            let mut stream = client::tcp(daemon.address());
             stream.write_all(&half.as_bytes()[..half.len() - 4]).unwrap();
             slow.push(stream);
         }

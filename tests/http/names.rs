@@ -39,7 +39,7 @@ fn column(answer: &Value, noun: &str, key: &str) -> Vec<String> {
 fn a_viewer_without_the_right_reads_pseudonyms_everywhere() {
     let daemon = site();
     let (node, viewer, admin) = (token("node", 'a'), token("viewer", 'a'), token("admin", 'a'));
-    let mut heard = client::tcp(daemon.address);
+    let mut heard = client::tcp(daemon.address());
     write!(
         heard,
         "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {viewer}\r\nAccept: application/x-ndjson\r\n\r\n"

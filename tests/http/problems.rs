@@ -1,8 +1,9 @@
 //! Bad input of every kind: each is named, changes nothing, and is counted.
 
 use serde_json::{Value, json};
+use usherd_testkit::files::write_tenant;
 
-use crate::daemon::{Answer, Running, write_tenant};
+use crate::daemon::{Answer, Running};
 use crate::lists::exposition;
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 3\n";

@@ -24,7 +24,7 @@ fn from(address: &str, to: SocketAddr) -> TcpStream {
 /// Whether a request from an address is answered, and not closed at once.
 fn is_answered(daemon: &Running, address: &str, method: &str, path: &str, body: &str) -> bool {
     use std::io::{Read as _, Write as _};
-    let mut stream = from(address, daemon.address);
+    let mut stream = from(address, daemon.address());
     let mut answer = Vec::new();
     let _ = stream.write_all(request(method, path, "", body).as_bytes());
     let _ = stream.read_to_end(&mut answer);
@@ -34,7 +34,7 @@ fn is_answered(daemon: &Running, address: &str, method: &str, path: &str, body: 
 /// Connections that say nothing and take all that is not for nodes. Each runtime has a queue of its own, so that a
 /// later one may be let in before them: that all were judged is waited for.
 fn strangers(daemon: &Running) -> Vec<TcpStream> {
-    let held: Vec<TcpStream> = (0..6).map(|_| from("127.0.0.9", daemon.address)).collect();
+    let held: Vec<TcpStream> = (0..6).map(|_| from("127.0.0.9", daemon.address())).collect();
     daemon.wait_until("the strangers' share to be taken", |daemon| {
         let listeners = daemon.daemon().app().listeners.iter();
         listeners.map(|listener| listener.stats.refused(Refusal::Full)).sum::<u64>() == 2
@@ -84,7 +84,7 @@ fn it_is_written_while_the_daemon_runs_and_a_damaged_file_is_no_obstacle() {
     daemon.stop();
     std::fs::write(&file, "usherd node addresses 9\nsomething else\n").unwrap();
     daemon.restart();
-    assert_eq!(client::ask(client::tcp(daemon.address), request("GET", "/livez", "", "").as_bytes()).status, 200);
+    assert_eq!(client::ask(client::tcp(daemon.address()), request("GET", "/livez", "", "").as_bytes()).status, 200);
     assert!(is_answered(&daemon, "127.0.0.5", "POST", "/v1/nodes/pbx/hello", "epoch=2"));
     daemon.stop();
     assert!(std::fs::read_to_string(&file).unwrap().ends_with(" 127.0.0.5\n"));

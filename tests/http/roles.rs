@@ -13,7 +13,7 @@ use usherd::daemon::edge::{Protocol, serve_stream};
 
 use crate::access::{entry, token};
 use crate::client::{self, request};
-use crate::daemon::{Answer, Running, parse};
+use crate::daemon::{Answer, Running};
 use crate::resp::{LISTENER, Talk};
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 9\n";
@@ -345,7 +345,7 @@ fn from_elsewhere(daemon: &Running, method: &str, path: &str, headers: &str, bod
                 let mut answer = Vec::new();
                 // A stream of events goes on: that its head is there is enough.
                 let _ = here.read_to_end(&mut answer).await;
-                parse(&answer)
+                Answer::parse(&answer)
             })
             .await
     })

@@ -8,8 +8,9 @@
 //! i internal, in inbound.
 
 use serde_json::{Map, Value, json};
+use usherd_testkit::files::write_tenant;
 
-use crate::daemon::{Running, write_tenant};
+use crate::daemon::Running;
 use crate::resp;
 
 struct Scenario {

@@ -1,6 +1,7 @@
 //! Requests to subscriptions: decided, written down, in force with the answer, and on record.
 
 use serde_json::json;
+use usherd_testkit::files::write_tenant;
 
 use crate::daemon::Running;
 
@@ -136,7 +137,7 @@ fn what_would_not_fit_the_pool_is_not_written_f7() {
 fn a_bad_file_stops_requests_for_its_own_tenant_alone_and_is_not_made_worse_t175() {
     let broken = "kind = \"paid\"\n";
     let daemon = Running::start("", &[("acme", ACME), ("broken", ACME)]);
-    crate::daemon::write_tenant(daemon.folder.path(), "broken", broken);
+    write_tenant(daemon.folder.path(), "broken", broken);
     let (status, answer) = ask(&daemon, "broken", &json!({"request": "add", "seats": 2}));
     assert_eq!(status, 409, "{answer}");
     assert!(answer["errors"][0]["detail"].as_str().unwrap().contains("broken.toml"), "{answer}");

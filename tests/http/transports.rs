@@ -10,7 +10,7 @@ use rcgen::{
 
 use crate::access::{entry, token};
 use crate::client::{self, Parts, ask, ask_h2, h2c, request, wait};
-use crate::daemon::{Answer, Running, parse};
+use crate::daemon::{Answer, Running};
 
 const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 1\n";
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
@@ -166,7 +166,7 @@ impl Papers {
                 panic!("a hang: {error}")
             }
             Err(error) if answer.is_empty() => Err(error),
-            _ => Ok(parse(&answer)),
+            _ => Ok(Answer::parse(&answer)),
         }
     }
 }

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use usherd::daemon::clock::{Clock as _, ManualClock};
 use usherd::daemon::journal::FORMAT;
 use usherd_engine::Now;
+use usherd_testkit::files::write_tenant;
 
 use crate::client::{self, PATIENCE, request};
-use crate::daemon::{Answer, NOON_UTC_MS, Running, write_tenant};
+use crate::daemon::{Answer, NOON_UTC_MS, Running};
 
 const MINUTE_MS: u64 = 60_000;
 /// A second after it was stopped: 13:07:02 UTC.
@@ -89,7 +90,7 @@ fn pass(daemon: &Running, clock: &ManualClock, by_ms: u64) {
 fn hello(daemon: &Running) -> Answer {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.5:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    socket.connect(&daemon.address.into()).unwrap();
+    socket.connect(&daemon.address().into()).unwrap();
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
     client::ask(TcpStream::from(socket), request("POST", "/v1/nodes/pbx-1/hello", form, "epoch=5").as_bytes())
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use usherd::daemon::clock::Clock as _;
+use usherd_testkit::files::write_tenant;
 
 use crate::daemon::Running;
 
@@ -148,7 +149,7 @@ fn tenants_that_nobody_knows_are_wishes_of_their_lender_and_else_of_nobody_d4() 
     pass(&daemon, 1_000);
     assert_eq!(ask(&daemon, "anna"), "deny.unknown_tenant");
     pass(&daemon, 1_000);
-    crate::daemon::write_tenant(daemon.folder.path(), "stranger", PAID);
+    write_tenant(daemon.folder.path(), "stranger", PAID);
     daemon.wait_until("the tenant", |daemon| {
         daemon.call("POST", "/v1/admin/reload", "", "");
         daemon.get("/v1/tenants/stranger").status == 200

@@ -1,13 +1,14 @@
 //! The real Prometheus with the shipped scrape jobs and rules: it scrapes the daemon, records, alerts, and answers.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-use super::process::{Site, Usherd, own_ip, pause, wait_for};
+use usherd_testkit::process::{Site, Usherd, own_ip};
+use usherd_testkit::wait::{eventually_or, pause};
 
 /// Tenants beside those that the test looks at, of one seat each.
 const OTHERS: usize = 1_590;
@@ -73,19 +74,16 @@ impl Prometheus {
 
     /// Waits until a question has this answer.
     fn until(&self, what: &str, path: &str, query: &str, seen: impl Fn(&Value) -> bool) {
-        let mut last = None;
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for(what, || {
-                last = self.ask(path, query);
-                let good = last.as_ref().is_some_and(&seen);
-                if !good {
-                    pause(BETWEEN);
-                }
-                good.then_some(())
-            });
-        }));
+        let last = RefCell::new(None);
+        let look = || {
+            let good = last.borrow_mut().insert(self.ask(path, query)).as_ref().is_some_and(&seen);
+            if !good {
+                pause(BETWEEN);
+            }
+            good.then_some(())
+        };
         let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        assert!(found.is_ok(), "{what}: {query}\n{last:#?}\n{}", log());
+        eventually_or(look, || format!("{what}: {query}\n{:#?}\n{}", last.borrow(), log()));
     }
 
     /// Waits until a query has exactly this value in every series, and as many series as that.

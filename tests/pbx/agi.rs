@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::process::{Site, Usherd};
+use usherd_testkit::wait::{PATIENCE, eventually};
 
 use super::exchanges::channel as channel_of;
 use super::exchanges::templates::asterisk_agi;
-use super::process::{PATIENCE, Site, Usherd, wait_for};
 
 const LISTEN: &str = "[agi]\nlisten = \"127.0.0.1:0\"\n";
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n";
@@ -273,7 +274,7 @@ fn hostile_peers_are_cut_and_cost_no_other_call() {
     assert_eq!(ask(scripts, CALL, &[]).code, "allow.new");
     assert!(Duration::from_nanos(monotonic_ns() - began) < Duration::from_secs(5));
     drop(silent);
-    wait_for("all of them to be gone", || (open(&usherd) == Some(0)).then_some(()));
+    eventually("all of them to be gone", || (open(&usherd) == Some(0)).then_some(()));
 }
 
 #[test]
@@ -283,7 +284,7 @@ fn scripts_in_progress_are_finished_when_the_daemon_stops() {
     asterisk.head(CALL, &[]);
     assert_eq!(asterisk.command().unwrap(), "SET VARIABLE USHERD_CODE \"allow.new\"");
     usherd.signal(rustix::process::Signal::TERM);
-    wait_for("no new scripts", || TcpStream::connect(scripts).is_err().then_some(()));
+    eventually("no new scripts", || TcpStream::connect(scripts).is_err().then_some(()));
     asterisk.send("200 result=1\n");
     assert_eq!(asterisk.run().len(), 3);
     assert_eq!(usherd.terminate(), Some(0));

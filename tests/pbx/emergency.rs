@@ -1,49 +1,6 @@
-//! The table of what is dialled in an emergency, for the tests of each recipe.
+//! The table of what is dialled in an emergency, and the one reader that all programs of this house share.
 
-/// One line of the table.
-pub(crate) struct Row {
-    /// Its number in the file, which names its calls.
-    pub(crate) line: usize,
-    /// The digits for an outside line; `-` is none.
-    pub(crate) prefix: String,
-    /// What a phone sends.
-    pub(crate) dialled: String,
-    pub(crate) is_emergency: bool,
-    /// Each recipe has to be right about it; otherwise it may ask, and the daemon is.
-    pub(crate) for_all: bool,
-}
-
-/// All of them.
-pub(crate) fn rows() -> Vec<Row> {
-    let lines = include_str!("emergency.tsv").lines().enumerate().filter(|(_, line)| !line.starts_with('#'));
-    let rows: Vec<Row> = lines
-        .map(|(number, line)| {
-            let [prefix, dialled, emergency, by] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
-            assert!(["yes", "no"].contains(&emergency) && ["all", "asked"].contains(&by), "{line}");
-            Row {
-                line: number + 1,
-                prefix: prefix.to_owned(),
-                dialled: unescaped(dialled),
-                is_emergency: emergency == "yes",
-                for_all: by == "all",
-            }
-        })
-        .collect();
-    assert!(rows.len() > 60, "{} rows", rows.len());
-    rows
-}
-
-/// `\u{200b}` is one character.
-fn unescaped(text: &str) -> String {
-    let mut parts = text.split("\\u{");
-    let mut out = parts.next().unwrap().to_owned();
-    for part in parts {
-        let (code, rest) = part.split_once('}').unwrap();
-        out.push(char::from_u32(u32::from_str_radix(code, 16).unwrap()).unwrap());
-        out += rest;
-    }
-    out
-}
+use usherd_testkit::emergency::rows;
 
 #[test]
 fn every_row_is_right_t174() {
@@ -51,30 +8,4 @@ fn every_row_is_right_t174() {
         let found = usherd_contract::emergency::is_emergency(&row.dialled, &["110", "112"], row.outside());
         assert_eq!(found, row.is_emergency, "line {}: {:?} with the prefix {:?}", row.line, row.dialled, row.prefix);
     }
-}
-
-impl Row {
-    /// The digits for an outside line; empty is none.
-    pub(crate) fn outside(&self) -> &str {
-        if self.prefix == "-" { "" } else { &self.prefix }
-    }
-
-    /// The address of the INVITE in which a phone of this domain sends it, where it can be one.
-    pub(crate) fn as_request_uri(&self, domain: &str) -> Option<String> {
-        let text = &self.dialled;
-        let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
-        match scheme.as_deref() {
-            Some("urn") => Some(text.clone()),
-            // A proxy routes these by their host, or cannot route them at all.
-            Some(_) => None,
-            None if text.contains('@') => None,
-            None => Some(format!("sip:{}@{domain}", escaped(text))),
-        }
-    }
-}
-
-/// The user part of an address: what may not stand there is percent-encoded.
-pub(crate) fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

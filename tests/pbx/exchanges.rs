@@ -16,9 +16,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::process::{Site, Usherd};
+use usherd_testkit::wait::{eventually, pause};
 
-use super::client::Client;
-use super::process::{Site, Usherd, pause, wait_for};
 use switch::Switch;
 use templates::{Written, asterisk, asterisk_agi, freeswitch, opensips, recipe};
 
@@ -150,7 +150,7 @@ struct Line(TcpStream);
 impl Line {
     fn to(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(super::process::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(usherd_testkit::wait::PATIENCE)).unwrap();
         Line(stream)
     }
 
@@ -188,10 +188,6 @@ fn one_seat() -> (Site, Usherd) {
     (site, usherd)
 }
 
-fn held(client: &mut Client) -> u64 {
-    client.get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
-}
-
 #[test]
 fn a_call_of_each_pbx_takes_the_seat_and_gives_it_back() {
     let (_site, usherd) = one_seat();
@@ -207,7 +203,7 @@ fn a_call_of_each_pbx_takes_the_seat_and_gives_it_back() {
         let other = client.post("/v1/acquire", "tenant=acme&subject=x&session=x&kind=call&direction=outbound&ttl_s=60");
         assert_eq!(other.body, "deny.full tenant", "{pbx}");
         assert_eq!(line.exchange(&release), said("released.last"), "{pbx}");
-        assert_eq!(held(&mut client), 0, "{pbx}");
+        assert_eq!(client.held("acme"), 0, "{pbx}");
         // The caller's leg and a time-out of the dialog may both tell it.
         assert_eq!(line.exchange(&release), said("released.none"), "{pbx}");
     }
@@ -267,7 +263,7 @@ fn a_release_that_overtakes_its_acquire_is_not_undone_by_it_g5() {
         let mut line = Line::to(usherd.address());
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-release"))), said("released.none"), "{pbx}");
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-acquire"))), said("ignore.stale"), "{pbx}");
-        assert_eq!(held(&mut client), 0, "{pbx}");
+        assert_eq!(client.held("acme"), 0, "{pbx}");
     }
 }
 
@@ -280,7 +276,7 @@ fn with_nothing_beside_the_pbx_a_late_acquire_takes_no_seat_either_g5() {
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-acquire-nothing-beside"))), said("allow.new"), "{pbx}");
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-release-nothing-beside"))), said("released.last"), "{pbx}");
         assert_eq!(line.exchange(&fixture(&format!("{pbx}-acquire-nothing-beside"))), said("ignore.stale"), "{pbx}");
-        assert_eq!(held(&mut client), 0, "{pbx}");
+        assert_eq!(client.held("acme"), 0, "{pbx}");
     }
 }
 
@@ -304,7 +300,7 @@ fn a_renewal_of_freeswitch_keeps_the_seat_and_behind_the_end_takes_none() {
         call.renew();
         let all = ["allow.new", renewed, "released.last", "released.none", behind];
         assert_eq!(codes, all.into_iter().filter(|code| !code.is_empty()).collect::<Vec<_>>());
-        assert_eq!(held(&mut usherd.client()), 0);
+        assert_eq!(usherd.client().held("acme"), 0);
     }
 }
 
@@ -324,7 +320,7 @@ fn a_second_attempt_with_the_call_id_of_the_first_is_counted() {
     // The end of the first may also come behind the second's beginning.
     assert_eq!(line.exchange(&of("acquire", "3a2.3")), said("allow.held"));
     assert_eq!(line.exchange(&of("release", "3a2.2")), said("released.more"));
-    assert_eq!(held(&mut client), 1);
+    assert_eq!(client.held("acme"), 1);
     assert_eq!(line.exchange(&of("release", "3a2.3")), said("released.last"));
 }
 
@@ -343,14 +339,14 @@ fn a_request_that_timed_out_at_the_pbx_leaves_no_seat_behind() {
         let answer = release.exchange(b"");
         assert!(answer.contains("\r\n\r\nreleased."), "{answer}");
         let mut client = usherd.client();
-        wait_for("both to be decided", || {
+        eventually("both to be decided", || {
             let metrics = client.get("/metrics").body;
             let decided = |code: &str| {
                 metrics.lines().any(|line| line.starts_with("usherd_decisions_total") && line.contains(code))
             };
             (decided("released.") && (decided("allow.new") || decided("ignore.stale"))).then_some(())
         });
-        assert_eq!(held(&mut client), 0, "{pbx}");
+        assert_eq!(client.held("acme"), 0, "{pbx}");
     }
 }
 
@@ -397,9 +393,9 @@ fn a_call_of_opensips_outlives_a_restart_of_usherd_and_ends_with_its_own_next_st
     let until = monotonic_ns() + 3_000_000_000;
     while monotonic_ns() < until {
         tell(&usherd, "heartbeat", epoch);
-        assert_eq!(held(&mut usherd.client()), 1);
+        assert_eq!(usherd.client().held("acme"), 1);
         pause(Duration::from_millis(50));
     }
     tell(&usherd, "hello", epoch + 1);
-    assert_eq!(held(&mut usherd.client()), 0);
+    assert_eq!(usherd.client().held("acme"), 0);
 }

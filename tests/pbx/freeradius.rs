@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use usherd::daemon::access::auth::TokenHash;
 use usherd::daemon::clock::monotonic_ns;
-
-use super::emergency::rows;
-use super::process::{Site, Usherd, own_ip, wait_for};
+use usherd_testkit::emergency::rows;
+use usherd_testkit::process::{Killed, Site, Usherd, own_ip};
+use usherd_testkit::wait::eventually;
 
 const RECIPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/freeradius");
 const SHIPPED_ADDRESS: &str = "http://127.0.0.1:7788";
@@ -67,7 +67,7 @@ fn program(name: &str, package: &str) -> PathBuf {
 }
 
 struct Radius {
-    server: Child,
+    _server: Killed,
     auth: SocketAddr,
     accounting: SocketAddr,
     _folder: tempfile::TempDir,
@@ -112,8 +112,8 @@ impl Radius {
         std::fs::write(root.join("dictionary"), "").unwrap();
         let main = RADIUSD.replace("FOLDER", root.to_str().unwrap()).replace("SECRET", SECRET);
         std::fs::write(root.join("radiusd.conf"), main).unwrap();
-        let server = run_server(root);
-        Radius { server, auth, accounting, _folder: folder }
+        let server = Killed(run_server(root));
+        Radius { _server: server, auth, accounting, _folder: folder }
     }
 
     /// Asks whether this call may be made.
@@ -170,13 +170,6 @@ fn send_at_once(to: SocketAddr, what: &str, at_once: usize, packets: &str) -> St
     String::from_utf8(client.wait_with_output().unwrap().stdout).unwrap()
 }
 
-impl Drop for Radius {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
 /// Starts it, and waits until it takes requests. Its log is read to its end, so that it never waits for us.
 fn run_server(root: &Path) -> Child {
     let mut server = Command::new(program("freeradius", "freeradius freeradius-rest"))
@@ -213,26 +206,22 @@ fn one_seat(main: &str) -> (Site, Usherd, Radius) {
     (site, usherd, radius)
 }
 
-fn held(usherd: &Usherd) -> u64 {
-    usherd.client().get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
-}
-
 #[test]
 fn a_call_takes_the_seat_and_its_accounting_stop_gives_it_back() {
     let (_site, usherd, radius) = one_seat("");
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
-    assert_eq!(held(&usherd), 1);
+    assert_eq!(usherd.client().held("acme"), 1);
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept, "the PBX asked again");
     assert_eq!(radius.call("ben", "c2", "030123"), refused());
     radius.account("anna", "c1", "Start");
     radius.account("anna", "c1", "Interim-Update");
-    assert_eq!(held(&usherd), 1);
+    assert_eq!(usherd.client().held("acme"), 1);
     radius.account("anna", "c1", "Stop");
-    assert_eq!(held(&usherd), 0);
+    assert_eq!(usherd.client().held("acme"), 0);
     assert_eq!(radius.call("ben", "c2", "030123"), Verdict::Accept);
     radius.account("ben", "c2", "Stop");
     radius.account("ben", "c2", "Stop");
-    assert_eq!(held(&usherd), 0);
+    assert_eq!(usherd.client().held("acme"), 0);
 }
 
 #[test]
@@ -339,13 +328,13 @@ fn an_acquire_that_usherd_reads_behind_the_release_of_its_call_takes_no_seat_g5(
     for late in [&acquire, &renewal] {
         assert_eq!(tell(late), "ignore.stale", "{late:?}");
     }
-    assert_eq!(held(&usherd), 0);
+    assert_eq!(usherd.client().held("acme"), 0);
     // The PBX may use the same id for its next call.
     let radius = Radius::start(usherd.address());
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
-    assert_eq!(held(&usherd), 1);
+    assert_eq!(usherd.client().held("acme"), 1);
     radius.account("anna", "c1", "Stop");
-    assert_eq!(held(&usherd), 0);
+    assert_eq!(usherd.client().held("acme"), 0);
 }
 
 #[test]
@@ -353,10 +342,10 @@ fn a_call_that_was_let_through_is_counted_from_its_next_accounting() {
     let (_site, usherd, radius) = one_seat("");
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
     radius.account("ben", "c2", "Interim-Update");
-    assert_eq!(held(&usherd), 2, "above the quota, because it is running");
+    assert_eq!(usherd.client().held("acme"), 2, "above the quota, because it is running");
     radius.account("ben", "c2", "Stop");
     radius.account("anna", "c1", "Stop");
-    assert_eq!(held(&usherd), 0);
+    assert_eq!(usherd.client().held("acme"), 0);
     assert_eq!(radius.call("carl", "c3", "030123"), Verdict::Accept);
 }
 
@@ -371,9 +360,9 @@ fn freeradius_starts_before_the_daemon_and_asks_once_it_is_there() {
     let radius = Radius::start(address);
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
     let usherd = site.start();
-    wait_for("a call to be counted", || {
+    eventually("a call to be counted", || {
         assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
-        (held(&usherd) == 1).then_some(())
+        (usherd.client().held("acme") == 1).then_some(())
     });
     assert_eq!(radius.call("ben", "c2", "030123"), refused());
 }
@@ -397,7 +386,7 @@ fn a_malformed_request_is_no_refused_call_c20() {
     for call in ["c1", "c2"] {
         assert_eq!(radius.call("anna", call, "030123"), Verdict::Accept);
     }
-    assert_eq!(held(&usherd), 0);
+    assert_eq!(usherd.client().held("acme"), 0);
 }
 
 #[test]
@@ -415,18 +404,18 @@ fn a_call_is_counted_and_given_back_whatever_its_phone_is_named_and_dials() {
     ] {
         let what = format!("{user} {session} {number}");
         assert_eq!(radius.call(&user, &session, &number), Verdict::Accept, "{what}");
-        assert_eq!(held(&usherd), 1, "{what}");
+        assert_eq!(usherd.client().held("acme"), 1, "{what}");
         assert_eq!(radius.call(&long("y"), "c2", &long("1")), refused(), "{what}");
         // A packet over everything that usherd takes: still the same call.
         radius.account(&user, &session, "Interim-Update");
         assert_eq!(usherd.client().list("/v1/tenants/acme/sessions", "sessions").len(), 1, "{what}");
         radius.account(&user, &session, "Stop");
-        assert_eq!(held(&usherd), 0, "{what}");
+        assert_eq!(usherd.client().held("acme"), 0, "{what}");
     }
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
     let emergency = format!("<sip:112@{}.example>", "x".repeat(80));
     assert_eq!(radius.call(&long("y"), "c2", &emergency), Verdict::Accept, "usherd sees it, however long it is");
-    assert_eq!(held(&usherd), 1);
+    assert_eq!(usherd.client().held("acme"), 1);
 }
 
 #[test]

@@ -3,25 +3,15 @@
 
 mod agent;
 mod agi;
-#[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
-#[path = "../crash/client.rs"]
-mod client;
 mod emergency;
 mod exchanges;
 mod freeradius;
 mod kamailio;
 mod node;
 mod node_client;
-mod place;
-#[allow(dead_code, reason = "shared with the crash tests, which use more of it")]
-#[path = "../crash/process.rs"]
-mod process;
 mod recipes;
-mod shipped;
-#[path = "../crash/volume.rs"]
-mod volume;
 
-use process::Site;
+use usherd_testkit::process::Site;
 
 #[test]
 fn the_daemon_that_the_recipes_ask_is_the_built_one() {

@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use usherd::daemon::clock::monotonic_ns;
-
-use super::process::{Site, Usherd, own_ip, pause, wait_for};
+use usherd_testkit::process::{Killed, Site, Usherd, own_ip};
+use usherd_testkit::wait::{eventually, pause};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/node/usherd-node");
 
@@ -16,7 +16,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/node/usher
 const QUICK_S: &str = "0.05";
 
 struct Node {
-    script: Child,
+    script: Killed,
 }
 
 impl Node {
@@ -54,20 +54,13 @@ impl Node {
             .stderr(std::fs::OpenOptions::new().create(true).append(true).open(site.path("said")).unwrap())
             .spawn()
             .unwrap();
-        Node { script }
+        Node { script: Killed(script) }
     }
 
     /// Asks it to stop, as systemd does, and waits.
     fn stop(mut self) {
         kill_process(Pid::from_child(&self.script), Signal::TERM).unwrap();
-        wait_for("the script to end", || self.script.try_wait().unwrap());
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.script.kill();
-        let _ = self.script.wait();
+        eventually("the script to end", || self.script.try_wait().unwrap());
     }
 }
 
@@ -93,7 +86,7 @@ fn hello_when_the_pbx_starts_ends_the_calls_of_before() {
     let (site, usherd) = one_seat();
     let address = usherd.address().to_string();
     let node = Node::start(&site, &address, "1700000000", "asterisk");
-    wait_for("the hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
+    eventually("the hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
     let told = std::fs::read_to_string(site.path("told")).unwrap();
     assert_eq!(told, "asterisk -rx dialplan set global USHERD_EPOCH 1700000000\n", "the PBX hears it before usherd");
     let mut client = usherd.client();
@@ -102,7 +95,7 @@ fn hello_when_the_pbx_starts_ends_the_calls_of_before() {
     node.stop();
     assert_eq!(client.get("/v1/tenants/acme").json()["held"], 1, "a goodbye begins the grace, and ends nothing");
     let _node = Node::start(&site, &address, "1700000060", "freeswitch");
-    wait_for("the calls of before to end", || (client.get("/v1/tenants/acme").json()["held"] == 0).then_some(()));
+    eventually("the calls of before to end", || (client.get("/v1/tenants/acme").json()["held"] == 0).then_some(()));
     let told = std::fs::read_to_string(site.path("told")).unwrap();
     assert!(told.ends_with("fs_cli -x global_setvar usherd_epoch=1700000060\n"), "{told}");
 }
@@ -112,11 +105,11 @@ fn heartbeats_go_on_when_the_daemon_comes_back_empty() {
     // Without a ring, which would remember the node beside its files.
     let (site, usherd) = one_seat_with("[journal]\n");
     let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "none");
-    wait_for("the hello", || node_of(&usherd));
+    eventually("the hello", || node_of(&usherd));
     usherd.kill();
     std::fs::remove_dir_all(site.path("state")).unwrap();
     let usherd = site.start();
-    wait_for("a new hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
+    eventually("a new hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
 }
 
 /// All that the script said.
@@ -133,8 +126,8 @@ fn a_clock_that_was_set_back_costs_one_hello_and_the_pbx_learns_the_epoch() {
     let (site, usherd) = one_seat();
     hello_by_another(&usherd, 2_000_000_000);
     let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "asterisk");
-    wait_for("the next epoch", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_001_u64));
-    wait_for("Asterisk to be told", || {
+    eventually("the next epoch", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_001_u64));
+    eventually("Asterisk to be told", || {
         let told = std::fs::read_to_string(site.path("told")).unwrap();
         told.ends_with("USHERD_EPOCH 2000000001\n").then_some(())
     });
@@ -151,7 +144,7 @@ fn an_epoch_that_was_taken_is_kept_as_long_as_the_pbx_runs() {
     let address = usherd.address().to_string();
     hello_by_another(&usherd, 2_000_000_000);
     let node = Node::start(&site, &address, "1700000000", "asterisk");
-    wait_for("the next epoch", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_001_u64));
+    eventually("the next epoch", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_001_u64));
     let call =
         "tenant=acme&subject=20&session=c&kind=call&direction=outbound&node=pbx1&epoch=2000000001&seq=1&ttl_s=60";
     assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
@@ -159,7 +152,7 @@ fn an_epoch_that_was_taken_is_kept_as_long_as_the_pbx_runs() {
     let hellos = || said(&site).matches("usherd takes pbx1").count();
     let before = hellos();
     let node = Node::start(&site, &address, "1700000000", "asterisk");
-    wait_for("a hello of the script alone", || (hellos() > before).then_some(()));
+    eventually("a hello of the script alone", || (hellos() > before).then_some(()));
     assert_eq!(node_of(&usherd).unwrap()["epoch"], 2_000_000_001_u64);
     assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 1, "Asterisk runs on");
     let told = std::fs::read_to_string(site.path("told")).unwrap();
@@ -167,7 +160,7 @@ fn an_epoch_that_was_taken_is_kept_as_long_as_the_pbx_runs() {
     node.stop();
     // Asterisk itself was started again, by a clock that is still behind.
     let _node = Node::start(&site, &address, "1700000060", "asterisk");
-    wait_for("one more", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_002_u64));
+    eventually("one more", || node_of(&usherd).filter(|node| node["epoch"] == 2_000_000_002_u64));
     assert_eq!(usherd.client().get("/v1/tenants/acme").json()["held"], 0);
 }
 
@@ -177,10 +170,10 @@ fn an_epoch_that_nothing_can_follow_is_said_with_what_helps() {
         let (site, usherd) = one_seat();
         hello_by_another(&usherd, known);
         let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "none");
-        wait_for("what helps", || said(&site).contains("usherd node forget pbx1").then_some(()));
-        wait_for("the refusal", || said(&site).contains("epoch 1700000000: 409").then_some(()));
+        eventually("what helps", || said(&site).contains("usherd node forget pbx1").then_some(()));
+        eventually("the refusal", || said(&site).contains("epoch 1700000000: 409").then_some(()));
         assert_eq!(usherd.client().ask("DELETE", "/v1/nodes/pbx1?force=1", "").unwrap().status, 200);
-        wait_for("the hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
+        eventually("the hello", || node_of(&usherd).filter(|node| node["epoch"] == 1_700_000_000_u64));
         assert_eq!(said(&site).matches("usherd node forget").count(), 1, "{}", said(&site));
     }
 }
@@ -200,7 +193,7 @@ fn a_call_with_a_ttl_outlives_a_restart_of_usherd_and_of_the_script_g10() {
     let (site, usherd) = one_seat_with(timers);
     let address = usherd.address().to_string();
     let node = Node::start(&site, &address, "1700000000", "none");
-    wait_for("the hello", || node_of(&usherd));
+    eventually("the hello", || node_of(&usherd));
     let call =
         "tenant=acme&subject=20&session=c&kind=call&direction=outbound&node=pbx1&epoch=1700000000&seq=1&ttl_s=60";
     assert_eq!(usherd.client().post("/v1/acquire", call).body, "allow.new");
@@ -225,7 +218,7 @@ fn two_of_one_name_do_not_fight_for_it_for_ever_and_say_so() {
     // Seldom enough that the other one is back before the lease of this one is over.
     let node = Node::start_with(&site, &usherd.address().to_string(), "1700000000", "none", "5");
     let until_said = |what: &str| {
-        wait_for(what, || said(&site).contains(what).then_some(()));
+        eventually(what, || said(&site).contains(what).then_some(()));
     };
     until_said("in place of 1700000000");
     // The other one takes the name back at once: before the hello that was just announced, or behind it.
@@ -243,14 +236,14 @@ fn whatever_is_not_200_is_said_once_and_its_end_too() {
     let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "none");
     let tries = || std::fs::read_to_string(site.path("tries")).unwrap_or_default().lines().count();
     let until_last = |what: &str| {
-        wait_for(what, || said(&site).lines().last().is_some_and(|line| line.contains(what)).then_some(()));
+        eventually(what, || said(&site).lines().last().is_some_and(|line| line.contains(what)).then_some(()));
     };
     // The daemon knows the node before the script has read so: one that is killed in between never said it.
     until_last(TAKES);
     usherd.kill();
     let before = tries();
     // The one under way may have been answered; of the next two it was said what became of them.
-    wait_for("further tries", || (tries() >= before + 3).then_some(()));
+    eventually("further tries", || (tries() >= before + 3).then_some(()));
     let away = said(&site);
     assert!(away.lines().last().is_some_and(|line| line.contains(AWAY)), "{away}");
     let _usherd = site.start();

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use usherd_client::{Address, Ask, Client, Ended, Event, Hooks, OnUnreachable, Options, Source, Unreachable, Verdict};
 use usherd_engine::{Class, Code, Detail, Direction, Kind, Leg};
-
-use super::process::{PATIENCE, Site, Usherd};
+use usherd_testkit::process::{Site, Usherd};
+use usherd_testkit::wait::{PATIENCE, eventually_async};
 
 /// How long a call may wait here: more than the 50 ms of a node, so that a busy machine makes no daemon hang.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -78,17 +78,12 @@ async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let looking = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
+async fn until(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_async(what, PATIENCE, is_so).await;
 }
 
 async fn in_step(client: &Client) {
-    until("node and daemon agree", || {
+    until("node and daemon to agree", || {
         let status = client.status();
         status.connected && !status.paused && status.unconfirmed == 0 && status.reports == 0
     })
@@ -236,7 +231,7 @@ async fn attended_transfer(transfer_out: &str, away: bool, held: u64) {
         }
         in_step(&client).await;
         let what = format!("{transfer_out}, away: {away}, the daemon lost {lost}");
-        until(&format!("it is as it was: {what}"), || seats(&daemon) == (held, 0, held as usize)).await;
+        until(&format!("all to be as it was: {what}"), || seats(&daemon) == (held, 0, held as usize)).await;
         assert_eq!(client.sessions().len(), held as usize, "{what}");
     }
     // The two others hang up; a node that need not know the tenant's rule says so in any case.
@@ -347,7 +342,7 @@ fn what_was_asked_while_another_had_the_name_is_booked_afterwards_g7() {
         assert_eq!(daemon.client().post("/v1/nodes/pbx/hello", r#"{"epoch":20}"#).status, 200);
         // The daemon passes it over, and it goes out.
         assert!(ask(&client, &outbound("anna", "c1")).await.allow);
-        until("its heartbeat was refused", || client.status().epoch == 21).await;
+        until("its heartbeat to be refused", || client.status().epoch == 21).await;
         in_step(&client).await;
         assert_eq!(seats(&daemon), (1, 0, 1));
         client.release("acme", "c1", Ended::Over);
@@ -368,7 +363,7 @@ fn two_clients_of_one_name_do_not_fight_for_it_for_ever() {
         assert_eq!(code(&first, &outbound("anna", "c1")).await, Some(Code::AllowNew));
         let second = starting(5, &of_second);
         // It takes 11, the first takes 12 when its heartbeat is refused, and then one of them gives in.
-        until("the second has been refused again and again", || {
+        until("the second to be refused again and again", || {
             of_second.told().iter().filter(|event| **event == Event::EpochRefused).count() >= 3
         })
         .await;

@@ -1,6 +1,6 @@
 //! The scenarios of the rule book that the engine alone decides (9.1, 9.2, 9.6).
 
-use crate::script::Row;
+use usherd_testkit::rules::script::Row;
 
 /// Every scenario of 9.1 and 9.6, and T175-T177.
 pub(crate) const BOOK: &[&str] = &[

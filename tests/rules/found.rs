@@ -1,6 +1,6 @@
 //! Rows for what the simulation once found, each the shortest story of its kind.
 
-use crate::script::Row;
+use usherd_testkit::rules::script::Row;
 
 const fn row(id: &'static str, rules: &'static str, script: &'static str) -> Row {
     Row { id, rules, script }

@@ -1,6 +1,6 @@
 //! Rows of our own on asking: the order of the checks, classes, quotas, groups, pools, channels, limits (C, D, F).
 
-use crate::script::Row;
+use usherd_testkit::rules::script::Row;
 
 const fn row(id: &'static str, rules: &'static str, script: &'static str) -> Row {
     Row { id, rules, script }

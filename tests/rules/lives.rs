@@ -1,6 +1,6 @@
 //! Rows of our own on ending: releases, linger, tombstones, nodes, inventories, standing, plans, restarts (E, G, J).
 
-use crate::script::Row;
+use usherd_testkit::rules::script::Row;
 
 const fn row(id: &'static str, rules: &'static str, script: &'static str) -> Row {
     Row { id, rules, script }

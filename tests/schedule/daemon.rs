@@ -2,8 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +12,17 @@ use usherd::daemon::clock::{Clock as _, ManualClock};
 use usherd::daemon::events::Next;
 use usherd::daemon::journal::audit::{Span, export};
 use usherd::daemon::journal::storage::Folder;
-use usherd::daemon::{Daemon, Options, StartError};
 use usherd_engine::Now;
+use usherd_testkit::daemon::Running;
+use usherd_testkit::files::files;
+use usherd_testkit::wait::eventually_or;
+
+/// No answer and no wait takes longer, or the test has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running daemon with its files and clocks.
 pub(crate) struct World {
-    daemon: Option<Daemon>,
-    clock: Arc<ManualClock>,
-    folder: tempfile::TempDir,
+    daemon: Running,
 }
 
 /// Milliseconds since 1970 of an instant.
@@ -47,48 +48,30 @@ fn contents(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
 impl World {
     /// Starts at an instant with these tenants.
     pub(crate) fn start(at: &str, tenants: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
-        let server = "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\nstate_dir = \"state\"\n";
-        std::fs::write(folder.path().join("usherd.toml"), server).unwrap();
-        let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: ms(at) }));
-        let mut world = World { daemon: None, clock, folder };
-        tenants.iter().for_each(|(id, text)| world.write(id, text));
-        world.boot();
+        let files = files("[server]\nworkers = 1\nstate_dir = \"state\"\n", tenants);
+        let mut world = World { daemon: Running::stopped(files, ms(at)) };
+        world.daemon.boot();
         world
     }
 
     /// Writes a tenant file; nothing happens yet.
     pub(crate) fn write(&self, id: &str, text: &str) {
-        std::fs::write(self.path().join("tenants.d").join(format!("{id}.toml")), text).unwrap();
+        self.daemon.write(id, text);
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub(crate) fn try_boot(&mut self) -> Result<(), StartError> {
-        let config = self.path().join("usherd.toml");
-        let clock = Arc::clone(&self.clock) as Arc<_>;
-        let daemon = Daemon::start(Options { config, clock, passed: Vec::new(), as_process: false })?;
-        assert!(daemon.wait_ready(Duration::from_secs(30)), "not ready");
-        self.daemon = Some(daemon);
-        Ok(())
-    }
-
-    fn boot(&mut self) {
-        self.try_boot().unwrap_or_else(|error| panic!("{error}"));
+        self.daemon.folder.path()
     }
 
     pub(crate) fn stop(&mut self) {
-        drop(self.daemon.take());
+        self.daemon.stop();
     }
 
     /// Stops it, and starts it again at an instant; the monotonic clock begins anew, as after a boot.
     pub(crate) fn restart_at(&mut self, at: &str) {
         self.stop();
-        self.clock = Arc::new(ManualClock::new(Now { uptime_ms: 5_000, utc_ms: ms(at) }));
-        self.boot();
+        self.daemon.clock = Arc::new(ManualClock::new(Now { uptime_ms: 5_000, utc_ms: ms(at) }));
+        self.daemon.boot();
     }
 
     /// The files once nothing moves in them: the same at two looks.
@@ -110,31 +93,30 @@ impl World {
             std::fs::write(to, bytes).unwrap();
         }
         self.stop();
-        self.folder = left;
+        self.daemon.folder = left;
         self.restart_at(at);
     }
 
     pub(crate) fn restart(&mut self) {
-        self.stop();
-        self.boot();
+        self.daemon.restart();
     }
 
     /// Lets time pass until the wall clock shows an instant, and the control thread has looked at it.
     pub(crate) fn until(&self, at: &str) {
-        let by = ms(at) - self.clock.now().utc_ms;
-        self.clock.advance(u64::try_from(by).unwrap_or_else(|_| panic!("{at} is over")));
+        let by = ms(at) - self.daemon.clock.now().utc_ms;
+        self.daemon.clock.advance(u64::try_from(by).unwrap_or_else(|_| panic!("{at} is over")));
         self.settled();
     }
 
     /// Lets seconds pass.
     pub(crate) fn after(&self, seconds: u64) {
-        self.clock.advance(seconds * 1_000);
+        self.daemon.clock.advance(seconds * 1_000);
         self.settled();
     }
 
     /// What the kernel says of the clock.
     pub(crate) fn synchronise(&self, is: Option<bool>) {
-        self.clock.synchronise(is);
+        self.daemon.clock.synchronise(is);
     }
 
     /// What is told of the clock, as `trusted waits_for`.
@@ -146,7 +128,7 @@ impl World {
     /// Moves the wall clock alone, seconds, and waits until that was seen.
     pub(crate) fn step(&self, seconds: i64) {
         let before = self.clock_steps();
-        self.clock.step_wall(seconds * 1_000);
+        self.daemon.clock.step_wall(seconds * 1_000);
         self.wait("the step", || self.clock_steps() > before);
         self.settled();
     }
@@ -157,16 +139,16 @@ impl World {
 
     /// Whether the usage history has looked at the table at this instant.
     pub(crate) fn has_looked(&self) -> bool {
-        self.app().history.looked_ms() == Some(self.clock.now().uptime_ms)
+        self.app().history.looked_ms() == Some(self.daemon.clock.now().uptime_ms)
     }
 
     pub(crate) fn app(&self) -> &Arc<usherd::daemon::app::App> {
-        self.daemon.as_ref().unwrap().app()
+        self.daemon.app()
     }
 
     /// Waits until every tenant is what it should be, and what was due has ended: both can be seen from outside.
     fn settled(&self) {
-        let now = self.clock.now();
+        let now = self.daemon.clock.now();
         self.wait("the reaper", || self.app().engine.next_deadline().is_none_or(|due| due > now.uptime_ms));
         self.wait("booked changes", || {
             let (config, at) = (self.app().config(), self.app().timelines(now));
@@ -180,44 +162,19 @@ impl World {
 
     /// Waits for something that can be seen from outside.
     pub(crate) fn wait(&self, what: &str, seen: impl Fn() -> bool) {
-        for _ in 0..4_000 {
-            if seen() {
-                return;
-            }
-            #[allow(clippy::disallowed_methods, reason = "what is waited for happens in real time; bounded")]
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("in vain waited for: {what}");
+        eventually_or(|| seen().then_some(()), || what.to_owned());
     }
 
     /// One request; status and body.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let (status, text) = self.send(method, path, body);
-        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = self.daemon.client_within(PATIENCE).ask(method, path, &body).unwrap();
+        (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
     }
 
     /// The value of a series, as it is exposed.
     pub(crate) fn series(&self, name: &str) -> Option<f64> {
-        let (_, text) = self.send("GET", "/metrics", &Value::Null);
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
-        line.rsplit(' ').next()?.parse().ok()
-    }
-
-    fn send(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut stream = TcpStream::connect(self.daemon.as_ref().unwrap().address().unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (status, body.to_owned())
+        self.daemon.client_within(PATIENCE).series(name)
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

@@ -1,5 +1,7 @@
 //! The agent's unit: off until it is configured, watched by systemd, and not moved by what becomes of the daemon.
 
+use usherd_testkit::wait::eventually;
+
 use super::callers::ask;
 use super::machine::{Machine, out};
 use super::restart::next_process;
@@ -27,16 +29,17 @@ fn answer(machine: &Machine, subject: &str, session: &str) -> String {
 /// Waits until a call is not let through for want of an answer: its subject has a seat then.
 fn usherd_decides(machine: &Machine) {
     let mut calls = 0;
-    machine.wait("usherd decides", || {
+    eventually("usherd to decide", || {
         calls += 1;
         let answer = answer(machine, "anna", &format!("try-{calls}"));
         assert!(answer.starts_with("allow."), "no call waits for a daemon that is away: {answer}");
-        ["allow.new", "allow.held"].iter().any(|code| answer.starts_with(code))
+        ["allow.new", "allow.held"].iter().any(|code| answer.starts_with(code)).then_some(())
     });
 }
 
 fn its_node_is_up(machine: &Machine) {
-    machine.wait("its node is up", || out(&machine.run(&["usherd", "nodes", "-o", "csv"])).contains("pbx-1,up"));
+    let nodes = || out(&machine.run(&["usherd", "nodes", "-o", "csv"]));
+    eventually("its node to be up", || nodes().contains("pbx-1,up").then_some(()));
 }
 
 /// The figure of `systemd-analyze security`, in tenths of 10.

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::machine::{Machine, out, wait};
+use usherd_testkit::wait::eventually;
+
+use super::machine::{Machine, out};
 
 /// Callers at once on the Unix socket.
 const CALLERS: usize = 4;
@@ -80,7 +82,8 @@ impl Callers {
     /// Waits until so many more calls were answered that all callers had their turn.
     pub(crate) fn go_on(&self) {
         let before = self.seen.answered.load(Ordering::SeqCst);
-        wait("callers are answered", || self.seen.answered.load(Ordering::SeqCst) >= before + 50);
+        let answered = || self.seen.answered.load(Ordering::SeqCst);
+        eventually("callers to be answered", || (answered() >= before + 50).then_some(()));
     }
 
     /// Stops them, and tells what they saw.

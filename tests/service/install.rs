@@ -1,5 +1,7 @@
 //! The package from its installation to its purge, as an admin lives through it.
 
+use usherd_testkit::wait::eventually;
+
 use super::callers::ask;
 use super::machine::{Machine, out};
 
@@ -84,8 +86,8 @@ fn the_doctor_finds_a_fresh_installation_healthy_and_its_wounds() {
     );
     machine.good(&["systemctl", "start", "usherd.socket", "usherd.service"]);
     machine.signal("usherd.service", "KILL");
-    machine.wait("it is back", || machine.property("usherd.service", "NRestarts") == "1");
-    machine.wait("it decides", || machine.run(&["usherd", "doctor", "--health"]).status.success());
+    eventually("it to be back", || (machine.property("usherd.service", "NRestarts") == "1").then_some(()));
+    eventually("it to decide", || machine.run(&["usherd", "doctor", "--health"]).status.success().then_some(()));
     let told = machine.good(&["usherd", "doctor"]);
     assert!(told.contains("systemd had to start it again 1 times"), "{told}");
     machine.good(&["chown", "-R", "root", "/var/lib/usherd"]);

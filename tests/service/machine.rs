@@ -3,13 +3,9 @@
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use usherd::daemon::clock::monotonic_ns;
-
-/// Longest that a machine may take for one thing, on a busy computer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use usherd_testkit::wait::eventually;
 
 /// Boots a machine, and tidies up after it.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/service/boot.sh");
@@ -41,9 +37,9 @@ impl Machine {
         let mut unshare = unshare.spawn().unwrap();
         let init = Self::wait_for_systemd(&mut unshare, &folder);
         let machine = Machine { unshare, init, folder };
-        machine.wait("boots", || {
+        eventually("the machine to boot", || {
             let state = machine.run(&["systemctl", "is-system-running"]);
-            matches!(out(&state).trim(), "running" | "degraded")
+            matches!(out(&state).trim(), "running" | "degraded").then_some(())
         });
         machine
     }
@@ -51,8 +47,7 @@ impl Machine {
     /// The first process of the machine, once systemd has taken the place of the script.
     fn wait_for_systemd(unshare: &mut Child, folder: &tempfile::TempDir) -> u32 {
         let id = unshare.id();
-        let mut found = 0;
-        wait("systemd takes over", || {
+        eventually("systemd to take over", || {
             if let Some(status) = unshare.try_wait().unwrap() {
                 let said = std::fs::read_to_string(folder.path().with_extension("log")).unwrap_or_default();
                 panic!(
@@ -61,13 +56,10 @@ impl Machine {
                 );
             }
             let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-            let Some(child) = children.split_whitespace().next().and_then(|child| child.parse().ok()) else {
-                return false;
-            };
-            found = child;
-            std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == "systemd")
-        });
-        found
+            let child: u32 = children.split_whitespace().next()?.parse().ok()?;
+            let comm = std::fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+            (comm.trim() == "systemd").then_some(child)
+        })
     }
 
     /// A command in the machine.
@@ -135,11 +127,6 @@ impl Machine {
         out(&self.run(&["journalctl", "--no-pager", "-n", "60", "-o", "short-monotonic"]))
     }
 
-    /// Waits until this is so.
-    pub(crate) fn wait(&self, what: &str, is_so: impl FnMut() -> bool) {
-        wait(what, is_so);
-    }
-
     /// Sends a signal to the daemon of the unit.
     pub(crate) fn signal(&self, unit: &str, signal: &str) {
         self.good(&["systemctl", "kill", "--kill-who=main", "--signal", signal, unit]);
@@ -161,21 +148,6 @@ impl Drop for Machine {
         assert!(gone || std::thread::panicking(), "the control groups of the machine are left");
         let _ = std::fs::remove_file(self.folder.path().with_extension("log"));
     }
-}
-
-/// Waits until this is so, at most [`PATIENCE`].
-pub(crate) fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = monotonic_ns() + PATIENCE.as_nanos() as u64;
-    while !is_so() {
-        assert!(monotonic_ns() < until, "not within {PATIENCE:?}: {what}");
-        pause();
-    }
-}
-
-/// Lets real processes do something.
-#[allow(clippy::disallowed_methods, reason = "the processes that are waited for live in real time")]
-pub(crate) fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// What a command wrote.

@@ -14,8 +14,5 @@ mod container;
 mod install;
 mod machine;
 mod package;
-#[allow(dead_code, reason = "shared with the documentation's tests, which use more of it")]
-#[path = "../docs/page.rs"]
-mod page;
 mod pages;
 mod restart;

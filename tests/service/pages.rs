@@ -1,8 +1,9 @@
 //! The commands of the pages that need a machine of their own are run in one: as they stand, in the order of the page.
 
+use usherd_testkit::page::{self, Block};
+
 use super::machine::Machine;
 use super::package;
-use super::page::{self, Block};
 use super::restart::{SERVICE, next_process, sessions};
 
 /// Where somebody stands who follows a page.

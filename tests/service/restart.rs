@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use usherd_testkit::wait::eventually;
+
 use super::callers::{Callers, Outcome, ask};
 use super::machine::Machine;
 
@@ -18,12 +20,11 @@ fn serving() -> Machine {
 
 /// The process of a unit, once there is another one than this.
 pub(crate) fn next_process(machine: &Machine, unit: &str, before: &str) -> String {
-    let mut process = before.to_owned();
-    machine.wait("systemd starts it again", || {
-        process = machine.property(unit, "MainPID");
-        process != before && process != "0" && machine.property(unit, "ActiveState") == "active"
-    });
-    process
+    eventually("systemd to start it again", || {
+        let process = machine.property(unit, "MainPID");
+        let another = process != before && process != "0" && machine.property(unit, "ActiveState") == "active";
+        another.then_some(process)
+    })
 }
 
 fn nobody_was_refused(machine: &Machine, outcome: &Outcome) {

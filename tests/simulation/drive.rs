@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use usherd_engine::plan::{Entitled, Limits};
 use usherd_engine::session::{Code, Decision, Direction, Fault, Kind, Now};
+use usherd_testkit::rules::machine::{Closed, Listed, Machine, Moved, Refused, TenantState};
+use usherd_testkit::rules::model::Model;
+use usherd_testkit::rules::real::Real;
 
-use crate::machine::{Closed, Listed, Machine, Moved, Refused, TenantState};
-use crate::model::Model;
 use crate::op::{Config, NODES, Op, SESSIONS, SUBJECTS, TENANTS};
-use crate::real::Real;
 use crate::workload::ends;
 
 /// What a step was answered.
@@ -213,7 +213,7 @@ impl Pair {
         &mut self,
         tenant: &'static str,
         state: &TenantState,
-        sessions: &[crate::machine::SessionState],
+        sessions: &[usherd_testkit::rules::machine::SessionState],
         op: &Op,
         got: &Answer,
     ) {

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use usherd_engine::plan::Limits;
 use usherd_engine::session::Now;
+use usherd_testkit::rules::model::Model;
 
 use crate::drive::{Pair, apply};
-use crate::model::Model;
 use crate::op::{Config, Op};
 use crate::workload::{Senders, config};
 

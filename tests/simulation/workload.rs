@@ -3,8 +3,8 @@
 use fastrand::Rng;
 use usherd_engine::plan::Entitled;
 use usherd_engine::session::{Class, Direction, Kind, Leg, Standing};
+use usherd_testkit::rules::model::{Model, Session};
 
-use crate::model::{Model, Session};
 use crate::op::{Ask, Config, Give, NODES, Op, SESSIONS, SUBJECTS, TENANTS, TIMERS};
 
 /// The senders: where each node stands, and what is still on its way.

@@ -34,7 +34,7 @@ fn records_are_pulled_at_the_start_and_then_asked_for_news_only() {
     let publisher = Publisher::start(sealed(1, 3));
     let office = Office::start(&publisher, "token_file = \"token\"\n");
     assert_eq!(office.counted("failed"), 1, "without the token nobody is asked");
-    std::fs::write(office.folder.path().join("token"), "s3cret\n").unwrap();
+    std::fs::write(office.daemon.path("token"), "s3cret\n").unwrap();
     assert_eq!((office.pull(), office.quota("acme")), ("applied".to_owned(), Some(3)));
     assert!(publisher.last_head().contains("authorization: Bearer s3cret\r\n"));
     assert_eq!(office.get("/v1/admin/config")["tenants"]["acme"], "sync:acme.toml");
@@ -53,7 +53,7 @@ fn records_are_pulled_at_the_start_and_then_asked_for_news_only() {
     assert_eq!(office.series("usherd_sync_last_success_timestamp_seconds"), at);
     assert!(!format!("{}{:?}", office.sync(), office.call("GET", "/metrics", "")).contains("s3cret"));
     // A reload of the files keeps what was pulled.
-    std::fs::write(office.folder.path().join("tenants.d/dock.toml"), paid(7)).unwrap();
+    std::fs::write(office.daemon.path("tenants.d/dock.toml"), paid(7)).unwrap();
     let (status, body) = office.call("POST", "/v1/admin/reload", "");
     assert_eq!((status, office.quota("dock"), office.quota("acme")), (200, Some(7), Some(9)), "{body}");
 }
@@ -62,7 +62,7 @@ fn records_are_pulled_at_the_start_and_then_asked_for_news_only() {
 fn what_is_not_to_be_taken_changes_nothing_and_is_counted_i20_i23() {
     let publisher = Publisher::start(sealed(7, 3));
     let office = Office::start(&publisher, "bundle_bytes_max = 4096\n");
-    std::fs::write(office.folder.path().join("tenants.d/dock.toml"), paid(7)).unwrap();
+    std::fs::write(office.daemon.path("tenants.d/dock.toml"), paid(7)).unwrap();
     office.wait("the file", |office| office.quota("dock") == Some(7));
     let (picture, good) = (office.picture(), sealed(8, 4));
     let line = good.iter().position(|byte| *byte == b'\n').unwrap();
@@ -238,7 +238,7 @@ fn why_a_publisher_is_not_trusted_is_said_in_words() {
 fn a_crash_between_ratchet_and_bundle_costs_nothing() {
     let publisher = Publisher::start(sealed(5, 3));
     let mut office = Office::start(&publisher, "");
-    let old = std::fs::read(office.folder.path().join("state/sync/bundle")).unwrap();
+    let old = std::fs::read(office.daemon.path("state/sync/bundle")).unwrap();
     publisher.publish(sealed(6, 4));
     assert_eq!(office.pull(), "applied");
     publisher.behave(Manner::Down);
@@ -294,7 +294,7 @@ fn what_cannot_be_stored_is_not_in_force_and_is_taken_when_it_can_be_i23() {
     publisher.publish(sealed(6, 4));
     for (name, at_rest) in [("ratchet.json", true), ("bundle", false)] {
         let temporary = format!(".{name}.{}.tmp", std::process::id());
-        let in_the_way = office.folder.path().join("state/sync").join(temporary);
+        let in_the_way = office.daemon.path("state/sync").join(temporary);
         std::fs::create_dir(&in_the_way).unwrap();
         assert_eq!(office.pull(), "failed", "{}", office.sync());
         assert_eq!((office.quota("acme"), office.sync()["serial"].as_u64()), (Some(3), Some(5)), "{name}");
@@ -314,7 +314,7 @@ fn a_bad_file_at_the_start_is_no_matter_of_the_records_i21() {
     let publisher = Publisher::start(sealed(5, 3));
     let mut office = Office::start(&publisher, "");
     publisher.behave(Manner::Down);
-    let file = office.folder.path().join("tenants.d/dock.toml");
+    let file = office.daemon.path("tenants.d/dock.toml");
     std::fs::write(&file, "seats = -1").unwrap();
     office.restart();
     assert_eq!((office.quota("acme"), office.quota("dock")), (Some(3), None));
@@ -330,7 +330,7 @@ fn a_bad_file_at_the_start_is_no_matter_of_the_records_i21() {
     std::fs::write(&file, paid(2)).unwrap();
     office.wait("the file", |office| office.quota("dock") == Some(2));
     // The daemon's own file is one unit with all that stands beside it.
-    let main = office.folder.path().join("usherd.toml");
+    let main = office.daemon.path("usherd.toml");
     let text = std::fs::read_to_string(&main).unwrap();
     std::fs::write(&main, format!("{text}\n[polcy]\n")).unwrap();
     publisher.publish(sealed(7, 9));
@@ -359,7 +359,7 @@ fn what_a_record_says_of_its_own_confirmation_does_not_count_j7() {
 fn without_an_address_nothing_is_pulled_and_to_switch_it_off_drops_its_tenants() {
     let publisher = Publisher::start(sealed(5, 3));
     let office = Office::start(&publisher, "");
-    let main = office.folder.path().join("usherd.toml");
+    let main = office.daemon.path("usherd.toml");
     let text = std::fs::read_to_string(&main).unwrap();
     std::fs::write(&main, text.replace(&publisher.url(), "")).unwrap();
     let (status, body) = office.call("POST", "/v1/admin/reload", "");
@@ -390,7 +390,7 @@ fn is_trusted(office: &Office) -> bool {
 
 /// Lets the ten minutes pass after which a clock is trusted that is where it was.
 fn until_trusted(office: &Office) {
-    office.clock.advance(600_000);
+    office.daemon.clock.advance(600_000);
     office.wait("the clock to be trusted", is_trusted);
 }
 
@@ -406,7 +406,7 @@ fn good() -> (String, Option<bool>) {
 fn a_start_with_the_clock_in_the_past_lets_no_confirmation_run_out_h5() {
     let (_publisher, mut office) = confirmed_and_alone();
     let confirmed = office.sync()["confirmed_at"].clone();
-    let clock = std::sync::Arc::clone(&office.clock);
+    let clock = std::sync::Arc::clone(&office.daemon.clock);
     office.restart_after(|_| clock.step_wall(-YEARS_MS));
     assert_eq!(in_force(&office), good());
     // The time service comes late.
@@ -420,7 +420,7 @@ fn a_start_with_the_clock_in_the_past_lets_no_confirmation_run_out_h5() {
 #[test]
 fn no_confirmation_runs_out_while_nobody_trusts_the_clock_h5() {
     let (publisher, mut office) = confirmed_and_alone();
-    let clock = std::sync::Arc::clone(&office.clock);
+    let clock = std::sync::Arc::clone(&office.daemon.clock);
     office.restart_after(|_| clock.step_wall(YEARS_MS));
     assert_eq!(in_force(&office), good());
     // Nor may it be confirmed: the certificate of the publisher is no better than the clock it is looked at with.
@@ -437,7 +437,7 @@ fn no_confirmation_runs_out_while_nobody_trusts_the_clock_h5() {
 #[test]
 fn a_confirmation_by_a_clock_years_ahead_is_dated_anew_once_the_clock_is_right() {
     let (publisher, mut office) = confirmed_and_alone();
-    let clock = std::sync::Arc::clone(&office.clock);
+    let clock = std::sync::Arc::clone(&office.daemon.clock);
     publisher.behave(Manner::Serve);
     office.restart_after(|_| clock.step_wall(YEARS_MS));
     assert_eq!((office.sync()["result"].as_str(), in_force(&office)), (Some("unchanged"), good()));

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 #![allow(clippy::print_stdout, reason = "a seed must be seen")]
 
-mod authority;
 mod bundles;
 mod daemon;
 mod envelope;

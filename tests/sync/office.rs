@@ -1,16 +1,12 @@
 //! A whole daemon in this process that pulls from a publisher, with a clock that the test moves.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value;
-use usherd::daemon::clock::ManualClock;
 use usherd::daemon::text::hex;
-use usherd::daemon::{Daemon, Options};
-use usherd_engine::Now;
+use usherd_testkit::daemon::Running;
+use usherd_testkit::files::files;
+use usherd_testkit::wait::{PATIENCE, eventually_or};
 
 use crate::bundles::{INSTALLATION, KEY, key, noon};
 use crate::publisher::Publisher;
@@ -19,52 +15,36 @@ const INTERVAL_S: u64 = 10;
 
 /// The daemon with its files.
 pub(crate) struct Office {
-    daemon: Option<Daemon>,
-    pub(crate) clock: Arc<ManualClock>,
-    pub(crate) folder: tempfile::TempDir,
-    address: SocketAddr,
+    pub(crate) daemon: Running,
 }
 
 impl Office {
     /// Pulls from a publisher; `more` are lines of `[sync]`.
     pub(crate) fn start(publisher: &Publisher, more: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
-        std::fs::write(folder.path().join("ca.pem"), &publisher.authority).unwrap();
         let public = hex(&key(1).public());
         let main = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[sync]\nurl = \"{}\"\ninterval_s = {INTERVAL_S}\n\
+            "[server]\nworkers = 1\n[sync]\nurl = \"{}\"\ninterval_s = {INTERVAL_S}\n\
              jitter_s = 0\ntimeout_s = 10\ninstallation = \"{INSTALLATION}\"\npublic_keys = {{ \"{KEY}\" = \"{public}\" }}\n\
              ca_file = \"ca.pem\"\n{more}",
             publisher.url()
         );
-        std::fs::write(folder.path().join("usherd.toml"), main).unwrap();
-        let clock = ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: noon().timestamp_millis() });
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut office = Office { daemon: None, clock: Arc::new(clock), folder, address };
+        let files = files(&main, &[]);
+        std::fs::write(files.path().join("ca.pem"), &publisher.authority).unwrap();
+        let mut office = Office { daemon: Running::stopped(files, noon().timestamp_millis()) };
         office.boot();
         office
     }
 
     fn boot(&mut self) {
-        let options = Options {
-            config: self.folder.path().join("usherd.toml"),
-            clock: Arc::clone(&self.clock) as Arc<_>,
-            passed: Vec::new(),
-            as_process: false,
-        };
-        let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
-        assert!(daemon.wait_ready(Duration::from_secs(30)), "not ready");
-        self.address = daemon.address().unwrap();
-        self.daemon = Some(daemon);
+        self.daemon.boot();
         // The first try is made at once.
         self.wait("the first try", |office| office.runs() == 1);
     }
 
     /// Stops it, lets somebody put hands on its state, and starts it again.
     pub(crate) fn restart_after(&mut self, meanwhile: impl FnOnce(PathBuf)) {
-        drop(self.daemon.take());
-        meanwhile(self.folder.path().join("state/sync"));
+        self.daemon.stop();
+        meanwhile(self.daemon.path("state/sync"));
         self.boot();
     }
 
@@ -74,28 +54,12 @@ impl Office {
 
     /// Waits until something that can be seen from outside is so.
     pub(crate) fn wait(&self, what: &str, seen: impl Fn(&Self) -> bool) {
-        for _ in 0..12_000 {
-            if seen(self) {
-                return;
-            }
-            #[allow(clippy::disallowed_methods, reason = "what is waited for happens in real time; bounded")]
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("in vain waited for: {what}; {}", self.sync());
+        eventually_or(|| seen(self).then_some(()), || format!("{what}; {}", self.sync()));
     }
 
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        let answer = self.daemon.client_within(PATIENCE).ask(method, path, body).unwrap();
+        (answer.status, answer.body)
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -115,9 +79,7 @@ impl Office {
 
     /// A series of the exposition.
     pub(crate) fn series(&self, name: &str) -> f64 {
-        let (_, text) = self.call("GET", "/metrics", "");
-        let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(' '));
-        line.unwrap_or_else(|| panic!("no {name}")).rsplit(' ').next().unwrap().parse().unwrap()
+        self.daemon.client_within(PATIENCE).series(name).unwrap_or_else(|| panic!("no {name}"))
     }
 
     /// Tries with a result.
@@ -132,7 +94,7 @@ impl Office {
     /// Lets so much time pass that one try is made, and tells its result and code.
     pub(crate) fn pull_after(&self, seconds: u64) -> String {
         let before = self.runs();
-        self.clock.advance(seconds * 1_000);
+        self.daemon.clock.advance(seconds * 1_000);
         self.wait("a try", |office| office.runs() > before);
         assert_eq!(self.runs(), before + 1);
         let sync = self.sync();
@@ -146,7 +108,7 @@ impl Office {
 
     /// Seats of a tenant; `None` where it is not configured.
     pub(crate) fn quota(&self, tenant: &str) -> Option<u64> {
-        let app = self.daemon.as_ref().unwrap().app();
+        let app = self.daemon.app();
         app.config()
             .tenants
             .contains_key(tenant)
@@ -166,7 +128,7 @@ impl Office {
 
     /// Everything that a failed try must leave as it is.
     pub(crate) fn picture(&self) -> String {
-        let app = self.daemon.as_ref().unwrap().app();
+        let app = self.daemon.app();
         let held = app.keeper.holding().map(|held| (held.bundle.serial, held.confirmed_utc_ms));
         let files = ["bundle", "ratchet.json", "confirmed.json"].map(|name| std::fs::read(self.stored(name)).ok());
         let quotas: Vec<_> = app.config().tenants.keys().map(|id| (id.to_string(), self.quota(id))).collect();
@@ -174,11 +136,11 @@ impl Office {
     }
 
     fn stored(&self, name: &str) -> PathBuf {
-        self.folder.path().join("state/sync").join(name)
+        self.daemon.path("state/sync").join(name)
     }
 
     pub(crate) fn events(&self) -> Vec<String> {
-        let app = self.daemon.as_ref().unwrap().app();
+        let app = self.daemon.app();
         let mut listener = app.events.subscribe(Some(noon().timestamp_millis().unsigned_abs() - 1), 64).unwrap();
         match listener.take(10_000) {
             usherd::daemon::events::Next::Events(events) => {

@@ -10,8 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use usherd::daemon::sync::envelope::sha256;
 use usherd::daemon::text::hex;
-
-use crate::authority::{acceptor, authority, showing};
+use usherd_testkit::authority::{acceptor, authority, showing};
 
 /// How it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]

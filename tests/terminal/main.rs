@@ -1,19 +1,13 @@
 //! `usherd top` in a real terminal: tmux, a daemon, keys, and what can be read on the screen.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
-#[allow(dead_code, reason = "other tests need more of it")]
-#[path = "../crash/client.rs"]
-mod client;
 mod once;
-#[allow(dead_code, reason = "other tests need more of it")]
-#[path = "../crash/process.rs"]
-mod process;
 mod tmux;
 mod top;
 
 use std::net::SocketAddr;
 
-use process::{Site, Usherd, own_ip};
+use usherd_testkit::process::{Site, Usherd, own_ip, told, usherd};
 
 /// A daemon with a port that stays, also when it starts again.
 struct Office {
@@ -55,8 +49,6 @@ impl Office {
     }
 
     fn cli(&self, arguments: &[&str]) -> String {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_usherd"));
-        let output = command.args(arguments).args(["--addr", &self.address()]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+        told(usherd(arguments).args(["--addr", &self.address()])).1
     }
 }

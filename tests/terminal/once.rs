@@ -1,17 +1,14 @@
 //! The view printed once, for scripts and tickets, and no live view without a terminal.
 
-use std::process::{Command, Stdio};
+use usherd_testkit::process::{told, usherd};
 
 use super::Office;
 
 /// Runs it without a terminal; the exit code, and what was printed.
 fn printed(office: &Office, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-    command.arg("top").args(arguments).args(["--addr", &office.address()]).stdin(Stdio::null());
-    command.env_remove("LC_ALL").env("LANG", "C.UTF-8").envs(variables.iter().copied());
-    let output = command.output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-    (output.status.code(), text)
+    let mut command = usherd(&["top"]);
+    command.args(arguments).args(["--addr", &office.address()]);
+    told(command.env_remove("LC_ALL").env("LANG", "C.UTF-8").envs(variables.iter().copied()))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::process::wait_for;
+use usherd_testkit::wait::{eventually, eventually_or};
 
 /// A window; dropping it ends its server and everything in it.
 pub(crate) struct Window {
@@ -85,14 +85,8 @@ impl Window {
 
     /// Waits until the screen is so; the screen.
     pub(crate) fn until(&self, what: &str, seen: impl Fn(&str) -> bool) -> String {
-        let mut last = String::new();
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for(what, || {
-                last = self.screen();
-                seen(&last).then(|| last.clone())
-            })
-        }));
-        found.unwrap_or_else(|_| panic!("waited in vain for {what}; this is the screen:\n{}", self.screen()))
+        let look = || Some(self.screen()).filter(|screen| seen(screen));
+        eventually_or(look, || format!("{what}; this is the screen:\n{}", self.screen()))
     }
 
     /// Waits for a text.
@@ -107,12 +101,12 @@ impl Window {
 
     /// Waits until a program has the other screen.
     pub(crate) fn until_taken(&self) {
-        wait_for("the other screen", || self.modes().ends_with("alternate=1\n").then_some(()));
+        eventually("the other screen", || self.modes().ends_with("alternate=1\n").then_some(()));
     }
 
     /// Waits until the cursor is seen and no program has the other screen.
     pub(crate) fn until_given_back(&self) {
-        wait_for("the screen of the shell", || (self.modes() == "cursor=1 alternate=0\n").then_some(()));
+        eventually("the screen of the shell", || (self.modes() == "cursor=1 alternate=0\n").then_some(()));
     }
 }
 

@@ -46,14 +46,14 @@ fn whatever_a_receiver_does_the_try_ends_and_says_why() {
     assert_eq!(office.receiver.got()[0].head.lines().next(), Some("POST /hooks/usherd?code=hidden-query HTTP/1.1"));
     // A secret is read at each try: it is replaced without a reload, and both count meanwhile.
     let fresh = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-    std::fs::write(office.folder.path().join("secret"), format!("{fresh}\n{SECRET}\n")).unwrap();
+    std::fs::write(office.daemon.path("secret"), format!("{fresh}\n{SECRET}\n")).unwrap();
     test(&office);
     let got = office.receiver.got().pop().unwrap();
     assert!(got.is_in_order(SECRET) && got.is_in_order(fresh));
-    std::fs::write(office.folder.path().join("secret"), "hunter2").unwrap();
+    std::fs::write(office.daemon.path("secret"), "hunter2").unwrap();
     let (_, error) = test(&office);
     assert!(error.contains("secret holds no secret") && !error.contains("hunter2"), "{error}");
-    std::fs::remove_file(office.folder.path().join("secret")).unwrap();
+    std::fs::remove_file(office.daemon.path("secret")).unwrap();
     assert!(test(&office).1.contains("secret"));
     assert_eq!(office.call("POST", "/v1/admin/webhooks/other/test", "").0, 404);
     assert_eq!(office.counted("delivered") + office.counted("failed"), 0, "tests are no deliveries");

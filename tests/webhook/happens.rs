@@ -33,7 +33,7 @@ fn about(office: &Office, about: &str) -> Value {
 
 /// Flips a byte in the first record of each file of the journal, so that nothing behind it is known, however much it is.
 fn damage(office: &Office) {
-    for entry in std::fs::read_dir(office.folder.path().join("state/journal")).unwrap() {
+    for entry in std::fs::read_dir(office.daemon.path("state/journal")).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = std::fs::read(&path).unwrap();
         if let Some(byte) = bytes.get_mut(FIRST_RECORD) {
@@ -46,7 +46,7 @@ fn damage(office: &Office) {
 fn a_node_is_lost_and_back(office: &Office) {
     assert_eq!(office.call("POST", "/v1/nodes/n1/hello", "{\"epoch\": 1}").0, 200);
     office.after(1);
-    let app = office.daemon().app();
+    let app = office.daemon.app();
     crate::office::wait("a look at the node", || app.engine.nodes(app.now())[0].up, String::new);
     office.after(1);
     office.after(20);
@@ -77,7 +77,7 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
     let emergency = json!({"tenant": "acme", "kind": "call", "code": "allow.free", "detail": "emergency", "count": 1});
     assert_eq!(about(&office, "call.emergency"), emergency, "nobody is named");
 
-    office.write("acme", &format!("{PAID}1\n"));
+    office.daemon.write("acme", &format!("{PAID}1\n"));
     assert_eq!(office.reload(), 200);
     let changed = about(&office, "subscription.changed");
     assert_eq!(
@@ -87,15 +87,15 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
     office.after(1);
     assert_eq!(about(&office, "tenant.over"), json!({"tenant": "acme", "held": 2, "quota": 1}));
 
-    office.write("leaving", &format!("{PAID}3\ncancel_at = \"2026-11-24\"\n"));
+    office.daemon.write("leaving", &format!("{PAID}3\ncancel_at = \"2026-11-24\"\n"));
     assert_eq!(office.reload(), 200);
     assert!(about(&office, "subscription.reminder")["message"].as_str().unwrap().contains("ends in"));
 
-    office.write("acme", "kind = \"payd\"\n");
+    office.daemon.write("acme", "kind = \"payd\"\n");
     assert_eq!(office.reload(), 200);
     let rejected = about(&office, "config.rejected");
     assert!(rejected["message"].as_str().unwrap().contains("acme.toml:1:8"), "{rejected}");
-    office.write("acme", &format!("{PAID}1\n"));
+    office.daemon.write("acme", &format!("{PAID}1\n"));
     assert_eq!(office.reload(), 200);
 
     a_node_is_lost_and_back(&office);
@@ -108,7 +108,7 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
     office.configure(&sync);
     assert!(about(&office, "sync.failed")["message"].as_str().unwrap().contains("localhost:1"));
 
-    office.stop();
+    office.daemon.stop();
     damage(&office);
     office.boot();
     assert!(about(&office, "journal.degraded")["message"].as_str().unwrap().contains("degraded"));
@@ -144,7 +144,7 @@ fn ten_kinds_of_things_happen_and_each_is_told_once() {
 fn a_booked_change_is_told_at_its_second() {
     let office = Office::start("types = [\"state_changed\"]");
     let booked = "[[change]]\neffective_at = \"2026-11-22T12:01:00Z\"\nseats = 1\n";
-    office.write("acme", &format!("{PAID}2\n{booked}"));
+    office.daemon.write("acme", &format!("{PAID}2\n{booked}"));
     assert_eq!(office.reload(), 200);
     let data = |at: usize| office.got(at + 1)[at].json()["data"].clone();
     assert_eq!((&data(0)["state"], &data(0)["state_before"]), (&json!("pending_change"), &json!("active")));
@@ -155,7 +155,7 @@ fn a_booked_change_is_told_at_its_second() {
         (&data(1)["state"], &data(1)["seats"], &data(1)["seats_before"]),
         (&json!("active"), &json!(1), &json!(2))
     );
-    std::fs::remove_file(office.folder.path().join("tenants.d/acme.toml")).unwrap();
+    std::fs::remove_file(office.daemon.path("tenants.d/acme.toml")).unwrap();
     assert_eq!(office.reload(), 200);
     assert_eq!((&data(2)["state"], &data(2)["seats"]), (&json!("ended"), &json!(0)));
 }
@@ -164,7 +164,7 @@ fn a_booked_change_is_told_at_its_second() {
 fn a_storm_of_100_000_denials_is_a_few_messages_that_add_up() {
     let office = Office::start("types = [\"denied\"]\nnames = true\ndenied_per_minute_max = 5");
     for tenant in 0..20 {
-        office.write(&format!("t{tenant}"), &format!("{PAID}0\n"));
+        office.daemon.write(&format!("t{tenant}"), &format!("{PAID}0\n"));
     }
     assert_eq!(office.reload(), 200);
     office.settled();
@@ -190,15 +190,15 @@ fn a_storm_of_100_000_denials_is_a_few_messages_that_add_up() {
     let got = office.receiver.got();
     let first = got.iter().find(|got| got.about() == "seat.denied").unwrap();
     assert!(first.json()["data"]["subject"].as_str().unwrap().starts_with('u'), "names = true names");
-    assert!(!office.daemon().app().events.is_awake(1), "nobody listens: grants and releases are not kept for it");
+    assert!(!office.daemon.app().events.is_awake(1), "nobody listens: grants and releases are not kept for it");
 }
 
 #[test]
 fn who_hears_of_some_tenants_hears_of_no_other_and_not_of_the_daemon() {
     let office = Office::start("tenants = [\"other\"]");
-    office.write("other", &format!("{PAID}0\n"));
+    office.daemon.write("other", &format!("{PAID}0\n"));
     assert_eq!(office.reload(), 200);
-    office.write("bad", "x");
+    office.daemon.write("bad", "x");
     assert_eq!(office.reload(), 200);
     assert_eq!(
         (office.acquire("acme", "a"), office.acquire("acme", "b"), office.acquire("acme", "c")),

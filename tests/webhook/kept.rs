@@ -3,9 +3,10 @@
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
+use usherd_testkit::process::{Killed, command, told, usherd};
 
 use crate::office::{Office, SECRET, call, site, wait};
 use crate::receiver::{Manner, Receiver};
@@ -20,7 +21,7 @@ fn a_restart_delivers_what_waited_with_the_id_it_had() {
     for subject in 0..7 {
         office.acquire("unknown", &format!("s{subject}"));
     }
-    office.stop();
+    office.daemon.stop();
     office.receiver.behave(Manner::Take);
     office.boot();
     office.after(6);
@@ -29,7 +30,7 @@ fn a_restart_delivers_what_waited_with_the_id_it_had() {
     let counted = got.iter().find(|got| got.json()["data"]["count"] != 1).unwrap();
     assert_eq!(counted.json()["data"]["count"], 7);
     wait("an empty queue", || office.hook()["queued"] == 0, || office.hook().to_string());
-    office.stop();
+    office.daemon.stop();
     office.boot();
     office.after(600);
     assert_eq!(office.receiver.got().len(), 3, "what was delivered is not told again");
@@ -43,8 +44,8 @@ fn a_damaged_file_is_set_aside_and_costs_only_what_is_damaged() {
         office.acquire(tenant, "a");
         office.settled();
     }
-    office.stop();
-    let path = office.folder.path().join("state/webhooks/desk.queue");
+    office.daemon.stop();
+    let path = office.daemon.path("state/webhooks/desk.queue");
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 3);
     std::fs::write(&path, text.replacen("\\\"two\\\"", "\\\"too\\\"", 1)).unwrap();
@@ -61,23 +62,14 @@ fn a_damaged_file_is_set_aside_and_costs_only_what_is_damaged() {
     assert!(path.with_extension("queue.damaged").exists());
 }
 
-/// `usherd serve` as a process of its own; dropping it kills it.
-struct Process(Child);
+/// `usherd serve` as a process of its own.
+struct Process(Killed);
 
 impl Process {
     fn start(folder: &Path) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-        command
-            .args(["serve", "--config"])
-            .arg(folder.join("usherd.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        for name in ["NOTIFY_SOCKET", "STATE_DIRECTORY", "WATCHDOG_USEC", "LISTEN_FDS", "USHERD_ADDR"] {
-            command.env_remove(name);
-        }
-        Process(command.spawn().unwrap())
+        let mut serve = command(&folder.join("usherd.toml"));
+        Process(Killed(serve.stdout(Stdio::null()).stderr(log).spawn().unwrap()))
     }
 
     /// Where it listens, by its log: the last start counts.
@@ -90,13 +82,6 @@ impl Process {
         let log = || std::fs::read_to_string(folder.join("log")).unwrap();
         wait("a daemon that is ready", || ready().is_some(), log);
         ready().unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -125,34 +110,28 @@ fn kill_9_loses_nothing_that_was_written_down_and_secrets_are_seen_nowhere() {
     assert!(got.is_in_order(SECRET) && got.json()["subject"] == "unknown" && !got.body.contains("anna"), "{got:?}");
     assert!(before.iter().all(|tried| tried.body == got.body));
 
-    let usherd = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-        let address = address.to_string();
-        command
-            .args(arguments)
-            .args(["--addr", &address, "--config"])
-            .arg(path.join("usherd.toml"))
-            .env_remove("USHERD_ADDR");
-        let output = command.output().unwrap();
-        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    let ask = |arguments: &[&str]| {
+        let config = path.join("usherd.toml");
+        let (code, said) = told(usherd(arguments).args(["--addr", &address.to_string(), "--config"]).arg(config));
+        (code.unwrap(), said)
     };
-    let (code, listed) = usherd(&["webhook", "list"]);
+    let (code, listed) = ask(&["webhook", "list"]);
     assert!(code == 0 && listed.contains("desk"), "{listed}");
-    let (code, tried) = usherd(&["webhook", "test", "desk"]);
+    let (code, tried) = ask(&["webhook", "test", "desk"]);
     assert!(code == 0 && tried.contains("desk took the test msg_") && tried.contains("it answered 204"), "{tried}");
     receiver.behave(Manner::Say("401 Who are you"));
-    let (code, refused) = usherd(&["webhook", "test", "desk", "-o", "json"]);
+    let (code, refused) = ask(&["webhook", "test", "desk", "-o", "json"]);
     assert_eq!(
         (code, serde_json::from_str::<Value>(&refused).unwrap()["status"].as_u64()),
         (1, Some(401)),
         "{refused}"
     );
-    let (code, tries) = usherd(&["webhook", "deliveries", "desk", "-o", "csv"]);
+    let (code, tries) = ask(&["webhook", "deliveries", "desk", "-o", "csv"]);
     assert!(code == 0 && tries.lines().count() >= 4, "{tries}");
-    assert_eq!(usherd(&["webhook", "test", "nobody"]).0, 1);
-    let (code, secret) = usherd(&["webhook", "secret"]);
+    assert_eq!(ask(&["webhook", "test", "nobody"]).0, 1);
+    let (code, secret) = ask(&["webhook", "secret"]);
     assert!(code == 0 && secret.trim().len() == 50 && secret.starts_with("whsec_"), "{secret}");
-    let (_, shown) = usherd(&["config", "show", "--origin"]);
+    let (_, shown) = ask(&["config", "show", "--origin"]);
     assert!(shown.contains("secret_file"), "{shown}");
 
     let mut log = String::new();

@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 #![allow(clippy::print_stdout, reason = "a measurement must be seen")]
 
-#[path = "../sync/authority.rs"]
-mod authority;
 mod faults;
 mod happens;
 mod kept;

@@ -1,16 +1,13 @@
 //! A whole daemon in this process with one webhook, and a clock that the test moves.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use usherd::daemon::clock::ManualClock;
-use usherd::daemon::{Daemon, Options};
-use usherd_engine::Now;
+use usherd_testkit::daemon::{NOON_UTC_MS, Running};
+use usherd_testkit::files::files;
+use usherd_testkit::http::Client;
+use usherd_testkit::wait::{PATIENCE, eventually_or};
 
 use crate::receiver::{Got, Receiver};
 
@@ -20,35 +17,18 @@ pub(crate) const PAID: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 
 
 /// Waits until something that can be seen from outside is so.
 pub(crate) fn wait(what: &str, seen: impl Fn() -> bool, told: impl Fn() -> String) {
-    for _ in 0..6_000 {
-        if seen() {
-            return;
-        }
-        #[allow(clippy::disallowed_methods, reason = "what is waited for happens in real time; bounded")]
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("in vain waited for: {what}; {}", told());
+    eventually_or(|| seen().then_some(()), || format!("{what}; {}", told()));
 }
 
 /// One request to a daemon.
 pub(crate) fn call(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    let answer = Client::connect_within(PATIENCE, address).unwrap().ask(method, path, body).unwrap();
+    (answer.status, answer.body)
 }
 
 /// The files of a daemon with a webhook called `desk`; `more` are further lines of its table, and further tables.
 pub(crate) fn site(receiver: &Receiver, url: &str, more: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("tenants.d")).unwrap();
+    let folder = files("", &[]);
     std::fs::write(folder.path().join("ca.pem"), &receiver.authority).unwrap();
     std::fs::write(folder.path().join("secret"), SECRET).unwrap();
     write_main(folder.path(), url, more);
@@ -65,9 +45,7 @@ fn write_main(folder: &Path, url: &str, more: &str) {
 
 /// The daemon with its files.
 pub(crate) struct Office {
-    daemon: Option<Daemon>,
-    clock: Arc<ManualClock>,
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) daemon: Running,
     pub(crate) receiver: Receiver,
 }
 
@@ -75,48 +53,26 @@ impl Office {
     /// With one tenant `acme` of two seats.
     pub(crate) fn start(more: &str) -> Self {
         let receiver = Receiver::start();
-        let folder = site(&receiver, &receiver.url(), more);
-        let noon = "2026-11-22T12:00:00Z".parse::<DateTime<Utc>>().unwrap();
-        let clock = ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms: noon.timestamp_millis() });
-        let mut office = Office { daemon: None, clock: Arc::new(clock), folder, receiver };
-        office.write("acme", &format!("{PAID}2\n"));
+        let daemon = Running::stopped(site(&receiver, &receiver.url(), more), NOON_UTC_MS);
+        daemon.write("acme", &format!("{PAID}2\n"));
+        let mut office = Office { daemon, receiver };
         office.boot();
         office
     }
 
-    pub(crate) fn write(&self, tenant: &str, text: &str) {
-        std::fs::write(self.folder.path().join(format!("tenants.d/{tenant}.toml")), text).unwrap();
-    }
-
     /// Other lines of the webhook, put in force.
     pub(crate) fn configure(&self, more: &str) {
-        write_main(self.folder.path(), &self.receiver.url(), more);
+        write_main(self.daemon.folder.path(), &self.receiver.url(), more);
         assert_eq!(self.reload(), 200);
     }
 
     pub(crate) fn boot(&mut self) {
-        let options = Options {
-            config: self.folder.path().join("usherd.toml"),
-            clock: Arc::clone(&self.clock) as Arc<_>,
-            passed: Vec::new(),
-            as_process: false,
-        };
-        let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
-        assert!(daemon.wait_ready(Duration::from_secs(30)), "not ready");
-        self.daemon = Some(daemon);
+        self.daemon.boot();
         self.settled();
     }
 
-    pub(crate) fn stop(&mut self) {
-        drop(self.daemon.take());
-    }
-
-    pub(crate) fn daemon(&self) -> &Daemon {
-        self.daemon.as_ref().unwrap()
-    }
-
     pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        call(self.daemon().address().unwrap(), method, path, body)
+        call(self.daemon.address(), method, path, body)
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {
@@ -131,14 +87,14 @@ impl Office {
 
     /// Lets time pass.
     pub(crate) fn after(&self, seconds: u64) {
-        self.clock.advance(seconds * 1_000);
+        self.daemon.clock.advance(seconds * 1_000);
         self.settled();
     }
 
     /// Waits until the thread of the webhooks has looked at the tenants and at all that is due by this time.
     pub(crate) fn settled(&self) {
         // The one that is under way may have read the clock before.
-        let turns = || self.daemon().app().webhooks.turns();
+        let turns = || self.daemon.app().webhooks.turns();
         let before = turns();
         wait("two turns", || turns() >= before + 2, String::new);
     }
@@ -190,9 +146,8 @@ impl Office {
 
     /// A series of the exposition.
     pub(crate) fn series(&self, name: &str) -> u64 {
-        let (_, text) = self.call("GET", "/metrics", "");
-        let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(' '));
-        line.unwrap_or_else(|| panic!("no {name}")).rsplit(' ').next().unwrap().parse().unwrap()
+        let series = self.daemon.client_within(PATIENCE).series(name);
+        series.unwrap_or_else(|| panic!("no {name}")) as u64
     }
 
     pub(crate) fn counted(&self, result: &str) -> u64 {

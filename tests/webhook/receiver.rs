@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use usherd_testkit::authority::{acceptor, authority};
 
-use crate::authority::{acceptor, authority};
 use crate::verify::is_signed;
 
 /// How it answers.

@@ -5,12 +5,12 @@
 #[allow(dead_code, unreachable_pub, reason = "its `main` reads the command line of a program")]
 mod node;
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use usherd::daemon::clock::SystemClock;
-use usherd::daemon::{Daemon, Options};
+use usherd_testkit::daemon::start;
+use usherd_testkit::files::files;
 
 async fn told(address: &str) -> Vec<String> {
     // A machine that runs tests is slower than a network: what is looked at is who decides, not how soon.
@@ -23,17 +23,8 @@ async fn told(address: &str) -> Vec<String> {
 
 #[test]
 fn one_of_two_is_refused_and_customers_and_help_get_through() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir(folder.path().join("tenants.d")).unwrap();
-    fs::write(folder.path().join("tenants.d/acme.toml"), "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n").unwrap();
-    fs::write(folder.path().join("usherd.toml"), "[server]\nlisten = \"127.0.0.1:0\"\n").unwrap();
-    let daemon = Daemon::start(Options {
-        config: folder.path().join("usherd.toml"),
-        clock: Arc::new(SystemClock::start()),
-        passed: Vec::new(),
-        as_process: false,
-    });
-    let daemon = daemon.unwrap();
+    let files = files("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    let daemon = start(files.path(), Arc::new(SystemClock::start()), false).unwrap();
     assert!(daemon.wait_ready(Duration::from_secs(60)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let told = runtime.block_on(told(&format!("http://{}", daemon.address().unwrap())));

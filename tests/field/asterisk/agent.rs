@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::kamailio::sip::hang_up;
+use usherd_testkit::process::{Usherd, usherd};
+use usherd_testkit::wait::eventually;
 
 use super::lab::{Lab, Plan};
-use crate::kamailio::sip::hang_up;
-use crate::process::{Usherd, wait_for};
 
 /// How long the agent waits for usherd.
 const DEADLINE_MS: u64 = 200;
@@ -48,11 +49,8 @@ impl Beside {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-        command.args(["agent", "--config"]).arg(self.lab.site.path("agent.toml"));
-        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "USHERD_ADDR"] {
-            command.env_remove(name);
-        }
+        let mut command = usherd(&["agent", "--config"]);
+        command.arg(self.lab.site.path("agent.toml"));
         command
     }
 
@@ -60,7 +58,7 @@ impl Beside {
         let mut agent = Usherd::spawn(&mut self.command());
         agent.until_says("the agent is at work");
         self.agent = Some(agent);
-        wait_for("the agent to reach both", || {
+        eventually("the agent to reach both", || {
             self.command().arg("--status").output().unwrap().status.success().then_some(())
         });
     }

@@ -1,9 +1,10 @@
 //! Calls by many users at once: who gets a seat, and that every seat comes back.
 
+use usherd_testkit::kamailio::lab::{Sipp, users};
+use usherd_testkit::kamailio::sip::Dialog;
+use usherd_testkit::wait::eventually;
+
 use super::lab::{Lab, PLANS, Plan};
-use crate::kamailio::lab::{Sipp, users};
-use crate::kamailio::sip::Dialog;
-use crate::process::wait_for;
 
 const PHONES: &str = "127.0.0.1";
 const TRUNK: &str = "127.0.0.2";
@@ -21,10 +22,10 @@ fn of_thirty_users_at_once_twenty_get_the_twenty_seats() {
     for plan in PLANS {
         let lab = with_users(plan, 20, 30);
         let mut trunk = lab.trunk();
-        let callers = Sipp::caller_at(lab.sip_port, "caller-held", PHONES, &users(30), &["-r", "1000"]);
+        let callers = Sipp::caller_at((PHONES, lab.sip_port), "caller-held", PHONES, &users(30), &["-r", "1000"]);
         let mut calls: Vec<Dialog> = (0..20).map(|_| lab.take(&mut trunk)).collect();
         // However late a busy Asterisk takes the last INVITE: all talk until everybody was decided.
-        wait_for("thirty decisions", || (lab.decided("allow.new") + lab.decided("deny.full") >= 30.0).then_some(()));
+        eventually("thirty decisions", || (lab.decided("allow.new") + lab.decided("deny.full") >= 30.0).then_some(()));
         assert_eq!((lab.decided("allow.new"), lab.decided("deny.full"), lab.unasked()), (20.0, 10.0, 0), "{plan:?}");
         assert_eq!((lab.held(), lab.sessions().len()), (20, 20), "{plan:?}");
         for call in &mut calls {
@@ -42,7 +43,8 @@ fn of_thirty_users_at_once_twenty_get_the_twenty_seats() {
 fn calls_that_come_and_go_leave_the_books_balanced() {
     let lab = with_users(Plan::Curl, 6, 80);
     let _trunk = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller_at(lab.sip_port, "caller-announced", PHONES, &users(80), &["-r", "8", "-d", "1500"]);
+    let callers =
+        Sipp::caller_at((PHONES, lab.sip_port), "caller-announced", PHONES, &users(80), &["-r", "8", "-d", "1500"]);
     let (up, refused) = callers.done().up_and_refused();
     assert!(up + refused == 80 && up >= 20 && refused > 0, "{up} up, {refused} refused: the quota must matter");
     assert_eq!(lab.unasked(), 0, "each was decided");
@@ -80,7 +82,7 @@ fn two_calls_of_one_user_hold_one_seat() {
         let (mut second, _) = lab.call(&mut anna, "20", "0302", "second", &mut trunk);
         assert_eq!((lab.held(), lab.sessions().len()), (1, 2), "{plan:?}");
         anna.within(&mut first, "BYE", "");
-        wait_for("the first to end", || (lab.sessions().len() == 1).then_some(()));
+        eventually("the first to end", || (lab.sessions().len() == 1).then_some(()));
         assert_eq!(lab.held(), 1);
         anna.within(&mut second, "BYE", "");
         lab.until_held(0);

@@ -1,15 +1,16 @@
 //! usherd hangs, is gone, or comes back; Asterisk is killed: calls go on, and the books are right afterwards.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::kamailio::lab::{Sipp, users};
+use usherd_testkit::kamailio::sip::{Dialog, Phone, hang_up};
+use usherd_testkit::process::Killed;
+use usherd_testkit::wait::eventually;
 
 use super::lab::{Lab, PLANS, Plan};
-use crate::kamailio::lab::{Sipp, users};
-use crate::kamailio::sip::{Dialog, Phone, hang_up};
-use crate::process::wait_for;
 
 const PHONES: &str = "127.0.0.1";
 const TRUNK: &str = "127.0.0.2";
@@ -32,9 +33,9 @@ fn goes_out(lab: &Lab, anna: &mut Phone, trunk: &mut Phone, id: &str) {
 
 /// Everything was told, and nothing is held; also not by what the kernel kept, which is answered before a further call.
 fn until_nothing_is_left(lab: &Lab, anna: &mut Phone, trunk: &mut Phone) {
-    wait_for("all ends to be told", || (lab.kept() == 0).then_some(()));
+    eventually("all ends to be told", || (lab.kept() == 0).then_some(()));
     goes_out(lab, anna, trunk, "behind");
-    wait_for("the books to be empty", || {
+    eventually("the books to be empty", || {
         (lab.sessions().is_empty() && lab.held() == 0 && lab.kept() == 0).then_some(())
     });
 }
@@ -61,18 +62,19 @@ fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
     lab.usherd().pause();
     let hangs = monotonic_ns();
     let called = Sipp::callee("callee", TRUNK, lab.trunk_port);
-    let callers = Sipp::caller_at(lab.sip_port, "caller-announced", PHONES, &users(40), &["-r", "40", "-d", "500"]);
+    let callers =
+        Sipp::caller_at((PHONES, lab.sip_port), "caller-announced", PHONES, &users(40), &["-r", "40", "-d", "500"]);
     callers.until_answered(40);
     let longest = Duration::from_secs_f64(callers.longest_ms() / 1_000.0);
     assert_eq!(callers.done().up_and_refused(), (40, 0));
     assert!(longest < Plan::Curl.waits_max(), "{longest:?}");
     assert_eq!((lab.unasked(), lab.kept()), (40, 40), "no end was taken");
     // A hang of three seconds, or as much longer as the calls took.
-    wait_for("three seconds", || (monotonic_ns() - hangs > 3_000_000_000).then_some(()));
+    eventually("three seconds", || (monotonic_ns() - hangs > 3_000_000_000).then_some(()));
     lab.usherd().signal(Signal::CONT);
     drop(called);
     until_nothing_is_left(&lab, &mut lab.phone("20"), &mut lab.trunk());
-    wait_for("the forty questions to be read", || {
+    eventually("the forty questions to be read", || {
         (lab.decided("allow.new") + lab.decided("allow.same") + lab.decided("ignore.stale") >= 41.0).then_some(())
     });
     assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
@@ -100,7 +102,7 @@ fn the_end_of_a_call_that_nobody_took_is_told_when_usherd_is_back() {
         let call = talks(&lab, &mut anna, &mut trunk, "long");
         lab.until_held(1);
         // From here on the keeper would look at the list in a minute only, if nobody told it.
-        wait_for("the first renewal", || (lab.decided("allow.same") == 1.0).then_some(()));
+        eventually("the first renewal", || (lab.decided("allow.same") == 1.0).then_some(()));
         lab.usherd.take().unwrap().kill();
         hang_up(&mut anna, call, &mut trunk);
         lab.usherd = Some(lab.site.start());
@@ -126,7 +128,7 @@ fn a_call_let_out_while_usherd_was_gone_is_booked_when_it_is_back() {
         assert_eq!(lab.decided("allow.over"), 1.0, "{plan:?}");
         hang_up(&mut anna, call, &mut trunk);
         lab.until_held(0);
-        wait_for("the list to be empty", || (lab.kept() == 0).then_some(()));
+        eventually("the list to be empty", || (lab.kept() == 0).then_some(()));
     }
 }
 
@@ -146,12 +148,12 @@ fn a_long_call_is_renewed_beyond_its_ttl_and_a_lost_one_is_not() {
         let call = talks(&lab, &mut anna, &mut trunk, "long");
         assert_eq!(lab.held(), 2);
         lab.cli("dialplan reload");
-        wait_for("four renewals", || (lab.decided("allow.same") >= 4.0).then_some(()));
+        eventually("four renewals", || (lab.decided("allow.same") >= 4.0).then_some(()));
         assert_eq!(lab.sessions().len(), 1, "{plan:?}");
         assert_eq!(lab.sessions()[0]["subject"], "20", "{plan:?}: the other is over");
         hang_up(&mut anna, call, &mut trunk);
         lab.until_held(0);
-        wait_for("the keeper to go", || (!lab.cli("core show channels").contains("usherd-keep")).then_some(()));
+        eventually("the keeper to go", || (!lab.cli("core show channels").contains("usherd-keep")).then_some(()));
     }
 }
 
@@ -161,16 +163,16 @@ fn with_nothing_beside_it_a_killed_asterisk_gives_its_seats_back_with_its_next_c
         let mut lab = Lab::new(plan, 3);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
         talks(&lab, &mut anna, &mut trunk, "lost");
-        wait_for("the list to be on disk", || (lab.kept() == 1).then_some(()));
+        eventually("the list to be on disk", || (lab.kept() == 1).then_some(()));
         // Asterisk writes its database within a second.
-        crate::process::pause(Duration::from_secs(2));
+        usherd_testkit::wait::pause(Duration::from_secs(2));
         lab.kill_asterisk();
         assert_eq!(lab.held(), 1, "nobody released it");
         lab.start_asterisk();
         let mut bob = lab.phone("21");
         bob.invite("21", "0301234", "next", "");
         trunk.receive("INVITE ", None);
-        wait_for("the lost one to end", || (lab.sessions().len() == 1).then_some(()));
+        eventually("the lost one to end", || (lab.sessions().len() == 1).then_some(()));
         assert_eq!(lab.sessions()[0]["subject"], "21", "{plan:?}");
     }
 }
@@ -219,30 +221,19 @@ fn a_caller_who_gives_up_while_it_rings_leaves_no_seat() {
 }
 
 /// The shipped script beside this Asterisk.
-struct Node(Child);
-
-impl Node {
-    fn start(lab: &Lab, epoch: &str) -> Self {
-        let programs = lab.site.path("programs");
-        std::fs::create_dir_all(&programs).unwrap();
-        let asterisk = programs.join("asterisk");
-        std::fs::write(&asterisk, format!("#!/bin/sh\nexec {} \"$@\"\n", lab.cli_command())).unwrap();
-        std::os::unix::fs::chown(&asterisk, None, None).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&asterisk, mode).unwrap();
-        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/node/usherd-node"));
-        script.args(["pbx1", "asterisk"]).env("PATH", path).env("USHERD_EPOCH", epoch).env("USHERD_HEARTBEAT_S", "0.1");
-        script.env("USHERD_URL", format!("http://{}", lab.usherd().address())).stdin(Stdio::null());
-        Node(script.spawn().unwrap())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn start_node(lab: &Lab, epoch: &str) -> Killed {
+    let programs = lab.site.path("programs");
+    std::fs::create_dir_all(&programs).unwrap();
+    let asterisk = programs.join("asterisk");
+    std::fs::write(&asterisk, format!("#!/bin/sh\nexec {} \"$@\"\n", lab.cli_command())).unwrap();
+    std::os::unix::fs::chown(&asterisk, None, None).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&asterisk, mode).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/pbx/node/usherd-node"));
+    script.args(["pbx1", "asterisk"]).env("PATH", path).env("USHERD_EPOCH", epoch).env("USHERD_HEARTBEAT_S", "0.1");
+    script.env("USHERD_URL", format!("http://{}", lab.usherd().address())).stdin(Stdio::null());
+    Killed(script.spawn().unwrap())
 }
 
 #[test]
@@ -251,9 +242,11 @@ fn with_usherd_node_the_calls_of_a_killed_asterisk_end_with_its_next_start() {
         let mut lab = Lab::new(plan, 3);
         let told = |lab: &Lab, epoch: &str| {
             let shown = format!("USHERD_EPOCH={epoch}");
-            wait_for("Asterisk to know its epoch", || lab.cli("dialplan show globals").contains(&shown).then_some(()));
+            eventually("Asterisk to know its epoch", || {
+                lab.cli("dialplan show globals").contains(&shown).then_some(())
+            });
         };
-        let node = Node::start(&lab, "1700000000");
+        let node = start_node(&lab, "1700000000");
         told(&lab, "1700000000");
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
         anna.invite("20", "0301234", "lost", "");
@@ -263,7 +256,7 @@ fn with_usherd_node_the_calls_of_a_killed_asterisk_end_with_its_next_start() {
         drop(node);
         assert_eq!(lab.held(), 1, "nobody released it");
         lab.start_asterisk();
-        let _node = Node::start(&lab, "1700000060");
+        let _node = start_node(&lab, "1700000060");
         lab.until_held(0);
         told(&lab, "1700000060");
         anna.invite("20", "0301234", "next", "");

@@ -7,11 +7,11 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-
-use crate::kamailio::lab::{free_port, own_address};
-use crate::kamailio::sip::{Dialog, Phone, connect};
-use crate::place::{Place, program};
-use crate::process::{Site, Usherd, wait_for};
+use usherd_testkit::kamailio::lab::{free_port, own_address};
+use usherd_testkit::kamailio::sip::{Dialog, Phone, connect};
+use usherd_testkit::place::{Place, newer_root, program};
+use usherd_testkit::process::{Site, Usherd};
+use usherd_testkit::wait::eventually;
 
 const PHONES: &str = "127.0.0.1";
 const TRUNK: &str = "127.0.0.2";
@@ -111,6 +111,7 @@ impl Lab {
             Site::new(&format!("{scripts}[nodes]\nlease_s = 3\nheartbeat_s = 1\ngrace_s = 3\n"), &[("acme", &tenant)]);
         site.listen(http);
         let usherd = site.start();
+        newer_root();
         let place = Place::new();
         for folder in ["etc", "run", "spool/outgoing", "log", "db", "lib"] {
             std::fs::create_dir_all(place.path(folder)).unwrap();
@@ -227,7 +228,7 @@ impl Lab {
         command.arg("-f").arg("-C").arg(self.place.inside("etc/asterisk.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.asterisk = Some(command.spawn().unwrap());
-        wait_for("Asterisk to be up", || {
+        eventually("Asterisk to be up", || {
             let ended = self.asterisk.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "{ended:?}: {}", self.log());
             self.cli("core waitfullybooted").contains("fully booted").then_some(())
@@ -251,7 +252,7 @@ impl Lab {
     /// The command line by which a script beside this Asterisk reaches it.
     pub(super) fn cli_command(&self) -> String {
         let conf = self.place.inside("etc/asterisk.conf");
-        format!("chroot {} /usr/sbin/asterisk -C {}", crate::place::root().display(), conf.display())
+        format!("chroot {} /usr/sbin/asterisk -C {}", newer_root().display(), conf.display())
     }
 
     /// Puts a call file into its spool, whole at once.
@@ -286,7 +287,7 @@ impl Lab {
 
     /// How many seats are held now.
     pub(super) fn held(&self) -> u64 {
-        self.usherd().client().get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
+        self.usherd().client().held("acme")
     }
 
     /// The live sessions of the tenant.
@@ -295,14 +296,12 @@ impl Lab {
     }
 
     pub(super) fn until_held(&self, seats: u64) {
-        wait_for(&format!("{seats} seats to be held"), || (self.held() == seats).then_some(()));
+        eventually(&format!("{seats} seats to be held"), || (self.held() == seats).then_some(()));
     }
 
     /// A figure of `/metrics`, summed over all its labels that contain this text.
     pub(super) fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = self.usherd().client().get("/metrics").body;
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        self.usherd().client().sum(name, labels)
     }
 
     /// Questions that usherd answered with this code, all of the phone system.
@@ -345,11 +344,11 @@ impl Lab {
         caller: &mut Phone,
         call: Dialog,
         callee: &mut Phone,
-        invite: &crate::kamailio::sip::Message,
+        invite: &usherd_testkit::kamailio::sip::Message,
     ) -> (Dialog, Dialog) {
         let pairs = self.bridged();
         let sides = connect(caller, call, callee, invite, "t");
-        wait_for("both to be bridged", || (self.bridged() > pairs).then_some(()));
+        eventually("both to be bridged", || (self.bridged() > pairs).then_some(()));
         sides
     }
 

@@ -1,7 +1,8 @@
 //! Legs that deliver a call: transfers, forwarding, follow-me (rules C5 to C9, T189). No seat may be missing for them.
 
+use usherd_testkit::kamailio::sip::hang_up;
+
 use super::lab::{Lab, PLANS, refer};
-use crate::kamailio::sip::hang_up;
 
 #[test]
 fn a_blind_transfer_of_an_inbound_call_to_outside_needs_no_seat_t189() {
@@ -91,7 +92,7 @@ fn a_caller_who_was_free_inside_needs_a_seat_where_a_colleague_sends_her_outside
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
         let (_call, mut of_bob) = lab.call(&mut anna, "20", "21", "own", &mut bob);
         refer(&mut bob, &mut of_bob, "0309876");
-        crate::process::wait_for("the answer of usherd", || (lab.decided("deny.full") == 1.0).then_some(()));
+        usherd_testkit::wait::eventually("the answer of usherd", || (lab.decided("deny.full") == 1.0).then_some(()));
         anna.receive("BYE ", None);
         assert!(!trunk.received("INVITE "), "{plan:?}: nobody is called");
     }
@@ -178,7 +179,7 @@ fn parking_ends_the_parkers_seat_and_taking_the_call_back_needs_none_c9_t028() {
         let (mut trunk, mut bob, mut cara) = (lab.trunk(), lab.phone("21"), lab.phone("22"));
         let (mut call, _) = lab.call(&mut bob, "21", "0301234", "own", &mut trunk);
         refer(&mut bob, &mut call, "700");
-        crate::process::wait_for("the call to be parked", || {
+        usherd_testkit::wait::eventually("the call to be parked", || {
             lab.cli("parking show default").contains("PJSIP/trunk-").then_some(())
         });
         lab.until_held(0);
@@ -216,8 +217,12 @@ fn a_consultation_by_the_keys_of_the_phone_is_asked_for_though_the_first_call_ca
     for key in ["*", "2"] {
         bob.press(&mut of_bob, key);
     }
-    crate::process::wait_for("the question whom to call", || lab.log().contains("Playing 'pbx-transfer").then_some(()));
+    usherd_testkit::wait::eventually("the question whom to call", || {
+        lab.log().contains("Playing 'pbx-transfer").then_some(())
+    });
     bob.press(&mut of_bob, "7");
-    crate::process::wait_for("the answer of usherd", || lab.log().contains("USHERD_CODE=deny.full").then_some(()));
+    usherd_testkit::wait::eventually("the answer of usherd", || {
+        lab.log().contains("USHERD_CODE=deny.full").then_some(())
+    });
     assert!(!trunk.received("INVITE sip:0309"), "nobody is called");
 }

@@ -1,8 +1,9 @@
 //! What phones write, and what is dialled: nothing of it decides by itself whether a call is asked for.
 
+use usherd_testkit::emergency::{escaped, rows};
+use usherd_testkit::kamailio::sip::hang_up;
+
 use super::lab::{Lab, PLANS};
-use crate::emergency::{escaped, rows};
-use crate::kamailio::sip::hang_up;
 
 #[test]
 fn whatever_a_phone_calls_itself_or_dials_it_is_asked_for() {

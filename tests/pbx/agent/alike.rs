@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
+use usherd_testkit::process::Usherd;
 
-use super::super::process::Usherd;
 use super::beside::Place;
 use super::scripts::{run, scripts_at};
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::wait::eventually;
 
-use super::super::process::wait_for;
 use super::beside::{Place, held, sessions, until_sessions};
 use super::fake::Fake;
 
@@ -78,7 +78,7 @@ fn a_daemon_that_hangs_holds_no_call_up_i9() {
     assert_eq!(place.ask("/v1/acquire", "emergency=1"), (200, "allow.free emergency".to_owned()));
     daemon.signal(rustix::process::Signal::CONT);
     // What was let through is reported when it answers again (G7).
-    wait_for("bob's calls to be adopted", || (sessions(&daemon).len() >= 7).then_some(()));
+    eventually("bob's calls to be adopted", || (sessions(&daemon).len() >= 7).then_some(()));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_killed_agent_keeps_every_seat_until_it_knows_better_g8_g9() {
     // Beyond lease and grace: the seats live by the new agent's heartbeats, though it has seen no PBX yet.
     for _ in 0..40 {
         assert_eq!(held(&daemon), 2);
-        super::super::process::pause(Duration::from_millis(200));
+        usherd_testkit::wait::pause(Duration::from_millis(200));
     }
     fake.open("listed");
     until_sessions(&daemon, &["call bob c2", "call cara c3"]);
@@ -129,7 +129,7 @@ fn a_boot_number_that_the_daemon_knows_better_is_raised_and_kept_g5() {
     // No answer waits for the disk that keeps it.
     let kept =
         || std::fs::read_to_string(place.path("spool/boot")).is_ok_and(|boot| boot.contains(&(later + 1).to_string()));
-    wait_for("the number to be kept", || kept().then_some(()));
+    eventually("the number to be kept", || kept().then_some(()));
     agent.kill();
     let mut agent = place.agent();
     agent.until_says("usherd knows this node");

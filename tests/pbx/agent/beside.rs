@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::process::{PATIENCE, Site, Usherd, wait_for};
+use usherd_testkit::http::Answer;
+use usherd_testkit::process::{Site, Usherd, usherd};
+use usherd_testkit::wait::{eventually, eventually_or};
 
 /// Ten seats of acme's.
 const TENANT: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 10\n";
@@ -69,11 +71,8 @@ impl Place {
     }
 
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-        command.args(["agent", "--config"]).arg(self.path("agent.toml"));
-        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "USHERD_ADDR"] {
-            command.env_remove(name);
-        }
+        let mut command = usherd(&["agent", "--config"]);
+        command.arg(self.path("agent.toml"));
         command
     }
 
@@ -99,7 +98,7 @@ impl Place {
 
     /// Waits until the agent is greeted by the daemon.
     pub(super) fn until_connected(&self) {
-        wait_for("the agent to be connected", || {
+        eventually("the agent to be connected", || {
             self.ask("/metrics", "").1.contains("usherd_agent_connected 1\n").then_some(())
         });
     }
@@ -114,10 +113,10 @@ impl Place {
             body.len()
         );
         stream.write_all((head + body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), body.to_owned())
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = Answer::parse(&answer);
+        (answer.status, answer.body)
     }
 
     /// The line for a call of a subject, as a dial plan gets it.
@@ -136,7 +135,7 @@ impl Place {
 
     /// Waits until the agent's own figures are these.
     pub(super) fn until_agent(&self, what: &str, is_so: impl Fn(&serde_json::Value) -> bool) {
-        wait_for(what, || {
+        eventually(what, || {
             let look: serde_json::Value = serde_json::from_str(&self.ask("/v1/agent", "").1).unwrap();
             is_so(&look).then_some(())
         });
@@ -156,19 +155,11 @@ pub(super) fn sessions(daemon: &Usherd) -> Vec<String> {
 }
 
 pub(super) fn held(daemon: &Usherd) -> u64 {
-    daemon.client().get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
+    daemon.client().held("acme")
 }
 
 /// Waits until exactly these sessions live.
 pub(super) fn until_sessions(daemon: &Usherd, expected: &[&str]) {
-    let mut last = Vec::new();
-    let until = usherd::daemon::clock::monotonic_ns() + PATIENCE.as_nanos() as u64;
-    while usherd::daemon::clock::monotonic_ns() < until {
-        last = sessions(daemon);
-        if last == expected {
-            return;
-        }
-        super::super::process::pause(Duration::from_millis(20));
-    }
-    panic!("expected {expected:?}, but {last:?} live");
+    let look = || (sessions(daemon) == expected).then_some(());
+    eventually_or(look, || format!("{expected:?}, but {:?} live", sessions(daemon)));
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use usherd_client::{Address, Ask, Client, OnUnreachable, Options, Source};
 use usherd_engine::Direction;
+use usherd_testkit::emergency::rows;
+use usherd_testkit::process::{Site, Usherd};
 
-use super::super::emergency::rows;
-use super::super::process::{Site, Usherd};
 use super::beside::Place;
 use super::scripts::{run, scripts_at};
 

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use super::super::process::PATIENCE;
+use usherd_testkit::wait::PATIENCE;
 
 pub(super) struct Fake {
     pub(super) address: SocketAddr,

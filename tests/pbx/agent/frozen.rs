@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::volume::Volume;
+use usherd_testkit::wait::eventually;
 
-use super::super::process::wait_for;
-use super::super::volume::Volume;
 use super::beside::{Place, held, until_sessions};
 
 /// Longest that a script may wait: the client's deadline of a second, and what a busy machine adds.
@@ -58,7 +58,7 @@ fn a_frozen_disk_under_the_agent_holds_up_no_script_i8() {
     drop(frozen);
 
     // What usherd has acknowledged meanwhile need not be written, and the rest is there at once.
-    wait_for("the releases to be written", || (written(&place) >= 10).then_some(()));
+    eventually("the releases to be written", || (written(&place) >= 10).then_some(()));
     agent.kill();
     let (daemon, _agent) = (place.daemon(), place.agent());
     until_sessions(&daemon, &[]);

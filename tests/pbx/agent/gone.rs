@@ -6,7 +6,8 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::super::process::Usherd;
+use usherd_testkit::process::Usherd;
+
 use super::beside::{Place, held, until_sessions};
 use super::scripts::scripts_at;
 

@@ -71,7 +71,7 @@ fn a_restart_of_the_agent_leaves_a_client_its_grace_and_no_more() {
     let (daemon, agent) = (place.daemon(), place.agent());
     let (dora, emil) = ("desktop dora pbx-1-freeswitch-dora-desk@acme", "desktop emil pbx-1-freeswitch-emil-desk@acme");
     until_sessions(&daemon, &[dora, emil]);
-    super::super::process::wait_for("both to be written down", || {
+    usherd_testkit::wait::eventually("both to be written down", || {
         let kept = std::fs::read_to_string(place.path("spool/devices")).unwrap_or_default();
         (kept.contains("dora") && kept.contains("emil")).then_some(())
     });
@@ -81,7 +81,7 @@ fn a_restart_of_the_agent_leaves_a_client_its_grace_and_no_more() {
     place.until_agent("dora's grace", |look| look["sources"][0]["in_grace"] == 1);
     // The first inventory says what lives: she does.
     let metrics = || place.ask("/metrics", "").1;
-    super::super::process::wait_for("an inventory", || {
+    usherd_testkit::wait::eventually("an inventory", || {
         (!metrics().contains("usherd_agent_inventories_total 0\n")).then_some(())
     });
     assert_eq!(sessions(&daemon), [dora, emil]);

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use usherd_testkit::process::own_ip;
+use usherd_testkit::wait::eventually;
 
-use super::super::process::{own_ip, wait_for};
 use super::beside::{Place, held, until_sessions};
 
 const CONFIG: &str = r#"
@@ -106,7 +107,7 @@ fn dialogs_of_a_real_kamailio_come_and_go_and_stay_while_it_is_away() {
     };
     let mut caller = call("short-%u", "3000");
     until_sessions(&daemon, &["call anna short-1"]);
-    wait_for("the call to end", || caller.0.try_wait().unwrap());
+    eventually("the call to end", || caller.0.try_wait().unwrap());
     until_sessions(&daemon, &[]);
 
     let _caller = call("long-%u", "60000");

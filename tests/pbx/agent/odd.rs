@@ -152,7 +152,7 @@ fn a_device_of_any_name_is_counted() {
     let place = switch.place(1, rule);
     let (daemon, _agent) = (place.daemon(), place.agent());
     let zoe = "desktop zoë-desk pbx-1-freeswitch-zo%C3%AB-desk@acme.example~49ebcc967ad714ee";
-    super::super::process::wait_for("every device", || (held(&daemon) == 5).then_some(()));
+    usherd_testkit::wait::eventually("every device", || (held(&daemon) == 5).then_some(()));
     let there = sessions(&daemon);
     assert!(there.contains(&zoe.to_owned()), "{there:?}");
     assert!(there.contains(&"desktop 1001 pbx-1-freeswitch-1001@acme.example".to_owned()), "{there:?}");

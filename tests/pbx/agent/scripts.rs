@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use usherd::daemon::clock::monotonic_ns;
+use usherd_testkit::process::Usherd;
 
-use super::super::process::Usherd;
 use super::beside::Place;
 
 fn place(more: &str) -> (Place, Usherd, Usherd, SocketAddr) {

@@ -2,10 +2,10 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use usherd_agent::config::load;
 use usherd_agent::settings::Config;
+use usherd_testkit::process::{told, usherd};
 
 use super::beside::Place;
 
@@ -58,11 +58,7 @@ fn the_page_names_what_is_there() {
 }
 
 fn run(place: &Place, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-    command.arg("agent").args(arguments).arg("--config").arg(place.path("agent.toml"));
-    let output = command.output().unwrap();
-    let told = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(told).unwrap())
+    told(usherd(&["agent"]).args(arguments).arg("--config").arg(place.path("agent.toml")))
 }
 
 #[test]
@@ -94,10 +90,7 @@ fn the_command_line_asks_the_agent_as_it_asks_usherd() {
     let place = Place::new("");
     let (_daemon, _agent) = (place.daemon(), place.agent());
     let ask = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-        command.args(arguments).arg("--addr").arg(format!("unix:{}", place.path("agent.sock").display()));
-        let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+        told(usherd(arguments).arg("--addr").arg(format!("unix:{}", place.path("agent.sock").display())))
     };
     let (code, told) = ask(&["acquire", "acme", "anna", "c1", "call", "--direction", "outbound"]);
     assert!(code == Some(0) && told.starts_with("allow.new: 1 of 10 seats held"), "{told}");
@@ -122,7 +115,7 @@ fn the_socket_has_limits_and_full_is_an_answer() {
     assert_eq!(place.ask("/v1/release", "tenant=acme").0, 400);
     let connect = || std::os::unix::net::UnixStream::connect(place.path("agent.sock")).unwrap();
     // Those of before have ended once two new ones are served.
-    let idle = super::super::process::wait_for("room", || {
+    let idle = usherd_testkit::wait::eventually("room", || {
         let mut both = [connect(), connect()];
         let served = both.iter_mut().all(|stream| {
             stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").is_ok()

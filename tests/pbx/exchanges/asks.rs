@@ -1,11 +1,12 @@
 //! For which calls the dial plans ask, read from the files themselves: emergencies, deliveries, and what phones write.
 
+use usherd_testkit::emergency::rows;
+use usherd_testkit::process::{Site, Usherd};
+
 use super::DIALOG;
 use super::dialplan::{Channel, Dialplan, End, matches};
 use super::switch::Switch;
 use super::templates::{Written, encoded, opensips, recipe};
-use crate::emergency::rows;
-use crate::process::{Site, Usherd};
 
 const PLANS: [&str; 2] = ["extensions_usherd.conf", "extensions_usherd_agi.conf"];
 

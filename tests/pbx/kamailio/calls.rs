@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
-use super::sip::Phone;
-use crate::process::{pause, wait_for};
+use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
+use usherd_testkit::kamailio::sip::Phone;
+use usherd_testkit::wait::{eventually, pause};
 
 #[test]
 fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
@@ -76,7 +76,7 @@ fn five_calls_of_one_user_hold_one_seat() {
     let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     let five = "anna;0301234567;\n".repeat(5);
     let callers = Sipp::caller(&lab, "caller", phones_ip(), &five, &["-r", "50", "-d", "2000"]);
-    wait_for("five calls", || (lab.sessions().len() == 5).then_some(()));
+    eventually("five calls", || (lab.sessions().len() == 5).then_some(()));
     assert_eq!(lab.held(), 1);
     assert_eq!(callers.done().up_and_refused(), (5, 0));
     lab.until_held(0);
@@ -111,7 +111,7 @@ fn emergency_numbers_are_known_as_in_the_table_c14() {
         let mut trunk = Phone::new(trunk_ip(), lab.trunk_port, lab.kamailio_port);
         let mut phones = Phone::new(phones_ip(), lab.phones_port, lab.kamailio_port);
         let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
-        for row in crate::emergency::rows().into_iter().filter(|row| row.prefix == prefix) {
+        for row in usherd_testkit::emergency::rows().into_iter().filter(|row| row.prefix == prefix) {
             let Some(target) = row.as_request_uri("acme.example") else { continue };
             let id = format!("row{}", row.line);
             anna.invite_uri("anna", &target, &id, "");
@@ -122,7 +122,7 @@ fn emergency_numbers_are_known_as_in_the_table_c14() {
                 (true, _) => drop(phones.receive("INVITE ", Some(&id))),
                 (false, true) => drop(anna.receive(" 403 ", Some(&id))),
                 // A recipe may take a digit in front for an outside line.
-                (false, false) => wait_for(&row.dialled, || {
+                (false, false) => eventually(&row.dialled, || {
                     (trunk.received_of("INVITE ", &id) || anna.received_of(" 403 ", &id)).then_some(())
                 }),
             }

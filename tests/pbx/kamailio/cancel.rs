@@ -1,8 +1,8 @@
 //! A caller who gives up: while it rings, and while usherd has not answered yet.
 
-use super::lab::{Lab, free_port, phones_ip, trunk_ip};
-use super::sip::{Phone, connect, hang_up};
-use crate::process::wait_for;
+use usherd_testkit::kamailio::lab::{Lab, free_port, phones_ip, trunk_ip};
+use usherd_testkit::kamailio::sip::{Phone, connect, hang_up};
+use usherd_testkit::wait::eventually;
 
 #[test]
 fn a_call_given_up_while_it_rings_leaves_no_seat() {
@@ -33,11 +33,11 @@ fn a_call_given_up_while_the_answer_is_pending_leaves_no_seat() {
     let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
     lab.usherd().pause();
     let call = anna.invite("anna", "0301234567", "pending", "");
-    wait_for("the call to be asked for", || (lab.statistic("usherd_asked") == 1).then_some(()));
+    eventually("the call to be asked for", || (lab.statistic("usherd_asked") == 1).then_some(()));
     anna.cancel(&call);
     lab.usherd().signal(rustix::process::Signal::CONT);
     // The release is the last thing that this call sends.
-    wait_for("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
+    eventually("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
     lab.until_held(0);
     assert_eq!(lab.sessions().len(), 0);
     assert!(!trunk.received("INVITE "), "nobody is called any more");

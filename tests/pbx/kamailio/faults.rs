@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use rustix::process::Signal;
-
-use super::lab::{Lab, Sipp, Transport, phones_ip, trunk_ip, users};
+use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, phones_ip, trunk_ip, users};
 
 /// Longest that a call may wait for a usherd that is gone.
 const GONE_MS_MAX: f64 = 600.0;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::lab::{Lab, free_port, phones_ip, trunk_ip};
-use super::sip::{Phone, connect};
-use crate::place::{Place, program};
+use usherd_testkit::kamailio::lab::{Lab, free_port, phones_ip, trunk_ip};
+use usherd_testkit::kamailio::sip::{Phone, connect};
+use usherd_testkit::place::{Place, program};
 
 fn shipped() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/pbx/kamailio")
@@ -24,7 +24,7 @@ fn check(folder: &Place, defines: &[&str]) {
 
 #[test]
 fn every_way_to_start_the_shipped_files_is_taken_by_kamailio() {
-    let whole = crate::shipped::shipped("kamailio");
+    let whole = Place::shipped("kamailio");
     check(&whole, &[]);
     check(&whole, &["USHERD_REDIS"]);
     check(&whole, &["WITH_LISTEN", "USHERD_TRUST_DIVERSION", "PHONES_TWO=\"192.0.2.9:5060\"", "USHERD_NODE=\"pbx2\""]);

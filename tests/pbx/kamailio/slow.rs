@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
-use super::relay::{Pace, Relay};
-use super::sip::{Phone, connect, hang_up};
-use crate::process::wait_for;
+use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
+use usherd_testkit::kamailio::relay::{Pace, Relay};
+use usherd_testkit::kamailio::sip::{Phone, connect, hang_up};
+use usherd_testkit::wait::eventually;
 
 const AT_ONCE: Pace = Pace::After(Duration::ZERO);
 
@@ -104,7 +104,7 @@ fn late_answers(transport: Transport, waits_ms: Range<f64>) {
     assert_eq!(lab.statistic("usherd_unanswered"), 6);
     relay.answers(AT_ONCE);
     lab.until_held(0);
-    wait_for("the releases", || (lab.statistic("usherd_released") == 6).then_some(()));
+    eventually("the releases", || (lab.statistic("usherd_released") == 6).then_some(()));
     assert_eq!((lab.held(), lab.sessions().len()), (0, 0));
 }
 
@@ -129,9 +129,9 @@ fn late_question(transport: Transport) {
     let (call, _) = connect(&mut anna, call, &mut trunk, &invite, "t");
     hang_up(&mut anna, call, &mut trunk);
     relay.questions(AT_ONCE);
-    wait_for("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
+    eventually("its release", || (lab.statistic("usherd_released") == 1).then_some(()));
     assert_eq!((lab.decided("allow.new"), lab.decided("ignore.stale")), (0.0, 0.0), "it is still on its way");
     relay.let_go();
-    wait_for("the late question", || (lab.decided("ignore.stale") >= 1.0).then_some(()));
+    eventually("the late question", || (lab.decided("ignore.stale") >= 1.0).then_some(()));
     assert_eq!((lab.decided("allow.new"), lab.held(), lab.sessions().len()), (0.0, 0, 0));
 }

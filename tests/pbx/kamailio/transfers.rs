@@ -1,8 +1,8 @@
 //! Legs that deliver a call: transfers, forks, forwarding. No seat may be missing for them (C5 to C9).
 
-use super::lab::{Lab, free_port, phones_ip, trunk_ip};
-use super::sip::{Dialog, Phone, connect, hang_up};
-use crate::process::wait_for;
+use usherd_testkit::kamailio::lab::{Lab, free_port, phones_ip, trunk_ip};
+use usherd_testkit::kamailio::sip::{Dialog, Phone, connect, hang_up};
+use usherd_testkit::wait::eventually;
 
 /// The trunk side and the side of the phones.
 fn parties(lab: &Lab) -> (Phone, Phone) {
@@ -113,7 +113,7 @@ fn a_caller_whom_the_callee_sends_on_keeps_the_one_seat_until_the_new_leg_ends()
     assert_eq!((lab.held(), lab.sessions().len()), (1, 2));
     assert_eq!(lab.decided("allow.held"), 1.0);
     hang_up(&mut trunk, outside, &mut anna);
-    wait_for("the first leg to end", || (lab.sessions().len() == 1).then_some(()));
+    eventually("the first leg to end", || (lab.sessions().len() == 1).then_some(()));
     assert_eq!(lab.held(), 1, "anna still talks on an own call");
     let refused = phones.invite("ben", "0301234567", "full", "");
     phones.receive(" 403 ", Some(&refused.call_id));
@@ -173,7 +173,7 @@ fn an_attended_transfer_by_the_callee_ends_his_seat_and_leaves_the_callers() {
     hang_up(&mut cara, of_cara, &mut phones);
     lab.until_held(1);
     hang_up(&mut phones, bob, &mut anna);
-    wait_for("one call to be left", || (lab.sessions().len() == 1).then_some(()));
+    eventually("one call to be left", || (lab.sessions().len() == 1).then_some(()));
     assert_eq!((lab.held(), lab.sessions()[0]["subject"].as_str()), (1, Some("anna")));
     hang_up(&mut anna, moved, &mut phones);
     lab.until_held(0);

@@ -5,11 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-
-use super::lab::{Lab, Transport, free_port, phones_ip, trunk_ip};
-use super::sip::{Phone, connect, hang_up};
-use crate::client::{Answer, Client};
-use crate::process::wait_for;
+use usherd_testkit::http::{Answer, Client};
+use usherd_testkit::kamailio::lab::{Lab, Transport, free_port, phones_ip, trunk_ip};
+use usherd_testkit::kamailio::sip::{Phone, connect, hang_up};
+use usherd_testkit::wait::eventually;
 
 /// Stands in for usherd: keeps every request as it came, allows everything, and closes like `Connection: close`.
 struct Recorder {
@@ -35,7 +34,7 @@ impl Recorder {
     /// The request of this path, once it came.
     fn request(&self, path: &str) -> Vec<u8> {
         let line = format!("POST {path} HTTP/1.1\r\n");
-        wait_for(path, || self.requests.lock().iter().find(|request| request.starts_with(line.as_bytes())).cloned())
+        eventually(path, || self.requests.lock().iter().find(|request| request.starts_with(line.as_bytes())).cloned())
     }
 }
 

@@ -7,25 +7,34 @@ use usherd_engine::session::{
     Acquire, Class, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Release, Stamp, Standing,
 };
 
-use crate::classes::{Need, classify, emergency};
+use super::classes::{Need, classify, emergency};
 
+/// A session that lives.
 #[derive(Clone, Debug)]
-pub(crate) struct Session {
-    pub(crate) id: Name,
-    pub(crate) subject: Name,
-    pub(crate) kind: Kind,
-    pub(crate) direction: Option<Direction>,
+pub struct Session {
+    /// Its name.
+    pub id: Name,
+    /// Whose it is.
+    pub subject: Name,
+    /// What it is.
+    pub kind: Kind,
+    /// Of a call.
+    pub direction: Option<Direction>,
     pub(crate) external: bool,
     pub(crate) counts: bool,
-    pub(crate) node: Option<Name>,
-    pub(crate) epoch: Option<u64>,
-    pub(crate) seq: Option<u64>,
+    /// Who told it.
+    pub node: Option<Name>,
+    /// The start of its node.
+    pub epoch: Option<u64>,
+    /// The number of its last message.
+    pub seq: Option<u64>,
     pub(crate) ttl_s: Option<u32>,
     pub(crate) first: Code,
     pub(crate) renewed: u64,
     /// Put back by a restart and not confirmed since: only the learning time ends it.
     pub(crate) restored: bool,
-    pub(crate) orphan_until: Option<u64>,
+    /// How long it waits for its node.
+    pub orphan_until: Option<u64>,
 }
 
 impl Session {
@@ -34,57 +43,70 @@ impl Session {
     }
 }
 
+/// A seat that is held.
 #[derive(Clone, Debug)]
-pub(crate) struct Seat {
+pub struct Seat {
     pub(crate) subject: Name,
     /// Reservation group; empty where none.
     pub(crate) group: Name,
-    pub(crate) linger_until: Option<u64>,
+    /// How long it waits for its subject.
+    pub linger_until: Option<u64>,
 }
 
+/// What keeps out late messages about a session that ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Tombstone {
+pub struct Tombstone {
     pub(crate) session: Name,
     pub(crate) node: Name,
     pub(crate) stamp: Stamp,
-    pub(crate) until: u64,
+    /// When it goes.
+    pub until: u64,
 }
 
+/// A tenant with what lives and what is held.
 #[derive(Clone, Debug)]
-pub(crate) struct Tenant {
-    pub(crate) id: Name,
+pub struct Tenant {
+    /// Its name.
+    pub id: Name,
     pub(crate) standing: Standing,
     pub(crate) quota: Option<u32>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) reserve: Vec<(Name, u32)>,
     pub(crate) pool: Option<Name>,
-    pub(crate) sessions: Vec<Session>,
-    pub(crate) seats: Vec<Seat>,
+    /// What lives.
+    pub sessions: Vec<Session>,
+    /// What is held.
+    pub seats: Vec<Seat>,
     /// The oldest first.
-    pub(crate) tombstones: Vec<Tombstone>,
+    pub tombstones: Vec<Tombstone>,
     /// When clients leave, once the subscription ended (J6).
     pub(crate) drain_at: Option<u64>,
 }
 
+/// A PBX.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
+pub struct Node {
     pub(crate) name: Name,
     pub(crate) epoch: u64,
     pub(crate) greeted: bool,
     /// When it was last heard of; `None` while it has no lease.
-    pub(crate) seen: Option<u64>,
+    pub seen: Option<u64>,
 }
 
+/// All there is.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Model {
+pub struct Model {
     pub(crate) limits: Limits,
-    pub(crate) plan: Plan,
-    pub(crate) tenants: Vec<Tenant>,
-    pub(crate) nodes: Vec<Node>,
+    /// The configuration.
+    pub plan: Plan,
+    /// All tenants.
+    pub tenants: Vec<Tenant>,
+    /// All nodes.
+    pub nodes: Vec<Node>,
     /// An inventory is being read: it answers for itself what tombstones mean to it (G9).
     pub(crate) listing: bool,
     /// Seats that became free by the end of their linger, since the last restart.
-    pub(crate) lingered: i64,
+    pub lingered: i64,
 }
 
 /// What a message is about: a tenant, and ids with their prefix.
@@ -179,7 +201,8 @@ fn answer(code: Code, detail: Detail, held: u32, quota: Option<u32>, policy: &Po
 }
 
 impl Model {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// Without any tenant yet.
+    pub fn new(limits: Limits) -> Self {
         Model { limits, ..Model::default() }
     }
 

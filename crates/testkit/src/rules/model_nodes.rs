@@ -3,8 +3,8 @@
 use usherd_engine::plan::{Entitled, Plan};
 use usherd_engine::session::{Acquire, Code, Decision, Detail, Fault, Kind, Name, Now, Release, Stamp, Standing};
 
-use crate::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
-use crate::model::{Model, Node, Session, Tenant, late};
+use super::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
+use super::model::{Model, Node, Session, Tenant, late};
 
 impl Tenant {
     /// Changes standing and quota; only becoming ended touches sessions (J6, V7).
@@ -88,7 +88,7 @@ impl Model {
     }
 
     /// When a session ends by time-out.
-    pub(crate) fn time_out(t: &Tenant, s: &Session) -> Option<u64> {
+    pub fn time_out(t: &Tenant, s: &Session) -> Option<u64> {
         let offline = t.policy.mobile_offline_ms;
         match s.kind {
             Kind::Mobile => (offline > 0).then_some(s.renewed + offline),
@@ -98,7 +98,7 @@ impl Model {
     }
 
     /// When a session ends because its subscription ended (J6).
-    pub(crate) fn drain(t: &Tenant, s: &Session) -> Option<u64> {
+    pub fn drain(t: &Tenant, s: &Session) -> Option<u64> {
         let client = s.counts && matches!(s.kind, Kind::Desktop | Kind::Guest);
         t.drain_at.filter(|_| client)
     }

@@ -3,39 +3,30 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Nothing takes longer on a busy machine, or the test has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The binary with these arguments, without an environment of its own.
-pub(crate) fn usherd(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_usherd"));
-    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR")).stdin(Stdio::null());
-    for variable in ["USHERD_ADDR", "USHERD_TOKEN", "STATE_DIRECTORY", "NOTIFY_SOCKET", "NO_COLOR"] {
-        command.env_remove(variable);
-    }
-    command
-}
+use crate::http::Client;
+use crate::process::{Killed, usherd};
+use crate::wait::PATIENCE;
 
 /// A demonstration that runs.
-pub(crate) struct Demo {
-    child: Child,
+pub struct Demo {
+    child: Killed,
     lines: Receiver<String>,
     /// Everything it said so far.
-    pub(crate) said: String,
+    pub said: String,
 }
 
 impl Demo {
     /// On a free port.
-    pub(crate) fn start(arguments: &[&str]) -> Self {
+    pub fn start(arguments: &[&str]) -> Self {
         let mut command = usherd(&["demo", "--listen", "127.0.0.1:0"]);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let command = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Killed(command.spawn().unwrap());
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -43,7 +34,7 @@ impl Demo {
     }
 
     /// Waits until it says this, and returns the line.
-    pub(crate) fn wait_for(&mut self, words: &str) -> String {
+    pub fn wait_for(&mut self, words: &str) -> String {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
@@ -70,7 +61,7 @@ impl Demo {
     }
 
     /// Waits until it has ended by itself.
-    pub(crate) fn finish(&mut self) -> ExitStatus {
+    pub fn finish(&mut self) -> ExitStatus {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.said.push_str(&line);
             self.said.push('\n');
@@ -79,52 +70,45 @@ impl Demo {
     }
 
     /// Asks it to end, and waits until it has.
-    pub(crate) fn stop(&mut self, signal: Signal) -> ExitStatus {
+    pub fn stop(&mut self, signal: Signal) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         self.finish()
     }
 
     /// The word behind a heading of its greeting, as in `  files       /tmp/…; they go …`.
-    pub(crate) fn told(&self, heading: &str) -> &str {
+    pub fn told(&self, heading: &str) -> &str {
         let line = self.said.lines().find_map(|line| line.strip_prefix(&format!("  {heading} ")));
         line.unwrap_or_else(|| panic!("no {heading} in {}", self.said)).trim().split(';').next().unwrap()
     }
 
-    pub(crate) fn folder(&self) -> PathBuf {
+    /// Where its files are.
+    pub fn folder(&self) -> PathBuf {
         PathBuf::from(self.told("files"))
     }
 
     /// `127.0.0.1:41234`
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         self.told("dashboard").trim_start_matches("http://").trim_end_matches('/')
     }
 
     /// What its daemon answers to a reading request.
-    pub(crate) fn get(&self, path: &str) -> Value {
-        serde_json::from_str(&self.ask("GET", path, "")).unwrap()
+    pub fn get(&self, path: &str) -> Value {
+        self.client().get(path).json()
     }
 
     /// What its daemon answers to a form: one line of text.
-    pub(crate) fn post(&self, path: &str, form: &str) -> String {
-        self.ask("POST", path, form)
+    pub fn post(&self, path: &str, form: &str) -> String {
+        self.client().post(path, form).body
     }
 
-    fn ask(&self, method: &str, path: &str, form: &str) -> String {
-        let mut stream = connect(self.address());
-        let length = form.len();
-        let kind = "Content-Type: application/x-www-form-urlencoded";
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}\r\nContent-Length: {length}"
-        );
-        write!(stream, "{head}\r\n\r\n{form}").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    fn client(&self) -> Client {
+        Client::connect_within(PATIENCE, self.address().parse().unwrap()).unwrap()
     }
 
     /// Listens to events of a type from now on; they end with the daemon.
-    pub(crate) fn listen(&self, types: &str) -> Receiver<Value> {
-        let mut stream = connect(self.address());
+    pub fn listen(&self, types: &str) -> Receiver<Value> {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = "Host: localhost\r\nAccept: application/x-ndjson\r\n\r\n";
         write!(stream, "GET /v1/events?types={types} HTTP/1.1\r\n{head}").unwrap();
         let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
@@ -138,21 +122,8 @@ impl Demo {
     }
 }
 
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
 /// Runs one line through a shell, as a reader would.
-pub(crate) fn shell(line: &str) -> String {
+pub fn shell(line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{line}: {}{}", text(&output.stdout), text(&output.stderr));
@@ -161,7 +132,7 @@ pub(crate) fn shell(line: &str) -> String {
 
 /// Whether the folder of a demonstration is gone.
 #[track_caller]
-pub(crate) fn assert_gone(folder: &Path) {
+pub fn assert_gone(folder: &Path) {
     assert!(folder.starts_with(std::env::temp_dir()), "{}", folder.display());
     assert!(!folder.exists(), "{} is still there", folder.display());
 }

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
@@ -12,18 +11,19 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::relay::Relay;
+use crate::page;
 use crate::place::{Place, program};
-use crate::process::{Site, Usherd, own_ip, wait_for, wait_for_or};
-use crate::shipped::shipped;
+use crate::process::{Site, Usherd, own_ip};
+use crate::wait::{eventually, eventually_or};
 
 /// Where the phones are: an address of this test's own, so that no port that is free here is taken by another one.
-pub(crate) fn phones_ip() -> &'static str {
+pub fn phones_ip() -> &'static str {
     static PHONES: LazyLock<String> = LazyLock::new(|| own_ip().to_string());
     &PHONES
 }
 
 /// Where the trunk is: Kamailio tells inbound calls by the address.
-pub(crate) fn trunk_ip() -> &'static str {
+pub fn trunk_ip() -> &'static str {
     static TRUNK: LazyLock<String> = LazyLock::new(|| {
         let [net, high, middle, low] = own_ip().octets();
         Ipv4Addr::new(net, high + 64, middle, low).to_string()
@@ -32,18 +32,18 @@ pub(crate) fn trunk_ip() -> &'static str {
 }
 
 /// A UDP port that is free on this address.
-pub(crate) fn free_port(ip: &str) -> u16 {
+pub fn free_port(ip: &str) -> u16 {
     UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A TCP address where nobody else listens meanwhile, also when who has it starts again.
-pub(crate) fn own_address() -> SocketAddr {
+pub fn own_address() -> SocketAddr {
     TcpListener::bind((own_ip(), 0)).unwrap().local_addr().unwrap()
 }
 
 /// A program; dropping it kills it and its children. All stay in the process group of the test, so that whoever ends
 /// the test ends them too.
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     said: Arc<Mutex<String>>,
 }
@@ -65,18 +65,19 @@ impl Program {
         Program { child, said }
     }
 
-    pub(crate) fn said(&self) -> String {
+    /// All it said so far.
+    pub fn said(&self) -> String {
         self.said.lock().clone()
     }
 
     /// Waits until it says this.
-    pub(crate) fn until_says(&self, part: &str) {
+    pub fn until_says(&self, part: &str) {
         let look = || self.said().contains(part).then_some(());
-        wait_for_or(look, || format!("`{part}` among {}", self.said()));
+        eventually_or(look, || format!("`{part}` among {}", self.said()));
     }
 
     /// `kill -9` of all its processes.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
             // Its number may be somebody else's by now.
             return;
@@ -100,56 +101,65 @@ impl Drop for Program {
 
 /// How the recipe asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transport {
+pub enum Transport {
+    /// `http_client`.
     Http,
-    /// Kamailio 6 only.
-    #[allow(dead_code, reason = "only the tests in a Kamailio 6 take it")]
+    /// `http_async_client`, of Kamailio 6 only.
     HttpAsync,
+    /// `ndb_redis`.
     Redis,
 }
 
 /// Everything a scenario needs.
-pub(crate) struct Lab {
-    pub(crate) site: Site,
-    pub(crate) usherd: Option<Usherd>,
-    pub(crate) kamailio: Option<Program>,
+pub struct Lab {
+    /// The files of the daemon.
+    pub site: Site,
+    /// The daemon, while it runs.
+    pub usherd: Option<Usherd>,
+    /// Kamailio, while it runs.
+    pub kamailio: Option<Program>,
     /// The shipped files, and what Kamailio puts beside them.
     recipe: Place,
-    pub(crate) kamailio_port: u16,
-    pub(crate) phones_port: u16,
-    pub(crate) trunk_port: u16,
+    /// Of Kamailio, on the address of the phones.
+    pub kamailio_port: u16,
+    /// Where Kamailio finds the phones.
+    pub phones_port: u16,
+    /// Where Kamailio finds the trunk.
+    pub trunk_port: u16,
     url: String,
     resp: SocketAddr,
     transport: Transport,
-    pub(crate) extra: Vec<String>,
+    /// Further definitions for Kamailio.
+    pub extra: Vec<String>,
 }
 
 impl Lab {
     /// With this many seats.
-    pub(crate) fn new(seats: u32) -> Self {
+    pub fn new(seats: u32) -> Self {
         Self::with(seats, &[])
     }
 
     /// With further definitions for Kamailio (`NAME` or `NAME=value`).
-    pub(crate) fn with(seats: u32, extra: &[&str]) -> Self {
+    pub fn with(seats: u32, extra: &[&str]) -> Self {
         let mut lab = Self::idle(seats, extra);
         lab.start_kamailio();
         lab
     }
 
     /// With the recipe for this transport.
-    pub(crate) fn over(transport: Transport, seats: u32) -> Self {
+    pub fn over(transport: Transport, seats: u32) -> Self {
         let mut lab = Self::idle_over(transport, seats);
         lab.start_kamailio();
         lab
     }
 
-    pub(crate) fn idle_over(transport: Transport, seats: u32) -> Self {
+    /// The same, without a Kamailio yet.
+    pub fn idle_over(transport: Transport, seats: u32) -> Self {
         Lab { transport, ..Self::idle(seats, &[]) }
     }
 
     /// Without a Kamailio yet.
-    pub(crate) fn idle(seats: u32, extra: &[&str]) -> Self {
+    pub fn idle(seats: u32, extra: &[&str]) -> Self {
         let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
         let [http, resp] = [(); 2].map(|()| own_address());
         let listener = format!("[[listener]]\nlisten = \"{resp}\"\nprotocol = \"resp\"\n");
@@ -161,7 +171,7 @@ impl Lab {
             site,
             usherd: Some(usherd),
             kamailio: None,
-            recipe: shipped("kamailio"),
+            recipe: Place::shipped("kamailio"),
             kamailio_port: free_port(phones_ip()),
             phones_port: free_port(phones_ip()),
             trunk_port: free_port(trunk_ip()),
@@ -172,17 +182,18 @@ impl Lab {
     }
 
     /// Starts the shipped kamailio.cfg, and waits until it has said hello.
-    pub(crate) fn start_kamailio(&mut self) {
+    pub fn start_kamailio(&mut self) {
         let url = self.url.clone();
         self.start_kamailio_asking(&url);
     }
 
     /// The same, with a wire to usherd that the test can slow down.
-    pub(crate) fn start_kamailio_behind_relay(&mut self) -> Relay {
-        let relay = Relay::to(match self.transport {
+    pub fn start_kamailio_behind_relay(&mut self) -> Relay {
+        let usherd = match self.transport {
             Transport::Http | Transport::HttpAsync => self.usherd().address(),
             Transport::Redis => self.resp,
-        });
+        };
+        let relay = Relay::to(phones_ip(), usherd);
         // Of these two, the transport uses one.
         self.resp = relay.address;
         self.start_kamailio_asking(&format!("http://{}", relay.address));
@@ -190,7 +201,7 @@ impl Lab {
     }
 
     /// The same, with somebody else in the place of usherd.
-    pub(crate) fn start_kamailio_asking(&mut self, url: &str) {
+    pub fn start_kamailio_asking(&mut self, url: &str) {
         let mut command = program("kamailio");
         command.arg("-f").arg(self.recipe.inside("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);
         command.arg("-Y").arg(self.recipe.inside(""));
@@ -216,48 +227,48 @@ impl Lab {
             assert!(!said.contains("bad config file"), "Debian packages kamailio-{{json,redis,utils}}-modules: {said}");
             said.contains("usherd: greeted as").then_some(())
         };
-        wait_for_or(look, || format!("Kamailio to greet usherd among {}", kamailio.said()));
+        eventually_or(look, || format!("Kamailio to greet usherd among {}", kamailio.said()));
         self.kamailio = Some(kamailio);
     }
 
-    pub(crate) fn usherd(&self) -> &Usherd {
+    /// The daemon, which runs.
+    pub fn usherd(&self) -> &Usherd {
         self.usherd.as_ref().unwrap()
     }
 
     /// How many seats are held now.
-    pub(crate) fn held(&self) -> u64 {
-        self.usherd().client().get("/v1/tenants/acme").json()["held"].as_u64().unwrap()
+    pub fn held(&self) -> u64 {
+        self.usherd().client().held("acme")
     }
 
     /// The live sessions of the tenant.
-    pub(crate) fn sessions(&self) -> Vec<Value> {
+    pub fn sessions(&self) -> Vec<Value> {
         self.usherd().client().list("/v1/tenants/acme/sessions", "sessions")
     }
 
-    pub(crate) fn until_held(&self, seats: u64) {
-        wait_for(&format!("{seats} seats to be held"), || (self.held() == seats).then_some(()));
+    /// Waits until so many seats are held.
+    pub fn until_held(&self, seats: u64) {
+        eventually(&format!("{seats} seats to be held"), || (self.held() == seats).then_some(()));
     }
 
     /// A figure of `/metrics`, summed over all its labels that contain this text.
-    pub(crate) fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = self.usherd().client().get("/metrics").body;
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(labels));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        self.usherd().client().sum(name, labels)
     }
 
     /// Questions that usherd answered with this code.
-    pub(crate) fn decided(&self, code: &str) -> f64 {
+    pub fn decided(&self, code: &str) -> f64 {
         self.metric("usherd_decisions_total", &format!("code=\"{code}\""))
     }
 
     /// A figure of Kamailio itself.
-    pub(crate) fn statistic(&self, name: &str) -> u64 {
+    pub fn statistic(&self, name: &str) -> u64 {
         let text = self.kamcmd(["stats.get_statistics", name]);
         text.rsplit(' ').next().unwrap().trim().parse().unwrap_or_else(|_| panic!("{name}: {text}"))
     }
 
     /// What Kamailio answers to a command.
-    pub(crate) fn kamcmd<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
+    pub fn kamcmd<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
         let socket = format!("unix:{}", self.recipe.path("kamailio_ctl").display());
         let out = Command::new("kamcmd").args(["-s", &socket]).args(command).output().unwrap();
         String::from_utf8(out.stdout).unwrap()
@@ -265,12 +276,12 @@ impl Lab {
 }
 
 /// One call each by this many users to an outside number.
-pub(crate) fn users(count: u32) -> String {
+pub fn users(count: u32) -> String {
     (0..count).map(|user| format!("user{user};0301234567;\n")).collect()
 }
 
 /// A SIPp that plays a scenario of tests/pbx/sipp.
-pub(crate) struct Sipp {
+pub struct Sipp {
     program: Program,
     folder: tempfile::TempDir,
     scenario: String,
@@ -278,18 +289,18 @@ pub(crate) struct Sipp {
 
 impl Sipp {
     /// Listens here and waits for calls. A message that was repeated on a busy machine does not end one.
-    pub(crate) fn callee(scenario: &str, ip: &str, port: u16) -> Self {
+    pub fn callee(scenario: &str, ip: &str, port: u16) -> Self {
         Self::start(scenario, ip, port, &["-default_behaviors", "-abortunexp"], "")
     }
 
     /// Calls through the proxy of the lab; one line of the table per call: user;number.
-    pub(crate) fn caller(lab: &Lab, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
-        Self::caller_at(lab.kamailio_port, scenario, ip, table, more)
+    pub fn caller(lab: &Lab, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
+        Self::caller_at((phones_ip(), lab.kamailio_port), scenario, ip, table, more)
     }
 
-    /// The same, through whatever listens at this port of the phones' address.
-    pub(crate) fn caller_at(port: u16, scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
-        let proxy = format!("{}:{port}", phones_ip());
+    /// The same, through whatever listens here.
+    pub fn caller_at(at: (&str, u16), scenario: &str, ip: &str, table: &str, more: &[&str]) -> Self {
+        let proxy = format!("{}:{}", at.0, at.1);
         let calls = table.lines().count().to_string();
         let mut arguments = vec![proxy.as_str(), "-inf", "calls.csv", "-m", &calls];
         arguments.extend(more);
@@ -299,7 +310,7 @@ impl Sipp {
     fn start(scenario: &str, ip: &str, port: u16, more: &[&str], table: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("calls.csv"), format!("SEQUENTIAL\n{table}\n")).unwrap();
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/pbx/sipp/{scenario}.xml"));
+        let file = page::root().join(format!("tests/pbx/sipp/{scenario}.xml"));
         let mut command = Command::new("sipp");
         command.current_dir(folder.path()).arg("-sf").arg(file);
         command
@@ -321,25 +332,26 @@ impl Sipp {
         Sipp { program: Program::start(&mut command, "sip-tester"), folder, scenario: scenario.to_owned() }
     }
 
-    pub(crate) fn has_ended(&mut self) -> bool {
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
         self.program.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for its end: every call went as the scenario says.
-    pub(crate) fn done(mut self) -> Counts {
-        let status = wait_for("the calls to end", || self.program.child.try_wait().unwrap());
+    pub fn done(mut self) -> Counts {
+        let status = eventually("the calls to end", || self.program.child.try_wait().unwrap());
         let counts = self.counts();
         assert!(status.success(), "{}: {status}\n{counts:?}\n{}", self.scenario, self.errors());
         counts
     }
 
     /// Waits until so many calls were answered.
-    pub(crate) fn until_answered(&self, calls: usize) {
-        wait_for(&format!("{calls} calls to be answered"), || (self.answer_times_ms().len() >= calls).then_some(()));
+    pub fn until_answered(&self, calls: usize) {
+        eventually(&format!("{calls} calls to be answered"), || (self.answer_times_ms().len() >= calls).then_some(()));
     }
 
     /// The longest time from an INVITE to its 200, milliseconds.
-    pub(crate) fn longest_ms(&self) -> f64 {
+    pub fn longest_ms(&self) -> f64 {
         self.answer_times_ms().into_iter().fold(0.0, f64::max)
     }
 
@@ -369,16 +381,16 @@ impl Sipp {
 
 /// How often each message of a scenario was sent or received.
 #[derive(Debug)]
-pub(crate) struct Counts(Vec<(String, u64)>);
+pub struct Counts(Vec<(String, u64)>);
 
 impl Counts {
     /// Calls that were answered, and calls that were refused for want of a seat.
-    pub(crate) fn up_and_refused(&self) -> (u64, u64) {
+    pub fn up_and_refused(&self) -> (u64, u64) {
         (self.of("_200_Recv"), self.of("_403_Recv"))
     }
 
     /// Received or sent: `_403_Recv`, `_BYE_Sent`; the first of that name.
-    pub(crate) fn of(&self, what: &str) -> u64 {
+    pub fn of(&self, what: &str) -> u64 {
         let found = self.0.iter().find(|(name, _)| name.ends_with(what));
         found.unwrap_or_else(|| panic!("no {what} in {self:?}")).1
     }

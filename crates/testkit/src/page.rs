@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 /// Where the repository is.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
 /// Every file below a folder, and a file itself.
-pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
+pub fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() {
         return std::fs::read_dir(path).unwrap().flat_map(|entry| files(&entry.unwrap().path())).collect();
     }
@@ -16,32 +16,34 @@ pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Blocks for a machine of their own that nothing runs: how each begins, and why. All others are run by tests/service.
-pub(crate) const NOT_RUN: [(&str, &str); 1] =
+pub const NOT_RUN: [(&str, &str); 1] =
     [("podman build ", "it fetches base images from a registry, which no test may reach")];
 
-pub(crate) struct Page {
+/// One page.
+pub struct Page {
     /// Relative to the repository.
-    pub(crate) name: String,
+    pub name: String,
     text: String,
 }
 
 /// A fenced block.
-pub(crate) struct Block {
+pub struct Block {
     /// Line of its first fence, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// What stands behind the fence.
-    pub(crate) info: String,
-    pub(crate) body: String,
+    pub info: String,
+    /// What is in it.
+    pub body: String,
 }
 
 /// A row of a table, each cell without the blanks around it.
-pub(crate) type Row = Vec<String>;
+pub type Row = Vec<String>;
 
 /// Pages for who works on it; their commands build and test, and are not run.
-pub(crate) const FOR_CONTRIBUTORS: [&str; 4] = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
+pub const FOR_CONTRIBUTORS: [&str; 4] = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
 
 /// The README, every page of `docs/`, and those for contributors.
-pub(crate) fn all() -> Vec<Page> {
+pub fn all() -> Vec<Page> {
     let mut names: Vec<String> = std::fs::read_dir(root().join("docs"))
         .unwrap()
         .map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()))
@@ -54,33 +56,38 @@ pub(crate) fn all() -> Vec<Page> {
 }
 
 /// The blocks of all pages that need a machine of their own, each with its place.
-pub(crate) fn for_a_machine() -> Vec<(String, Block)> {
+pub fn for_a_machine() -> Vec<(String, Block)> {
     let blocks =
         |page: Page| page.blocks().into_iter().map(move |block| (format!("{}:{}", page.name, block.line), block));
     all().into_iter().flat_map(blocks).filter(|(_, block)| block.info == "sh host").collect()
 }
 
 impl Block {
-    pub(crate) fn is_not_run(&self) -> bool {
+    /// Whether nothing runs it.
+    pub fn is_not_run(&self) -> bool {
         NOT_RUN.iter().any(|(begin, _)| self.body.starts_with(begin))
     }
 }
 
 impl Page {
-    pub(crate) fn read(name: &str) -> Self {
+    /// By its name from the root of the repository.
+    pub fn read(name: &str) -> Self {
         let text = std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         Page { name: name.to_owned(), text }
     }
 
-    pub(crate) fn folder(&self) -> PathBuf {
+    /// Where it lies.
+    pub fn folder(&self) -> PathBuf {
         root().join(&self.name).parent().unwrap().to_owned()
     }
 
-    pub(crate) fn text(&self) -> &str {
+    /// All of it.
+    pub fn text(&self) -> &str {
         &self.text
     }
 
-    pub(crate) fn blocks(&self) -> Vec<Block> {
+    /// Its fenced blocks.
+    pub fn blocks(&self) -> Vec<Block> {
         let mut blocks: Vec<Block> = Vec::new();
         let mut open = false;
         for (number, line) in self.text.lines().enumerate() {
@@ -103,7 +110,7 @@ impl Page {
     }
 
     /// Lines outside of fences, with their numbers from 1.
-    pub(crate) fn prose(&self) -> Vec<(usize, &str)> {
+    pub fn prose(&self) -> Vec<(usize, &str)> {
         let mut open = false;
         let mut lines = Vec::new();
         for (number, line) in self.text.lines().enumerate() {
@@ -117,7 +124,7 @@ impl Page {
     }
 
     /// What stands in `code` in the prose, with its line.
-    pub(crate) fn codes(&self) -> Vec<(usize, String)> {
+    pub fn codes(&self) -> Vec<(usize, String)> {
         let mut codes = Vec::new();
         for (number, line) in self.prose() {
             codes.extend(line.split('`').skip(1).step_by(2).map(|code| (number, code.to_owned())));
@@ -126,7 +133,7 @@ impl Page {
     }
 
     /// Targets of links, with their lines.
-    pub(crate) fn links(&self) -> Vec<(usize, String)> {
+    pub fn links(&self) -> Vec<(usize, String)> {
         let mut links = Vec::new();
         for (number, line) in self.prose() {
             let targets = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
@@ -136,13 +143,13 @@ impl Page {
     }
 
     /// Anchors of the headings, as the usual viewers make them.
-    pub(crate) fn anchors(&self) -> Vec<String> {
+    pub fn anchors(&self) -> Vec<String> {
         let headings = self.prose().into_iter().filter(|(_, line)| line.starts_with('#'));
         headings.map(|(_, line)| anchor(line.trim_start_matches('#').trim())).collect()
     }
 
     /// The rows of every table whose first row begins with these cells, without that row.
-    pub(crate) fn table(&self, head: &[&str]) -> Vec<(usize, Row)> {
+    pub fn table(&self, head: &[&str]) -> Vec<(usize, Row)> {
         let mut rows = Vec::new();
         let mut inside = false;
         for (number, line) in self.prose() {

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use usherd_engine::plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan};
 use usherd_engine::session::{Acquire, Class, Decision, Direction, Fault, Kind, Leg, Name, Now, Release, Standing};
 
-use crate::machine::{Closed, Machine, Refused};
+use super::machine::{Closed, Machine, Refused};
 
 /// One scenario.
-pub(crate) struct Row {
+pub struct Row {
     /// Its number in the rule book, or a name of our own.
-    pub(crate) id: &'static str,
+    pub id: &'static str,
     /// The rules it shows.
-    pub(crate) rules: &'static str,
-    /// Its steps; see [`World::step`].
-    pub(crate) script: &'static str,
+    pub rules: &'static str,
+    /// Its steps; what each word does is in its `World`.
+    pub script: &'static str,
 }
 
 /// Makes the machine that a scenario is put to.
-pub(crate) type Make = fn(Limits) -> Box<dyn Machine>;
+pub type Make = fn(Limits) -> Box<dyn Machine>;
 
 struct World {
     make: Make,
@@ -28,7 +28,7 @@ struct World {
 }
 
 /// Runs a scenario; panics with its line where an answer differs.
-pub(crate) fn check(row: &Row, make: Make) {
+pub fn check(row: &Row, make: Make) {
     let now = Now { uptime_ms: 1_000_000, utc_ms: 1_780_000_000_000 };
     let mut world = World { make, machine: make(Limits::default()), plan: Plan::default(), now };
     world.plan.tenants.push(tenant_plan("acme", Some(2)));

@@ -4,10 +4,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::lab::phones_ip;
-use crate::process::PATIENCE;
+use crate::wait::PATIENCE;
 
 /// One socket; several people may speak from it.
-pub(crate) struct Phone {
+pub struct Phone {
     socket: UdpSocket,
     proxy: SocketAddr,
     /// Whether it offers and accepts sound, as a PBX in the path of it wants.
@@ -20,12 +20,13 @@ pub(crate) struct Phone {
 
 /// A request or an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message(String);
+pub struct Message(String);
 
 /// One side of a dialog, or of what may become one.
 #[derive(Clone, Debug)]
-pub(crate) struct Dialog {
-    pub(crate) call_id: String,
+pub struct Dialog {
+    /// Its Call-ID.
+    pub call_id: String,
     own: String,
     other: String,
     target: String,
@@ -50,7 +51,8 @@ impl Message {
             && call_id.is_none_or(|call_id| self.header("Call-ID") == call_id)
     }
 
-    pub(crate) fn header(&self, name: &'static str) -> &str {
+    /// The value of a header.
+    pub fn header(&self, name: &'static str) -> &str {
         self.headers(name).next().unwrap_or_else(|| panic!("no {name} in {}", self.0))
     }
 
@@ -65,7 +67,7 @@ impl Message {
     }
 
     /// The dialog that the called side has by this INVITE and the tag it answered with.
-    pub(crate) fn called(&self, tag: &str) -> Dialog {
+    pub fn called(&self, tag: &str) -> Dialog {
         Dialog {
             call_id: self.header("Call-ID").to_owned(),
             own: format!("{};tag={tag}", self.header("To")),
@@ -80,7 +82,7 @@ impl Message {
 
 impl Dialog {
     /// The value of a Replaces header that means this dialog, said to its other side.
-    pub(crate) fn replaces(&self) -> String {
+    pub fn replaces(&self) -> String {
         let tag = |text: &str| text.split("tag=").nth(1).unwrap().to_owned();
         format!("{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", self.call_id, tag(&self.other), tag(&self.own))
     }
@@ -96,7 +98,7 @@ impl Dialog {
 
 impl Phone {
     /// One that speaks to the proxy of a lab.
-    pub(crate) fn new(ip: &str, port: u16, proxy_port: u16) -> Self {
+    pub fn new(ip: &str, port: u16, proxy_port: u16) -> Self {
         Self::at(ip, port, SocketAddr::new(phones_ip().parse().unwrap(), proxy_port))
     }
 
@@ -107,7 +109,7 @@ impl Phone {
     }
 
     /// For a PBX that is in the path of the sound: offers and accepts it, though none is ever sent.
-    pub(crate) fn with_media(ip: &str, port: u16, pbx_port: u16) -> Self {
+    pub fn with_media(ip: &str, port: u16, pbx_port: u16) -> Self {
         Phone { media: true, ..Self::at(ip, port, SocketAddr::from(([127, 0, 0, 1], pbx_port))) }
     }
 
@@ -126,7 +128,7 @@ impl Phone {
     }
 
     /// The next message of which the first line contains this, in this call if one is named.
-    pub(crate) fn receive(&mut self, what: &str, call_id: Option<&str>) -> Message {
+    pub fn receive(&mut self, what: &str, call_id: Option<&str>) -> Message {
         loop {
             if let Some(at) = self.inbox.iter().position(|message| message.fits(what, call_id)) {
                 return self.inbox.remove(at);
@@ -148,13 +150,13 @@ impl Phone {
     }
 
     /// Whether anything of this kind has come up to now.
-    pub(crate) fn received(&mut self, what: &str) -> bool {
+    pub fn received(&mut self, what: &str) -> bool {
         self.take_in();
         self.inbox.iter().any(|message| message.fits(what, None))
     }
 
     /// The same, in one call.
-    pub(crate) fn received_of(&mut self, what: &str, call_id: &str) -> bool {
+    pub fn received_of(&mut self, what: &str, call_id: &str) -> bool {
         self.take_in();
         self.inbox.iter().any(|message| message.fits(what, Some(call_id)))
     }
@@ -169,7 +171,7 @@ impl Phone {
     }
 
     /// The status of the final answer to a call that was asked for.
-    pub(crate) fn outcome(&mut self, dialog: &Dialog) -> u16 {
+    pub fn outcome(&mut self, dialog: &Dialog) -> u16 {
         loop {
             let answer = self.receive("SIP/2.0 ", Some(&dialog.call_id));
             let status: u16 = answer.0.split(' ').nth(1).unwrap().parse().unwrap();
@@ -181,17 +183,17 @@ impl Phone {
     }
 
     /// Asks for a call, and waits for nothing.
-    pub(crate) fn invite(&mut self, from: &str, to: &str, call_id: &str, more: &str) -> Dialog {
+    pub fn invite(&mut self, from: &str, to: &str, call_id: &str, more: &str) -> Dialog {
         self.invite_uri(from, &format!("sip:{to}@acme.example"), call_id, more)
     }
 
     /// The same, to any address.
-    pub(crate) fn invite_uri(&mut self, from: &str, target: &str, call_id: &str, more: &str) -> Dialog {
+    pub fn invite_uri(&mut self, from: &str, target: &str, call_id: &str, more: &str) -> Dialog {
         self.invite_named("", from, target, call_id, more)
     }
 
     /// The same, with a name to show.
-    pub(crate) fn invite_named(&mut self, name: &str, from: &str, target: &str, call_id: &str, more: &str) -> Dialog {
+    pub fn invite_named(&mut self, name: &str, from: &str, target: &str, call_id: &str, more: &str) -> Dialog {
         let via = self.via();
         let dialog = Dialog {
             call_id: call_id.to_owned(),
@@ -206,7 +208,8 @@ impl Phone {
         dialog
     }
 
-    pub(crate) fn cancel(&mut self, dialog: &Dialog) {
+    /// Gives up a call that was asked for.
+    pub fn cancel(&mut self, dialog: &Dialog) {
         self.request(dialog, "CANCEL", &dialog.via, "");
         let refused = self.receive("487 ", Some(&dialog.call_id));
         let acknowledged = Dialog { other: refused.header("To").to_owned(), ..dialog.clone() };
@@ -214,14 +217,14 @@ impl Phone {
     }
 
     /// A further request within a dialog.
-    pub(crate) fn within(&mut self, dialog: &mut Dialog, method: &str, more: &str) {
+    pub fn within(&mut self, dialog: &mut Dialog, method: &str, more: &str) {
         dialog.sequence += 1;
         let via = self.via();
         self.request(dialog, method, &via, more);
     }
 
     /// Puts the other side on hold.
-    pub(crate) fn hold(&mut self, dialog: &mut Dialog) {
+    pub fn hold(&mut self, dialog: &mut Dialog) {
         dialog.sequence += 1;
         let (via, body) = (self.via(), self.sound_that_is("a=sendonly\r\n"));
         self.request_with(dialog, "INVITE", &via, "", &body);
@@ -231,7 +234,7 @@ impl Phone {
     }
 
     /// Presses a key amid a call.
-    pub(crate) fn press(&mut self, dialog: &mut Dialog, key: &str) {
+    pub fn press(&mut self, dialog: &mut Dialog, key: &str) {
         dialog.sequence += 1;
         let (via, signal) = (self.via(), format!("Signal={key}\r\nDuration=160\r\n"));
         let body = format!("Content-Length: {}\r\n\r\n{signal}", signal.len());
@@ -268,7 +271,7 @@ impl Phone {
     }
 
     /// Answers a request; `200 OK`, `180 Ringing`.
-    pub(crate) fn answer(&self, request: &Message, status: &str, tag: &str, more: &str) {
+    pub fn answer(&self, request: &Message, status: &str, tag: &str, more: &str) {
         let all =
             |name: &'static str| request.headers(name).map(|value| format!("{name}: {value}\r\n")).collect::<String>();
         let to = request.header("To");
@@ -291,7 +294,7 @@ fn no_body() -> String {
 }
 
 /// The callee takes the call, the caller acknowledges; their two sides of the dialog.
-pub(crate) fn connect(
+pub fn connect(
     caller: &mut Phone,
     mut call: Dialog,
     callee: &mut Phone,
@@ -310,7 +313,7 @@ pub(crate) fn connect(
 }
 
 /// One side hangs up, the other takes note.
-pub(crate) fn hang_up(by: &mut Phone, mut own: Dialog, other: &mut Phone) {
+pub fn hang_up(by: &mut Phone, mut own: Dialog, other: &mut Phone) {
     by.within(&mut own, "BYE", "");
     let bye = other.receive("BYE ", (!by.media).then_some(own.call_id.as_str()));
     other.answer(&bye, "200 OK", "", "");

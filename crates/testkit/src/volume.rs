@@ -12,13 +12,14 @@ fn run(program: &str, package: &str, arguments: &[&str], path: &Path) {
 }
 
 /// An ext4 of its own on a loop device; thawed and unmounted however the test ends.
-pub(crate) struct Volume {
+pub struct Volume {
     mount: PathBuf,
     _image: tempfile::NamedTempFile,
 }
 
 impl Volume {
-    pub(crate) fn new(mount: PathBuf) -> Self {
+    /// Mounted here.
+    pub fn new(mount: PathBuf) -> Self {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(256 << 20).unwrap();
         run("mkfs.ext4", "e2fsprogs", &["-q", "-F"], image.path());
@@ -28,7 +29,7 @@ impl Volume {
     }
 
     /// Nothing can be written to it until the guard goes.
-    pub(crate) fn freeze(&self) -> Frozen<'_> {
+    pub fn freeze(&self) -> Frozen<'_> {
         // A test that is killed runs no guard, and a frozen file system outlives it: somebody else thaws it then.
         let mut guard = Command::new("setsid");
         guard.args(["sh", "-c", "sleep 60; exec fsfreeze -u \"$0\""]).arg(&self.mount);
@@ -45,7 +46,8 @@ impl Drop for Volume {
     }
 }
 
-pub(crate) struct Frozen<'a>(&'a Path, Child);
+/// As long as it is, nothing can be written.
+pub struct Frozen<'a>(&'a Path, Child);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {

@@ -9,12 +9,12 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use usherd::daemon::clock::monotonic_ns;
 
-use super::lab::phones_ip;
-use crate::process::pause;
+use crate::wait::pause;
 
 /// When what enters the wire now comes out of it.
 #[derive(Clone, Copy)]
-pub(crate) enum Pace {
+pub enum Pace {
+    /// So much later.
     After(Duration),
     /// When the test lets it go.
     Held,
@@ -52,15 +52,17 @@ impl Lane {
 }
 
 /// The wire; every connection to it becomes one to usherd.
-pub(crate) struct Relay {
-    pub(crate) address: SocketAddr,
+pub struct Relay {
+    /// Where it begins.
+    pub address: SocketAddr,
     questions: Arc<Lane>,
     answers: Arc<Lane>,
 }
 
 impl Relay {
-    pub(crate) fn to(usherd: SocketAddr) -> Self {
-        let listener = TcpListener::bind((phones_ip(), 0)).unwrap();
+    /// One from an address of this test.
+    pub fn to(ip: &str, usherd: SocketAddr) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let relay = Relay { address: listener.local_addr().unwrap(), questions: Lane::new(), answers: Lane::new() };
         let (questions, answers) = (Arc::clone(&relay.questions), Arc::clone(&relay.answers));
         std::thread::spawn(move || {
@@ -78,17 +80,17 @@ impl Relay {
     }
 
     /// What is asked from now on gets to usherd at this pace.
-    pub(crate) fn questions(&self, pace: Pace) {
+    pub fn questions(&self, pace: Pace) {
         *self.questions.pace.lock() = pace;
     }
 
     /// What usherd answers from now on gets to Kamailio at this pace.
-    pub(crate) fn answers(&self, pace: Pace) {
+    pub fn answers(&self, pace: Pace) {
         *self.answers.pace.lock() = pace;
     }
 
     /// Lets go of the questions that are held; later ones are held as before.
-    pub(crate) fn let_go(&self) {
+    pub fn let_go(&self) {
         *self.questions.let_go.lock() += 1;
         self.questions.opened.notify_all();
     }

@@ -9,30 +9,37 @@ use usherd_engine::session::{
 };
 use usherd_engine::{EndOutcome, Engine, NodeFault, NodeReport, RestoredTombstone, SessionFilter};
 
-use crate::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
+use super::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
 
 /// Tenant and session.
-type Key = (Name, Name);
+pub type Key = (Name, Name);
 
 /// A session record of one's own.
 #[derive(Clone, Debug)]
-pub(crate) struct Written {
-    pub(crate) tenant: Name,
+pub struct Written {
+    tenant: Name,
     session: Name,
-    pub(crate) subject: Name,
-    pub(crate) kind: Kind,
+    /// Whose it is.
+    pub subject: Name,
+    /// What it is.
+    pub kind: Kind,
     direction: Option<Direction>,
     leg: Leg,
     device: Option<Device>,
     class: Option<Class>,
-    pub(crate) counts: bool,
+    /// Whether it needs a seat.
+    pub counts: bool,
     external: bool,
     group: Name,
-    pub(crate) node: Name,
-    pub(crate) epoch: Option<u64>,
-    pub(crate) seq: Option<u64>,
+    /// Who told it.
+    pub node: Name,
+    /// The start of its node.
+    pub epoch: Option<u64>,
+    /// The number of its last message.
+    pub seq: Option<u64>,
     ttl_s: Option<u32>,
-    pub(crate) first: Code,
+    /// What its first question was answered.
+    pub first: Code,
     started_utc_ms: i64,
     version: u64,
 }
@@ -64,15 +71,16 @@ impl Written {
 
 /// What a journal would hold: the newest record of everything.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Journal {
-    pub(crate) live: BTreeMap<Key, Written>,
+pub struct Journal {
+    /// The sessions.
+    pub live: BTreeMap<Key, Written>,
     /// With the instant at which it was laid.
-    pub(crate) tombstones: BTreeMap<Key, (RestoredTombstone, u64)>,
-    pub(crate) nodes: BTreeMap<Name, u64>,
+    tombstones: BTreeMap<Key, (RestoredTombstone, u64)>,
+    nodes: BTreeMap<Name, u64>,
     /// Highest version of each session, live or gone.
     versions: BTreeMap<Key, u64>,
     /// Seats taken less seats freed, as the records tell it: grants of fresh claims, and `freed`.
-    pub(crate) seats: i64,
+    pub seats: i64,
     now: u64,
 }
 
@@ -84,7 +92,7 @@ impl Journal {
     }
 
     /// Subjects with at least one claim, of one tenant.
-    pub(crate) fn claimants(&self, tenant: &str) -> usize {
+    fn claimants(&self, tenant: &str) -> usize {
         let theirs = self.live.values().filter(|s| s.tenant == tenant && s.counts);
         theirs.map(|s| &s.subject).collect::<std::collections::BTreeSet<_>>().len()
     }
@@ -152,15 +160,18 @@ impl Changes for Journal {
 
 /// The engine and its journal.
 #[derive(Debug)]
-pub(crate) struct Real {
+pub struct Real {
     limits: Limits,
     plan: Plan,
-    pub(crate) engine: Engine,
-    pub(crate) journal: Journal,
+    /// What decides.
+    pub engine: Engine,
+    /// What it reported.
+    pub journal: Journal,
 }
 
 impl Real {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// Without any tenant yet.
+    pub fn new(limits: Limits) -> Self {
         Real { limits, plan: Plan::default(), engine: Engine::new(limits), journal: Journal::default() }
     }
 

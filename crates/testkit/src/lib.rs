@@ -1,0 +1,16 @@
+//! What tests of more than one kind need: waits, a client, processes, a daemon of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
+
+pub mod authority;
+pub mod daemon;
+pub mod demo;
+pub mod emergency;
+pub mod files;
+pub mod http;
+pub mod kamailio;
+pub mod page;
+pub mod place;
+pub mod process;
+pub mod rules;
+pub mod volume;
+pub mod wait;
