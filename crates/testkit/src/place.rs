@@ -24,8 +24,7 @@ pub struct Place(tempfile::TempDir);
 
 impl Place {
     /// An empty one.
-    #[allow(clippy::new_without_default, reason = "it makes a folder")]
-    pub fn new() -> Self {
+    pub fn made() -> Self {
         let Some(root) = root() else { return Place(tempfile::tempdir().unwrap()) };
         let folder = tempfile::Builder::new().prefix("usherd-").tempdir_in(root.join("tmp"));
         Place(folder.unwrap_or_else(|error| panic!("these tests run as root, for chroot: {error}")))
@@ -33,7 +32,7 @@ impl Place {
 
     /// One with the files of a shipped folder.
     pub fn shipped(folder: &str) -> Self {
-        let place = Place::new();
+        let place = Place::made();
         for entry in std::fs::read_dir(page::root().join("config/pbx").join(folder)).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), place.path(&entry.file_name().to_string_lossy())).unwrap();

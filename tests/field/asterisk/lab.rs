@@ -112,7 +112,7 @@ impl Lab {
         site.listen(http);
         let usherd = site.start();
         newer_root();
-        let place = Place::new();
+        let place = Place::made();
         for folder in ["etc", "run", "spool/outgoing", "log", "db", "lib"] {
             std::fs::create_dir_all(place.path(folder)).unwrap();
         }
