@@ -122,7 +122,7 @@ macro_rules! row {
     };
 }
 
-/// Every route that is served.
+/// Every route that is served. In the handlers `w` is the worker, `c` the call, `a` what it is allowed to.
 pub const ROUTES: &[Row] = &[
     // The two that come most are asked for by name before this table is.
     row!(POST "/v1/acquire" Acquire, ByMessage(|w, c, body| Box::pin(async { Ok(w.acquire(c.head, body, c.peer).await) }))),
