@@ -15,12 +15,13 @@
 //! All but `cli` and `daemon` are crates beside this one, in `crates/`: what each may use, its manifest says.
 //!
 //! Read in this order: [`usherd_contract::message`] and [`usherd_engine::session`] (the nouns); of the engine's files
-//! `rules.rs` (which session counts), `seats.rs` (the seat word), `table.rs` (the table and its locks), `decide.rs` (the
-//! order of checks); then [`daemon::start`] and [`daemon::api`]. Contracts: [`usherd_subscription::record`] (the nouns),
-//! [`usherd_subscription::entitlement`] (what one is worth when), [`usherd_subscription::request`] (what may be asked),
-//! [`usherd_subscription::tariff`] and [`usherd_subscription::invoice`] (money); `daemon/schedule.rs` puts them into
-//! force. A node: [`usherd_client`] (the model in a page), its `ledger.rs` (every race of the protocol);
-//! [`usherd_agent`] stands on it.
+//! `rules.rs` (which session counts), `seats.rs` (the seat word), `table.rs` (the table and its locks), `decide.rs`
+//! (the order of checks); then [`daemon::runtime::start`] and [`daemon::api`]. Contracts:
+//! [`usherd_subscription::record`] (the nouns), [`usherd_subscription::entitlement`] (what one is worth when),
+//! [`usherd_subscription::request`] (what may be asked), [`usherd_subscription::tariff`] and
+//! [`usherd_subscription::invoice`] (money); `daemon/runtime/schedule.rs` puts them into force. A node:
+//! [`usherd_client`] (the model in a page), its `ledger.rs` (every race of the protocol); [`usherd_agent`] stands on
+//! it.
 //!
 //! What never happens, mostly absences (letters and numbers are those of the rule book):
 //! - an inbound or emergency call is denied (V3, I8);
