@@ -1,9 +1,8 @@
 //! The example does what it says, with a daemon and without.
 #![allow(clippy::unwrap_used, reason = "a test says by a panic that it failed")]
 
-#[path = "../examples/node.rs"]
-#[allow(dead_code, unreachable_pub, reason = "its `main` reads the command line of a program")]
-mod node;
+#[path = "../examples/node/morning.rs"]
+mod morning;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +13,10 @@ use usherd_testkit::files::files;
 
 async fn told(address: &str) -> Vec<String> {
     // A machine that runs tests is slower than a network: what is looked at is who decides, not how soon.
-    let options = usherd_client::Options::starting_now(address.parse().unwrap(), node::NODE);
+    let options = usherd_client::Options::starting_now(address.parse().unwrap(), morning::NODE);
     let options = usherd_client::Options { deadline: Duration::from_secs(10), ..options };
     let mut out = Vec::new();
-    node::run(options, "acme", &mut out).await.unwrap();
+    morning::run(options, "acme", &mut out).await.unwrap();
     String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
 }
 

@@ -1,27 +1,16 @@
-//! A phone system in a page: one client of two is refused, and customers and help get through.
-//!
-//! `cargo run -p usherd-client --example node -- http://127.0.0.1:7788 acme`, where `acme` is a tenant with one seat.
+//! What the phone system of the example does in a morning.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use usherd_client::{Ask, Client, Direction, Ended, Kind, Options, Verdict};
 
 /// This node; ids of sessions begin with it and its boot number, so that no other node has the same.
-pub const NODE: &str = "pbx-berlin-1";
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(address), Some(tenant)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: node ADDRESS TENANT, as in http://127.0.0.1:7788 acme".into());
-    };
-    run(Options::starting_now(address.parse()?, NODE), &tenant, &mut io::stdout()).await
-}
+pub(crate) const NODE: &str = "pbx-berlin-1";
 
 /// A morning of that phone system, told to `out`.
-pub async fn run(options: Options, tenant: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn run(options: Options, tenant: &str, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let client = Client::start(options, ())?;
     if !client.connected(Duration::from_secs(5)).await {
         writeln!(out, "nobody answers; calls are allowed")?;
