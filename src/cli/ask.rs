@@ -5,7 +5,7 @@ use usherd_engine::{Class, Device, Direction, Leg};
 
 use super::client::{Ask, Client};
 use super::failure::{FAILED, Failure, OK};
-use super::look::kind_words;
+use super::list::kind_words;
 use super::screen::{Format, Screen};
 use super::table::Table;
 

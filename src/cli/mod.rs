@@ -14,7 +14,7 @@ mod events;
 mod failure;
 mod instant;
 mod journal;
-mod look;
+mod list;
 mod money;
 mod node;
 mod records;
@@ -98,11 +98,11 @@ enum Verb {
     /// The fleet and its tenants, live in the terminal; --once prints it
     Top(top::TopArgs),
     /// The tenants and how full they are
-    Tenants(look::TenantsArgs),
+    Tenants(list::TenantsArgs),
     /// The live sessions of a tenant
-    Sessions(look::SessionsArgs),
+    Sessions(list::SessionsArgs),
     /// The PBX nodes
-    Nodes(look::NodesArgs),
+    Nodes(list::NodesArgs),
     /// Forget a PBX node by hand
     Node(node::NodeArgs),
     /// Say that the machine's wall clock is right, after a start far from where it was
@@ -203,11 +203,11 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Config(arguments) => config::config(arguments, main, cli.connection.token_file.as_deref(), screen),
         Verb::Plan(arguments) => reload::plan(arguments, client()?, screen),
         Verb::Reload(arguments) => reload::reload(arguments, client()?, screen),
-        Verb::Status => look::status(&client()?, screen),
+        Verb::Status => list::status(&client()?, screen),
         Verb::Top(arguments) => top::top(arguments, client()?, screen),
-        Verb::Tenants(arguments) => look::tenants(arguments, &client()?, screen),
-        Verb::Sessions(arguments) => look::sessions(arguments, &client()?, screen),
-        Verb::Nodes(arguments) => look::nodes(arguments, &client()?, screen),
+        Verb::Tenants(arguments) => list::tenants(arguments, &client()?, screen),
+        Verb::Sessions(arguments) => list::sessions(arguments, &client()?, screen),
+        Verb::Nodes(arguments) => list::nodes(arguments, &client()?, screen),
         Verb::Node(arguments) => node::node(arguments, &client()?, screen),
         Verb::Clock(arguments) => clock::clock(arguments, &client()?, screen),
         Verb::Events(arguments) => events::events(arguments, &client()?, screen),

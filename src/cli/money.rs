@@ -16,7 +16,7 @@ use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
 use super::table::Table;
 use crate::daemon::api::QuoteRequest;
-use crate::daemon::config::Word;
+use crate::daemon::config::Keyword;
 
 /// `usherd quote`
 #[derive(Clone, Debug, clap::Args)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::{Ask, Client, encoded};
 use super::failure::{FAILED, Failure, OK};
-use super::look::{Part, list};
+use super::list::{Part, list};
 use super::screen::{Format, Screen};
 use crate::daemon::webhook::sign;
 

@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::fields::Word;
+use super::fields::Keyword;
 use super::malformed::{FieldError, Malformed};
 use super::words::{Class, Device, Direction, Kind, Leg};
 
@@ -16,11 +16,11 @@ pub(super) enum Wanted {
     Text,
     Flag,
     Number { max: u64 },
-    Word(fn(&str) -> bool, &'static str),
+    Keyword(fn(&str) -> bool, &'static str),
 }
 
-const fn word<W: Word>() -> Wanted {
-    Wanted::Word(|word| W::parse(word).is_some(), W::EXPECTED)
+const fn word<W: Keyword>() -> Wanted {
+    Wanted::Keyword(|word| W::parse(word).is_some(), W::EXPECTED)
 }
 
 const NUMBER: Wanted = Wanted::Number { max: u64::MAX };
@@ -62,7 +62,7 @@ fn fault(field: &str, value: &Value, wanted: Wanted) -> Option<FieldError> {
         Wanted::Text if !value.is_string() => "must be a string",
         Wanted::Flag if !value.is_boolean() => "must be true or false",
         Wanted::Number { max } if value.as_u64().is_none_or(|number| number > max) => number_wanted(field),
-        Wanted::Word(is_word, expected) if !value.as_str().is_some_and(is_word) => expected,
+        Wanted::Keyword(is_word, expected) if !value.as_str().is_some_and(is_word) => expected,
         _ => return None,
     };
     Some(FieldError::of(field, what))

@@ -39,7 +39,7 @@ impl Serialize for Text<'_> {
 }
 
 /// A vocabulary of the engine, as a field.
-pub(super) trait Word: Sized + Copy + 'static {
+pub(super) trait Keyword: Sized + Copy + 'static {
     /// What is expected, in words.
     const EXPECTED: &'static str;
     fn parse(word: &str) -> Option<Self>;
@@ -48,7 +48,7 @@ pub(super) trait Word: Sized + Copy + 'static {
 
 macro_rules! words {
     ($($name:ident: $expected:literal),+ $(,)?) => {$(
-        impl Word for $name {
+        impl Keyword for $name {
             const EXPECTED: &'static str = $expected;
             fn parse(word: &str) -> Option<Self> { $name::from_word(word) }
             fn word(self) -> &'static str { self.as_str() }
@@ -67,10 +67,10 @@ words! {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Worded<W>(pub(super) W);
 
-impl<'de, W: Word> Deserialize<'de> for Worded<W> {
+impl<'de, W: Keyword> Deserialize<'de> for Worded<W> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Words<W>(PhantomData<W>);
-        impl<W: Word> Visitor<'_> for Words<W> {
+        impl<W: Keyword> Visitor<'_> for Words<W> {
             type Value = Worded<W>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(W::EXPECTED)
@@ -83,7 +83,7 @@ impl<'de, W: Word> Deserialize<'de> for Worded<W> {
     }
 }
 
-impl<W: Word> Serialize for Worded<W> {
+impl<W: Keyword> Serialize for Worded<W> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0.word())
     }

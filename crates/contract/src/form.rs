@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::faults;
-use super::fields::{Word, flag};
+use super::fields::{Keyword, flag};
 use super::malformed::{FieldError, Malformed};
 
 /// Most fields of one form; all that the contract knows, and as many unknown ones.
@@ -87,7 +87,7 @@ impl Faulty {
         self.errors.push(FieldError::of(key, what));
     }
 
-    pub(super) fn word<W: Word>(&mut self, key: &str, value: &str) -> Option<W> {
+    pub(super) fn word<W: Keyword>(&mut self, key: &str, value: &str) -> Option<W> {
         let word = W::parse(value);
         if word.is_none() {
             self.add(key, W::EXPECTED);

@@ -7,7 +7,7 @@ use super::entry::{Flags, Life, NEVER, NO_NODE, Session, Stripe};
 use super::node::{Directory, Node};
 use super::plan::{Policy, Timers};
 use super::rules::Need;
-use super::seats::Word;
+use super::seats::SeatState;
 use super::session::{
     Acquire, Changes, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Stamp, TTL_SECONDS_MAX,
 };
@@ -61,7 +61,7 @@ impl Ask<'_> {
     }
 
     /// The decision with the seats of `word`.
-    pub(crate) fn answer(&self, code: Code, detail: Detail, word: Word) -> Decision {
+    pub(crate) fn answer(&self, code: Code, detail: Detail, word: SeatState) -> Decision {
         answer(self.policy, code, detail, word)
     }
 
@@ -157,7 +157,7 @@ impl Ask<'_> {
 
     /// The daemon's limit on sessions is reached: what runs already and lifelines go on unrecorded, others
     /// are denied, for want of a seat if that is so.
-    fn limited(&self, never_deny: bool, lifeline: bool, word: Word) -> Decision {
+    fn limited(&self, never_deny: bool, lifeline: bool, word: SeatState) -> Decision {
         if lifeline || self.message.existing {
             return self.answer(Code::AllowOver, Detail::Limit, word);
         }
@@ -198,7 +198,7 @@ impl Ask<'_> {
     }
 
     /// A denial; want of a seat is counted for the tenant.
-    fn denied(&self, code: Code, detail: Detail, word: Word) -> Decision {
+    fn denied(&self, code: Code, detail: Detail, word: SeatState) -> Decision {
         if code != Code::DenyConflict {
             self.tenant.hot.denials.fetch_add(1, Ordering::Relaxed);
         }
@@ -395,7 +395,7 @@ pub(crate) fn rerecord(ask: &Ask<'_>, stripe: &mut Stripe, hash: u64, changes: &
 }
 
 /// The decision of a policy with the seats of a word.
-pub(crate) fn answer(policy: &Policy, code: Code, detail: Detail, word: Word) -> Decision {
+pub(crate) fn answer(policy: &Policy, code: Code, detail: Detail, word: SeatState) -> Decision {
     Decision {
         code,
         detail,
@@ -408,7 +408,7 @@ pub(crate) fn answer(policy: &Policy, code: Code, detail: Detail, word: Word) ->
     }
 }
 
-fn inactive_detail(word: Word) -> Detail {
+fn inactive_detail(word: SeatState) -> Detail {
     match word.standing() {
         1 => Detail::Suspended,
         2 => Detail::Stale,

@@ -2,7 +2,7 @@
 
 use super::entry::{Life, NEVER, Session, Stripe};
 use super::node::Directory;
-use super::seats::Word;
+use super::seats::SeatState;
 use super::session::{Changes, Direction, GoneRecord, Reason, SessionRecord, Stamp};
 use super::subjects::SubjectRef;
 use super::sync::Ordering;
@@ -27,7 +27,7 @@ pub(crate) fn end_entry(
     session: &str,
     end: &End,
     changes: &mut impl Changes,
-) -> (Option<Ended>, Word) {
+) -> (Option<Ended>, SeatState) {
     let Stripe { entries, version, tombstones, .. } = stripe;
     let Ok(mut slot) = entries.find_entry(hash, |entry| entry.name == session) else {
         return (None, tenant.seats.read());
@@ -51,7 +51,7 @@ pub(crate) fn end_session(
     version: &mut u64,
     end: &End,
     changes: &mut impl Changes,
-) -> (Option<Ended>, Word) {
+) -> (Option<Ended>, SeatState) {
     if entry.external() {
         let inbound = entry.direction == Some(Direction::Inbound);
         tenant.hot.channels[usize::from(!inbound)].fetch_sub(1, Ordering::Relaxed);

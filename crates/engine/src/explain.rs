@@ -4,7 +4,7 @@ use super::rules::{self, Need};
 use super::session::{Acquire, Code, Detail, Kind, Now};
 use super::sync::Ordering;
 use super::table::{ClaimTerms, Claimed, Tenant};
-use super::{Engine, Slot, Stamp, World, borrowed_id};
+use super::{Engine, Slot, Stamp, World, name_in_default_tenant};
 
 /// One rule that was consulted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,8 +119,8 @@ impl Engine {
                 format!("tenant {}", message.tenant),
                 format!("not configured: decided in {}", home.tenant.id),
             );
-            subject = borrowed_id(message.tenant, &subject);
-            session = borrowed_id(message.tenant, &session);
+            subject = name_in_default_tenant(message.tenant, &subject);
+            session = name_in_default_tenant(message.tenant, &session);
         } else {
             trace.step("D4", format!("tenant {}", message.tenant), "configured");
         }

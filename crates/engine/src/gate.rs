@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::seats::Word;
+use super::seats::SeatState;
 use super::session::{Detail, Name};
 use super::sync::{Mutex, MutexGuard};
 
@@ -90,7 +90,12 @@ impl Gate {
     }
 
     /// What is full for a subject of group `id`, if anything is.
-    pub(crate) fn full(&self, word: Word, id: GroupId, pool: Option<&MutexGuard<'_, PoolState>>) -> Option<Detail> {
+    pub(crate) fn full(
+        &self,
+        word: SeatState,
+        id: GroupId,
+        pool: Option<&MutexGuard<'_, PoolState>>,
+    ) -> Option<Detail> {
         if word.full() {
             return Some(Detail::Tenant);
         }

@@ -164,15 +164,17 @@ impl Engine {
         };
         match (slot, need) {
             (Some(slot), _) => ask(slot, subject, session, changes),
-            (None, Need::Emergency) => Ok((nobody(policy, Code::AllowFree, Detail::Emergency), Stored::No)),
-            (None, Need::Free(detail)) => Ok((nobody(policy, Code::AllowFree, detail), Stored::No)),
+            (None, Need::Emergency) => {
+                Ok((decision_without_tenant(policy, Code::AllowFree, Detail::Emergency), Stored::No))
+            }
+            (None, Need::Free(detail)) => Ok((decision_without_tenant(policy, Code::AllowFree, detail), Stored::No)),
             (None, _) => match world.default_slot() {
                 Some(slot) => {
-                    let subject = borrowed_id(message.tenant, subject);
-                    let session = borrowed_id(message.tenant, session);
+                    let subject = name_in_default_tenant(message.tenant, subject);
+                    let session = name_in_default_tenant(message.tenant, session);
                     ask(slot, &subject, &session, changes)
                 }
-                None => Ok((nobody(policy, Code::DenyUnknownTenant, Detail::None), Stored::No)),
+                None => Ok((decision_without_tenant(policy, Code::DenyUnknownTenant, Detail::None), Stored::No)),
             },
         }
     }
@@ -187,9 +189,9 @@ impl Engine {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
         }
         let Some(slot) = known.or(world.default_slot()) else {
-            return nobody(&world.unknown, Code::ReleasedNone, Detail::None);
+            return decision_without_tenant(&world.unknown, Code::ReleasedNone, Detail::None);
         };
-        let borrowed = known.is_none().then(|| borrowed_id(message.tenant, message.session));
+        let borrowed = known.is_none().then(|| name_in_default_tenant(message.tenant, message.session));
         let nothing = Acquire::new(message.tenant, "", message.session, Kind::Call);
         let ask = Ask {
             now,
@@ -219,10 +221,11 @@ impl Engine {
 
     /// The tenant that lends its seats to this one, and as whom it knows a subject of it (D4); `None` where the tenant
     /// is known itself, or nobody lends.
-    pub fn lender(&self, tenant: &str, subject: &str) -> Option<(Name, String)> {
+    pub fn default_tenant_for(&self, tenant: &str, subject: &str) -> Option<(Name, String)> {
         let world = self.world.load();
-        let lender = world.default_tenant.as_ref()?;
-        (!world.tenants.contains_key(tenant)).then(|| (lender.clone(), borrowed_id(tenant, subject)))
+        let default_tenant_for = world.default_tenant.as_ref()?;
+        (!world.tenants.contains_key(tenant))
+            .then(|| (default_tenant_for.clone(), name_in_default_tenant(tenant, subject)))
     }
 
     /// Whether a dialled number is an emergency number of a tenant, or of the global list (C14).
@@ -240,12 +243,12 @@ impl World {
 }
 
 /// The decision where no tenant is concerned.
-fn nobody(policy: &Policy, code: Code, detail: Detail) -> Decision {
-    decide::answer(policy, code, detail, seats::Word::NOTHING)
+fn decision_without_tenant(policy: &Policy, code: Code, detail: Detail) -> Decision {
+    decide::answer(policy, code, detail, seats::SeatState::NOTHING)
 }
 
 /// A name of an unknown tenant in the default tenant's table: never the same as another tenant's (A5, D4).
-fn borrowed_id(tenant: &str, id: &str) -> String {
+fn name_in_default_tenant(tenant: &str, id: &str) -> String {
     if id.is_empty() { String::new() } else { format!("{tenant}/{id}") }
 }
 

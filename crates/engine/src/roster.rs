@@ -223,7 +223,7 @@ impl Engine {
             }
             if let (Some(session), Some((tenant, borrowed))) = (message.session, world.home(message.tenant)) {
                 let name = if borrowed {
-                    Name::from(super::borrowed_id(message.tenant, session))
+                    Name::from(super::name_in_default_tenant(message.tenant, session))
                 } else {
                     Name::from(session)
                 };
@@ -262,7 +262,8 @@ impl Engine {
             return Stored::No;
         };
         let Some(slot) = world.tenants.get(tenant) else { return Stored::No };
-        let own_name = |id: &str| if borrowed { super::borrowed_id(message.tenant, id) } else { id.to_owned() };
+        let own_name =
+            |id: &str| if borrowed { super::name_in_default_tenant(message.tenant, id) } else { id.to_owned() };
         let (session, subject) = (own_name(session), own_name(message.subject.unwrap_or("")));
         let stamp = message.seq.map_or(taken, |seq| Stamp { epoch: taken.epoch, seq });
         let hash = slot.tenant.hash(&session);

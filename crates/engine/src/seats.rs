@@ -22,11 +22,11 @@ const CHANGE_BITS: u32 = 8;
 
 /// One consistent reading of a tenant's seats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Word(u64);
+pub(crate) struct SeatState(u64);
 
-impl Word {
+impl SeatState {
     /// Nothing held, nothing to hold.
-    pub(crate) const NOTHING: Word = Word(0);
+    pub(crate) const NOTHING: SeatState = SeatState(0);
 
     /// Subjects that hold a seat (H).
     pub(crate) fn held(self) -> u32 {
@@ -75,14 +75,14 @@ pub(crate) enum Taken {
     /// Taken; the word right after. `over` where it went above the quota.
     Seat {
         /// The word right after.
-        word: Word,
+        word: SeatState,
         /// Whether no seat was free.
         over: bool,
     },
     /// No seat is free (V2).
-    Full(Word),
+    Full(SeatState),
     /// The subscription is not active.
-    Inactive(Word),
+    Inactive(SeatState),
     /// The gate must be held for this tenant.
     Gated,
 }
@@ -103,7 +103,7 @@ pub(crate) struct Seats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// The word of the cut.
-    pub word: Word,
+    pub word: SeatState,
     /// Sum over all seats of the time they were held, milliseconds.
     pub seat_ms: u64,
     /// Time with no free seat, milliseconds.
@@ -124,8 +124,8 @@ impl Seats {
     }
 
     /// The word as it is.
-    pub(crate) fn read(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
+    pub(crate) fn read(&self) -> SeatState {
+        SeatState(self.word.load(Ordering::Acquire))
     }
 
     /// Takes a seat where the terms and the word allow it, in one step (D1, V2).
@@ -149,7 +149,7 @@ impl Seats {
     }
 
     /// Gives a seat back (E1); `None` where the gate must be held for it.
-    pub(crate) fn free(&self, now_ms: u64, gate_held: bool) -> Option<Word> {
+    pub(crate) fn free(&self, now_ms: u64, gate_held: bool) -> Option<SeatState> {
         let mut old = self.read();
         loop {
             if old.gated() && !gate_held {
@@ -177,7 +177,7 @@ impl Seats {
     }
 
     /// Sets quota, standing and gate in one step; ends nothing (F1, V7). Quotas above [`SEATS_MAX`] are cut to it.
-    pub(crate) fn set(&self, now_ms: u64, quota: Option<u32>, standing: u8, gated: bool) -> (Word, Word) {
+    pub(crate) fn set(&self, now_ms: u64, quota: Option<u32>, standing: u8, gated: bool) -> (SeatState, SeatState) {
         let mut fresh = match quota {
             Some(quota) => u64::from(quota.min(SEATS_MAX)) << QUOTA_SHIFT,
             None => UNLIMITED,
@@ -233,18 +233,18 @@ impl Seats {
     }
 
     /// One compare-and-swap, with the change counted in the word and added to the sums.
-    fn swap(&self, old: Word, fresh: u64, now_ms: u64) -> Result<Word, Word> {
-        let new = Word(fresh.wrapping_add(TICK));
+    fn swap(&self, old: SeatState, fresh: u64, now_ms: u64) -> Result<SeatState, SeatState> {
+        let new = SeatState(fresh.wrapping_add(TICK));
         match self.word.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
-                self.settle(old, new, now_ms);
+                self.add_to_sums(old, new, now_ms);
                 Ok(new)
             }
-            Err(now) => Err(Word(now)),
+            Err(now) => Err(SeatState(now)),
         }
     }
 
-    fn settle(&self, old: Word, new: Word, now_ms: u64) {
+    fn add_to_sums(&self, old: SeatState, new: SeatState, now_ms: u64) {
         match (old.full(), new.full()) {
             (false, true) => _ = self.saturated_ms.fetch_sub(now_ms, Ordering::Relaxed),
             (true, false) => _ = self.saturated_ms.fetch_add(now_ms, Ordering::Relaxed),

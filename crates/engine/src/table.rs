@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::entry::{NEVER, Stripe};
 use super::gate::{Gate, GroupId, NO_GROUP};
 use super::plan::Policy;
-use super::seats::{Seats, Taken, Terms, Word};
+use super::seats::{SeatState, Seats, Taken, Terms};
 use super::session::{Detail, Kind, Name};
 use super::shared::{Shared, lower};
 use super::subjects::{SubjectRef, Subjects, hash_of};
@@ -36,7 +36,7 @@ pub(crate) enum Claimed {
 pub(crate) struct Claim {
     pub(crate) claimed: Claimed,
     /// The seats at the instant of the answer.
-    pub(crate) word: Word,
+    pub(crate) word: SeatState,
     pub(crate) subject: SubjectRef,
     /// The reservation group that the subject's seat counts for.
     pub(crate) group: GroupId,
@@ -44,7 +44,7 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// A claim that nothing was stored of.
-    fn denied(claimed: Claimed, word: Word) -> Self {
+    fn denied(claimed: Claimed, word: SeatState) -> Self {
         Claim { claimed, word, subject: SubjectRef::NONE, group: NO_GROUP }
     }
 }
@@ -256,7 +256,7 @@ impl Tenant {
         Claim::denied(claimed, word)
     }
 
-    fn channels_full(&self, word: Word, terms: &ClaimTerms<'_>) -> bool {
+    fn channels_full(&self, word: SeatState, terms: &ClaimTerms<'_>) -> bool {
         let (Some(policy), Some(quota)) = (terms.channels_by, word.quota()) else { return false };
         let in_use: u32 = self.hot.channels.iter().map(|lines| lines.load(Ordering::Relaxed)).sum();
         in_use >= policy.channels(quota)
@@ -268,7 +268,7 @@ impl Tenant {
         now_ms: u64,
         terms: &ClaimTerms<'_>,
         gate: &mut Option<MutexGuard<'t, Gate>>,
-    ) -> (Claimed, Word, GroupId) {
+    ) -> (Claimed, SeatState, GroupId) {
         let seat_terms = Terms { over: terms.over, inactive: terms.inactive, gate_held: gate.is_some() };
         if gate.is_none() {
             match self.seats.take(now_ms, seat_terms) {
@@ -318,7 +318,7 @@ impl Tenant {
     }
 
     /// One claim less; frees the seat with the last one (E1), unless it lingers until `linger_until` (E2).
-    pub(crate) fn unclaim(&self, now_ms: u64, at: SubjectRef, linger_until: Option<u64>) -> (Ended, Word, Name) {
+    pub(crate) fn unclaim(&self, now_ms: u64, at: SubjectRef, linger_until: Option<u64>) -> (Ended, SeatState, Name) {
         let mut subjects = self.subjects[at.stripe as usize].lock();
         let subject = &mut subjects.slots[at.slot as usize];
         let name = subject.name.clone();
@@ -346,7 +346,7 @@ impl Tenant {
         (Ended::Last, word, name)
     }
 
-    fn free_seat(&self, now_ms: u64, group: GroupId) -> Word {
+    fn free_seat(&self, now_ms: u64, group: GroupId) -> SeatState {
         if let Some(word) = self.seats.free(now_ms, false) {
             return word;
         }

@@ -160,7 +160,7 @@ async fn fill(wanted: Wanted) -> Result<(), Failure> {
     for _ in 0..CONNECTIONS {
         let (next, bar) = (Arc::clone(&next), bar.clone());
         filling.spawn(async move {
-            let mut asker = Asker::connect(wanted.listen).await?;
+            let mut asker = Caller::connect(wanted.listen).await?;
             loop {
                 let first = next.fetch_add(BATCH, Ordering::Relaxed);
                 if first >= wanted.sessions {
@@ -187,7 +187,7 @@ async fn churn(wanted: Wanted, terminal: &mut Terminal<'_>) -> Result<(), Failur
     for connection in 0..CONNECTIONS {
         let measured = measured.clone();
         asking.spawn(async move {
-            let mut asker = Asker::connect(wanted.listen).await?;
+            let mut asker = Caller::connect(wanted.listen).await?;
             let mut pace = tokio::time::interval(PAIR_EVERY);
             pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             // A stride that is prime to most counts reaches all of them.
@@ -242,12 +242,12 @@ fn resident_mb() -> Option<u64> {
 }
 
 /// A connection that asks one thing after the other.
-struct Asker {
+struct Caller {
     listen: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
 }
 
-impl Asker {
+impl Caller {
     async fn connect(listen: SocketAddr) -> Result<Self, Failure> {
         let wrong =
             |why: &dyn std::fmt::Display| Failure::failed(format!("the load cannot connect to {listen}: {why}"));
@@ -255,7 +255,7 @@ impl Asker {
         stream.set_nodelay(true).map_err(|error| wrong(&error))?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| wrong(&error))?;
         tokio::spawn(connection);
-        Ok(Asker { listen, sender })
+        Ok(Caller { listen, sender })
     }
 
     async fn ask(&mut self, path: &str, body: String) -> Result<(), Failure> {

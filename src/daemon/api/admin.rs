@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 use usherd_engine::EndOutcome;
 
+use super::queries::no_tenant;
 use super::query::Query;
-use super::read::no_tenant;
-use super::routes::{Allowed, Answer, Call};
+use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json, marked, typed};
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::reload_request::{Applied, Request};
@@ -69,7 +69,7 @@ impl LogLevel {
 
 impl Worker {
     /// `POST /v1/admin/reload[?dry_run=1][&force=1][&note=]`; answers after the attempt.
-    pub(super) async fn reload(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn reload(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let access = allowed.access();
         let query = call.query()?;
         let (reply, outcome) = oneshot::channel();
@@ -105,7 +105,7 @@ impl Worker {
     }
 
     /// `GET /v1/admin/config`
-    pub(super) fn config(&self) -> Answer {
+    pub(super) fn config(&self) -> HandlerResult {
         let config = self.app.config();
         let sources: serde_json::Map<String, Value> =
             config.tenants.values().map(|tenant| (tenant.id.to_string(), json!(tenant.source))).collect();
@@ -129,12 +129,12 @@ impl Worker {
     }
 
     /// `DELETE /v1/tenants/{t}/sessions/{s}[?force=1]`
-    pub(super) async fn end_session(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn end_session(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((tenant, access), session) = (allowed.into_parts(), call.variable(1)?);
         let force = call.query()?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
-        let outcome = self.settled(now, |worker, group, events| {
+        let outcome = self.decide_durably(now, |worker, group, events| {
             let Some(group) = group else { return Ok(EndOutcome::NotFound) };
             let mut recorder = Recorder::new(group, &worker.shard, Some(events), now.utc_ms);
             let outcome = worker.app.engine.end_session(now, &tenant, &session, force, &mut recorder);
@@ -149,17 +149,18 @@ impl Worker {
 
     /// `DELETE /v1/tenants/{t}/subjects/{s}[?force=1]`; a large tenant is read, and much is ended, where nothing is
     /// decided, and in pieces between which every other change has its turn.
-    pub(super) async fn end_subject(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn end_subject(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((tenant, access), subject) = (allowed.into_parts(), call.variable(1)?);
         let force = call.query()?.is_set("force")?;
         let now = self.app.now();
         self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
         let (of, whom) = (tenant.clone(), subject.clone());
-        let (names, calls) = self.aside_of(move |app| app.engine.sessions_of(&of, &whom).unwrap_or_default()).await?;
+        let (names, calls) =
+            self.run_blocking(move |app| app.engine.sessions_of(&of, &whom).unwrap_or_default()).await?;
         let needs_force = calls && !force;
         let (of, whom, actor) = (tenant.clone(), subject.clone(), access.id.clone());
         // One piece of work that nobody can break off: whoever asked may be gone by now.
-        let ending = self.aside_recorded(move |app, writer, shard| {
+        let ending = self.record_blocking_by(move |app, writer, shard| {
             let (mut count, mut events) = (0, Vec::new());
             for piece in names.chunks(ENDED_AT_ONCE_MAX).filter(|_| !needs_force) {
                 let (done, ticket) = writer.record(now.utc_ms, |group| {
@@ -189,7 +190,7 @@ impl Worker {
     }
 
     /// `PUT /v1/admin/log-level` with `filter` and `for_s`
-    pub(super) async fn log_level(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn log_level(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let access = allowed.access();
         let body = call.peer.collect(body, 4_096).await?;
         let wanted = LogLevel::parse(&body)?;
@@ -240,7 +241,7 @@ fn removals(query: &Query) -> Result<Removals, Problem> {
 }
 
 /// What ending by hand came to.
-fn ended(outcome: EndOutcome, what: &str, id: &str, tenant: &str) -> Answer {
+fn ended(outcome: EndOutcome, what: &str, id: &str, tenant: &str) -> HandlerResult {
     match outcome {
         EndOutcome::Done { count } => Ok(json(&json!({ "code": "ended", "count": count }))),
         EndOutcome::NotFound => {

@@ -21,8 +21,8 @@ impl Worker {
         };
         let verb = if script.is_release { Verb::Release } else { Verb::Acquire };
         // FastAGI knows no credentials: whoever reaches the listener is a node.
-        let asker = self.ready().map(|()| Arc::new(Access::new("agi", Role::Node)));
-        match self.ask_form(verb, &script.form, &asker).await {
+        let caller = self.ready().map(|()| Arc::new(Access::new("agi", Role::Node)));
+        match self.ask_form(verb, &script.form, &caller).await {
             Ok(decision) => {
                 peer.mark_node();
                 let refuses = decision.code.denies().then_some(decision.sip_code);

@@ -21,7 +21,7 @@ use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
 
 /// Who sent a message, or why that is not known yet.
-pub(super) type Asker = Result<Arc<Access>, Problem>;
+pub(super) type Caller = Result<Arc<Access>, Problem>;
 
 /// Ready when what was decided is as durable as was asked for. Before recovery nothing is.
 pub(super) struct Committed<'a>(Option<Ticket<'a, Journal>>);
@@ -47,8 +47,8 @@ pub(super) enum Verb {
 }
 
 /// What somebody is told whose message is wrong: who may not send it at all is told that, and nothing of its form.
-pub(super) fn first(asker: &Asker, class: RouteClass, wrong: impl Into<Problem>) -> Problem {
-    match asker {
+pub(super) fn first(caller: &Caller, class: RouteClass, wrong: impl Into<Problem>) -> Problem {
+    match caller {
         // Not ready: then the credential was good.
         Err(refused) if refused.kind() == ProblemKind::Unavailable => wrong.into(),
         Err(refused) => refused.clone(),
@@ -63,13 +63,13 @@ impl Worker {
     ///
     /// # Errors
     /// Whatever HTTP would answer with another status than 200: the caller allows then, and says why.
-    pub(super) async fn ask_form(&self, verb: Verb, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
+    pub(super) async fn ask_form(&self, verb: Verb, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
         let _in_flight = super::InFlight::new(&self.in_flight);
         let now = self.app.now();
-        let of_asker = |wrong| first(asker, RouteClass::Decide, wrong);
+        let of_asker = |wrong| first(caller, RouteClass::Decide, wrong);
         let decided = match verb {
-            Verb::Acquire => self.ask_acquire(now, form, asker).await.map_err(of_asker),
-            Verb::Release => return self.ask_release(now, form, asker).await.map_err(of_asker),
+            Verb::Acquire => self.ask_acquire(now, form, caller).await.map_err(of_asker),
+            Verb::Release => return self.ask_release(now, form, caller).await.map_err(of_asker),
         };
         decided.or_else(|problem| match self.free_hint(form, None, &problem) {
             Some((hint, detail)) => Ok(self.pass_unrecorded(&hint, detail)),
@@ -77,26 +77,26 @@ impl Worker {
         })
     }
 
-    async fn ask_acquire(&self, now: Now, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
+    async fn ask_acquire(&self, now: Now, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
         let read = AcquireBody::from_form(form)?;
         let message = read.request()?;
         let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
-            worker.acquire_now(now, &message, asker, group, events)
+            worker.acquire_now(now, &message, caller, group, events)
         };
-        self.settled(now, decide).await.map(|(decision, _)| decision)
+        self.decide_durably(now, decide).await.map(|(decision, _)| decision)
     }
 
-    async fn ask_release(&self, now: Now, form: &[u8], asker: &Asker) -> Result<Decision, Problem> {
+    async fn ask_release(&self, now: Now, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
         let read = ReleaseBody::from_form(form)?;
         let message = read.checked()?;
         let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
-            worker.release_now(now, &message, asker, group, events)
+            worker.release_now(now, &message, caller, group, events)
         };
-        self.settled(now, decide).await.map(|(decision, _)| decision)
+        self.decide_durably(now, decide).await.map(|(decision, _)| decision)
     }
 
     /// Who sends, if the listener takes their messages, once decisions are made at all.
-    pub(super) fn asker(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Asker {
+    pub(super) fn caller(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Caller {
         let access = self.access(asked, peer, now)?;
         self.ready()?;
         Ok(access)
@@ -104,7 +104,7 @@ impl Worker {
 
     /// Decides, and waits until it is as durable as was asked for, or may wait no longer; which it was, an answer says
     /// by [`marked`](super::marked).
-    pub(super) async fn settled<R, D>(&self, now: Now, decide: D) -> Result<(R, Commit), Problem>
+    pub(super) async fn decide_durably<R, D>(&self, now: Now, decide: D) -> Result<(R, Commit), Problem>
     where
         D: FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> Result<R, Problem>,
     {
@@ -117,11 +117,11 @@ impl Worker {
         &self,
         now: Now,
         message: &Acquire<'_>,
-        asker: &Asker,
+        caller: &Caller,
         group: Option<&mut Group>,
         events: &mut Vec<Event>,
     ) -> Result<Decision, Problem> {
-        let access = asker.as_ref().map_err(Clone::clone)?;
+        let access = caller.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Decide, Some(message.tenant))?;
         self.need_node(access, message.tenant, message.session, message.node)?;
         self.in_order(message)?;
@@ -134,11 +134,11 @@ impl Worker {
         &self,
         now: Now,
         message: &Release<'_>,
-        asker: &Asker,
+        caller: &Caller,
         group: Option<&mut Group>,
         events: &mut Vec<Event>,
     ) -> Result<Decision, Problem> {
-        let access = asker.as_ref().map_err(Clone::clone)?;
+        let access = caller.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Decide, Some(message.tenant))?;
         self.need_node(access, message.tenant, Some(message.session), message.node)?;
         Ok(self.decide_release(now, message, group, events))
@@ -225,7 +225,7 @@ impl Worker {
         let is_denied = decision.code.denies() && decision.code != Code::DenyUnknownTenant;
         let is_granted = matches!(decision.code, Code::AllowNew | Code::AllowOver);
         let (true, Some(subject)) = (is_denied || is_granted, message.subject) else { return };
-        let lender = self.app.engine.lender(message.tenant, subject);
+        let lender = self.app.engine.default_tenant_for(message.tenant, subject);
         let (tenant, subject) = match &lender {
             Some((lender, subject)) => (lender.as_str(), subject.as_str()),
             None => (message.tenant, subject),

@@ -3,7 +3,7 @@
 use serde_json::json;
 use usherd_engine::Now;
 
-use super::routes::{Allowed, Answer};
+use super::routes::{Allowed, HandlerResult};
 use super::{Worker, json};
 use crate::daemon::app::timeline::WINDOW_MS;
 use crate::daemon::http::Problem;
@@ -37,7 +37,7 @@ impl Worker {
     }
 
     /// After a step over a stop nothing else is waited for then but the ten minutes, which a hand does not shorten.
-    pub(super) async fn trust_clock(&self, allowed: Allowed) -> Answer {
+    pub(super) async fn trust_clock(&self, allowed: Allowed) -> HandlerResult {
         let access = allowed.access();
         let now = self.app.now();
         let wait = {
@@ -53,7 +53,7 @@ impl Worker {
             Some(at) => format!("the wall clock, {shown}, is trusted from {at} on"),
             None => format!("the wall clock, {shown}, is trusted already, or will be within a second"),
         };
-        self.settled(now, |_, group, _| {
+        self.decide_durably(now, |_, group, _| {
             if let Some(group) = group {
                 let text = format!("trust the clock: {message}");
                 group.audit(&Audit { actor: &access.id, text: &text, ..Audit::new(AuditKind::Admin) });

@@ -11,8 +11,8 @@ use usherd_contract::format::BodyFormat;
 use usherd_contract::hint::Hint;
 use usherd_engine::{Detail, Explanation, Now};
 
-use super::ask::{Asker, first};
-use super::routes::{Allowed, Answer, Call};
+use super::ask::{Caller, first};
+use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, by_any_name, marked, unfenced};
 use crate::daemon::access::auth::RouteClass;
 use crate::daemon::edge::Peer;
@@ -30,19 +30,19 @@ impl Worker {
     /// `POST /v1/acquire`
     pub(super) async fn acquire(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Response<ReplyBody> {
         // Who asks is looked at before the body is collected: who may not is worth its first bytes and no more.
-        let asker = self.asker(by_any_name(head), peer, self.app.now());
+        let caller = self.caller(by_any_name(head), peer, self.app.now());
         let most = self.app.knobs.load().body_bytes_max;
-        let collected = match sender(&asker) {
+        let collected = match sender(&caller) {
             Sender::Permitted => peer.collect_call(body, most, Sender::Permitted).await,
             Sender::Unknown => peer.collect_call(body, most.min(FIRST_BYTES), Sender::Unknown).await,
         };
         let (body, answered) = match collected {
             Ok(body) => {
-                let answered = self.acquired(head, &body, asker, peer).await;
+                let answered = self.acquired(head, &body, caller, peer).await;
                 (body, answered)
             }
             Err(unfinished) => {
-                let problem = asker.err().unwrap_or_else(|| unfinished.error.into());
+                let problem = caller.err().unwrap_or_else(|| unfinished.error.into());
                 (unfinished.began, Err(problem))
             }
         };
@@ -52,14 +52,15 @@ impl Worker {
         })
     }
 
-    async fn acquired(&self, head: &request::Parts, body: &Bytes, asker: Asker, peer: &Peer) -> Answer {
-        let of_asker = |wrong| first(&asker, RouteClass::Decide, wrong);
-        let format = body_format(head, body).map_err(of_asker)?;
-        let read = AcquireBody::parse(body, format, head.uri.query()).map_err(|wrong| of_asker(wrong.into()))?;
-        let message = read.request().map_err(|wrong| of_asker(wrong.into()))?;
+    async fn acquired(&self, head: &request::Parts, body: &Bytes, caller: Caller, peer: &Peer) -> HandlerResult {
+        let of_caller = |wrong| first(&caller, RouteClass::Decide, wrong);
+        let format = body_format(head, body).map_err(of_caller)?;
+        let read = AcquireBody::parse(body, format, head.uri.query()).map_err(|wrong| of_caller(wrong.into()))?;
+        let message = read.request().map_err(|wrong| of_caller(wrong.into()))?;
         let now = self.app.now();
-        let (decision, commit) =
-            self.settled(now, |worker, group, events| worker.acquire_now(now, &message, &asker, group, events)).await?;
+        let (decision, commit) = self
+            .decide_durably(now, |worker, group, events| worker.acquire_now(now, &message, &caller, group, events))
+            .await?;
         if message.node.is_some() {
             peer.mark_node();
         }
@@ -75,10 +76,10 @@ impl Worker {
         self.released(head, body, peer).await.unwrap_or_else(Problem::into_response)
     }
 
-    async fn released(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Answer {
-        let asker = self.asker(by_any_name(head), peer, self.app.now());
+    async fn released(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> HandlerResult {
+        let caller = self.caller(by_any_name(head), peer, self.app.now());
         let most = self.app.knobs.load().body_bytes_max;
-        let body = match &asker {
+        let body = match &caller {
             Ok(_) => peer.collect(body, most).await?,
             Err(problem) => {
                 let first = peer.collect_call(body, most.min(FIRST_BYTES), Sender::Unknown).await;
@@ -86,13 +87,14 @@ impl Worker {
             }
         };
         let body = &body;
-        let of_asker = |wrong| first(&asker, RouteClass::Decide, wrong);
-        let format = body_format(head, body).map_err(of_asker)?;
-        let read = ReleaseBody::parse(body, format, head.uri.query()).map_err(|wrong| of_asker(wrong.into()))?;
-        let message = read.checked().map_err(|wrong| of_asker(wrong.into()))?;
+        let of_caller = |wrong| first(&caller, RouteClass::Decide, wrong);
+        let format = body_format(head, body).map_err(of_caller)?;
+        let read = ReleaseBody::parse(body, format, head.uri.query()).map_err(|wrong| of_caller(wrong.into()))?;
+        let message = read.checked().map_err(|wrong| of_caller(wrong.into()))?;
         let now = self.app.now();
-        let (decision, commit) =
-            self.settled(now, |worker, group, events| worker.release_now(now, &message, &asker, group, events)).await?;
+        let (decision, commit) = self
+            .decide_durably(now, |worker, group, events| worker.release_now(now, &message, &caller, group, events))
+            .await?;
         if message.node.is_some() {
             peer.mark_node();
         }
@@ -103,18 +105,18 @@ impl Worker {
     }
 
     /// `POST /v1/batch`
-    pub(super) async fn batch(&self, call: &Call<'_>, body: Incoming) -> Answer {
+    pub(super) async fn batch(&self, call: &Call<'_>, body: Incoming) -> HandlerResult {
         let ndjson = call
             .head
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson"));
-        let asker = self.asker(by_any_name(call.head), call.peer, self.app.now());
+        let caller = self.caller(by_any_name(call.head), call.peer, self.app.now());
         if ndjson {
-            return self.batch_lines(call, body, asker);
+            return self.batch_lines(call, body, caller);
         }
         let most = self.app.knobs.load().body_bytes_max;
-        let body = match &asker {
+        let body = match &caller {
             Ok(_) => call.peer.collect(body, most).await?,
             // Each of its operations may be an inbound call.
             Err(problem) => {
@@ -122,7 +124,7 @@ impl Worker {
                 collected.map_err(|_| problem.clone())?
             }
         };
-        let ops = batch_ops(&body).map_err(|wrong| first(&asker, RouteClass::Decide, wrong))?;
+        let ops = batch_ops(&body).map_err(|wrong| first(&caller, RouteClass::Decide, wrong))?;
         if ops.len() > self.app.knobs.load().batch_operations_max {
             let most = self.app.knobs.load().batch_operations_max;
             return Err(Problem::new(
@@ -141,7 +143,7 @@ impl Worker {
                 if at > 0 {
                     out.put_u8(b',');
                 }
-                worker.decide_op(now, Ok(op), &asker, group.as_deref_mut(), events, &mut out);
+                worker.decide_op(now, Ok(op), &caller, group.as_deref_mut(), events, &mut out);
             }
         });
         let commit = unfenced(committed.await)?;
@@ -154,7 +156,7 @@ impl Worker {
         &self,
         now: Now,
         raw: Result<&[u8], Problem>,
-        asker: &Asker,
+        caller: &Caller,
         group: Option<&mut Group>,
         events: &mut Vec<Event>,
         out: &mut BytesMut,
@@ -164,21 +166,21 @@ impl Worker {
         let answered = op.and_then(|op| match op {
             Op::Acquire(read) => {
                 let message = read.request()?;
-                let decision = self.acquire_now(now, &message, asker, group, &mut *events)?;
+                let decision = self.acquire_now(now, &message, caller, group, &mut *events)?;
                 let about = About::acquire(&message, &id);
                 reply::write_acquire(out, &decision, &about);
                 Ok(())
             }
             Op::Release(read) => {
                 let message = read.checked()?;
-                let decision = self.release_now(now, &message, asker, group, events)?;
+                let decision = self.release_now(now, &message, caller, group, events)?;
                 let about = About::release(&message, &id);
                 reply::write_release(out, &decision, &about);
                 Ok(())
             }
         });
         let Err(wrong) = answered else { return };
-        let problem = first(asker, RouteClass::Decide, wrong);
+        let problem = first(caller, RouteClass::Decide, wrong);
         match raw.ok().and_then(|raw| self.free_hint(raw, None, &problem)) {
             Some((hint, detail)) => {
                 let decision = self.note_unrecorded(now, &hint, detail, events);
@@ -189,7 +191,7 @@ impl Worker {
     }
 
     /// `POST /v1/explain`
-    pub(super) async fn explain(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn explain(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
         let format = body_format(call.head, &body)?;
         let read = AcquireBody::parse(&body, format, call.head.uri.query())?;
@@ -201,7 +203,7 @@ impl Worker {
         let now = self.app.now();
         let (body, query) = (body, call.head.uri.query().map(str::to_owned));
         // Who holds the seats, and whom a pseudonym means, is found by reading the whole tenant.
-        self.aside(move |app| {
+        self.answer_blocking(move |app| {
             let read = AcquireBody::parse(&body, format, query.as_deref())?;
             let (sight, message) = (app.sight(&access), read.request()?);
             let explanation = match sight.is_clear() {
@@ -228,8 +230,8 @@ impl Worker {
     }
 }
 
-fn sender(asker: &Asker) -> Sender {
-    if asker.is_ok() { Sender::Permitted } else { Sender::Unknown }
+fn sender(caller: &Caller) -> Sender {
+    if caller.is_ok() { Sender::Permitted } else { Sender::Unknown }
 }
 
 fn about_hint<'a>(hint: &'a Hint, decision_id: &'a str) -> About<'a> {

@@ -7,7 +7,7 @@ use usherd_contract::format::BodyFormat;
 use usherd_subscription::inclusive::{Setup, may_set_up};
 
 use super::query::Query;
-use super::routes::{Allowed, Answer, Call};
+use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
@@ -20,7 +20,7 @@ const ADD_MAX: u64 = 100_000;
 /// Most devices of a tenant, as in its file.
 const ENDPOINTS_MAX: u64 = 100_000_000;
 
-/// What is asked: how many more, and how many there are, where the asker knows better than the file.
+/// What is asked: how many more, and how many there are, where the caller knows better than the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asked {
     add: u32,
@@ -64,7 +64,7 @@ fn form_fields(body: &[u8]) -> Result<Map<String, Value>, Problem> {
 
 impl Worker {
     /// `POST /v1/tenants/{t}/endpoints/check` with `add` and `endpoints`, both optional
-    pub(super) async fn check_endpoints(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn check_endpoints(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let id = allowed.tenant();
         let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);

@@ -4,23 +4,23 @@ mod admin;
 mod agi;
 mod answer;
 mod ask;
-mod calc;
 mod clock;
 mod decide;
 mod endpoints;
 mod fullest;
 mod nodes;
+mod observability;
 mod openapi;
 mod parameters;
+mod pricing;
+mod queries;
 mod query;
-mod read;
 mod resp;
 mod routes;
 pub mod size;
 mod stream;
 mod subscription;
 mod usage;
-mod watch;
 mod webhooks;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -44,8 +44,8 @@ use crate::daemon::metrics::{Route, Shard};
 use answer::{json, json_bytes, marked, typed};
 use query::percent_decoded;
 
-pub use calc::QuoteRequest;
 pub use openapi::OPENAPI;
+pub use pricing::QuoteRequest;
 pub use routes::{ROUTES, Row};
 
 /// Answers the requests of one runtime.
@@ -148,17 +148,17 @@ impl Worker {
 
     /// Runs what changes much on a thread that decides nothing, as one record of the journal, and waits until that is
     /// as durable as was asked for.
-    async fn recorded_aside<R: Send + 'static>(
+    async fn record_blocking<R: Send + 'static>(
         &self,
         now: Now,
         act: impl FnOnce(&App, &mut Group, &Shard) -> R + Send + 'static,
     ) -> Result<(R, Commit), Problem> {
-        self.aside_recorded(move |app, writer, shard| Ok(writer.record(now.utc_ms, |group| act(app, group, shard))))
+        self.record_blocking_by(move |app, writer, shard| Ok(writer.record(now.utc_ms, |group| act(app, group, shard))))
             .await
     }
 
     /// The same, where it is for `act` to say when the record is made.
-    async fn aside_recorded<R: Send + 'static>(
+    async fn record_blocking_by<R: Send + 'static>(
         &self,
         act: impl for<'w> FnOnce(&App, &'w TurnWriter<Journal>, &Shard) -> Result<(R, Ticket<'w, Journal>), Problem>
         + Send
@@ -180,15 +180,18 @@ impl Worker {
     }
 
     /// Answers from what reads much, on a thread that decides nothing.
-    async fn aside(
+    async fn answer_blocking(
         &self,
         read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static,
     ) -> Result<Response<ReplyBody>, Problem> {
-        Ok(json(&self.aside_of(read).await??))
+        Ok(json(&self.run_blocking(read).await??))
     }
 
     /// Runs what reads much on a thread that decides nothing.
-    async fn aside_of<R: Send + 'static>(&self, read: impl FnOnce(&App) -> R + Send + 'static) -> Result<R, Problem> {
+    async fn run_blocking<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&App) -> R + Send + 'static,
+    ) -> Result<R, Problem> {
         let app = Arc::clone(&self.app);
         let read = tokio::task::spawn_blocking(move || read(&app)).await;
         read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))

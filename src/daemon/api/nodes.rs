@@ -7,8 +7,8 @@ use usherd_contract::format::BodyFormat;
 use usherd_contract::node_calls::{InventoryBody, NodeBody};
 use usherd_engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
 
-use super::routes::{Allowed, Answer, Call};
-use super::{Worker, json, marked, read, unfenced};
+use super::routes::{Allowed, Call, HandlerResult};
+use super::{Worker, json, marked, queries, unfenced};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::app::recorder::Recorder;
@@ -25,14 +25,14 @@ const BYTES_INLINE_MAX: usize = 32 * 1024;
 
 impl Worker {
     /// `GET /v1/nodes`
-    pub(super) async fn list_nodes(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn list_nodes(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (_, access) = allowed.into_parts();
         let (query, now) = (call.query()?, self.app.now());
-        self.aside(move |app| read::nodes(app, now, &query, &|node| access.sees_node(node))).await
+        self.answer_blocking(move |app| queries::nodes(app, now, &query, &|node| access.sees_node(node))).await
     }
 
     /// `DELETE /v1/nodes/{node}[?force=1]`
-    pub(super) async fn forget_node(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn forget_node(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (access, node) = (allowed.access(), call.variable(0)?);
         if !access.sees_node(&node) {
             let detail = format!("{} has nothing to do with node {node}", access.id);
@@ -40,7 +40,7 @@ impl Worker {
         }
         let force = call.query()?.is_set("force")?;
         let (now, actor, name) = (self.app.now(), access.id.clone(), node.clone());
-        let outcome = self.recorded_aside(now, move |app, group, shard| {
+        let outcome = self.record_blocking(now, move |app, group, shard| {
             let mut recorder = Recorder::new(group, shard, None, now.utc_ms);
             let outcome = app.engine.forget_node(now, &name, force, &mut recorder);
             let text = format!("forget node, force {force}: {outcome:?}");
@@ -71,11 +71,11 @@ impl Worker {
     }
 
     /// `POST /v1/nodes/{node}/hello`
-    pub(super) async fn hello(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn hello(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let (node, epoch) = self.said(call, &allowed, body).await?;
         let now = self.app.now();
         let (said, commit) = if self.is_much(&node) {
-            let done = self.recorded_aside(now, move |app, group, shard| {
+            let done = self.record_blocking(now, move |app, group, shard| {
                 let mut events = Vec::new();
                 let said = hello(app, shard, now, (&node, epoch), Some(group), &mut events);
                 (said, events)
@@ -83,7 +83,7 @@ impl Worker {
             let (done, commit) = done.await?;
             (self.published(done)?, commit)
         } else {
-            self.settled(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?
+            self.decide_durably(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?
         };
         call.peer.mark_node();
         Ok(marked(json(&said), commit))
@@ -101,21 +101,21 @@ impl Worker {
     }
 
     /// `POST /v1/nodes/{node}/heartbeat`
-    pub(super) async fn heartbeat(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn heartbeat(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let (node, epoch) = self.said(call, &allowed, body).await?;
         let now = self.app.now();
         let (said, commit) =
-            self.settled(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
+            self.decide_durably(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
         call.peer.mark_node();
         Ok(marked(json(&said), commit))
     }
 
     /// `POST /v1/nodes/{node}/goodbye`
-    pub(super) async fn goodbye(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn goodbye(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let (node, epoch) = self.said(call, &allowed, body).await?;
         let now = self.app.now();
         let (said, commit) = if self.is_much(&node) {
-            let done = self.recorded_aside(now, move |app, _, _| {
+            let done = self.record_blocking(now, move |app, _, _| {
                 let mut events = Vec::new();
                 let said = goodbye(app, now, &node, epoch, &mut events);
                 (said, events)
@@ -123,7 +123,7 @@ impl Worker {
             let (done, commit) = done.await?;
             (self.published(done)?, commit)
         } else {
-            self.settled(now, |worker, _, events| worker.goodbye_now(now, &node, epoch, events)).await?
+            self.decide_durably(now, |worker, _, events| worker.goodbye_now(now, &node, epoch, events)).await?
         };
         Ok(marked(json(&said), commit))
     }
@@ -171,7 +171,7 @@ impl Worker {
     }
 
     /// `POST /v1/nodes/{node}/inventory`
-    pub(super) async fn inventory(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn inventory(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let node = speaker(call, &allowed)?;
         let (_, access) = allowed.into_parts();
         let mut body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
@@ -179,7 +179,7 @@ impl Worker {
         let now = self.app.now();
         let (said, commit) = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
             // Wholly read, and taken in one record of the journal, as the short ones are (I19); only elsewhere.
-            let done = self.aside_recorded(move |app, writer, shard| {
+            let done = self.record_blocking_by(move |app, writer, shard| {
                 let mut events = Vec::new();
                 let sessions_most = InventoryBody::sessions_at_most(&body).min(sessions_max);
                 body.hold_more(sessions_most * InventoryBody::SESSION_BYTES)?;

@@ -9,9 +9,9 @@ use usherd_contract::form;
 use usherd_contract::node_calls::bounded;
 use usherd_engine::{Decision, Now};
 
-use super::ask::Asker;
+use super::ask::Caller;
 use super::nodes::check_speaker;
-use super::{InFlight, Worker, ask, read};
+use super::{InFlight, Worker, ask, queries};
 use crate::daemon::access::auth::{Asked, RouteClass};
 use crate::daemon::edge::{Peer, Talk};
 use crate::daemon::events::Event;
@@ -25,7 +25,7 @@ use crate::daemon::resp::{Next, next, reply};
 const ABSENT: &[u8] = b"-";
 
 /// What a command is answered within: the turn, the instant, who asks.
-struct Turn<'a> {
+struct CommandContext<'a> {
     now: Now,
     group: Option<&'a mut Group>,
     events: &'a mut Vec<Event>,
@@ -81,7 +81,7 @@ impl Worker {
     pub(super) fn answer_commands(&self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, ask::Committed<'_>) {
         let _in_flight = InFlight::new(&self.in_flight);
         let now = self.app.now();
-        let mut asker = self.asker(Asked::Bare(talk.authorization.as_deref()), peer, now);
+        let mut caller = self.caller(Asked::Bare(talk.authorization.as_deref()), peer, now);
         self.decide(now, |worker, mut group, events| {
             let mut at = 0;
             while !talk.is_closing() {
@@ -99,9 +99,9 @@ impl Worker {
                     }
                     Next::Command(length) => {
                         at += length;
-                        let turn = Turn { now, group: group.as_deref_mut(), events: &mut *events };
+                        let turn = CommandContext { now, group: group.as_deref_mut(), events: &mut *events };
                         let command = Command { bytes: rest, talk: &mut *talk, peer };
-                        worker.command(turn, command, &mut asker);
+                        worker.command(turn, command, &mut caller);
                     }
                 }
             }
@@ -109,25 +109,25 @@ impl Worker {
         })
     }
 
-    fn command(&self, mut turn: Turn<'_>, mut command: Command<'_>, asker: &mut Asker) {
+    fn command(&self, mut turn: CommandContext<'_>, mut command: Command<'_>, caller: &mut Caller) {
         if command.count() == 0 {
             return;
         }
         command.peer.count_request();
         let (class, answered) = if command.is("CU.ACQUIRE") {
-            (Some(RouteClass::Decide), self.resp_acquire(&mut turn, &mut command, asker))
+            (Some(RouteClass::Decide), self.resp_acquire(&mut turn, &mut command, caller))
         } else if command.is("CU.RELEASE") {
-            (Some(RouteClass::Decide), self.resp_release(&mut turn, &mut command, asker))
+            (Some(RouteClass::Decide), self.resp_release(&mut turn, &mut command, caller))
         } else if command.is("CU.NODE") {
-            (Some(RouteClass::Nodes), self.resp_node(&mut turn, &mut command, asker))
+            (Some(RouteClass::Nodes), self.resp_node(&mut turn, &mut command, caller))
         } else if command.is("CU.STATUS") {
-            (Some(RouteClass::Read), self.resp_status(&turn, &mut command, asker))
+            (Some(RouteClass::Read), self.resp_status(&turn, &mut command, caller))
         } else {
-            (None, self.of_the_protocol(turn.now, &mut command, asker))
+            (None, self.of_the_protocol(turn.now, &mut command, caller))
         };
         if let Err(wrong) = answered {
             let problem = match class {
-                Some(class) => ask::first(asker, class, wrong),
+                Some(class) => ask::first(caller, class, wrong),
                 None => wrong,
             };
             let prefix = match problem.kind() {
@@ -141,7 +141,12 @@ impl Worker {
         }
     }
 
-    fn resp_acquire(&self, turn: &mut Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+    fn resp_acquire(
+        &self,
+        turn: &mut CommandContext<'_>,
+        command: &mut Command<'_>,
+        caller: &Caller,
+    ) -> Result<(), Problem> {
         command.check(4, ACQUIRE)?;
         let [tenant, subject, session, kind] = [1, 2, 3, 4].map(|at| command.arg(at));
         let subject = if subject == ABSENT { b"" } else { subject };
@@ -150,7 +155,7 @@ impl Worker {
         let id = self.decision_id();
         let decided = read.as_ref().map_err(|malformed| Problem::from(malformed.clone())).and_then(|read| {
             let message = read.request()?;
-            let decision = self.acquire_now(turn.now, &message, asker, turn.group.as_deref_mut(), turn.events)?;
+            let decision = self.acquire_now(turn.now, &message, caller, turn.group.as_deref_mut(), turn.events)?;
             if message.node.is_some() {
                 command.peer.mark_node();
             }
@@ -159,7 +164,7 @@ impl Worker {
         let (decision, about) = match decided {
             Ok(decided) => decided,
             Err(wrong) => {
-                let problem = ask::first(asker, RouteClass::Decide, wrong);
+                let problem = ask::first(caller, RouteClass::Decide, wrong);
                 let form = form::of_pairs(placed.into_iter().chain(command.pairs(5)));
                 let Some((hint, detail)) = self.free_hint(&form, None, &problem) else { return Err(problem) };
                 (
@@ -173,12 +178,17 @@ impl Worker {
         Ok(())
     }
 
-    fn resp_release(&self, turn: &mut Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+    fn resp_release(
+        &self,
+        turn: &mut CommandContext<'_>,
+        command: &mut Command<'_>,
+        caller: &Caller,
+    ) -> Result<(), Problem> {
         command.check(2, RELEASE)?;
         let placed = [(&b"tenant"[..], command.arg(1)), (b"session", command.arg(2))];
         let read = ReleaseBody::from_pairs(placed.into_iter().chain(command.pairs(3)))?;
         let message = read.checked()?;
-        let decision = self.release_now(turn.now, &message, asker, turn.group.as_deref_mut(), turn.events)?;
+        let decision = self.release_now(turn.now, &message, caller, turn.group.as_deref_mut(), turn.events)?;
         if message.node.is_some() {
             command.peer.mark_node();
         }
@@ -189,10 +199,15 @@ impl Worker {
         Ok(())
     }
 
-    fn resp_node(&self, turn: &mut Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+    fn resp_node(
+        &self,
+        turn: &mut CommandContext<'_>,
+        command: &mut Command<'_>,
+        caller: &Caller,
+    ) -> Result<(), Problem> {
         command.check(3, NODE)?;
         let (node, verb, epoch) = (command.word(1)?, command.word(2)?, command.word(3)?);
-        let access = asker.as_ref().map_err(Clone::clone)?;
+        let access = caller.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Nodes, None)?;
         check_speaker(access, node)?;
         let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
@@ -212,12 +227,17 @@ impl Worker {
         Ok(())
     }
 
-    fn resp_status(&self, turn: &Turn<'_>, command: &mut Command<'_>, asker: &Asker) -> Result<(), Problem> {
+    fn resp_status(
+        &self,
+        turn: &CommandContext<'_>,
+        command: &mut Command<'_>,
+        caller: &Caller,
+    ) -> Result<(), Problem> {
         command.check(1, STATUS)?;
         let tenant = command.word(1)?;
-        let access = asker.as_ref().map_err(Clone::clone)?;
+        let access = caller.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Read, Some(tenant))?;
-        let status = read::tenant(&self.app, turn.now, tenant, self.app.sight(access))?;
+        let status = queries::tenant(&self.app, turn.now, tenant, self.app.sight(access))?;
         if command.wants_json(2) {
             reply::bulk(&mut command.talk.out, status.to_string().as_bytes());
         } else {
@@ -251,7 +271,7 @@ impl Worker {
     }
 
     /// What clients say of themselves, and ask of any server.
-    fn of_the_protocol(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker) -> Result<(), Problem> {
+    fn of_the_protocol(&self, now: Now, command: &mut Command<'_>, caller: &mut Caller) -> Result<(), Problem> {
         let name = String::from_utf8_lossy(command.arg(0)).to_ascii_uppercase();
         let second = command.arg(1).to_ascii_uppercase();
         let (count, argument) = (command.count(), command.arg(1));
@@ -259,9 +279,9 @@ impl Worker {
         match (name.as_str(), second.as_slice()) {
             ("PING", _) if count == 1 => reply::simple(&mut command.talk.out, "PONG"),
             ("PING", _) => reply::bulk(&mut command.talk.out, argument),
-            ("HELLO", _) => return self.resp_hello(now, command, asker),
+            ("HELLO", _) => return self.resp_hello(now, command, caller),
             ("AUTH", _) if (2..=3).contains(&count) => {
-                self.authorize(now, command, asker, count - 1)?;
+                self.authorize(now, command, caller, count - 1)?;
                 reply::simple(&mut command.talk.out, "OK");
             }
             ("QUIT", _) => {
@@ -289,7 +309,7 @@ impl Worker {
     }
 
     /// `HELLO [2|3 [AUTH user token] [SETNAME name]]`
-    fn resp_hello(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker) -> Result<(), Problem> {
+    fn resp_hello(&self, now: Now, command: &mut Command<'_>, caller: &mut Caller) -> Result<(), Problem> {
         let resp3 = match command.arg(1) {
             b"" => command.talk.resp3,
             b"2" => false,
@@ -307,7 +327,7 @@ impl Worker {
         while at < command.count() {
             match command.arg(at).to_ascii_uppercase().as_slice() {
                 b"AUTH" if at + 2 < command.count() => {
-                    self.authorize(now, command, asker, at + 2)?;
+                    self.authorize(now, command, caller, at + 2)?;
                     at += 3;
                 }
                 b"SETNAME" if at + 1 < command.count() => at += 2,
@@ -327,11 +347,11 @@ impl Worker {
     }
 
     /// Takes argument `at` for a token; the user is not looked at, for a token names its owner.
-    fn authorize(&self, now: Now, command: &mut Command<'_>, asker: &mut Asker, at: usize) -> Result<(), Problem> {
+    fn authorize(&self, now: Now, command: &mut Command<'_>, caller: &mut Caller, at: usize) -> Result<(), Problem> {
         let authorization = [b"Bearer ", command.arg(at)].concat();
         // Before recovery a token can be checked too: only decisions wait for it.
         self.access(Asked::Bare(Some(&authorization)), command.peer, now)?;
-        *asker = self.asker(Asked::Bare(Some(&authorization)), command.peer, now);
+        *caller = self.caller(Asked::Bare(Some(&authorization)), command.peer, now);
         command.talk.authorization = Some(authorization);
         Ok(())
     }

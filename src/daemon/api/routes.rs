@@ -20,10 +20,10 @@ use Handler::{ByMessage, Of, Open};
 use RouteClass::{Admin, Metrics, Read};
 
 /// What a handler comes to.
-pub(super) type Answer = Result<Response<ReplyBody>, Problem>;
+pub(super) type HandlerResult = Result<Response<ReplyBody>, Problem>;
 
 /// A handler under way.
-type Answering<'a> = Pin<Box<dyn Future<Output = Answer> + 'a>>;
+type Answering<'a> = Pin<Box<dyn Future<Output = HandlerResult> + 'a>>;
 
 /// One route.
 pub struct Row {
@@ -43,7 +43,7 @@ pub struct Row {
 /// without the check.
 enum Handler {
     /// Whoever reaches the listener by a name of ours; nobody is asked who he is.
-    Open(for<'a> fn(&'a Worker, &'a Call<'a>) -> Answer),
+    Open(for<'a> fn(&'a Worker, &'a Call<'a>) -> HandlerResult),
     /// The message itself says who may: inbound and emergency calls are answered whoever asks (I8).
     ByMessage(for<'a> fn(&'a Worker, &'a Call<'a>, Incoming) -> Answering<'a>),
     /// Whoever may do this, for the tenants that it is for.
@@ -53,7 +53,7 @@ enum Handler {
 /// What a route is about.
 #[derive(Clone, Copy)]
 enum About {
-    /// All tenants, or those that the asker may see.
+    /// All tenants, or those that the caller may see.
     All,
     /// The tenant that is the first variable of the path.
     Tenant,
@@ -214,7 +214,7 @@ fn allowed<'r>(rows: impl Iterator<Item = &'r Row>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-fn page(call: &Call<'_>) -> Answer {
+fn page(call: &Call<'_>) -> HandlerResult {
     let path = call.head.uri.path();
     dashboard::answer(path, &call.head.headers).ok_or_else(|| no_route(path))
 }

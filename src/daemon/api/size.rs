@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 use usherd_subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
 use super::Worker;
-use super::routes::{Answer, Call};
+use super::routes::{Call, HandlerResult};
 
 impl Worker {
     /// `GET /v1/size?types=5,10,5,10`
-    pub(super) async fn size(&self, call: &Call<'_>) -> Answer {
+    pub(super) async fn size(&self, call: &Call<'_>) -> HandlerResult {
         let query = call.query()?;
         let types = query.get("types").unwrap_or_default();
         let mix = types_of(&types).map_err(|what| query.fault("types", what))?;
         // The largest mixes take milliseconds, which decisions would wait for.
-        self.aside(move |_| match sizing(mix, Target::default()) {
+        self.answer_blocking(move |_| match sizing(mix, Target::default()) {
             Ok(sizing) => Ok(fields(&sizing)),
             Err(unfit) => Err(query.fault("types", format!("has {unfit}"))),
         })

@@ -10,9 +10,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::Worker;
-use super::ask::Asker;
+use super::ask::Caller;
 use super::query::Query;
-use super::routes::{Allowed, Answer, Call};
+use super::routes::{Allowed, Call, HandlerResult};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::edge::collect::{BodyError, FIRST_BYTES, Room, Sender};
@@ -56,7 +56,7 @@ struct Incomings {
 
 impl Worker {
     /// `GET /v1/events?tenant=&types=&pulse_ms=`
-    pub(super) fn events(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) fn events(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (query, (_, access)) = (call.query()?, allowed.into_parts());
         let tenant = query.get("tenant");
         let types = match query.get("types") {
@@ -94,25 +94,25 @@ impl Worker {
     }
 
     /// `POST /v1/batch` with `application/x-ndjson`: a line in, a line out, without an end but the client's.
-    pub(super) fn batch_lines(&self, call: &Call<'_>, body: Incoming, asker: Asker) -> Answer {
+    pub(super) fn batch_lines(&self, call: &Call<'_>, body: Incoming, caller: Caller) -> HandlerResult {
         let knobs = self.app.knobs.load();
         let worker = self.sibling();
         let (sender, reply) = ReplyBody::stream(CHUNKS_MAX, knobs.write_deadline);
         let patience = knobs.body_deadline;
         // A line of who may not ask is looked at for a call that is always allowed, and none such is long.
-        let (line_bytes_max, from) = match asker {
+        let (line_bytes_max, from) = match caller {
             Ok(_) => (knobs.body_bytes_max, Sender::Permitted),
             Err(_) => (knobs.body_bytes_max.min(FIRST_BYTES), Sender::Unknown),
         };
-        if asker.as_ref().is_ok_and(|access| access.may(RouteClass::Decide, None)) {
+        if caller.as_ref().is_ok_and(|access| access.may(RouteClass::Decide, None)) {
             call.peer.mark_node();
         }
         let incoming = Incomings { body, lines: Lines::new(line_bytes_max), room: call.peer.room(from), patience };
-        tokio::task::spawn_local(async move { worker.answer_lines(incoming, &asker, &sender).await });
+        tokio::task::spawn_local(async move { worker.answer_lines(incoming, &caller, &sender).await });
         Ok(streamed(reply, "application/x-ndjson"))
     }
 
-    async fn answer_lines(&self, incoming: Incomings, asker: &Asker, sender: &ReplySender) {
+    async fn answer_lines(&self, incoming: Incomings, caller: &Caller, sender: &ReplySender) {
         let Incomings { mut body, mut lines, mut room, patience } = incoming;
         loop {
             let frame = tokio::select! {
@@ -124,7 +124,7 @@ impl Worker {
                 // The client sends no more: what has no end of line yet is the last line.
                 Ok(None) => {
                     if let Some(last) = lines.finish() {
-                        self.answer_chunk(vec![Ok(last)], asker, sender).await;
+                        self.answer_chunk(vec![Ok(last)], caller, sender).await;
                     }
                     return;
                 }
@@ -142,7 +142,7 @@ impl Worker {
             }
             while !ready.is_empty() {
                 let later = ready.split_off(ready.len().min(LINES_ANSWERED_MAX));
-                if !self.answer_chunk(std::mem::replace(&mut ready, later), asker, sender).await {
+                if !self.answer_chunk(std::mem::replace(&mut ready, later), caller, sender).await {
                     return;
                 }
             }
@@ -153,7 +153,7 @@ impl Worker {
     }
 
     /// Decides the lines of one chunk, commits them together, and answers; `false` once the client is gone.
-    async fn answer_chunk(&self, lines: Vec<Result<Bytes, Problem>>, asker: &Asker, sender: &ReplySender) -> bool {
+    async fn answer_chunk(&self, lines: Vec<Result<Bytes, Problem>>, caller: &Caller, sender: &ReplySender) -> bool {
         if lines.is_empty() {
             return true;
         }
@@ -162,7 +162,7 @@ impl Worker {
         let (_, committed) = self.decide(now, |worker, mut group, events| {
             for line in &lines {
                 let raw = line.as_deref().map_err(Clone::clone);
-                worker.decide_op(now, raw, asker, group.as_deref_mut(), events, &mut out);
+                worker.decide_op(now, raw, caller, group.as_deref_mut(), events, &mut out);
                 out.put_u8(b'\n');
             }
         });

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use usherd_engine::Now;
 use usherd_subscription::request::Request;
 
-use super::read::no_tenant;
-use super::routes::{Allowed, Answer, Call};
+use super::queries::no_tenant;
+use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json, typed};
 use crate::daemon::app::App;
 use crate::daemon::app::reload_request::Request as ReloadRequest;
@@ -29,7 +29,12 @@ const FIELDS: &str = "actor, request, object, seats, when, change and dry_run ar
 
 impl Worker {
     /// Decides by the files as they are, writes what is accepted, and has it taken up before it answers.
-    pub(super) async fn request_subscription(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> Answer {
+    pub(super) async fn request_subscription(
+        &self,
+        call: &Call<'_>,
+        allowed: Allowed,
+        body: Incoming,
+    ) -> HandlerResult {
         let (tenant, access) = allowed.into_parts();
         let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
         let (written, dry_run) = parse(&body)?;

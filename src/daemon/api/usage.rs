@@ -10,9 +10,9 @@ use usherd_subscription::sizing::{Target, from_usage};
 use usherd_subscription::tariff::{advice, monthly_cents};
 
 use super::Worker;
+use super::queries::no_tenant;
 use super::query::Query;
-use super::read::no_tenant;
-use super::routes::{Allowed, Answer, Call};
+use super::routes::{Allowed, Call, HandlerResult};
 use crate::daemon::app::App;
 use crate::daemon::history::slot::Levels;
 use crate::daemon::history::usage::{POINTS_MAX, Point, Step, Stretch};
@@ -192,14 +192,14 @@ fn unreadable(error: &std::io::Error) -> Problem {
 
 impl Worker {
     /// `GET /v1/tenants/{t}/usage`
-    pub(super) async fn usage(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn usage(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
-        self.aside(move |app| usage(app, now, &id, &query)).await
+        self.answer_blocking(move |app| usage(app, now, &id, &query)).await
     }
 
     /// `GET /v1/tenants/{t}/whatif`
-    pub(super) async fn whatif(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn whatif(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
-        self.aside(move |app| whatif(app, now, &id, &query)).await
+        self.answer_blocking(move |app| whatif(app, now, &id, &query)).await
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::routes::{Allowed, Answer, Call};
+use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
@@ -17,12 +17,12 @@ const PATIENCE_S: u64 = 5;
 
 impl Worker {
     /// `GET /v1/admin/webhooks`
-    pub(super) fn list_webhooks(&self) -> Answer {
+    pub(super) fn list_webhooks(&self) -> HandlerResult {
         Ok(json(&json!({ "webhooks": self.app.webhooks.list() })))
     }
 
     /// `GET /v1/admin/webhooks/{name}/deliveries?after=&limit=`
-    pub(super) fn webhook_deliveries(&self, call: &Call<'_>) -> Answer {
+    pub(super) fn webhook_deliveries(&self, call: &Call<'_>) -> HandlerResult {
         let (name, query) = (call.variable(0)?, call.query()?);
         let (after, limit) = query.page(PAGE_MAX)?;
         let number = if after.is_empty() { Ok(0) } else { after.parse() };
@@ -36,7 +36,7 @@ impl Worker {
     }
 
     /// `POST /v1/admin/webhooks/{name}/test`: answers when the try is over.
-    pub(super) async fn test_webhook(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn test_webhook(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (access, name) = (allowed.access(), call.variable(0)?);
         let patience_s = self.app.webhooks.patience_s(&name).ok_or_else(|| no_webhook(&name))?;
         let busy = || Problem::unavailable(1, "too many webhooks are being tried already");

@@ -349,7 +349,7 @@ fn record_differences(old: &Record, new: &Record) -> Vec<String> {
     };
     let number = |number: Option<u32>| number.map_or("(none)".to_owned(), |number| number.to_string());
     let instant = |at: Option<DateTime<Utc>>| at.map_or("(none)".to_owned(), rfc3339);
-    let word = |record: &Record| super::words::Word::as_str(record.kind).to_owned();
+    let word = |record: &Record| super::words::Keyword::as_str(record.kind).to_owned();
     note("kind", word(old), word(new));
     let start = |record: &Record| record.start.map_or("(none)".to_owned(), |start| start.to_string());
     note("start", start(old), start(new));
@@ -365,7 +365,7 @@ fn record_differences(old: &Record, new: &Record) -> Vec<String> {
 }
 
 fn schedule(changes: &[Change]) -> String {
-    let word = |change: &Change| super::words::Word::as_str(change.by);
+    let word = |change: &Change| super::words::Keyword::as_str(change.by);
     let all: Vec<String> = changes
         .iter()
         .map(|change| format!("{} from {} by {}", change.seats, rfc3339(change.effective_at), word(change)))

@@ -7,7 +7,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer};
 
 use super::lines::Source;
-use super::words::{ProblemCode, Severity, Word};
+use super::words::{Keyword, ProblemCode, Severity};
 
 /// Most problems that one attempt reports; the last then says that there are more.
 pub const PROBLEMS_MAX: usize = 200;
@@ -185,7 +185,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-fn word<W: Word, S: Serializer>(word: &W, serializer: S) -> Result<S::Ok, S::Error> {
+fn word<W: Keyword, S: Serializer>(word: &W, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(word.as_str())
 }
 

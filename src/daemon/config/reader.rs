@@ -11,7 +11,7 @@ use usherd_subscription::civil::Edge;
 
 use super::origin::Origin;
 use super::value::{Cx, Item, quoted, rfc3339};
-use super::words::{ProblemCode, Word, nearest, one_of};
+use super::words::{Keyword, ProblemCode, nearest, one_of};
 
 /// Most entries of a list.
 const LIST_MAX: usize = 1_000;
@@ -118,7 +118,7 @@ impl<'t, 'i> Table<'t, 'i> {
     }
 
     /// A word of a closed set into `slot`, which holds the default.
-    pub(crate) fn word<W: Word>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut W) {
+    pub(crate) fn word<W: Keyword>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut W) {
         if let Some(value) = self.item(key).and_then(|item| item.word(cx)) {
             *slot = value;
         }
@@ -127,7 +127,7 @@ impl<'t, 'i> Table<'t, 'i> {
     }
 
     /// A list of words of a closed set into `slot`, which holds the default.
-    pub(crate) fn words<W: Word>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut Vec<W>) {
+    pub(crate) fn words<W: Keyword>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut Vec<W>) {
         if let Some(items) = self.list(cx, key) {
             slot.clear();
             for item in items {

@@ -11,7 +11,7 @@ use usherd_subscription::civil::{self, Edge};
 use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
-use super::words::{ProblemCode, Word, nearest, one_of};
+use super::words::{Keyword, ProblemCode, nearest, one_of};
 
 /// Longest text that a key may hold, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -156,7 +156,7 @@ impl Item<'_, '_> {
         None
     }
 
-    pub(super) fn word<W: Word>(&self, cx: &mut Cx<'_>) -> Option<W> {
+    pub(super) fn word<W: Keyword>(&self, cx: &mut Cx<'_>) -> Option<W> {
         let DeValue::String(text) = self.value else {
             self.wrong_type(cx, &format!("one of the words {}", one_of(W::ALL.iter().map(|w| w.as_str()))));
             return None;

@@ -10,7 +10,7 @@ use usherd_subscription::policy::{
 use usherd_subscription::record::{Actor, ContractKind, SubmittedStatus};
 
 /// A closed set of words that a key may be set to.
-pub trait Word: Copy + PartialEq + 'static {
+pub trait Keyword: Copy + PartialEq + 'static {
     /// All of them, in the order in which they are listed to people.
     const ALL: &'static [Self];
     /// The word in the file.
@@ -20,7 +20,7 @@ pub trait Word: Copy + PartialEq + 'static {
 /// The words of enums that others define: here stands what the file calls their values.
 macro_rules! words {
     ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl Word for $name {
+        impl Keyword for $name {
             const ALL: &'static [Self] = &[$($name::$variant),+];
 
             fn as_str(self) -> &'static str {
@@ -30,7 +30,7 @@ macro_rules! words {
     };
     // Vocabularies know their words themselves.
     ($($name:ident),+ $(,)?) => {$(
-        impl Word for $name {
+        impl Keyword for $name {
             const ALL: &'static [Self] = $name::ALL;
 
             fn as_str(self) -> &'static str {

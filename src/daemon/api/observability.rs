@@ -8,8 +8,8 @@ use http::{Response, StatusCode};
 use serde_json::json;
 use usherd_subscription::entitlement::State;
 
-use super::routes::{Answer, Call};
-use super::{Worker, read, typed};
+use super::routes::{Call, HandlerResult};
+use super::{Worker, queries, typed};
 use crate::daemon::access::auth::{Asked, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::config::Config;
@@ -49,7 +49,7 @@ impl Worker {
 
     /// `GET /readyz[?verbose]`. What is wrong is told in words to who may read everything, for these may name files and
     /// tenants; all others see what is well and what is not.
-    pub(super) fn readyz(&self, call: &Call<'_>) -> Answer {
+    pub(super) fn readyz(&self, call: &Call<'_>) -> HandlerResult {
         let app = &self.app;
         let ready = app.is_ready() && !app.is_draining();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -69,13 +69,13 @@ impl Worker {
             body["degraded"] = json!(degraded);
             body["journal_form"] = json!(app.journal_form());
             body["config"] = config;
-            body["time"] = read::time(app, app.now());
+            body["time"] = queries::time(app, app.now());
         }
         Ok(typed(status, "application/json", body.to_string().into()))
     }
 
     /// `GET /metrics[?shard=i/n]`
-    pub(super) async fn metrics(&self, call: &Call<'_>) -> Answer {
+    pub(super) async fn metrics(&self, call: &Call<'_>) -> HandlerResult {
         if self.is_overloaded(50) {
             return Err(Problem::unavailable(5, "too many requests at once: scrapes are the first to wait"));
         }
@@ -97,7 +97,7 @@ impl Worker {
     }
 
     /// `GET /v1/prometheus/sd`
-    pub(super) fn service_discovery(&self, call: &Call<'_>) -> Answer {
+    pub(super) fn service_discovery(&self, call: &Call<'_>) -> HandlerResult {
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let target =
             host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));

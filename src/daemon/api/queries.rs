@@ -13,7 +13,7 @@ use usherd_subscription::schedule::schedule;
 use super::Worker;
 use super::fullest::Fullest;
 use super::query::Query;
-use super::routes::{Allowed, Answer, Call};
+use super::routes::{Allowed, Call, HandlerResult};
 use crate::daemon::app::App;
 use crate::daemon::app::names::Sight;
 use crate::daemon::config::{Config, Tenant};
@@ -404,44 +404,44 @@ pub(super) fn no_tenant(id: &str) -> Problem {
 
 impl Worker {
     /// `GET /v1/tenants`
-    pub(super) async fn list_tenants(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn list_tenants(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (_, access) = allowed.into_parts();
         let (query, now) = (call.query()?, self.app.now());
-        self.aside(move |app| tenants(app, now, &query, &|tenant| access.sees(tenant))).await
+        self.answer_blocking(move |app| tenants(app, now, &query, &|tenant| access.sees(tenant))).await
     }
 
     /// `GET /v1/tenants/{t}`
-    pub(super) async fn tenant(&self, allowed: Allowed) -> Answer {
+    pub(super) async fn tenant(&self, allowed: Allowed) -> HandlerResult {
         let ((id, access), now) = (allowed.into_parts(), self.app.now());
-        self.aside(move |app| tenant(app, now, &id, app.sight(&access))).await
+        self.answer_blocking(move |app| tenant(app, now, &id, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects`
-    pub(super) async fn subjects(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn subjects(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((id, access), query) = (allowed.into_parts(), call.query()?);
-        self.aside(move |app| subjects(app, &id, &query, app.sight(&access))).await
+        self.answer_blocking(move |app| subjects(app, &id, &query, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/subjects/{s}`
-    pub(super) async fn subject(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn subject(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((id, access), name, now) = (allowed.into_parts(), call.variable(1)?, self.app.now());
-        self.aside(move |app| subject(app, now, &id, &name, app.sight(&access))).await
+        self.answer_blocking(move |app| subject(app, now, &id, &name, app.sight(&access))).await
     }
 
     /// `GET /v1/tenants/{t}/sessions`
-    pub(super) async fn sessions(&self, call: &Call<'_>, allowed: Allowed) -> Answer {
+    pub(super) async fn sessions(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((id, access), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
-        self.aside(move |app| sessions(app, now, &id, &query, app.sight(&access))).await
+        self.answer_blocking(move |app| sessions(app, now, &id, &query, app.sight(&access))).await
     }
 
     /// `GET /v1/overview`
-    pub(super) async fn overview(&self, allowed: Allowed) -> Answer {
+    pub(super) async fn overview(&self, allowed: Allowed) -> HandlerResult {
         let (_, access) = allowed.into_parts();
         if !access.tenants.is_empty() {
             let detail = format!("{} is for some tenants only; ask for each at /v1/tenants/{{tenant}}", access.id);
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
         let now = self.app.now();
-        self.aside(move |app| Ok(overview(app, now, app.sight(&access)))).await
+        self.answer_blocking(move |app| Ok(overview(app, now, app.sight(&access)))).await
     }
 }

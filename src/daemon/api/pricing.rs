@@ -11,9 +11,9 @@ use usherd_subscription::record::SEATS_MAX;
 use usherd_subscription::tariff::{Partner, commission_cents, wholesale_cents};
 
 use super::query::Query;
-use super::routes::{Answer, Call};
+use super::routes::{Call, HandlerResult};
 use super::{Worker, json};
-use crate::daemon::config::Word as _;
+use crate::daemon::config::Keyword as _;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
 use crate::daemon::text::utc;
@@ -116,7 +116,7 @@ fn seats(text: &str) -> Option<u32> {
 
 impl Worker {
     /// `GET /v1/quote?from=&to=&on=&partner=&price_mode=`
-    pub(super) fn quote(&self, call: &Call<'_>) -> Answer {
+    pub(super) fn quote(&self, call: &Call<'_>) -> HandlerResult {
         let settings = &self.app.config().settings;
         let today = civil::civil(settings.time_zone.0, utc(self.app.now())).date();
         let request = QuoteRequest::read(&call.query()?, settings.rules.policy.price_mode, today)?;
