@@ -10,7 +10,8 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use usherd::daemon::journal::ring_file::open_ring;
 use usherd::daemon::journal::storage::Folder;
 use usherd::daemon::journal::{
-    Commit, Committer, Durability, Epoch, Feed, Form, Group, Hooks, Journal, Local, LocalOptions, Recovered, Shard,
+    Commit, Committer, Durability, Epoch, Feed, Form, Hooks, Journal, Local, LocalOptions, RecordBuilder, Recovered,
+    Shard,
 };
 use usherd_engine::session::{Changes, Code, Direction, Kind, Leg, SessionRecord};
 
@@ -137,7 +138,7 @@ fn recovery(c: &mut Criterion) {
 
 fn fill(folder: &Path) {
     let (journal, epoch, _) = open(folder, false);
-    let mut group = Group::new();
+    let mut group = RecordBuilder::new();
     for at in 0..LIVE {
         let (tenant, session, subject) = names(at);
         group.at(1_795_348_800_000 + at as i64);

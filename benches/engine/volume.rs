@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use usherd::daemon::journal::storage::Folder;
-use usherd::daemon::journal::{Commit, Feed, Group, Journal, Local, LocalOptions, Recovered, Shard};
+use usherd::daemon::journal::{Commit, Feed, Journal, Local, LocalOptions, RecordBuilder, Recovered, Shard};
 use usherd_engine::Code;
 
 use crate::measure::{Goal, cpu_of, median, row, thread_cpu_ns, wall_ns};
@@ -59,7 +59,7 @@ pub(crate) fn recovery() {
         let epoch = journal.acquire(Shard::ALL).unwrap();
         journal.replay(Shard::ALL).unwrap();
         let engine = with_tenants(&shape);
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         let mut names = Names::default();
         for session in 0..shape.sessions {
             shape.name(session, &mut names);

@@ -114,7 +114,7 @@ pub(crate) fn cpu(effort: Effort) {
     row("batch of 100, written, per decision", median(&values[9]) / 1e3, " us", Goal::None, &beside(9));
 }
 
-/// Group fsync: 128 callers at once, by throughput and by CPU.
+/// RecordBuilder fsync: 128 callers at once, by throughput and by CPU.
 pub(crate) fn synced(effort: Effort) {
     let none = Server::daemon("none", 1_000, Some(SERVER_CORE));
     let synced = Server::daemon("synced", 1_000, Some(SERVER_CORE));

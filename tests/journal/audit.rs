@@ -1,7 +1,7 @@
 //! Verification, export and purge of the audit trail.
 
 use usherd::daemon::journal::audit::{Span, export, verify};
-use usherd::daemon::journal::{Audit, AuditKind, Commit, Feed, Group, Journal, Keep};
+use usherd::daemon::journal::{Audit, AuditKind, Commit, Feed, Journal, Keep, RecordBuilder};
 use usherd_engine::session::{Changes, Code, Detail, GoneRecord, Kind, Reason, Stamp};
 
 use super::disk::Disk;
@@ -11,7 +11,7 @@ use super::model::{UTC_MS, Workload, open, record, utc};
 fn an_export_tells_everything_in_lines() {
     let disk = Disk::default();
     let (journal, epoch, _) = open(&disk, false, 1 << 20).unwrap();
-    let mut group = Group::new();
+    let mut group = RecordBuilder::new();
     group.at(UTC_MS + 7);
     group.put(&record("acme", "call-1", "anna \"x\"", 1, 1), true);
     group.gone(&GoneRecord {

@@ -1,6 +1,6 @@
 //! What every back end of the journal must do, written against the trait alone.
 
-use usherd::daemon::journal::{Commit, Epoch, Feed, Group, Journal, JournalError, Keep, Local, Shard};
+use usherd::daemon::journal::{Commit, Epoch, Feed, Journal, JournalError, Keep, Local, RecordBuilder, Shard};
 
 use super::disk::Disk;
 use super::model::{State, Workload, options, utc};
@@ -100,7 +100,7 @@ fn an_abandoned_snapshot_changes_nothing<J: Journal>(reopen: Reopen<'_, J>) {
 
 fn an_empty_group_is_nothing<J: Journal>(reopen: Reopen<'_, J>) {
     let (journal, epoch, _) = start(reopen);
-    assert_eq!(journal.commit(epoch, &mut Group::new()), Commit::Durable);
+    assert_eq!(journal.commit(epoch, &mut RecordBuilder::new()), Commit::Durable);
     assert_eq!(journal.counters().records(), 0);
 }
 

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use usherd::daemon::journal::{
-    Commit, Counters, Epoch, Group, Journal, JournalError, Keep, Local, Recovered, Shard, Trimmed,
+    Commit, Counters, Epoch, Journal, JournalError, Keep, Local, RecordBuilder, Recovered, Shard, Trimmed,
 };
 
 use super::disk::{Disk, Image, Loss};
@@ -89,7 +89,7 @@ fn nothing_acknowledged_is_lost_and_nothing_comes_back() {
 /// Says durable and writes later: the bug that the checker is for.
 struct Eager {
     inner: Local<Disk>,
-    late: parking_lot::Mutex<Option<Group>>,
+    late: parking_lot::Mutex<Option<RecordBuilder>>,
 }
 
 impl Journal for Eager {
@@ -101,8 +101,8 @@ impl Journal for Eager {
     fn replay(&self, shard: Shard) -> Result<Recovered, JournalError> {
         self.inner.replay(shard)
     }
-    fn commit(&self, epoch: Epoch, group: &mut Group) -> Commit {
-        let mut copy = Group::new();
+    fn commit(&self, epoch: Epoch, group: &mut RecordBuilder) -> Commit {
+        let mut copy = RecordBuilder::new();
         copy.absorb(group);
         if let Some(mut late) = self.late.lock().replace(copy) {
             self.inner.commit(epoch, &mut late);
@@ -112,7 +112,7 @@ impl Journal for Eager {
     fn snapshot_begin(&self, epoch: Epoch) -> Result<Self::Snapshot, JournalError> {
         self.inner.snapshot_begin(epoch)
     }
-    fn snapshot_chunk(&self, snapshot: &mut Self::Snapshot, group: &mut Group) -> Result<(), JournalError> {
+    fn snapshot_chunk(&self, snapshot: &mut Self::Snapshot, group: &mut RecordBuilder) -> Result<(), JournalError> {
         self.inner.snapshot_chunk(snapshot, group)
     }
     fn snapshot_mark(&self, snapshot: &mut Self::Snapshot) {

@@ -1,6 +1,6 @@
 //! The disk fails at every call, once or for good: grants go on, nothing lies, and it heals (I14).
 
-use usherd::daemon::journal::{Commit, Feed, Group, Journal, JournalError};
+use usherd::daemon::journal::{Commit, Feed, Journal, JournalError, RecordBuilder};
 
 use super::disk::{Disk, Fault, Loss};
 use super::model::{Op, State, Workload, open, play};
@@ -110,7 +110,7 @@ fn a_fault_during_recovery_is_no_end() {
                             assert_eq!(State::of(recovered), expected, "{fault:?} at {at}");
                         }
                         // Grants go on whatever it is.
-                        let mut group = Group::new();
+                        let mut group = RecordBuilder::new();
                         Op::Denied { tenant: "t".to_owned() }.encode(&mut group);
                         assert_ne!(journal.commit(*epoch, &mut group), Commit::Fenced);
                     }

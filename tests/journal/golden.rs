@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use usherd::daemon::journal::audit::{Span, export, verify};
-use usherd::daemon::journal::{Audit, AuditKind, Commit, FORMAT, Feed, Group, Journal, Recovered};
+use usherd::daemon::journal::{Audit, AuditKind, Commit, FORMAT, Feed, Journal, RecordBuilder, Recovered};
 use usherd_engine::session::{
     Changes, Class, Code, Detail, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp,
 };
@@ -122,8 +122,8 @@ fn ends() -> Vec<GoneRecord<'static>> {
 }
 
 /// What was decided before the snapshot: every entry, every word, with and without what is optional.
-fn before() -> Vec<Group> {
-    let (mut first, mut second, mut third) = (Group::new(), Group::new(), Group::new());
+fn before() -> Vec<RecordBuilder> {
+    let (mut first, mut second, mut third) = (RecordBuilder::new(), RecordBuilder::new(), RecordBuilder::new());
     first.at(NOON_MS);
     first.node("pbx-1", 1_795_300_000);
     first.put(&FULL, true);
@@ -163,8 +163,8 @@ fn before() -> Vec<Group> {
 }
 
 /// What was decided after it.
-fn after() -> Vec<Group> {
-    let (mut first, mut second) = (Group::new(), Group::new());
+fn after() -> Vec<RecordBuilder> {
+    let (mut first, mut second) = (RecordBuilder::new(), RecordBuilder::new());
     first.at(NOON_MS + 60_000);
     first.gone(&ENDED);
     first.put(&SessionRecord { version: 301, ttl_s: Some(60), ..BARE }, false);
@@ -243,7 +243,7 @@ fn hold(found: &Recovered, listed: &Listed) {
     assert_eq!((found.version_max, found.last_utc_ms), listed.last);
 }
 
-fn commit(disk: &Disk, groups: &mut [Group], with_snapshot: bool) {
+fn commit(disk: &Disk, groups: &mut [RecordBuilder], with_snapshot: bool) {
     let (journal, epoch, found) = open(disk, false, 1 << 20).unwrap();
     assert_eq!(found.degraded, None);
     let (before, after) = groups.split_at_mut(3);

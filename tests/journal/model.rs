@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use usherd::daemon::journal::{
-    Audit, AuditKind, Commit, Epoch, Feed, Group, Journal, JournalError, Local, LocalOptions, Recovered, Shard,
+    Audit, AuditKind, Commit, Epoch, Feed, Journal, JournalError, Local, LocalOptions, RecordBuilder, Recovered, Shard,
 };
 use usherd_engine::session::{
     Changes, Class, Code, Device, Direction, GoneRecord, Kind, Leg, Reason, SessionRecord, Stamp,
@@ -109,7 +109,7 @@ fn tombstone<'a>(tenant: &'a str, session: &'a str, stamp: Option<Stamp>, versio
 }
 
 impl Op {
-    pub(crate) fn encode(&self, group: &mut Group) {
+    pub(crate) fn encode(&self, group: &mut RecordBuilder) {
         match self {
             Op::Put { tenant, session, subject, shape, version } => {
                 group.put(&record(tenant, session, subject, *shape, *version), true);
@@ -190,8 +190,8 @@ impl Workload {
         made
     }
 
-    pub(crate) fn group(&self, at: usize) -> Group {
-        let mut group = Group::new();
+    pub(crate) fn group(&self, at: usize) -> RecordBuilder {
+        let mut group = RecordBuilder::new();
         group.at(utc(at));
         self.groups[at].iter().for_each(|op| op.encode(&mut group));
         group

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use usherd::daemon::journal::ring::Ring;
 use usherd::daemon::journal::{
-    Commit, Committer, Durability, Epoch, Feed, Form, Group, Hooks, Journal, Local, Recovered, Shard,
+    Commit, Committer, Durability, Epoch, Feed, Form, Hooks, Journal, Local, RecordBuilder, Recovered, Shard,
 };
 use usherd_engine::session::Changes;
 
@@ -31,7 +31,7 @@ struct Life<'a> {
     epoch: Epoch,
     disk: &'a Disk,
     workload: &'a Workload,
-    queued: Group,
+    queued: RecordBuilder,
     /// Groups that the queue has, by number of the first and of the one behind the last.
     queued_from: usize,
     at: usize,
@@ -43,7 +43,7 @@ impl<'a> Life<'a> {
     fn begin(disk: &'a Disk, workload: &'a Workload, at: usize) -> Self {
         let (journal, epoch, recovered) = open(disk);
         assert_eq!(recovered.degraded, None);
-        Life { journal, epoch, disk, workload, queued: Group::new(), queued_from: at, at, acked: at, took: 0 }
+        Life { journal, epoch, disk, workload, queued: RecordBuilder::new(), queued_from: at, at, acked: at, took: 0 }
     }
 
     fn decide(&mut self) {
@@ -281,7 +281,7 @@ fn a_ring_with_a_flipped_bit_takes_what_comes_after() {
             let disk = Disk::of(killed.with_flipped_bit(bit));
             let (journal, epoch, recovered) = open(&disk);
             let version = recovered.version_max + 1;
-            let mut later = Group::new();
+            let mut later = RecordBuilder::new();
             later.at(5);
             later.put(&record("t", "later", "anna", 1, version), true);
             let kept = journal.ring().unwrap().append(&mut later);

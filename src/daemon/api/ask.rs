@@ -18,7 +18,7 @@ use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::journal::sampler::Sample;
-use crate::daemon::journal::{Audit, AuditKind, Commit, Group, Ticket};
+use crate::daemon::journal::{Audit, AuditKind, Commit, RecordBuilder, Ticket};
 
 /// Who sent a message, or why that is not known yet.
 pub(super) type Caller = Result<Arc<Access>, Problem>;
@@ -80,7 +80,7 @@ impl Worker {
     async fn ask_acquire(&self, now: Now, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
         let read = AcquireBody::from_form(form)?;
         let message = read.request()?;
-        let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
+        let decide = |worker: &Self, group: Option<&mut RecordBuilder>, events: &mut Vec<Event>| {
             worker.acquire_now(now, &message, caller, group, events)
         };
         self.decide_durably(now, decide).await.map(|(decision, _)| decision)
@@ -89,7 +89,7 @@ impl Worker {
     async fn ask_release(&self, now: Now, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
         let read = ReleaseBody::from_form(form)?;
         let message = read.checked()?;
-        let decide = |worker: &Self, group: Option<&mut Group>, events: &mut Vec<Event>| {
+        let decide = |worker: &Self, group: Option<&mut RecordBuilder>, events: &mut Vec<Event>| {
             worker.release_now(now, &message, caller, group, events)
         };
         self.decide_durably(now, decide).await.map(|(decision, _)| decision)
@@ -106,7 +106,7 @@ impl Worker {
     /// by [`marked`](super::marked).
     pub(super) async fn decide_durably<R, D>(&self, now: Now, decide: D) -> Result<(R, Commit), Problem>
     where
-        D: FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> Result<R, Problem>,
+        D: FnOnce(&Self, Option<&mut RecordBuilder>, &mut Vec<Event>) -> Result<R, Problem>,
     {
         let (result, committed) = self.decide(now, decide);
         Ok((result?, unfenced(committed.await)?))
@@ -118,7 +118,7 @@ impl Worker {
         now: Now,
         message: &Acquire<'_>,
         caller: &Caller,
-        group: Option<&mut Group>,
+        group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
     ) -> Result<Decision, Problem> {
         let access = caller.as_ref().map_err(Clone::clone)?;
@@ -135,7 +135,7 @@ impl Worker {
         now: Now,
         message: &Release<'_>,
         caller: &Caller,
-        group: Option<&mut Group>,
+        group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
     ) -> Result<Decision, Problem> {
         let access = caller.as_ref().map_err(Clone::clone)?;
@@ -165,7 +165,7 @@ impl Worker {
     pub(super) fn decide<R>(
         &self,
         now: Now,
-        decide: impl FnOnce(&Self, Option<&mut Group>, &mut Vec<Event>) -> R,
+        decide: impl FnOnce(&Self, Option<&mut RecordBuilder>, &mut Vec<Event>) -> R,
     ) -> (R, Committed<'_>) {
         let mut events = Vec::new();
         let (result, ticket) = match self.writer() {
@@ -186,7 +186,7 @@ impl Worker {
         now: Now,
         message: &Acquire<'_>,
         access: &Access,
-        group: Option<&mut Group>,
+        group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
     ) -> Result<Decision, Fault> {
         let began = monotonic_ns();
@@ -242,7 +242,7 @@ impl Worker {
         &self,
         now: Now,
         message: &Release<'_>,
-        group: Option<&mut Group>,
+        group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
     ) -> Decision {
         let began = monotonic_ns();
@@ -258,7 +258,7 @@ impl Worker {
     }
 
     /// Denials and emergency calls go to the audit trail; of a storm of denials only some.
-    fn audit(&self, now: Now, message: &Acquire<'_>, decision: &Decision, access: &Access, group: &mut Group) {
+    fn audit(&self, now: Now, message: &Acquire<'_>, decision: &Decision, access: &Access, group: &mut RecordBuilder) {
         let mut audit = Audit {
             code: Some(decision.code),
             detail: Some(decision.detail),

@@ -21,7 +21,7 @@ use crate::daemon::events::Event;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::Group;
+use crate::daemon::journal::RecordBuilder;
 
 /// Operations whose answers are surely small: no want of room refuses them.
 const OPS_ANSWERED_SMALL_MAX: usize = 40;
@@ -157,7 +157,7 @@ impl Worker {
         now: Now,
         raw: Result<&[u8], Problem>,
         caller: &Caller,
-        group: Option<&mut Group>,
+        group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
         out: &mut BytesMut,
     ) {

@@ -39,7 +39,7 @@ use crate::daemon::clock::monotonic_ns;
 use crate::daemon::edge::{Handler, Peer, Talk};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::{Commit, Group, Ticket, TurnWriter};
+use crate::daemon::journal::{Commit, RecordBuilder, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use answer::{json, json_bytes, marked, typed};
 use query::percent_decoded;
@@ -151,7 +151,7 @@ impl Worker {
     async fn record_blocking<R: Send + 'static>(
         &self,
         now: Now,
-        act: impl FnOnce(&App, &mut Group, &Shard) -> R + Send + 'static,
+        act: impl FnOnce(&App, &mut RecordBuilder, &Shard) -> R + Send + 'static,
     ) -> Result<(R, Commit), Problem> {
         self.record_blocking_by(move |app, writer, shard| Ok(writer.record(now.utc_ms, |group| act(app, group, shard))))
             .await

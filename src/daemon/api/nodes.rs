@@ -15,7 +15,7 @@ use crate::daemon::app::recorder::Recorder;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::journal::{Audit, AuditKind, Group};
+use crate::daemon::journal::{Audit, AuditKind, RecordBuilder};
 use crate::daemon::metrics::Shard;
 
 /// Sessions that a decision may wait for while they are walked through: some hundreds of microseconds.
@@ -134,7 +134,7 @@ impl Worker {
         now: Now,
         node: &str,
         epoch: u64,
-        group: Option<&mut Group>,
+        group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
     ) -> Result<Value, Problem> {
         hello(&self.app, &self.shard, now, (node, epoch), group, events)
@@ -146,7 +146,7 @@ impl Worker {
         now: Now,
         node: &str,
         epoch: u64,
-        group: Option<&mut Group>,
+        group: Option<&mut RecordBuilder>,
     ) -> Result<Value, Problem> {
         let heard = match group {
             Some(group) => {
@@ -232,7 +232,7 @@ fn hello(
     shard: &Shard,
     now: Now,
     (node, epoch): (&str, u64),
-    group: Option<&mut Group>,
+    group: Option<&mut RecordBuilder>,
     events: &mut Vec<Event>,
 ) -> Result<Value, Problem> {
     let report = match group {
@@ -295,7 +295,7 @@ fn take_inventory(
     now: Now,
     (node, epoch, seq): (&str, u64, u64),
     sessions: &[Acquire<'_>],
-    group: Option<&mut Group>,
+    group: Option<&mut RecordBuilder>,
     events: &mut Vec<Event>,
 ) -> Result<Value, Problem> {
     let report = match group {

@@ -18,7 +18,7 @@ use crate::daemon::events::Event;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
-use crate::daemon::journal::Group;
+use crate::daemon::journal::RecordBuilder;
 use crate::daemon::resp::{Next, next, reply};
 
 /// What an absent subject is written as.
@@ -27,7 +27,7 @@ const ABSENT: &[u8] = b"-";
 /// What a command is answered within: the turn, the instant, who asks.
 struct CommandContext<'a> {
     now: Now,
-    group: Option<&'a mut Group>,
+    group: Option<&'a mut RecordBuilder>,
     events: &'a mut Vec<Event>,
 }
 

@@ -3,12 +3,12 @@
 use usherd_engine::{Changes, GoneRecord, SessionRecord};
 
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::journal::Group;
+use crate::daemon::journal::RecordBuilder;
 use crate::daemon::metrics::Shard;
 
 /// The engine's changes on their way. It is called inside critical sections: it encodes, counts and copies.
 pub struct Recorder<'a> {
-    group: &'a mut Group,
+    group: &'a mut RecordBuilder,
     shard: &'a Shard,
     /// What happened, to be published once the critical sections are left; `None` while nobody listens.
     events: Option<&'a mut Vec<Event>>,
@@ -17,7 +17,12 @@ pub struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     /// A recorder for what is decided at an instant.
-    pub fn new(group: &'a mut Group, shard: &'a Shard, events: Option<&'a mut Vec<Event>>, utc_ms: i64) -> Self {
+    pub fn new(
+        group: &'a mut RecordBuilder,
+        shard: &'a Shard,
+        events: Option<&'a mut Vec<Event>>,
+        utc_ms: i64,
+    ) -> Self {
         Recorder { group, shard, events, utc_ms }
     }
 }

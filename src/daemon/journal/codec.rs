@@ -145,7 +145,7 @@ impl<'a> Audit<'a> {
 /// It is the [`Changes`] that the engine is given, so that a change is encoded in the critical section of
 /// its session and nowhere else. Encoding allocates nothing but the buffer, which is used again.
 #[derive(Debug)]
-pub struct Group {
+pub struct RecordBuilder {
     bytes: Vec<u8>,
     entries: u32,
     version_max: u64,
@@ -155,16 +155,23 @@ pub struct Group {
     ring_end: u64,
 }
 
-impl Default for Group {
+impl Default for RecordBuilder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Group {
+impl RecordBuilder {
     /// An empty group.
     pub fn new() -> Self {
-        Group { bytes: vec![0; HEADER_BYTES], entries: 0, version_max: 0, utc_ms: 0, written_utc_ms: None, ring_end: 0 }
+        RecordBuilder {
+            bytes: vec![0; HEADER_BYTES],
+            entries: 0,
+            version_max: 0,
+            utc_ms: 0,
+            written_utc_ms: None,
+            ring_end: 0,
+        }
     }
 
     /// The wall clock of the entries that follow, milliseconds since 1970 UTC. For the tombstones of a
@@ -230,7 +237,7 @@ impl Group {
     }
 
     /// Appends everything of another group: two turns become one record.
-    pub fn absorb(&mut self, other: &Group) {
+    pub fn absorb(&mut self, other: &RecordBuilder) {
         if other.is_empty() {
             return;
         }
@@ -332,7 +339,7 @@ const fn bit(flag: u8, set: bool) -> u8 {
     if set { flag } else { 0 }
 }
 
-impl Changes for Group {
+impl Changes for RecordBuilder {
     fn put(&mut self, session: &SessionRecord<'_>, fresh: bool) {
         self.begin(tag::PUT);
         self.bytes.extend_from_slice(&[
@@ -417,7 +424,7 @@ mod tests {
 
     #[test]
     fn numbers_and_texts_come_back_and_long_ones_are_cut_at_a_character() {
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         for value in [0, 1, 0x7f, 0x80, u64::from(u32::MAX), u64::MAX] {
             group.mark(&"ü".repeat(1_000), value);
         }
@@ -449,7 +456,7 @@ mod tests {
 
     #[test]
     fn absorbing_is_the_same_as_writing_one_after_the_other() {
-        let (mut one, mut other, mut both) = (Group::new(), Group::new(), Group::new());
+        let (mut one, mut other, mut both) = (RecordBuilder::new(), RecordBuilder::new(), RecordBuilder::new());
         for (group, utc_ms) in [(&mut one, 5), (&mut other, 9)] {
             for group in [group, &mut both] {
                 group.at(utc_ms);
@@ -457,7 +464,7 @@ mod tests {
             }
         }
         one.absorb(&other);
-        let read = |group: &Group| {
+        let read = |group: &RecordBuilder| {
             Entries::new(&group.sealed()[HEADER_BYTES..]).map(|entry| format!("{entry:?}")).collect::<Vec<_>>()
         };
         assert_eq!(read(&one), read(&both));
@@ -472,7 +479,7 @@ mod tests {
 
     #[test]
     fn what_marks_look_like_on_disk_is_frozen() {
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         group.at(1_780_000_000_000);
         group.node("pbx-1", 7);
         group.mark("clock/trusted", 1_780_000_000_000);

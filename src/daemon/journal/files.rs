@@ -1,6 +1,6 @@
 //! The files of a local journal: their names, and the records at their ends.
 
-use super::codec::{Group, Hash, RecordKind};
+use super::codec::{Hash, RecordBuilder, RecordKind};
 use super::decode::{Flaw, Record};
 use crate::daemon::varint::Reader;
 
@@ -79,7 +79,7 @@ pub(super) struct SegmentHead {
 }
 
 impl SegmentHead {
-    pub(super) fn encode(&self, group: &mut Group) -> Hash {
+    pub(super) fn encode(&self, group: &mut RecordBuilder) -> Hash {
         let raw = group.raw();
         raw.varint(self.number);
         raw.varint(self.previous.segment);
@@ -132,7 +132,7 @@ pub(super) struct SnapshotEnd {
 }
 
 impl SnapshotHead {
-    pub(super) fn encode(&self, group: &mut Group) -> Hash {
+    pub(super) fn encode(&self, group: &mut RecordBuilder) -> Hash {
         let raw = group.raw();
         raw.varint(self.number);
         raw.varint(self.previous.segment);
@@ -153,7 +153,7 @@ impl SnapshotHead {
 }
 
 impl SnapshotEnd {
-    pub(super) fn encode(&self, group: &mut Group, seq: u64, previous: Hash) -> Hash {
+    pub(super) fn encode(&self, group: &mut RecordBuilder, seq: u64, previous: Hash) -> Hash {
         let raw = group.raw();
         raw.varint(self.seq);
         raw.hash(self.hash);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::codec::{Group, Hash, RecordKind};
+use super::codec::{Hash, RecordBuilder, RecordKind};
 use super::files::{SegmentHead, SnapshotEnd, SnapshotHead, Tail, segment_name, snapshot_name, unfinished_name};
 use super::recovery::{Catalogue, Damage};
 use super::ring::{Frame, Ring};
@@ -71,7 +71,7 @@ pub(super) struct Keeper<S: Storage> {
     pub(super) ring_seen: u64,
     /// Changes that were answered for and are in no record, since it was whole.
     unrecorded: u64,
-    buffer: Group,
+    buffer: RecordBuilder,
 }
 
 /// A snapshot that is being written to a local journal.
@@ -100,7 +100,7 @@ impl<S: Storage> Local<S> {
             utc_ms: 0,
             ring_seen: 0,
             unrecorded: 0,
-            buffer: Group::new(),
+            buffer: RecordBuilder::new(),
         };
         Local {
             storage,
@@ -168,7 +168,7 @@ impl<S: Storage> Local<S> {
     }
 
     /// Writes the group at the tail.
-    pub(super) fn write(&self, keeper: &mut Keeper<S>, group: &mut Group) -> io::Result<()> {
+    pub(super) fn write(&self, keeper: &mut Keeper<S>, group: &mut RecordBuilder) -> io::Result<()> {
         let Some(file) = keeper.file.clone() else {
             return Err(io::Error::other("the journal is degraded"));
         };
@@ -196,7 +196,7 @@ impl<S: Storage> Local<S> {
 
     /// Leaves word of what no record holds, for a start that comes before the journal is healed. A disk that takes
     /// nothing may take this, which replaces what is there; where it does not, the next start knows of nothing.
-    pub(super) fn note_unrecorded(&self, keeper: &mut Keeper<S>, group: &Group) {
+    pub(super) fn note_unrecorded(&self, keeper: &mut Keeper<S>, group: &RecordBuilder) {
         let before = keeper.unrecorded;
         keeper.unrecorded += u64::from(group.entries());
         if before == 0 || keeper.unrecorded.ilog2() > before.ilog2() {
@@ -237,7 +237,7 @@ impl<S: Storage> Local<S> {
     /// What the ring held beyond the chain becomes records of it. Nothing of it is lost where that fails: it stays in
     /// the ring for the next start, and in the snapshot that heals the journal.
     pub(super) fn take_in(&self, keeper: &mut Keeper<S>, frames: &[Frame]) -> io::Result<()> {
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         for (at, frame) in frames.iter().enumerate() {
             group.absorb_payload(&frame.payload, frame.end);
             if group.payload_bytes() >= LEFTOVER_BYTES_MAX || at + 1 == frames.len() {
@@ -283,14 +283,14 @@ impl<S: Storage> Local<S> {
         }
         let file = self.storage.create(&unfinished_name(snapshot.head.number))?;
         snapshot.file = Some(file.clone());
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         snapshot.hash = snapshot.head.encode(&mut group);
         snapshot.seq = 1;
         self.append(&file, group.sealed())?;
         Ok(file)
     }
 
-    pub(super) fn chunk(&self, snapshot: &mut LocalSnapshot<S>, group: &mut Group) -> io::Result<()> {
+    pub(super) fn chunk(&self, snapshot: &mut LocalSnapshot<S>, group: &mut RecordBuilder) -> io::Result<()> {
         let file = self.snapshot_file(snapshot)?;
         let hash = group.seal(RecordKind::SnapshotChunk, snapshot.seq + 1, snapshot.hash);
         self.append(&file, group.sealed())?;
@@ -327,7 +327,7 @@ impl<S: Storage> Local<S> {
             return Err(io::Error::other("the snapshot was not marked"));
         };
         let end = SnapshotEnd { entries: snapshot.entries, ..mark };
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         end.encode(&mut group, snapshot.seq + 1, snapshot.hash);
         self.append(&file, group.sealed())?;
         self.storage.sync(&file)?;

@@ -1,6 +1,6 @@
 //! The journal remembers: what was decided survives, and is the audit trail.
 //!
-//! One event-loop turn is one [`Group`] of entries and one record. [`TurnWriter`] collects them, a
+//! One event-loop turn is one [`RecordBuilder`] of entries and one record. [`TurnWriter`] collects them, a
 //! [`Journal`] keeps them, [`Local`] is the one in a folder. Layer: daemon, above `engine::session` only.
 //!
 //! Why the order of records does not matter, and a snapshot may be taken while decisions go on: every entry
@@ -31,7 +31,9 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use codec::{Audit, AuditKind, FORMAT, Group, HEADER_BYTES, Hash, PAYLOAD_BYTES_MAX, RecordKind, TEXT_BYTES_MAX};
+pub use codec::{
+    Audit, AuditKind, FORMAT, HEADER_BYTES, Hash, PAYLOAD_BYTES_MAX, RecordBuilder, RecordKind, TEXT_BYTES_MAX,
+};
 pub use decode::{Entries, Entry, Flaw, Record};
 pub use form::{Form, Hooks};
 pub use local::{Local, LocalOptions};
@@ -181,7 +183,7 @@ pub trait Journal: Send + Sync + 'static {
     fn replay(&self, shard: Shard) -> Result<Recovered, JournalError>;
 
     /// Keeps a group as one record, wholly or not at all; seals the buffer in place.
-    fn commit(&self, epoch: Epoch, group: &mut Group) -> Commit;
+    fn commit(&self, epoch: Epoch, group: &mut RecordBuilder) -> Commit;
 
     /// Begins a snapshot: replay goes on with the record that is committed next. The caller sees to it that
     /// no group is half encoded at this moment.
@@ -194,7 +196,7 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the back end fails; drop the snapshot then.
-    fn snapshot_chunk(&self, snapshot: &mut Self::Snapshot, group: &mut Group) -> Result<(), JournalError>;
+    fn snapshot_chunk(&self, snapshot: &mut Self::Snapshot, group: &mut RecordBuilder) -> Result<(), JournalError>;
 
     /// Everything that the snapshot may have seen is committed now: it is valid only with these records.
     fn snapshot_mark(&self, snapshot: &mut Self::Snapshot);
@@ -287,7 +289,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 pub struct Feed<'a, J: Journal> {
     journal: &'a J,
     snapshot: &'a mut J::Snapshot,
-    group: Group,
+    group: RecordBuilder,
     failure: Option<JournalError>,
     entries: u64,
 }
@@ -295,7 +297,7 @@ pub struct Feed<'a, J: Journal> {
 impl<'a, J: Journal> Feed<'a, J> {
     /// Feeds this snapshot.
     pub fn new(journal: &'a J, snapshot: &'a mut J::Snapshot) -> Self {
-        Feed { journal, snapshot, group: Group::new(), failure: None, entries: 0 }
+        Feed { journal, snapshot, group: RecordBuilder::new(), failure: None, entries: 0 }
     }
 
     /// When the tombstones that follow were laid, milliseconds since 1970 UTC.

@@ -6,7 +6,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use super::Commit;
-use super::codec::Group;
+use super::codec::RecordBuilder;
 use super::local::BUFFER_BYTES_MAX;
 
 /// Changes of outcome that are remembered for tickets that nobody polls.
@@ -20,7 +20,7 @@ pub(super) struct Turn {
 
 /// What a turn has so far, and who waits for it.
 pub(super) struct Open {
-    pub(super) group: Group,
+    pub(super) group: RecordBuilder,
     /// The number of the turn that is open; tickets carry it.
     pub(super) number: u64,
     /// Somebody is going to commit it.
@@ -37,7 +37,7 @@ impl Turn {
     /// The first turn of a runtime.
     pub(super) fn new() -> Self {
         let open = Open {
-            group: Group::new(),
+            group: RecordBuilder::new(),
             number: 1,
             led: false,
             done: 0,

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::codec::{Group, Hash};
+use super::codec::{Hash, RecordBuilder};
 use super::files::{segment_name, unfinished_name};
 use super::local::{Local, LocalSnapshot};
 use super::recovery::{Catalogue, recover};
@@ -87,7 +87,7 @@ impl<S: Storage> Journal for Local<S> {
         Ok(recovery.recovered)
     }
 
-    fn commit(&self, epoch: Epoch, group: &mut Group) -> Commit {
+    fn commit(&self, epoch: Epoch, group: &mut RecordBuilder) -> Commit {
         if group.is_empty() {
             return Commit::Durable;
         }
@@ -133,7 +133,7 @@ impl<S: Storage> Journal for Local<S> {
         Ok(snapshot)
     }
 
-    fn snapshot_chunk(&self, snapshot: &mut LocalSnapshot<S>, group: &mut Group) -> Result<(), JournalError> {
+    fn snapshot_chunk(&self, snapshot: &mut LocalSnapshot<S>, group: &mut RecordBuilder) -> Result<(), JournalError> {
         self.chunk(snapshot, group).map_err(|error| {
             self.counters.failed();
             JournalError::io("write a snapshot", error)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::codec::Group;
+use super::codec::RecordBuilder;
 use super::form::Hooks;
 use super::local::BUFFER_BYTES_MAX;
 use super::open::Turn;
@@ -42,7 +42,7 @@ enum Item<J> {
 /// Turns that become one record.
 #[derive(Default)]
 struct Batch {
-    group: Group,
+    group: RecordBuilder,
     waiting: Vec<Waiting>,
     /// When the first of them came, nanoseconds of the hooks' clock.
     since_ns: u64,
@@ -59,7 +59,7 @@ struct Line<J> {
     /// Since when the disk has been behind without a break, nanoseconds of the hooks' clock: since then there was always
     /// something for which somebody was let go. `None` while there is nothing.
     behind_since_ns: Option<u64>,
-    spare: Option<Group>,
+    spare: Option<RecordBuilder>,
     /// The thread has nothing to do, and wakes when it is told to.
     sleeps: bool,
     /// Somebody looks whether anybody waits for too long.
@@ -132,7 +132,7 @@ impl<J: Journal> Queue<J> {
     pub(super) fn take_over(
         &self,
         (journal, ring): (&J, Option<&Ring>),
-        group: &mut Group,
+        group: &mut RecordBuilder,
         waiting: Waiting,
         now_ns: u64,
     ) -> Option<Commit> {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::codec::{Group, HEADER_BYTES, Hash, checksum};
+use super::codec::{HEADER_BYTES, Hash, RecordBuilder, checksum};
 
 /// What the ring's own notes take at its beginning, bytes.
 pub const RING_HEAD_BYTES: u64 = 4_096;
@@ -118,7 +118,7 @@ fn newest(memory: &dyn Memory) -> Option<Note> {
 }
 
 /// Turns one group into a frame for this place, in its own buffer.
-fn frame(group: &mut Group, at: u64) -> &[u8] {
+fn frame(group: &mut RecordBuilder, at: u64) -> &[u8] {
     let bytes = group.buffer();
     let (header, payload) = bytes.split_at_mut(HEADER_BYTES);
     header.fill(0);
@@ -176,7 +176,7 @@ impl Ring {
 
     /// Keeps what a turn decided; `false` where it cannot: it is full, closed, or the memory fails. Call it from one
     /// thread at a time, in the order in which the same groups are committed.
-    pub fn append(&self, group: &mut Group) -> bool {
+    pub fn append(&self, group: &mut RecordBuilder) -> bool {
         if self.closed.load(Ordering::Acquire) {
             return false;
         }
@@ -341,7 +341,7 @@ mod tests {
         );
         assert_eq!(hex(&note.encode()), golden);
         assert_eq!(Note::decode(&note.encode()), Some(note));
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         group.at(5);
         group.mark("k", 7);
         let golden = "b5756a7101000000060000004d000000000000000000000000000000000000000000000048e62253010a06016b07";

@@ -328,11 +328,11 @@ impl Tombstone {
 
 #[cfg(test)]
 mod tests {
-    use super::super::codec::{Group, HEADER_BYTES};
+    use super::super::codec::{HEADER_BYTES, RecordBuilder};
     use super::super::decode::Entries;
     use super::*;
 
-    fn tombstone(node: &str, session: &str, group: &mut Group) {
+    fn tombstone(node: &str, session: &str, group: &mut RecordBuilder) {
         let laid = Tombstone {
             tenant: "acme".into(),
             session: session.into(),
@@ -346,14 +346,14 @@ mod tests {
 
     #[test]
     fn a_forgotten_node_is_not_known_and_what_comes_after_counts() {
-        let mut group = Group::new();
+        let mut group = RecordBuilder::new();
         group.node("n1", 9);
         group.node("n2", 9);
         tombstone("n1", "c1", &mut group);
         tombstone("n2", "c2", &mut group);
         group.forgotten("n1");
         group.forgotten("n3");
-        let read = |group: &Group| {
+        let read = |group: &RecordBuilder| {
             let mut state = State::default();
             for entry in Entries::new(&group.sealed()[HEADER_BYTES..]) {
                 let (utc_ms, entry) = entry.unwrap();

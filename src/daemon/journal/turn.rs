@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::codec::Group;
+use super::codec::RecordBuilder;
 use super::form::{Form, Hooks};
 use super::local::BUFFER_BYTES_MAX;
 use super::open::{Open, Turn};
@@ -342,7 +342,7 @@ impl<J: Journal> TurnWriter<J> {
     /// may be kept nowhere yet.
     ///
     /// What was encoded is committed even when the ticket is dropped. `decide` must not call `record`.
-    pub fn record<R>(&self, utc_ms: i64, decide: impl FnOnce(&mut Group) -> R) -> (R, Ticket<'_, J>) {
+    pub fn record<R>(&self, utc_ms: i64, decide: impl FnOnce(&mut RecordBuilder) -> R) -> (R, Ticket<'_, J>) {
         let mut open = self.turn.open.lock();
         let before = open.group.entries();
         open.group.at(utc_ms);

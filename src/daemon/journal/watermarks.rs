@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use usherd_engine::Name;
 use usherd_subscription::reminder::Reminder;
 
-use super::Group;
+use super::RecordBuilder;
 
 /// How long what was told of an end is remembered after it, seconds.
 const KEPT_S: u64 = 400 * 86_400;
@@ -45,12 +45,12 @@ impl Marks {
     }
 
     /// Notes that a reminder is told; `false` where it, or a more urgent one of the same end, was told before.
-    pub fn remind(&self, tenant: &str, reminder: &Reminder, group: &mut Group) -> bool {
+    pub fn remind(&self, tenant: &str, reminder: &Reminder, group: &mut RecordBuilder) -> bool {
         self.raise(format!("{REMINDED}{tenant}/{}", reminder.ends_at.timestamp()).into(), reminder.urgency(), group)
     }
 
     /// Notes until when the clients of a tenant that ended are closed, milliseconds since 1970 UTC (J6).
-    pub fn drain(&self, tenant: &str, until_utc_ms: i64, group: &mut Group) {
+    pub fn drain(&self, tenant: &str, until_utc_ms: i64, group: &mut RecordBuilder) {
         self.raise(drain_key(tenant), u64::try_from(until_utc_ms).unwrap_or(0) / 1_000, group);
     }
 
@@ -61,7 +61,7 @@ impl Marks {
 
     /// Notes up to when every booked change was applied and told, milliseconds since 1970 UTC (I24). A clock that was
     /// ahead once and is right again takes it back with it: nothing that is due meanwhile goes untold.
-    pub fn settled(&self, utc_ms: i64, group: &mut Group) {
+    pub fn settled(&self, utc_ms: i64, group: &mut RecordBuilder) {
         self.note_instant(SETTLED, utc_ms, group);
     }
 
@@ -71,7 +71,7 @@ impl Marks {
     }
 
     /// Notes an instant at which the wall clock was trusted, milliseconds since 1970 UTC (H5).
-    pub fn trust(&self, utc_ms: i64, group: &mut Group) {
+    pub fn trust(&self, utc_ms: i64, group: &mut RecordBuilder) {
         self.note_instant(TRUSTED, utc_ms, group);
     }
 
@@ -80,7 +80,7 @@ impl Marks {
         self.instant(TRUSTED)
     }
 
-    fn note_instant(&self, key: &str, utc_ms: i64, group: &mut Group) {
+    fn note_instant(&self, key: &str, utc_ms: i64, group: &mut RecordBuilder) {
         let known = self.0.lock().get(key).copied().unwrap_or(0);
         let instant = u64::try_from(utc_ms).unwrap_or(0).min(INSTANT_MAX);
         let turns = (known >> INSTANT_BITS) + u64::from(instant < known & INSTANT_MAX);
@@ -92,7 +92,7 @@ impl Marks {
     }
 
     /// First in memory, then in the group: so a snapshot that begins between the two has it.
-    fn raise(&self, key: Name, value: u64, group: &mut Group) -> bool {
+    fn raise(&self, key: Name, value: u64, group: &mut RecordBuilder) -> bool {
         let mut marks = self.0.lock();
         if marks.get(&key).is_some_and(|known| *known >= value) {
             return false;
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn each_reminder_is_told_once_and_never_after_a_more_urgent_one_j13() {
-        let (marks, mut group) = (Marks::default(), Group::new());
+        let (marks, mut group) = (Marks::default(), RecordBuilder::new());
         let ends_at = "2027-06-15T22:00:00Z".parse().unwrap();
         let reminder = |days| Reminder { ending: Ending::Cancellation, ends_at, days };
         let mut told = |days| marks.remind("acme", &reminder(days), &mut group);
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(marks.trusted_utc_ms(), None);
         let mut last = 0;
         for utc_ms in [1_780_000_000_000, 1_780_000_060_000, 1_900_000_000_000, 1_780_000_120_000, 0, 5, 5] {
-            let mut group = Group::new();
+            let mut group = RecordBuilder::new();
             marks.trust(utc_ms, &mut group);
             assert_eq!(marks.trusted_utc_ms(), Some(utc_ms));
             let mut noted = 0;
@@ -142,13 +142,13 @@ mod tests {
         let recovered = Marks::default();
         recovered.recover(&[("clock/trusted".into(), (1 << 44) | 1_577_836_800_000)]);
         assert_eq!(recovered.trusted_utc_ms(), Some(1_577_836_800_000), "as on disk");
-        marks.trust(-1, &mut Group::new());
+        marks.trust(-1, &mut RecordBuilder::new());
         assert_eq!(marks.trusted_utc_ms(), Some(0));
     }
 
     #[test]
     fn what_was_settled_by_a_clock_that_was_ahead_is_not_settled_for_ever() {
-        let (marks, mut group) = (Marks::default(), Group::new());
+        let (marks, mut group) = (Marks::default(), RecordBuilder::new());
         marks.recover(&[("schedule/settled".into(), 1_900_000_000_000)]);
         assert_eq!(marks.settled_until_utc_ms(), Some(1_900_000_000_000), "as on disk before instants could go back");
         for utc_ms in [1_780_000_000_000, 1_780_000_060_000, 1_780_000_060_000] {
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn marks_of_long_ago_go_and_others_stay() {
-        let (marks, mut group) = (Marks::default(), Group::new());
+        let (marks, mut group) = (Marks::default(), RecordBuilder::new());
         marks.recover(&[("serial/k1".into(), 3), ("reminded/a/1000".into(), 3), ("reminded/b/4000000000".into(), 1)]);
         marks.drain("a", 5_000, &mut group);
         let mut left = Vec::new();

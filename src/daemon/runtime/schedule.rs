@@ -19,7 +19,7 @@ use crate::daemon::app::timeline::{Seen, Step};
 use crate::daemon::app::{App, Journal};
 use crate::daemon::config::Tenant;
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::journal::{Audit, AuditKind, Group, TurnWriter};
+use crate::daemon::journal::{Audit, AuditKind, RecordBuilder, TurnWriter};
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::text::{rfc3339, utc};
 
@@ -244,7 +244,7 @@ pub(super) struct Turn<'a> {
     pub(super) app: &'a App,
     pub(super) counts: &'a Counts,
     pub(super) now: Now,
-    pub(super) group: &'a mut Group,
+    pub(super) group: &'a mut RecordBuilder,
     /// To be published once the record is made.
     pub(super) events: &'a mut Vec<Event>,
 }
