@@ -230,7 +230,7 @@ impl Pending<'_> {
 
     fn answered(mut self, answer: Answer) -> Verdict {
         let turn = self.shared.breaker.lock().answered();
-        self.shared.turned(turn);
+        self.shared.transitioned(turn);
         let allow = answer.code.allows();
         let loose = self.loose.load(Ordering::Relaxed);
         self.end(match (allow, answer.detail) {
@@ -246,7 +246,7 @@ impl Pending<'_> {
     /// C20: our own defect blocks nobody. It is not told again, for it would spoil an inventory.
     fn malformed(mut self, problem: String) -> Verdict {
         let turn = self.shared.breaker.lock().answered();
-        self.shared.turned(turn);
+        self.shared.transitioned(turn);
         let loose = self.loose.load(Ordering::Relaxed);
         self.end(Outcome::Refused { loose });
         Verdict { problem: Some(problem), ..Verdict::of(true, Source::Malformed) }
@@ -256,7 +256,7 @@ impl Pending<'_> {
         let told = self.loose.load(Ordering::Relaxed);
         if why == Unreachable::Timeout {
             let turn = self.shared.breaker.lock().missed();
-            self.shared.turned(turn);
+            self.shared.transitioned(turn);
             self.shared.suspect.notify_one();
         } else {
             self.shared.breaker.lock().left();

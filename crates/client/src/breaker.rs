@@ -16,7 +16,7 @@ enum State {
 
 /// What an observation changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Transition {
     None,
     Opened,
     Closed,
@@ -47,24 +47,24 @@ impl Breaker {
     }
 
     /// The daemon decided something.
-    pub(super) fn answered(&mut self) -> Turn {
+    pub(super) fn answered(&mut self) -> Transition {
         self.misses = 0;
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Closed => Turn::None,
-            _ => Turn::Closed,
+            State::Closed => Transition::None,
+            _ => Transition::Closed,
         }
     }
 
     /// A call waited in vain.
-    pub(super) fn missed(&mut self) -> Turn {
+    pub(super) fn missed(&mut self) -> Transition {
         self.misses = self.misses.saturating_add(1);
         match self.state {
-            State::Closed if self.misses < self.misses_max => Turn::None,
+            State::Closed if self.misses < self.misses_max => Transition::None,
             State::Closed => self.open(),
             // It was said already that calls do not wait.
             State::Open | State::HalfOpen { .. } => {
                 self.state = State::Open;
-                Turn::None
+                Transition::None
             }
         }
     }
@@ -77,10 +77,10 @@ impl Breaker {
     }
 
     /// The node's own messages are not answered either.
-    pub(super) fn open(&mut self) -> Turn {
+    pub(super) fn open(&mut self) -> Transition {
         match std::mem::replace(&mut self.state, State::Open) {
-            State::Closed => Turn::Opened,
-            _ => Turn::None,
+            State::Closed => Transition::Opened,
+            _ => Transition::None,
         }
     }
 
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn several_misses_open_it_and_an_answer_to_the_one_that_tries_closes_it() {
         let mut breaker = Breaker::new(3);
-        for turn in [Turn::None, Turn::None, Turn::Opened] {
+        for turn in [Transition::None, Transition::None, Transition::Opened] {
             assert!(breaker.admit());
             assert_eq!(breaker.missed(), turn);
         }
@@ -119,11 +119,11 @@ mod tests {
         breaker.heard();
         assert!(breaker.admit(), "one tries");
         assert!(!breaker.admit(), "the others do not wait");
-        assert_eq!(breaker.missed(), Turn::None);
+        assert_eq!(breaker.missed(), Transition::None);
         assert!(!breaker.admit(), "until the next heartbeat");
         breaker.heard();
         assert!(breaker.admit());
-        assert_eq!(breaker.answered(), Turn::Closed);
+        assert_eq!(breaker.answered(), Transition::Closed);
         assert!(breaker.admit() && breaker.admit() && breaker.is_closed());
     }
 
@@ -131,14 +131,14 @@ mod tests {
     fn an_answer_between_misses_keeps_it_closed() {
         let mut breaker = Breaker::new(2);
         for _ in 0..5 {
-            assert_eq!((breaker.missed(), breaker.answered()), (Turn::None, Turn::None));
+            assert_eq!((breaker.missed(), breaker.answered()), (Transition::None, Transition::None));
         }
     }
 
     #[test]
     fn who_tries_and_leaves_lets_the_next_one_try() {
         let mut breaker = Breaker::new(1);
-        assert_eq!(breaker.open(), Turn::Opened);
+        assert_eq!(breaker.open(), Transition::Opened);
         breaker.heard();
         assert!(breaker.admit() && !breaker.admit());
         breaker.left();

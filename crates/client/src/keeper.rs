@@ -63,7 +63,7 @@ fn leave(shared: &Shared) {
     shared.set_link(Link::Away);
     shared.exchange.close_kept();
     let turn = shared.breaker.lock().open();
-    shared.turned(turn);
+    shared.transitioned(turn);
 }
 
 fn spread(pause: Duration) -> Duration {
@@ -180,7 +180,7 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
             let (kept, adopted, removed, ignored) = (taken.kept, taken.adopted, taken.removed, taken.ignored);
             shared.hooks.event(Event::Inventory { kept, adopted, removed, ignored });
             let turn = shared.breaker.lock().answered();
-            shared.turned(turn);
+            shared.transitioned(turn);
         }
         409 => return Err(Broken::Forgotten),
         413 => shared.hooks.event(Event::InventoryTooLarge),

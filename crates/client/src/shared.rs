@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use usherd_contract::words::{Code, Detail};
 
-use super::breaker::{Breaker, Turn};
+use super::breaker::{Breaker, Transition};
 use super::epoch::Epoch;
 use super::exchange::{Exchange, Replied};
 use super::hooks::{Event, Hooks};
@@ -122,11 +122,11 @@ impl Shared {
     }
 
     /// Passes on what the breaker said.
-    pub(super) fn turned(&self, turn: Turn) {
+    pub(super) fn transitioned(&self, turn: Transition) {
         match turn {
-            Turn::None => {}
-            Turn::Opened => self.hooks.event(Event::Paused),
-            Turn::Closed => self.hooks.event(Event::Resumed),
+            Transition::None => {}
+            Transition::Opened => self.hooks.event(Event::Paused),
+            Transition::Closed => self.hooks.event(Event::Resumed),
         }
     }
 

@@ -53,10 +53,10 @@ pub(super) async fn serve<S, H>(
         Connection { stream, rest: Vec::new(), talk: Talk::default(), peer: &peer, scratch: &scratch, has_more: false };
     while !connection.talk.is_closing() {
         let settled = match poll_fn(|cx| connection.poll_commands(cx, &*handler, &mut wait)).await {
-            Turn::Commands(settled) => settled,
-            Turn::End => break,
-            Turn::Broken(why) => return peer.stats.count_broken(why),
-            Turn::Cut(deadline) => {
+            Polled::Commands(settled) => settled,
+            Polled::End => break,
+            Polled::Broken(why) => return peer.stats.count_broken(why),
+            Polled::Cut(deadline) => {
                 peer.cut(deadline);
                 return connection.give_up(deadline);
             }
@@ -77,7 +77,7 @@ pub(super) async fn serve<S, H>(
 }
 
 /// What waiting for commands came to.
-enum Turn<F> {
+enum Polled<F> {
     /// Some were answered, and the answers wait for this.
     Commands(F),
     /// The client sends no more, or we stop.
@@ -104,7 +104,7 @@ impl<S: Transport> Connection<'_, S> {
         cx: &mut Context<'_>,
         handler: &'h H,
         wait: &mut Wait,
-    ) -> Poll<Turn<impl Future<Output = bool> + use<'h, H, S>>> {
+    ) -> Poll<Polled<impl Future<Output = bool> + use<'h, H, S>>> {
         let mut scratch = self.scratch.0.borrow_mut();
         let before = self.rest.len();
         scratch.resize(before + READ_BYTES, 0);
@@ -118,10 +118,10 @@ impl<S: Transport> Connection<'_, S> {
                 } else {
                     (self.peer.idle_deadline(), Deadline::Idle)
                 };
-                return wait.poll(cx, &self.peer.limits, deadline, why).map(|cut| cut.map_or(Turn::End, Turn::Cut));
+                return wait.poll(cx, &self.peer.limits, deadline, why).map(|cut| cut.map_or(Polled::End, Polled::Cut));
             }
-            Poll::Ready(Err(_)) => return Poll::Ready(Turn::Broken(Broken::Transport)),
-            Poll::Ready(Ok(())) if room.filled().len() == before => return Poll::Ready(Turn::End),
+            Poll::Ready(Err(_)) => return Poll::Ready(Polled::Broken(Broken::Transport)),
+            Poll::Ready(Ok(())) if room.filled().len() == before => return Poll::Ready(Polled::End),
             Poll::Ready(Ok(())) => {}
         }
         self.has_more = room.remaining() == 0;
@@ -131,14 +131,14 @@ impl<S: Transport> Connection<'_, S> {
         let answered = std::panic::catch_unwind(AssertUnwindSafe(|| handler.commands(bytes, talk, peer)));
         let Ok((taken, settled)) = answered else {
             self.peer.stats.count_panic();
-            return Poll::Ready(Turn::Broken(Broken::Panic));
+            return Poll::Ready(Polled::Broken(Broken::Panic));
         };
         if taken > 0 || before == 0 {
             wait.heard();
         }
         self.rest.clear();
         self.rest.extend_from_slice(&bytes[taken..]);
-        Poll::Ready(Turn::Commands(settled))
+        Poll::Ready(Polled::Commands(settled))
     }
 
     /// Sends what is to be sent; `false` where the client does not take it.

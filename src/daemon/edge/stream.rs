@@ -34,7 +34,7 @@ pub(super) enum Phase {
 
 /// What a connection may still do before the others have a turn.
 #[derive(Debug, Default)]
-struct Turn {
+struct TurnBudget {
     requests: Cell<u32>,
     bytes: Cell<usize>,
     /// It would do more: it wants another turn.
@@ -54,7 +54,7 @@ pub(super) struct Vitals {
     /// itself, because on HTTP/2 one stream can stand still while another goes on.
     waiting: RefCell<Vec<(u64, Instant)>>,
     numbers: Cell<u64>,
-    turn: Turn,
+    turn: TurnBudget,
     /// The request that waits for the answer before it to leave.
     held: RefCell<Option<Waker>>,
     version: Version,
@@ -70,7 +70,7 @@ impl Vitals {
             written_bytes: Cell::new(0),
             waiting: RefCell::default(),
             numbers: Cell::new(0),
-            turn: Turn::default(),
+            turn: TurnBudget::default(),
             held: RefCell::default(),
             version,
         }

@@ -9,7 +9,7 @@ use usherd_engine::plan::Plan;
 use usherd_engine::{Name, Now, Standing};
 
 use super::certificates;
-use super::schedule::{Schedule, Turn};
+use super::schedule::{ChangeContext, Schedule};
 use crate::daemon::access::auth::{
     Access, AuthSettings, Authenticator, CertificateRule, Credential, FailureLimit, Role, TokenHash,
 };
@@ -236,7 +236,7 @@ pub fn install(app: &App, now: Now, config: &Config) {
         Some(writer) => {
             let mut events = Vec::new();
             let (_, ticket) = writer.record(now.utc_ms, |group| {
-                let mut turn = Turn { app, counts: &shard, now, group, events: &mut events };
+                let mut turn = ChangeContext { app, counts: &shard, now, group, events: &mut events };
                 ended.iter().for_each(|tenant| turn.end(tenant));
                 app.engine.install(now, plan, &mut Recorder::new(group, &shard, Some(&mut events), now.utc_ms));
             });

@@ -213,10 +213,10 @@ impl Schedule {
         self.due.extend(tenants.iter().filter_map(|tenant| Some((look_again(tenant, at)?, tenant.id.clone()))));
     }
 
-    fn turn<R>(&self, now: Now, act: impl FnOnce(&mut Turn<'_>) -> R) -> R {
+    fn turn<R>(&self, now: Now, act: impl FnOnce(&mut ChangeContext<'_>) -> R) -> R {
         let mut events = Vec::new();
         let (result, ticket) = self.writer.record(now.utc_ms, |group| {
-            act(&mut Turn { app: &self.app, counts: &self.counts, now, group, events: &mut events })
+            act(&mut ChangeContext { app: &self.app, counts: &self.counts, now, group, events: &mut events })
         });
         ticket.commit_detached();
         events.into_iter().for_each(|event| self.app.events.publish(event));
@@ -240,7 +240,7 @@ fn look_again(tenant: &Tenant, at: Timelines) -> Option<i64> {
 }
 
 /// What is done and told in one record of the journal.
-pub(super) struct Turn<'a> {
+pub(super) struct ChangeContext<'a> {
     pub(super) app: &'a App,
     pub(super) counts: &'a Counts,
     pub(super) now: Now,
@@ -249,7 +249,7 @@ pub(super) struct Turn<'a> {
     pub(super) events: &'a mut Vec<Event>,
 }
 
-impl Turn<'_> {
+impl ChangeContext<'_> {
     /// Puts a tenant to what it is entitled to; `false` where that is in force.
     fn entitle(&mut self, tenant: &Tenant, after: Entitled) -> bool {
         let view = self.app.engine.tenant(self.now, &tenant.id).filter(|view| view.configured);
