@@ -13,7 +13,7 @@ use crate::workload::ends;
 
 /// What a step was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum Outcome {
     Silence,
     Decided(Decision),
     Faulty(&'static str),
@@ -23,49 +23,49 @@ pub(crate) enum Answer {
     Closed(Closed),
 }
 
-fn decided(answer: Result<Decision, Fault>) -> Answer {
+fn decided(answer: Result<Decision, Fault>) -> Outcome {
     match answer {
         // Both speak of denials only; elsewhere they are nobody's business.
-        Ok(d) if !d.code.denies() => Answer::Decided(Decision { retry_after_s: 0, sip_code: 0, ..d }),
-        Ok(d) => Answer::Decided(d),
-        Err(fault) => Answer::Faulty(fault.field),
+        Ok(d) if !d.code.denies() => Outcome::Decided(Decision { retry_after_s: 0, sip_code: 0, ..d }),
+        Ok(d) => Outcome::Decided(d),
+        Err(fault) => Outcome::Faulty(fault.field),
     }
 }
 
-pub(crate) fn apply(machine: &mut dyn Machine, now: Now, op: &Op) -> Answer {
+pub(crate) fn apply(machine: &mut dyn Machine, now: Now, op: &Op) -> Outcome {
     match op {
         Op::Acquire(ask) => decided(machine.acquire(now, &ask.message())),
         Op::Release(give) => decided(Ok(machine.release(now, &give.message()))),
-        Op::Hello { node, epoch } => Answer::Moved(machine.hello(now, NODES[*node], *epoch)),
-        Op::Heartbeat { node, epoch } => Answer::Beat(machine.heartbeat(now, NODES[*node], *epoch)),
-        Op::Goodbye { node, epoch } => Answer::Moved(machine.goodbye(now, NODES[*node], *epoch)),
+        Op::Hello { node, epoch } => Outcome::Moved(machine.hello(now, NODES[*node], *epoch)),
+        Op::Heartbeat { node, epoch } => Outcome::Beat(machine.heartbeat(now, NODES[*node], *epoch)),
+        Op::Goodbye { node, epoch } => Outcome::Moved(machine.goodbye(now, NODES[*node], *epoch)),
         Op::Inventory { node, epoch, seq, list } => {
             let messages: Vec<_> = list.iter().map(crate::op::Ask::message).collect();
-            Answer::Listed(machine.inventory(now, NODES[*node], *epoch, *seq, &messages))
+            Outcome::Listed(machine.inventory(now, NODES[*node], *epoch, *seq, &messages))
         }
         Op::EndSession { tenant, session, force } => {
-            Answer::Closed(machine.end_session(now, TENANTS[*tenant], SESSIONS[*session], *force))
+            Outcome::Closed(machine.end_session(now, TENANTS[*tenant], SESSIONS[*session], *force))
         }
         Op::EndSubject { tenant, subject, force } => {
-            Answer::Closed(machine.end_subject(now, TENANTS[*tenant], SUBJECTS[*subject], *force))
+            Outcome::Closed(machine.end_subject(now, TENANTS[*tenant], SUBJECTS[*subject], *force))
         }
         Op::Entitle { tenant, standing, seats } => {
             machine.entitle(now, TENANTS[*tenant], Entitled { standing: *standing, seats: *seats });
-            Answer::Silence
+            Outcome::Silence
         }
         Op::Install(config) => {
             machine.install(now, &config.plan());
-            Answer::Silence
+            Outcome::Silence
         }
         Op::Expire => {
             machine.expire(now);
-            Answer::Silence
+            Outcome::Silence
         }
         Op::Restart => {
             machine.restart(now);
-            Answer::Silence
+            Outcome::Silence
         }
-        Op::Advance { .. } | Op::Jump { .. } => Answer::Silence,
+        Op::Advance { .. } | Op::Jump { .. } => Outcome::Silence,
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct Pair {
     pub(crate) real: Real,
     pub(crate) model: Model,
     pub(crate) now: Now,
-    last: VecDeque<(u64, Op, Answer)>,
+    last: VecDeque<(u64, Op, Outcome)>,
     over: BTreeMap<&'static str, u32>,
     steps: u64,
     seat_ms: BTreeMap<&'static str, u64>,
@@ -129,7 +129,7 @@ impl Pair {
         let got = apply(&mut self.real, self.now, op);
         self.remember(op, &got);
         assert_eq!(got, expected, "the engine (left) answers otherwise than the model");
-        if let (Some(explained), Answer::Decided(d)) = (explained, &got) {
+        if let (Some(explained), Outcome::Decided(d)) = (explained, &got) {
             assert_eq!(explained, (d.code, d.detail), "explain (left) says something else than acquire");
         }
         if matches!(op, Op::Restart) {
@@ -149,7 +149,7 @@ impl Pair {
         }
     }
 
-    fn remember(&mut self, op: &Op, got: &Answer) {
+    fn remember(&mut self, op: &Op, got: &Outcome) {
         if self.history {
             println!("{:>7} {op:?} -> {got:?}", self.now.uptime_ms);
             return;
@@ -180,7 +180,7 @@ impl Pair {
         }
     }
 
-    fn compare(&mut self, op: &Op, got: &Answer) {
+    fn compare(&mut self, op: &Op, got: &Outcome) {
         for tenant in TENANTS {
             let real = self.real.tenant(tenant);
             let model = self.model.tenant(tenant);
@@ -215,7 +215,7 @@ impl Pair {
         state: &TenantState,
         sessions: &[usherd_testkit::rules::machine::SessionState],
         op: &Op,
-        got: &Answer,
+        got: &Outcome,
     ) {
         let claimants: BTreeSet<_> = sessions.iter().filter(|s| s.counts).map(|s| &s.subject).collect();
         let model = self.model.tenants.iter().find(|t| t.id == tenant);
@@ -225,15 +225,15 @@ impl Pair {
         let grew = state.over > self.over.insert(tenant, state.over).unwrap_or(0);
         let may = match (op, got) {
             (Op::Entitle { .. } | Op::Install(_) | Op::Inventory { .. } | Op::Restart, _) => true,
-            (_, Answer::Decided(d)) => d.code == Code::AllowOver,
+            (_, Outcome::Decided(d)) => d.code == Code::AllowOver,
             _ => false,
         };
         assert!(!grew || may, "V10: the excess of {tenant} grew");
-        if let (Op::Acquire(ask), Answer::Decided(d)) = (op, got) {
+        if let (Op::Acquire(ask), Outcome::Decided(d)) = (op, got) {
             let called = ask.kind == Kind::Call && ask.direction == Some(Direction::Inbound);
             assert!(!d.code.denies() || !(called || ask.emergency), "V3");
         }
-        if let (Op::Acquire(ask), Answer::Decided(d)) = (op, got)
+        if let (Op::Acquire(ask), Outcome::Decided(d)) = (op, got)
             && d.code == Code::AllowNew
             && TENANTS[ask.tenant] == tenant
         {

@@ -44,7 +44,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest life of a connection.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
 
-type Answer = Response<Full<Bytes>>;
+type HttpReply = Response<Full<Bytes>>;
 
 /// Binds the socket; one that a killed agent left behind is taken away, one that answers is not. An empty `group` is
 /// the agent's own.
@@ -95,7 +95,7 @@ async fn converse(stream: UnixStream, hub: Arc<Hub>, carrier: Carrier) {
     let _ = timeout(CONNECTION_AGE_MAX, connection).await;
 }
 
-async fn route(hub: Arc<Hub>, carrier: &Carrier, request: Request<Incoming>) -> Answer {
+async fn route(hub: Arc<Hub>, carrier: &Carrier, request: Request<Incoming>) -> HttpReply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match (method, path.as_str()) {
         (Method::POST, "/v1/acquire") => carried_out(carrier, request, |question| acquire(hub, question)).await,
@@ -110,9 +110,9 @@ async fn route(hub: Arc<Hub>, carrier: &Carrier, request: Request<Incoming>) -> 
 }
 
 /// Reads a question and acts on it, whatever the connection does then (API 1).
-async fn carried_out<T>(carrier: &Carrier, request: Request<Incoming>, act: impl FnOnce(Question) -> T) -> Answer
+async fn carried_out<T>(carrier: &Carrier, request: Request<Incoming>, act: impl FnOnce(Question) -> T) -> HttpReply
 where
-    T: Future<Output = Answer> + Send + 'static,
+    T: Future<Output = HttpReply> + Send + 'static,
 {
     match carrier.carry(read(request), act).await {
         Ok(Some(answer)) => answer,
@@ -124,7 +124,7 @@ where
     }
 }
 
-async fn acquire(hub: Arc<Hub>, question: Question) -> Answer {
+async fn acquire(hub: Arc<Hub>, question: Question) -> HttpReply {
     let (ask, verdict, by_status) = match hub.asked(&question.sent).await {
         Ok(asked) => asked,
         Err(malformed) => return question.refused(&malformed),
@@ -146,7 +146,7 @@ async fn acquire(hub: Arc<Hub>, question: Question) -> Answer {
     }
 }
 
-async fn release(hub: Arc<Hub>, question: Question) -> Answer {
+async fn release(hub: Arc<Hub>, question: Question) -> HttpReply {
     match question.sent.release(hub.tenant()) {
         Ok((tenant, session, ended)) => {
             let answer = hub.release_asked(&(tenant.clone(), session.clone()), ended).await;
@@ -166,14 +166,14 @@ struct Question {
 }
 
 impl Question {
-    fn refused(&self, malformed: &Malformed) -> Answer {
+    fn refused(&self, malformed: &Malformed) -> HttpReply {
         let status =
             if self.sent.format.is_none() { StatusCode::UNSUPPORTED_MEDIA_TYPE } else { StatusCode::BAD_REQUEST };
         problem(status, malformed.detail(), malformed.errors())
     }
 }
 
-async fn read(request: Request<Incoming>) -> Result<Question, Box<Answer>> {
+async fn read(request: Request<Incoming>) -> Result<Question, Box<HttpReply>> {
     let (head, body) = request.into_parts();
     let body = timeout(BODY_DEADLINE, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     let body = match body {
@@ -190,7 +190,7 @@ async fn read(request: Request<Incoming>) -> Result<Question, Box<Answer>> {
     Ok(Question { sent: Sent { format, body, query: head.uri.query().map(str::to_owned) }, reply_format })
 }
 
-fn decision(reply: &Reply, format: ReplyFormat, by_status: bool) -> Answer {
+fn decision(reply: &Reply, format: ReplyFormat, by_status: bool) -> HttpReply {
     let status = if by_status && reply.denied { StatusCode::FORBIDDEN } else { StatusCode::OK };
     let mut answer = match format {
         ReplyFormat::Plain => answer(status, "text/plain; charset=utf-8", reply.line.clone()),
@@ -202,14 +202,14 @@ fn decision(reply: &Reply, format: ReplyFormat, by_status: bool) -> Answer {
     answer
 }
 
-fn not_so(method: &'static str) -> Answer {
+fn not_so(method: &'static str) -> HttpReply {
     let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "the route is there, for another method", &[]);
     answer.headers_mut().insert(ALLOW, http::HeaderValue::from_static(method));
     answer
 }
 
 /// RFC 9457.
-fn problem(status: StatusCode, detail: &str, errors: &[FieldError]) -> Answer {
+fn problem(status: StatusCode, detail: &str, errors: &[FieldError]) -> HttpReply {
     let title = status.canonical_reason().unwrap_or("No decision");
     let mut body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     if !errors.is_empty() {
@@ -218,7 +218,7 @@ fn problem(status: StatusCode, detail: &str, errors: &[FieldError]) -> Answer {
     answer(status, "application/problem+json", body.to_string())
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> HttpReply {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));

@@ -87,7 +87,7 @@ pub struct Accepted {
     pub effective_at: Option<DateTime<Utc>>,
 }
 
-type Answer = Result<Accepted, Refusal>;
+type RequestResult = Result<Accepted, Refusal>;
 
 /// The record after a request, or why it is refused. Pure; a refusal changes nothing.
 ///
@@ -95,7 +95,7 @@ type Answer = Result<Accepted, Refusal>;
 ///
 /// # Errors
 /// The closed code of the rule that forbids it, with the earliest instant where waiting helps.
-pub fn request(record: &Record, terms: &Terms, request: &Request, now: DateTime<Utc>) -> Answer {
+pub fn request(record: &Record, terms: &Terms, request: &Request, now: DateTime<Utc>) -> RequestResult {
     let ask = Ask { terms, actor: request.actor, object: &request.object, now: now.trunc_subsecs(0) };
     if ends_at(record, terms).is_some_and(|end| end <= now) {
         return Err(Refusal::new(
@@ -119,7 +119,7 @@ pub fn request(record: &Record, terms: &Terms, request: &Request, now: DateTime<
     within_limits(answer)
 }
 
-fn within_limits(answer: Accepted) -> Answer {
+fn within_limits(answer: Accepted) -> RequestResult {
     let peak = seats_peak(&answer.record);
     if peak.is_some_and(|peak| peak > SEATS_MAX) {
         return Err(Refusal::new(
@@ -138,7 +138,7 @@ fn within_limits(answer: Accepted) -> Answer {
 
 impl Ask<'_> {
     /// Adds seats at once, inside the minimum term too (J9).
-    fn add(&self, record: &Record, seats: u32) -> Answer {
+    fn add(&self, record: &Record, seats: u32) -> RequestResult {
         self.quantity_allowed(record)?;
         self.no_cancel_pending(record)?;
         let changes = booking::changes(record, self.object);
@@ -159,7 +159,7 @@ impl Ask<'_> {
     }
 
     /// Books a reduction, or refuses one that is not valid (J10, J11).
-    fn reduce(&self, record: &Record, to: u32) -> Answer {
+    fn reduce(&self, record: &Record, to: u32) -> RequestResult {
         self.quantity_allowed(record)?;
         let present = object_seats(record, self.object, self.now);
         if present.is_some_and(|present| to >= present) {
@@ -176,7 +176,7 @@ impl Ask<'_> {
     }
 
     /// J12, J14, N2-N5, N8.
-    fn cancel(&self, record: &Record, licences: Option<u32>, when: Option<When>) -> Answer {
+    fn cancel(&self, record: &Record, licences: Option<u32>, when: Option<When>) -> RequestResult {
         let present = object_seats(record, self.object, self.now);
         let part = licences.filter(|licences| present != Some(*licences));
         if let Some(part) = part
@@ -235,7 +235,7 @@ impl Ask<'_> {
     }
 
     /// Revokes a pending change, or withdraws a request (N7).
-    fn revoke(&self, record: &Record, change: &str) -> Answer {
+    fn revoke(&self, record: &Record, change: &str) -> RequestResult {
         if record.requests.iter().any(|request| request.id == change) {
             let status = match self.actor {
                 Actor::Customer => SubmittedStatus::Withdrawn,
@@ -266,7 +266,7 @@ impl Ask<'_> {
     }
 
     /// J3, T154: the term begins with the civil date of the change (J4).
-    fn upgrade(&self, record: &Record, seats: u32) -> Answer {
+    fn upgrade(&self, record: &Record, seats: u32) -> RequestResult {
         self.whole()?;
         if record.kind != ContractKind::Trial {
             return Err(Refusal::new(Code::NotATrial, "the subscription is paid already; add seats to it"));
@@ -285,7 +285,7 @@ impl Ask<'_> {
     }
 
     /// Suspends the subscription (J5).
-    fn suspend(&self, record: &Record) -> Answer {
+    fn suspend(&self, record: &Record) -> RequestResult {
         self.whole()?;
         self.operator("suspends")?;
         if record.suspended {
@@ -297,7 +297,7 @@ impl Ask<'_> {
     }
 
     /// Ends a suspension (J5).
-    fn resume(&self, record: &Record) -> Answer {
+    fn resume(&self, record: &Record) -> RequestResult {
         self.whole()?;
         self.operator("resumes")?;
         if !record.suspended {
@@ -308,7 +308,7 @@ impl Ask<'_> {
     }
 
     /// N2, N7: a submitted cancellation is accepted, rejected or withdrawn.
-    fn decide(&self, record: &Record, change: &str, status: SubmittedStatus) -> Answer {
+    fn decide(&self, record: &Record, change: &str, status: SubmittedStatus) -> RequestResult {
         let Some(at) = record.requests.iter().position(|request| request.id == change) else {
             return Err(Refusal::new(Code::UnknownChange, format!("nothing was submitted under `{change}`")));
         };
@@ -337,7 +337,7 @@ impl Ask<'_> {
     }
 
     /// Books seats of the object from an instant on; at once, if that is now.
-    fn book(&self, mut record: Record, at: DateTime<Utc>, seats: u32) -> Answer {
+    fn book(&self, mut record: Record, at: DateTime<Utc>, seats: u32) -> RequestResult {
         let change = Change { effective_at: at, seats, by: self.actor };
         booking::insert(booking::changes_mut(&mut record, self.object), change);
         Ok(Accepted { record, change: Some(change_id(self.object, at)), effective_at: Some(at) })
@@ -369,7 +369,7 @@ impl Ask<'_> {
     }
 
     /// N2: notes a cancellation for an operator; all else stays as it is until one decides.
-    fn submit(&self, record: &Record, licences: Option<u32>, when: Option<When>) -> Answer {
+    fn submit(&self, record: &Record, licences: Option<u32>, when: Option<When>) -> RequestResult {
         let mut record = record.clone();
         let decided = record.requests.iter().position(|request| request.status != SubmittedStatus::Submitted);
         if record.requests.len() >= REQUESTS_MAX {

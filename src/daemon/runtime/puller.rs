@@ -15,7 +15,7 @@ use crate::daemon::config::{Config, Publisher, Rejection, Removals};
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::metrics::{ReloadTrigger, SyncResult};
 use crate::daemon::sync::envelope::Admission;
-use crate::daemon::sync::fetch::{Answer, fetch};
+use crate::daemon::sync::fetch::{Fetched, fetch};
 use crate::daemon::sync::keeper::Pulled;
 use crate::daemon::sync::refusal::{Refusal, RefusalCode};
 use crate::daemon::sync::status::Outcome;
@@ -104,17 +104,17 @@ impl Puller {
         };
         let at = self.app.timelines(self.app.now());
         let (bytes, etag) = match answer {
-            Answer::NotModified => {
+            Fetched::NotModified => {
                 return match by_either(at, |now| keeper.may_confirm(settings, now)) {
                     Ok(()) => self.confirm(None).await,
                     Err(refusal) => refused(&refusal),
                 };
             }
-            Answer::TooLarge => {
+            Fetched::TooLarge => {
                 let most = settings.sync.bundle_bytes_max;
                 return refused(&RefusalCode::TooLarge.because(format!("the bundle has more than {most} bytes")));
             }
-            Answer::Bundle { bytes, etag } => (bytes, etag),
+            Fetched::Bundle { bytes, etag } => (bytes, etag),
         };
         match by_either(at, |now| keeper.judge(&bytes, settings, now)) {
             Err(refusal) => refused(&refusal),

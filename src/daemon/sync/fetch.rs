@@ -21,7 +21,7 @@ const TOKEN_BYTES_MAX: usize = 4 << 10;
 
 /// What the publisher answered.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Fetched {
     /// Nothing is new (304).
     NotModified,
     /// A bundle (200).
@@ -39,7 +39,7 @@ pub(crate) enum Answer {
 ///
 /// # Errors
 /// What failed, where, and how it is mended; never shows the token.
-pub(crate) async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&str>) -> Result<Answer, String> {
+pub(crate) async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&str>) -> Result<Fetched, String> {
     let uri: Uri = publisher.url.parse().map_err(|error| format!("sync.url cannot be read: {error}"))?;
     let host = uri.host().ok_or("sync.url names no host")?.trim_matches(['[', ']']).to_owned();
     let patience = Duration::from_secs(publisher.timeout_s.into());
@@ -85,15 +85,15 @@ fn request(
     request.body(Empty::new()).map_err(|error| format!("sync.url cannot be asked for: {error}"))
 }
 
-async fn read(response: Response<Incoming>, bytes_max: usize) -> Result<Answer, String> {
+async fn read(response: Response<Incoming>, bytes_max: usize) -> Result<Fetched, String> {
     let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
     let etag = etag.filter(|etag| etag.len() <= ETAG_BYTES_MAX).unwrap_or_default().to_owned();
     match response.status() {
         StatusCode::OK => Ok(match collect(response.into_body(), bytes_max).await? {
-            Some(bytes) => Answer::Bundle { bytes, etag },
-            None => Answer::TooLarge,
+            Some(bytes) => Fetched::Bundle { bytes, etag },
+            None => Fetched::TooLarge,
         }),
-        StatusCode::NOT_MODIFIED => Ok(Answer::NotModified),
+        StatusCode::NOT_MODIFIED => Ok(Fetched::NotModified),
         status if status.is_redirection() => {
             Err(format!("it answers {status}, and redirects are not followed; write the new address as sync.url"))
         }
