@@ -36,8 +36,8 @@ pub struct Watch {
 
 impl Watch {
     /// Watches the folders of `usherd.toml` and of the tenant files (not the files themselves: editors,
-    /// rsync and Kubernetes replace those). When the contents were at rest for `settle` and are not those of
-    /// `hash` any more, nor those told last, `changed` is called with the new hash, on the watch's own
+    /// rsync and Kubernetes replace those). When the contents were at rest for `quiet_for` and are not those of
+    /// `hash` any more, nor those on_change last, `changed` is called with the new hash, on the watch's own
     /// thread. Whether they are good is not its business: a reload says so.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl Watch {
     pub fn start(
         main: &Path,
         hash: String,
-        settle: Duration,
+        quiet_for: Duration,
         changed: impl FnMut(String) + Send + 'static,
     ) -> notify::Result<Watch> {
         let (wake, woken) = sync_channel(EVENTS_MAX);
@@ -58,10 +58,11 @@ impl Watch {
                 let _ = events.try_send(Wake::Event);
             }
         })?;
-        let mut eyes = Eyes { watcher, watched: BTreeSet::new(), near, main: main.to_owned() };
-        eyes.refresh()?;
-        let told = Told { hash, settle, changed };
-        let thread = std::thread::Builder::new().name("usherd-watch".to_owned()).spawn(move || run(eyes, told, &woken));
+        let mut watches = Watches { watcher, watched: BTreeSet::new(), near, main: main.to_owned() };
+        watches.refresh()?;
+        let on_change = OnChange { hash, quiet_for, changed };
+        let thread =
+            std::thread::Builder::new().name("usherd-watch".to_owned()).spawn(move || run(watches, on_change, &woken));
         Ok(Watch { wake, thread: Some(thread.map_err(notify::Error::io)?) })
     }
 }
@@ -80,34 +81,34 @@ impl Drop for Watch {
     }
 }
 
-struct Told<F> {
+struct OnChange<F> {
     hash: String,
-    settle: Duration,
+    quiet_for: Duration,
     changed: F,
 }
 
-fn run<F: FnMut(String)>(mut eyes: Eyes, mut told: Told<F>, woken: &Receiver<Wake>) {
+fn run<F: FnMut(String)>(mut watches: Watches, mut on_change: OnChange<F>, woken: &Receiver<Wake>) {
     // The files may have moved between the reading that gave the hash and the first watch.
     let mut look = true;
     loop {
         if look {
-            if let Err(error) = eyes.refresh() {
+            if let Err(error) = watches.refresh() {
                 tracing::warn!(%error, "a configuration folder cannot be watched");
             }
-            let hash = contents_hash(&eyes.main);
-            if hash != told.hash {
-                told.hash.clone_from(&hash);
-                (told.changed)(hash);
+            let hash = contents_hash(&watches.main);
+            if hash != on_change.hash {
+                on_change.hash.clone_from(&hash);
+                (on_change.changed)(hash);
             }
             // A folder that was replaced meanwhile may have changed before anybody watched it.
-            look = eyes.missed();
+            look = watches.missed();
             continue;
         }
         match woken.recv() {
             Ok(Wake::Event) => {}
             Ok(Wake::Stop) | Err(_) => return,
         }
-        if !settled(woken, told.settle) {
+        if !wait_until_quiet(woken, on_change.quiet_for) {
             return;
         }
         look = true;
@@ -115,9 +116,9 @@ fn run<F: FnMut(String)>(mut eyes: Eyes, mut told: Told<F>, woken: &Receiver<Wak
 }
 
 /// Waits until nothing happens for a while, or enough has; `false`: the watch is over.
-fn settled(woken: &Receiver<Wake>, settle: Duration) -> bool {
+fn wait_until_quiet(woken: &Receiver<Wake>, quiet_for: Duration) -> bool {
     for _ in 0..EVENTS_MAX {
-        match woken.recv_timeout(settle) {
+        match woken.recv_timeout(quiet_for) {
             Ok(Wake::Event) => {}
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => return true,
@@ -135,7 +136,7 @@ fn is_change(event: &notify::Event, near: &BTreeSet<PathBuf>) -> bool {
 }
 
 /// The watched folders.
-struct Eyes {
+struct Watches {
     watcher: RecommendedWatcher,
     /// Each with the inode it had.
     watched: BTreeSet<(PathBuf, u64)>,
@@ -144,7 +145,7 @@ struct Eyes {
     main: PathBuf,
 }
 
-impl Eyes {
+impl Watches {
     /// Watches what is to be watched now, all of it anew: folders come, go and are replaced, and the system
     /// forgets the watch of a folder that goes, though another comes with its name and even its inode.
     fn refresh(&mut self) -> notify::Result<()> {
@@ -247,16 +248,16 @@ mod tests {
     /// A watch, what it tells, and that it tells the hash of the files as they are in the end.
     struct Seen {
         _watch: Watch,
-        told: Receiver<String>,
+        on_change: Receiver<String>,
         main: PathBuf,
     }
 
     impl Seen {
         fn of(main: &Path) -> Seen {
-            let (tell, told) = channel();
+            let (tell, on_change) = channel();
             let watch = Watch::start(main, hash(main), Duration::from_millis(20), move |hash| tell.send(hash).unwrap())
                 .unwrap();
-            Seen { _watch: watch, told, main: main.to_owned() }
+            Seen { _watch: watch, on_change, main: main.to_owned() }
         }
 
         #[track_caller]
@@ -266,7 +267,7 @@ mod tests {
             let wanted = hash(&self.main);
             assert_ne!(before, wanted, "the test changes nothing");
             loop {
-                if self.told.recv_timeout(PATIENCE).expect("nothing was told") == wanted {
+                if self.on_change.recv_timeout(PATIENCE).expect("nothing was on_change") == wanted {
                     break;
                 }
             }
@@ -383,6 +384,6 @@ mod tests {
         fs::write(dir.path().join("tenants.d/.a.toml.swp"), "x").unwrap();
         fs::write(dir.path().join("tenants.d/a.toml"), paid(1)).unwrap();
         seen.change(|| fs::write(&main, "# last\n").unwrap());
-        assert!(seen.told.try_recv().is_err());
+        assert!(seen.on_change.try_recv().is_err());
     }
 }

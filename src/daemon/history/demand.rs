@@ -21,7 +21,7 @@ const TENANTS_MAX: usize = 16_384;
 
 /// What is known since the last look of one tenant.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct TenantDemand {
     /// Requests by the level that each met.
     pub starts: Levels,
     /// Most people that waited at once on top of the seats held: seats held plus people waiting.
@@ -34,7 +34,7 @@ pub struct Told {
 
 #[derive(Debug, Default)]
 struct Feed {
-    told: Told,
+    told: TenantDemand,
     /// Until when each waits, uptime milliseconds.
     waiting: hashbrown::HashMap<Name, u64, FixedState>,
 }
@@ -85,21 +85,21 @@ impl Demand {
     }
 
     /// Sees what was told since the last look, tenant by tenant, and who has waited for too long.
-    pub fn drain(&self, uptime_ms: u64, mut see: impl FnMut(&Name, Told)) {
+    pub fn drain(&self, uptime_ms: u64, mut see: impl FnMut(&Name, TenantDemand)) {
         for stripe in &self.stripes {
             let mut seen = Vec::new();
             stripe.lock().retain(|tenant, feed| {
                 let before = feed.waiting.len();
                 feed.waiting.retain(|_, until| *until > uptime_ms);
                 // The room stays with the tenant: the next grant of a busy one allocates nothing.
-                let told = Told {
+                let told = TenantDemand {
                     starts: feed.told.starts.clone(),
                     demand: std::mem::take(&mut feed.told.demand),
                     waiting: feed.waiting.len() as u32,
                     given_up: std::mem::take(&mut feed.told.given_up) + (before - feed.waiting.len()) as u64,
                 };
                 feed.told.starts.clear();
-                let is_busy = told != Told::default();
+                let is_busy = told != TenantDemand::default();
                 if is_busy {
                     seen.push((tenant.clone(), told));
                 }
@@ -132,7 +132,7 @@ impl Feed {
 mod tests {
     use super::*;
 
-    fn told(demand: &Demand, uptime_ms: u64) -> Vec<(String, Told)> {
+    fn told(demand: &Demand, uptime_ms: u64) -> Vec<(String, TenantDemand)> {
         let mut all = Vec::new();
         demand.drain(uptime_ms, |tenant, told| all.push((tenant.to_string(), told)));
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -150,7 +150,10 @@ mod tests {
         demand.denied("a", "carl", 16, 2_000);
         let mut starts = Levels::default();
         [(16, 2), (17, 1), (18, 1)].into_iter().for_each(|(level, count)| starts.add(level, 0, count));
-        assert_eq!(told(&demand, 3_000), [("a".to_owned(), Told { starts, demand: 18, waiting: 2, given_up: 0 })]);
+        assert_eq!(
+            told(&demand, 3_000),
+            [("a".to_owned(), TenantDemand { starts, demand: 18, waiting: 2, given_up: 0 })]
+        );
     }
 
     #[test]

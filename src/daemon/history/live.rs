@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use usherd_engine::{Engine, Name, Now, TenantView};
 
-use super::demand::{Demand, Told};
+use super::demand::{Demand, TenantDemand};
 use super::slot::{Levels, Row, Slot};
 use super::span::{Head, Span};
 
@@ -177,7 +177,7 @@ impl Live {
 }
 
 impl Tracked {
-    fn hear(&mut self, told: Told) {
+    fn hear(&mut self, told: TenantDemand) {
         self.levels.add_all(&told.starts);
         self.demand = self.demand.max(told.demand);
         self.given_up += told.given_up;

@@ -17,7 +17,7 @@ use crate::daemon::events::{Event, EventType, Next, Subscriber};
 use crate::daemon::metrics::WebhookResult;
 use crate::daemon::webhook::board::{Entry, Order};
 use crate::daemon::webhook::deliver::{Outcome, deliver};
-use crate::daemon::webhook::event::{Notice, Told};
+use crate::daemon::webhook::event::{Notice, Topic};
 use crate::daemon::webhook::hook::{Hook, message};
 use crate::daemon::webhook::queue::Waiting;
 use crate::daemon::webhook::select::{Selector, Worth, notice};
@@ -223,7 +223,7 @@ impl Courier {
         };
         let mut results = Vec::new();
         for hook in &mut self.hooks {
-            hook.tell(now, &self.source, Told::Of(kind), &event.tenant, &|| notice(kind, event), &mut results);
+            hook.tell(now, &self.source, Topic::Of(kind), &event.tenant, &|| notice(kind, event), &mut results);
         }
         self.count(&results);
     }
@@ -237,7 +237,7 @@ impl Courier {
         self.missed_told_at = now.uptime_ms;
         tracing::warn!(count, "events came faster than webhooks look at them; see [events] buffered_max");
         let text = "events came too fast to be looked at; `usherd journal export` has them";
-        let missed = Notice::new(Told::Missed, &Name::default(), now.utc_ms).with("count", count);
+        let missed = Notice::new(Topic::Missed, &Name::default(), now.utc_ms).with("count", count);
         self.tell_all(now, [missed.with("message", text)]);
     }
 
@@ -344,7 +344,7 @@ impl Courier {
         // Whoever asked for one that is gone meanwhile is told by the silence.
         let Some(hook) = self.hooks.iter().find(|hook| hook.settings.name == order.hook) else { return };
         let text = "somebody tries this webhook: `usherd webhook test`";
-        let notice = Notice::new(Told::Test, &Name::default(), now.utc_ms).with("message", text);
+        let notice = Notice::new(Topic::Test, &Name::default(), now.utc_ms).with("message", text);
         let message = message(now, &self.source, &notice, 0);
         self.fly(now, hook.settings.clone(), message, Some(order));
     }

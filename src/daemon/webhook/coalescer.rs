@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use usherd_engine::{Name, Now};
 
-use super::event::{Notice, Told};
+use super::event::{Notice, Topic};
 use crate::daemon::text::rfc3339;
 
 /// For how long things are counted into one message, milliseconds.
@@ -59,7 +59,7 @@ impl Storm {
         &mut self,
         now: Now,
         per_minute_max: u32,
-        about: Told,
+        about: Topic,
         tenant: &Name,
         make: impl FnOnce() -> Notice,
     ) -> Option<Notice> {
@@ -123,7 +123,7 @@ impl Storm {
         may
     }
 
-    fn count_rest(&mut self, now: Now, count: u64, about: Told, tenant: &Name) {
+    fn count_rest(&mut self, now: Now, count: u64, about: Topic, tenant: &Name) {
         let rest = self.rest.get_or_insert_with(|| Rest {
             until_ms: now.uptime_ms + WINDOW_MS,
             since_utc_ms: now.utc_ms,
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn admit(storm: &mut Storm, per_minute_max: u32, tenant: &str, second: u64) -> Option<Notice> {
-        let (about, tenant) = (Told::Of(HookType::Denied), Name::from(tenant));
+        let (about, tenant) = (Topic::Of(HookType::Denied), Name::from(tenant));
         storm.admit(at(second), per_minute_max, about, &tenant, || Notice::new(about, &tenant, at(second).utc_ms))
     }
 

@@ -11,7 +11,7 @@ const SENTENCE_BYTES_MAX: usize = 2_000;
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Told {
+pub(crate) enum Topic {
     /// A thing that happened.
     Of(HookType),
     /// Events that came too fast to be looked at.
@@ -20,27 +20,27 @@ pub(crate) enum Told {
     Test,
 }
 
-impl Told {
+impl Topic {
     /// The attribute `type`; the number at its end is that of the form of `data`.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Told::Of(HookType::Denied) => "usherd.seat.denied.v1",
-            Told::Of(HookType::Full) => "usherd.tenant.full.v1",
-            Told::Of(HookType::Over) => "usherd.tenant.over.v1",
-            Told::Of(HookType::NodeLost) => "usherd.node.lost.v1",
-            Told::Of(HookType::NodeBack) => "usherd.node.back.v1",
-            Told::Of(HookType::StateChanged) => "usherd.subscription.changed.v1",
-            Told::Of(HookType::Reminder) => "usherd.subscription.reminder.v1",
-            Told::Of(HookType::ConfigRejected) => "usherd.config.rejected.v1",
-            Told::Of(HookType::ConfigApplied) => "usherd.config.applied.v1",
-            Told::Of(HookType::SyncFailed) => "usherd.sync.failed.v1",
-            Told::Of(HookType::SyncRestored) => "usherd.sync.restored.v1",
-            Told::Of(HookType::JournalDegraded) => "usherd.journal.degraded.v1",
-            Told::Of(HookType::JournalWhole) => "usherd.journal.whole.v1",
-            Told::Of(HookType::Emergency) => "usherd.call.emergency.v1",
-            Told::Of(HookType::ClockStep) => "usherd.clock.stepped.v1",
-            Told::Missed => "usherd.events.missed.v1",
-            Told::Test => "usherd.test.v1",
+            Topic::Of(HookType::Denied) => "usherd.seat.denied.v1",
+            Topic::Of(HookType::Full) => "usherd.tenant.full.v1",
+            Topic::Of(HookType::Over) => "usherd.tenant.over.v1",
+            Topic::Of(HookType::NodeLost) => "usherd.node.lost.v1",
+            Topic::Of(HookType::NodeBack) => "usherd.node.back.v1",
+            Topic::Of(HookType::StateChanged) => "usherd.subscription.changed.v1",
+            Topic::Of(HookType::Reminder) => "usherd.subscription.reminder.v1",
+            Topic::Of(HookType::ConfigRejected) => "usherd.config.rejected.v1",
+            Topic::Of(HookType::ConfigApplied) => "usherd.config.applied.v1",
+            Topic::Of(HookType::SyncFailed) => "usherd.sync.failed.v1",
+            Topic::Of(HookType::SyncRestored) => "usherd.sync.restored.v1",
+            Topic::Of(HookType::JournalDegraded) => "usherd.journal.degraded.v1",
+            Topic::Of(HookType::JournalWhole) => "usherd.journal.whole.v1",
+            Topic::Of(HookType::Emergency) => "usherd.call.emergency.v1",
+            Topic::Of(HookType::ClockStep) => "usherd.clock.stepped.v1",
+            Topic::Missed => "usherd.events.missed.v1",
+            Topic::Test => "usherd.test.v1",
         }
     }
 }
@@ -48,7 +48,7 @@ impl Told {
 /// A thing that is worth telling.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Notice {
-    pub(crate) about: Told,
+    pub(crate) about: Topic,
     /// The tenant concerned; empty for the whole daemon.
     pub(crate) tenant: Name,
     pub(crate) utc_ms: i64,
@@ -56,7 +56,7 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    pub(crate) fn new(about: Told, tenant: &Name, utc_ms: i64) -> Self {
+    pub(crate) fn new(about: Topic, tenant: &Name, utc_ms: i64) -> Self {
         Notice { about, tenant: tenant.clone(), utc_ms, data: Map::new() }
     }
 
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_body_is_a_cloud_event_with_all_that_it_must_have() {
-        let notice = Notice::new(Told::Of(HookType::Denied), &"acme".into(), 1_000)
+        let notice = Notice::new(Topic::Of(HookType::Denied), &"acme".into(), 1_000)
             .with("count", 3)
             .with("detail", "")
             .with("subject", "an\"na");
@@ -130,18 +130,18 @@ mod tests {
         let mut nameless = notice;
         nameless.without_names();
         assert!(!nameless.body("/usherd", "m1").contains("na\""));
-        let daemon = Notice::new(Told::Test, &Name::default(), 0);
+        let daemon = Notice::new(Topic::Test, &Name::default(), 0);
         assert!(serde_json::from_str::<Value>(&daemon.body("/usherd", "m")).unwrap().get("subject").is_none());
     }
 
     #[test]
     fn types_differ_and_sentences_end() {
-        let mut types: Vec<_> = HookType::ALL.iter().map(|kind| Told::Of(*kind).as_str()).collect();
-        types.extend([Told::Missed.as_str(), Told::Test.as_str()]);
+        let mut types: Vec<_> = HookType::ALL.iter().map(|kind| Topic::Of(*kind).as_str()).collect();
+        types.extend([Topic::Missed.as_str(), Topic::Test.as_str()]);
         types.sort_unstable();
         types.dedup();
         assert_eq!(types.len(), HookType::ALL.len() + 2);
-        let long = Notice::new(Told::Test, &Name::default(), 0).with("message", "ü".repeat(5_000));
+        let long = Notice::new(Topic::Test, &Name::default(), 0).with("message", "ü".repeat(5_000));
         assert_eq!(long.data["message"].as_str().unwrap().len(), 2_004);
     }
 }

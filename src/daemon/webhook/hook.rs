@@ -7,7 +7,7 @@ use usherd_engine::{Name, Now};
 use super::board::{Board, Entry};
 use super::coalescer::Storm;
 use super::deliver::Outcome;
-use super::event::{Notice, Told};
+use super::event::{Notice, Topic};
 use super::queue::{Queue, Waiting};
 use crate::daemon::config::{HookType, Webhook};
 use crate::daemon::metrics::WebhookResult;
@@ -58,18 +58,18 @@ impl Hook {
         &mut self,
         now: Now,
         source: &str,
-        about: Told,
+        about: Topic,
         tenant: &Name,
         make: &dyn Fn() -> Notice,
         results: &mut Vec<WebhookResult>,
     ) {
         let per_minute_max = self.settings.denied_per_minute_max;
         let notice = match about {
-            Told::Of(kind) if !self.settings.takes(kind, tenant) => return,
+            Topic::Of(kind) if !self.settings.takes(kind, tenant) => return,
             // Whoever hears of some tenants only cannot know whether it was about them.
-            Told::Missed if !self.settings.enabled || !self.settings.tenants.is_empty() => return,
-            Told::Of(HookType::Denied) => self.denied.admit(now, per_minute_max, about, tenant, make),
-            Told::Of(HookType::Emergency) => self.emergency.admit(now, per_minute_max, about, tenant, make),
+            Topic::Missed if !self.settings.enabled || !self.settings.tenants.is_empty() => return,
+            Topic::Of(HookType::Denied) => self.denied.admit(now, per_minute_max, about, tenant, make),
+            Topic::Of(HookType::Emergency) => self.emergency.admit(now, per_minute_max, about, tenant, make),
             _ => Some(make()),
         };
         if let Some(notice) = notice {

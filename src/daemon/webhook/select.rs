@@ -6,7 +6,7 @@ use serde_json::json;
 use usherd_engine::{Code, Kind, Name, Now, TenantView};
 use usherd_subscription::entitlement::State;
 
-use super::event::{Notice, Told};
+use super::event::{Notice, Topic};
 use crate::daemon::config::HookType;
 use crate::daemon::events::{Event, EventType};
 
@@ -80,7 +80,7 @@ impl Selector {
             _ => return,
         };
         if self.looked {
-            news.push(Notice::new(Told::Of(about), &view.id, now.utc_ms).with_seats(view.held, view.quota));
+            news.push(Notice::new(Topic::Of(about), &view.id, now.utc_ms).with_seats(view.held, view.quota));
         }
     }
 
@@ -132,7 +132,7 @@ impl Selector {
 
 /// What is told of an event.
 pub(crate) fn notice(about: HookType, event: &Event) -> Notice {
-    let notice = Notice::new(Told::Of(about), &event.tenant, event.utc_ms)
+    let notice = Notice::new(Topic::Of(about), &event.tenant, event.utc_ms)
         .with("subject", event.subject.as_str())
         .with("session", event.session.as_str())
         .with("kind", event.session_kind.map_or("", Kind::as_str))
@@ -147,7 +147,7 @@ pub(crate) fn notice(about: HookType, event: &Event) -> Notice {
 }
 
 fn change(utc_ms: i64, tenant: &Name, was: Option<Worth>, is: Worth, message: &str) -> Notice {
-    let notice = Notice::new(Told::Of(HookType::StateChanged), tenant, utc_ms)
+    let notice = Notice::new(Topic::Of(HookType::StateChanged), tenant, utc_ms)
         .with("state", is.state.as_str())
         .with("seats", json!(is.seats))
         .with("message", message);
@@ -190,7 +190,7 @@ mod tests {
 
     fn words(news: impl IntoIterator<Item = Notice>) -> String {
         let word = |notice: Notice| match notice.about {
-            Told::Of(kind) => kind.as_str(),
+            Topic::Of(kind) => kind.as_str(),
             other => other.as_str(),
         };
         news.into_iter().map(word).collect::<Vec<_>>().join(" ")
