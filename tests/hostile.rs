@@ -162,7 +162,7 @@ impl Server {
     }
 
     /// Waits until every connection that was made has been seen by the server, and is gone.
-    async fn settle(&self) {
+    async fn wait_until_idle(&self) {
         let seen = || {
             let refused: u64 = Refusal::ALL.iter().map(|why| self.stats.refused(*why)).sum();
             self.stats.accepted() + refused
@@ -251,7 +251,7 @@ macro_rules! hostile {
         async fn $name() {
             let $server = Server::start($limits, Protocol::$protocol);
             $body
-            $server.settle().await;
+            $server.wait_until_idle().await;
         }
     };
 }
@@ -317,14 +317,14 @@ hostile!(a_dripping_body_is_cut_as_a_whole, Http1, |server| {
 
 hostile!(one_that_never_reads_is_cut, Http1, |server| {
     let stream = server.send(STRANGER, b"GET /large HTTP/1.1\r\nHost: u\r\n\r\n").await;
-    server.settle().await;
+    server.wait_until_idle().await;
     assert_eq!(server.stats.ended_by(Deadline::Write), 1, "{:?}", server.stats);
     drop(stream);
 });
 
 hostile!(one_that_never_reads_a_stream_is_cut, Http1, |server| {
     let stream = server.send(STRANGER, b"GET /stream HTTP/1.1\r\nHost: u\r\n\r\n").await;
-    server.settle().await;
+    server.wait_until_idle().await;
     drop(stream);
 });
 
@@ -475,7 +475,7 @@ hostile!(a_storm_of_connects_and_closes_passes, Http1, |server| {
     }
     assert_eq!(ask(&mut node, NODE_GET).await.0, 200);
     drop(node);
-    server.settle().await;
+    server.wait_until_idle().await;
     assert_eq!(server.stats.accepted() + server.stats.refused(Refusal::Full), 2_001);
 });
 
@@ -619,7 +619,7 @@ async fn two_thousand_at_once_do_not_keep_a_node_from_its_answers() {
     asking.await.unwrap();
     println!("{answers:?} answers meanwhile");
     assert!(answers.load(Ordering::Relaxed) > 20, "{answers:?}");
-    server.settle().await;
+    server.wait_until_idle().await;
     assert!(server.stats.accepted() >= 2_000);
     let (mut strangers, mut fewest) = (Vec::new(), 0);
     while fewest < 2_600 {
@@ -704,7 +704,7 @@ async fn tls_names_its_clients_and_turns_garbage_away() {
     drop(stream);
     assert!(!server.answer(GET.as_bytes()).await.contains("200"));
     server.answer(b"\x16\x03\x01\x02\x00\x01").await;
-    server.settle().await;
+    server.wait_until_idle().await;
     assert_eq!(server.stats.refused(Refusal::Handshake), 1);
     assert_eq!(server.stats.ended_by(Deadline::Head), 1);
 }

@@ -73,7 +73,7 @@ hostile!(unfinished_bodies_hold_no_more_than_their_budget, Http1, small_budget()
     println!("at most {most} bytes, {refused} of 100 refused");
     assert!(refused > 80, "{refused}");
     assert!(most > 0 && most <= BUDGET as u64, "{most}");
-    server.settle().await;
+    server.wait_until_idle().await;
     assert_eq!(server.edge.bodies().used(), 0, "all of it is given back");
 });
 

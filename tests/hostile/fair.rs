@@ -117,7 +117,7 @@ async fn a_node_does_not_wait_for_all_streams_of_others() {
     crowd.abort_all();
     while crowd.join_next().await.is_some() {}
     assert!(passed < PASSED_MAX, "{passed} others had their turn first");
-    server.settle().await;
+    server.wait_until_idle().await;
 }
 
 hostile!(who_was_cut_off_is_heard_later_and_a_node_never, Http1, |server| {

@@ -38,7 +38,7 @@ async fn ask_and_never_read<S: AsyncRead + AsyncWrite + Unpin>(server: &Server, 
     .await;
     assert!(most > 0, "nothing was sent at all");
     assert!(most <= QUEUED_BYTES_MAX * clients.len() as u64, "{most} bytes for {} clients", clients.len());
-    server.settle().await;
+    server.wait_until_idle().await;
     assert_eq!(queued_bytes(server), 0, "the kernel goes on for who was cut off");
     for client in &mut clients {
         let mut rest = [0; 1_024];

@@ -214,7 +214,7 @@ impl Desk {
             {
                 error!(%why, "the spool cannot be emptied; its releases will be sent again");
             }
-            self.settle(work.handed, work.acknowledged);
+            self.advance(work.handed, work.acknowledged);
             self.write_rest(spool.folder(), work.devices, work.epoch);
             if work.sync {
                 sync(&mut spool);
@@ -257,7 +257,7 @@ impl Desk {
         false
     }
 
-    fn settle(&self, handed: u64, acknowledged: u64) {
+    fn advance(&self, handed: u64, acknowledged: u64) {
         {
             let mut line = self.line.lock();
             line.settled = handed;
@@ -364,7 +364,7 @@ mod tests {
         }
         assert_eq!(writer.release(release("one too many")), None);
         assert_eq!(writer.waiting(), QUEUE_MAX as u64);
-        writer.desk.settle(QUEUE_MAX as u64, 0);
+        writer.desk.advance(QUEUE_MAX as u64, 0);
         assert!(!writer.desk.stalled.load(Ordering::Relaxed));
     }
 }

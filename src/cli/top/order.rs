@@ -75,7 +75,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Finds its row again in a list that changed; where it is gone, the one in its place.
-    pub(super) fn settle<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn follow_row<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let Some(chosen) = &self.chosen else {
             self.at = 0;
             return;
@@ -182,14 +182,14 @@ mod tests {
     #[test]
     fn the_cursor_stays_with_its_row_once_it_was_moved() {
         let mut cursor = Cursor::default();
-        cursor.settle(["b", "a"].into_iter());
+        cursor.follow_row(["b", "a"].into_iter());
         assert_eq!(cursor.at, 0, "at the top whoever is there");
         cursor.key(KeyCode::Down, 5, ["a", "b", "c"].into_iter());
-        cursor.settle(["b", "c", "a"].into_iter());
+        cursor.follow_row(["b", "c", "a"].into_iter());
         assert_eq!(cursor.at, 0, "b went up");
-        cursor.settle(["c"].into_iter());
+        cursor.follow_row(["c"].into_iter());
         assert_eq!(cursor.at, 0, "b is gone");
-        cursor.settle([].into_iter());
+        cursor.follow_row([].into_iter());
         assert_eq!(cursor.at, 0);
     }
 

@@ -255,7 +255,7 @@ impl State {
         let Some(depth) = self.depth.as_mut().filter(|depth| depth.id == detail.line.id) else { return };
         (self.answered, self.failed) = (self.now, None);
         let names = detail.holders.iter().map(|holder| holder.subject.as_str());
-        depth.holder.settle(names);
+        depth.holder.follow_row(names);
         let at = detail.at;
         depth.detail = Some(detail);
         self.set_clock(at);
@@ -278,7 +278,7 @@ impl State {
         order.sort_by(|a, b| self.sort.compare(&self.tenants[*a], &self.tenants[*b], self.reversed));
         self.order = order;
         let ids: Vec<String> = self.rows().map(|tenant| tenant.id.clone()).collect();
-        self.cursor.settle(ids.iter().map(String::as_str));
+        self.cursor.follow_row(ids.iter().map(String::as_str));
     }
 
     /// Acts on a key; `page` is the number of rows of the list that keys act on.

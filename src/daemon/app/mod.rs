@@ -281,8 +281,8 @@ impl App {
 
     /// The clock is trusted from now on: what synced records were confirmed at is put right, and not in force yet.
     /// `false` where a reload is under way: then it is to be tried again.
-    pub(super) fn settle_confirmation(&self, now: Now) -> bool {
-        self.keeper.settle(now);
+    pub(super) fn redate_confirmation(&self, now: Now) -> bool {
+        self.keeper.redate(now);
         self.keeper.confirmed_at().is_none_or(|at| self.running.try_confirm(at))
     }
 

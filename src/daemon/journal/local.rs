@@ -310,7 +310,7 @@ impl<S: Storage> Local<S> {
 
     /// What a process that was killed wrote may still be in memory only: it must be on disk before the next
     /// segment names it.
-    pub(super) fn settle(&self, segment: u64) -> io::Result<()> {
+    pub(super) fn sync_last_segment(&self, segment: u64) -> io::Result<()> {
         if segment != 0 {
             match self.storage.open(&segment_name(segment)) {
                 Ok(file) => self.storage.sync(&file)?,

@@ -56,7 +56,7 @@ impl<S: Storage> Journal for Local<S> {
             ring.copied(recovery.ring_from, recovery.tail.seq, recovery.tail.hash);
             keeper.ring_seen = recovery.ring_from;
         }
-        let result = if let Err(error) = self.settle(keeper.tail.segment) {
+        let result = if let Err(error) = self.sync_last_segment(keeper.tail.segment) {
             Err(JournalError::io("sync the last segment", error))
         } else if recovery.damage.is_empty() {
             for name in &catalogue.unfinished {

@@ -61,12 +61,12 @@ impl Marks {
 
     /// Notes up to when every booked change was applied and told, milliseconds since 1970 UTC (I24). A clock that was
     /// ahead once and is right again takes it back with it: nothing that is due meanwhile goes untold.
-    pub fn settled(&self, utc_ms: i64, group: &mut RecordBuilder) {
+    pub fn note_applied(&self, utc_ms: i64, group: &mut RecordBuilder) {
         self.note_instant(SETTLED, utc_ms, group);
     }
 
     /// Up to when that was so; `None` where it is not known.
-    pub fn settled_until_utc_ms(&self) -> Option<i64> {
+    pub fn applied_until_utc_ms(&self) -> Option<i64> {
         self.instant(SETTLED)
     }
 
@@ -150,10 +150,10 @@ mod tests {
     fn what_was_settled_by_a_clock_that_was_ahead_is_not_settled_for_ever() {
         let (marks, mut group) = (Marks::default(), RecordBuilder::new());
         marks.recover(&[("schedule/settled".into(), 1_900_000_000_000)]);
-        assert_eq!(marks.settled_until_utc_ms(), Some(1_900_000_000_000), "as on disk before instants could go back");
+        assert_eq!(marks.applied_until_utc_ms(), Some(1_900_000_000_000), "as on disk before instants could go back");
         for utc_ms in [1_780_000_000_000, 1_780_000_060_000, 1_780_000_060_000] {
-            marks.settled(utc_ms, &mut group);
-            assert_eq!(marks.settled_until_utc_ms(), Some(utc_ms));
+            marks.note_applied(utc_ms, &mut group);
+            assert_eq!(marks.applied_until_utc_ms(), Some(utc_ms));
         }
         assert_eq!(group.entries(), 2, "nothing new is nothing to note");
     }

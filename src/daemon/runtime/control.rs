@@ -165,7 +165,7 @@ impl Control {
             Some(_) => app.engine.hold_ends(),
             // Nobody reloads yet.
             None => {
-                app.settle_confirmation(now);
+                app.redate_confirmation(now);
             }
         }
         let config = app.config();

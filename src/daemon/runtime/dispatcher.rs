@@ -110,7 +110,7 @@ impl Courier {
             let rest = if self.hooks.is_empty() { IDLE_EVERY } else { LOOK_EVERY };
             tokio::select! {
                 Some(tried) = self.flying.join_next() => if let Ok(tried) = tried {
-                    self.settle(tried);
+                    self.finish_try(tried);
                 },
                 Some(order) = inbox.recv() => self.try_out(order),
                 () = tokio::time::sleep(rest) => {}
@@ -305,13 +305,13 @@ impl Courier {
         });
     }
 
-    fn settle(&mut self, tried: Tried) {
+    fn finish_try(&mut self, tried: Tried) {
         let now = self.app.now();
         let Tried { hook: name, message, outcome, test } = tried;
         let Some(hook) = self.hooks.iter_mut().find(|hook| hook.settings.name == name) else { return };
         let mut results = Vec::new();
         let mut entry = match &test {
-            None => hook.settle(now, &message, &outcome, &mut results),
+            None => hook.finish_try(now, &message, &outcome, &mut results),
             Some(_) => {
                 let result = if outcome.is_success() { WebhookResult::Delivered } else { WebhookResult::Failed };
                 if outcome.is_success() {

@@ -66,7 +66,7 @@ impl Puller {
             if publisher.is_on() && self.app.ready.load(Ordering::Acquire) && self.due_ms <= self.app.now().uptime_ms {
                 self.pull(&config).await;
             }
-            self.app.keeper.store_settled();
+            self.app.keeper.store_redated();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

@@ -82,7 +82,7 @@ impl Schedule {
     /// After a recovery: tells what became due since all was applied and told, which is in force already (H6), and
     /// goes on with the drains that were under way. Where the clock stepped over the stop they wait until it is trusted.
     pub(super) fn begin(&mut self, now: Now, step: Option<Step>) {
-        let settled = self.app.marks.settled_until_utc_ms().map(|until| utc(Now { utc_ms: until, ..now }));
+        let settled = self.app.marks.applied_until_utc_ms().map(|until| utc(Now { utc_ms: until, ..now }));
         if let Some(step) = step {
             self.turn(now, |turn| turn.tell_start(step));
             self.stopped = settled;
@@ -109,7 +109,7 @@ impl Schedule {
                 self.trusted_again = true;
                 let text = "the wall clock is trusted again: it alone decides what subscriptions are worth";
                 self.turn(now, |turn| turn.tell_clock(text));
-                self.unsettled = !self.app.settle_confirmation(now);
+                self.unsettled = !self.app.redate_confirmation(now);
                 // Whoever has a subscription again is taken out first: of the rest the end takes effect now.
                 self.refresh(now);
                 return self.release_ends(now);
@@ -117,7 +117,7 @@ impl Schedule {
             Seen::Nothing => self.note_trust(now),
         }
         if self.unsettled && self.app.is_clock_trusted(now) {
-            self.unsettled = !self.app.settle_confirmation(now);
+            self.unsettled = !self.app.redate_confirmation(now);
             self.refresh(now);
         }
         let config = self.app.config();
@@ -128,7 +128,7 @@ impl Schedule {
             });
             let due: Vec<_> = due.take(BATCH_MAX).filter_map(|(_, id)| config.tenants.get(&id).cloned()).collect();
             let last = self.next_utc_ms().is_none_or(|at| at > now.utc_ms);
-            self.settle(&due, now, last);
+            self.apply_due(&due, now, last);
         }
     }
 
@@ -179,7 +179,7 @@ impl Schedule {
         let all = self.all();
         let mut batches = all.chunks(BATCH_MAX).peekable();
         while let Some(batch) = batches.next() {
-            self.settle(batch, now, batches.peek().is_none());
+            self.apply_due(batch, now, batches.peek().is_none());
         }
     }
 
@@ -188,7 +188,7 @@ impl Schedule {
     }
 
     /// `last`: with these tenants all that is due is applied and told.
-    fn settle(&mut self, tenants: &[Arc<Tenant>], now: Now, last: bool) {
+    fn apply_due(&mut self, tenants: &[Arc<Tenant>], now: Now, last: bool) {
         let at = self.app.timelines(now);
         let changed = self.turn(now, |turn| {
             let mut changed = false;
@@ -200,7 +200,7 @@ impl Schedule {
                 }
             }
             if last && at.old.is_none() {
-                turn.app.marks.settled(now.utc_ms, turn.group);
+                turn.app.marks.note_applied(now.utc_ms, turn.group);
             }
             changed
         });

@@ -203,8 +203,8 @@ impl Keeper {
     }
 
     /// The wall clock is trusted from now on: a confirmation that was dated while it was not is dated anew, and none is
-    /// later than now (H5). In memory: it is for [`Self::store_settled`] to wait for a disk.
-    pub fn settle(&self, now: Now) {
+    /// later than now (H5). In memory: it is for [`Self::store_redated`] to wait for a disk.
+    pub fn redate(&self, now: Now) {
         let mut inner = self.inner.lock();
         let utc_ms = match inner.doubted_uptime_ms.take() {
             Some(then) => now.utc_ms.saturating_sub_unsigned(now.uptime_ms.saturating_sub(then)),
@@ -214,8 +214,8 @@ impl Keeper {
         inner.confirmed.utc_ms = utc_ms;
     }
 
-    /// Stores what [`Self::settle`] has dated anew.
-    pub fn store_settled(&self) {
+    /// Stores what [`Self::redate`] has dated anew.
+    pub fn store_redated(&self) {
         let confirmed = {
             let mut inner = self.inner.lock();
             std::mem::take(&mut inner.unstored).then(|| inner.confirmed.clone())

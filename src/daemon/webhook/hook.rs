@@ -100,7 +100,7 @@ impl Hook {
     }
 
     /// A try is over: what the log says of it.
-    pub(crate) fn settle(
+    pub(crate) fn finish_try(
         &mut self,
         now: Now,
         tried: &Waiting,
