@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use usherd_contract::vocabulary;
 use usherd_engine::{Class, Code, Detail, Direction, Kind, Name, Reason};
 
 use crate::daemon::text::{rfc3339, write_json_str};
@@ -17,69 +18,73 @@ use crate::daemon::text::{rfc3339, write_json_str};
 /// How long grants and releases are kept after the last listener left, milliseconds.
 const AWAKE_MS: u64 = 600_000;
 
-/// The kinds of events, as `types=` and the field `type` name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventType {
-    /// A seat was taken, or a claim admitted above the quota.
-    Granted,
-    /// A request was denied.
-    Denied,
-    /// A session that counted ended.
-    Released,
-    /// An emergency call was allowed.
-    Emergency,
-    /// A node said hello or goodbye, or was lost.
-    Node,
-    /// A configuration was applied or rejected.
-    Config,
-    /// A booked change took effect, or clients are being logged off after an end.
-    Subscription,
-    /// A subscription ends soon (J13).
-    Reminder,
-    /// The wall clock stepped, or is trusted again (H5).
-    ClockStep,
-    /// The journal became degraded or whole again.
-    Journal,
-    /// Records were pulled, or could not be any more.
-    Sync,
+vocabulary! {
+    /// The kinds of events, as `types=` and the field `type` name them.
+    EventType {
+        /// A seat was taken, or a claim admitted above the quota.
+        Granted = "granted",
+        /// A request was denied.
+        Denied = "denied",
+        /// A session that counted ended.
+        Released = "released",
+        /// An emergency call was allowed.
+        Emergency = "emergency",
+        /// A node said hello or goodbye, was lost, or is heard again.
+        Node = "node",
+        /// A configuration was applied or rejected.
+        Config = "config",
+        /// A booked change took effect, or clients are being logged off after an end.
+        Subscription = "subscription",
+        /// A subscription ends soon (J13).
+        Reminder = "reminder",
+        /// The wall clock stepped, or is trusted again (H5).
+        ClockStep = "clock_step",
+        /// The journal is degraded, or recovered.
+        Journal = "journal",
+        /// Records were pulled, or could not be any more.
+        Sync = "sync",
+    }
 }
 
-impl EventType {
-    /// All types.
-    pub const ALL: &'static [EventType] = &[
-        EventType::Granted,
-        EventType::Denied,
-        EventType::Released,
-        EventType::Emergency,
-        EventType::Node,
-        EventType::Config,
-        EventType::Subscription,
-        EventType::Reminder,
-        EventType::ClockStep,
-        EventType::Journal,
-        EventType::Sync,
-    ];
-
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            EventType::Granted => "granted",
-            EventType::Denied => "denied",
-            EventType::Released => "released",
-            EventType::Emergency => "emergency",
-            EventType::Node => "node",
-            EventType::Config => "config",
-            EventType::Subscription => "subscription",
-            EventType::Reminder => "reminder",
-            EventType::ClockStep => "clock_step",
-            EventType::Journal => "journal",
-            EventType::Sync => "sync",
-        }
-    }
-
-    /// The type of a word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
+vocabulary! {
+    /// How something ended, where the type of the event leaves it open.
+    EventResult {
+        /// A node came, or came back with another epoch.
+        Hello = "hello",
+        /// A node left.
+        Goodbye = "goodbye",
+        /// A node is silent and its lease is over.
+        Lost = "lost",
+        /// A lost node is heard again.
+        Back = "back",
+        /// An operator took a node and its tombstones off.
+        Forgotten = "forgotten",
+        /// A configuration or a bundle of records is in force.
+        Applied = "applied",
+        /// Nothing was different.
+        Unchanged = "unchanged",
+        /// A configuration, or a file of it, is not taken.
+        Rejected = "rejected",
+        /// A bundle of records is not taken.
+        Refused = "refused",
+        /// The publisher was not reached, or its bundle could not be stored.
+        Failed = "failed",
+        /// A subscription gives seats.
+        Active = "active",
+        /// A subscription is suspended.
+        Suspended = "suspended",
+        /// A subscription was not confirmed for too long.
+        Stale = "stale",
+        /// A subscription ended.
+        Ended = "ended",
+        /// Clients of an ended subscription are being logged off.
+        Drains = "drains",
+        /// The platform is asked to switch a phone system off.
+        Off = "off",
+        /// The journal does not keep its promise at present.
+        Degraded = "degraded",
+        /// The journal recovered.
+        Whole = "whole",
     }
 }
 
@@ -112,8 +117,8 @@ pub struct Event {
     pub reason: Option<Reason>,
     /// The node concerned; empty for none.
     pub node: Name,
-    /// What came of it, as one word, where the type leaves it open: `lost`, `rejected`, `degraded`; else empty.
-    pub result: &'static str,
+    /// How it ended, where the type leaves it open.
+    pub result: Option<EventResult>,
     /// Seats held and quota after it, where known.
     pub seats: Option<(u32, Option<u32>)>,
     /// One sentence, where there is more to say.
@@ -122,8 +127,8 @@ pub struct Event {
 
 impl Event {
     /// An event of the daemon itself that came to something.
-    pub fn came_to(kind: EventType, result: &'static str, utc_ms: i64, message: impl Into<String>) -> Self {
-        Event { result, ..Event::plain(kind, utc_ms, message) }
+    pub fn came_to(kind: EventType, result: EventResult, utc_ms: i64, message: impl Into<String>) -> Self {
+        Event { result: Some(result), ..Event::plain(kind, utc_ms, message) }
     }
 
     /// An event of the daemon itself.
@@ -142,7 +147,7 @@ impl Event {
             detail: Detail::None,
             reason: None,
             node: Name::default(),
-            result: "",
+            result: None,
             seats: None,
             message: message.into(),
         }
@@ -169,7 +174,7 @@ impl Event {
         word("detail", self.detail.as_str());
         word("reason", self.reason.map_or("", Reason::as_str));
         word("node", &self.node);
-        word("result", self.result);
+        word("result", self.result.map_or("", EventResult::as_str));
         word("message", &self.message);
         if let Some((held, quota)) = self.seats {
             let _ = write!(out, ",\"held\":{held}");

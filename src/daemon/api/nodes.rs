@@ -12,7 +12,7 @@ use super::{Worker, json, marked, queries, unfenced};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::app::recorder::Recorder;
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::journal::{Audit, AuditKind, RecordBuilder};
@@ -51,7 +51,7 @@ impl Worker {
         match outcome {
             ForgetOutcome::Forgotten { epoch, orphaned } => {
                 let text = format!("node {node} is forgotten by {}: {orphaned} sessions wait", access.id);
-                let forgotten = Event::came_to(EventType::Node, "forgotten", now.utc_ms, text);
+                let forgotten = Event::came_to(EventType::Node, EventResult::Forgotten, now.utc_ms, text);
                 self.app.events.publish(Event { node: node.as_str().into(), ..forgotten });
                 Ok(marked(json(&json!({ "code": "forgotten", "epoch": epoch, "orphaned": orphaned })), commit))
             }
@@ -247,7 +247,7 @@ fn hello(
         "node {node} said hello with epoch {epoch}: {} calls ended, {} sessions wait",
         report.dropped, report.orphaned
     );
-    events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "hello", now.utc_ms, text) });
+    events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, EventResult::Hello, now.utc_ms, text) });
     let config = app.config();
     let nodes = &config.settings.nodes;
     Ok(json!({
@@ -261,7 +261,7 @@ fn hello(
 fn goodbye(app: &App, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
     let report = app.engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
     let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
-    events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, "goodbye", now.utc_ms, text) });
+    events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, EventResult::Goodbye, now.utc_ms, text) });
     Ok(json!({ "code": "ok", "orphaned": report.orphaned }))
 }
 

@@ -23,7 +23,7 @@ use crate::daemon::app::timeline::Step;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::config::{self, Durability as Wanted, Removals};
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::journal::{
     Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
 };
@@ -211,12 +211,22 @@ impl Control {
         if !config.rejected.is_empty() {
             let text = config::render_rejected(&config.rejected, false);
             tracing::error!("{text}");
-            self.app.events.publish(Event::came_to(EventType::Config, "rejected", self.app.now().utc_ms, text));
+            self.app.events.publish(Event::came_to(
+                EventType::Config,
+                EventResult::Rejected,
+                self.app.now().utc_ms,
+                text,
+            ));
         }
         if self.app.state.lock().from_last_good {
             tracing::error!("the configuration is bad; the last good one is in force until it is mended");
             let text = config::render_problems(&self.app.state.lock().problems, false);
-            self.app.events.publish(Event::came_to(EventType::Config, "rejected", self.app.now().utc_ms, text));
+            self.app.events.publish(Event::came_to(
+                EventType::Config,
+                EventResult::Rejected,
+                self.app.now().utc_ms,
+                text,
+            ));
         } else if let Err(error) = config::store(&self.state_dir, config) {
             tracing::warn!(%error, "the configuration cannot be kept as the last good one");
         }

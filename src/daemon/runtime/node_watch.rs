@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use usherd_engine::{Name, NodeView, Now};
 
 use crate::daemon::app::App;
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 
 /// What was told of the nodes; as many as the engine lists.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Silence {
     pub(super) fn look(&mut self, app: &App, now: Now) {
         for (node, result) in self.see(&app.engine.nodes(now)) {
             let text = match result {
-                "lost" => format!(
+                EventResult::Lost => format!(
                     "node {node} is silent and its lease is over: its sessions keep their seats for their grace"
                 ),
                 _ => format!("node {node} is heard again"),
@@ -29,15 +29,15 @@ impl Silence {
         }
     }
 
-    fn see(&mut self, nodes: &[NodeView]) -> Vec<(Name, &'static str)> {
+    fn see(&mut self, nodes: &[NodeView]) -> Vec<(Name, EventResult)> {
         let mut news = Vec::new();
         // Who left or is forgotten is nobody's worry any more.
         let before = std::mem::take(&mut self.told);
         for node in nodes.iter().filter(|node| node.epoch.is_some() && !node.left) {
             let was_lost = before.get(&node.node).copied();
             match (was_lost, node.up) {
-                (Some(false), false) => news.push((node.node.clone(), "lost")),
-                (Some(true), true) => news.push((node.node.clone(), "back")),
+                (Some(false), false) => news.push((node.node.clone(), EventResult::Lost)),
+                (Some(true), true) => news.push((node.node.clone(), EventResult::Back)),
                 _ => {}
             }
             // A node that was not up since the start of the daemon is not lost by it.

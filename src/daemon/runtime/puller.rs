@@ -12,7 +12,7 @@ use usherd_subscription::entitlement::Timelines;
 use crate::daemon::app::App;
 use crate::daemon::app::reload_request::{Request, SyncStep};
 use crate::daemon::config::{Config, Publisher, Rejection, Removals};
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::metrics::{ReloadTrigger, SyncResult};
 use crate::daemon::sync::envelope::Admission;
 use crate::daemon::sync::fetch::{Fetched, fetch};
@@ -90,7 +90,7 @@ impl Puller {
             _ => tracing::error!(code, message, "sync {}, what was in force stays", result.as_str()),
         }
         let text = format!("{}: {message}", result.as_str());
-        self.app.events.publish(Event::came_to(EventType::Sync, result.as_str(), now.utc_ms, text));
+        self.app.events.publish(Event::came_to(EventType::Sync, result.into(), now.utc_ms, text));
     }
 
     async fn attempt(&self, config: &Config) -> Outcome {
@@ -174,6 +174,17 @@ fn by_either<T>(at: Timelines, judge: impl Fn(DateTime<Utc>) -> Result<T, Refusa
 
 fn refused(refusal: &Refusal) -> Outcome {
     Outcome { code: refusal.code.as_str(), ..Outcome::new(SyncResult::Refused, refusal.to_string()) }
+}
+
+impl From<SyncResult> for EventResult {
+    fn from(result: SyncResult) -> Self {
+        match result {
+            SyncResult::Applied => EventResult::Applied,
+            SyncResult::Unchanged => EventResult::Unchanged,
+            SyncResult::Refused => EventResult::Refused,
+            SyncResult::Failed => EventResult::Failed,
+        }
+    }
 }
 
 fn rejected(rejection: &Rejection) -> Outcome {

@@ -17,7 +17,7 @@ use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::reload_request::{Applied, Outcome, Request, SyncStep};
 use crate::daemon::app::{App, Knobs, ListenerInfo, edge_limits};
 use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries};
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::history::store::Limits;
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
@@ -321,12 +321,11 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome, known: &[Prob
     }
     let unchanged = matches!(outcome, Ok(applied) if applied.unchanged);
     if !unchanged {
-        app.events.publish(Event::came_to(EventType::Config, result.as_str(), now.utc_ms, text.clone()));
+        app.events.publish(Event::came_to(EventType::Config, result.into(), now.utc_ms, text.clone()));
     }
     let aside = outcome.as_ref().ok().filter(|_| is_news).map(tell_of_units);
     if let Some(aside) = aside.as_ref().filter(|aside| !aside.is_empty()) {
-        let rejected = ReloadResult::Rejected.as_str();
-        app.events.publish(Event::came_to(EventType::Config, rejected, now.utc_ms, aside.clone()));
+        app.events.publish(Event::came_to(EventType::Config, EventResult::Rejected, now.utc_ms, aside.clone()));
     }
     if !unchanged || request.note.is_some() || aside.is_some() {
         let text = [request.note.clone(), Some(text), aside].into_iter().flatten().collect::<Vec<_>>().join("\n");
@@ -380,6 +379,16 @@ pub fn authenticator(config: &Config) -> Authenticator {
         own_uid: rustix::process::getuid().as_raw(),
         failures: FailureLimit { burst: per_minute, per_minute },
     })
+}
+
+impl From<ReloadResult> for EventResult {
+    fn from(result: ReloadResult) -> Self {
+        match result {
+            ReloadResult::Applied => EventResult::Applied,
+            ReloadResult::Unchanged => EventResult::Unchanged,
+            ReloadResult::Rejected => EventResult::Rejected,
+        }
+    }
 }
 
 fn tenant_export(config: &Config) -> TenantExport {

@@ -18,7 +18,7 @@ use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::timeline::{Seen, Step};
 use crate::daemon::app::{App, Journal};
 use crate::daemon::config::Tenant;
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::journal::{Audit, AuditKind, RecordBuilder, TurnWriter};
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 use crate::daemon::text::{rfc3339, utc};
@@ -255,7 +255,7 @@ impl ChangeContext<'_> {
         let view = self.app.engine.tenant(self.now, &tenant.id).filter(|view| view.configured);
         let before = view.map(|view| Entitled { standing: view.standing, seats: view.quota });
         let Some(before) = before.filter(|before| *before != after) else { return false };
-        self.tell(EventType::Subscription, after.standing.as_str(), &tenant.id, sentence(tenant, before, after));
+        self.tell(EventType::Subscription, Some(after.standing.into()), &tenant.id, sentence(tenant, before, after));
         if after.standing == Standing::Ended {
             self.end(tenant);
         }
@@ -275,10 +275,10 @@ impl ChangeContext<'_> {
         let text = format!(
             "the end takes effect: desktop and guest sessions are closed within {drain_s} s, nodes log their clients off; pairings left the account, running calls are not cut"
         );
-        self.tell(EventType::Subscription, "drains", &tenant.id, text);
+        self.tell(EventType::Subscription, Some(EventResult::Drains), &tenant.id, text);
         if policy.after_end == AfterEnd::Off {
             let text = "after_end = \"off\": the platform is asked to switch this phone system off; the daemon itself denies no inbound call";
-            self.tell(EventType::Subscription, "off", &tenant.id, text.to_owned());
+            self.tell(EventType::Subscription, Some(EventResult::Off), &tenant.id, text.to_owned());
         }
     }
 
@@ -288,7 +288,7 @@ impl ChangeContext<'_> {
         if before != after {
             let text = sentence(tenant, before, after);
             let text = format!("{text}, while the daemon was stopped");
-            self.tell(EventType::Subscription, after.standing.as_str(), &tenant.id, text);
+            self.tell(EventType::Subscription, Some(after.standing.into()), &tenant.id, text);
             if after.standing == Standing::Ended {
                 self.end(tenant);
             }
@@ -314,7 +314,7 @@ impl ChangeContext<'_> {
     fn remind(&mut self, tenant: &Tenant, now: DateTime<Utc>) {
         let Some(reminder) = reminder::due(&tenant.record, &tenant.terms, now) else { return };
         if self.app.marks.remind(&tenant.id, &reminder, self.group) {
-            self.tell(EventType::Reminder, "", &tenant.id, reminder.sentence());
+            self.tell(EventType::Reminder, None, &tenant.id, reminder.sentence());
         }
     }
 
@@ -346,10 +346,21 @@ impl ChangeContext<'_> {
         self.events.push(Event::plain(EventType::ClockStep, self.now.utc_ms, text));
     }
 
-    fn tell(&mut self, kind: EventType, result: &'static str, tenant: &Name, text: String) {
+    fn tell(&mut self, kind: EventType, result: Option<EventResult>, tenant: &Name, text: String) {
         tracing::info!(tenant = %tenant, "{text}");
         self.group.audit(&Audit { tenant, text: &text, actor: "schedule", ..Audit::new(AuditKind::Request) });
-        self.events.push(Event { tenant: tenant.clone(), ..Event::came_to(kind, result, self.now.utc_ms, text) });
+        self.events.push(Event { tenant: tenant.clone(), result, ..Event::plain(kind, self.now.utc_ms, text) });
+    }
+}
+
+impl From<Standing> for EventResult {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Active => EventResult::Active,
+            Standing::Suspended => EventResult::Suspended,
+            Standing::Stale => EventResult::Stale,
+            Standing::Ended => EventResult::Ended,
+        }
     }
 }
 

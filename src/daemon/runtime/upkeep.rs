@@ -13,7 +13,7 @@ use super::{notify, reload};
 use crate::daemon::app::reload_request::{Outcome, Request};
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::journal::{Committer, Journal as _, Keep};
 use crate::daemon::metrics::ReloadTrigger;
 
@@ -98,7 +98,7 @@ impl Upkeep {
         } else {
             tracing::info!("{text}");
         }
-        let result = if degraded.is_some() { "degraded" } else { "whole" };
+        let result = if degraded.is_some() { EventResult::Degraded } else { EventResult::Whole };
         app.events.publish(Event::came_to(EventType::Journal, result, now.utc_ms, text));
         true
     }

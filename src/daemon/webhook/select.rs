@@ -8,7 +8,7 @@ use usherd_subscription::entitlement::State;
 
 use super::event::{Notice, Topic};
 use crate::daemon::config::HookType;
-use crate::daemon::events::{Event, EventType};
+use crate::daemon::events::{Event, EventResult, EventType};
 
 /// A tenant that was not full for so long and is again is news, milliseconds.
 const CALM_MS: u64 = 60_000;
@@ -43,15 +43,15 @@ impl Selector {
         let about = match (event.kind, event.result) {
             (EventType::Denied, _) => HookType::Denied,
             (EventType::Emergency, _) => HookType::Emergency,
-            (EventType::Node, "lost") => HookType::NodeLost,
-            (EventType::Node, "back") => HookType::NodeBack,
-            (EventType::Config, "rejected") => HookType::ConfigRejected,
+            (EventType::Node, Some(EventResult::Lost)) => HookType::NodeLost,
+            (EventType::Node, Some(EventResult::Back)) => HookType::NodeBack,
+            (EventType::Config, Some(EventResult::Rejected)) => HookType::ConfigRejected,
             (EventType::Config, _) => HookType::ConfigApplied,
             (EventType::Reminder, _) => HookType::Reminder,
             (EventType::ClockStep, _) => HookType::ClockStep,
-            (EventType::Journal, "degraded") => HookType::JournalDegraded,
+            (EventType::Journal, Some(EventResult::Degraded)) => HookType::JournalDegraded,
             (EventType::Journal, _) => HookType::JournalWhole,
-            (EventType::Sync, "refused" | "failed") => HookType::SyncFailed,
+            (EventType::Sync, Some(EventResult::Refused | EventResult::Failed)) => HookType::SyncFailed,
             (EventType::Sync, _) if self.sync_failed => HookType::SyncRestored,
             (
                 EventType::Granted | EventType::Released | EventType::Node | EventType::Sync | EventType::Subscription,
@@ -117,7 +117,8 @@ impl Selector {
 
     /// What a subscription is worth since an event that says so.
     pub(crate) fn changed(&mut self, event: &Event, is: Worth) -> Option<Notice> {
-        if event.kind != EventType::Subscription || matches!(event.result, "drains" | "off") {
+        if event.kind != EventType::Subscription || matches!(event.result, Some(EventResult::Drains | EventResult::Off))
+        {
             return None;
         }
         let was = self.worth.insert(event.tenant.clone(), is);
@@ -296,8 +297,9 @@ mod tests {
             (EventType::Sync, "unchanged", "sync_restored"),
             (EventType::Sync, "applied", ""),
         ] {
-            let heard = selector.heard(&Event::came_to(kind, result, 0, ""));
-            assert_eq!(heard.map_or("", HookType::as_str), about, "{kind:?} {result}");
+            let result = EventResult::from_word(result);
+            let heard = selector.heard(&Event { result, ..Event::plain(kind, 0, "") });
+            assert_eq!(heard.map_or("", HookType::as_str), about, "{kind:?} {result:?}");
         }
     }
 
@@ -318,9 +320,9 @@ mod tests {
         let event =
             |result| Event { tenant: "new".into(), ..Event::came_to(EventType::Subscription, result, 0, "booked") };
         let less = Worth { state: State::Active, seats: Some(6) };
-        let told = selector.changed(&event("active"), less).unwrap();
+        let told = selector.changed(&event(EventResult::Active), less).unwrap();
         assert_eq!((&told.data["seats"], &told.data["seats_before"]), (&json!(6), &json!(10)));
-        assert_eq!(selector.changed(&event("drains"), ended), None);
+        assert_eq!(selector.changed(&event(EventResult::Drains), ended), None);
     }
 
     #[test]
@@ -331,7 +333,7 @@ mod tests {
         selector.configured(at(0), all(2), true);
         let event = |utc_ms| Event {
             tenant: "acme".into(),
-            ..Event::came_to(EventType::Subscription, "active", utc_ms, "booked")
+            ..Event::came_to(EventType::Subscription, EventResult::Active, utc_ms, "booked")
         };
         // Seen in the configuration before the event is heard, and the other way round.
         assert_eq!(selector.configured(at(60), all(1), false).len(), 1);
