@@ -9,10 +9,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use prometheus::{Encoder, GaugeVec, Opts, Registry, TextEncoder};
 use rustix::time::{ClockId, clock_gettime};
 use usherd::daemon::metrics::{
-    BuildInfo, ConfigState, EventStats, JournalStats, Metrics, ScrapeInput, ScrapeShard, SubscriptionState,
-    TenantExport, TenantMode,
+    BuildInfo, ConfigState, EventStats, JournalStats, Metrics, ScrapeInput, ScrapeShard, TenantExport, TenantMode,
 };
 use usherd_engine::{Acquire, Code, Detail, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Standing, TenantPlan};
+use usherd_subscription::entitlement::State;
 
 const TENANTS: usize = 10_000;
 const FAMILIES: [&str; 7] = [
@@ -61,7 +61,7 @@ fn live(metrics: &Metrics, engine: &Engine, now: Now, out: &mut Vec<u8>) {
     let input = ScrapeInput {
         engine,
         now,
-        subscription_state: &|_| SubscriptionState::Active,
+        subscription_state: &|_| State::Active,
         connections: &[],
         request_bodies_bytes: 0,
         answers_bytes: 0,

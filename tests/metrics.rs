@@ -15,13 +15,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use usherd::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
 use usherd::daemon::metrics::{
     Band, BuildInfo, CONTENT_TYPE, ChangeKind, ConfigState, EventStats, Faults, HistogramStats, JournalStats,
-    ListenerFaults, Metrics, ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard,
-    SubscriptionState, SyncResult, TenantExport, TenantMode, WebhookResult,
+    ListenerFaults, Metrics, ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard, SyncResult,
+    TenantExport, TenantMode, WebhookResult,
 };
 use usherd_engine::{
     Acquire, Code, Detail, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Reason, Release, Standing,
     TenantPlan,
 };
+
+use usherd_subscription::entitlement::State;
 
 const BUILD: BuildInfo<'_> = BuildInfo { version: "0.1.0", revision: "abc\"d", rustc: "1.88" };
 
@@ -132,7 +134,7 @@ fn input<'a>(engine: &'a Engine, now: Now) -> ScrapeInput<'a> {
     ScrapeInput {
         engine,
         now,
-        subscription_state: &|_| SubscriptionState::Active,
+        subscription_state: &|_| State::Active,
         connections: &[],
         request_bodies_bytes: 0,
         answers_bytes: 0,
@@ -275,9 +277,9 @@ fn full() -> Scrape {
     let change = |tenant, at_utc_ms, kind, seats| ScheduledChange { tenant, at_utc_ms, kind, seats };
     let scrape = ScrapeInput {
         subscription_state: &|tenant| match tenant {
-            "acme" => SubscriptionState::PendingChange,
-            "big" => SubscriptionState::Trial,
-            _ => SubscriptionState::Active,
+            "acme" => State::PendingChange,
+            "big" => State::Trial,
+            _ => State::Active,
         },
         connections: &[("main", 3), ("unix", 1), ("main", 4)],
         config: ConfigState {
@@ -403,7 +405,7 @@ fn label_values_come_from_closed_sets() {
         ("method", vec!["GET", "HEAD", "POST", "PUT", "DELETE", "other"]),
     ]);
     let open = ["tenant", "node", "listener", "le", "version", "revision", "rustc"];
-    let states = [words(SubscriptionState::ALL, SubscriptionState::as_str), vec!["up", "silent"]].concat();
+    let states = [words(State::ALL, State::as_str), vec!["up", "silent"]].concat();
     for (name, labels) in full().labels {
         for (label, value) in labels {
             let allowed = match label.as_str() {

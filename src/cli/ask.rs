@@ -1,11 +1,11 @@
 //! `acquire`, `release`, `explain`: asking by hand.
 
 use serde_json::{Map, Value, json};
-use usherd_engine::{Class, Device, Direction, Leg};
+use usherd_engine::{Class, Device, Direction, Kind, Leg};
 
 use super::client::{Ask, Client};
 use super::failure::{FAILED, Failure, OK};
-use super::list::kind_words;
+use super::list::words;
 use super::screen::{Format, Screen};
 use super::table::Table;
 
@@ -19,7 +19,7 @@ pub(super) struct AcquireArgs {
     /// The id of this thing; - for none (emergency calls)
     session: String,
     /// What it is
-    #[arg(value_parser = kind_words())]
+    #[arg(value_parser = words(Kind::ALL, Kind::as_str))]
     kind: String,
     /// Which way a call goes
     #[arg(long, value_parser = words(Direction::ALL, Direction::as_str))]
@@ -81,10 +81,6 @@ pub(super) struct StampArgs {
     /// Number of the message within the epoch
     #[arg(long, requires = "epoch")]
     seq: Option<u64>,
-}
-
-fn words<T: Copy>(all: &'static [T], word: fn(T) -> &'static str) -> clap::builder::PossibleValuesParser {
-    all.iter().map(|one| word(*one)).collect::<Vec<_>>().into()
 }
 
 impl AcquireArgs {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::client::{Ask, Client, with_query};
 use super::failure::{FAILED, Failure, OK};
+use super::list::words;
 use super::screen::{Format, Screen};
 use crate::daemon::events::EventType;
 
@@ -17,7 +18,7 @@ pub(super) struct EventsArgs {
     #[arg(long)]
     tenant: Option<String>,
     /// Only of these types, separated by commas
-    #[arg(long, value_delimiter = ',', value_parser = type_words())]
+    #[arg(long, value_delimiter = ',', value_parser = words(EventType::ALL, EventType::as_str))]
     types: Vec<String>,
     /// Begin behind the event with this number, as far as it is still there
     #[arg(long, value_name = "ID")]
@@ -25,10 +26,6 @@ pub(super) struct EventsArgs {
     /// Stop after so many events
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-}
-
-fn type_words() -> clap::builder::PossibleValuesParser {
-    EventType::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().into()
 }
 
 /// Shows events until it is interrupted, has shown enough, or the daemon goes, which is a failure.

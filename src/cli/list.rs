@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value};
 use usherd_engine::Kind;
+use usherd_subscription::entitlement::State;
 
 use super::client::{Ask, Client, encoded, with_query};
 use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
+use crate::daemon::metrics::Band;
 
 /// Rows that are asked for at once, the most that the daemon gives.
 const PAGE_ROWS: usize = 1_000;
@@ -21,10 +23,10 @@ pub(super) struct TenantsArgs {
     /// All that is known of this one
     tenant: Option<String>,
     /// Only those whose subscription is in this state
-    #[arg(long, value_parser = ["trial", "active", "pending_change", "pending_cancel", "suspended", "stale", "ended"])]
+    #[arg(long, value_parser = words(State::ALL, State::as_str))]
     state: Option<String>,
     /// Only those that are this full
-    #[arg(long, value_parser = ["idle", "below_50", "50_to_80", "80_to_90", "90_to_100", "full", "over"])]
+    #[arg(long, value_parser = words(Band::ALL, Band::as_str))]
     band: Option<String>,
     #[command(flatten)]
     part: Part,
@@ -36,7 +38,7 @@ pub(super) struct SessionsArgs {
     /// Of which tenant
     tenant: String,
     /// Only sessions of this kind
-    #[arg(long, value_parser = kind_words())]
+    #[arg(long, value_parser = words(Kind::ALL, Kind::as_str))]
     kind: Option<String>,
     /// Only sessions that this node reported
     #[arg(long)]
@@ -69,9 +71,9 @@ pub(super) struct Part {
     limit: Option<u64>,
 }
 
-/// The words of [`Kind`] as clap wants them.
-pub(super) fn kind_words() -> clap::builder::PossibleValuesParser {
-    Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().into()
+/// The words of a closed vocabulary, as the values of an option.
+pub(super) fn words<T: Copy>(all: &'static [T], word: fn(T) -> &'static str) -> clap::builder::PossibleValuesParser {
+    all.iter().map(|one| word(*one)).collect::<Vec<_>>().into()
 }
 
 /// How the daemon is: ready or not, and its totals. Fails where it is not ready.

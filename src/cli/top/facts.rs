@@ -7,16 +7,7 @@ use serde_json::Value;
 
 use usherd_engine::Kind;
 
-/// How full tenants are, emptiest first: the words of the wire, and what the view writes.
-pub(super) const BANDS: [(&str, &str); 7] = [
-    ("idle", "idle"),
-    ("below_50", "<50%"),
-    ("50_to_80", "<80%"),
-    ("80_to_90", "<90%"),
-    ("90_to_100", "<100%"),
-    ("full", "full"),
-    ("over", "over"),
-];
+use crate::daemon::metrics::Band;
 
 /// The daemon as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,8 +26,8 @@ pub(super) struct Overview {
     pub quota: u64,
     /// Seats above the quota of their tenant.
     pub over: u64,
-    /// Tenants by [`BANDS`].
-    pub bands: [u64; BANDS.len()],
+    /// Tenants by [`Band`].
+    pub bands: [u64; Band::ALL.len()],
     /// Sessions by kind: with a claim, without.
     pub sessions: Vec<(String, u64, u64)>,
     /// Nodes that report.
@@ -83,7 +74,7 @@ pub(super) struct Tenant {
     pub name: String,
     /// State of its subscription.
     pub state: String,
-    /// One of [`BANDS`].
+    /// How full it is, as a word of [`Band`].
     pub band: String,
     /// Seats that are held.
     pub held: u64,
@@ -260,7 +251,7 @@ impl Overview {
             held: number(value, "held"),
             quota: number(value, "quota"),
             over: number(value, "over"),
-            bands: BANDS.map(|(band, _)| number(part("bands"), band)),
+            bands: std::array::from_fn(|at| number(part("bands"), Band::ALL[at].as_str())),
             sessions: kinds
                 .filter_map(|kind| part("sessions").get(kind).map(|of| (kind, of)))
                 .map(|(kind, of)| (kind.to_owned(), number(of, "counting"), number(of, "free")))

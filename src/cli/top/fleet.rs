@@ -2,11 +2,12 @@
 
 use ratatui::layout::Rect;
 
-use super::facts::{BANDS, Booked, Event, Overview, Tenant};
+use super::facts::{Booked, Event, Overview, Tenant};
 use super::order::Sort;
 use super::paint::{Look, Pen, Tone, grouped, quota, span, width};
 use super::places;
 use super::state::State;
+use crate::daemon::metrics::Band;
 
 /// Columns of a label at the left edge.
 const LABEL: u16 = 10;
@@ -110,13 +111,17 @@ fn head(pen: &mut Pen<'_>, area: Rect, state: &State) {
 
 fn bands(overview: &Overview) -> Vec<(String, Tone)> {
     let mut pieces = vec![(grouped(overview.tenants), Tone::Strong)];
-    for ((_, word), count) in BANDS.iter().zip(overview.bands) {
-        let tone = match *word {
-            _ if count == 0 => Tone::Faint,
-            "over" => Tone::Bad,
-            "full" | "<100%" => Tone::Warn,
-            _ => Tone::Plain,
+    for (band, count) in Band::ALL.iter().zip(overview.bands) {
+        let (word, tone) = match band {
+            Band::Idle => ("idle", Tone::Plain),
+            Band::Below50 => ("<50%", Tone::Plain),
+            Band::From50 => ("<80%", Tone::Plain),
+            Band::From80 => ("<90%", Tone::Plain),
+            Band::From90 => ("<100%", Tone::Warn),
+            Band::Full => ("full", Tone::Warn),
+            Band::Over => ("over", Tone::Bad),
         };
+        let tone = if count == 0 { Tone::Faint } else { tone };
         pieces.push((format!("  {} {word}", grouped(count)), tone));
     }
     pieces

@@ -19,7 +19,7 @@ use crate::daemon::journal::Journal as _;
 use crate::daemon::log::panics;
 use crate::daemon::metrics::{
     CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, Faults, JournalStats, ListenerFaults,
-    ScheduledChange, ScrapeInput, ScrapeShard, SubscriptionState, service_discovery,
+    ScheduledChange, ScrapeInput, ScrapeShard, service_discovery,
 };
 use crate::daemon::text::utc;
 
@@ -112,15 +112,8 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
     let config = app.config();
     let at = utc(now);
     let in_force = app.timelines(now);
-    let state_of = |tenant: &str| match config.tenants.get(tenant).map(|tenant| tenant.entitlement(in_force).state) {
-        Some(State::Trial) => SubscriptionState::Trial,
-        Some(State::Active) => SubscriptionState::Active,
-        Some(State::PendingChange) => SubscriptionState::PendingChange,
-        Some(State::PendingCancel) => SubscriptionState::PendingCancel,
-        Some(State::Suspended) => SubscriptionState::Suspended,
-        Some(State::Stale) => SubscriptionState::Stale,
-        Some(State::Ended) | None => SubscriptionState::Ended,
-    };
+    let state_of =
+        |tenant: &str| config.tenants.get(tenant).map_or(State::Ended, |tenant| tenant.entitlement(in_force).state);
     let connections: Vec<(&str, u64)> =
         app.listeners.iter().map(|listener| (listener.name.as_str(), listener.stats.open())).collect();
     let booked = config.tenants.values().filter_map(|tenant| {

@@ -20,6 +20,7 @@ use crate::daemon::config::{Config, Tenant};
 use crate::daemon::events::EventType;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
+use crate::daemon::metrics::Band;
 use crate::daemon::subscriptions::item_shown;
 use crate::daemon::text::{rfc3339, utc};
 
@@ -29,8 +30,6 @@ const PAGE_MAX: usize = 1_000;
 const DENIALS_MAX: usize = 20;
 /// Longest text that is searched for, bytes.
 const SEARCH_BYTES_MAX: usize = 64;
-/// How full a tenant is, in the words of METRICS.
-const BANDS: [&str; 7] = ["idle", "below_50", "50_to_80", "80_to_90", "90_to_100", "full", "over"];
 
 /// `GET /v1/tenants?after=&limit=&state=&band=&search=`
 pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str) -> bool) -> Result<Value, Problem> {
@@ -42,16 +41,19 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
     {
         return Err(query.fault("state", format!("must be one of {}", states().collect::<Vec<_>>().join(", "))));
     }
-    if let Some(band) = &band
-        && !BANDS.contains(&band.as_str())
-    {
-        return Err(query.fault("band", format!("must be one of {}", BANDS.join(", "))));
-    }
+    let band = band
+        .map(|word| {
+            Band::from_word(&word).ok_or_else(|| {
+                let words: Vec<&str> = Band::ALL.iter().map(|band| band.as_str()).collect();
+                query.fault("band", format!("must be one of {}", words.join(", ")))
+            })
+        })
+        .transpose()?;
     let config = app.config();
     let called = search.as_deref().map(|part| called(&config, part));
     let mut views = Vec::new();
     app.engine.each_tenant(now, |view| {
-        let wanted = view.id.as_str() > after.as_str() && band.as_deref().is_none_or(|band| band == band_of(view));
+        let wanted = view.id.as_str() > after.as_str() && band.is_none_or(|band| band == band_of(view));
         // One that the configuration does not name any more is called by its id.
         let found = match (&called, &search) {
             (Some(_), Some(part)) if !view.configured => view.id.contains(part),
@@ -219,7 +221,7 @@ pub(super) fn nodes(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str)
 /// `GET /v1/overview`
 pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
     let (mut held, mut quota, mut over, mut tenants) = (0u64, 0u64, 0u64, 0u64);
-    let mut in_band = [0u64; BANDS.len()];
+    let mut in_band = [0u64; Band::ALL.len()];
     let mut fullest = Fullest::default();
     app.engine.each_tenant(now, |view| {
         tenants += 1;
@@ -227,11 +229,10 @@ pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
         quota += u64::from(view.quota.unwrap_or(0));
         over += u64::from(view.over());
         fullest.see(view);
-        if let Some(at) = BANDS.iter().position(|band| *band == band_of(view)) {
-            in_band[at] += 1;
-        }
+        in_band[band_of(view) as usize] += 1;
     });
-    let bands: Map<String, Value> = BANDS.iter().zip(in_band).map(|(band, n)| ((*band).to_owned(), json!(n))).collect();
+    let bands: Map<String, Value> =
+        Band::ALL.iter().map(|band| (band.to_string(), json!(in_band[*band as usize]))).collect();
     let by_kind = Kind::ALL.iter().map(|kind| {
         let (counting, free) = (app.engine.session_count(*kind, true), app.engine.session_count(*kind, false));
         (kind.as_str().to_owned(), json!({ "counting": counting, "free": free }))
@@ -271,7 +272,7 @@ fn fullest_rows(app: &App, now: Now, fullest: Fullest) -> Value {
     let rows = views.map(|view| {
         json!({
             "tenant": view.id, "name": name_of(&config, &view), "quota": view.quota, "held": view.held,
-            "free": view.free(), "over": view.over(), "band": band_of(&view),
+            "free": view.free(), "over": view.over(), "band": band_of(&view).as_str(),
         })
     });
     rows.collect()
@@ -317,19 +318,8 @@ fn next_change_of_all(app: &App, now: Now) -> Value {
     json!({ "tenant": id, "at": rfc3339(at.timestamp_millis()), "seats": seats, "state": state })
 }
 
-/// How full a tenant is, in the words of METRICS.
-fn band_of(view: &TenantView) -> &'static str {
-    let Some(quota) = view.quota else { return if view.held == 0 { "idle" } else { "below_50" } };
-    let (held, quota) = (u64::from(view.held), u64::from(quota));
-    match () {
-        () if held > quota => "over",
-        () if held == 0 => "idle",
-        () if held == quota => "full",
-        () if held * 10 >= quota * 9 => "90_to_100",
-        () if held * 10 >= quota * 8 => "80_to_90",
-        () if held * 2 >= quota => "50_to_80",
-        () => "below_50",
-    }
+fn band_of(view: &TenantView) -> Band {
+    Band::of(view.held, view.quota)
 }
 
 /// The state of a tenant's subscription, in the words of the rule book.
@@ -344,7 +334,7 @@ pub(super) fn state_word(app: &App, at: Timelines, view: &TenantView) -> &'stati
 fn tenant_fields(view: &TenantView, state: &str) -> Map<String, Value> {
     let fields = json!({
         "tenant": view.id, "state": state, "quota": view.quota, "held": view.held, "free": view.free(),
-        "over": view.over(), "peak": view.peak, "band": band_of(view), "denials": view.denials,
+        "over": view.over(), "peak": view.peak, "band": band_of(view).as_str(), "denials": view.denials,
     });
     match fields {
         Value::Object(fields) => fields,

@@ -1,8 +1,9 @@
 //! What the other parts of the daemon tell a scrape: plain numbers, read once.
 
 use usherd_engine::{Engine, Now};
+use usherd_subscription::entitlement::State;
 
-use super::words::{ChangeKind, SubscriptionState};
+use super::words::ChangeKind;
 
 /// Everything that one scrape looks at beside the counters that [`super::Metrics`] keeps itself.
 pub struct ScrapeInput<'a> {
@@ -11,7 +12,7 @@ pub struct ScrapeInput<'a> {
     /// The instant of the scrape.
     pub now: Now,
     /// The state of a configured tenant's subscription.
-    pub subscription_state: &'a dyn Fn(&str) -> SubscriptionState,
+    pub subscription_state: &'a dyn Fn(&str) -> State,
     /// Open connections by listener; those of one name are added up.
     pub connections: &'a [(&'a str, u64)],
     /// What unfinished request bodies hold, bytes.

@@ -28,7 +28,7 @@ pub use route::Route;
 pub use shard::{InFlight, Shard};
 pub use tenants::{SHARDS_MAX, ScrapeShard, TENANTS_UNSHARDED_MAX, TenantExport, TenantMode};
 pub use text::CONTENT_TYPE;
-pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
+pub use words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SyncResult, WebhookResult};
 
 use rows::Rows;
 use shard::Cells;

@@ -6,11 +6,12 @@ use prometheus::{
     TextEncoder,
 };
 use usherd_engine::{Engine, Kind, NodeView, TenantView};
+use usherd_subscription::entitlement::State;
 
 use super::faults::{FaultCounters, Faults};
 use super::input::{BuildInfo, ScheduledChange, ScrapeInput};
 use super::maker::{Maker, raise};
-use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SubscriptionState, SyncResult, WebhookResult};
+use super::words::{Band, ChangeKind, ReloadResult, ReloadTrigger, SyncResult, WebhookResult};
 
 /// Both values of a yes-or-no label, by the value.
 const BOOLS: [&str; 2] = ["false", "true"];
@@ -24,11 +25,11 @@ pub(super) struct Fleet {
     over: u64,
     channels: [u64; 2],
     bands: [i64; Band::ALL.len()],
-    states: [i64; SubscriptionState::ALL.len()],
+    states: [i64; State::ALL.len()],
 }
 
 impl Fleet {
-    pub(super) fn add(&mut self, view: &TenantView, state: impl FnOnce(&str) -> SubscriptionState) {
+    pub(super) fn add(&mut self, view: &TenantView, state: impl FnOnce(&str) -> State) {
         self.held += u64::from(view.held);
         self.quota += u64::from(view.quota.unwrap_or(0));
         self.over += u64::from(view.over());
@@ -92,7 +93,7 @@ impl Table {
         for band in Band::ALL {
             self.tenants.with_label_values(&[band.as_str()]).set(fleet.bands[*band as usize]);
         }
-        for state in SubscriptionState::ALL {
+        for state in State::ALL {
             self.subscriptions.with_label_values(&[state.as_str()]).set(fleet.states[*state as usize]);
         }
         for kind in Kind::ALL {

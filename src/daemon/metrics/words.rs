@@ -43,26 +43,6 @@ impl Band {
 }
 
 vocabulary! {
-    /// The state of a subscription as it is counted.
-    SubscriptionState {
-        /// In its trial (J3).
-        Trial = "trial",
-        /// Paid, nothing booked.
-        Active = "active",
-        /// A change of seats is booked.
-        PendingChange = "pending_change",
-        /// A cancellation is booked.
-        PendingCancel = "pending_cancel",
-        /// Suspended by the operator (J5).
-        Suspended = "suspended",
-        /// Not confirmed for too long (J7).
-        Stale = "stale",
-        /// Trial over, or cancelled (J6).
-        Ended = "ended",
-    }
-}
-
-vocabulary! {
     /// What made the configuration load.
     ReloadTrigger {
         /// The start of the daemon.
