@@ -6,6 +6,7 @@ use usherd_engine::{Class, Device, Direction, Kind, Leg};
 use super::client::{Ask, Client};
 use super::failure::{FAILED, Failure, OK};
 use super::list::words;
+use super::rules;
 use super::screen::{Format, Screen};
 use super::table::Table;
 
@@ -181,9 +182,9 @@ pub(super) fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Scr
             let line = sentence(&answer, screen);
             screen.line(&line)?;
             if !steps.is_empty() {
-                let table = screen.rows(&steps, &["rule", "input", "outcome"]);
-                screen.write("\n")?;
-                screen.table(&table)?;
+                let book = rules::book(&reply.from, screen);
+                let told: String = steps.iter().map(|step| told(step, book.as_deref())).collect();
+                screen.write(&format!("\n{told}"))?;
             }
             let table = outlook(&answer, screen);
             if !table.is_empty() {
@@ -194,6 +195,13 @@ pub(super) fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Scr
     }
     let code = answer.get("code").and_then(Value::as_str).unwrap_or_default();
     Ok(if code.starts_with("deny.") { FAILED } else { OK })
+}
+
+/// A step: the sentence of its rules, and below it what was found.
+fn told(step: &Value, book: Option<&str>) -> String {
+    let word = |key: &str| step.get(key).and_then(Value::as_str).unwrap_or_default();
+    let found = format!("{}: {}", word("input"), word("outcome"));
+    format!("{}\n", rules::lines(word("rule"), &found, book).join("\n    "))
 }
 
 fn outlook(answer: &Value, screen: &Screen<'_>) -> Table {

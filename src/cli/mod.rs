@@ -20,6 +20,7 @@ mod node;
 mod records;
 mod reload;
 mod report;
+mod rules;
 mod screen;
 mod serve;
 mod shell;
@@ -162,6 +163,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
             let mut screen = Screen::new(&mut stdout, format, cli.utc);
             screen.colour = screen::wants_colour();
+            screen.links = screen::wants_links();
             finish(dispatch(&cli, &mut screen))
         }
         Err(error) => {

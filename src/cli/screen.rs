@@ -29,6 +29,8 @@ pub(super) struct Screen<'a> {
     pub utc: bool,
     /// Whether titles and errors may be coloured.
     pub colour: bool,
+    /// Whether words may be links (OSC 8).
+    pub links: bool,
 }
 
 /// Whether colour is wanted: on a terminal, unless `NO_COLOR` is set to anything.
@@ -37,10 +39,16 @@ pub(super) fn wants_colour() -> bool {
     !forbidden && io::stdout().is_terminal()
 }
 
+/// Whether links are wanted: where colour is, unless the terminal would show their addresses as text.
+pub(super) fn wants_links() -> bool {
+    let shows_them = std::env::var("TERM").is_ok_and(|term| matches!(term.as_str(), "dumb" | "linux"));
+    wants_colour() && !shows_them
+}
+
 impl<'a> Screen<'a> {
-    /// A screen without colour.
+    /// A screen without colour and links.
     pub(super) fn new(out: &'a mut dyn Write, format: Format, utc: bool) -> Self {
-        Screen { out, format, utc, colour: false }
+        Screen { out, format, utc, colour: false, links: false }
     }
 
     /// Writes a text as it is.

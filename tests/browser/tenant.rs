@@ -54,7 +54,9 @@ fn a_tenant_is_reached_read_and_explained_by_keyboard_alone() {
     page.press(ENTER);
     page.until_text("dialog .tag", "deny.full tenant");
     page.until("document.querySelectorAll('dialog .steps li').length >= 5");
-    page.until_text("dialog .steps", "3 of 3 seats held: full: tenant");
+    page.until_text("dialog .steps li:last-child", "Without a free seat the request is denied D3 F6 F7");
+    page.until_text("dialog .steps li:last-child", "3 of 3 seats held: full: tenant");
+    page.until("document.querySelector('dialog .steps li:last-child a').href.endsWith('/rulebook.md#:~:text=%23%23%23%23%20D3')");
     page.until_text("dialog", "It would be allowed by: a seat that is given back; a larger quota.");
     page.picture("explain");
     page.press(ESCAPE);

@@ -118,12 +118,15 @@ fn a_release_never_fails() {
 
 #[test]
 fn an_explanation_has_its_steps() {
-    let answer = r#"{"code":"deny.full","detail":"tenant","held":10,"quota":10,"steps":[{"rule":"D3","input":"held 10, quota 10","outcome":"full"}],"holders":{"call":3,"desktop":7},"would_allow":["a higher quota"]}"#;
+    let answer = r#"{"code":"deny.full","detail":"tenant","held":10,"quota":10,"steps":[{"rule":"D3 F6 F7","input":"held 10, quota 10","outcome":"full"}],"holders":{"call":3,"desktop":7},"would_allow":["a higher quota"]}"#;
     let daemon = Canned::with(&[("POST /v1/explain", 200, answer)]);
     let (out, _) = ask(&daemon, &["explain", "acme", "anna", "c1", "call", "--direction", "outbound"], 1);
-    for part in ["deny.full tenant: 10 of 10 seats held", "D3", "holders.desktop", "a higher quota"] {
+    let rule = "\n\nWithout a free seat the request is denied (D3 F6 F7)\n    held 10, quota 10: full\n\n";
+    for part in ["deny.full tenant: 10 of 10 seats held", rule, "holders.desktop", "a higher quota"] {
         assert!(out.contains(part), "{part} in {out}");
     }
+    let (out, _) = ask(&daemon, &["explain", "acme", "anna", "c1", "call", "--direction", "outbound", "-o", "csv"], 1);
+    assert_eq!(out, "rule,input,outcome\nD3 F6 F7,\"held 10, quota 10\",full\n");
 }
 
 #[test]

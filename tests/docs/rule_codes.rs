@@ -82,6 +82,34 @@ fn every_rule_code_is_in_the_rule_book() {
     assert!(lost.is_empty(), "in no rule book: {lost:?}");
 }
 
+/// The pairs of two literals, between signs of a kind, in these lines of a file: rules and their sentence.
+fn sentences(name: &str, begins: &str, quote: char) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(root().join(name)).unwrap();
+    let lines = text.lines().skip_while(|line| !line.starts_with(begins)).skip(1);
+    lines
+        .take_while(|line| line.starts_with(' '))
+        .map(|line| {
+            let words: Vec<&str> = line.split(quote).collect();
+            assert_eq!(words.len(), 5, "{name}: {line}");
+            (words[1].to_owned(), words[3].to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_step_of_an_explanation_is_a_sentence_with_rules_behind() {
+    let told = sentences("src/cli/rules.rs", "const SENTENCES", '"');
+    assert_eq!(told, sentences("src/daemon/dashboard/dashboard.js", "const RULES", '\''), "command line, dashboard");
+    let source = std::fs::read_to_string(root().join("crates/engine/src/explain.rs")).unwrap();
+    let steps = source.split("trace.step(").skip(1);
+    let named: BTreeSet<String> = steps.map(|step| step.split('"').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(named, told.into_keys().collect(), "what the engine names (left) has a sentence");
+    let known = known();
+    for word in named.iter().flat_map(|rules| rules.split(' ')).filter(|word| *word != "limits") {
+        assert!(known.contains(word), "{word} is no heading of the rule book");
+    }
+}
+
 #[test]
 fn no_comment_is_a_code_alone() {
     let mut before = String::new();

@@ -17,9 +17,12 @@ fn acquire(daemon: &Running, tenant: &str, subject: &str) -> String {
 #[test]
 fn its_files_are_for_everybody_and_strict_and_kept_by_the_browser() {
     let daemon = Running::start(&entry("admin", 'a', ""), &[]);
-    for (path, content_type) in
-        [("/", "text/html"), ("/dashboard.js", "text/javascript"), ("/dashboard.css", "text/css")]
-    {
+    for (path, content_type) in [
+        ("/", "text/html"),
+        ("/dashboard.js", "text/javascript"),
+        ("/dashboard.css", "text/css"),
+        ("/rulebook.md", "text/plain"),
+    ] {
         let answer = daemon.get(path);
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("content-type"), Some(format!("{content_type}; charset=utf-8").as_str()));

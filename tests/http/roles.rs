@@ -102,6 +102,7 @@ fn rows() -> Vec<Row> {
         of_all(get("/", EVERYBODY, "")),
         of_all(get("/dashboard.js", EVERYBODY, "")),
         of_all(get("/dashboard.css", EVERYBODY, "")),
+        of_all(get("/rulebook.md", EVERYBODY, "")),
     ]
 }
 

@@ -55,6 +55,7 @@ fn the_package_installs_starts_and_serves() {
         "/usr/share/usherd/grafana/usherd-fleet.json",
         "/usr/share/doc/usherd/copyright",
         "/usr/share/doc/usherd/README.Debian",
+        "/usr/share/doc/usherd/rulebook.md",
     ] {
         assert!(files.lines().any(|line| line == file), "{file} is missing in {files}");
         machine.good(&["test", "-s", file]);

@@ -8,6 +8,7 @@ use super::paint::{Look, Pen, Tone, width};
 use super::places::{SMALLEST, above};
 use super::state::{Above, State};
 use super::{fleet, tenant};
+use crate::cli::rules;
 
 const HELP: &[(&str, &str)] = &[
     ("arrows, j k", "up and down; PgUp PgDn by pages, Home End (g G) to the ends"),
@@ -108,8 +109,14 @@ fn why(answer: Option<&Result<Explanation, String>>) -> Vec<Line> {
     let tone = if explanation.allow { Tone::Good } else { Tone::Bad };
     let mut lines = vec![line("Now", &format!("{}. {}", explanation.code, explanation.message), tone)];
     lines.push(line("", "", Tone::Plain));
-    for [rule, input, outcome] in &explanation.steps {
-        lines.push(line(rule, &format!("{input}: {outcome}"), Tone::Plain));
+    // There is room for one sentence: that of the step that decided.
+    if let Some((decided, before)) = explanation.steps.split_last() {
+        for [rules, input, outcome] in before {
+            lines.push(line("", &format!("{input}: {outcome}{}", rules::codes(rules, None)), Tone::Plain));
+        }
+        let [rules, input, outcome] = decided;
+        let told = rules::lines(rules, &format!("{input}: {outcome}"), None);
+        lines.extend(told.iter().map(|text| line("", text, Tone::Strong)));
     }
     lines.push(line("", "", Tone::Plain));
     for way in &explanation.would_allow {
@@ -344,12 +351,17 @@ mod tests {
         state.key(KeyEvent::from(KeyCode::Char('e')), 10);
         assert!(line(&shown(&state, 80, 24, LOOK), "Why?").contains("acme"));
         let answer = json!({ "code": "deny.full", "detail": "tenant", "allow": false, "message": "All in use.",
-            "steps": [{ "rule": "D3 F6", "input": "12 of 10 seats held", "outcome": "full: tenant" }],
+            "steps": [{ "rule": "D3 F6 F7", "input": "12 of 10 seats held", "outcome": "full: tenant" }],
             "would_allow": ["a larger quota"], "frees_next": { "in_s": 30, "by": "the earliest" } });
         state.news(News::Explained(Ok(Explanation::read(&answer))));
         let lines = shown(&state, 80, 24, LOOK);
-        for part in ["deny.full tenant. All in use.", "12 of 10 seats held: full: tenant", "a larger quota", "in 30 s"]
-        {
+        for part in [
+            "deny.full tenant. All in use.",
+            "the request is denied (D3 F6 F7)",
+            "12 of 10 seats held: full: tenant",
+            "a larger quota",
+            "in 30 s",
+        ] {
             line(&lines, part);
         }
         // Scrolled far beyond, the end is still seen.

@@ -184,6 +184,7 @@ pub const ROUTES: &[Row] = &[
     row!(GET "/" Dashboard, Open(|_, c| page(c))),
     row!(GET "/dashboard.js" Dashboard, Open(|_, c| page(c))),
     row!(GET "/dashboard.css" Dashboard, Open(|_, c| page(c))),
+    row!(GET "/rulebook.md" Dashboard, Open(|_, c| page(c))),
 ];
 
 impl Row {

@@ -1,7 +1,7 @@
 // The dashboard: asks the API as any other client, draws what it answers, asks again when something happened.
 'use strict';
 
-// ------------------------------------------------------------------------------- Small tools
+// --- Small tools
 const $ = (id) => document.getElementById(id);
 const numbers = new Intl.NumberFormat('en');
 const n = (value) => (value === null || value === undefined ? '–' : numbers.format(value));
@@ -79,7 +79,7 @@ function draw(...nodes) {
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
 }
 
-// ---------------------------------------------------------------------------- Time and words
+// --- Time and words
 // By the daemon's clock, as it told it last: it may hurry, or be set otherwise than the reader's.
 let ahead = 0;
 const now = () => Date.now() + ahead;
@@ -120,6 +120,23 @@ const WHY = {
   'deny.unknown_tenant': 'no such tenant', 'deny.conflict': 'the session belongs to somebody else', 'allow.new': 'took a free seat', 'allow.over': 'above the quota',
   node: 'ended', ttl: 'not renewed in time', grace: 'its node was lost', epoch: 'its node started anew', inventory: 'its node has it no more', ended: 'the subscription ended', admin: 'ended by hand',
 };
+// The rules of a step of an explanation, in a sentence; the command line says the same.
+const RULES = {
+  'C14': 'Emergency calls are always allowed',
+  'C1 C5 C12 C13 B4 B6 B7 C4': 'Kind, direction and leg decide whether a seat is required',
+  'D4': 'The tenant must be known',
+  'G1 G4 G5': 'A known session is renewed, never counted twice',
+  'G5': 'A late message changes nothing',
+  'G5 G8': 'A message from before its node restarted changes nothing',
+  'C18': 'Lifelines are allowed in any state of the subscription',
+  'J5 J6 J7': 'New sessions require an active subscription',
+  'L3': 'A call to outside requires a free trunk line',
+  'D2': 'One seat is enough for all sessions of a subject',
+  'D1 F6 F7': 'A free seat is granted',
+  'F3': 'Lifelines and running sessions are admitted above the quota',
+  'D3 F6 F7': 'Without a free seat the request is denied',
+  'limits': 'The number of live sessions is limited',
+};
 const STATES = { trial: 'trial', active: 'active', pending_change: 'change booked', pending_cancel: 'cancellation booked', suspended: 'suspended', stale: 'not confirmed', ended: 'ended' };
 
 function why(event) {
@@ -135,7 +152,7 @@ function say(text) {
   saying = setTimeout(() => { saidAt = Date.now(); $('say').textContent = text; }, Math.max(300, saidAt + 8000 - Date.now()));
 }
 
-// -------------------------------------------------------------------------------------- API
+// --- API
 const TOKEN = 'usherd.token';
 const token = () => store('sessionStorage', TOKEN);
 const credentials = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
@@ -200,7 +217,7 @@ function state(word, text) {
   $('live-text').textContent = text;
 }
 
-// ------------------------------------------------------------------------- What is looked at
+// --- What is looked at
 // A view loads and draws; it is woken by events, and loads again at most once a second, less often where an
 // answer takes long. What nobody looks at asks for nothing.
 let view = null;
@@ -262,6 +279,8 @@ const heading = (title, ...more) => h('div', { class: 'head', 'data-key': 'head'
 const section = (key, width, ...children) => h('section', { class: width, 'data-key': key }, children);
 const figure = (label, value, small, more = {}) => h('div', { class: more.wide && 'wide' }, h('dt', {}, label), h('dd', { id: more.id, class: more.bad && 'bad' }, value, small && [' ', h('small', {}, small)], more.below));
 const row = (key, ...cells) => h('tr', { 'data-key': key }, cells);
+const soft = (...children) => h('span', { class: 'soft' }, children);
+const th = (...children) => h('th', { scope: 'row' }, children);
 const td = (...children) => h('td', {}, children);
 const num = (...children) => h('td', { class: 'n' }, children);
 const tag = (word, text) => h('span', { class: `tag ${word}` }, text);
@@ -277,7 +296,7 @@ function table(caption, columns, rows, nothing, note) {
 }
 
 const tenantLink = (id, name) => h('a', { href: `#/tenant/${encodeURIComponent(id)}` }, name ?? id);
-const named = (tenant) => [tenantLink(tenant.tenant, tenant.name), tenant.name !== tenant.tenant && h('span', { class: 'soft' }, ` ${tenant.tenant}`)];
+const named = (tenant) => [tenantLink(tenant.tenant, tenant.name), tenant.name !== tenant.tenant && soft(` ${tenant.tenant}`)];
 
 function fill(held, quota, what) {
   if (quota === null) return null;
@@ -289,11 +308,11 @@ function fill(held, quota, what) {
 const bandTag = (tenant) => tag(tenant.band, tenant.over > 0 ? `${n(tenant.over)} over` : tenant.band === 'full' ? 'full' : `${seatsOf(tenant.free)} free`);
 
 function tenantRow(tenant) {
-  return row(tenant.tenant, h('th', { scope: 'row' }, named(tenant)), num(`${n(tenant.held)} / ${seatsOf(tenant.quota)}`),
+  return row(tenant.tenant, th(named(tenant)), num(`${n(tenant.held)} / ${seatsOf(tenant.quota)}`),
     h('td', { class: 'opt' }, fill(tenant.held, tenant.quota, tenant.name)), td(bandTag(tenant)));
 }
 
-// -------------------------------------------------------------------------------- The fleet
+// --- The fleet
 class Fleet extends View {
   constructor() {
     super('Fleet');
@@ -320,7 +339,7 @@ class Fleet extends View {
   nodes({ overview: o, nodes }) {
     $('about').textContent = `usherd ${o.version}`;
     return [
-      heading('Fleet', h('span', { class: 'soft' }, 'as of ', time(o.at)), copyButton('right', 'v1/overview')),
+      heading('Fleet', soft('as of ', time(o.at)), copyButton('right', 'v1/overview')),
       troubles(o),
       h('dl', { class: 'figures', 'data-key': 'figures' },
         figure('Seats in use', n(o.held), `of ${n(o.quota)}`, { id: 'held', wide: true, below: fill(o.held, o.quota, 'All tenants') }),
@@ -336,7 +355,7 @@ class Fleet extends View {
         section('kinds', 'w4', kindTable(o.sessions)),
         section('config', 'w8', h('h2', {}, 'Configuration and state'), stateList(o)),
         o.pools.length > 0 && section('pools', '', table('Provider pools', ['Pool', '#Licensed', '#In use', '#Assigned, unused', '#Unassigned', '#Over'],
-          o.pools.map((pool) => row(pool.pool, h('th', { scope: 'row' }, pool.pool), num(n(pool.licensed)), num(n(pool.in_use)), num(n(pool.assigned_unused)), num(n(pool.unassigned)), num(n(pool.over)))))))];
+          o.pools.map((pool) => row(pool.pool, th(pool.pool), num(n(pool.licensed)), num(n(pool.in_use)), num(n(pool.assigned_unused)), num(n(pool.unassigned)), num(n(pool.over)))))))];
   }
 }
 
@@ -358,20 +377,20 @@ function troubles(o) {
 
 function bandTable(o) {
   const rows = Object.entries(BANDS).map(([band, label]) => row(band,
-    h('th', { scope: 'row' }, o.bands[band] ? h('a', { href: `#/tenants?band=${band}` }, label) : label), num(n(o.bands[band])),
+    th(o.bands[band] ? h('a', { href: `#/tenants?band=${band}` }, label) : label), num(n(o.bands[band])),
     td(h('meter', { min: 0, max: Math.max(1, o.tenants), value: o.bands[band], 'aria-label': `${label}: ${many(o.bands[band], 'tenant')}` }))));
   return table('Tenants by band', ['Seats in use', '#Tenants', 'Share'], rows);
 }
 
 function nodeTable(nodes, more) {
   const silentFirst = [...nodes].sort((a, b) => (a.state === b.state ? 0 : a.state === 'silent' ? -1 : 1));
-  const rows = silentFirst.map((node) => row(node.node, h('th', { scope: 'row' }, node.node),
+  const rows = silentFirst.map((node) => row(node.node, th(node.node),
     td(node.epoch === null ? tag('', 'no lease') : tag(node.state === 'silent' ? 'deny' : 'allow', node.state)), td(node.last_seen ? time(node.last_seen) : 'never said hello')));
   return table('Nodes', ['Node', 'State', 'Last seen'], rows, 'No node has reported yet.', more && 'the first 200');
 }
 
 function kindTable(kinds) {
-  const rows = Object.entries(KINDS).map(([kind, label]) => row(kind, h('th', { scope: 'row' }, `${label[0].toUpperCase()}${label.slice(1)}s`), num(n(kinds[kind].counting)), num(n(kinds[kind].free))));
+  const rows = Object.entries(KINDS).map(([kind, label]) => row(kind, th(`${label[0].toUpperCase()}${label.slice(1)}s`), num(n(kinds[kind].counting)), num(n(kinds[kind].free))));
   return table('Live sessions', ['Kind', '#Need a seat', '#Free'], rows);
 }
 
@@ -404,7 +423,7 @@ function announceFleet(before, o) {
   if (told.length > 0) say(`${told.join('. ')}.`);
 }
 
-// ------------------------------------------------------------------------ A list of tenants
+// --- A list of tenants
 class Tenants extends View {
   constructor(query, limited) {
     super('Tenants');
@@ -435,14 +454,14 @@ class Tenants extends View {
     const band = BANDS[this.query.get('band')], search = this.query.get('search');
     const only = [search && `with “${search}” in id or name`, band && `in the band “${band}”`].filter(Boolean).join(', ');
     return [
-      heading('Tenants', h('span', { class: 'soft' }, only), copyButton('right', `v1/tenants?${this.query}`)),
+      heading('Tenants', soft(only), copyButton('right', `v1/tenants?${this.query}`)),
       this.limited && h('p', { class: 'notice', 'data-key': 'limited' }, 'Your token is for these tenants only; figures of the whole fleet are not shown.'),
       section('list', '', table(`${this.count} ${tenants.length === 1 ? 'tenant' : 'tenants'}`, ['Tenant', '#In use', '?Share', 'Free'], tenants.map(tenantRow), 'None. Try a part of the id or of the name.'),
         more && h('p', {}, h('button', { type: 'button', 'data-do': 'more' }, 'Show more')))];
   }
 }
 
-// --------------------------------------------------------------------------------- A tenant
+// --- A tenant
 const EVENTS_MAX = 60;
 
 class Tenant extends View {
@@ -490,7 +509,7 @@ class Tenant extends View {
     const name = t.name ?? this.id;
     document.title = `${name} · usherd`;
     return [
-      heading(name, name !== this.id && h('span', { class: 'soft' }, this.id), tag(t.state === 'active' ? 'allow' : 'full', STATES[t.state]), copyButton('right', this.base)),
+      heading(name, name !== this.id && soft(this.id), tag(t.state === 'active' ? 'allow' : 'full', STATES[t.state]), copyButton('right', this.base)),
       !t.names && h('p', { class: 'notice', 'data-key': 'names' }, 'You see pseudonyms: your token has no right to the names of people. One pseudonym is one person, until the daemon starts again.'),
       this.warnings(t),
       h('dl', { class: 'figures', 'data-key': 'figures' },
@@ -526,7 +545,7 @@ class Tenant extends View {
     const rows = (t.schedule ?? []).map((item) => {
       const what = item.cancel ? (item.cancel_licences ? `cancel ${n(item.cancel_licences)}` : 'ends') : `${n(item.seats)} seats`;
       const fit = this.fit(item);
-      return row(item.id, td(day(item.effective_at, t.time_zone)), td(what, item.object !== 'subscription' && ` of ${item.object}`, h('span', { class: 'soft' }, ` by ${item.by}`)),
+      return row(item.id, td(day(item.effective_at, t.time_zone)), td(what, item.object !== 'subscription' && ` of ${item.object}`, soft(` by ${item.by}`)),
         num(seatsOf(item.seats_then)), td(item.status === 'pending' ? fit && tag(fit.bad ? 'over' : 'allow', fit.bad ? 'does not fit' : 'fits') : tag('', item.status)));
     });
     return table('Booked changes', ['From', 'Change', '#Seats then', 'Last week'], rows, 'Nothing is booked.');
@@ -540,7 +559,7 @@ class Tenant extends View {
     }
     const lingering = t.held - people.size;
     const wanted = [...people].filter(([subject]) => subject.toLowerCase().includes(this.filter.toLowerCase())).sort(([a], [b]) => (a < b ? -1 : 1));
-    const rows = wanted.slice(0, 300).map(([subject, claims]) => row(subject, h('th', { scope: 'row' }, subject || '–'),
+    const rows = wanted.slice(0, 300).map(([subject, claims]) => row(subject, th(subject || '–'),
       td(claims.map((claim, at) => [at > 0 && h('br'), claimText(claim)])), h('td', { class: 'n opt' }, time(claims.map((claim) => claim.started).sort()[0]))));
     const notes = [more && 'of the first 1,000 sessions', wanted.length > 300 && 'the first 300; filter for others', !more && lingering > 0 && `${many(lingering, 'seat')} kept for a moment after release`];
     return [
@@ -562,7 +581,7 @@ class Tenant extends View {
 
 function claimText(claim) {
   const word = claim.kind === 'call' ? [claim.direction, claim.class && `${claim.class},`, 'call'].filter(Boolean).join(' ') : KINDS[claim.kind];
-  return [word, h('span', { class: 'soft' }, ' since ', time(claim.started, minute), claim.node && ` on ${claim.node}`),
+  return [word, soft(' since ', time(claim.started, minute), claim.node && ` on ${claim.node}`),
     claim.orphan && [' ', tag('over', `node lost, ends in ${lasting(claim.ends_in_s ?? 0)}`)], claim.first === 'allow.over' && [' ', tag('over', 'above the quota')]];
 }
 
@@ -574,7 +593,7 @@ function countKinds(sessions) {
 
 function inclusiveTable(i) {
   if (!i) return h('p', { class: 'soft' }, 'The configuration does not name this tenant any more.');
-  const line = (key, label, included, used, over) => row(key, h('th', { scope: 'row' }, label), num(included === null ? 'no limit' : n(included)), num(n(used)), num(over > 0 ? tag('over', n(over)) : n(over)));
+  const line = (key, label, included, used, over) => row(key, th(label), num(included === null ? 'no limit' : n(included)), num(n(used)), num(over > 0 ? tag('over', n(over)) : n(over)));
   return table('Inclusive services', ['Service', '#Included', '#Used', '#Over'], [
     line('numbers', 'Phone numbers', i.numbers, i.numbers_assigned, i.surplus_numbers),
     line('channels', 'Trunk lines', i.channels, i.channels_in_use, i.channels === null ? null : Math.max(0, i.channels_in_use - i.channels)),
@@ -588,7 +607,7 @@ function decisionRow(event) {
     h('td', { class: 'mono opt' }, event.session || '–'), td(why(event)), h('td', { class: 'opt' }, seats), decisionButtons(event));
 }
 
-// ---------------------------------------------------------------------- Explain, and as curl
+// --- Explain, and as curl
 const told = new Map();
 
 // What explains an event: the request that led to it, as far as the event tells.
@@ -647,18 +666,21 @@ async function explain(button) {
   }
 }
 
+// The rule book is plain text: the browser looks for the heading.
+const ruleLink = (code) => /^[A-Z]\d+$/.test(code) && [' ', h('a', { href: `rulebook.md#:~:text=%23%23%23%23%20${code}`, target: '_blank' }, code)];
+
 function explained(event, e, body) {
   const holders = Object.entries(e.holders).map(([kind, count]) => many(count, KINDS[kind])).join(', ');
   return [
     h('p', {}, tag('', event.type), ' at ', time(event.at), `: ${why(event)}.`),
     h('p', {}, h('strong', {}, 'Asked again now: '), tag(e.allow ? 'allow' : 'deny', [e.code, e.detail].filter(Boolean).join(' ')), ` ${e.message}`),
-    h('ol', { class: 'steps', 'aria-label': 'Rules in the order in which they were consulted' }, e.steps.map((step) => h('li', {}, h('span', { class: 'soft' }, step.rule), h('span', {}, `${step.input}: `, h('strong', {}, step.outcome))))),
+    h('ol', { class: 'steps', 'aria-label': 'Rules in the order in which they were consulted' }, e.steps.map((step) => h('li', {}, soft(RULES[step.rule], step.rule.split(' ').map(ruleLink)), h('span', {}, `${step.input}: `, h('strong', {}, step.outcome))))),
     h('p', {}, `${n(e.held)} of ${seatsOf(e.quota)} seats are held${holders ? `, for ${holders}` : ''}.`, e.frees_next && ` One may be free in ${lasting(e.frees_next.in_s)}.`),
     e.would_allow.length > 0 && h('p', {}, `It would be allowed by: ${e.would_allow.join('; ')}.`),
     h('p', {}, h('button', { type: 'button', 'data-do': 'copy', 'data-curl': curl('v1/explain', body) }, 'Copy as curl'))];
 }
 
-// ------------------------------------------------------------------------------- The curve
+// --- The curve
 const CURVE = { height: 240, left: 38, right: 8, top: 10, bottom: 24 };
 
 function drawCurve(usage, owner) {
@@ -740,7 +762,7 @@ function usageTable(slots, usage) {
     const g = groups.get(key) ?? { from: key, peak: 0, demand: 0, denials: 0, full: 0 };
     groups.set(key, { from: key, peak: Math.max(g.peak, slot.peak), demand: Math.max(g.demand, slot.demand), denials: g.denials + slot.denials, full: g.full + slot.saturated_s, quota: slot.quota });
   }
-  const rows = [...groups.values()].reverse().map((g) => row(g.from, h('th', { scope: 'row' }, (usage.step_s >= 3600 ? weekday : minute).format(g.from)), num(n(g.peak)), num(seatsOf(g.quota)), num(n(g.demand)), num(n(g.denials)), num(g.full > 0 ? lasting(g.full) : '–')));
+  const rows = [...groups.values()].reverse().map((g) => row(g.from, th((usage.step_s >= 3600 ? weekday : minute).format(g.from)), num(n(g.peak)), num(seatsOf(g.quota)), num(n(g.demand)), num(n(g.denials)), num(g.full > 0 ? lasting(g.full) : '–')));
   return h('details', {}, h('summary', {}, 'As a table'), table('Seats over time', ['From', '#Most in use', '#Quota', '#Wanted', '#Denied', '#Full for'], rows));
 }
 
@@ -772,7 +794,7 @@ function keyOnChart(event) {
   moveCursor(view, to);
 }
 
-// --------------------------------------------------------------------------------- Signing in
+// --- Signing in
 function drawLogin(fault) {
   view.gone.abort();
   $('sign-out').hidden = true;
@@ -789,7 +811,7 @@ function signIn(event) {
   route();
 }
 
-// ------------------------------------------------------------------------ Routes and actions
+// --- Routes and actions
 function open(next, wantsFocus) {
   view?.gone.abort();
   view = next;

@@ -1,4 +1,5 @@
-//! The dashboard at `/`: three embedded files that hold no data and ask for it as any other client would.
+//! The dashboard at `/`: three embedded files that hold no data and ask for it as any other client would; beside
+//! them the rule book, which they link to.
 //!
 //! Nothing is fetched from elsewhere, nothing is built: what stands in this folder is what the browser gets. A
 //! strict policy keeps it so, and a test holds size and origin.
@@ -19,17 +20,26 @@ use crate::daemon::http::ReplyBody;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// One file of the page.
+/// One file.
 struct File {
     path: &'static str,
     content_type: &'static str,
     text: &'static str,
 }
 
-const FILES: [File; 3] = [
+/// Plain text, which every browser shows, and finds a heading in.
+const RULE_BOOK: File = File {
+    path: "/rulebook.md",
+    content_type: "text/plain; charset=utf-8",
+    text: include_str!("../../../docs/rulebook.md"),
+};
+
+/// The page, and what is opened from it.
+const FILES: [File; 4] = [
     File { path: "/", content_type: "text/html; charset=utf-8", text: include_str!("index.html") },
     File { path: "/dashboard.js", content_type: "text/javascript; charset=utf-8", text: include_str!("dashboard.js") },
     File { path: "/dashboard.css", content_type: "text/css; charset=utf-8", text: include_str!("dashboard.css") },
+    RULE_BOOK,
 ];
 
 /// The hash of each file, as its tag.
@@ -40,7 +50,7 @@ static TAGS: LazyLock<[String; FILES.len()]> = LazyLock::new(|| {
     })
 });
 
-/// A file of the page, or 304 where the browser has it; `None` for any other path.
+/// A file, or 304 where the browser has it; `None` for any other path.
 pub(super) fn answer(path: &str, headers: &HeaderMap) -> Option<Response<ReplyBody>> {
     let (file, tag) = FILES.iter().zip(TAGS.iter()).find(|(file, _)| file.path == path)?;
     let known = headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
@@ -73,7 +83,8 @@ mod tests {
 
     #[test]
     fn it_is_small_and_names_no_other_origin() {
-        let bytes: usize = FILES.iter().map(|file| file.text.len()).sum();
+        let page = FILES.iter().filter(|file| file.path != RULE_BOOK.path);
+        let bytes: usize = page.map(|file| file.text.len()).sum();
         assert!(bytes <= BYTES_MAX, "{bytes} bytes in all");
         for file in &FILES {
             // The names of XML languages look like addresses and are none.
