@@ -44,8 +44,8 @@ fn what_it_copies_is_there_and_enough_to_build() {
     for source in &sources {
         assert!(root.join(source).exists(), "COPY {source}: there is no such thing");
     }
-    // Cargo looks at every target that the manifest names, and the program has its configuration in it.
-    for needed in ["Cargo.toml", "Cargo.lock", "src", "benches", "config"] {
+    // Cargo looks at every target that the manifest names, and the program has its configuration and rule book in it.
+    for needed in ["Cargo.toml", "Cargo.lock", "src", "crates", "benches", "config", "docs/rulebook.md"] {
         assert!(sources.contains(&needed), "the build needs {needed}");
     }
 }
