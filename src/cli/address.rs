@@ -39,7 +39,7 @@ impl Address {
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| {
             Failure::usage(format!("--addr {text:?} {why}"))
-                .mend("write host:port, http://host:port or unix:/path/of/the.sock")
+                .fix("write host:port, http://host:port or unix:/path/of/the.sock")
         };
         let unix = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
         if let Some(path) = unix.or_else(|| text.starts_with('/').then_some(text)) {
@@ -47,7 +47,7 @@ impl Address {
         }
         if text.starts_with("https://") {
             let failure = wrong("asks for TLS, which the command line does not speak");
-            return Err(failure.mend("run it on the daemon's own machine: --addr unix:/run/usherd/usherd.sock"));
+            return Err(failure.fix("run it on the daemon's own machine: --addr unix:/run/usherd/usherd.sock"));
         }
         let rest = text.strip_prefix("http://").unwrap_or(text);
         let host_port = rest.strip_suffix('/').unwrap_or(rest);
@@ -155,7 +155,7 @@ mod tests {
         for text in ["", "unix:", "https://a:1", "a:0", "a:70000", "a:http", "http://a/b", "user@host"] {
             let failure = Address::parse(text).unwrap_err();
             assert_eq!(failure.code, super::super::failure::USAGE, "{text}");
-            assert!(!failure.mend.is_empty(), "{text}");
+            assert!(!failure.fix.is_empty(), "{text}");
         }
     }
 

@@ -99,12 +99,12 @@ async fn told_to_stop() {
 }
 
 fn unreachable_agent(path: &Path, error: &std::io::Error) -> Failure {
-    let mend = if error.kind() == std::io::ErrorKind::PermissionDenied {
+    let fix = if error.kind() == std::io::ErrorKind::PermissionDenied {
         "the socket is there but not for this user: run it with sudo, or join the group that socket.group names"
     } else {
         "start it with `systemctl start usherd-agent` or `usherd agent`; it listens at socket.path of its file"
     };
-    Failure::failed(format!("the agent cannot be reached ({}: {error})", path.display())).mend(mend)
+    Failure::failed(format!("the agent cannot be reached ({}: {error})", path.display())).fix(fix)
 }
 
 fn status(config: &Config, connection: &Connection, screen: &mut Screen<'_>) -> Result<u8, Failure> {

@@ -221,7 +221,7 @@ impl Client {
     {
         let not_http = |error: hyper::Error| {
             Failure::failed(format!("{address} does not answer like usherd: {error}"))
-                .mend("look whether something else listens there, or whether the listener wants TLS or HTTP/2")
+                .fix("look whether something else listens there, or whether the listener wants TLS or HTTP/2")
         };
         let request = self.request(address, ask)?;
         let conversation = async {
@@ -255,7 +255,7 @@ impl Client {
 
     fn too_late(&self, address: &Address) -> Failure {
         Failure::failed(format!("{address} did not answer within {} s", self.deadline.as_secs()))
-            .mend("look into its log; --timeout waits longer")
+            .fix("look into its log; --timeout waits longer")
     }
 }
 
@@ -269,12 +269,12 @@ async fn connect<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Resu
 fn unreachable_daemon(failed: &[(Address, io::Error)]) -> Failure {
     let told: Vec<String> = failed.iter().map(|(address, error)| format!("{address}: {error}")).collect();
     let forbidden = failed.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied);
-    let mend = if forbidden {
+    let fix = if forbidden {
         "the socket is there but not for this user: run it with sudo, or join the group of the socket"
     } else {
         "start it with `usherd serve`, or say where it is with --addr or USHERD_ADDR"
     };
-    Failure::failed(format!("usherd cannot be reached ({})", told.join("; "))).mend(mend)
+    Failure::failed(format!("usherd cannot be reached ({})", told.join("; "))).fix(fix)
 }
 
 impl Reply {
@@ -288,7 +288,7 @@ impl Reply {
         })
     }
 
-    /// What a problem object (RFC 9457) says, and how to mend it.
+    /// What a problem object (RFC 9457) says, and how to fix it.
     pub(super) fn failure(&self) -> Failure {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let word = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -304,13 +304,13 @@ impl Reply {
             let field = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
             let _ = write!(what, "\n  {} {}", field("pointer").trim_start_matches('/'), field("detail"));
         }
-        let mend = match self.status {
+        let fix = match self.status {
             StatusCode::UNAUTHORIZED => "give a token of a role that may do this: --token-file FILE or USHERD_TOKEN",
             StatusCode::SERVICE_UNAVAILABLE => "it is starting, stopping or overloaded; try again in a moment",
             StatusCode::TOO_MANY_REQUESTS => "wait a minute; too many wrong tokens came from this address",
             _ => "",
         };
-        Failure::failed(what).mend(mend)
+        Failure::failed(what).fix(fix)
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct ConfigArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum ConfigVerb {
-    /// Every error of the files, each with its line and how to mend it; with --token-file also whether that token is taken
+    /// Every error of the files, each with its line and how to fix it; with --token-file also whether that token is taken
     Check {
         /// Files usherd.toml, folders with one, or tenant files [default: --config]
         paths: Vec<PathBuf>,
@@ -84,7 +84,7 @@ pub(super) fn config(
 pub(super) fn main_file(main: Option<&Path>) -> Result<PathBuf, Failure> {
     let found = main.map(Path::to_path_buf).or_else(default_config);
     found.ok_or_else(|| {
-        Failure::configuration("there is no config/usherd.toml here, and no /etc/usherd/usherd.toml").mend(NO_CONFIG)
+        Failure::configuration("there is no config/usherd.toml here, and no /etc/usherd/usherd.toml").fix(NO_CONFIG)
     })
 }
 
@@ -112,7 +112,7 @@ pub(super) fn tenant_of<'c>(config: &'c Config, id: &str, colour: bool) -> Resul
     }
     config.tenants.get(id).map(AsRef::as_ref).ok_or_else(|| {
         let main = config.main().display();
-        Failure::failed(format!("{main} has no tenant {id:?}")).mend("`usherd config check` counts them")
+        Failure::failed(format!("{main} has no tenant {id:?}")).fix("`usherd config check` counts them")
     })
 }
 
@@ -249,7 +249,7 @@ fn init(path: Option<&Path>, force: bool, screen: &mut Screen<'_>) -> Result<u8,
     let path = if path.is_dir() { path.join(MAIN_FILE) } else { path.to_path_buf() };
     if path.exists() && !force {
         return Err(Failure::failed(format!("{} is there already", path.display()))
-            .mend("--force writes over it, another PATH leaves it alone, - shows what would be written"));
+            .fix("--force writes over it, another PATH leaves it alone, - shows what would be written"));
     }
     let tenants = path.parent().unwrap_or(Path::new("")).join("tenants.d");
     let written = std::fs::create_dir_all(&tenants).and_then(|()| std::fs::write(&path, SHIPPED));

@@ -1,4 +1,4 @@
-//! Why a verb failed, how to mend it, and the exit code that says so (API 7).
+//! Why a verb failed, how to fix it, and the exit code that says so (API 7).
 
 use std::io;
 
@@ -11,21 +11,21 @@ pub(super) const USAGE: u8 = 2;
 /// The configuration is wrong (`EX_CONFIG`).
 pub(super) const CONFIGURATION: u8 = 78;
 
-/// Why a verb failed: one sentence on what and where, one on how to mend it.
+/// Why a verb failed: one sentence on what and where, one on how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// The exit code.
     pub code: u8,
     /// What failed, and where.
     pub what: String,
-    /// How to mend it; empty where nothing can be advised.
-    pub mend: String,
+    /// How to fix it; empty where nothing can be advised.
+    pub fix: String,
 }
 
 impl Failure {
     /// It did not work.
     pub(super) fn failed(what: impl Into<String>) -> Self {
-        Failure { code: FAILED, what: what.into(), mend: String::new() }
+        Failure { code: FAILED, what: what.into(), fix: String::new() }
     }
 
     /// The command line makes no sense.
@@ -38,27 +38,27 @@ impl Failure {
         Failure { code: CONFIGURATION, ..Failure::failed(what) }
     }
 
-    /// Adds how to mend it.
+    /// Adds how to fix it.
     #[must_use]
-    pub(super) fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend = mend.into();
+    pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = fix.into();
         self
     }
 
     /// A failed write to the terminal or pipe. A reader that has seen enough (`| head`) is no failure.
     pub(super) fn output(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Failure { code: OK, what: String::new(), mend: String::new() };
+            return Failure { code: OK, what: String::new(), fix: String::new() };
         }
         Failure::failed(format!("the output cannot be written: {error}"))
     }
 
     /// The lines for people; empty where there is nothing to say.
     pub(super) fn render(&self) -> String {
-        match (self.what.as_str(), self.mend.as_str()) {
+        match (self.what.as_str(), self.fix.as_str()) {
             ("", _) => String::new(),
             (what, "") => format!("usherd: {what}\n"),
-            (what, mend) => format!("usherd: {what}\n  help: {mend}\n"),
+            (what, fix) => format!("usherd: {what}\n  help: {fix}\n"),
         }
     }
 }

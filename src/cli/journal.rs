@@ -96,7 +96,7 @@ fn open(place: &Place, main: Option<&Path>) -> Result<(Folder, PathBuf), Failure
     };
     if !path.is_dir() {
         return Err(Failure::failed(format!("there is no journal in {}", path.display()))
-            .mend("name its folder, or the configuration with --config"));
+            .fix("name its folder, or the configuration with --config"));
     }
     let folder = Folder::at(&path).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
     Ok((folder, path))

@@ -118,7 +118,7 @@ enum Verb {
     Release(ask::ReleaseArgs),
     /// Monitoring plugin: one line, performance data, exit code 0 to 3
     Check(check::CheckArgs),
-    /// Looks at an installation, and says what is wrong, why it matters and how to mend it
+    /// Looks at an installation, and says what is wrong, why it matters and how to fix it
     Doctor(doctor::DoctorArgs),
     /// What a number of seats costs, and what a change to it costs now
     Quote(money::QuoteArgs),
@@ -195,7 +195,7 @@ fn finish(result: Result<u8, Failure>) -> u8 {
 fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let main = cli.config.as_deref();
     if cli.output == Output::Html && !matches!(cli.verb, Some(Verb::Report(_))) {
-        return Err(Failure::usage("only `usherd report` makes HTML").mend("use -o table, json or csv"));
+        return Err(Failure::usage("only `usherd report` makes HTML").fix("use -o table, json or csv"));
     }
     let client = || cli.connection.client(main);
     match cli.verb.as_ref().unwrap_or(&Verb::Serve) {

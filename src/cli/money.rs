@@ -228,19 +228,19 @@ fn refused(why: NoStatement, tenant: &str, source: &str) -> Failure {
         NoStatement::NoStart => Failure::configuration(format!(
             "{source}: tenant {tenant} has no start, so nobody knows since when it is paid"
         ))
-        .mend("write the civil date from which it is paid, as start = \"2026-06-16\""),
+        .fix("write the civil date from which it is paid, as start = \"2026-06-16\""),
         NoStatement::Unlimited(month) => {
             let month = month_word(month);
             Failure::failed(format!("tenant {tenant} has unlimited seats in {month}, and these have no price"))
-                .mend("write seats = N in its file to see what N seats cost")
+                .fix("write seats = N in its file to see what N seats cost")
         }
-        NoStatement::Backwards => Failure::usage("--from comes after --to").mend("write the earlier month first"),
+        NoStatement::Backwards => Failure::usage("--from comes after --to").fix("write the earlier month first"),
         NoStatement::TooLong => Failure::usage(format!(
             "a statement has at most {STATEMENT_MONTHS_MAX} months, from the start of tenant {tenant} to --to"
         ))
-        .mend("write an earlier --to"),
+        .fix("write an earlier --to"),
         NoStatement::BeyondCalendar => {
-            Failure::usage("the calendar does not reach so far").mend("write an earlier --to")
+            Failure::usage("the calendar does not reach so far").fix("write an earlier --to")
         }
     }
 }

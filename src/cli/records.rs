@@ -145,7 +145,7 @@ fn keygen(out: &Path, id: Option<&str>, screen: &mut Screen<'_>) -> Result<u8, F
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(|error| {
         Failure::failed(format!("{} cannot be written: {error}", out.display()))
-            .mend("a key is never written over: name another file, or move that one away")
+            .fix("a key is never written over: name another file, or move that one away")
     })?;
     if screen.format == Format::Json {
         screen.write(&format!("{}\n", json!({"key_id": id, "public_key": hex(&public)})))?;
@@ -195,7 +195,7 @@ fn follow(path: &Path, arguments: &SignArgs, key: &SigningKey) -> Result<Hash, F
         Ok(before) if before.serial >= arguments.serial => {
             let (serial, seen) = (arguments.serial, before.serial);
             let what = format!("--serial {serial} is not above {seen}, that of {}", path.display());
-            Err(Failure::usage(what).mend("installations take a bundle only with a higher serial than the one before"))
+            Err(Failure::usage(what).fix("installations take a bundle only with a higher serial than the one before"))
         }
         // Another key may have signed it: that of before a change of keys.
         _ => payload_hash(path),
@@ -219,7 +219,7 @@ fn open_own(arguments: &SignArgs, key: &SigningKey, envelope: &[u8]) -> Result<B
 
 fn read_key(path: &Path) -> Result<SigningKey, Failure> {
     let wrong = |why: String| {
-        Failure::failed(format!("{}: {why}", path.display())).mend("`usherd records keygen` makes such a file")
+        Failure::failed(format!("{}: {why}", path.display())).fix("`usherd records keygen` makes such a file")
     };
     let bytes = Disk.read(path, KEY_BYTES_MAX).map_err(|why| wrong(format!("the key {why}")))?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("the key is not text".to_owned()))?;
@@ -296,7 +296,7 @@ fn judge(arguments: &VerifyArgs, main: Option<&Path>, screen: &mut Screen<'_>) -
     };
     if settings.sync.public_keys.is_empty() {
         return Err(Failure::configuration("the configuration has no sync.public_keys")
-            .mend("--public-key ID=HEX with --installation NAME names them here"));
+            .fix("--public-key ID=HEX with --installation NAME names them here"));
     }
     let bytes = read_bundle(&arguments.bundle)?;
     let now = arguments.at.unwrap_or_else(wall_clock);

@@ -155,7 +155,7 @@ fn rejection(reply: &Reply) -> Failure {
     Failure {
         code: CONFIGURATION,
         what,
-        mend: "the configuration before stays in force; `usherd config check` shows the lines".to_owned(),
+        fix: "the configuration before stays in force; `usherd config check` shows the lines".to_owned(),
     }
 }
 

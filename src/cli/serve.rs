@@ -30,7 +30,7 @@ pub(super) fn serve(main: Option<&Path>, colour: bool) -> Result<u8, Failure> {
         Err(StartError::Config(problems)) => {
             let told = render_problems(&problems, colour);
             let failure = Failure::configuration(format!("{shown} is not good\n\n{}", told.trim_end()));
-            Err(failure.mend("no last good configuration is kept in the state directory, so nothing is served"))
+            Err(failure.fix("no last good configuration is kept in the state directory, so nothing is served"))
         }
         Err(StartError::Failed { what, why }) => Err(Failure::failed(format!("cannot {what}: {why}"))),
     }

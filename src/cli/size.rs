@@ -60,7 +60,7 @@ pub(super) fn size(
     }
     let sizing = Mix::new([always, mostly, sometimes, rarely].map(Option::unwrap_or_default))
         .and_then(|mix| sizing(mix, target))
-        .map_err(|unfit| Failure::usage(unfit.to_string()).mend("size the sites of a larger company one by one"))?;
+        .map_err(|unfit| Failure::usage(unfit.to_string()).fix("size the sites of a larger company one by one"))?;
     match screen.format {
         Format::Json => screen.write(&format!("{}\n", fields(&sizing)))?,
         Format::Csv => screen.table(&risk_table(&sizing, |share| format!("{share:.9}")))?,

@@ -164,7 +164,7 @@ fn seats_option(verb: &str) -> &'static str {
 /// The request that the options say.
 fn read(arguments: &RequestArgs) -> Result<Request, Failure> {
     let wrong =
-        |what: String| Failure::usage(what).mend("`usherd help subscription request` lists the options of each verb");
+        |what: String| Failure::usage(what).fix("`usherd help subscription request` lists the options of each verb");
     let verb = arguments.request.as_str();
     let option = seats_option(verb);
     let numbers = [("seats", arguments.seats), ("to", arguments.to), ("licences", arguments.licences)];
@@ -196,9 +196,9 @@ fn ask(arguments: &RequestArgs, main: &Path, connection: &Connection, screen: &m
                 Unwritten::UnknownTenant => unknown(main, &arguments.tenant),
                 Unwritten::Invalid(problems) => {
                     let text = render_problems(&problems, screen.colour);
-                    Failure { code: CONFIGURATION, what: text.trim_end().to_owned(), mend: String::new() }
+                    Failure { code: CONFIGURATION, what: text.trim_end().to_owned(), fix: String::new() }
                 }
-                Unwritten::File(why) => Failure::failed(why).mend("nothing was changed"),
+                Unwritten::File(why) => Failure::failed(why).fix("nothing was changed"),
             }
         })?;
     let mut answer = answered(&submission, now, arguments.dry_run);
@@ -230,5 +230,5 @@ fn tell_daemon(main: &Path, told: &str, tenant: &str, connection: &Connection) -
 }
 
 fn unknown(main: &Path, tenant: &str) -> Failure {
-    Failure::failed(format!("{} has no tenant {tenant:?}", main.display())).mend("`usherd config check` counts them")
+    Failure::failed(format!("{} has no tenant {tenant:?}", main.display())).fix("`usherd config check` counts them")
 }

@@ -20,7 +20,7 @@ fn examined(arguments: &[&str], expected: i32) -> Vec<(String, String, String)> 
     let rows = report["checks"].as_array().unwrap().iter();
     rows.map(|row| {
         let (verdict, check) = (word(row, "verdict"), word(row, "check"));
-        let help = !word(row, "why").is_empty() && !word(row, "mend").is_empty();
+        let help = !word(row, "why").is_empty() && !word(row, "fix").is_empty();
         assert!(help || matches!(verdict.as_str(), "ok" | "note"), "{check} does not say why or how: {row}");
         (verdict, check, word(row, "what"))
     })

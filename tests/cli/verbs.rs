@@ -168,10 +168,10 @@ fn a_reload_waits_for_its_outcome() {
     let daemon = Canned::with(&[("POST /v1/admin/reload?dry_run=1&force=1", 200, r#"{"diff":{}}"#)]);
     let (out, _) = ask(&daemon, &["plan", "--force"], 0);
     assert_eq!(out, "no changes\n");
-    let odd = r#"{"diff":{},"warnings":[{"severity":"warning","code":"explicit_instant","file":"a.toml","line":5,"column":16,"message":"it differs","help":"mend it"}]}"#;
+    let odd = r#"{"diff":{},"warnings":[{"severity":"warning","code":"explicit_instant","file":"a.toml","line":5,"column":16,"message":"it differs","help":"fix it"}]}"#;
     let daemon = Canned::with(&[("POST /v1/admin/reload?dry_run=1", 200, odd)]);
     let (out, _) = ask(&daemon, &["plan"], 0);
-    assert_eq!(out, "no changes\nwarning[explicit_instant]: a.toml:5:16: it differs\n  help: mend it\n");
+    assert_eq!(out, "no changes\nwarning[explicit_instant]: a.toml:5:16: it differs\n  help: fix it\n");
     let (csv, _) = ask(&daemon, &["plan", "-o", "csv"], 0);
     assert!(csv.ends_with("warning,a.toml:5:16,it differs\n"), "{csv}");
     let bad = r#"{"file":"a.toml","line":3,"column":9,"code":"invalid","message":"no number","help":"write 10"}"#;

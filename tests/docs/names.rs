@@ -312,7 +312,7 @@ fn every_code_is_of_the_vocabulary() {
 }
 
 #[test]
-fn every_alert_has_its_row_and_its_mend() {
+fn every_alert_has_its_row_and_its_fix() {
     let rules = read("config/prometheus/usherd.rules.yml");
     let mut alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     let operating = Page::read("docs/operating.md");

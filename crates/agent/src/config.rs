@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_says_where_and_how_to_mend_it() {
+    fn every_fault_says_where_and_how_to_fix_it() {
         const NODE: &str = "[node]\nname = \"n\"\n";
         for (text, expected) in [
             ("[daemon]\nadress = \"x\"", "4:1 unknown field `adress`"),

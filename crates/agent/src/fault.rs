@@ -1,4 +1,4 @@
-//! What is wrong with `agent.toml`, where, and how to mend it.
+//! What is wrong with `agent.toml`, where, and how to fix it.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub struct Fault {
     pub column: usize,
     /// What is wrong.
     pub message: String,
-    /// How to mend it.
+    /// How to fix it.
     pub help: String,
     /// The line at fault; empty where no line is.
     excerpt: String,

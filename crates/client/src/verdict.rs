@@ -193,7 +193,7 @@ impl Unreachable {
         }
     }
 
-    /// One sentence for whoever looks after the node: what it is, and where to mend it.
+    /// One sentence for whoever looks after the node: what it is, and where to fix it.
     pub const fn help(self) -> &'static str {
         match self {
             Unreachable::Timeout => "no answer in time: does usherd run, and does a firewall swallow packets?",

@@ -34,7 +34,7 @@ impl Folder {
         if fs::read_dir(&path).map_err(wrong)?.next().is_some() {
             let what = format!("something is in {} already", path.display());
             return Err(
-                Failure::failed(what).mend("--dir wants a new or an empty folder; without it a temporary one is made")
+                Failure::failed(what).fix("--dir wants a new or an empty folder; without it a temporary one is made")
             );
         }
         Folder { path, temporary: None }.with_tenants_dir()
@@ -169,7 +169,7 @@ mod tests {
         assert!(Folder::new(Some(&dir.path().join("new/one"))).is_ok());
         fs::write(dir.path().join("mine"), "").unwrap();
         let refused = Folder::new(Some(dir.path())).err().unwrap();
-        assert!(refused.what.contains("something is in") && refused.mend.contains("empty"), "{refused:?}");
+        assert!(refused.what.contains("something is in") && refused.fix.contains("empty"), "{refused:?}");
     }
 
     #[test]

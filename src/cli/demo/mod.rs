@@ -89,7 +89,7 @@ pub(super) fn demo(arguments: &DemoArgs, config: Option<&Path>, screen: &mut Scr
     if config.is_some() {
         let failure = Failure::usage("a demonstration writes its own configuration");
         return Err(
-            failure.mend("--dir says where, so that you can look at it and change it; `usherd serve` takes yours")
+            failure.fix("--dir says where, so that you can look at it and change it; `usherd serve` takes yours")
         );
     }
     if arguments.until.is_some_and(|until_s| until_s <= arguments.from) {

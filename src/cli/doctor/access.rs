@@ -95,18 +95,18 @@ fn certificate(address: &str, path: &Path, now: DateTime<Utc>) -> Finding {
 fn judge_certificate(address: &str, path: &Path, read: Result<Validity, String>, now: DateTime<Utc>) -> Finding {
     let shown = path.display();
     let why = "no client that looks at certificates connects";
-    let mend = "put a new one there, then `usherd reload`, and restart the daemon if it still shows the old one";
+    let fix = "put a new one there, then `usherd reload`, and restart the daemon if it still shows the old one";
     match read {
-        Err(error) => Finding::fail(TLS, format!("{address}: {shown}: {error}"), "the daemon does not start", mend),
+        Err(error) => Finding::fail(TLS, format!("{address}: {shown}: {error}"), "the daemon does not start", fix),
         Ok(Validity { from, .. }) if now < from => {
             Finding::fail(TLS, format!("{address}: {shown} is valid from {from} on only"), why, "is the clock right?")
         }
         Ok(Validity { until, .. }) if until < now => {
-            Finding::fail(TLS, format!("{address}: {shown} expired on {until}"), why, mend)
+            Finding::fail(TLS, format!("{address}: {shown} expired on {until}"), why, fix)
         }
         Ok(Validity { until, .. }) if (until - now).num_days() < DAYS_LEFT_MIN => {
             let what = format!("{address}: {shown} expires in {} days, on {until}", (until - now).num_days());
-            Finding::warn(TLS, what, format!("from then on {why}"), mend)
+            Finding::warn(TLS, what, format!("from then on {why}"), fix)
         }
         Ok(Validity { until, .. }) => {
             Finding::ok(TLS, format!("{address}: {shown} is valid for {} more days", (until - now).num_days()))
@@ -119,8 +119,8 @@ fn unreadable(address: &str, path: &Path, error: &io::Error) -> Finding {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return Finding::note(TLS, what, "run `sudo usherd doctor` to look there too");
     }
-    let mend = "put it there, or correct tls of the [[listener]]";
-    Finding::fail(TLS, what, "the daemon does not start with this listener", mend)
+    let fix = "put it there, or correct tls of the [[listener]]";
+    Finding::fail(TLS, what, "the daemon does not start with this listener", fix)
 }
 
 /// Nothing where the key is as it should be.

@@ -68,7 +68,7 @@ pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
             check,
             "the daemon runs with the last good configuration, because the files were wrong when it started",
             "no change of the files has an effect",
-            "mend what `usherd config check` shows, then `usherd reload`",
+            "fix what `usherd config check` shows, then `usherd reload`",
         );
     }
     if admin.get("last_reload_successful") == Some(&Value::Bool(false)) {
@@ -78,7 +78,7 @@ pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
             check,
             format!("the last reload was rejected{error}"),
             why,
-            "mend what `usherd config check` shows, then `usherd reload`",
+            "fix what `usherd config check` shows, then `usherd reload`",
         );
     }
     if let Some(finding) = units(admin) {
@@ -123,7 +123,7 @@ fn units(admin: &Value) -> Option<Finding> {
         }
         (None, None) => return None,
     };
-    Some(Finding::fail("in force", what, why, "mend what `usherd config check` shows, then `usherd reload`"))
+    Some(Finding::fail("in force", what, why, "fix what `usherd config check` shows, then `usherd reload`"))
 }
 
 /// The keys that wait for a restart, as one text.

@@ -1,4 +1,4 @@
-//! What the doctor found: a verdict, what it is about, why it matters and how to mend it.
+//! What the doctor found: a verdict, what it is about, why it matters and how to fix it.
 
 use serde_json::{Value, json};
 
@@ -51,19 +51,19 @@ pub(super) struct Finding {
     pub what: String,
     /// Why it matters; empty where all is well.
     pub why: String,
-    /// How to mend it; empty where all is well.
-    pub mend: String,
+    /// How to fix it; empty where all is well.
+    pub fix: String,
 }
 
 impl Finding {
     /// As it should be.
     pub(super) fn ok(check: &'static str, what: impl Into<String>) -> Self {
-        Finding { verdict: Verdict::Ok, check, what: what.into(), why: String::new(), mend: String::new() }
+        Finding { verdict: Verdict::Ok, check, what: what.into(), why: String::new(), fix: String::new() }
     }
 
     /// Not judged.
-    pub(super) fn note(check: &'static str, what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Finding { verdict: Verdict::Note, mend: mend.into(), ..Finding::ok(check, what) }
+    pub(super) fn note(check: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Finding { verdict: Verdict::Note, fix: fix.into(), ..Finding::ok(check, what) }
     }
 
     /// It works, with a reservation.
@@ -71,9 +71,9 @@ impl Finding {
         check: &'static str,
         what: impl Into<String>,
         why: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Self {
-        Finding { verdict: Verdict::Warn, why: why.into(), mend: mend.into(), ..Finding::ok(check, what) }
+        Finding { verdict: Verdict::Warn, why: why.into(), fix: fix.into(), ..Finding::ok(check, what) }
     }
 
     /// It does not work.
@@ -81,9 +81,9 @@ impl Finding {
         check: &'static str,
         what: impl Into<String>,
         why: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Self {
-        Finding { verdict: Verdict::Fail, ..Finding::warn(check, what, why, mend) }
+        Finding { verdict: Verdict::Fail, ..Finding::warn(check, what, why, fix) }
     }
 }
 
@@ -95,9 +95,9 @@ pub(super) fn show(findings: &[Finding], screen: &mut Screen<'_>) -> Result<(), 
     match screen.format {
         Format::Json => screen.write(&format!("{}\n", as_json(findings))),
         Format::Csv => {
-            let mut table = Table::new(["verdict", "check", "what", "why", "mend"]);
-            for Finding { verdict, check, what, why, mend } in findings {
-                table.push([verdict.word().to_owned(), (*check).to_owned(), what.clone(), why.clone(), mend.clone()]);
+            let mut table = Table::new(["verdict", "check", "what", "why", "fix"]);
+            for Finding { verdict, check, what, why, fix } in findings {
+                table.push([verdict.word().to_owned(), (*check).to_owned(), what.clone(), why.clone(), fix.clone()]);
             }
             screen.table(&table)
         }
@@ -111,20 +111,20 @@ pub(super) fn show(findings: &[Finding], screen: &mut Screen<'_>) -> Result<(), 
 }
 
 fn as_json(findings: &[Finding]) -> Value {
-    let rows = findings.iter().map(|Finding { verdict, check, what, why, mend }| {
-        json!({ "verdict": verdict.word(), "check": check, "what": what, "why": why, "mend": mend })
+    let rows = findings.iter().map(|Finding { verdict, check, what, why, fix }| {
+        json!({ "verdict": verdict.word(), "check": check, "what": what, "why": why, "fix": fix })
     });
     json!({ "verdict": worst(findings).word(), "checks": rows.collect::<Vec<_>>() })
 }
 
-/// The line, and those below it that say why and how to mend it.
+/// The line, and those below it that say why and how to fix it.
 fn as_text(finding: &Finding, colour: bool) -> String {
-    let Finding { verdict, check, what, why, mend } = finding;
+    let Finding { verdict, check, what, why, fix } = finding;
     let (begin, end) = if colour { (verdict.colour(), "\u{1b}[0m") } else { ("", "") };
     let mut text = format!("{begin}{:<4}{end}  {check:<13}  {}\n", verdict.word(), visible_lines(what));
-    for (title, lines) in [("why", why), ("mend", mend)] {
+    for (title, lines) in [("why", why), ("fix", fix)] {
         if !lines.is_empty() {
-            text.push_str(&format!("{:21}{title:>4}: {}\n", "", visible_lines(lines)));
+            text.push_str(&format!("{:22}{title}: {}\n", "", visible_lines(lines)));
         }
     }
     text
@@ -166,12 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn each_is_a_line_and_what_is_not_well_says_why_and_how_to_mend_it() {
+    fn each_is_a_line_and_what_is_not_well_says_why_and_how_to_fix_it() {
         let text: String = findings().iter().map(|finding| as_text(finding, false)).collect();
         assert_eq!(
             text,
             "ok    daemon         ready\nnote  service        no systemd here\nwarn  disk           1 GiB free\n                     \
-             \u{20}why: it may fill up\n                     mend: make room\n"
+             \u{20}why: it may fill up\n                      fix: make room\n"
         );
         assert_eq!(summary(&findings()), "2 checks: 0 failed, 1 warning");
         assert_eq!(summary(&findings()[..2]), "1 check: all is well");

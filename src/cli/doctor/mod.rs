@@ -1,4 +1,4 @@
-//! `doctor`: looks at an installation from the outside and says what is wrong, why it matters, and how to mend it.
+//! `doctor`: looks at an installation from the outside and says what is wrong, why it matters, and how to fix it.
 //!
 //! Each family of checks is a file: it gathers what there is, and a pure function judges it. Nothing is changed.
 
@@ -94,7 +94,7 @@ fn here(main: Option<&Path>, local: bool, findings: &mut Vec<Finding>) -> Option
         Ok(path) => path,
         Err(failure) => {
             let why = "the daemon does not start without one";
-            findings.push(Finding::fail("configuration", failure.what, why, failure.mend));
+            findings.push(Finding::fail("configuration", failure.what, why, failure.fix));
             return None;
         }
     };
@@ -137,14 +137,14 @@ fn running(client: &Client, asked: Option<&Asked<'_>>, findings: &mut Vec<Findin
         Ok(reply) => reply,
         Err(failure) => {
             let why = "nobody decides: nodes allow every call after their deadline, and count none";
-            findings.push(Finding::fail("daemon", failure.what, why, failure.mend));
+            findings.push(Finding::fail("daemon", failure.what, why, failure.fix));
             return;
         }
     };
     let body: Value = ready.json().unwrap_or_default();
     if body.get("ready").is_none() {
         let failure = ready.failure();
-        findings.push(Finding::fail("daemon", failure.what, "whoever answers there is not usherd", failure.mend));
+        findings.push(Finding::fail("daemon", failure.what, "whoever answers there is not usherd", failure.fix));
         return;
     }
     findings.extend(running::readiness(&body, &ready.from.to_string()));
@@ -187,7 +187,7 @@ fn deeper(client: &Client, asked: &Asked<'_>, findings: &mut Vec<Finding>) {
             findings.extend(running::descriptors(&metrics, connections_max));
             findings.extend(running::scrapes(&metrics, here));
         }
-        Err(failure) => findings.push(Finding::note("monitoring", failure.what, failure.mend)),
+        Err(failure) => findings.push(Finding::note("monitoring", failure.what, failure.fix)),
     }
 }
 
@@ -209,7 +209,7 @@ fn answer(client: &Client, path: &str, check: &'static str, findings: &mut Vec<F
     match reply {
         Ok(value) => Some(value),
         Err(failure) => {
-            findings.push(Finding::fail(check, failure.what, "the daemon should answer this", failure.mend));
+            findings.push(Finding::fail(check, failure.what, "the daemon should answer this", failure.fix));
             None
         }
     }

@@ -90,8 +90,8 @@ fn judge_doors(knocked: &[(Door, io::Result<()>)]) -> Vec<Finding> {
 
 fn shut(door: &Door, error: &io::Error) -> Finding {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        let mend = "run `sudo usherd doctor`, or join the group of the socket";
-        return Finding::note(CHECK, format!("this user may not connect to {door}"), mend);
+        let fix = "run `sudo usherd doctor`, or join the group of the socket";
+        return Finding::note(CHECK, format!("this user may not connect to {door}"), fix);
     }
     Finding::fail(
         CHECK,
@@ -112,7 +112,7 @@ pub(super) fn latency(client: &Client, tenant: &str, deadline_ms: u32) -> Findin
         let before = monotonic_ns();
         match client.ask_ok(&Ask::post("/v1/explain", &body)) {
             Ok(_) => took_us.push(monotonic_ns().saturating_sub(before) / 1_000),
-            Err(Failure { what, mend, .. }) => return Finding::note(LATENCY, what, mend),
+            Err(Failure { what, fix, .. }) => return Finding::note(LATENCY, what, fix),
         }
     }
     took_us.sort_unstable();
@@ -125,10 +125,10 @@ fn judge_latency(median_us: u64, slowest_us: u64, deadline_ms: u32) -> Finding {
         format!("a decision takes {} from here, the slowest of {SAMPLES} took {}", ms(median_us), ms(slowest_us));
     let deadline_us = u64::from(deadline_ms) * 1_000;
     let why = format!("nodes wait {deadline_ms} ms (nodes.deadline_ms) and then let the call go, uncounted");
-    let mend = "look at the load of machine and network (top, ping), and at usherd_decision_duration_seconds";
+    let fix = "look at the load of machine and network (top, ping), and at usherd_decision_duration_seconds";
     match () {
-        () if median_us > deadline_us => Finding::fail(LATENCY, what, why, mend),
-        () if slowest_us > deadline_us || median_us * 2 > deadline_us => Finding::warn(LATENCY, what, why, mend),
+        () if median_us > deadline_us => Finding::fail(LATENCY, what, why, fix),
+        () if slowest_us > deadline_us || median_us * 2 > deadline_us => Finding::warn(LATENCY, what, why, fix),
         () => Finding::ok(LATENCY, what),
     }
 }

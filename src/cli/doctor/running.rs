@@ -42,7 +42,7 @@ fn durability(ready: &Value) -> Finding {
             check,
             format!("nothing is recorded any more: {why}"),
             "calls flow, but a restart forgets who holds a seat",
-            "look at the disk of the state directory (df, dmesg), mend it, then `systemctl restart usherd`",
+            "look at the disk of the state directory (df, dmesg), fix it, then `systemctl restart usherd`",
         ),
         None if word == "degraded" => Finding::fail(
             check,
@@ -74,7 +74,7 @@ pub(super) fn release(overview: &Value, own: &str) -> Finding {
         version => Finding::warn(
             "release",
             format!("the daemon is {}, this program is {own}", version.unwrap_or("of an unknown release")),
-            "what was mended by the newer one is not in force",
+            "what was fixed by the newer one is not in force",
             "systemctl restart usherd; with its socket unit nobody is refused",
         ),
     }
@@ -86,10 +86,10 @@ pub(super) fn sync(overview: &Value) -> Option<Finding> {
     let word = |key: &str| sync.get(key).and_then(Value::as_str).unwrap_or_default();
     let since = if word("last_success_at").is_empty() { "never" } else { word("last_success_at") };
     let check = "sync";
-    let mend = "`usherd status` has the message; ask whoever publishes; see [sync] and IPAddressAllow= of the unit";
+    let fix = "`usherd status` has the message; ask whoever publishes; see [sync] and IPAddressAllow= of the unit";
     if sync.get("stale") == Some(&Value::Bool(true)) {
         let what = format!("the records are stale, confirmed for the last time {}", word("confirmed_at"));
-        return Some(Finding::fail(check, what, "their tenants are inbound only", mend));
+        return Some(Finding::fail(check, what, "their tenants are inbound only", fix));
     }
     Some(match word("result") {
         "applied" | "unchanged" => Finding::ok(check, format!("records were confirmed {since}")),
@@ -98,7 +98,7 @@ pub(super) fn sync(overview: &Value) -> Option<Finding> {
             check,
             format!("the last try {result}: {} (the last good one: {since})", word("message")),
             "changes that were published are not in force, and after policy.stale_after_days tenants are inbound only",
-            mend,
+            fix,
         ),
     })
 }
@@ -114,9 +114,9 @@ pub(super) fn webhooks(list: &Value) -> Option<Finding> {
     Some(if told.is_empty() {
         Finding::ok("webhooks", format!("{} of them, and none that fails", hooks.len()))
     } else {
-        let mend = "look at the receiver; IPAddressAllow= of the unit must name where it is";
+        let fix = "look at the receiver; IPAddressAllow= of the unit must name where it is";
         let why = "whoever waits for these events does not know what happens";
-        Finding::warn("webhooks", format!("cannot be delivered: {}", told.join(", ")), why, mend)
+        Finding::warn("webhooks", format!("cannot be delivered: {}", told.join(", ")), why, fix)
     })
 }
 
@@ -127,8 +127,8 @@ pub(super) fn history(overview: &Value) -> Option<Finding> {
     let from = history.get("from").and_then(Value::as_str).unwrap_or("now");
     if let Some(problem) = history.get("problem").and_then(Value::as_str) {
         let why = "reports, whatif and the size by history know nothing of these hours";
-        let mend = "look at the disk of the state directory (df, dmesg)";
-        return Some(Finding::warn("history", format!("usage is not kept: {problem}"), why, mend));
+        let fix = "look at the disk of the state directory (df, dmesg)";
+        return Some(Finding::warn("history", format!("usage is not kept: {problem}"), why, fix));
     }
     Some(Finding::ok("history", format!("usage is known from {from} on, {} KiB", bytes >> 10)))
 }
@@ -137,16 +137,16 @@ pub(super) fn history(overview: &Value) -> Option<Finding> {
 pub(super) fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option<Finding> {
     let (open, most) = (number(metrics, "process_open_fds")?, number(metrics, "process_max_fds")?);
     let check = "descriptors";
-    let mend =
+    let fix =
         "raise LimitNOFILE= (systemctl edit usherd; --ulimit nofile= of a container), or lower server.connections_max";
     let why = "beyond it connections are neither taken nor refused: their nodes run into the deadline";
     let wanted = u64::from(connections_max.unwrap_or(0)) + FILES_RESERVE;
     if open * 100 >= most * FULL_PERCENT {
-        return Some(Finding::fail(check, format!("{open} of {most} are in use"), why, mend));
+        return Some(Finding::fail(check, format!("{open} of {most} are in use"), why, fix));
     }
     Some(if most < wanted {
         let what = format!("{most} are allowed, and server.connections_max needs {wanted}");
-        Finding::warn(check, what, why, mend)
+        Finding::warn(check, what, why, fix)
     } else {
         Finding::ok(check, format!("{open} of {most} are in use"))
     })
@@ -156,15 +156,15 @@ pub(super) fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option
 pub(super) fn scrapes(metrics: &str, now: DateTime<Utc>) -> Option<Finding> {
     let started = number(metrics, "process_start_time_seconds")?;
     let up_s = now.timestamp() - i64::try_from(started).ok()?;
-    let (check, mend) = (
+    let (check, fix) = (
         "monitoring",
         "config/prometheus/ (in the package /usr/share/usherd/prometheus/) has scrape configuration and alerts",
     );
     // The one that is looked at here is not counted yet.
     let scrapes = sum(metrics, "usherd_http_requests_total{", "route=\"/metrics\"");
     Some(match scrapes {
-        0 if up_s > SCRAPED_AFTER_S => Finding::note(check, "nobody fetches the metrics, so nobody is alerted", mend),
-        0 => Finding::note(check, "nobody has fetched the metrics yet", mend),
+        0 if up_s > SCRAPED_AFTER_S => Finding::note(check, "nobody fetches the metrics, so nobody is alerted", fix),
+        0 => Finding::note(check, "nobody has fetched the metrics yet", fix),
         scrapes => Finding::ok(check, format!("the metrics were fetched {scrapes} times since the start")),
     })
 }

@@ -56,8 +56,8 @@ pub(super) fn judge(units: Option<&Units>) -> Vec<Finding> {
         return vec![Finding::note(CHECK, "systemd does not run here: something else must start the daemon again", "")];
     };
     if !is_installed(units, SERVICE) {
-        let mend = "the Debian package installs it";
-        return vec![Finding::note(CHECK, format!("{SERVICE} is not installed"), mend)];
+        let fix = "the Debian package installs it";
+        return vec![Finding::note(CHECK, format!("{SERVICE} is not installed"), fix)];
     }
     let mut findings = vec![service(units), socket(units)];
     findings.extend(agent(units));

@@ -120,8 +120,8 @@ fn directory(folder: &Path, place: &Place, owner: Option<u32>) -> Finding {
     let shown = folder.display();
     if place.read_only {
         let why = "nothing can be recorded: calls flow, and a restart forgets them";
-        let mend = "look into the kernel log for the reason, and mount it writable";
-        return Finding::fail(CHECK, format!("{shown} is mounted read-only"), why, mend);
+        let fix = "look into the kernel log for the reason, and mount it writable";
+        return Finding::fail(CHECK, format!("{shown} is mounted read-only"), why, fix);
     }
     if let Some(owner) = owner.filter(|owner| *owner != place.owner) {
         return Finding::fail(
@@ -140,7 +140,7 @@ fn directory(folder: &Path, place: &Place, owner: Option<u32>) -> Finding {
         );
     }
     match unfit(place.kind) {
-        Some((name, why, mend)) => Finding::warn(CHECK, format!("{shown} is on {name}"), why, mend),
+        Some((name, why, fix)) => Finding::warn(CHECK, format!("{shown} is on {name}"), why, fix),
         None => Finding::ok(CHECK, format!("{shown} is private and writable")),
     }
 }
@@ -167,13 +167,13 @@ fn unfit(kind: u64) -> Option<(&'static str, &'static str, &'static str)> {
 
 /// Where decisions wait for the disk.
 fn ring(journal: &Journal) -> Option<Finding> {
-    const MEND: &str = "with few callers at once that costs a third of the throughput; the shipped unit has \
+    const FIX: &str = "with few callers at once that costs a third of the throughput; the shipped unit has \
                         RuntimeDirectory=usherd for it, see journal.ring_dir";
     if journal.durability != Durability::Written {
         return None;
     }
     let hand_off =
-        |why: &str| Finding::note(RING, format!("answers wait for the thread that writes, 40 ms at most: {why}"), MEND);
+        |why: &str| Finding::note(RING, format!("answers wait for the thread that writes, 40 ms at most: {why}"), FIX);
     Some(match fit(Path::new(&journal.ring_dir)) {
         _ if journal.ring_dir.is_empty() => hand_off("journal.ring_dir is \"\""),
         Ok(()) => Finding::ok(RING, format!("decisions wait for the disk in memory, in {}", journal.ring_dir)),
@@ -185,9 +185,9 @@ fn room(place: &Place, journal_bytes: u64, journal: &Journal) -> Finding {
     let free = size(place.free_bytes);
     let may_grow = journal.keep_bytes.saturating_sub(journal_bytes);
     let why = "once the disk is full calls flow, but nothing is recorded and a restart forgets them";
-    let mend = format!("make room, or lower journal.keep_bytes ({}) and journal.keep_days", size(journal.keep_bytes));
+    let fix = format!("make room, or lower journal.keep_bytes ({}) and journal.keep_days", size(journal.keep_bytes));
     if place.free_bytes < FREE_BYTES_MIN {
-        return Finding::fail(ROOM, format!("{free} are free"), why, mend);
+        return Finding::fail(ROOM, format!("{free} are free"), why, fix);
     }
     if place.free_inodes.is_some_and(|free| free < FREE_INODES_GOOD) {
         let left = place.free_inodes.unwrap_or(0);
@@ -195,7 +195,7 @@ fn room(place: &Place, journal_bytes: u64, journal: &Journal) -> Finding {
     }
     if place.free_bytes < FREE_BYTES_GOOD.min(may_grow) {
         let what = format!("{free} are free, and the journal may grow by {}", size(may_grow));
-        return Finding::warn(ROOM, what, why, mend);
+        return Finding::warn(ROOM, what, why, fix);
     }
     Finding::ok(ROOM, format!("{free} are free, the journal has {}", size(journal_bytes)))
 }

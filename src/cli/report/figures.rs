@@ -97,7 +97,7 @@ impl Report {
         };
         let (from, to) = (instant("from")?, instant("to")?);
         if (to - from).num_hours() > HOURS_MAX {
-            return Err(Failure::usage("a report covers at most five years").mend("give a later --from"));
+            return Err(Failure::usage("a report covers at most five years").fix("give a later --from"));
         }
         let (mut hours, mut total, mut at) = (Vec::new(), Total::default(), from);
         while at < to {

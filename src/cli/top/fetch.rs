@@ -138,10 +138,10 @@ async fn poll(
     }
 }
 
-/// One line of what failed and how to mend it.
+/// One line of what failed and how to fix it.
 fn one_line(failure: &Failure) -> String {
     let what = failure.what.replace("\n", ";");
-    if failure.mend.is_empty() { what } else { format!("{what} - {}", failure.mend) }
+    if failure.fix.is_empty() { what } else { format!("{what} - {}", failure.fix) }
 }
 
 /// Reads once what is wished for.

@@ -97,7 +97,7 @@ pub(super) fn top(arguments: &TopArgs, client: Client, screen: &mut Screen<'_>) 
     }
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         let failure = Failure::usage("top is live, and there is no terminal to be live in");
-        return Err(failure.mend("print it once with --once; over ssh, ask for a terminal with ssh -t"));
+        return Err(failure.fix("print it once with --once; over ssh, ask for a terminal with ssh -t"));
     }
     live(arguments, client, state, look, &clock)
 }

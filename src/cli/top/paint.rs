@@ -33,7 +33,7 @@ pub(super) enum Tone {
     Good,
     /// To be looked at.
     Warn,
-    /// To be mended.
+    /// To be fixed.
     Bad,
     /// A heading.
     Title,

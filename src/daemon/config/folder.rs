@@ -384,7 +384,7 @@ impl<'a> TenantSet<'a> {
     }
 }
 
-/// How a pool that is too small is mended.
+/// How a pool that is too small is fixed.
 pub(super) const POOL_HELP: &str = "give the pool more seats or its tenants fewer, or write oversubscribe = true";
 
 /// How many seats, and from when on.

@@ -152,7 +152,7 @@ pub fn load_for_boot(
         Ok(config) => return Ok(Boot { config, problems }),
         Err(why) => why,
     };
-    // Damage to what was pulled is no fault of the files: the next pull mends it, but only in a running daemon.
+    // Damage to what was pulled is no fault of the files: the next pull fixes it, but only in a running daemon.
     if problems.iter().any(|problem| problem.file == STORED_BUNDLE)
         && let Ok(config) = load_after(&Disk, main, now, &before)
     {

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and how to mend it: for people and for machines.
+//! What is wrong with a configuration, where, and how to fix it: for people and for machines.
 
 use std::ops::Range;
 
@@ -35,7 +35,7 @@ pub struct Problem {
     pub key_path: String,
     /// What is wrong.
     pub message: String,
-    /// How to mend it.
+    /// How to fix it.
     pub help: Option<String>,
     /// Where the other half of a contradiction stands.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ impl Problem {
         self
     }
 
-    /// Adds how to mend it.
+    /// Adds how to fix it.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -273,7 +273,7 @@ impl Problems {
             && let Some(last) = found.last().cloned()
         {
             let message = format!("{} more {}s are not shown", self.more, last.severity.as_str());
-            let more = Problem::of_file(last.file, message).help("mend those above and check again");
+            let more = Problem::of_file(last.file, message).help("fix those above and check again");
             found.push(Problem { severity: last.severity, ..more });
         }
         found

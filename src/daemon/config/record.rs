@@ -130,7 +130,7 @@ fn read_end(
     let start = start.map(|start| civil::instant(zone, start, Edge::Start));
     if let (Some(item), Some(start)) = (table.item("cancel_at"), start.filter(|start| at < *start)) {
         let message = format!("`{}` is before the start: {} and {}", item.key_path, rfc3339(at), rfc3339(start));
-        item.wrong_as(cx, ProblemCode::EndBeforeStart, message, "nothing ends before its start: mend one of the two");
+        item.wrong_as(cx, ProblemCode::EndBeforeStart, message, "nothing ends before its start: fix one of the two");
     }
     Some(at)
 }

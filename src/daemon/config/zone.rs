@@ -52,7 +52,7 @@ const MEANT: &[(&str, &str)] = &[
 const FIND: &str = "not every city is a zone: `timedatectl list-timezones` lists them all; one zone holds for a country, as \
                     Europe/Berlin for Germany, Europe/Vienna for Austria, Europe/Zurich for Switzerland";
 
-/// How to mend a zone that there is not: the one that was meant, where that is near, or how to find one.
+/// How to fix a zone that there is not: the one that was meant, where that is near, or how to find one.
 pub(super) fn help(written: &str) -> String {
     match meant(written) {
         Some(zone) => format!("did you mean `{zone}`? write a name of the IANA list, as in \"Europe/Berlin\""),

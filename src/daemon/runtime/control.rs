@@ -219,7 +219,7 @@ impl Control {
             ));
         }
         if self.app.state.lock().from_last_good {
-            tracing::error!("the configuration is bad; the last good one is in force until it is mended");
+            tracing::error!("the configuration is bad; the last good one is in force until it is fixed");
             let text = config::render_problems(&self.app.state.lock().problems, false);
             self.app.events.publish(Event::came_to(
                 EventType::Config,

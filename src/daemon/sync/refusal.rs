@@ -76,7 +76,7 @@ impl RefusalCode {
         }
     }
 
-    /// How it is mended.
+    /// How it is fixed.
     pub const fn help(self) -> &'static str {
         match self {
             RefusalCode::TooLarge => "sign fewer records, or raise sync.bundle_bytes_max",
@@ -92,7 +92,7 @@ impl RefusalCode {
             RefusalCode::BrokenChain => "sign with --previous naming the bundle taken last, or without --previous",
             RefusalCode::TooManyRecords => "sign fewer records, or raise server.tenants_max",
             RefusalCode::BadRecord => "an id is 1 to 64 of a-z 0-9 . _ -, a record has at most 256 KiB",
-            RefusalCode::Rejected => "mend the records or files named; new records need a higher --serial",
+            RefusalCode::Rejected => "fix the records or files named; new records need a higher --serial",
             RefusalCode::Shrinks => "if it is meant, raise server.reload_*_dropped_max_percent until it is taken",
         }
     }
