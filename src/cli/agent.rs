@@ -29,7 +29,7 @@ pub(super) struct AgentArgs {
     /// Only check the configuration, and say what is wrong with it
     #[arg(long)]
     check: bool,
-    /// How the running agent is: connected or not, what lives, what waits; exit code 1 where something is not well
+    /// Show the state of the running agent: connected or not, what lives, what waits; exit code 1 when something is wrong
     #[arg(long, conflicts_with = "check")]
     status: bool,
 }
@@ -47,10 +47,10 @@ pub(super) fn agent(
     let path = config.map_or_else(|| PathBuf::from(CONFIG), Path::to_path_buf);
     let loaded = usherd_agent::config::load(&path).map_err(|faults| {
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        Failure::configuration(format!("{} is not good\n\n{}", path.display(), told.join("\n").trim_end()))
+        Failure::configuration(format!("{} is not valid\n\n{}", path.display(), told.join("\n").trim_end()))
     })?;
     if arguments.check {
-        screen.line(&format!("{} is good", path.display()))?;
+        screen.line(&format!("{} is valid", path.display()))?;
         return Ok(OK);
     }
     if arguments.status {
@@ -100,7 +100,7 @@ async fn told_to_stop() {
 
 fn unreachable_agent(path: &Path, error: &std::io::Error) -> Failure {
     let fix = if error.kind() == std::io::ErrorKind::PermissionDenied {
-        "the socket is there but not for this user: run it with sudo, or join the group that socket.group names"
+        "the socket exists, but this user may not use it: run it with sudo, or join the group that socket.group names"
     } else {
         "start it with `systemctl start usherd-agent` or `usherd agent`; it listens at socket.path of its file"
     };

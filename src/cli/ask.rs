@@ -15,23 +15,23 @@ use super::table::Table;
 pub(super) struct AcquireArgs {
     /// The customer phone system
     tenant: String,
-    /// Who would hold the seat; - for nobody
+    /// The subject that would hold the seat; - for none
     subject: String,
-    /// The id of this thing; - for none (emergency calls)
+    /// The session; - for none (emergency calls)
     session: String,
-    /// What it is
+    /// The kind of session
     #[arg(value_parser = words(Kind::ALL, Kind::as_str))]
     kind: String,
-    /// Which way a call goes
+    /// The direction of a call
     #[arg(long, value_parser = words(Direction::ALL, Direction::as_str))]
     direction: Option<String>,
-    /// Why the call leg exists
+    /// The purpose of the call leg
     #[arg(long, value_parser = words(Leg::ALL, Leg::as_str))]
     leg: Option<String>,
-    /// Which hardware
+    /// The type of device
     #[arg(long, value_parser = words(Device::ALL, Device::as_str))]
     device: Option<String>,
-    /// Function extension class
+    /// The class of a function extension
     #[arg(long, value_parser = words(Class::ALL, Class::as_str))]
     class: Option<String>,
     /// Dialled digits
@@ -40,7 +40,7 @@ pub(super) struct AcquireArgs {
     /// It is an emergency call
     #[arg(long)]
     emergency: bool,
-    /// Whether it uses a trunk line [default: by the direction]
+    /// Uses a trunk line or not [default: by the direction]
     #[arg(long, value_name = "BOOL")]
     external: Option<bool>,
     /// Reservation group
@@ -48,10 +48,10 @@ pub(super) struct AcquireArgs {
     group: Option<String>,
     #[command(flatten)]
     stamp: StampArgs,
-    /// Life without renewal; needed where no node is named, except for mobiles
+    /// Lifetime without renewal; required without --node, except for mobiles
     #[arg(long = "ttl", value_name = "SECONDS")]
     ttl_s: Option<u32>,
-    /// It is running already: adopt it
+    /// It runs already: adopt it
     #[arg(long)]
     existing: bool,
 }
@@ -61,11 +61,11 @@ pub(super) struct AcquireArgs {
 pub(super) struct ReleaseArgs {
     /// The customer phone system
     tenant: String,
-    /// The id of the thing that ended
+    /// The session that ended
     session: String,
     #[command(flatten)]
     stamp: StampArgs,
-    /// Why, as in `transfer`
+    /// The reason, such as `transfer`
     #[arg(long, value_name = "WORD")]
     why: Option<String>,
 }

@@ -20,12 +20,12 @@ pub(super) struct CheckArgs {
 enum What {
     /// How full a tenant is
     Tenant {
-        /// Which one
+        /// The tenant
         tenant: String,
-        /// From here on it is a warning: a share of the quota, or seats
+        /// Warning from this level on: a share of the quota, or seats
         #[arg(long, value_name = "PERCENT%|SEATS", default_value = "80%", value_parser = Threshold::parse)]
         warn: Threshold,
-        /// From here on it is critical
+        /// Critical from this level on
         #[arg(long, value_name = "PERCENT%|SEATS", default_value = "95%", value_parser = Threshold::parse)]
         crit: Threshold,
     },

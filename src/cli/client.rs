@@ -88,7 +88,7 @@ impl Client {
             None => None,
             Some(token) => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                    .map_err(|_| Failure::usage("the token has characters that no token has"))?;
+                    .map_err(|_| Failure::usage("the token has characters that are not allowed in one"))?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -221,7 +221,7 @@ impl Client {
     {
         let not_http = |error: hyper::Error| {
             Failure::failed(format!("{address} does not answer like usherd: {error}"))
-                .fix("look whether something else listens there, or whether the listener wants TLS or HTTP/2")
+                .fix("check whether something else listens there, or whether the listener requires TLS or HTTP/2")
         };
         let request = self.request(address, ask)?;
         let conversation = async {
@@ -255,7 +255,7 @@ impl Client {
 
     fn too_late(&self, address: &Address) -> Failure {
         Failure::failed(format!("{address} did not answer within {} s", self.deadline.as_secs()))
-            .fix("look into its log; --timeout waits longer")
+            .fix("check its log; --timeout waits longer")
     }
 }
 
@@ -270,7 +270,7 @@ fn unreachable_daemon(failed: &[(Address, io::Error)]) -> Failure {
     let told: Vec<String> = failed.iter().map(|(address, error)| format!("{address}: {error}")).collect();
     let forbidden = failed.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied);
     let fix = if forbidden {
-        "the socket is there but not for this user: run it with sudo, or join the group of the socket"
+        "the socket exists, but this user may not use it: run it with sudo, or join the group of the socket"
     } else {
         "start it with `usherd serve`, or say where it is with --addr or USHERD_ADDR"
     };

@@ -23,8 +23,7 @@ const MAIN_FILE: &str = "usherd.toml";
 const NO_CONFIG: &str = "`usherd config init` writes a commented one; --config names another";
 
 /// Said where only the state directory would know.
-const UNCHECKED: &str =
-    "; without the daemon's state directory nobody knows whether a trial is the first of its account";
+const UNCHECKED: &str = "; whether a trial is the first of its account is unknown without the daemon's state directory";
 
 /// `usherd config`
 #[derive(Clone, Debug, clap::Args)]
@@ -35,25 +34,25 @@ pub(super) struct ConfigArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum ConfigVerb {
-    /// Every error of the files, each with its line and how to fix it; with --token-file also whether that token is taken
+    /// Every error of the files, each with its line and how to fix it; with --token-file also whether that token is accepted
     Check {
-        /// Files usherd.toml, folders with one, or tenant files [default: --config]
+        /// usherd.toml files, folders with one, or tenant files [default: --config]
         paths: Vec<PathBuf>,
     },
     /// Write a commented usherd.toml with every default
     Init {
-        /// Where to; - for the terminal [default: --config, else config/usherd.toml]
+        /// Target file; - for the terminal [default: --config, else config/usherd.toml]
         path: Option<PathBuf>,
-        /// Also over a file that is there
+        /// Overwrite an existing file
         #[arg(long)]
         force: bool,
     },
     /// The values in force
     Show {
-        /// And where each comes from: default, profile, or a line of a file
+        /// Also where each comes from: default, profile, or a line of a file
         #[arg(long)]
         origin: bool,
-        /// As they hold for this tenant
+        /// As they apply to this tenant
         #[arg(long)]
         tenant: Option<String>,
     },
@@ -98,7 +97,7 @@ pub(super) fn load_all(main: &Path, colour: bool) -> Result<Config, Failure> {
 
 fn bad(path: &Path, problems: &[Problem], colour: bool) -> Failure {
     let failure =
-        Failure::configuration(format!("{} is not good\n\n{}", path.display(), render_problems(problems, colour)));
+        Failure::configuration(format!("{} is not valid\n\n{}", path.display(), render_problems(problems, colour)));
     Failure { what: failure.what.trim_end().to_owned(), ..failure }
 }
 
@@ -183,7 +182,7 @@ fn check(mains: &[PathBuf], token_file: Option<&Path>, screen: &mut Screen<'_>) 
     Ok(code)
 }
 
-/// A configuration whose `usherd.toml` is good: tenant files and certificates are units of their own.
+/// A configuration whose `usherd.toml` is valid: tenant files and certificates are units of their own.
 fn check_units(
     config: &Config,
     known: bool,
@@ -206,12 +205,14 @@ fn check_units(
         problems.iter().try_for_each(|problem| screen.write(&format!("{}\n\n", problem.render(screen.colour))))?;
         let bad = match config.rejected.len() {
             0 => String::new(),
-            1 => "; 1 tenant file is not taken: its tenant keeps its last good record, or is none".to_owned(),
+            1 => "; 1 tenant file is rejected: its tenant keeps its last good record, if it has one".to_owned(),
             bad => {
-                format!("; {bad} tenant files are not taken: their tenants keep their last good records, or are none")
+                format!(
+                    "; {bad} tenant files are rejected: their tenants keep their last good records, if they have any"
+                )
             }
         };
-        screen.line(&format!("{name}: good, {count}{bad}{unchecked}"))?;
+        screen.line(&format!("{name}: valid, {count}{bad}{unchecked}"))?;
         token.iter().try_for_each(|token| screen.line(token))?;
         if !warnings.is_empty() {
             screen.write(&format!("\n{}", render_problems(&warnings, screen.colour)))?;
@@ -248,8 +249,8 @@ fn init(path: Option<&Path>, force: bool, screen: &mut Screen<'_>) -> Result<u8,
     }
     let path = if path.is_dir() { path.join(MAIN_FILE) } else { path.to_path_buf() };
     if path.exists() && !force {
-        return Err(Failure::failed(format!("{} is there already", path.display()))
-            .fix("--force writes over it, another PATH leaves it alone, - shows what would be written"));
+        return Err(Failure::failed(format!("{} exists already", path.display()))
+            .fix("--force overwrites it, another PATH leaves it alone, - shows what would be written"));
     }
     let tenants = path.parent().unwrap_or(Path::new("")).join("tenants.d");
     let written = std::fs::create_dir_all(&tenants).and_then(|()| std::fs::write(&path, SHIPPED));

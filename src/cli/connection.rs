@@ -13,7 +13,7 @@ pub(super) struct Connection {
     /// Where the daemon is: host:port, http://host:port or unix:/path [default: its Unix socket, then 127.0.0.1:7788]
     #[arg(long, global = true, env = "USHERD_ADDR", value_name = "ADDRESS", help_heading = "Connection")]
     pub addr: Option<String>,
-    /// The token to show; other users of the machine can read a command line, so better use a file
+    /// The token; other users of the machine can read a command line, so prefer a file
     #[arg(
         long,
         global = true,
@@ -23,7 +23,7 @@ pub(super) struct Connection {
         help_heading = "Connection"
     )]
     pub token: Option<String>,
-    /// A file with the token to show; goes before --token
+    /// A file with the token; takes precedence over --token
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     pub token_file: Option<PathBuf>,
     /// How long to wait for an answer

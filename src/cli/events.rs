@@ -14,16 +14,16 @@ const COLUMNS: [&str; 12] =
 /// `usherd events`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct EventsArgs {
-    /// Only of this tenant
+    /// Only events of this tenant
     #[arg(long)]
     tenant: Option<String>,
-    /// Only of these types, separated by commas
+    /// Only events of these types, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = words(EventType::ALL, EventType::as_str))]
     types: Vec<String>,
-    /// Begin behind the event with this number, as far as it is still there
+    /// Begin after the event with this number, if it is still kept
     #[arg(long, value_name = "ID")]
     since: Option<u64>,
-    /// Stop after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }

@@ -21,7 +21,7 @@ pub(super) struct JournalArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum JournalVerb {
-    /// Whether every record is as it was written
+    /// Check that every record is as it was written
     Verify {
         #[command(flatten)]
         place: Place,
@@ -42,7 +42,7 @@ enum JournalVerb {
 /// Which journal.
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
-    /// Its folder [default: the one of the configuration]
+    /// The folder of the journal [default: the one of the configuration]
     folder: Option<PathBuf>,
 }
 
@@ -131,7 +131,7 @@ fn report(verified: &Verified, screen: &mut Screen<'_>) -> Result<(), Failure> {
         screen
             .line(&format!("note: {file} ends in an interrupted write at byte {offset}; the next start cuts it off"))?;
     }
-    let verdict = if verified.bad.is_empty() { "good" } else { "NOT as it was written" };
+    let verdict = if verified.bad.is_empty() { "valid" } else { "NOT valid" };
     let Verified { segments, snapshots, records, bytes, .. } = verified;
     screen
         .line(&format!("{verdict}: {records} records in {segments} segments, {snapshots} snapshots, {bytes} bytes"))?;

@@ -20,12 +20,12 @@ const NODE_COLUMNS: [&str; 4] = ["node", "state", "epoch", "last_seen"];
 /// `usherd tenants`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct TenantsArgs {
-    /// All that is known of this one
+    /// Show everything about this one
     tenant: Option<String>,
     /// Only those whose subscription is in this state
     #[arg(long, value_parser = words(State::ALL, State::as_str))]
     state: Option<String>,
-    /// Only those that are this full
+    /// Only those in this band
     #[arg(long, value_parser = words(Band::ALL, Band::as_str))]
     band: Option<String>,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(super) struct TenantsArgs {
 /// `usherd sessions`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SessionsArgs {
-    /// Of which tenant
+    /// The tenant
     tenant: String,
     /// Only sessions of this kind
     #[arg(long, value_parser = words(Kind::ALL, Kind::as_str))]
@@ -63,10 +63,10 @@ pub(super) struct NodesArgs {
 /// Which part of a list.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Part {
-    /// Begin behind this name
+    /// Begin after this name
     #[arg(long, value_name = "NAME")]
     after: Option<String>,
-    /// Stop after so many rows
+    /// Stop after this many rows
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }

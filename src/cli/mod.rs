@@ -46,22 +46,22 @@ use screen::{Format, Screen};
 /// Decides in real time who may take a concurrent-user licence
 ///
 /// Without a verb it serves: the configuration is --config, config/usherd.toml beside the working folder, or
-/// /etc/usherd/usherd.toml. Exit codes: 0 good, 1 failed or denied, 2 usage, 78 configuration; `usherd check`
+/// /etc/usherd/usherd.toml. Exit codes: 0 success, 1 failed or denied, 2 usage, 78 configuration; `usherd check`
 /// has those of monitoring plugins, 0 to 3.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "usherd", version, max_term_width = 120)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// The configuration
+    /// The configuration file
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     connection: Connection,
-    /// How answers are shown
+    /// The format of the output
     #[arg(short, long, global = true, value_enum, default_value_t, help_heading = "Output")]
     output: Output,
-    /// Times in UTC and not in the zone of this machine
+    /// Show times in UTC, not in the zone of this machine
     #[arg(long, global = true, help_heading = "Output")]
     utc: bool,
 }
@@ -92,9 +92,9 @@ enum Verb {
     Config(config::ConfigArgs),
     /// What a reload would change, with its consequences
     Plan(reload::ReloadArgs),
-    /// Take up the files as they are, and wait for the outcome
+    /// Load the files as they are, and wait for the outcome
     Reload(reload::ReloadArgs),
-    /// How the daemon is: ready or not, and its totals
+    /// The state of the daemon: ready or not, and its totals
     Status,
     /// The fleet and its tenants, live in the terminal; --once prints it
     Top(top::TopArgs),
@@ -118,13 +118,13 @@ enum Verb {
     Release(ask::ReleaseArgs),
     /// Monitoring plugin: one line, performance data, exit code 0 to 3
     Check(check::CheckArgs),
-    /// Looks at an installation, and says what is wrong, why it matters and how to fix it
+    /// Check an installation: what is wrong, why it matters and how to fix it
     Doctor(doctor::DoctorArgs),
     /// What a number of seats costs, and what a change to it costs now
     Quote(money::QuoteArgs),
     /// What a tenant's subscription costs month by month, credits included, from its files
     Statement(money::StatementArgs),
-    /// What a subscription says at an instant, and requests to change it
+    /// Show a subscription at an instant, or request a change to it
     Subscription(subscription::SubscriptionArgs),
     /// The audit trail, read from its files
     Journal(journal::JournalArgs),
@@ -136,16 +136,16 @@ enum Verb {
     Report(report::ReportArgs),
     /// Make and check signed bundles of tenant records, for [sync]
     Records(records::RecordsArgs),
-    /// Who is told of what happens: how deliveries went, tests, secrets
+    /// Webhooks: their deliveries, tests and secrets
     Webhook(webhook::WebhookArgs),
     /// The completions of a shell
     Completions {
-        /// Which
+        /// The shell
         shell: clap_complete::Shell,
     },
     /// The manual page, or one for each verb into a folder
     Man {
-        /// Where to
+        /// The folder
         folder: Option<PathBuf>,
     },
 }

@@ -21,10 +21,10 @@ use crate::daemon::config::Keyword;
 /// `usherd quote`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct QuoteArgs {
-    /// Seats that are billed for the month already
+    /// Seats already billed for the month
     #[arg(long, value_name = "SEATS", default_value_t = 0, value_parser = seats)]
     from: u32,
-    /// Seats that are wanted
+    /// Seats wanted
     #[arg(long, value_name = "SEATS", value_parser = seats)]
     to: u32,
     /// The day of the change, in the billing zone [default: today]
@@ -45,7 +45,7 @@ pub(super) struct QuoteArgs {
 /// `usherd statement`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct StatementArgs {
-    /// Of which tenant
+    /// The tenant
     tenant: String,
     /// The first month, or a day in it
     #[arg(long, value_name = "MONTH|DATE", value_parser = month)]
@@ -80,7 +80,7 @@ fn mode_words() -> clap::builder::PossibleValuesParser {
 /// Quotes a change of seats. Without `--config` no file is read.
 ///
 /// # Errors
-/// The configuration that was named is not good.
+/// The configuration that was named is not valid.
 pub(super) fn quote(arguments: &QuoteArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let terms = terms(main, screen.colour)?;
     let today = || civil::civil(terms.zone, arguments.at.unwrap_or_else(wall_clock)).date();
@@ -135,7 +135,7 @@ fn quote_table(request: &QuoteRequest, answer: &Value) -> Table {
 /// What a tenant's record costs month by month, with the credits of its whole life.
 ///
 /// # Errors
-/// The files are not good, the tenant is not in them, or it has no price.
+/// The files are not valid, the tenant is not in them, or it has no price.
 pub(super) fn statement_of(
     arguments: &StatementArgs,
     main: Option<&Path>,
@@ -226,7 +226,7 @@ fn statement_table(lines: &[MonthLine]) -> Table {
 fn refused(why: NoStatement, tenant: &str, source: &str) -> Failure {
     match why {
         NoStatement::NoStart => Failure::configuration(format!(
-            "{source}: tenant {tenant} has no start, so nobody knows since when it is paid"
+            "{source}: tenant {tenant} has no start, so it is not known since when it is paid"
         ))
         .fix("write the civil date from which it is paid, as start = \"2026-06-16\""),
         NoStatement::Unlimited(month) => {
@@ -240,7 +240,7 @@ fn refused(why: NoStatement, tenant: &str, source: &str) -> Failure {
         ))
         .fix("write an earlier --to"),
         NoStatement::BeyondCalendar => {
-            Failure::usage("the calendar does not reach so far").fix("write an earlier --to")
+            Failure::usage("the calendar does not reach that far").fix("write an earlier --to")
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct NodeArgs {
 enum NodeVerb {
     /// Forget the epoch and the tombstones of a node, so that it may say hello with any epoch
     Forget {
-        /// Which
+        /// The node
         name: String,
         /// Also while it is up or has sessions: these wait for it with the usual grace
         #[arg(long)]

@@ -38,16 +38,16 @@ pub(super) struct RecordsArgs {
 enum RecordsVerb {
     /// Make a key to sign with, and show its public half as usherd.toml wants it
     Keygen {
-        /// Where the private key goes; nobody else can read it, and no file is written over
+        /// File for the private key; only its owner can read it, and no file is overwritten
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// What installations call it [default: made of the key]
+        /// Name of the key at installations [default: made of the key]
         #[arg(long, value_name = "ID", value_parser = key_id)]
         key_id: Option<String>,
     },
     /// Check a folder of tenant files, and make a signed bundle of them
     Sign(SignArgs),
-    /// Whether an installation would take a bundle, its serial left aside
+    /// Check whether an installation would accept a bundle, apart from its serial
     Verify(VerifyArgs),
 }
 
@@ -56,19 +56,19 @@ struct SignArgs {
     /// The private key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// What installations call it
+    /// Name of the key at installations
     #[arg(long, value_name = "ID", value_parser = key_id)]
     key_id: String,
-    /// Which installation it is for, its sync.installation
+    /// The installation it is for: its sync.installation
     #[arg(long, value_name = "NAME", value_parser = installation)]
     installation: String,
-    /// Its number, above the one before
+    /// Its serial, above the one before
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     serial: u64,
-    /// How long it may be taken and confirmed: 30d, 12h or 90m
+    /// How long it may be accepted and confirmed: 30d, 12h or 90m
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = span)]
     expires_in: Duration,
-    /// The bundle that it follows: an installation that took another one last refuses this one
+    /// The bundle that it follows: an installation that accepted another one last refuses this one
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
     /// When it is made [default: now]
@@ -76,7 +76,7 @@ struct SignArgs {
     issued: Option<DateTime<Utc>>,
     /// The folder of tenant files; --config names the usherd.toml that they are checked with
     folder: PathBuf,
-    /// Where the bundle goes
+    /// File for the bundle
     #[arg(long = "out", value_name = "FILE")]
     bundle: PathBuf,
 }
@@ -88,7 +88,7 @@ struct VerifyArgs {
     /// Whose signature counts, instead of those of --config
     #[arg(long, value_name = "ID=HEX", value_parser = public_key, requires = "installation")]
     public_key: Vec<(String, [u8; 32])>,
-    /// Which installation it must be for
+    /// The installation it must be for
     #[arg(long, value_name = "NAME", value_parser = installation, requires = "public_key")]
     installation: Option<String>,
     /// As it was, or will be, at this instant [default: now]
@@ -127,7 +127,7 @@ fn span(text: &str) -> Result<Duration, String> {
 /// Runs one of the verbs.
 ///
 /// # Errors
-/// A file cannot be read or written, or the records are not good.
+/// A file cannot be read or written, or the records are not valid.
 pub(super) fn records(arguments: &RecordsArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     match &arguments.verb {
         RecordsVerb::Keygen { out, key_id } => keygen(out, key_id.as_deref(), screen),
@@ -145,7 +145,7 @@ fn keygen(out: &Path, id: Option<&str>, screen: &mut Screen<'_>) -> Result<u8, F
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(|error| {
         Failure::failed(format!("{} cannot be written: {error}", out.display()))
-            .fix("a key is never written over: name another file, or move that one away")
+            .fix("a key is never overwritten: name another file, or move that one away")
     })?;
     if screen.format == Format::Json {
         screen.write(&format!("{}\n", json!({"key_id": id, "public_key": hex(&public)})))?;
@@ -160,7 +160,7 @@ fn sign(arguments: &SignArgs, main: Option<&Path>, screen: &mut Screen<'_>) -> R
     let issued = arguments.issued.unwrap_or_else(wall_clock);
     let records = read_records(&arguments.folder, main, issued, screen.colour)?;
     let previous = arguments.previous.as_deref().map(|path| follow(path, arguments, &key)).transpose()?;
-    let too_far = || Failure::usage("the bundle would expire beyond all calendars; see --expires-in");
+    let too_far = || Failure::usage("the bundle would expire after the last date there is; see --expires-in");
     let draft = Draft {
         installation: &arguments.installation,
         serial: arguments.serial,
@@ -195,7 +195,7 @@ fn follow(path: &Path, arguments: &SignArgs, key: &SigningKey) -> Result<Hash, F
         Ok(before) if before.serial >= arguments.serial => {
             let (serial, seen) = (arguments.serial, before.serial);
             let what = format!("--serial {serial} is not above {seen}, that of {}", path.display());
-            Err(Failure::usage(what).fix("installations take a bundle only with a higher serial than the one before"))
+            Err(Failure::usage(what).fix("installations accept a bundle only with a higher serial than the one before"))
         }
         // Another key may have signed it: that of before a change of keys.
         _ => payload_hash(path),
@@ -266,7 +266,7 @@ fn read_records(
         problems if problems.is_empty() => Ok(records),
         problems => {
             let text = render_problems(&problems, colour);
-            let what = format!("the records of {} are not good\n\n{text}", folder.display());
+            let what = format!("the records of {} are not valid\n\n{text}", folder.display());
             Err(Failure { code: CONFIGURATION, ..Failure::failed(what.trim_end()) })
         }
     }

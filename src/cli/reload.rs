@@ -33,7 +33,7 @@ pub(super) fn plan(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'
 /// Takes up the files as they are, and waits for the outcome. What needs force is asked for on a terminal.
 ///
 /// # Errors
-/// As [`plan`]; the configuration before stays in force then.
+/// As [`plan`]; the previous configuration stays in force then.
 pub(super) fn reload(arguments: &ReloadArgs, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     send(arguments.force, false, client, screen)
 }
@@ -75,7 +75,7 @@ fn is_wanted(what: &str, screen: &mut Screen<'_>) -> Result<bool, Failure> {
     if screen.format != Format::Table || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Ok(false);
     }
-    screen.write(&format!("{what}\nDo it all the same, as with --force? [y/N] "))?;
+    screen.write(&format!("{what}\nDo it anyway, as with --force? [y/N] "))?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| Failure::failed(format!("no answer can be read: {error}")))?;
     Ok(is_yes(&answer))
@@ -108,8 +108,10 @@ fn show(reply: &Reply, answer: &Value, screen: &mut Screen<'_>) -> Result<(), Fa
                 tell("warning", warning, screen)?;
             }
             for file in items(answer, "away") {
-                screen
-                    .line(&format!("{} is away or drops tenants; they stay for removal_delay_s", plain(Some(file))))?;
+                screen.line(&format!(
+                    "{} is missing or drops tenants; they stay for removal_delay_s",
+                    plain(Some(file))
+                ))?;
             }
             for file in items(answer, "rejected") {
                 let kept = file.get("kept") == Some(&Value::Bool(true));
@@ -155,7 +157,7 @@ fn rejection(reply: &Reply) -> Failure {
     Failure {
         code: CONFIGURATION,
         what,
-        fix: "the configuration before stays in force; `usherd config check` shows the lines".to_owned(),
+        fix: "the previous configuration stays in force; `usherd config check` shows the lines".to_owned(),
     }
 }
 

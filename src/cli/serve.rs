@@ -25,11 +25,11 @@ pub(super) fn serve(main: Option<&Path>, colour: bool) -> Result<u8, Failure> {
     match ended {
         Ok(whole) => match whole {
             true => Ok(OK),
-            false => Err(Failure::failed("the daemon could not go on; the log says why".to_owned())),
+            false => Err(Failure::failed("the daemon could not continue; the log says why".to_owned())),
         },
         Err(StartError::Config(problems)) => {
             let told = render_problems(&problems, colour);
-            let failure = Failure::configuration(format!("{shown} is not good\n\n{}", told.trim_end()));
+            let failure = Failure::configuration(format!("{shown} is not valid\n\n{}", told.trim_end()));
             Err(failure.fix("no last good configuration is kept in the state directory, so nothing is served"))
         }
         Err(StartError::Failed { what, why }) => Err(Failure::failed(format!("cannot {what}: {why}"))),

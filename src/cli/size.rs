@@ -12,10 +12,10 @@ use crate::daemon::api::size::fields;
 /// `usherd size`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SizeArgs {
-    /// Who always needs a seat
+    /// Employees who always need a seat
     #[arg(value_name = "TYPE1", value_parser = employees(), required_unless_present = "from_history")]
     always: Option<u32>,
-    /// Who needs one with a probability of 80 %
+    /// Employees who need one with a probability of 80 %
     #[arg(value_name = "TYPE2", value_parser = employees(), required_unless_present = "from_history")]
     mostly: Option<u32>,
     /// 40 %
@@ -24,10 +24,10 @@ pub(super) struct SizeArgs {
     /// 10 %
     #[arg(value_name = "TYPE4", value_parser = employees(), required_unless_present = "from_history")]
     rarely: Option<u32>,
-    /// How probable it may be that the safe figure is exceeded, as in 1% or 0.01; at most 50%
+    /// The probability that the safe figure is exceeded, at most, as in 1% or 0.01; at most 50%
     #[arg(long, value_name = "PERCENT%", default_value = "1%", value_parser = target)]
     target: Target,
-    /// By what this tenant wanted in the last 30 days, of a running daemon
+    /// Use what this tenant wanted in the last 30 days; asks the running daemon
     #[arg(long, value_name = "TENANT", conflicts_with_all = ["always", "mostly", "sometimes", "rarely"])]
     from_history: Option<String>,
 }

@@ -23,7 +23,7 @@ pub(super) fn look(path: &Path, config: &Config) -> Result<Result<String, Proble
     let presented = TokenHash::of(&token);
     let configured = config.settings.auth.tokens.iter().find(|known| TokenHash::from_bytes(known.sha256) == presented);
     let Some(role) = token_role(&token) else {
-        return wrong("the token has not the form that the daemon takes".to_owned(), FORM);
+        return wrong("the token does not have the form that the daemon accepts".to_owned(), FORM);
     };
     match configured {
         None => {
@@ -34,16 +34,16 @@ pub(super) fn look(path: &Path, config: &Config) -> Result<Result<String, Proble
             } else {
                 "write its sha256 into [[auth.tokens]], as `printf %s \"$TOKEN\" | sha256sum` prints it"
             };
-            wrong("the token is none of [[auth.tokens]]".to_owned(), help)
+            wrong("the token is not one of [[auth.tokens]]".to_owned(), help)
         }
         Some(known) if known.role.as_str() != role.as_str() => {
             let message = format!(
-                "the token says role {}, and `{}` of [[auth.tokens]] has role {}: it is not taken",
+                "the token says role {}, and `{}` of [[auth.tokens]] has role {}: it is not accepted",
                 role.as_str(),
                 known.id,
                 known.role.as_str()
             );
-            wrong(message, "make a new token with the role that it has")
+            wrong(message, "make a new token that names the role it has")
         }
         Some(known) => Ok(Ok(format!("the token is {}, role {}", known.id, known.role.as_str()))),
     }

@@ -25,18 +25,18 @@ pub(super) struct WebhookArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum WebhookVerb {
-    /// All of them: how they are, what waits for them
+    /// All webhooks: their state, and what waits for them
     List,
-    /// The last tries to deliver to one, oldest first
+    /// The latest delivery attempts of one, oldest first
     Deliveries {
-        /// Which
+        /// The webhook
         name: String,
         #[command(flatten)]
         part: Part,
     },
-    /// Send a signed test to one now, and show what it answers; fails where it does not take it
+    /// Send a signed test to one now, and show its answer; fails if it is not accepted
     Test {
-        /// Which
+        /// The webhook
         name: String,
     },
     /// A new secret, for secret_file; needs no daemon

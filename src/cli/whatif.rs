@@ -11,9 +11,9 @@ use super::table::Table;
 /// `usherd whatif`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct WhatifArgs {
-    /// Of which tenant
+    /// The tenant
     tenant: String,
-    /// Which quotas: a number or a range, of at most 200; without it those around the present one
+    /// The quotas: a number or a range of at most 200 [default: those around the present one]
     #[arg(long, value_name = "N..M")]
     quota: Option<String>,
     #[command(flatten)]
@@ -26,10 +26,10 @@ pub(super) struct WhatifArgs {
 /// Over which time.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Time {
-    /// From when: an instant with its zone, or a civil date of the billing zone; without it 30 days back
+    /// The start: an instant with its zone, or a civil date of the billing zone [default: 30 days ago]
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
-    /// Until when, not in it; without it up to now
+    /// The end, which is not included [default: now]
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
 }

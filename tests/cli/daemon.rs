@@ -120,7 +120,7 @@ fn a_reload_changes_everything_or_nothing() {
         assert!(rejected.contains("acme.toml:3:") && rejected.contains("keeps its last good record"), "{rejected}");
     }
     let checked = office.ask(&["config", "check", office.path("usherd.toml").to_str().unwrap()], 1);
-    assert!(checked.contains("acme.toml:3:") && checked.contains("1 tenant file is not taken"), "{checked}");
+    assert!(checked.contains("acme.toml:3:") && checked.contains("1 tenant file is rejected"), "{checked}");
     assert_eq!(office.ask(&["check", "tenant", "acme"], 0), after, "a bad file changes nothing");
     // Nor does a request for the tenant of a bad file; one for another goes through.
     std::fs::write(office.path("tenants.d/bolt.toml"), "kind = \"paid\"\nstart = \"2026-01-01\"\nseats = 3\n").unwrap();
@@ -196,7 +196,7 @@ fn what_happened_is_told_and_remembered() {
     assert!(event.contains("\"type\":\"denied\"") || event.contains("\"type\":\"config\""), "{event}");
     office.stop();
     let verified = office.ask(&["journal", "verify"], 0);
-    assert!(verified.starts_with("good: "), "{verified}");
+    assert!(verified.starts_with("valid: "), "{verified}");
     let trail = office.ask(&["journal", "export"], 0);
     assert!(trail.lines().any(|line| line.contains("\"d1\"") && line.contains("anna")), "{trail}");
     office.start();

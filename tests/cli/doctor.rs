@@ -74,7 +74,7 @@ fn what_is_broken_on_the_machine_is_named() {
     office.ask(&["acquire", "acme", "bob", "d2", "desktop", "--ttl", "600"], 0);
     finds(&doctor(&office, &[], 0), "warn", "tenants", "1 of 1 tenants are full");
     doctor(&office, &["--strict"], 1);
-    finds(&doctor(&office, &["--node", "pbx9"], 1), "fail", "node", "pbx9 never spoke");
+    finds(&doctor(&office, &["--node", "pbx9"], 1), "fail", "node", "pbx9 was never heard");
 
     let state = office.path("state");
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -171,7 +171,7 @@ fn what_the_daemon_says_of_itself_is_judged() {
         ("GET /readyz?verbose", "degraded", json!("disk full"), "fail", "durability", "disk full"),
         ("GET /readyz?verbose", "ready", json!(false), "fail", "daemon", "not ready"),
         ("GET /v1/admin/config", "from_last_good", json!(true), "fail", "in force", "last good"),
-        ("GET /v1/admin/config", "hash", json!("other"), "warn", "in force", "something else"),
+        ("GET /v1/admin/config", "hash", json!("other"), "warn", "in force", "something other than these files"),
         (overview, "version", json!("0.0.1"), "warn", "release", "the daemon is 0.0.1"),
         (overview, "at", json!("2020-01-01T00:00:00Z"), "warn", "clock", "apart"),
         (overview, "time", json!({"wall_clock_trusted": false}), "fail", "clock", "jumped"),

@@ -50,7 +50,7 @@ fn a_key_is_secret_and_never_written_over() {
     let before = std::fs::read(&key).unwrap();
     assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     let (out, err) = run(&["records", "keygen", "--out", key.to_str().unwrap()], 1);
-    assert!(out.is_empty() && err.contains("never written over"), "{err}");
+    assert!(out.is_empty() && err.contains("never overwritten"), "{err}");
     assert_eq!(std::fs::read(&key).unwrap(), before);
     assert_eq!(desk.public.len(), 64);
 }

@@ -184,7 +184,7 @@ fn a_reload_waits_for_its_outcome() {
     assert_eq!(
         out,
         format!(
-            "no changes\nb.toml is away or drops tenants; they stay for removal_delay_s\n! tenant a: its file is not \
+            "no changes\nb.toml is missing or drops tenants; they stay for removal_delay_s\n! tenant a: its file is not \
              taken; it keeps its last good record\n{told}{told}"
         )
     );

@@ -148,5 +148,5 @@ fn a_folder_that_was_named_stays_and_is_a_good_configuration() {
     assert!(checked.status.success(), "{checked:?}");
     let verified =
         usherd_testkit::process::usherd(&["journal", "verify", "--config", main.to_str().unwrap()]).output().unwrap();
-    assert!(String::from_utf8_lossy(&verified.stdout).starts_with("good: "), "{verified:?}");
+    assert!(String::from_utf8_lossy(&verified.stdout).starts_with("valid: "), "{verified:?}");
 }

@@ -21,7 +21,7 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 fn a_port_that_is_taken_is_told_with_the_way_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    refused(&["--listen", &address], 1, &["is taken, perhaps by another usherd", "--listen 127.0.0.1:0"]);
+    refused(&["--listen", &address], 1, &["is in use, perhaps by another usherd", "--listen 127.0.0.1:0"]);
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn a_daemon_that_would_share_its_port_is_seen() {
     let mut demo = Demo::start(&["--speed", "1"]);
     demo.wait_for("stop");
     let address = demo.address().to_owned();
-    refused(&["--listen", &address], 1, &["is taken"]);
+    refused(&["--listen", &address], 1, &["is in use"]);
     assert_eq!(demo.stop(Signal::TERM).code(), Some(0), "{}", demo.said);
 }
 
@@ -56,7 +56,7 @@ fn a_folder_with_something_in_it_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("thesis.txt"), "mine").unwrap();
     let path = dir.path().to_str().unwrap();
-    refused(&["--listen", "127.0.0.1:0", "--dir", path], 1, &["something is in", "empty folder"]);
+    refused(&["--listen", "127.0.0.1:0", "--dir", path], 1, &["is not empty", "empty folder"]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 

@@ -81,7 +81,7 @@ fn a_copy_taken_while_it_works_restores_what_was_acknowledged_before() {
     daemon.kill();
     for to in &copies {
         let said = verified(to);
-        assert!(said.starts_with("good: ") || said.starts_with("note: "), "{said}");
+        assert!(said.starts_with("valid: ") || said.starts_with("note: "), "{said}");
     }
     for to in [&copies[0], &copies[COPIES / 2], &copies[COPIES - 1]] {
         let restored = Site::new(BUSY, &[("acme", ACME)]);

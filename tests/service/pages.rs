@@ -118,7 +118,7 @@ fn a_day_before_the_upgrade(machine: &Machine) {
 }
 
 fn the_next_release_knows_everybody(machine: &Machine, said: &str) {
-    assert!(said.contains("\nactive\n") && said.contains("good: "), "{said}");
+    assert!(said.contains("\nactive\n") && said.contains("valid: "), "{said}");
     it_serves(machine);
     assert_eq!(sessions(machine), ["phone", "desk", "call"].map(str::to_owned).into());
     let before = machine.good(&["cat", "/root/process"]);
@@ -138,7 +138,7 @@ fn a_backup_and_a_disaster(machine: &Machine) {
 }
 
 fn the_backup_is_in_force(machine: &Machine, said: &str) {
-    assert!(said.contains("good: "), "{said}");
+    assert!(said.contains("valid: "), "{said}");
     it_serves(machine);
     assert_eq!(sessions(machine), ["phone", "desk", "call"].map(str::to_owned).into());
     // And what it decides from now on is kept.

@@ -32,10 +32,9 @@ impl Folder {
         fs::create_dir_all(named).map_err(wrong)?;
         let path = named.canonicalize().map_err(wrong)?;
         if fs::read_dir(&path).map_err(wrong)?.next().is_some() {
-            let what = format!("something is in {} already", path.display());
-            return Err(
-                Failure::failed(what).fix("--dir wants a new or an empty folder; without it a temporary one is made")
-            );
+            let what = format!("{} is not empty", path.display());
+            return Err(Failure::failed(what)
+                .fix("--dir requires a new or an empty folder; without it a temporary one is used"));
         }
         Folder { path, temporary: None }.with_tenants_dir()
     }
@@ -169,7 +168,7 @@ mod tests {
         assert!(Folder::new(Some(&dir.path().join("new/one"))).is_ok());
         fs::write(dir.path().join("mine"), "").unwrap();
         let refused = Folder::new(Some(dir.path())).err().unwrap();
-        assert!(refused.what.contains("something is in") && refused.fix.contains("empty"), "{refused:?}");
+        assert!(refused.what.contains("is not empty") && refused.fix.contains("empty"), "{refused:?}");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(super) struct DemoArgs {
     /// How many times as fast as real time a day of the office passes
     #[arg(long, value_name = "TIMES", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     speed: u32,
-    /// Which day: the same number is the same day
+    /// The seed of the day: the same number gives the same day
     #[arg(long, value_name = "NUMBER", default_value_t = SEED)]
     seed: u64,
     /// Begin the day at this time; what began before runs already
@@ -50,10 +50,10 @@ pub(super) struct DemoArgs {
     /// Stop at this time of the first day [default: go on, day after day]
     #[arg(long, value_name = "HH:MM", value_parser = time_of_day)]
     until: Option<u32>,
-    /// A new or empty folder for the files, which stays [default: a temporary one, which goes]
+    /// A new or empty folder for the files, which is kept [default: a temporary one, which is removed]
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
-    /// Instead of the office: so many tenants, and a load on them
+    /// Instead of the office: this many tenants, and a load on them
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["speed", "seed", "from", "until"],
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     tenants: Option<u32>,
@@ -182,7 +182,7 @@ fn days(arguments: &DemoArgs, play: &mut Play<'_>, runtime: &Runtime, stop: &mut
 /// What this is, and what to look at.
 fn greet(terminal: &mut Terminal<'_>, listen: SocketAddr, folder: &Folder, speed: u32) -> Result<(), Failure> {
     let program = folder::program();
-    let goes = if folder.is_temporary() { "; they go when the demo ends" } else { "" };
+    let goes = if folder.is_temporary() { "; they are removed when the demo ends" } else { "" };
     let ask = "tenant=office-lindenhof&subject=you&session=y1&kind=call&direction=outbound&ttl_s=600";
     terminal.say("", Tone::Plain, "")?;
     for line in [

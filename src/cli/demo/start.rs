@@ -65,7 +65,7 @@ impl Stop {
 pub(super) fn free(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     let bound = TcpListener::bind(listen).and_then(|listener| listener.local_addr());
     bound.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::failed(format!("{listen} is taken, perhaps by another usherd"))
+        io::ErrorKind::AddrInUse => Failure::failed(format!("{listen} is in use, perhaps by another usherd"))
             .fix("choose another port, or any free one: `usherd demo --listen 127.0.0.1:0`"),
         _ => Failure::failed(format!("cannot listen on {listen}: {error}")),
     })

@@ -36,7 +36,7 @@ pub(super) fn look(config: &Config, now: DateTime<Utc>) -> Vec<Finding> {
                 Finding::fail(
                     TLS,
                     what,
-                    "the daemon shows the one before, and does not start any more",
+                    "the daemon still shows the previous one, but would not start again",
                     problem.help.clone().unwrap_or_default(),
                 )
             }));
@@ -79,8 +79,8 @@ fn openness(settings: &Settings) -> Finding {
         (false, _) => Finding::warn(
             CHECK,
             format!("{} is reached over the network without TLS", open.join(", ")),
-            "tokens travel in the clear: who listens on the way has them",
-            "give it a [[listener]] with tls; only a network of your own may go without",
+            "tokens travel in clear text: anyone on the path can read them",
+            "give it a [[listener]] with tls; only a network of your own may do without",
         ),
     }
 }
@@ -94,12 +94,12 @@ fn certificate(address: &str, path: &Path, now: DateTime<Utc>) -> Finding {
 
 fn judge_certificate(address: &str, path: &Path, read: Result<Validity, String>, now: DateTime<Utc>) -> Finding {
     let shown = path.display();
-    let why = "no client that looks at certificates connects";
+    let why = "clients that check certificates do not connect";
     let fix = "put a new one there, then `usherd reload`, and restart the daemon if it still shows the old one";
     match read {
         Err(error) => Finding::fail(TLS, format!("{address}: {shown}: {error}"), "the daemon does not start", fix),
         Ok(Validity { from, .. }) if now < from => {
-            Finding::fail(TLS, format!("{address}: {shown} is valid from {from} on only"), why, "is the clock right?")
+            Finding::fail(TLS, format!("{address}: {shown} is not valid before {from}"), why, "is the clock right?")
         }
         Ok(Validity { until, .. }) if until < now => {
             Finding::fail(TLS, format!("{address}: {shown} expired on {until}"), why, fix)
@@ -130,7 +130,7 @@ fn key(address: &str, path: &PathBuf) -> Option<Finding> {
         Ok(metadata) if metadata.permissions().mode() & 0o004 != 0 => Some(Finding::warn(
             TLS,
             format!("{address}: every user of the machine may read the key {}", path.display()),
-            "who has the key can pretend to be this daemon",
+            "whoever has the key can pretend to be this daemon",
             format!("chmod o-rwx {}; or LoadCredential= in the unit", path.display()),
         )),
         Ok(_) => None,
@@ -174,7 +174,7 @@ mod tests {
             (read(-1, 90), Ok, "90 more days"),
             (read(-1, 13), Warn, "13 days"),
             (read(-9, -1), Fail, "expired"),
-            (read(1, 9), Fail, "valid from"),
+            (read(1, 9), Fail, "not valid before"),
             (Err("no certificate".to_owned()), Fail, "no certificate"),
         ];
         for (read, verdict, word) in table {

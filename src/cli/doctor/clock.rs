@@ -33,7 +33,7 @@ pub(super) fn of_machine(synchronized: Option<bool>) -> Finding {
             WHY,
             "apt-get install systemd-timesyncd (or chrony), then `timedatectl` shows it",
         ),
-        None => Finding::note(check, "nobody here knows whether the clock follows a time server", ""),
+        None => Finding::note(check, "this machine does not tell whether the clock follows a time server", ""),
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
     if time.get("waits_for").and_then(Value::as_str) == Some("confirmation") {
         return Finding::fail(
             CHECK,
-            "the daemon started with a clock far from where it was, and nobody says that it is right: each subscription is worth the more generous of both times, and no end takes a pairing or closes a client",
+            "the daemon started with a clock far from where it was, and nothing confirms it: each subscription is worth the more generous of both times, and no end takes a pairing or closes a client",
             WHY,
             "look at `timedatectl` and set the clock right; a time server confirms it by itself, otherwise say `usherd clock trust`",
         );
@@ -53,9 +53,9 @@ pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
     if time.get("wall_clock_trusted") == Some(&Value::Bool(false)) {
         return Finding::fail(
             CHECK,
-            "the wall clock jumped by more than it may: contracts go by the old one for ten minutes",
+            "the wall clock jumped by more than it may: for ten minutes contracts follow the old one as well",
             WHY,
-            "set the clock right (`timedatectl`); what stays is believed after ten minutes",
+            "set the clock right (`timedatectl`); a time that stays is trusted after ten minutes",
         );
     }
     if skew_s.abs() > SKEW_S_MAX {
@@ -63,12 +63,12 @@ pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
         return Finding::warn(CHECK, what, WHY, "let both follow a time server");
     }
     match time.get("clock_steps").and_then(Value::as_u64).unwrap_or(0) {
-        0 => Finding::ok(CHECK, "it went evenly since the daemon started"),
+        0 => Finding::ok(CHECK, "it has not been set since the daemon started"),
         steps => Finding::warn(
             CHECK,
-            format!("it was set {steps} times since the daemon started"),
+            format!("it has been set {steps} times since the daemon started"),
             WHY,
-            "let a time server steer it slowly: chrony, without makestep after the boot",
+            "let a time server correct it gradually: chrony, without makestep after the boot",
         ),
     }
 }

@@ -1,22 +1,23 @@
-//! Whether the files are good, and whether they are what the daemon runs with.
+//! The files: valid or not, and the ones that the daemon runs with or not.
 
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::finding::Finding;
+use crate::cli::screen::counted;
 use crate::daemon::config::{Config, Problem, problems_of};
 
 const CHECK: &str = "configuration";
 const REJECTED: &str = "the daemon keeps what it had, and a start without a last good configuration serves nothing";
 
-/// Whether the files are good.
+/// The files, as `usherd config check` judges them.
 pub(super) fn files(main: &Path, loaded: &Result<Config, Vec<Problem>>) -> Finding {
     let main = main.display();
     match loaded {
         Err(problems) => {
             let first = problems.first().map(place).unwrap_or_default();
-            let what = format!("{main} is rejected with {} errors, the first of them: {first}", problems.len());
+            let what = format!("{main} is rejected with {}; the first: {first}", counted(problems.len(), "error"));
             let help = problems.first().and_then(|problem| problem.help.clone()).map(|help| format!("{help}; "));
             let all = format!("{}`usherd config check` shows every error with its line", help.unwrap_or_default());
             Finding::fail(CHECK, what, REJECTED, all)
@@ -27,28 +28,32 @@ pub(super) fn files(main: &Path, loaded: &Result<Config, Vec<Problem>>) -> Findi
             let bad = config.rejected.len();
             Finding::fail(
                 CHECK,
-                format!("{main} is good, but {bad} of its tenant files are not, the first error: {first}"),
-                "their tenants keep their last good records, and those that never had one are none",
-                "`usherd config check` shows every error with its line; all other tenants are taken up as ever",
+                format!("{main} is valid, but {bad} of its tenant files are not; the first error: {first}"),
+                "their tenants keep their last good records; those that never had one do not exist",
+                "`usherd config check` shows every error with its line; all other tenants are loaded as usual",
             )
         }
         Ok(config) if config.tenants.is_empty() && !config.settings.sync.is_on() => {
             let folder = config.tenants_dir().map_or("[[tenant]]".to_owned(), |dir| dir.display().to_string());
             Finding::warn(
                 CHECK,
-                format!("{main} is good and has no tenants"),
-                "nobody may dial out: every tenant is unknown, inbound and emergency calls aside",
+                format!("{main} is valid and has no tenants"),
+                "every tenant is unknown: nobody may dial out, except for emergency calls",
                 format!(
-                    "write a file into {folder}, as the samples of config/tenants.d/ (in the package /usr/share/usherd/)"
+                    "add a file to {folder}, like the samples in config/tenants.d/ (in the package /usr/share/usherd/)"
                 ),
             )
         }
         Ok(config) => match config.warnings.first() {
-            None => Finding::ok(CHECK, format!("{main} is good, with {} tenants", config.tenants.len())),
+            None => Finding::ok(CHECK, format!("{main} is valid, with {}", counted(config.tenants.len(), "tenant"))),
             Some(first) => Finding::warn(
                 CHECK,
-                format!("{main} is good, with {} warnings, the first of them: {}", config.warnings.len(), place(first)),
-                "what is odd is taken as it is written, which may not be what was meant",
+                format!(
+                    "{main} is valid, with {}; the first: {}",
+                    counted(config.warnings.len(), "warning"),
+                    place(first)
+                ),
+                "each is taken as written, which may not be what was meant",
                 first.help.clone().unwrap_or_else(|| "`usherd config check` shows them all".to_owned()),
             ),
         },
@@ -66,8 +71,8 @@ pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
     if admin.get("from_last_good") == Some(&Value::Bool(true)) {
         return Finding::fail(
             check,
-            "the daemon runs with the last good configuration, because the files were wrong when it started",
-            "no change of the files has an effect",
+            "the daemon runs with the last good configuration, because the files were not valid when it started",
+            "changes to the files have no effect",
             "fix what `usherd config check` shows, then `usherd reload`",
         );
     }
@@ -89,19 +94,19 @@ pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
         Some(hash) if hash == word("hash") && !waiting.is_empty() => Finding::warn(
             check,
             format!("the daemon has read these files, but runs with other values of {waiting}"),
-            "these settings take effect with a start only",
+            "these settings take effect only at a start",
             "`systemctl restart usherd`; its sockets stay open and no session is lost",
         ),
         Some(hash) if hash == word("hash") => {
-            Finding::ok(check, format!("the daemon runs with these files since {}", word("loaded_at")))
+            Finding::ok(check, format!("the daemon has run with these files since {}", word("loaded_at")))
         }
         Some(_) => Finding::warn(
             check,
-            format!("the daemon runs with something else than these files; it reads {}", word("main")),
-            "what was edited is not in force yet, or other files than these are looked at",
+            format!("the daemon runs with something other than these files; it reads {}", word("main")),
+            "an edit is not in force yet, or these are not the files that it reads",
             "`usherd plan` shows the difference, `usherd reload` takes it up; --config names other files",
         ),
-        None => Finding::note(check, format!("the daemon reads {} since {}", word("main"), word("loaded_at")), ""),
+        None => Finding::note(check, format!("the daemon has read {} since {}", word("main"), word("loaded_at")), ""),
     }
 }
 
@@ -115,11 +120,14 @@ fn units(admin: &Value) -> Option<Finding> {
     let (what, why) = match (rejected.first(), certificate) {
         (Some(first), _) => {
             let count = admin.get("tenants_rejected").and_then(Value::as_u64).unwrap_or(rejected.len() as u64);
-            let what = format!("the daemon does not take {count} tenant files, the first is that of {first}");
-            (what, "these tenants keep their last good records, or are none; changes of them have no effect")
+            let what = format!("the daemon rejects {count} tenant files; the first is that of {first}");
+            (
+                what,
+                "these tenants keep their last good records, if they have any; changes to their files have no effect",
+            )
         }
         (None, Some(message)) => {
-            (format!("the daemon cannot use a certificate: {message}"), "it shows the one before until that expires")
+            (format!("the daemon cannot use a certificate: {message}"), "it shows the previous one until that expires")
         }
         (None, None) => return None,
     };
@@ -149,7 +157,7 @@ mod tests {
         let rejected = json!({"hash": "abc", "tenants_rejected": 3, "rejected": [{"tenant": "acme"}]});
         let certificate = json!({"hash": "abc", "rejected": [], "certificates": [{"message": "does not fit"}]});
         let table: [(&Value, Option<&str>, Verdict, &str); 8] = [
-            (&rejected, Some("abd"), Fail, "3 tenant files, the first is that of acme"),
+            (&rejected, Some("abd"), Fail, "3 tenant files; the first is that of acme"),
             (&certificate, Some("abc"), Fail, "does not fit"),
             (&waiting, Some("abc"), Warn, "server.workers, listener[0].listen"),
             (&running, Some("abc"), Ok, "since T"),

@@ -18,19 +18,19 @@ pub(super) fn tenants(overview: &Value) -> Finding {
             TENANTS,
             "the daemon knows no tenant",
             "nobody may dial out; inbound and emergency calls are allowed",
-            "write a file into tenants.d, or see to [sync]",
+            "add a file to tenants.d, or check [sync]",
         ),
         (0, 0) => Finding::ok(TENANTS, format!("{all} tenants, each with free seats")),
         (0, full) => Finding::warn(
             TENANTS,
             format!("{full} of {all} tenants are full"),
-            "the next of their people who dials out is refused",
-            "`usherd tenants --band full` names them, `usherd whatif TENANT` says how many seats would do",
+            "the next person there who needs a seat is refused",
+            "`usherd tenants --band full` names them, `usherd whatif TENANT` says how many seats would be enough",
         ),
         (over, full) => Finding::warn(
             TENANTS,
             format!("{over} of {all} tenants hold more than their quota, {full} are full"),
-            "nobody is cut off, but nobody new of theirs gets a seat",
+            "nobody is cut off, but nobody new there gets a seat",
             "`usherd tenants --band over` names them",
         ),
     }
@@ -58,7 +58,7 @@ pub(super) fn nodes(nodes: &[Value]) -> Finding {
         NODES,
         format!("{} of {} nodes are silent: {names}{more}", silent.len(), known.len()),
         "their sessions lose their seats when the grace ends, though calls may go on there",
-        "look at the PBX and the network between; on it, `systemctl status usherd-agent`; here `usherd doctor --node NAME`",
+        "check the PBX and the network between; on it, `systemctl status usherd-agent`; here `usherd doctor --node NAME`",
     )
 }
 
@@ -70,8 +70,8 @@ pub(super) fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Findi
         let known = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
         return Finding::fail(
             check,
-            format!("{wanted} never spoke; known are: {known}"),
-            "its calls are not counted, or stand under another name",
+            format!("{wanted} was never heard; known nodes: {known}"),
+            "its calls are not counted, or are counted under another name",
             "compare `node` in /etc/usherd/agent.toml there; is usherd's address right, and reached from there?",
         );
     };
@@ -80,8 +80,8 @@ pub(super) fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Findi
         (_, false) => Finding::warn(
             check,
             format!("{wanted} asks, but never said hello"),
-            "its sessions end with their ttl_s only: after a crash there they keep their seats until then",
-            "let `usherd agent` run beside it",
+            "its sessions end only with their ttl_s: after a crash there they keep their seats until then",
+            "run `usherd agent` beside it",
         ),
         ("up", true) => Finding::ok(check, format!("{wanted} is up: {what}")),
         ("left", true) => Finding::warn(
@@ -151,7 +151,7 @@ mod tests {
             ("pbx1", Ok, "epoch 7, last seen 2026-11-22T12:54:20Z"),
             ("pbx2", Fail, "last seen 2026-11-22T11:00:00Z"),
             ("pbx3", Warn, "never said hello"),
-            ("pbx4", Fail, "known are: pbx1, pbx2, pbx3"),
+            ("pbx4", Fail, "known nodes: pbx1, pbx2, pbx3"),
             ("pbx5", Warn, "said goodbye"),
         ];
         for (wanted, verdict, word) in table {

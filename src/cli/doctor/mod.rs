@@ -33,13 +33,13 @@ const NODES_PATH: &str = "/v1/nodes?limit=1000";
 /// `usherd doctor`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct DoctorArgs {
-    /// And what the daemon knows of this PBX node
+    /// Also show what the daemon knows of this PBX node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
     /// Only whether the daemon decides: fast, for a container's health check
     #[arg(long, conflicts_with = "node")]
     health: bool,
-    /// Warnings make the exit code 1, too
+    /// Exit with code 1 on warnings, too
     #[arg(long)]
     strict: bool,
 }
@@ -77,12 +77,12 @@ fn is_local(connection: &Connection) -> bool {
     })
 }
 
-/// What this machine says, without the daemon; the configuration where it is good.
+/// What this machine says, without the daemon; the configuration where it is valid.
 fn here(main: Option<&Path>, local: bool, findings: &mut Vec<Finding>) -> Option<Config> {
     if !local {
         findings.push(Finding::note(
             "this machine",
-            "the daemon is elsewhere: files, units and disk are not looked at",
+            "the daemon is on another machine: files, units and disk are not checked",
             "",
         ));
         return None;
@@ -199,7 +199,7 @@ fn answer(client: &Client, path: &str, check: &'static str, findings: &mut Vec<F
             findings.push(Finding::note(
                 check,
                 reply.failure().what,
-                "show a token that may read this: --token-file FILE",
+                "use a token that may read this: --token-file FILE",
             ));
             return None;
         }

@@ -96,8 +96,8 @@ fn shut(door: &Door, error: &io::Error) -> Finding {
     Finding::fail(
         CHECK,
         format!("nobody listens on {door}: {error}"),
-        "nodes that are told this address ask nobody, and allow every call",
-        "a new address takes effect by a restart; one of usherd.socket also stands there (systemctl edit usherd.socket)",
+        "nodes with this address reach nobody, and allow every call",
+        "a new address takes effect at a restart; usherd.socket must have it too (systemctl edit usherd.socket)",
     )
 }
 
@@ -125,7 +125,7 @@ fn judge_latency(median_us: u64, slowest_us: u64, deadline_ms: u32) -> Finding {
         format!("a decision takes {} from here, the slowest of {SAMPLES} took {}", ms(median_us), ms(slowest_us));
     let deadline_us = u64::from(deadline_ms) * 1_000;
     let why = format!("nodes wait {deadline_ms} ms (nodes.deadline_ms) and then let the call go, uncounted");
-    let fix = "look at the load of machine and network (top, ping), and at usherd_decision_duration_seconds";
+    let fix = "check the load of the machine and the network (top, ping), and at usherd_decision_duration_seconds";
     match () {
         () if median_us > deadline_us => Finding::fail(LATENCY, what, why, fix),
         () if slowest_us > deadline_us || median_us * 2 > deadline_us => Finding::warn(LATENCY, what, why, fix),

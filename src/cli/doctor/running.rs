@@ -26,7 +26,7 @@ pub(super) fn readiness(ready: &Value, address: &str) -> Vec<Finding> {
         ),
         _ => Finding::fail(
             check,
-            format!("{address} is not ready: it still reads its journal"),
+            format!("{address} is not ready: it is still reading its journal"),
             "inbound and emergency calls are allowed, everybody else has to wait",
             "wait a moment; `journalctl -u usherd -n 50` shows how far it is",
         ),
@@ -42,11 +42,11 @@ fn durability(ready: &Value) -> Finding {
             check,
             format!("nothing is recorded any more: {why}"),
             "calls flow, but a restart forgets who holds a seat",
-            "look at the disk of the state directory (df, dmesg), fix it, then `systemctl restart usherd`",
+            "check the disk of the state directory (df, dmesg), fix it, then `systemctl restart usherd`",
         ),
         None if word == "degraded" => Finding::fail(
             check,
-            "nothing is recorded any more; why is told only to who may read",
+            "nothing is recorded any more; the reason is shown only to those who may read it",
             "calls flow, but a restart forgets who holds a seat",
             "ask again with a token of the role viewer or admin, or look at `journalctl -u usherd`",
         ),
@@ -70,11 +70,11 @@ fn durability(ready: &Value) -> Finding {
 /// Whether the running daemon is of the same release as this program.
 pub(super) fn release(overview: &Value, own: &str) -> Finding {
     match overview.get("version").and_then(Value::as_str) {
-        Some(version) if version == own => Finding::ok("release", format!("daemon and this program are {own}")),
+        Some(version) if version == own => Finding::ok("release", format!("the daemon and this program are {own}")),
         version => Finding::warn(
             "release",
             format!("the daemon is {}, this program is {own}", version.unwrap_or("of an unknown release")),
-            "what was fixed by the newer one is not in force",
+            "what the newer one fixed is not in force",
             "systemctl restart usherd; with its socket unit nobody is refused",
         ),
     }
@@ -88,7 +88,7 @@ pub(super) fn sync(overview: &Value) -> Option<Finding> {
     let check = "sync";
     let fix = "`usherd status` has the message; ask whoever publishes; see [sync] and IPAddressAllow= of the unit";
     if sync.get("stale") == Some(&Value::Bool(true)) {
-        let what = format!("the records are stale, confirmed for the last time {}", word("confirmed_at"));
+        let what = format!("the records are stale, last confirmed {}", word("confirmed_at"));
         return Some(Finding::fail(check, what, "their tenants are inbound only", fix));
     }
     Some(match word("result") {
@@ -96,7 +96,7 @@ pub(super) fn sync(overview: &Value) -> Option<Finding> {
         "" => Finding::note(check, "no records were asked for yet", ""),
         result => Finding::warn(
             check,
-            format!("the last try {result}: {} (the last good one: {since})", word("message")),
+            format!("the last try {result}: {} (the last successful one: {since})", word("message")),
             "changes that were published are not in force, and after policy.stale_after_days tenants are inbound only",
             fix,
         ),
@@ -112,10 +112,10 @@ pub(super) fn webhooks(list: &Value) -> Option<Finding> {
     let told: Vec<String> =
         failing.map(|hook| format!("{} ({})", word(hook, "name"), word(hook, "last_error"))).collect();
     Some(if told.is_empty() {
-        Finding::ok("webhooks", format!("{} of them, and none that fails", hooks.len()))
+        Finding::ok("webhooks", format!("{} of them, none failing", hooks.len()))
     } else {
-        let fix = "look at the receiver; IPAddressAllow= of the unit must name where it is";
-        let why = "whoever waits for these events does not know what happens";
+        let fix = "check the receiver; IPAddressAllow= of the unit must include its address";
+        let why = "whoever waits for these events does not learn of them";
         Finding::warn("webhooks", format!("cannot be delivered: {}", told.join(", ")), why, fix)
     })
 }
@@ -126,8 +126,8 @@ pub(super) fn history(overview: &Value) -> Option<Finding> {
     let bytes = history.get("bytes").and_then(Value::as_u64).unwrap_or(0);
     let from = history.get("from").and_then(Value::as_str).unwrap_or("now");
     if let Some(problem) = history.get("problem").and_then(Value::as_str) {
-        let why = "reports, whatif and the size by history know nothing of these hours";
-        let fix = "look at the disk of the state directory (df, dmesg)";
+        let why = "reports, whatif and sizing by history lack these hours";
+        let fix = "check the disk of the state directory (df, dmesg)";
         return Some(Finding::warn("history", format!("usage is not kept: {problem}"), why, fix));
     }
     Some(Finding::ok("history", format!("usage is known from {from} on, {} KiB", bytes >> 10)))
@@ -139,7 +139,7 @@ pub(super) fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option
     let check = "descriptors";
     let fix =
         "raise LimitNOFILE= (systemctl edit usherd; --ulimit nofile= of a container), or lower server.connections_max";
-    let why = "beyond it connections are neither taken nor refused: their nodes run into the deadline";
+    let why = "beyond it connections are neither accepted nor refused: their nodes wait until the deadline";
     let wanted = u64::from(connections_max.unwrap_or(0)) + FILES_RESERVE;
     if open * 100 >= most * FULL_PERCENT {
         return Some(Finding::fail(check, format!("{open} of {most} are in use"), why, fix));

@@ -53,7 +53,7 @@ fn is_installed(units: &Units, unit: &str) -> bool {
 /// What is to be said of the units.
 pub(super) fn judge(units: Option<&Units>) -> Vec<Finding> {
     let Some(units) = units else {
-        return vec![Finding::note(CHECK, "systemd does not run here: something else must start the daemon again", "")];
+        return vec![Finding::note(CHECK, "systemd does not run here: something else must restart the daemon", "")];
     };
     if !is_installed(units, SERVICE) {
         let fix = "the Debian package installs it";
@@ -69,14 +69,14 @@ fn service(units: &Units) -> Finding {
     let log = "journalctl -u usherd -n 50 says why";
     let restarts: u64 = value(units, SERVICE, "NRestarts").parse().unwrap_or(0);
     if value(units, SERVICE, "NeedDaemonReload") == "yes" {
-        let why = "systemd still goes by the unit as it was";
+        let why = "systemd still uses the unit as it was";
         return Finding::warn(CHECK, "the unit file was changed", why, "systemctl daemon-reload");
     }
     match active {
         "active" if restarts > 0 => Finding::warn(
             CHECK,
             format!("running, but systemd had to start it again {restarts} times"),
-            "it ended by itself or hung; callers waited meanwhile",
+            "it exited or hung; callers waited meanwhile",
             log,
         ),
         "active" if !matches!(value(units, SERVICE, "UnitFileState"), "enabled" | "enabled-runtime") => Finding::warn(
@@ -97,7 +97,7 @@ fn service(units: &Units) -> Finding {
 
 fn socket(units: &Units) -> Finding {
     if value(units, SOCKET, "ActiveState") == "active" {
-        return Finding::ok("socket", format!("{SOCKET} holds the doors open while the daemon restarts"));
+        return Finding::ok("socket", format!("{SOCKET} keeps the sockets open while the daemon restarts"));
     }
     Finding::warn(
         "socket",

@@ -104,8 +104,8 @@ fn absent(folder: &Path, error: &io::Error) -> Finding {
         io::ErrorKind::NotFound => Finding::fail(
             CHECK,
             format!("{shown} does not exist"),
-            "the sessions of before a restart are forgotten, and the audit trail with them",
-            "start the daemon, which makes it, or set server.state_dir to where it is",
+            "sessions from before a restart are forgotten, and the audit trail with them",
+            "start the daemon, which creates it, or set server.state_dir to where it is",
         ),
         _ => Finding::fail(
             CHECK,
@@ -120,7 +120,7 @@ fn directory(folder: &Path, place: &Place, owner: Option<u32>) -> Finding {
     let shown = folder.display();
     if place.read_only {
         let why = "nothing can be recorded: calls flow, and a restart forgets them";
-        let fix = "look into the kernel log for the reason, and mount it writable";
+        let fix = "check the kernel log for the reason, and mount it writable";
         return Finding::fail(CHECK, format!("{shown} is mounted read-only"), why, fix);
     }
     if let Some(owner) = owner.filter(|owner| *owner != place.owner) {
@@ -191,7 +191,7 @@ fn room(place: &Place, journal_bytes: u64, journal: &Journal) -> Finding {
     }
     if place.free_inodes.is_some_and(|free| free < FREE_INODES_GOOD) {
         let left = place.free_inodes.unwrap_or(0);
-        return Finding::warn(ROOM, format!("{left} more files can be made"), why, "remove files that nobody needs");
+        return Finding::warn(ROOM, format!("{left} more files can be created"), why, "remove files that nobody needs");
     }
     if place.free_bytes < FREE_BYTES_GOOD.min(may_grow) {
         let what = format!("{free} are free, and the journal may grow by {}", size(may_grow));
@@ -204,8 +204,8 @@ fn set_aside(name: &str) -> Finding {
     Finding::warn(
         JOURNAL,
         format!("{name} was damaged and is set aside"),
-        "what stood in it was learned again from the nodes, but is not in the audit trail",
-        "keep it for who wants to look, look at the disk (smartctl -a), then move it away",
+        "what it held was learned again from the nodes, but is not in the audit trail",
+        "check the disk (smartctl -a); keep the file for whoever investigates, then move it away",
     )
 }
 
@@ -216,7 +216,7 @@ fn unreadable(error: &str) -> Finding {
 /// Reads a journal that is small enough and says whether it is as it was written.
 fn sound(folder: &Folder, bytes: u64) -> Finding {
     if bytes > VERIFIED_BYTES_MAX {
-        let what = format!("it has {}, too much to read it by the way", size(bytes));
+        let what = format!("it has {}, too much to read it here", size(bytes));
         return Finding::note(JOURNAL, what, "`usherd journal verify` reads all of it");
     }
     match verify(folder) {
@@ -226,8 +226,8 @@ fn sound(folder: &Folder, bytes: u64) -> Finding {
             Some(damage) => Finding::fail(
                 JOURNAL,
                 format!("it is not as it was written: {damage}"),
-                "a disk that fails, or somebody changed it: the next start sets the file aside",
-                "`usherd journal verify` shows all; copy the folder before a restart; look at the disk (smartctl -a)",
+                "the disk fails, or somebody changed it: the next start sets the file aside",
+                "`usherd journal verify` shows all; copy the folder before a restart; check the disk (smartctl -a)",
             ),
         },
     }

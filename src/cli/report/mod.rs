@@ -15,7 +15,7 @@ use figures::{Hour, Report, Total};
 /// `usherd report`
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReportArgs {
-    /// Of which tenant
+    /// The tenant
     tenant: String,
     #[command(flatten)]
     time: Time,

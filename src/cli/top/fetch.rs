@@ -70,7 +70,7 @@ impl Reader {
         thread::Builder::new()
             .name("top-reader".to_owned())
             .spawn(read)
-            .map_err(|error| Failure::failed(format!("no thread can be had to read with: {error}")))?;
+            .map_err(|error| Failure::failed(format!("no thread can be started to read with: {error}")))?;
         Ok(Reader { wish, ask })
     }
 

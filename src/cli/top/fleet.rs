@@ -153,7 +153,7 @@ fn daemon(overview: &Overview, look: Look) -> Vec<(String, Tone)> {
     }
     match (&overview.config_error, overview.config_old, overview.config_loaded) {
         (Some(why), ..) => pieces.push((format!("  CONFIG REJECTED: {why}"), Tone::Bad)),
-        (None, true, _) => pieces.push(("  CONFIG is the last good one, the files are not".into(), Tone::Bad)),
+        (None, true, _) => pieces.push(("  CONFIG is the last good one, the files are not valid".into(), Tone::Bad)),
         (None, false, Some(at)) => pieces.push(plain(format!("  config of {}", look.minute(at)))),
         (None, false, None) => {}
     }
@@ -245,7 +245,7 @@ fn nothing_to_show(state: &State) -> Option<String> {
         (0, 0, Some(_)) if state.filter.trim().is_empty() => {
             Some("The daemon knows no tenants: `usherd config init` writes a file to begin with.".to_owned())
         }
-        (0, ..) => Some(format!("No tenant fits \"{}\"; Esc clears the filter.", state.filter.trim())),
+        (0, ..) => Some(format!("No tenant matches \"{}\"; Esc clears the filter.", state.filter.trim())),
     }
 }
 

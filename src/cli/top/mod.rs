@@ -96,7 +96,7 @@ pub(super) fn top(arguments: &TopArgs, client: Client, screen: &mut Screen<'_>) 
         return once(arguments, &client, state, look, screen);
     }
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        let failure = Failure::usage("top is live, and there is no terminal to be live in");
+        let failure = Failure::usage("top is live, and there is no terminal here");
         return Err(failure.fix("print it once with --once; over ssh, ask for a terminal with ssh -t"));
     }
     live(arguments, client, state, look, &clock)

@@ -30,7 +30,7 @@ impl Terminal {
     pub(super) fn take() -> Result<Self, Failure> {
         let inner = ratatui::try_init().map_err(|error| {
             ratatui::restore();
-            Failure::failed(format!("the terminal cannot be steered: {error}")).fix("print it once with --once")
+            Failure::failed(format!("the terminal cannot be controlled: {error}")).fix("print it once with --once")
         })?;
         Ok(Terminal { inner, area: Rect::default() })
     }

@@ -65,7 +65,7 @@ fn run(place: &Place, arguments: &[&str]) -> (Option<i32>, String) {
 fn the_verb_checks_runs_and_looks() {
     let place = Place::new("");
     let (code, told) = run(&place, &["--check"]);
-    assert!(code == Some(0) && told.contains("is good"), "{told}");
+    assert!(code == Some(0) && told.contains("is valid"), "{told}");
     let (code, told) = run(&place, &["--status"]);
     assert!(code == Some(1) && told.contains("cannot be reached"), "{told}");
     let (_daemon, agent) = (place.daemon(), place.agent());
