@@ -118,7 +118,7 @@ const WHY = {
   'deny.full channels': 'all trunk lines are in use', 'deny.full limit': 'a limit of the daemon', 'deny.inactive ended': 'the subscription ended',
   'deny.inactive suspended': 'the subscription is suspended', 'deny.inactive stale': 'the subscription is not confirmed', 'deny.inactive': 'no active subscription',
   'deny.unknown_tenant': 'no such tenant', 'deny.conflict': 'the session belongs to somebody else', 'allow.new': 'took a free seat', 'allow.over': 'above the quota',
-  node: 'ended', ttl: 'not renewed in time', grace: 'its node was lost', epoch: 'its node started anew', inventory: 'its node has it no more', ended: 'the subscription ended', admin: 'ended by hand',
+  node: 'ended', ttl: 'not renewed in time', grace: 'its node was lost', epoch: 'its node restarted', inventory: 'gone from its node', ended: 'the subscription ended', admin: 'ended by hand',
 };
 // The rules of a step of an explanation, in a sentence; the command line says the same.
 const RULES = {
@@ -364,11 +364,11 @@ function troubles(o) {
   const told = [
     !o.ready && 'Not ready: the journal is being read. Inbound and emergency calls are allowed meanwhile.',
     o.journal.degraded && `The journal is degraded: ${o.journal.degraded}`,
-    !o.config.last_reload_successful && `The last configuration was rejected, the one before is in force: ${o.config.last_error ?? 'see the log'}`,
+    !o.config.last_reload_successful && `The last configuration was rejected, the previous one is in force: ${o.config.last_error ?? 'see the log'}`,
     o.config.from_last_good && 'The last good copy of the configuration is in force: the files were bad at the start.',
     o.history.problem && `The history of usage cannot be kept: ${o.history.problem}`,
     !o.time.wall_clock_trusted && (o.time.waits_for === 'confirmation'
-      ? 'The daemon started with a clock far from where it was: the more generous time counts until a time server keeps the clock, or somebody says usherd clock trust.'
+      ? 'The daemon started with a clock far from where it was: the more generous time counts until a time server keeps the clock, or you run usherd clock trust.'
       : 'The wall clock stepped: for ten minutes the more generous time counts.'),
     o.sync && (o.sync.stale || o.sync.result === 'failed' || o.sync.result === 'refused') && `Tenant records are not being pulled: ${o.sync.message ?? 'not confirmed for too long'}`,
   ];
