@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use tracing::warn;
 use usherd_client::Ended;
 
+use super::device_file::{self, Kept};
 use super::hub::{Hub, SourceState};
-use super::kept::{self, Kept};
 use super::presence::DEVICES_MAX;
 use super::source::Report;
 
@@ -89,7 +89,7 @@ impl Hub {
 
     /// Takes up the devices that held a seat when the agent stopped, and those that had given theirs back and stayed.
     pub fn restore_devices(&self, folder: &Path) {
-        let kept = match kept::read(folder) {
+        let kept = match device_file::read(folder) {
             Ok(kept) => kept,
             Err(why) => {
                 warn!(%why, "the file of devices cannot be read; who is not there now loses the seat at once");

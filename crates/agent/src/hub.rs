@@ -15,11 +15,11 @@ use usherd_contract::malformed::Malformed;
 use usherd_contract::names::Name;
 use usherd_contract::words::{Code, Detail, Kind};
 
-use super::book::{Book, Step};
 use super::counters::Counters;
-use super::ended::Key;
+use super::ended_sessions::Key;
 use super::presence::Presence;
 use super::question::Sent;
+use super::sessions::{Book, Step};
 use super::source::Report;
 use super::spool::Release;
 use super::writer::Writer;

@@ -1,8 +1,8 @@
 //! The agent beside a PBX: what a dial plan cannot do, from heartbeats to releases while the daemon is away.
 //!
 //! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
-//! [`freeswitch`] over [`esl`], [`kamailio`]), [`book`] (what follows for sessions), [`presence`] (desktops and
-//! mobiles), [`hub`] and `devices` (where it all meets), [`mod@follow`], [`socket`] and [`scripts`] (what waits and
+//! [`freeswitch`] over [`esl`], [`kamailio`]), [`sessions`] (what follows for sessions), [`presence`] (desktops and
+//! mobiles), [`hub`] and `devices` (where it all meets), [`supervisor`], [`socket`] and [`scripts`] (what waits and
 //! answers), [`spool`] and [`writer`] (what is written).
 //!
 //! What never happens:
@@ -11,34 +11,34 @@
 //! - a question of a script waits longer than the client's deadline, nor for a disk;
 //! - a release is lost because the daemon is away, or because the agent is killed meanwhile.
 
+mod accept;
 pub mod ami;
 pub mod asterisk;
-pub mod book;
-pub mod carry;
+pub mod client_hooks;
 pub mod config;
 pub mod counters;
+pub mod detached;
+pub mod device_file;
 mod devices;
-mod door;
-pub mod ended;
+pub mod ended_sessions;
 pub mod esl;
 pub mod fault;
-pub mod follow;
 pub mod freeswitch;
 pub mod group;
 pub mod hub;
 pub mod json;
 pub mod kamailio;
-pub mod kept;
 pub mod names;
 pub mod presence;
 pub mod question;
 pub mod scripts;
+pub mod sessions;
 pub mod settings;
 pub mod socket;
 pub mod source;
 pub mod spool;
 pub mod status;
-pub mod told;
+pub mod supervisor;
 pub mod writer;
 
 use std::fmt::Display;
@@ -55,17 +55,17 @@ use usherd_client::{Client, OnUnreachable, Options};
 use usherd_contract::names::Name;
 
 use asterisk::Asterisk;
-use book::Book;
+use client_hooks::Told;
 use config::Loaded;
 use counters::Counters;
-use follow::{Line, follow};
 use freeswitch::FreeSwitch;
 use hub::{Hub, Limits, SourceState};
 use kamailio::Kamailio;
 use presence::{Presence, Rule};
+use sessions::Book;
 use source::Machine;
 use spool::Spool;
-use told::Told;
+use supervisor::{Line, follow};
 use writer::Writer;
 
 /// How long the agent waits for what is on its way when it is told to stop.

@@ -11,7 +11,7 @@ use usherd_client::Verdict;
 use usherd_contract::agi::{Broken, Talk, Variable, script, variables, variables_of_fault, variables_of_silence};
 use usherd_contract::words::Code;
 
-use super::door;
+use super::accept;
 use super::hub::Hub;
 use super::question::{Sent, over, reply};
 
@@ -21,7 +21,7 @@ const STEP_DEADLINE: Duration = Duration::from_secs(5);
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, connections_max: usize) {
     let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
-    door::open(hub, connections_max, accept, answer).await;
+    accept::open(hub, connections_max, accept, answer).await;
 }
 
 async fn answer(stream: TcpStream, hub: Arc<Hub>) {

@@ -26,8 +26,8 @@ use usherd_client::Source;
 use usherd_contract::format::{BodyFormat, ReplyFormat};
 use usherd_contract::malformed::{FieldError, Malformed};
 
-use super::carry::Carrier;
-use super::door;
+use super::accept;
+use super::detached::Carrier;
 use super::group;
 use super::hub::Hub;
 use super::question::{Reply, Sent, released, reply};
@@ -78,7 +78,7 @@ pub async fn serve(listener: UnixListener, hub: Arc<Hub>, connections_max: usize
     let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
     // Each connection has one question at a time: only those whose connections broke are in anybody's way.
     let carrier = Carrier::new(connections_max);
-    door::open(hub, connections_max, accept, |stream, hub| converse(stream, hub, carrier.clone())).await;
+    accept::open(hub, connections_max, accept, |stream, hub| converse(stream, hub, carrier.clone())).await;
 }
 
 async fn converse(stream: UnixStream, hub: Arc<Hub>, carrier: Carrier) {

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::counters::Counters;
-use super::kept::{self, Kept};
+use super::device_file::{self, Kept};
 use super::spool::{self, Release, Spool};
 
 /// Most releases that wait for a disk; one too many is only in the client's memory, and that is said.
@@ -277,7 +277,7 @@ impl Desk {
             error!(%why, "the boot number cannot be kept in the spool's folder");
         }
         if let Some(devices) = devices
-            && let Err(why) = kept::write(folder, &devices)
+            && let Err(why) = device_file::write(folder, &devices)
         {
             error!(%why, "the file of devices cannot be written; a restart of the agent would leave them no grace");
             self.line.lock().devices_failed = true;
@@ -321,7 +321,7 @@ mod tests {
         writer.epoch(7);
         writer.sync();
         writer.end().await;
-        assert_eq!(kept::read(dir.path()).unwrap(), [Kept::new("asterisk", "b")]);
+        assert_eq!(device_file::read(dir.path()).unwrap(), [Kept::new("asterisk", "b")]);
         assert_eq!(spool::boot(dir.path(), 1).unwrap().0, 7);
         assert_eq!(open(dir.path()).1, all);
     }

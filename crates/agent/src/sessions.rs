@@ -10,7 +10,7 @@ use usherd_client::Ask;
 use usherd_contract::names::Name;
 use usherd_contract::words::{Direction, Kind, Leg};
 
-use super::ended::{EndedSessions, Key, Place};
+use super::ended_sessions::{EndedSessions, Key, Place};
 use super::names;
 use super::source::{Report, THINGS_MAX, Thing};
 
