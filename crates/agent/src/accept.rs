@@ -17,7 +17,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves each connection in a task of its own. One too many is turned away at once: a dial plan that waits is worse
 /// off than one that lets through.
-pub(super) async fn open<S, T>(
+pub(super) async fn serve_each<S, T>(
     hub: Arc<Hub>,
     connections_max: usize,
     accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<S>>,

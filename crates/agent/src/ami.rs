@@ -27,9 +27,9 @@ impl Message {
         self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map_or("", |(_, value)| value)
     }
 
-    /// Whether a line end in a value, as in the number of a caller, tore it: a key is there twice that is there once, the
-    /// number of its channel is missing, or it is what is left of a message behind a blank line. What it says may be the
-    /// caller's words.
+    /// True if a line end in a value, as in the number of a caller, tore it: a key is there twice that is there once,
+    /// the number of its channel is missing, or it is what is left of a message behind a blank line. What it says may
+    /// be the caller's words.
     pub fn is_torn(&self) -> bool {
         let count = |key: &str| self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key)).count();
         ONCE.iter().any(|key| count(key) > 1)

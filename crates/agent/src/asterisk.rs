@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::ami::{Decoder, Frame, Message, action};
 use super::names::NAME_BYTES_MAX;
-use super::source::{Act, MARKS, Machine, Marks, Report, THINGS_MAX, Thing, devices_in_part, in_part};
+use super::source::{Act, MARKS, Machine, Marks, Report, THINGS_MAX, Thing, devices_listed_in_part, listed_in_part};
 
 /// States in which nobody can be behind a device.
 const ABSENT: [&str; 3] = ["UNAVAILABLE", "INVALID", "UNKNOWN"];
@@ -176,9 +176,9 @@ impl Asterisk {
         let Some(listing) = self.listing.take_if(|listing| listing.action == message.get("ActionID")) else { return };
         let things = listing.things.into_values();
         if items(message).is_some_and(|items| items != listing.rows) {
-            acts.extend(in_part(things, "rows of the listing are missing"));
+            acts.extend(listed_in_part(things, "rows of the listing are missing"));
         } else if listing.rows > THINGS_MAX {
-            acts.extend(in_part(things, "the listing has more than 100,000 rows"));
+            acts.extend(listed_in_part(things, "the listing has more than 100,000 rows"));
         } else {
             acts.push(Act::Tell(Report::Live(things.collect())));
         }
@@ -187,9 +187,9 @@ impl Asterisk {
     fn devices_end(&mut self, message: &Message, acts: &mut Vec<Act>) {
         let Some(devices) = self.devices.take() else { return };
         if items(message).is_some_and(|items| items != devices.rows) {
-            acts.extend(devices_in_part(devices.there, "rows of the list of devices are missing"));
+            acts.extend(devices_listed_in_part(devices.there, "rows of the list of devices are missing"));
         } else if devices.there.len() > THINGS_MAX {
-            acts.extend(devices_in_part(devices.there, "the list of devices has more than 100,000 rows"));
+            acts.extend(devices_listed_in_part(devices.there, "the list of devices has more than 100,000 rows"));
         } else {
             acts.push(Act::Tell(Report::Present(devices.there)));
         }

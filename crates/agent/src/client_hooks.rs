@@ -9,7 +9,7 @@ use super::counters::{Counters, Missed};
 use super::writer::Writer;
 
 /// Takes what the client tells.
-pub struct Told {
+pub struct ClientHooks {
     /// Where it is counted.
     pub counters: Arc<Counters>,
     /// Keeps the boot number.
@@ -18,7 +18,7 @@ pub struct Told {
     pub address: String,
 }
 
-impl Told {
+impl ClientHooks {
     /// A message that no call waits for was not answered well. The same reason again and again is one line.
     fn missed(&self, why: Unreachable) {
         self.counters.count("missed", why.as_str());
@@ -54,7 +54,7 @@ impl Told {
     }
 }
 
-impl Hooks for Told {
+impl Hooks for ClientHooks {
     fn verdict(&self, verdict: &VerdictSeen) {
         self.counters.count("questions", verdict.source.as_str());
         if !verdict.allow {

@@ -6,12 +6,12 @@ use tokio::sync::Semaphore;
 
 /// Room for acts that go on though nobody waits for them any more. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Carrier(Arc<Semaphore>);
+pub struct DetachedTasks(Arc<Semaphore>);
 
-impl Carrier {
+impl DetachedTasks {
     /// Room for so many acts.
-    pub fn new(acts_max: usize) -> Self {
-        Carrier(Arc::new(Semaphore::new(acts_max)))
+    pub fn new(tasks_max: usize) -> Self {
+        DetachedTasks(Arc::new(Semaphore::new(tasks_max)))
     }
 
     /// Reads once there is room for one more act, and acts in a task of its own; what is not read yet waits where it
@@ -19,7 +19,7 @@ impl Carrier {
     ///
     /// # Errors
     /// What `read` says: then there is nothing to act on.
-    pub async fn carry<Q, E, T, F>(
+    pub async fn run<Q, E, T, F>(
         &self,
         read: impl Future<Output = Result<Q, E>>,
         act: impl FnOnce(Q) -> F,
@@ -53,13 +53,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn acts_of_callers_that_are_gone_go_on_and_count_until_they_end() {
         const MOST: usize = 3;
-        let carrier = Carrier::new(MOST);
+        let tasks = DetachedTasks::new(MOST);
         let (read, done, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let ask = || {
-            let (carrier, read, done, go) = (carrier.clone(), Arc::clone(&read), Arc::clone(&done), Arc::clone(&go));
+            let (tasks, read, done, go) = (tasks.clone(), Arc::clone(&read), Arc::clone(&done), Arc::clone(&go));
             async move {
                 let reading = async { Ok::<_, Infallible>(read.fetch_add(1, Ordering::SeqCst)) };
-                let acted = carrier.carry(reading, |number| async move {
+                let acted = tasks.run(reading, |number| async move {
                     go.notified().await;
                     done.fetch_add(1, Ordering::SeqCst);
                     number

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::spool::{replace, seal, sealed};
+use super::spool::{decode_line, encode_line, replace};
 
 /// The file's name.
 const DEVICES: &str = "devices";
@@ -22,7 +22,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A device of which something is to be remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct StoredDevice {
     form: u32,
     /// Which source told of it.
     pub source: String,
@@ -30,15 +30,15 @@ pub struct Kept {
     pub device: String,
 }
 
-impl Kept {
+impl StoredDevice {
     /// It held a seat.
     pub fn new(source: &str, device: &str) -> Self {
-        Kept { form: HELD, source: source.to_owned(), device: device.to_owned() }
+        StoredDevice { form: HELD, source: source.to_owned(), device: device.to_owned() }
     }
 
     /// Its seat was given back while it stayed.
     pub fn over(source: &str, device: &str) -> Self {
-        Kept { form: OVER, ..Kept::new(source, device) }
+        StoredDevice { form: OVER, ..StoredDevice::new(source, device) }
     }
 
     /// Whether its seat was given back while it stayed.
@@ -51,7 +51,7 @@ impl Kept {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn read(folder: &Path) -> io::Result<Vec<Kept>> {
+pub fn read(folder: &Path) -> io::Result<Vec<StoredDevice>> {
     let path = folder.join(DEVICES);
     let bytes = match std::fs::metadata(&path) {
         Ok(about) if about.len() > FILE_BYTES_MAX => {
@@ -61,18 +61,18 @@ pub fn read(folder: &Path) -> io::Result<Vec<Kept>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(sealed::<Kept>);
-    Ok(lines.filter(|kept| [HELD, OVER].contains(&kept.form)).collect())
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter_map(decode_line::<StoredDevice>);
+    Ok(lines.filter(|stored| [HELD, OVER].contains(&stored.form)).collect())
 }
 
 /// Puts these in the place of those of before.
 ///
 /// # Errors
 /// The disk; then those of before are still there.
-pub fn write(folder: &Path, devices: &[Kept]) -> io::Result<()> {
+pub fn write(folder: &Path, devices: &[StoredDevice]) -> io::Result<()> {
     let mut bytes = Vec::new();
     for device in devices {
-        bytes.extend(seal(device)?);
+        bytes.extend(encode_line(device)?);
     }
     replace(folder, DEVICES, &bytes)
 }
@@ -92,9 +92,9 @@ c4b8d760 {"form":2,"source":"asterisk","device":"PJSIP/bob-mobile"}
         let dir = tempfile::tempdir().unwrap();
         assert!(read(dir.path()).unwrap().is_empty());
         let devices = [
-            Kept::new("asterisk", "Custom:client-anna"),
-            Kept::new("freeswitch", "zo\u{eb}\n@acme"),
-            Kept::over("asterisk", "PJSIP/bob-mobile"),
+            StoredDevice::new("asterisk", "Custom:client-anna"),
+            StoredDevice::new("freeswitch", "zo\u{eb}\n@acme"),
+            StoredDevice::over("asterisk", "PJSIP/bob-mobile"),
         ];
         write(dir.path(), &devices).unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join(DEVICES)).unwrap(), GOLDEN);
@@ -104,8 +104,8 @@ c4b8d760 {"form":2,"source":"asterisk","device":"PJSIP/bob-mobile"}
     #[test]
     fn damage_costs_the_line_it_is_in_and_another_form_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
-        let later = Kept { form: 3, ..Kept::new("asterisk", "c") };
-        let devices = [Kept::new("asterisk", "a"), later, Kept::new("asterisk", "b")];
+        let later = StoredDevice { form: 3, ..StoredDevice::new("asterisk", "c") };
+        let devices = [StoredDevice::new("asterisk", "a"), later, StoredDevice::new("asterisk", "b")];
         write(dir.path(), &devices).unwrap();
         assert_eq!(read(dir.path()).unwrap().len(), 2);
         let path = dir.path().join(DEVICES);

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tracing::warn;
 use usherd_client::Ended;
 
-use super::device_file::{self, Kept};
+use super::device_file::{self, StoredDevice};
 use super::hub::{Hub, SourceState};
 use super::presence::DEVICES_MAX;
 use super::source::Report;
@@ -57,12 +57,12 @@ impl Hub {
     }
 
     /// Asks for the devices that came, one after the other, for ever.
-    pub async fn keep_presence(&self) {
+    pub async fn presence_loop(&self) {
         loop {
             self.devices_due.notified().await;
             for source in &self.sources {
                 loop {
-                    let due = source.presence.lock().due();
+                    let due = source.presence.lock().next_due();
                     let Some((device, ask)) = due else { break };
                     let verdict = self.client.acquire(&ask).await;
                     let useless = source.presence.lock().answered(&device, verdict.allow);
@@ -76,7 +76,7 @@ impl Hub {
     }
 
     /// Ends the grace of devices in time, for ever.
-    pub async fn keep_grace(&self) {
+    pub async fn grace_loop(&self) {
         loop {
             let (now, grace) = (self.now(), self.presence_grace());
             let next = self.sources.iter().filter_map(|source| source.presence.lock().next_expiry(grace)).min();
@@ -89,22 +89,22 @@ impl Hub {
 
     /// Takes up the devices that held a seat when the agent stopped, and those that had given theirs back and stayed.
     pub fn restore_devices(&self, folder: &Path) {
-        let kept = match device_file::read(folder) {
-            Ok(kept) => kept,
+        let stored = match device_file::read(folder) {
+            Ok(stored) => stored,
             Err(why) => {
                 warn!(%why, "the file of devices cannot be read; who is not there now loses the seat at once");
                 return;
             }
         };
         for source in &self.sources {
-            let of_source = kept.iter().filter(|kept| kept.source == source.name);
-            source.presence.lock().restore(of_source.map(|kept| (kept.device.clone(), kept.is_over())));
+            let of_source = stored.iter().filter(|stored| stored.source == source.name);
+            source.presence.lock().restore(of_source.map(|stored| (stored.device.clone(), stored.is_over())));
         }
         self.devices_due.notify_one();
     }
 
     /// Writes down which devices hold a seat, or gave it back and stayed, whenever they are others, for ever.
-    pub async fn keep_devices(&self) {
+    pub async fn devices_loop(&self) {
         loop {
             sleep(LOOK_EVERY).await;
             self.write_devices();
@@ -118,9 +118,9 @@ impl Hub {
         for source in &self.sources {
             let mut presence = source.presence.lock();
             is_changed |= std::mem::take(&mut presence.changed);
-            let of_source = presence.desktops().map(|device| Kept::new(source.name, device));
+            let of_source = presence.desktops().map(|device| StoredDevice::new(source.name, device));
             devices.extend(of_source);
-            devices.extend(presence.over().map(|device| Kept::over(source.name, device)));
+            devices.extend(presence.over().map(|device| StoredDevice::over(source.name, device)));
         }
         if is_changed {
             self.writer.devices(devices);

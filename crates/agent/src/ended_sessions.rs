@@ -32,7 +32,7 @@ struct Ended {
     at: Duration,
     place: Option<Place>,
     /// Sources of which a listing that began later lacked it.
-    lacked_by: BTreeSet<usize>,
+    missing_from: BTreeSet<usize>,
 }
 
 impl EndedSessions {
@@ -58,7 +58,7 @@ impl EndedSessions {
             self.places.insert(place.clone(), key.clone());
         }
         self.order.insert((now, key.clone()));
-        self.sessions.insert(key, Ended { at: now, place, lacked_by: BTreeSet::new() });
+        self.sessions.insert(key, Ended { at: now, place, missing_from: BTreeSet::new() });
     }
 
     /// When a session ended.
@@ -85,8 +85,8 @@ impl EndedSessions {
                 Some((owner, id)) if *owner == source && !ids.contains(id.as_str()) => over.push(key.clone()),
                 Some(_) => {}
                 None => {
-                    ended.lacked_by.insert(source);
-                    if ended.lacked_by.len() == self.sources {
+                    ended.missing_from.insert(source);
+                    if ended.missing_from.len() == self.sources {
                         over.push(key.clone());
                     }
                 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::esl::{Decoder, Message, command};
 use super::json::{List, Object, text};
 use super::names::NAME_BYTES_MAX;
-use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, devices_in_part, in_part};
+use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, devices_listed_in_part, listed_in_part};
 
 /// Channels whose variables are asked for at once.
 const DUMPS_AT_ONCE: usize = 16;
@@ -36,8 +36,8 @@ pub struct FreeSwitch {
     /// All channels of the last listing that was told.
     listed: BTreeSet<String>,
     lists: u64,
-    /// Who registered since the registrations were asked for, and between that and the time before: the list is a table
-    /// of its own, which is written behind the event.
+    /// Devices that registered since the registrations were asked for, and between that and the time before: the list
+    /// is a table of its own, which is written behind the event.
     came: [BTreeSet<String>; 2],
     cut: u64,
 }
@@ -223,7 +223,7 @@ impl FreeSwitch {
             return;
         }
         match listing.in_part {
-            Some(why) => acts.extend(in_part(listing.things.into_values(), why)),
+            Some(why) => acts.extend(listed_in_part(listing.things.into_values(), why)),
             None => {
                 self.listed = listing.things.keys().cloned().collect();
                 acts.push(Act::Tell(Report::Live(listing.things.into_values().collect())));
@@ -287,7 +287,7 @@ impl FreeSwitch {
         self.came.iter_mut().for_each(|came| came.retain(|device| !devices.contains(device)));
         devices.extend(self.came.iter().flatten().cloned());
         match rows.in_part {
-            Some(why) => acts.extend(devices_in_part(devices, why)),
+            Some(why) => acts.extend(devices_listed_in_part(devices, why)),
             None => acts.push(Act::Tell(Report::Present(devices))),
         }
     }
@@ -414,7 +414,7 @@ mod tests {
         format!("Content-Length: {}\nContent-Type: text/event-json\n\n{body}", body.len()).into_bytes()
     }
 
-    fn nobody() -> Vec<u8> {
+    fn no_registrations() -> Vec<u8> {
         let body = r#"{"row_count":0}"#;
         format!("Content-Length: {}\nContent-Type: api/response\n\n{body}", body.len()).into_bytes()
     }
@@ -451,20 +451,20 @@ mod tests {
         present(event("sofia::unregister", "bob"));
         present(event("sofia::register", "anna"));
         let anna = Some(vec!["anna@pbx".to_owned()]);
-        assert_eq!(present(nobody()), anna, "the list is older than her");
+        assert_eq!(present(no_registrations()), anna, "the list is older than her");
         present(event("sofia::unregister", "bob"));
-        assert_eq!(present(nobody()), anna, "it may not have been written yet when it was asked for");
+        assert_eq!(present(no_registrations()), anna, "it may not have been written yet when it was asked for");
         present(event("sofia::unregister", "bob"));
-        assert_eq!(present(nobody()), Some(Vec::new()), "from here on the list knows better");
+        assert_eq!(present(no_registrations()), Some(Vec::new()), "from here on the list knows better");
         present(event("sofia::register", "anna"));
         present(event("sofia::unregister", "anna"));
-        assert_eq!(present(nobody()), Some(Vec::new()));
+        assert_eq!(present(no_registrations()), Some(Vec::new()));
         present(event("sofia::register", "anna"));
         present(event("sofia::unregister", "bob"));
         let body = r#"{"row_count":1,"rows":[{"reg_user":"anna","realm":"pbx"}]}"#;
         let listed = format!("Content-Length: {}\nContent-Type: api/response\n\n{body}", body.len()).into_bytes();
         assert_eq!(present(listed), anna);
         present(event("sofia::unregister", "bob"));
-        assert_eq!(present(nobody()), Some(Vec::new()), "the list had her, and has her no more");
+        assert_eq!(present(no_registrations()), Some(Vec::new()), "the list had her, and has her no more");
     }
 }

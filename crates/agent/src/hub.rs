@@ -19,7 +19,7 @@ use super::counters::Counters;
 use super::ended_sessions::Key;
 use super::presence::Presence;
 use super::question::Sent;
-use super::sessions::{Book, Step};
+use super::sessions::{Sessions, Step};
 use super::source::Report;
 use super::spool::Release;
 use super::writer::Writer;
@@ -58,14 +58,14 @@ pub struct Hub {
     pub counters: Arc<Counters>,
     /// Where sessions live.
     pub sources: Vec<SourceState>,
-    book: Mutex<Book>,
+    sessions: Mutex<Sessions>,
     pub(super) writer: Arc<Writer>,
     tenant: Option<Name>,
     limits: Limits,
     released: Notify,
     pub(super) devices_due: Notify,
     inventories: AtomicBool,
-    unusable_told: AtomicBool,
+    unusable_logged: AtomicBool,
     started: Instant,
 }
 
@@ -75,7 +75,7 @@ impl Hub {
         client: Client,
         counters: Arc<Counters>,
         sources: Vec<SourceState>,
-        book: Book,
+        sessions: Sessions,
         writer: Arc<Writer>,
         tenant: &str,
         limits: Limits,
@@ -84,14 +84,14 @@ impl Hub {
             client,
             counters,
             sources,
-            book: Mutex::new(book),
+            sessions: Mutex::new(sessions),
             writer,
             tenant: (!tenant.is_empty()).then(|| tenant.into()),
             limits,
             released: Notify::new(),
             devices_due: Notify::new(),
             inventories: AtomicBool::new(false),
-            unusable_told: AtomicBool::new(false),
+            unusable_logged: AtomicBool::new(false),
             started: Instant::now(),
         }
     }
@@ -115,7 +115,7 @@ impl Hub {
     ///
     /// # Errors
     /// Every fault of the question; but an emergency call goes through however badly it is asked for (C14).
-    pub async fn asked(&self, sent: &Sent) -> Result<(Ask, Verdict, bool), Malformed> {
+    pub async fn acquire_sent(&self, sent: &Sent) -> Result<(Ask, Verdict, bool), Malformed> {
         let malformed = match sent.acquire(self.tenant()) {
             Ok(wanted) => {
                 let (ask, verdict) = self.acquire(wanted.ask).await;
@@ -140,20 +140,20 @@ impl Hub {
         let asked_at = self.now();
         let verdict = self.client.acquire(&ask).await;
         if verdict.allow && !matches!(verdict.source, Source::Emergency | Source::Malformed) {
-            self.book.lock().asked(asked_at, &ask);
+            self.sessions.lock().allowed(asked_at, &ask);
         }
         (ask, verdict)
     }
 
     /// A session is over, as its PBX says: written down, then sent until usherd has acknowledged it.
     pub fn release(&self, key: &Key, ended: Ended) {
-        self.write_down(key, ended);
+        self.spool_release(key, ended);
         self.client.release(&key.0, &key.1, ended);
         self.released.notify_one();
     }
 
     /// Hands it over to be written; its number, where it did not come to stand behind too many others.
-    fn write_down(&self, key: &Key, ended: Ended) -> Option<u64> {
+    fn spool_release(&self, key: &Key, ended: Ended) -> Option<u64> {
         let transferred = ended == Ended::Transferred;
         let release = Release { tenant: key.0.to_string(), session: key.1.to_string(), transferred };
         self.counters.count("released", "");
@@ -167,15 +167,15 @@ impl Hub {
 
     /// The same for a script, which is told what usherd said once it is written down, where the disk does not hang;
     /// `None` where usherd hears of it later.
-    pub async fn release_asked(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
+    pub async fn release_for_script(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
         // A transferred call that still counts is released again at its end (C7).
         if ended == Ended::Over {
-            self.book.lock().ended(self.now(), key);
+            self.sessions.lock().ended(self.now(), key);
             for source in &self.sources {
                 source.presence.lock().released(&key.0, &key.1);
             }
         }
-        let number = self.write_down(key, ended);
+        let number = self.spool_release(key, ended);
         self.released.notify_one();
         let written = async {
             if let Some(number) = number {
@@ -186,7 +186,7 @@ impl Hub {
     }
 
     /// What was written down before this start and never acknowledged.
-    pub fn send_again(&self, releases: &[Release]) {
+    pub fn resend(&self, releases: &[Release]) {
         for release in releases {
             let ended = if release.transferred { Ended::Transferred } else { Ended::Over };
             self.client.release(&release.tenant, &release.session, ended);
@@ -216,18 +216,18 @@ impl Hub {
                 warn!(source = source.name, what, "it cannot be read and is left out; this is said once");
             }
         }
-        let steps = self.book.lock().report(self.now(), at, report);
-        self.take(steps);
+        let steps = self.sessions.lock().report(self.now(), at, report);
+        self.apply(steps);
         self.report_devices(source, report);
     }
 
-    fn take(&self, steps: Vec<Step>) {
+    fn apply(&self, steps: Vec<Step>) {
         for step in steps {
             match step {
                 Step::Release(key) => self.release(&key, Ended::Over),
                 Step::Unusable => {
                     self.counters.count("unusable", "");
-                    if !self.unusable_told.swap(true, Ordering::Relaxed) {
+                    if !self.unusable_logged.swap(true, Ordering::Relaxed) {
                         warn!(
                             "a channel holds a seat and cannot be counted: its USHERD_TENANT, or node.tenant, is no \
                              tenant's id (1-64 of a-z 0-9 . _ -); this is said once"
@@ -246,17 +246,17 @@ impl Hub {
     /// From here on what the client remembers is all that lives: what is missing in it does not.
     pub(super) fn allow_inventories(&self) {
         let devices_known = self.sources.iter().all(|source| source.devices_known.load(Ordering::Relaxed));
-        if devices_known && self.book.lock().is_complete() && !self.inventories.swap(true, Ordering::Relaxed) {
+        if devices_known && self.sessions.lock().is_complete() && !self.inventories.swap(true, Ordering::Relaxed) {
             info!("everything that lives was listed; usherd gets inventories from now on");
             self.client.allow_inventories();
         }
     }
 
     /// Strikes off what usherd has acknowledged, and makes the rest survive a power cut, for ever.
-    pub async fn keep_spool(&self) {
+    pub async fn spool_loop(&self) {
         loop {
             self.released.notified().await;
-            while self.writer.awaits() {
+            while self.writer.has_unacknowledged() {
                 let mark = self.writer.mark();
                 if self.client.flush(ACKNOWLEDGE_PATIENCE).await {
                     self.writer.acknowledge(mark);
@@ -269,7 +269,7 @@ impl Hub {
     }
 
     /// Gives usherd a last while to acknowledge, and strikes off what it did.
-    pub async fn strike_off(&self, patience: Duration) {
+    pub async fn flush_spool(&self, patience: Duration) {
         let mark = self.writer.mark();
         if self.client.flush(patience).await {
             self.writer.acknowledge(mark);
@@ -278,17 +278,17 @@ impl Hub {
     }
 
     /// Ends what lived longer than its `ttl_s`, for ever.
-    pub async fn keep_time(&self) {
+    pub async fn expiry_loop(&self) {
         loop {
             sleep(Duration::from_secs(1)).await;
-            let steps = self.book.lock().expire(self.now());
-            self.take(steps);
+            let steps = self.sessions.lock().expire(self.now());
+            self.apply(steps);
         }
     }
 
-    /// Sessions that the book has.
+    /// The number of sessions that are known.
     pub fn known(&self) -> usize {
-        self.book.lock().len()
+        self.sessions.lock().len()
     }
 
     /// Seconds since the start.

@@ -6,7 +6,7 @@
 
 use super::json::{List, Object, text};
 use super::names::{NAME_BYTES_MAX, text_of};
-use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, in_part};
+use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, listed_in_part};
 
 /// Longest head of an answer, bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -110,9 +110,9 @@ fn told(result: &[u8], acts: &mut Vec<Act>) {
         }
     }
     if !list.whole {
-        acts.extend(in_part(things, "the list of dialogs breaks off"));
+        acts.extend(listed_in_part(things, "the list of dialogs breaks off"));
     } else if list.elements.len() > THINGS_MAX {
-        acts.extend(in_part(things, "the list has more than 100,000 dialogs"));
+        acts.extend(listed_in_part(things, "the list has more than 100,000 dialogs"));
     } else {
         acts.push(Act::Tell(Report::Live(things)));
     }

@@ -5,7 +5,7 @@
 //! mobiles), [`hub`] and `devices` (where it all meets), [`supervisor`], [`socket`] and [`scripts`] (what waits and
 //! answers), [`spool`] and [`writer`] (what is written).
 //!
-//! What never happens:
+//! These things never happen:
 //! - a session is given back because a PBX could not be asked, or was listed in part;
 //! - something is adopted that was not granted: only channels whose dial plan wrote down an `allow` are;
 //! - a question of a script waits longer than the client's deadline, nor for a disk;
@@ -55,17 +55,17 @@ use usherd_client::{Client, OnUnreachable, Options};
 use usherd_contract::names::Name;
 
 use asterisk::Asterisk;
-use client_hooks::Told;
+use client_hooks::ClientHooks;
 use config::Loaded;
 use counters::Counters;
 use freeswitch::FreeSwitch;
 use hub::{Hub, Limits, SourceState};
 use kamailio::Kamailio;
 use presence::{Presence, Rule};
-use sessions::Book;
+use sessions::Sessions;
 use source::Machine;
 use spool::Spool;
-use supervisor::{Line, follow};
+use supervisor::{SourceOptions, supervise};
 use writer::Writer;
 
 /// How long the agent waits for what is on its way when it is told to stop.
@@ -87,7 +87,7 @@ fn cannot(what: impl Into<String>) -> impl FnOnce(&dyn Display) -> StartFault {
 
 /// A source with what makes its machines.
 struct Source {
-    line: Line,
+    options: SourceOptions,
     rules: Vec<Rule>,
     make: Box<dyn Fn() -> Box<dyn Machine> + Send + Sync>,
 }
@@ -132,16 +132,20 @@ pub async fn run(
     let writer = Arc::new(writer);
     let client = Client::start(
         options(loaded, epoch, first_seq),
-        Told { counters: Arc::clone(&counters), writer: Arc::clone(&writer), address: loaded.address.to_string() },
+        ClientHooks {
+            counters: Arc::clone(&counters),
+            writer: Arc::clone(&writer),
+            address: loaded.address.to_string(),
+        },
     );
     let client = client.map_err(|why| cannot("start the client")(&why))?;
     let sources = sources(loaded);
     let states = sources.iter().map(|source| state(&config.node.name, source)).collect();
-    let book = Book::new(&config.node.name, Name::from(config.node.tenant.as_str()), sources.len());
+    let sessions = Sessions::new(&config.node.name, Name::from(config.node.tenant.as_str()), sources.len());
     let limits =
         Limits { unwatched_ttl_s: config.socket.unwatched_ttl_s, presence_grace_s: config.node.presence_grace_s };
-    let hub = Arc::new(Hub::new(client, counters, states, book, writer, &config.node.tenant, limits));
-    hub.send_again(&waiting);
+    let hub = Arc::new(Hub::new(client, counters, states, sessions, writer, &config.node.tenant, limits));
+    hub.resend(&waiting);
     hub.restore_devices(folder);
     let scripts_at = scripts.as_ref().and_then(|listener| listener.local_addr().ok());
     info!(node = config.node.name, epoch, sources = sources.len(), scripts_at = ?scripts_at, "the agent is at work");
@@ -149,7 +153,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     for (at, source) in sources.into_iter().enumerate() {
         let hub = Arc::clone(&hub);
-        tasks.spawn(async move { follow(&source.line, source.make, |report| hub.report(at, &report)).await });
+        tasks.spawn(async move { supervise(&source.options, source.make, |report| hub.report(at, &report)).await });
     }
     if let Some(listener) = listener {
         tasks.spawn(socket::serve(listener, Arc::clone(&hub), config.socket.connections_max));
@@ -157,12 +161,12 @@ pub async fn run(
     if let Some(scripts) = scripts {
         tasks.spawn(scripts::serve(scripts, Arc::clone(&hub), config.socket.connections_max));
     }
-    keep(&hub, &mut tasks);
+    spawn_loops(&hub, &mut tasks);
     ready();
     stop.await;
     tasks.shutdown().await;
     // What is acknowledged now need not be sent again by the next start; the rest is on disk.
-    hub.strike_off(STOP_PATIENCE).await;
+    hub.flush_spool(STOP_PATIENCE).await;
     hub.write_devices();
     info!("the agent stops; sessions keep their lease");
     hub.writer.end().await;
@@ -173,14 +177,14 @@ pub async fn run(
 }
 
 /// What goes on beside sources and scripts.
-fn keep(hub: &Arc<Hub>, tasks: &mut JoinSet<()>) {
+fn spawn_loops(hub: &Arc<Hub>, tasks: &mut JoinSet<()>) {
     let each = || Arc::clone(hub);
     let (presence, grace, devices, spool, time) = (each(), each(), each(), each(), each());
-    tasks.spawn(async move { presence.keep_presence().await });
-    tasks.spawn(async move { grace.keep_grace().await });
-    tasks.spawn(async move { devices.keep_devices().await });
-    tasks.spawn(async move { spool.keep_spool().await });
-    tasks.spawn(async move { time.keep_time().await });
+    tasks.spawn(async move { presence.presence_loop().await });
+    tasks.spawn(async move { grace.grace_loop().await });
+    tasks.spawn(async move { devices.devices_loop().await });
+    tasks.spawn(async move { spool.spool_loop().await });
+    tasks.spawn(async move { time.expiry_loop().await });
 }
 
 fn options(loaded: &Loaded, epoch: u64, first_seq: u64) -> Options {
@@ -203,9 +207,9 @@ fn options(loaded: &Loaded, epoch: u64, first_seq: u64) -> Options {
 
 fn state(node: &str, source: &Source) -> SourceState {
     // Sessions are unique per tenant, and a tenant may have several nodes.
-    let prefix = format!("{node}-{}", source.line.name);
+    let prefix = format!("{node}-{}", source.options.name);
     SourceState {
-        name: source.line.name,
+        name: source.options.name,
         connected: AtomicBool::new(false),
         presence: Mutex::new(Presence::new(&prefix, source.rules.clone())),
         devices_known: AtomicBool::new(source.rules.is_empty()),
@@ -216,29 +220,29 @@ fn state(node: &str, source: &Source) -> SourceState {
 fn sources(loaded: &Loaded) -> Vec<Source> {
     let config = &loaded.config;
     let (asterisk, freeswitch, kamailio) = (&config.asterisk, &config.freeswitch, &config.kamailio);
-    let line = |name, address: &str, list_s, silence_s| Line {
+    let source_options = |name, address: &str, list_s, silence_s| SourceOptions {
         name,
         address: address.to_owned(),
-        list: Duration::from_secs(list_s),
-        silence: Duration::from_secs(silence_s),
+        list_every: Duration::from_secs(list_s),
+        silence_max: Duration::from_secs(silence_s),
     };
     let mut all = Vec::new();
     if !asterisk.address.is_empty() {
         let rules = config.presence_rules(&asterisk.presence);
         let (user, secret, presence) = (asterisk.user.clone(), loaded.asterisk_secret.clone(), !rules.is_empty());
-        let line = line("asterisk", &asterisk.address, asterisk.list_s, asterisk.silence_s);
-        all.push(Source { line, rules, make: Box::new(move || Box::new(Asterisk::new(&user, &secret, presence))) });
+        let options = source_options("asterisk", &asterisk.address, asterisk.list_s, asterisk.silence_s);
+        all.push(Source { options, rules, make: Box::new(move || Box::new(Asterisk::new(&user, &secret, presence))) });
     }
     if !freeswitch.address.is_empty() {
         let rules = config.presence_rules(&freeswitch.presence);
         let (password, presence) = (loaded.freeswitch_password.clone(), !rules.is_empty());
-        let line = line("freeswitch", &freeswitch.address, freeswitch.list_s, freeswitch.silence_s);
-        all.push(Source { line, rules, make: Box::new(move || Box::new(FreeSwitch::new(&password, presence))) });
+        let options = source_options("freeswitch", &freeswitch.address, freeswitch.list_s, freeswitch.silence_s);
+        all.push(Source { options, rules, make: Box::new(move || Box::new(FreeSwitch::new(&password, presence))) });
     }
     if !kamailio.address.is_empty() {
         let (host, path) = (kamailio.address.clone(), kamailio.path.clone());
-        let line = line("kamailio", &kamailio.address, kamailio.list_s, kamailio.silence_s);
-        all.push(Source { line, rules: Vec::new(), make: Box::new(move || Box::new(Kamailio::new(&host, &path))) });
+        let options = source_options("kamailio", &kamailio.address, kamailio.list_s, kamailio.silence_s);
+        all.push(Source { options, rules: Vec::new(), make: Box::new(move || Box::new(Kamailio::new(&host, &path))) });
     }
     all
 }

@@ -62,7 +62,7 @@ struct Device {
     /// Its place in the queue.
     place: Option<u64>,
     /// It is being asked for.
-    on_its_way: bool,
+    is_asked_for: bool,
     /// A script gave its session back: it is not asked for again before it went and came.
     over: bool,
     /// Since when it cannot be reached.
@@ -128,7 +128,7 @@ impl Presence {
     /// A device came, or went, and has its `grace` from now on; whether it is new.
     pub fn set(&mut self, now: Duration, grace: Duration, name: &str, on: bool) -> bool {
         if !on {
-            self.goes(self.gone_since(now, grace), name);
+            self.mark_gone(self.gone_since(now, grace), name);
             return false;
         }
         if let Some(device) = self.devices.get_mut(name) {
@@ -141,7 +141,8 @@ impl Presence {
             return false;
         }
         let place = self.queue.join(name);
-        let device = Device { ask, held: false, place, on_its_way: false, over: false, gone: None, is_restored: false };
+        let device =
+            Device { ask, held: false, place, is_asked_for: false, over: false, gone: None, is_restored: false };
         self.devices.insert(name.to_owned(), device);
         true
     }
@@ -157,14 +158,14 @@ impl Presence {
                 // Nobody could come back before the PBX did.
                 device.gone = device.gone.map(|_| now);
             }
-            if !device.held && !device.over && !device.on_its_way && device.place.is_none() {
+            if !device.held && !device.over && !device.is_asked_for && device.place.is_none() {
                 device.place = self.queue.join(name);
             }
         }
         let there: BTreeSet<&str> = devices.iter().map(String::as_str).collect();
         let gone: Vec<String> = self.devices.keys().filter(|name| !there.contains(name.as_str())).cloned().collect();
         for name in gone {
-            self.goes(since, &name);
+            self.mark_gone(since, &name);
         }
         self.away = None;
     }
@@ -187,7 +188,7 @@ impl Presence {
 
     /// Whose grace is over: the sessions to give back.
     pub fn expire(&mut self, now: Duration, grace: Duration) -> Vec<(Name, Name)> {
-        let is_over = |device: &Device| self.knows_gone(device).is_some_and(|gone| now >= gone + grace);
+        let is_over = |device: &Device| self.reported_gone(device).is_some_and(|gone| now >= gone + grace);
         let over: Vec<String> =
             self.devices.iter().filter(|(_, device)| is_over(device)).map(|(name, _)| name.clone()).collect();
         over.iter().filter_map(|name| self.remove(name)).collect()
@@ -195,32 +196,32 @@ impl Presence {
 
     /// When the next grace is over.
     pub fn next_expiry(&self, grace: Duration) -> Option<Duration> {
-        let gone = self.devices.values().filter_map(|device| self.knows_gone(device)).min();
+        let gone = self.devices.values().filter_map(|device| self.reported_gone(device)).min();
         gone.map(|gone| gone + grace)
     }
 
     /// Since when a device is gone by the word of its PBX, which may be away itself since then.
-    fn knows_gone(&self, device: &Device) -> Option<Duration> {
+    fn reported_gone(&self, device: &Device) -> Option<Duration> {
         let said = device.gone.filter(|_| !device.is_restored);
         said.filter(|gone| self.away.is_none_or(|away| *gone < away))
     }
 
     /// A device to ask for next.
-    pub fn due(&mut self) -> Option<(String, Ask)> {
+    pub fn next_due(&mut self) -> Option<(String, Ask)> {
         let (_, name) = self.queue.names.pop_first()?;
         let device = self.devices.get_mut(&name)?;
-        (device.place, device.on_its_way) = (None, true);
+        (device.place, device.is_asked_for) = (None, true);
         let ask = device.ask.clone();
         Some((name, ask))
     }
 
-    /// The answer to [`Presence::due`]; whether the session is of no use because the device went meanwhile.
+    /// The answer to [`Presence::next_due`]; whether the session is of no use because the device went meanwhile.
     pub fn answered(&mut self, name: &str, allowed: bool) -> bool {
         let Some(device) = self.devices.get_mut(name) else { return allowed };
         // What a script gave back meanwhile is given back.
         let held = allowed && !device.over;
         self.changed |= device.held != held && device.ask.kind == Kind::Desktop;
-        (device.held, device.on_its_way) = (held, false);
+        (device.held, device.is_asked_for) = (held, false);
         if !allowed && device.gone.is_some() {
             self.forget(name);
         }
@@ -268,14 +269,14 @@ impl Presence {
         self.devices.iter().filter(|(_, device)| device.over).map(|(name, _)| name.as_str())
     }
 
-    fn goes(&mut self, since: Duration, name: &str) {
+    fn mark_gone(&mut self, since: Duration, name: &str) {
         let Some(device) = self.devices.get_mut(name) else { return };
         let stays = device.ask.kind == Kind::Mobile && !device.over;
         if stays || (device.gone.is_some() && !device.is_restored) {
             return;
         }
         device.is_restored = false;
-        if device.held || device.on_its_way {
+        if device.held || device.is_asked_for {
             device.gone = Some(since);
         } else {
             self.changed |= device.over;
@@ -321,7 +322,7 @@ mod tests {
     }
 
     fn all_due(presence: &mut Presence) -> Vec<(String, String)> {
-        let due = std::iter::from_fn(|| presence.due());
+        let due = std::iter::from_fn(|| presence.next_due());
         due.map(|(_, ask)| (ask.subject.unwrap().into(), ask.session.unwrap().into())).collect()
     }
 
@@ -420,7 +421,7 @@ mod tests {
             assert!(presence.expire(at(back), GRACE).is_empty());
             presence.set(at(back), GRACE, "Custom:client-anna", true);
         }
-        assert!(presence.due().is_none(), "nobody is asked for again");
+        assert!(presence.next_due().is_none(), "nobody is asked for again");
         presence.present(at(60), GRACE, &[]);
         assert!(presence.expire(at(89), GRACE).is_empty());
         assert_eq!(presence.expire(at(90), GRACE), anna());
@@ -474,7 +475,7 @@ mod tests {
         }
         let mut refused = presence();
         refused.restore(held.into_iter().map(|name| (name, false)));
-        refused.due();
+        refused.next_due();
         refused.answered("Custom:client-anna", false);
         assert!(refused.devices.is_empty(), "somebody else has the seat, and nobody waits for it");
     }
@@ -499,7 +500,7 @@ mod tests {
         assert_eq!(all_due(&mut presence).len(), 2);
         presence.answered(&there[0], false);
         presence.answered(&there[1], true);
-        assert!(presence.due().is_none());
+        assert!(presence.next_due().is_none());
         presence.present(at(1), GRACE, &there);
         assert_eq!(all_due(&mut presence).len(), 1, "anna's again");
         presence.present(at(2), GRACE, &there[..1]);
@@ -511,7 +512,7 @@ mod tests {
         // One that is only queued, or was refused, has nothing to keep.
         presence.set(at(80), GRACE, &there[0], true);
         presence.set(at(80), GRACE, &there[0], false);
-        assert!(presence.due().is_none() && presence.devices.is_empty());
+        assert!(presence.next_due().is_none() && presence.devices.is_empty());
     }
 
     #[test]
@@ -519,7 +520,7 @@ mod tests {
         for device in ["PJSIP/anna-mobile", "Custom:client-anna"] {
             let (mut presence, there) = (presence(), [device.to_owned()]);
             presence.present(at(0), GRACE, &there);
-            let (_, ask) = presence.due().unwrap();
+            let (_, ask) = presence.next_due().unwrap();
             presence.answered(device, true);
             let session = ask.session.unwrap();
             presence.released(&"other".into(), &session);
@@ -528,10 +529,10 @@ mod tests {
             presence.released(&"acme".into(), &session);
             presence.present(at(60), GRACE, &there);
             presence.answered(device, true);
-            assert!(presence.held() == 0 && presence.due().is_none(), "{device}");
+            assert!(presence.held() == 0 && presence.next_due().is_none(), "{device}");
             presence.present(at(120), GRACE, &[]);
             presence.present(at(180), GRACE, &there);
-            assert!(presence.due().is_some(), "{device}");
+            assert!(presence.next_due().is_some(), "{device}");
         }
     }
 
@@ -541,13 +542,13 @@ mod tests {
         let mut presence = presence();
         for device in ["Custom:client-zo\u{eb}", &long, "Custom:client-a\u{1}b"] {
             presence.set(at(0), GRACE, device, true);
-            let (_, ask) = presence.due().unwrap();
+            let (_, ask) = presence.next_due().unwrap();
             assert!(ask.check().is_ok(), "{device}");
             assert!(ask.session.unwrap().starts_with("pbx1-Custom:client-"), "{device}");
             presence.answered(device, true);
         }
         presence.set(at(0), GRACE, "Custom:client-", true);
-        assert!(presence.due().is_none(), "a rule's * stands for something");
+        assert!(presence.next_due().is_none(), "a rule's * stands for something");
         assert_eq!(presence.held(), 3);
     }
 }

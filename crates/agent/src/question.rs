@@ -27,7 +27,7 @@ pub struct Sent {
 
 /// An acquire that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct AcquireQuestion {
     /// The question; who sends it is left out, for the agent speaks as its own node.
     pub ask: Ask,
     /// A denial is to be a 403 (`status=1`).
@@ -48,10 +48,10 @@ impl Sent {
     ///
     /// # Errors
     /// Every wrong field. It may be an emergency call nevertheless: see [`Self::emergency`].
-    pub fn acquire(&self, tenant: Option<&str>) -> Result<Wanted, Malformed> {
+    pub fn acquire(&self, tenant: Option<&str>) -> Result<AcquireQuestion, Malformed> {
         let read = AcquireBody::parse(&self.body, self.format()?, self.query.as_deref())?.of_tenant(tenant);
         let message = read.checked()?;
-        Ok(Wanted { ask: Ask::from(&message), by_status: read.wants_status() })
+        Ok(AcquireQuestion { ask: Ask::from(&message), by_status: read.wants_status() })
     }
 
     /// The emergency call that can be made out in it, however wrong the rest is (C14).
@@ -123,17 +123,17 @@ pub fn reply(ask: &Ask, verdict: &Verdict) -> Option<Reply> {
 }
 
 /// The answer to a release: usherd's, or that the seat is kept until usherd hears of it.
-pub fn released(tenant: &str, session: &str, answer: Option<(Code, Detail)>) -> Reply {
+pub fn release_reply(tenant: &str, session: &str, answer: Option<(Code, Detail)>) -> Reply {
     let (code, detail) = answer.map_or((Code::ReleasedMore, "unreachable"), |(code, detail)| (code, detail.as_str()));
     let unreachable = answer.is_none().then_some("queued");
-    let mut json = json!({"code": code.as_str(), "detail": detail, "message": over(answer), "tenant": tenant,
+    let mut json = json!({"code": code.as_str(), "detail": detail, "message": release_message(answer), "tenant": tenant,
         "session": session});
     put(&mut json, "unreachable", unreachable);
     Reply { code, denied: false, line: line(code, detail), json, unreachable }
 }
 
 /// What a person is told of a release.
-pub fn over(answer: Option<(Code, Detail)>) -> &'static str {
+pub fn release_message(answer: Option<(Code, Detail)>) -> &'static str {
     answer.map_or("It is over; usherd will hear of it.", |(code, detail)| message(code, detail))
 }
 
@@ -220,15 +220,15 @@ mod tests {
             faults: Vec::new(),
             problem: None,
         };
-        let told = reply(&ask, &unasked(true)).unwrap();
+        let answer = reply(&ask, &unasked(true)).unwrap();
         assert_eq!(
-            (told.line.as_str(), told.denied, told.unreachable),
+            (answer.line.as_str(), answer.denied, answer.unreachable),
             ("allow.over unreachable", false, Some("timeout"))
         );
-        assert_eq!(told.json["unreachable"], "timeout");
-        assert!(told.json.get("held").is_none(), "nobody knows");
+        assert_eq!(answer.json["unreachable"], "timeout");
+        assert!(answer.json.get("held").is_none(), "nobody knows");
         assert_eq!(reply(&ask, &unasked(false)), None, "an error is never reported as no licence (I10)");
-        assert_eq!(released("acme", "c1", None).line, "released.more unreachable");
-        assert_eq!(released("acme", "c1", Some((Code::ReleasedLast, Detail::None))).line, "released.last");
+        assert_eq!(release_reply("acme", "c1", None).line, "released.more unreachable");
+        assert_eq!(release_reply("acme", "c1", Some((Code::ReleasedLast, Detail::None))).line, "released.last");
     }
 }

@@ -13,7 +13,7 @@ use usherd_contract::words::Code;
 
 use super::accept;
 use super::hub::Hub;
-use super::question::{Sent, over, reply};
+use super::question::{Sent, release_message, reply};
 
 /// Longest that Asterisk may take for its head, and for the reply to each variable.
 const STEP_DEADLINE: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const STEP_DEADLINE: Duration = Duration::from_secs(5);
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, hub: Arc<Hub>, connections_max: usize) {
     let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
-    accept::open(hub, connections_max, accept, answer).await;
+    accept::serve_each(hub, connections_max, accept, answer).await;
 }
 
 async fn answer(stream: TcpStream, hub: Arc<Hub>) {
@@ -34,14 +34,14 @@ async fn answer(stream: TcpStream, hub: Arc<Hub>) {
 
 async fn run(talk: &mut Talk<TcpStream>, hub: &Hub) -> Result<(), Broken> {
     let head = timeout(STEP_DEADLINE, talk.head()).await.map_err(|_| Broken)??;
-    for variable in &answered(hub, &head).await {
+    for variable in &respond(hub, &head).await {
         timeout(STEP_DEADLINE, talk.set(variable)).await.map_err(|_| Broken)??;
     }
     Ok(())
 }
 
 /// The variables that answer a script. What is wrong with it lets the call go out, and says so (C20).
-async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
+async fn respond(hub: &Hub, head: &[u8]) -> [Variable; 4] {
     let script = match script(head) {
         Ok(script) => script,
         Err(wrong) => return fault(hub, wrong.to_string()),
@@ -50,14 +50,14 @@ async fn answered(hub: &Hub, head: &[u8]) -> [Variable; 4] {
     if script.is_release {
         return match sent.release(hub.tenant()) {
             Ok((tenant, session, ended)) => {
-                let answer = hub.release_asked(&(tenant, session), ended).await;
+                let answer = hub.release_for_script(&(tenant, session), ended).await;
                 let code = answer.map_or(Code::ReleasedMore, |(code, _)| code);
-                variables(code, over(answer), None)
+                variables(code, release_message(answer), None)
             }
             Err(malformed) => fault(hub, malformed.in_one_line()),
         };
     }
-    match hub.asked(&sent).await {
+    match hub.acquire_sent(&sent).await {
         Ok((ask, verdict, _)) => match reply(&ask, &verdict) {
             Some(reply) => variables(reply.code, verdict.message().to_owned(), verdict.sip_code()),
             None => refused(&verdict),

@@ -31,7 +31,7 @@ pub enum Step {
 
 /// What lives, by session, and which source has shown it.
 #[derive(Debug)]
-pub struct Book {
+pub struct Sessions {
     node: String,
     tenant: Name,
     entries: BTreeMap<Key, Entry>,
@@ -60,10 +60,10 @@ struct Listed {
     once: bool,
 }
 
-impl Book {
-    /// An empty book of a node with this many sources; `tenant` is whose the channels are that do not say it.
+impl Sessions {
+    /// No sessions yet, for a node with this many sources; `tenant` is the tenant of channels that name none.
     pub fn new(node: &str, tenant: Name, sources: usize) -> Self {
-        Book {
+        Sessions {
             node: node.to_owned(),
             tenant,
             entries: BTreeMap::new(),
@@ -74,7 +74,7 @@ impl Book {
     }
 
     /// A script was allowed a session; to be called with the time at which it asked.
-    pub fn asked(&mut self, now: Duration, ask: &Ask) {
+    pub fn allowed(&mut self, now: Duration, ask: &Ask) {
         let Some(session) = &ask.session else { return };
         let ttl = ask.ttl_s.map(|seconds| Duration::from_secs(seconds.into()));
         let key = (ask.tenant.clone(), session.clone());
@@ -111,7 +111,7 @@ impl Book {
         Some(entry)
     }
 
-    /// Whether every source was listed since the start, so that what is not in the book does not live.
+    /// Whether every source was listed since the start, so that a session that is not known does not live.
     pub fn is_complete(&self) -> bool {
         !self.sources.is_empty() && self.sources.iter().all(|source| source.once)
     }
@@ -132,7 +132,7 @@ impl Book {
             Report::Asking => self.sources[source].begun = Some(now),
             Report::Live(things) => return self.listed(now, source, things),
             Report::Started(thing) => return self.shown(now, source, thing).1.into_iter().collect(),
-            Report::Ended(thing) => return self.thing_ended(source, thing),
+            Report::Ended(thing) => return self.channel_ended(source, thing),
             Report::Unsure(_) | Report::Lost => self.sources[source].begun = None,
             Report::Ready
             | Report::Presence { .. }
@@ -263,7 +263,7 @@ impl Book {
         ask.check().is_ok().then_some(ask)
     }
 
-    fn thing_ended(&mut self, source: usize, thing: &Thing) -> Vec<Step> {
+    fn channel_ended(&mut self, source: usize, thing: &Thing) -> Vec<Step> {
         let (place, named) = ((source, thing.id.clone()), self.key(thing));
         self.over.gone(&place);
         let key = match self.things.get(&place) {
@@ -335,71 +335,71 @@ mod tests {
         }
     }
 
-    fn listing(book: &mut Book, from: u64, to: u64, things: Vec<Thing>) -> Vec<Step> {
-        assert!(book.report(at(from), 0, &Report::Asking).is_empty());
-        book.report(at(to), 0, &Report::Live(things))
+    fn listing(sessions: &mut Sessions, from: u64, to: u64, things: Vec<Thing>) -> Vec<Step> {
+        assert!(sessions.report(at(from), 0, &Report::Asking).is_empty());
+        sessions.report(at(to), 0, &Report::Live(things))
     }
 
-    fn book(sources: usize) -> Book {
-        Book::new("pbx-1", "acme".into(), sources)
+    fn sessions(sources: usize) -> Sessions {
+        Sessions::new("pbx-1", "acme".into(), sources)
     }
 
     #[test]
     fn what_lives_and_is_not_remembered_is_adopted_once_g7() {
-        let mut book = book(1);
-        assert!(!book.is_complete());
-        let steps = listing(&mut book, 1, 2, vec![marked("1.1", "c1"), bare("1.2")]);
+        let mut sessions = sessions(1);
+        assert!(!sessions.is_complete());
+        let steps = listing(&mut sessions, 1, 2, vec![marked("1.1", "c1"), bare("1.2")]);
         assert_eq!(steps, [Step::Adopt(Ask { existing: true, ..call("c1") })]);
-        assert!(book.is_complete());
-        assert!(listing(&mut book, 3, 4, vec![marked("1.1", "c1")]).is_empty());
-        assert_eq!(book.report(at(5), 0, &Report::Ended(bare("1.1"))), release("c1"));
-        assert!(book.is_empty() && book.things.is_empty());
+        assert!(sessions.is_complete());
+        assert!(listing(&mut sessions, 3, 4, vec![marked("1.1", "c1")]).is_empty());
+        assert_eq!(sessions.report(at(5), 0, &Report::Ended(bare("1.1"))), release("c1"));
+        assert!(sessions.is_empty() && sessions.things.is_empty());
     }
 
     #[test]
     fn what_was_not_granted_is_not_adopted() {
         let mut thing = marked("1.1", "c1");
         thing.marks.granted = false;
-        assert!(listing(&mut book(1), 1, 2, vec![thing]).is_empty());
+        assert!(listing(&mut sessions(1), 1, 2, vec![thing]).is_empty());
     }
 
     #[test]
     fn what_the_pbx_no_longer_has_is_released() {
-        let mut book = book(1);
-        book.asked(at(0), &call("c1"));
-        assert!(listing(&mut book, 1, 2, vec![marked("1.1", "c1")]).is_empty());
-        assert_eq!(listing(&mut book, 61, 62, vec![]), release("c1"));
+        let mut sessions = sessions(1);
+        sessions.allowed(at(0), &call("c1"));
+        assert!(listing(&mut sessions, 1, 2, vec![marked("1.1", "c1")]).is_empty());
+        assert_eq!(listing(&mut sessions, 61, 62, vec![]), release("c1"));
     }
 
     #[test]
     fn what_is_newer_than_the_listing_is_kept() {
-        let mut book = book(1);
-        book.report(at(1), 0, &Report::Asking);
-        book.asked(at(1), &call("c1"));
-        book.report(at(1), 0, &Report::Started(marked("1.1", "c1")));
-        assert!(book.report(at(2), 0, &Report::Live(vec![])).is_empty());
-        assert_eq!(book.len(), 1);
+        let mut sessions = sessions(1);
+        sessions.report(at(1), 0, &Report::Asking);
+        sessions.allowed(at(1), &call("c1"));
+        sessions.report(at(1), 0, &Report::Started(marked("1.1", "c1")));
+        assert!(sessions.report(at(2), 0, &Report::Live(vec![])).is_empty());
+        assert_eq!(sessions.len(), 1);
     }
 
     #[test]
     fn what_no_pbx_ever_showed_is_released_after_two_listings_of_every_source() {
-        let mut book = book(2);
-        book.asked(at(0), &call("c1"));
+        let mut sessions = sessions(2);
+        sessions.allowed(at(0), &call("c1"));
         for (source, from, released) in [(0, 1, false), (0, 2, false), (0, 3, false), (1, 4, false), (1, 5, true)] {
-            book.report(at(from), source, &Report::Asking);
-            let steps = book.report(at(from), source, &Report::Live(vec![bare("9")]));
+            sessions.report(at(from), source, &Report::Asking);
+            let steps = sessions.report(at(from), source, &Report::Live(vec![bare("9")]));
             assert_eq!(steps == release("c1"), released, "{from}: {steps:?}");
         }
     }
 
     #[test]
     fn the_id_of_the_pbx_is_a_session_where_none_is_written() {
-        let mut book = book(1);
-        book.asked(at(0), &call("1.1"));
+        let mut sessions = sessions(1);
+        sessions.allowed(at(0), &call("1.1"));
         for from in [1, 2, 3] {
-            assert!(listing(&mut book, from, from, vec![bare("1.1")]).is_empty());
+            assert!(listing(&mut sessions, from, from, vec![bare("1.1")]).is_empty());
         }
-        assert_eq!(book.report(at(4), 0, &Report::Ended(bare("1.1"))), release("1.1"));
+        assert_eq!(sessions.report(at(4), 0, &Report::Ended(bare("1.1"))), release("1.1"));
     }
 
     #[test]
@@ -417,119 +417,123 @@ mod tests {
             ("pbx-1-a-2@pbx.example.co", false),
             ("xa-2@pbx.example.com", false),
         ] {
-            let mut book = book(1);
-            book.asked(at(0), &call(session));
-            listing(&mut book, 1, 1, vec![bare(id)]);
-            let gone = listing(&mut book, 2, 2, vec![bare(id)]);
+            let mut sessions = sessions(1);
+            sessions.allowed(at(0), &call(session));
+            listing(&mut sessions, 1, 1, vec![bare(id)]);
+            let gone = listing(&mut sessions, 2, 2, vec![bare(id)]);
             assert_eq!(gone, if lives { vec![] } else { release(session) }, "{session}");
             if lives {
-                assert_eq!(listing(&mut book, 3, 3, vec![]), release(session), "{session}");
+                assert_eq!(listing(&mut sessions, 3, 3, vec![]), release(session), "{session}");
             }
         }
         // Others' ids that end as this one does.
         for other in ["com", "example.com", "pbx.example.com", "2@pbx.example.com", "17-a-2@pbx.example.com", "1", ""] {
-            let mut book = book(1);
-            book.asked(at(0), &call("pbx-1-9-a-2@pbx.example.com"));
-            listing(&mut book, 1, 1, vec![bare(other)]);
-            assert_eq!(listing(&mut book, 2, 2, vec![bare(other)]), release("pbx-1-9-a-2@pbx.example.com"), "{other}");
+            let mut sessions = sessions(1);
+            sessions.allowed(at(0), &call("pbx-1-9-a-2@pbx.example.com"));
+            listing(&mut sessions, 1, 1, vec![bare(other)]);
+            assert_eq!(
+                listing(&mut sessions, 2, 2, vec![bare(other)]),
+                release("pbx-1-9-a-2@pbx.example.com"),
+                "{other}"
+            );
         }
     }
 
     #[test]
     fn what_a_script_gave_back_is_not_adopted_by_what_its_channel_still_says() {
         for shown_before in [true, false] {
-            let mut book = book(1);
-            book.asked(at(0), &call("c1"));
+            let mut sessions = sessions(1);
+            sessions.allowed(at(0), &call("c1"));
             if shown_before {
-                assert!(book.report(at(1), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+                assert!(sessions.report(at(1), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
             }
-            book.ended(at(2), &key("c1"));
-            book.report(at(2), 0, &Report::Asking);
-            assert!(book.report(at(3), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
-            assert!(book.report(at(3), 0, &Report::Live(vec![marked("1.1", "c1")])).is_empty());
-            assert!(listing(&mut book, 4, 4, vec![marked("1.1", "c1")]).is_empty());
+            sessions.ended(at(2), &key("c1"));
+            sessions.report(at(2), 0, &Report::Asking);
+            assert!(sessions.report(at(3), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+            assert!(sessions.report(at(3), 0, &Report::Live(vec![marked("1.1", "c1")])).is_empty());
+            assert!(listing(&mut sessions, 4, 4, vec![marked("1.1", "c1")]).is_empty());
             // A leg that inherited the variables goes first.
-            book.report(at(5), 0, &Report::Ended(marked("1.9", "c1")));
-            assert!(book.report(at(5), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
-            assert!(book.report(at(5), 0, &Report::Ended(bare("1.1"))).is_empty());
+            sessions.report(at(5), 0, &Report::Ended(marked("1.9", "c1")));
+            assert!(sessions.report(at(5), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+            assert!(sessions.report(at(5), 0, &Report::Ended(bare("1.1"))).is_empty());
             if !shown_before {
-                assert!(listing(&mut book, 6, 6, vec![]).is_empty());
+                assert!(listing(&mut sessions, 6, 6, vec![]).is_empty());
             }
-            assert!(book.is_empty() && book.over.is_empty());
+            assert!(sessions.is_empty() && sessions.over.is_empty());
             // The same name again is a call of its own.
-            let steps = book.report(at(7), 0, &Report::Started(marked("1.2", "c1")));
+            let steps = sessions.report(at(7), 0, &Report::Started(marked("1.2", "c1")));
             assert_eq!(steps, [Step::Adopt(Ask { existing: true, ..call("c1") })]);
         }
     }
 
     #[test]
     fn a_session_that_is_asked_for_again_is_one_again() {
-        let mut book = book(1);
-        book.asked(at(0), &call("c1"));
-        book.ended(at(2), &key("c1"));
-        book.asked(at(1), &call("c1"));
-        assert!(book.is_empty(), "the answer to a question of before its end");
-        book.asked(at(3), &call("c1"));
-        assert!(book.report(at(3), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
-        assert_eq!(book.report(at(4), 0, &Report::Ended(bare("1.1"))), release("c1"));
+        let mut sessions = sessions(1);
+        sessions.allowed(at(0), &call("c1"));
+        sessions.ended(at(2), &key("c1"));
+        sessions.allowed(at(1), &call("c1"));
+        assert!(sessions.is_empty(), "the answer to a question of before its end");
+        sessions.allowed(at(3), &call("c1"));
+        assert!(sessions.report(at(3), 0, &Report::Started(marked("1.1", "c1"))).is_empty());
+        assert_eq!(sessions.report(at(4), 0, &Report::Ended(bare("1.1"))), release("c1"));
     }
 
     #[test]
     fn names_that_usherd_would_not_take_are_made_into_such_and_foreign_tenants_are_told() {
-        let mut book = book(1);
+        let mut sessions = sessions(1);
         let long = "y".repeat(300);
         let mut thing = bare(&long);
         thing.marks.set("USHERD_SUBJECT", "zo\u{eb}\u{1}");
         thing.marks.set("USHERD_CODE", "allow.new");
-        let steps = listing(&mut book, 1, 1, vec![thing.clone()]);
+        let steps = listing(&mut sessions, 1, 1, vec![thing.clone()]);
         let [Step::Adopt(ask)] = steps.as_slice() else { panic!("{steps:?}") };
         assert!(ask.check().is_ok() && ask.session.as_ref().is_some_and(|session| session.starts_with("yyy")));
-        assert_eq!(book.report(at(2), 0, &Report::Ended(bare(&long))).len(), 1);
+        assert_eq!(sessions.report(at(2), 0, &Report::Ended(bare(&long))).len(), 1);
         thing.marks.set("USHERD_TENANT", "ACME!");
-        assert_eq!(listing(&mut book, 3, 3, vec![thing]), [Step::Unusable]);
+        assert_eq!(listing(&mut sessions, 3, 3, vec![thing]), [Step::Unusable]);
     }
 
     #[test]
     fn a_call_that_ends_before_any_listing_is_released_by_its_marks() {
-        let mut book = book(1);
-        book.asked(at(0), &call("c1"));
-        assert_eq!(book.report(at(1), 0, &Report::Ended(marked("1.1", "c1"))), release("c1"));
-        assert!(book.report(at(1), 0, &Report::Ended(marked("1.1", "c1"))).is_empty());
+        let mut sessions = sessions(1);
+        sessions.allowed(at(0), &call("c1"));
+        assert_eq!(sessions.report(at(1), 0, &Report::Ended(marked("1.1", "c1"))), release("c1"));
+        assert!(sessions.report(at(1), 0, &Report::Ended(marked("1.1", "c1"))).is_empty());
     }
 
     #[test]
     fn nothing_is_released_by_ignorance() {
-        let mut book = book(1);
-        book.asked(at(0), &call("c1"));
-        listing(&mut book, 1, 1, vec![marked("1.1", "c1")]);
-        book.report(at(2), 0, &Report::Asking);
-        book.report(at(2), 0, &Report::Lost);
-        assert!(book.report(at(3), 0, &Report::Live(vec![])).is_empty(), "a listing of a connection that is gone");
-        book.report(at(4), 0, &Report::Asking);
-        book.report(at(4), 0, &Report::Unsure("cut"));
-        assert!(book.report(at(5), 0, &Report::Live(vec![])).is_empty());
-        assert_eq!(book.len(), 1);
+        let mut sessions = sessions(1);
+        sessions.allowed(at(0), &call("c1"));
+        listing(&mut sessions, 1, 1, vec![marked("1.1", "c1")]);
+        sessions.report(at(2), 0, &Report::Asking);
+        sessions.report(at(2), 0, &Report::Lost);
+        assert!(sessions.report(at(3), 0, &Report::Live(vec![])).is_empty(), "a listing of a connection that is gone");
+        sessions.report(at(4), 0, &Report::Asking);
+        sessions.report(at(4), 0, &Report::Unsure("cut"));
+        assert!(sessions.report(at(5), 0, &Report::Live(vec![])).is_empty());
+        assert_eq!(sessions.len(), 1);
     }
 
     #[test]
     fn one_channel_of_two_may_go() {
-        let mut book = book(1);
-        listing(&mut book, 1, 1, vec![marked("1.1", "c1"), marked("1.2", "c1")]);
-        assert!(book.report(at(2), 0, &Report::Ended(marked("1.2", "c1"))).is_empty(), "the called side");
-        assert!(listing(&mut book, 3, 3, vec![marked("1.3", "c1")]).is_empty(), "the end of 1.1 was missed");
-        assert_eq!(book.report(at(4), 0, &Report::Ended(bare("1.3"))), release("c1"));
+        let mut sessions = sessions(1);
+        listing(&mut sessions, 1, 1, vec![marked("1.1", "c1"), marked("1.2", "c1")]);
+        assert!(sessions.report(at(2), 0, &Report::Ended(marked("1.2", "c1"))).is_empty(), "the called side");
+        assert!(listing(&mut sessions, 3, 3, vec![marked("1.3", "c1")]).is_empty(), "the end of 1.1 was missed");
+        assert_eq!(sessions.report(at(4), 0, &Report::Ended(bare("1.3"))), release("c1"));
     }
 
     #[test]
     fn a_script_with_a_ttl_lives_by_it_e3() {
-        let mut book = book(1);
-        book.asked(at(0), &Ask { ttl_s: Some(60), ..call("fax") });
+        let mut sessions = sessions(1);
+        sessions.allowed(at(0), &Ask { ttl_s: Some(60), ..call("fax") });
         for from in [1, 2, 3] {
-            assert!(listing(&mut book, from, from, vec![]).is_empty());
+            assert!(listing(&mut sessions, from, from, vec![]).is_empty());
         }
-        book.asked(at(50), &Ask { ttl_s: Some(60), ..call("fax") });
-        assert!(book.expire(at(109)).is_empty());
-        assert_eq!(book.expire(at(110)), release("fax"));
+        sessions.allowed(at(50), &Ask { ttl_s: Some(60), ..call("fax") });
+        assert!(sessions.expire(at(109)).is_empty());
+        assert_eq!(sessions.expire(at(110)), release("fax"));
     }
 
     #[test]
@@ -537,25 +541,25 @@ mod tests {
         for (session, is_channel) in
             [("pbx-1-9.9", true), ("pbx-1-7-9.9", true), ("fax", false), ("9.9", false), ("pbx-12-9.9", false)]
         {
-            let mut book = book(1);
-            book.asked(at(0), &Ask { ttl_s: Some(14_400), ..call(session) });
-            assert!(listing(&mut book, 1, 1, vec![]).is_empty(), "{session}: it may come yet");
-            let steps = listing(&mut book, 2, 2, vec![]);
+            let mut sessions = sessions(1);
+            sessions.allowed(at(0), &Ask { ttl_s: Some(14_400), ..call(session) });
+            assert!(listing(&mut sessions, 1, 1, vec![]).is_empty(), "{session}: it may come yet");
+            let steps = listing(&mut sessions, 2, 2, vec![]);
             assert_eq!(steps, if is_channel { release(session) } else { vec![] }, "{session}");
             // Asked for again in time it is one again, and its channel is found by its id.
-            book.asked(at(3), &Ask { ttl_s: Some(14_400), ..call(session) });
-            assert!(listing(&mut book, 4, 4, vec![bare("9.9")]).is_empty(), "{session}");
-            assert!(listing(&mut book, 5, 5, vec![bare("9.9")]).is_empty(), "{session}");
-            assert_eq!(book.len(), 1, "{session}");
+            sessions.allowed(at(3), &Ask { ttl_s: Some(14_400), ..call(session) });
+            assert!(listing(&mut sessions, 4, 4, vec![bare("9.9")]).is_empty(), "{session}");
+            assert!(listing(&mut sessions, 5, 5, vec![bare("9.9")]).is_empty(), "{session}");
+            assert_eq!(sessions.len(), 1, "{session}");
         }
     }
 
     #[test]
     fn desktops_of_scripts_are_not_looked_for_among_channels() {
-        let mut book = book(1);
-        book.asked(at(0), &Ask::new("acme", "anna", "d1", Kind::Desktop));
+        let mut sessions = sessions(1);
+        sessions.allowed(at(0), &Ask::new("acme", "anna", "d1", Kind::Desktop));
         for from in [1, 2, 3] {
-            assert!(listing(&mut book, from, from, vec![]).is_empty());
+            assert!(listing(&mut sessions, from, from, vec![]).is_empty());
         }
     }
 }

@@ -27,10 +27,10 @@ use usherd_contract::format::{BodyFormat, ReplyFormat};
 use usherd_contract::malformed::{FieldError, Malformed};
 
 use super::accept;
-use super::detached::Carrier;
+use super::detached::DetachedTasks;
 use super::group;
 use super::hub::Hub;
-use super::question::{Reply, Sent, released, reply};
+use super::question::{Reply, Sent, release_reply, reply};
 use super::status;
 
 /// Longest body, bytes; the largest question has some 2 KiB.
@@ -61,13 +61,13 @@ pub async fn bind(path: &Path, mode: u32, group: &str) -> io::Result<UnixListene
     let listener = UnixListener::bind(path)?;
     // The group before the mode: until then only its owner gets at it.
     if group_number.is_some() {
-        chown(path, None, group_number).map_err(|why| not_given(group, &why))?;
+        chown(path, None, group_number).map_err(|why| group_error(group, &why))?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 
-fn not_given(group: &str, why: &io::Error) -> io::Error {
+fn group_error(group: &str, why: &io::Error) -> io::Error {
     let help = "make the agent's user a member of it; in the unit: SupplementaryGroups=, SystemCallFilter=@chown and \
                 PrivateUsers=no";
     io::Error::new(why.kind(), format!("`socket.group`: it cannot be given to the group {group:?}: {why}; {help}"))
@@ -77,14 +77,14 @@ fn not_given(group: &str, why: &io::Error) -> io::Error {
 pub async fn serve(listener: UnixListener, hub: Arc<Hub>, connections_max: usize) {
     let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
     // Each connection has one question at a time: only those whose connections broke are in anybody's way.
-    let carrier = Carrier::new(connections_max);
-    accept::open(hub, connections_max, accept, |stream, hub| converse(stream, hub, carrier.clone())).await;
+    let tasks = DetachedTasks::new(connections_max);
+    accept::serve_each(hub, connections_max, accept, |stream, hub| converse(stream, hub, tasks.clone())).await;
 }
 
-async fn converse(stream: UnixStream, hub: Arc<Hub>, carrier: Carrier) {
+async fn converse(stream: UnixStream, hub: Arc<Hub>, tasks: DetachedTasks) {
     let service = service_fn(|request| {
-        let (hub, carrier) = (Arc::clone(&hub), carrier.clone());
-        async move { Ok::<_, Infallible>(route(hub, &carrier, request).await) }
+        let (hub, tasks) = (Arc::clone(&hub), tasks.clone());
+        async move { Ok::<_, Infallible>(route(hub, &tasks, request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(BUFFER_BYTES_MAX);
@@ -95,26 +95,30 @@ async fn converse(stream: UnixStream, hub: Arc<Hub>, carrier: Carrier) {
     let _ = timeout(CONNECTION_AGE_MAX, connection).await;
 }
 
-async fn route(hub: Arc<Hub>, carrier: &Carrier, request: Request<Incoming>) -> HttpReply {
+async fn route(hub: Arc<Hub>, tasks: &DetachedTasks, request: Request<Incoming>) -> HttpReply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     match (method, path.as_str()) {
-        (Method::POST, "/v1/acquire") => carried_out(carrier, request, |question| acquire(hub, question)).await,
-        (Method::POST, "/v1/release") => carried_out(carrier, request, |question| release(hub, question)).await,
+        (Method::POST, "/v1/acquire") => run_detached(tasks, request, |question| acquire(hub, question)).await,
+        (Method::POST, "/v1/release") => run_detached(tasks, request, |question| release(hub, question)).await,
         (Method::GET, "/livez") => answer(StatusCode::OK, "text/plain", "ok"),
         (Method::GET, "/metrics") => answer(StatusCode::OK, "text/plain; version=0.0.4", status::metrics(&hub)),
-        (Method::GET, "/v1/agent") => answer(StatusCode::OK, "application/json", status::look(&hub).to_string()),
-        (_, "/v1/acquire" | "/v1/release") => not_so("POST"),
-        (_, "/livez" | "/metrics" | "/v1/agent") => not_so("GET"),
+        (Method::GET, "/v1/agent") => answer(StatusCode::OK, "application/json", status::summary(&hub).to_string()),
+        (_, "/v1/acquire" | "/v1/release") => method_not_allowed("POST"),
+        (_, "/livez" | "/metrics" | "/v1/agent") => method_not_allowed("GET"),
         _ => problem(StatusCode::NOT_FOUND, "the agent has no such route; ask usherd itself", &[]),
     }
 }
 
 /// Reads a question and acts on it, whatever the connection does then (API 1).
-async fn carried_out<T>(carrier: &Carrier, request: Request<Incoming>, act: impl FnOnce(Question) -> T) -> HttpReply
+async fn run_detached<T>(
+    tasks: &DetachedTasks,
+    request: Request<Incoming>,
+    act: impl FnOnce(Question) -> T,
+) -> HttpReply
 where
     T: Future<Output = HttpReply> + Send + 'static,
 {
-    match carrier.carry(read(request), act).await {
+    match tasks.run(read(request), act).await {
         Ok(Some(answer)) => answer,
         Ok(None) => {
             let why = "an internal error; it is in the agent's log";
@@ -125,7 +129,7 @@ where
 }
 
 async fn acquire(hub: Arc<Hub>, question: Question) -> HttpReply {
-    let (ask, verdict, by_status) = match hub.asked(&question.sent).await {
+    let (ask, verdict, by_status) = match hub.acquire_sent(&question.sent).await {
         Ok(asked) => asked,
         Err(malformed) => return question.refused(&malformed),
     };
@@ -149,8 +153,8 @@ async fn acquire(hub: Arc<Hub>, question: Question) -> HttpReply {
 async fn release(hub: Arc<Hub>, question: Question) -> HttpReply {
     match question.sent.release(hub.tenant()) {
         Ok((tenant, session, ended)) => {
-            let answer = hub.release_asked(&(tenant.clone(), session.clone()), ended).await;
-            decision(&released(&tenant, &session, answer), question.reply_format, false)
+            let answer = hub.release_for_script(&(tenant.clone(), session.clone()), ended).await;
+            decision(&release_reply(&tenant, &session, answer), question.reply_format, false)
         }
         Err(malformed) => {
             hub.counters.count("malformed", "");
@@ -202,7 +206,7 @@ fn decision(reply: &Reply, format: ReplyFormat, by_status: bool) -> HttpReply {
     answer
 }
 
-fn not_so(method: &'static str) -> HttpReply {
+fn method_not_allowed(method: &'static str) -> HttpReply {
     let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "the route is there, for another method", &[]);
     answer.headers_mut().insert(ALLOW, http::HeaderValue::from_static(method));
     answer

@@ -120,13 +120,16 @@ pub enum Act {
 }
 
 /// Of a listing that is not whole: what is in it lives, and nothing follows from what is not.
-pub fn in_part(things: impl IntoIterator<Item = Thing>, why: &'static str) -> impl Iterator<Item = Act> {
+pub fn listed_in_part(things: impl IntoIterator<Item = Thing>, why: &'static str) -> impl Iterator<Item = Act> {
     let there = things.into_iter().map(|thing| Act::Tell(Report::Started(thing)));
     there.chain([Act::Tell(Report::Unsure(why))])
 }
 
 /// The same of a list of devices.
-pub fn devices_in_part(devices: impl IntoIterator<Item = String>, why: &'static str) -> impl Iterator<Item = Act> {
+pub fn devices_listed_in_part(
+    devices: impl IntoIterator<Item = String>,
+    why: &'static str,
+) -> impl Iterator<Item = Act> {
     let there = devices.into_iter().map(|device| Act::Tell(Report::Presence { device, on: true }));
     there.chain([Act::Tell(Report::UnsureOfDevices(why))])
 }

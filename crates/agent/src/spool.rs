@@ -165,7 +165,7 @@ pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
     std::fs::create_dir_all(folder)?;
     let kept = match std::fs::read(folder.join(BOOT)) {
         // An epoch that no daemon takes is none: this node could never say hello by it.
-        Ok(bytes) => sealed::<(u64, u64)>(&bytes).filter(|(epoch, _)| *epoch <= EPOCH_MAX),
+        Ok(bytes) => decode_line::<(u64, u64)>(&bytes).filter(|(epoch, _)| *epoch <= EPOCH_MAX),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
@@ -174,7 +174,7 @@ pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
         Some((epoch, _)) => (fresh.max(epoch + 1).min(EPOCH_MAX), 1),
         None => (fresh, 1),
     };
-    replace(folder, BOOT, &seal(&(epoch, starts))?)?;
+    replace(folder, BOOT, &encode_line(&(epoch, starts))?)?;
     Ok((epoch, starts << 32))
 }
 
@@ -182,14 +182,14 @@ pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
 ///
 /// # Errors
 /// The folder cannot be read or written.
-pub fn keep_epoch(folder: &Path, epoch: u64) -> io::Result<()> {
-    let kept = sealed::<(u64, u64)>(&std::fs::read(folder.join(BOOT))?);
+pub fn store_epoch(folder: &Path, epoch: u64) -> io::Result<()> {
+    let kept = decode_line::<(u64, u64)>(&std::fs::read(folder.join(BOOT))?);
     let starts = kept.map_or(1, |(_, starts)| starts);
-    replace(folder, BOOT, &seal(&(epoch, starts))?)
+    replace(folder, BOOT, &encode_line(&(epoch, starts))?)
 }
 
 /// A value as a line with its checksum.
-pub(super) fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
+pub(super) fn encode_line<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(what)?;
     let mut line = format!("{:08x} ", crc32c::crc32c(&json)).into_bytes();
     line.extend_from_slice(&json);
@@ -198,7 +198,7 @@ pub(super) fn seal<T: Serialize>(what: &T) -> io::Result<Vec<u8>> {
 }
 
 /// The value of a line, if the line is whole.
-pub(super) fn sealed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
+pub(super) fn decode_line<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
     let line = line.strip_suffix(b"\n")?;
     let (sum, json) = (line.get(..8)?, line.get(9..)?);
     let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
@@ -206,11 +206,11 @@ pub(super) fn sealed<T: for<'de> Deserialize<'de>>(line: &[u8]) -> Option<T> {
 }
 
 fn line(release: &Release) -> io::Result<Vec<u8>> {
-    seal(release)
+    encode_line(release)
 }
 
 fn read(line: &[u8]) -> Option<Release> {
-    sealed(line)
+    decode_line(line)
 }
 
 fn set_aside(folder: &Path, lines: &[&[u8]]) -> io::Result<()> {
@@ -336,11 +336,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(boot(dir.path(), 1_000).unwrap(), (1_000, 1 << 32));
         assert_eq!(boot(dir.path(), 2_000).unwrap(), (1_000, 2 << 32));
-        keep_epoch(dir.path(), 1_500).unwrap();
+        store_epoch(dir.path(), 1_500).unwrap();
         assert_eq!(boot(dir.path(), 2_000).unwrap(), (1_500, 3 << 32), "the daemon knew of a later one");
         std::fs::write(dir.path().join(BOOT), "damaged").unwrap();
         assert_eq!(boot(dir.path(), 3_000).unwrap(), (3_000, 1 << 32));
-        replace(dir.path(), BOOT, &seal(&(5_000_u64, STARTS_MAX)).unwrap()).unwrap();
+        replace(dir.path(), BOOT, &encode_line(&(5_000_u64, STARTS_MAX)).unwrap()).unwrap();
         assert_eq!(boot(dir.path(), 4_000).unwrap(), (5_001, 1 << 32), "an epoch never goes back");
     }
 }

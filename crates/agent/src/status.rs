@@ -100,7 +100,7 @@ fn known_values(hub: &Hub, counter: &str) -> BTreeSet<&'static str> {
 }
 
 /// The same in short, for people.
-pub fn look(hub: &Hub) -> Value {
+pub fn summary(hub: &Hub) -> Value {
     let client = hub.client.status();
     let (waiting, damaged) = (hub.writer.waiting(), hub.writer.damaged());
     let source = |source: &SourceState| {

@@ -20,43 +20,47 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Where a source is, and its rhythm.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct SourceOptions {
     /// What it is called in logs and metrics.
     pub name: &'static str,
     /// `host:port`.
     pub address: String,
     /// How often everything is listed.
-    pub list: Duration,
+    pub list_every: Duration,
     /// Longest silence: half of it brings a question, all of it ends the connection.
-    pub silence: Duration,
+    pub silence_max: Duration,
 }
 
-/// Follows a source for ever; `make` begins a machine for each connection, `tell` takes what it reports.
-pub async fn follow(line: &Line, make: impl Fn() -> Box<dyn Machine>, mut tell: impl FnMut(Report)) {
+/// Follows a source for ever; `new_machine` begins a machine for each connection, `report_to` takes what it reports.
+pub async fn supervise(
+    options: &SourceOptions,
+    new_machine: impl Fn() -> Box<dyn Machine>,
+    mut report_to: impl FnMut(Report),
+) {
     let mut pause = PAUSE_MIN;
     let mut last_why = String::new();
     loop {
         let mut was_ready = false;
-        let why = match timeout(CONNECT_DEADLINE, TcpStream::connect(&line.address)).await {
+        let why = match timeout(CONNECT_DEADLINE, TcpStream::connect(&options.address)).await {
             Err(_) => "no connection within 3 s".to_owned(),
             Ok(Err(error)) => format!("no connection: {error}"),
             Ok(Ok(stream)) => {
-                let mut told = |report: Report| {
+                let mut report_seen = |report: Report| {
                     was_ready |= report == Report::Ready;
-                    tell(report);
+                    report_to(report);
                 };
-                converse(line, stream, make(), &mut told).await
+                converse(options, stream, new_machine(), &mut report_seen).await
             }
         };
-        tell(Report::Lost);
+        report_to(Report::Lost);
         if was_ready {
             pause = PAUSE_MIN;
         }
         // The same reason again and again is one line in the log.
         if why != last_why || was_ready {
             warn!(
-                source = line.name,
-                address = line.address,
+                source = options.name,
+                address = options.address,
                 why,
                 "the PBX cannot be asked; what it carries stays as it is"
             );
@@ -70,17 +74,17 @@ pub async fn follow(line: &Line, make: impl Fn() -> Box<dyn Machine>, mut tell: 
 
 /// One connection until it is of no use; why.
 async fn converse(
-    line: &Line,
+    options: &SourceOptions,
     mut stream: TcpStream,
     mut machine: Box<dyn Machine>,
-    tell: &mut impl FnMut(Report),
+    report_to: &mut impl FnMut(Report),
 ) -> String {
     let mut bytes = Vec::with_capacity(READ_BYTES_MAX);
     let mut acts = Vec::new();
     let mut cut = 0;
     let mut heard = Instant::now();
     let mut probed = false;
-    let mut list_at = heard + line.list;
+    let mut list_at = heard + options.list_every;
     machine.opened(&mut acts);
     loop {
         let mut is_ready = false;
@@ -88,9 +92,9 @@ async fn converse(
             match act {
                 Act::Tell(report) => {
                     is_ready |= report == Report::Ready;
-                    tell(report);
+                    report_to(report);
                 }
-                Act::Send(message) => match timeout(line.silence, stream.write_all(&message)).await {
+                Act::Send(message) => match timeout(options.silence_max, stream.write_all(&message)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return format!("the connection broke: {error}"),
                     Err(_) => return "it does not read what is sent to it".to_owned(),
@@ -99,12 +103,12 @@ async fn converse(
             }
         }
         if is_ready {
-            info!(source = line.name, address = line.address, "the PBX is connected");
+            info!(source = options.name, address = options.address, "the PBX is connected");
             machine.list(&mut acts);
-            list_at = Instant::now() + line.list;
+            list_at = Instant::now() + options.list_every;
             continue;
         }
-        let quiet_at = heard + if probed { line.silence } else { line.silence / 2 };
+        let quiet_at = heard + if probed { options.silence_max } else { options.silence_max / 2 };
         tokio::select! {
             read = stream.read_buf(&mut bytes) => {
                 match read {
@@ -118,19 +122,19 @@ async fn converse(
                 if machine.cut() > cut {
                     // Once a connection: the same message may come with every listing.
                     if cut == 0 {
-                        warn!(source = line.name, "messages longer than the limits are cut");
+                        warn!(source = options.name, "messages longer than the limits are cut");
                     }
                     cut = machine.cut();
-                    debug!(source = line.name, cut, "messages that were cut so far");
+                    debug!(source = options.name, cut, "messages that were cut so far");
                 }
             }
             () = sleep_until(list_at) => {
                 machine.list(&mut acts);
-                list_at = Instant::now() + line.list;
+                list_at = Instant::now() + options.list_every;
             }
             () = sleep_until(quiet_at) => {
                 if probed {
-                    return format!("it said nothing for {} s", line.silence.as_secs());
+                    return format!("it said nothing for {} s", options.silence_max.as_secs());
                 }
                 probed = true;
                 machine.probe(&mut acts);

@@ -1,6 +1,6 @@
 //! The one thread that writes the agent's files, so that no answer to a script waits for a disk (I8).
 //!
-//! What is to be written is handed over in its order and written in it. A release that usherd acknowledged before
+//! What is to be written is handed over in order and written in that order. A release that usherd acknowledged before
 //! its turn came is not written at all; of devices and boot numbers only the last is.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::counters::Counters;
-use super::device_file::{self, Kept};
+use super::device_file::{self, StoredDevice};
 use super::spool::{self, Release, Spool};
 
 /// Most releases that wait for a disk; one too many is only in the client's memory, and that is said.
@@ -27,25 +27,26 @@ const PATIENCE: Duration = Duration::from_millis(40);
 
 /// What waits for the thread. Releases are numbered as they are handed over, from one.
 #[derive(Default)]
-struct Line {
+struct Queue {
     releases: VecDeque<(u64, Release)>,
-    handed: u64,
+    /// The number of the last release that was handed over.
+    accepted: u64,
     /// Up to here nothing waits to be written.
-    settled: u64,
+    done: u64,
     /// Up to here usherd has them.
     acknowledged: u64,
-    /// Up to here they are struck off the file as well.
-    struck: u64,
+    /// Up to here they are removed from the file as well.
+    removed: u64,
     sync_due: bool,
-    devices: Option<Vec<Kept>>,
+    devices: Option<Vec<StoredDevice>>,
     devices_failed: bool,
     epoch: Option<u64>,
     stop: bool,
 }
 
-impl Line {
+impl Queue {
     fn has_work(&self) -> bool {
-        let of_file = !self.releases.is_empty() || self.sync_due || self.struck < self.acknowledged;
+        let of_file = !self.releases.is_empty() || self.sync_due || self.removed < self.acknowledged;
         of_file || self.devices.is_some() || self.epoch.is_some()
     }
 }
@@ -53,16 +54,17 @@ impl Line {
 /// What the thread takes at once.
 struct Work {
     releases: VecDeque<(u64, Release)>,
-    handed: u64,
+    /// The number of the last release that was handed over.
+    accepted: u64,
     acknowledged: u64,
     sync: bool,
-    devices: Option<Vec<Kept>>,
+    devices: Option<Vec<StoredDevice>>,
     epoch: Option<u64>,
 }
 
 /// Between those who answer and the thread.
-struct Desk {
-    line: Mutex<Line>,
+struct Shared {
+    queue: Mutex<Queue>,
     ready: Condvar,
     written: Notify,
     stalled: AtomicBool,
@@ -72,7 +74,7 @@ struct Desk {
 /// Hands over what is to be written, and never waits for it longer than is said. Dropped, it ends its thread once
 /// all is written.
 pub struct Writer {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     damaged: u64,
 }
@@ -83,25 +85,25 @@ impl Writer {
     /// # Errors
     /// There can be no further thread.
     pub fn start(spool: Spool, counters: Arc<Counters>) -> io::Result<Self> {
-        let (handed, damaged) = (spool.mark(), spool.damaged());
-        let line = Line { handed, settled: handed, ..Line::default() };
+        let (accepted, damaged) = (spool.mark(), spool.damaged());
+        let queue = Queue { accepted, done: accepted, ..Queue::default() };
         let (ready, written, stalled) = (Condvar::new(), Notify::new(), AtomicBool::new(false));
-        let desk = Arc::new(Desk { line: Mutex::new(line), ready, written, stalled, counters });
-        let of_thread = Arc::clone(&desk);
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), ready, written, stalled, counters });
+        let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("spool".to_owned()).spawn(move || of_thread.run(spool))?;
-        Ok(Writer { desk, thread: Mutex::new(Some(thread)), damaged })
+        Ok(Writer { shared, thread: Mutex::new(Some(thread)), damaged })
     }
 
     /// A release is to be written; its number, or `None` where too many wait already.
     pub fn release(&self, release: Release) -> Option<u64> {
-        let mut line = self.desk.line.lock();
-        if line.releases.len() >= QUEUE_MAX {
+        let mut queue = self.shared.queue.lock();
+        if queue.releases.len() >= QUEUE_MAX {
             return None;
         }
-        line.handed += 1;
-        let number = line.handed;
-        line.releases.push_back((number, release));
-        self.desk.ready.notify_one();
+        queue.accepted += 1;
+        let number = queue.accepted;
+        queue.releases.push_back((number, release));
+        self.shared.ready.notify_one();
         Some(number)
     }
 
@@ -109,43 +111,43 @@ impl Writer {
     pub async fn written(&self, number: u64) {
         let is_written = async {
             loop {
-                let written = self.desk.written.notified();
-                if self.desk.line.lock().settled >= number {
+                let written = self.shared.written.notified();
+                if self.shared.queue.lock().done >= number {
                     return;
                 }
                 written.await;
             }
         };
-        if self.desk.stalled.load(Ordering::Relaxed) || timeout(PATIENCE, is_written).await.is_ok() {
+        if self.shared.stalled.load(Ordering::Relaxed) || timeout(PATIENCE, is_written).await.is_ok() {
             return;
         }
-        if !self.desk.stalled.swap(true, Ordering::Relaxed) {
+        if !self.shared.stalled.swap(true, Ordering::Relaxed) {
             warn!("the disk of the spool is slow: until it works again releases are in memory, and no script waits");
         }
     }
 
     /// The number of the last release that was handed over; for [`Self::acknowledge`].
     pub fn mark(&self) -> u64 {
-        self.desk.line.lock().handed
+        self.shared.queue.lock().accepted
     }
 
     /// Usherd has every release up to this number.
     pub fn acknowledge(&self, mark: u64) {
-        let mut line = self.desk.line.lock();
-        line.acknowledged = line.acknowledged.max(mark.min(line.handed));
-        self.desk.ready.notify_one();
+        let mut queue = self.shared.queue.lock();
+        queue.acknowledged = queue.acknowledged.max(mark.min(queue.accepted));
+        self.shared.ready.notify_one();
     }
 
     /// Whether usherd has not acknowledged all of them.
-    pub fn awaits(&self) -> bool {
-        let line = self.desk.line.lock();
-        line.acknowledged < line.handed
+    pub fn has_unacknowledged(&self) -> bool {
+        let queue = self.shared.queue.lock();
+        queue.acknowledged < queue.accepted
     }
 
-    /// Releases that wait for usherd, or are still to be struck off.
+    /// Releases that wait for usherd, or are still to be removed from the file.
     pub fn waiting(&self) -> u64 {
-        let line = self.desk.line.lock();
-        line.handed - line.struck
+        let queue = self.shared.queue.lock();
+        queue.accepted - queue.removed
     }
 
     /// Lines that could not be read when the spool was opened.
@@ -155,30 +157,30 @@ impl Writer {
 
     /// What was written by then is to survive a power cut.
     pub fn sync(&self) {
-        self.desk.line.lock().sync_due = true;
-        self.desk.ready.notify_one();
+        self.shared.queue.lock().sync_due = true;
+        self.shared.ready.notify_one();
     }
 
     /// These devices hold a seat now.
-    pub fn devices(&self, devices: Vec<Kept>) {
-        self.desk.line.lock().devices = Some(devices);
-        self.desk.ready.notify_one();
+    pub fn devices(&self, devices: Vec<StoredDevice>) {
+        self.shared.queue.lock().devices = Some(devices);
+        self.shared.ready.notify_one();
     }
 
     /// Whether the devices could not be written since this was asked last.
     pub fn devices_failed(&self) -> bool {
-        std::mem::take(&mut self.desk.line.lock().devices_failed)
+        std::mem::take(&mut self.shared.queue.lock().devices_failed)
     }
 
     /// This is the node's boot number from now on.
     pub fn epoch(&self, epoch: u64) {
-        self.desk.line.lock().epoch = Some(epoch);
-        self.desk.ready.notify_one();
+        self.shared.queue.lock().epoch = Some(epoch);
+        self.shared.ready.notify_one();
     }
 
     /// Returns when everything that was handed over is written; nothing is from then on.
     pub async fn end(&self) {
-        self.desk.stop();
+        self.shared.stop();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // How a thread ended that writes nothing any more changes nothing.
@@ -189,13 +191,13 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.desk.stop();
+        self.shared.stop();
     }
 }
 
-impl Desk {
+impl Shared {
     fn stop(&self) {
-        self.line.lock().stop = true;
+        self.queue.lock().stop = true;
         self.ready.notify_one();
     }
 
@@ -214,7 +216,7 @@ impl Desk {
             {
                 error!(%why, "the spool cannot be emptied; its releases will be sent again");
             }
-            self.advance(work.handed, work.acknowledged);
+            self.advance(work.accepted, work.acknowledged);
             self.write_rest(spool.folder(), work.devices, work.epoch);
             if work.sync {
                 sync(&mut spool);
@@ -224,20 +226,20 @@ impl Desk {
 
     /// Waits for work; `None` once there is none and never will be.
     fn next(&self) -> Option<Work> {
-        let mut line = self.line.lock();
-        while !line.has_work() {
-            if line.stop {
+        let mut queue = self.queue.lock();
+        while !queue.has_work() {
+            if queue.stop {
                 return None;
             }
-            self.ready.wait(&mut line);
+            self.ready.wait(&mut queue);
         }
         Some(Work {
-            releases: std::mem::take(&mut line.releases),
-            handed: line.handed,
-            acknowledged: line.acknowledged,
-            sync: std::mem::take(&mut line.sync_due),
-            devices: line.devices.take(),
-            epoch: line.epoch.take(),
+            releases: std::mem::take(&mut queue.releases),
+            accepted: queue.accepted,
+            acknowledged: queue.acknowledged,
+            sync: std::mem::take(&mut queue.sync_due),
+            devices: queue.devices.take(),
+            epoch: queue.epoch.take(),
         })
     }
 
@@ -257,11 +259,11 @@ impl Desk {
         false
     }
 
-    fn advance(&self, handed: u64, acknowledged: u64) {
+    fn advance(&self, accepted: u64, acknowledged: u64) {
         {
-            let mut line = self.line.lock();
-            line.settled = handed;
-            line.struck = acknowledged;
+            let mut queue = self.queue.lock();
+            queue.done = accepted;
+            queue.removed = acknowledged;
         }
         if self.stalled.swap(false, Ordering::Relaxed) {
             info!("the disk of the spool works again");
@@ -269,9 +271,9 @@ impl Desk {
         self.written.notify_waiters();
     }
 
-    fn write_rest(&self, folder: &Path, devices: Option<Vec<Kept>>, epoch: Option<u64>) {
+    fn write_rest(&self, folder: &Path, devices: Option<Vec<StoredDevice>>, epoch: Option<u64>) {
         if let Some(epoch) = epoch
-            && let Err(why) = spool::keep_epoch(folder, epoch)
+            && let Err(why) = spool::store_epoch(folder, epoch)
         {
             // Unkept, the next start is told the same.
             error!(%why, "the boot number cannot be kept in the spool's folder");
@@ -280,7 +282,7 @@ impl Desk {
             && let Err(why) = device_file::write(folder, &devices)
         {
             error!(%why, "the file of devices cannot be written; a restart of the agent would leave them no grace");
-            self.line.lock().devices_failed = true;
+            self.queue.lock().devices_failed = true;
         }
     }
 }
@@ -316,12 +318,12 @@ mod tests {
             writer.release(one.clone()).unwrap();
         }
         for name in ["a", "b"] {
-            writer.devices(vec![Kept::new("asterisk", name)]);
+            writer.devices(vec![StoredDevice::new("asterisk", name)]);
         }
         writer.epoch(7);
         writer.sync();
         writer.end().await;
-        assert_eq!(device_file::read(dir.path()).unwrap(), [Kept::new("asterisk", "b")]);
+        assert_eq!(device_file::read(dir.path()).unwrap(), [StoredDevice::new("asterisk", "b")]);
         assert_eq!(spool::boot(dir.path(), 1).unwrap().0, 7);
         assert_eq!(open(dir.path()).1, all);
     }
@@ -336,7 +338,7 @@ mod tests {
         let second = writer.release(release("b")).unwrap();
         writer.acknowledge(mark);
         writer.written(second).await;
-        assert!(writer.awaits());
+        assert!(writer.has_unacknowledged());
         writer.end().await;
         assert_eq!(writer.waiting(), 1);
         let (writer, old) = open(dir.path());
@@ -344,17 +346,17 @@ mod tests {
         assert_eq!(writer.waiting(), old.len() as u64);
         writer.acknowledge(writer.mark());
         writer.end().await;
-        assert_eq!((writer.waiting(), writer.awaits()), (0, false));
+        assert_eq!((writer.waiting(), writer.has_unacknowledged()), (0, false));
         assert!(open(dir.path()).1.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_disk_that_hangs_is_waited_for_once_and_a_full_queue_is_an_answer() {
-        let (line, ready, written) = (Mutex::new(Line::default()), Condvar::new(), Notify::new());
+        let (queue, ready, written) = (Mutex::new(Queue::default()), Condvar::new(), Notify::new());
         let (stalled, counters) = (AtomicBool::new(false), Arc::default());
-        let desk = Arc::new(Desk { line, ready, written, stalled, counters });
+        let shared = Arc::new(Shared { queue, ready, written, stalled, counters });
         // No thread takes anything.
-        let writer = Writer { desk, thread: Mutex::new(None), damaged: 0 };
+        let writer = Writer { shared, thread: Mutex::new(None), damaged: 0 };
         let begun = tokio::time::Instant::now();
         for at in 0..QUEUE_MAX {
             let number = writer.release(release(&at.to_string())).unwrap();
@@ -364,7 +366,7 @@ mod tests {
         }
         assert_eq!(writer.release(release("one too many")), None);
         assert_eq!(writer.waiting(), QUEUE_MAX as u64);
-        writer.desk.advance(QUEUE_MAX as u64, 0);
-        assert!(!writer.desk.stalled.load(Ordering::Relaxed));
+        writer.shared.advance(QUEUE_MAX as u64, 0);
+        assert!(!writer.shared.stalled.load(Ordering::Relaxed));
     }
 }
