@@ -54,7 +54,7 @@ fn is_read(key: &str, value: &str) -> bool {
     if is_of_variables(key) { Marks::is_one(value) } else { READ.iter().any(|read| read.eq_ignore_ascii_case(key)) }
 }
 
-/// What came.
+/// One message, or the notice that one was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The line with which it opens: `Asterisk Call Manager/5.0.2`.

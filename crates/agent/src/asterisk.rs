@@ -1,4 +1,4 @@
-//! What the agent says to Asterisk's manager interface, and what it makes of the answers.
+//! The conversation with Asterisk's manager interface: the commands that are sent, and the reports that follow.
 //!
 //! Presence comes from device states alone: an endpoint with two contacts is there until the last of them is
 //! gone, and only its device state says so. Variables come with the listing and, where `channelvars` of
@@ -230,7 +230,7 @@ fn items(message: &Message) -> Option<usize> {
     [message.get("ListItems"), message.get("Items")].iter().find_map(|items| items.parse().ok())
 }
 
-/// Whether it is the whole name of a channel or device: a longer one was cut, or is none.
+/// True if this is the whole name of a channel or device: a longer one was cut, or is none.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX
 }
@@ -299,7 +299,7 @@ mod tests {
         asterisk
     }
 
-    /// What an event of a channel does whose caller has this number.
+    /// The acts that follow an event of a channel whose caller has this number.
     fn of_caller(number: &str) -> Vec<Act> {
         let (mut asterisk, mut acts) = (ready(), Vec::new());
         let event = format!(

@@ -1,4 +1,4 @@
-//! What the client tells of itself: counted, and what of it is worth a line in the log.
+//! The events of the client: each is counted, and logged where an operator needs to know.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// A configuration with the secrets that its files hold.
 #[derive(Clone)]
 pub struct Loaded {
-    /// What the file says.
+    /// The contents of the file.
     pub config: Config,
     /// Where the daemon is.
     pub address: Address,

@@ -1,4 +1,4 @@
-//! What the agent counts of itself and of its client.
+//! The counters of the agent and of its client.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ impl From<Unreachable> for Missed {
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
-    /// What is wrong with the line to usherd, as the node's own messages found last.
+    /// The last fault that the node's own messages met on the way to usherd.
     pub(super) missed: Mutex<Option<Missed>>,
     /// The same of questions; `Malformed` and the reasons that an answer gave.
     pub(super) unanswered: Mutex<Option<Source>>,

@@ -1,4 +1,4 @@
-//! What was read is carried out whatever becomes of who asked (API 1), and so much at a time that it stays bounded.
+//! Tasks that run to their end even if the caller goes away (API 1), and only so many at a time.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl DetachedTasks {
     /// came from, and is not lost. `None` where the act broke off, which is in the log.
     ///
     /// # Errors
-    /// What `read` says: then there is nothing to act on.
+    /// The error of `read`: then there is nothing to act on.
     pub async fn run<Q, E, T, F>(
         &self,
         read: impl Future<Output = Result<Q, E>>,

@@ -41,7 +41,7 @@ impl StoredDevice {
         StoredDevice { form: OVER, ..StoredDevice::new(source, device) }
     }
 
-    /// Whether its seat was given back while it stayed.
+    /// True if its seat was given back while it stayed.
     pub const fn is_over(&self) -> bool {
         self.form == OVER
     }

@@ -1,4 +1,4 @@
-//! What the agent does about devices: what a source says of them, asking for them, their grace, and their file.
+//! The agent's work on devices: reports of sources, questions to usherd, their grace, and their file.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use super::source::Report;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Hub {
-    /// What a source says of its devices.
+    /// Takes up a source's report of its devices.
     pub(super) fn report_devices(&self, source: &SourceState, report: &Report) {
         let (now, grace) = (self.now(), self.presence_grace());
         {

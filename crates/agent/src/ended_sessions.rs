@@ -112,7 +112,7 @@ impl EndedSessions {
         self.sessions.len()
     }
 
-    /// Whether none is.
+    /// True if none is remembered.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }

@@ -42,7 +42,7 @@ impl Decoder {
     /// Takes bytes; calls `each` with everything that is whole by now.
     ///
     /// # Errors
-    /// What comes is not the event socket's protocol; nothing more can be made of it.
+    /// The bytes are not the event socket's protocol; nothing more can be made of them.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Message)) -> Result<(), &'static str> {
         while !bytes.is_empty() {
             bytes = match self.open.take() {

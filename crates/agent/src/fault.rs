@@ -17,7 +17,7 @@ pub struct Fault {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// The fault, in words.
     pub message: String,
     /// How to fix it.
     pub help: String,

@@ -1,4 +1,4 @@
-//! What the agent says to FreeSWITCH's event socket, and what it makes of the answers.
+//! The conversation with FreeSWITCH's event socket: the commands that are sent, and the reports that follow.
 //!
 //! A listing of channels comes without their variables, so those of channels that are not known yet are asked
 //! for one by one, a few at a time. Those of known ones are asked for again now and then: the list is a table of
@@ -43,7 +43,7 @@ pub struct FreeSwitch {
 }
 
 struct Known {
-    /// What is on it does not change any more.
+    /// True if its variables do not change any more.
     marks: Marks,
     /// The list with which FreeSWITCH last said that it lives.
     verified: u64,
@@ -349,7 +349,8 @@ fn name(name: String) -> Option<String> {
     (!name.is_empty() && name.len() <= NAME_BYTES_MAX).then_some(name)
 }
 
-/// What a dial plan wrote on a channel. Of fields that break off none is believed: the rest might say whose it is.
+/// The variables that a dial plan wrote on a channel. Of fields that break off none is believed: the rest might say
+/// whose it is.
 fn marks(fields: &Object<'_>) -> Marks {
     let mut marks = Marks::default();
     if !fields.whole {

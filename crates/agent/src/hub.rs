@@ -1,5 +1,4 @@
-//! What brings sources, socket, spool and client together: each of them says here what happened, and here it is
-//! decided what follows.
+//! The junction of sources, socket, spool and client: each reports here, and here it is decided what follows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,15 +28,15 @@ const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A source as the rest of the agent sees it.
 pub struct SourceState {
-    /// What it is called.
+    /// Its name in logs and metrics.
     pub name: &'static str,
     /// Its connection stands and it let us in.
     pub connected: AtomicBool,
     /// Its devices.
     pub presence: Mutex<Presence>,
-    /// Whether its devices were listed since the start; true where none are wanted.
+    /// True once its devices were listed since the start, and from the start where none are wanted.
     pub devices_known: AtomicBool,
-    /// What of it could not be read and is in the log already.
+    /// Kinds of rows and events that could not be read and are in the log already.
     pub unread: Mutex<BTreeSet<&'static str>>,
 }
 
@@ -54,7 +53,7 @@ pub struct Limits {
 pub struct Hub {
     /// Asks usherd.
     pub client: Client,
-    /// What is counted.
+    /// The counters of the agent.
     pub counters: Arc<Counters>,
     /// Where sessions live.
     pub sources: Vec<SourceState>,
@@ -111,7 +110,7 @@ impl Hub {
         Duration::from_secs(seconds.into())
     }
 
-    /// What a script asks, the verdict, and whether a denial is to be said by status.
+    /// Decides a script's question: the question, the verdict, and true if a denial is to be said by status.
     ///
     /// # Errors
     /// Every fault of the question; but an emergency call goes through however badly it is asked for (C14).
@@ -185,7 +184,7 @@ impl Hub {
         tokio::join!(self.client.release_asked(&key.0, &key.1, ended), written).0
     }
 
-    /// What was written down before this start and never acknowledged.
+    /// Sends the releases that were written down before this start and never acknowledged.
     pub fn resend(&self, releases: &[Release]) {
         for release in releases {
             let ended = if release.transferred { Ended::Transferred } else { Ended::Over };

@@ -1,4 +1,4 @@
-//! What the agent asks Kamailio, and what it makes of the answers: `dlg.list` of the module dialog over the
+//! The conversation with Kamailio: requests, and the reports that follow; `dlg.list` of the module dialog over the
 //! JSON-RPC of the modules jsonrpcs and xhttp.
 //!
 //! Over HTTP because a list of dialogs is longer than a datagram, and because a FIFO needs a second one for each

@@ -74,7 +74,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// Why the agent cannot start.
 #[derive(Debug)]
 pub struct StartFault {
-    /// What it was about to do.
+    /// The step that failed.
     pub what: String,
     /// Why that failed.
     pub why: String,
@@ -176,7 +176,7 @@ pub async fn run(
     Ok(())
 }
 
-/// What goes on beside sources and scripts.
+/// Starts the loops that run beside sources and scripts.
 fn spawn_loops(hub: &Arc<Hub>, tasks: &mut JoinSet<()>) {
     let each = || Arc::clone(hub);
     let (presence, grace, devices, spool, time) = (each(), each(), each(), each(), each());

@@ -1,4 +1,4 @@
-//! Who is present: which devices are somebody's open desktop client or paired mobile, by configured rules.
+//! Presence: which devices are somebody's open desktop client or paired mobile, by configured rules.
 //!
 //! Pure: time comes in with every call. A desktop is given back when its device was gone for the grace (B1, G6): a
 //! PBX that restarts, or a network that flaps, closes nobody's client. Nobody's grace begins because the PBX cannot be
@@ -22,7 +22,7 @@ pub const DEVICES_MAX: usize = 10_000;
 pub struct Rule {
     /// The device as the PBX names it; one `*` stands for anything.
     pub device: String,
-    /// Who holds the seat; `*` is replaced with what the `*` of the device stood for.
+    /// The subject that holds the seat; `*` is replaced with what the `*` of the device stood for.
     pub subject: String,
     /// Whose phone system.
     pub tenant: Name,
@@ -31,7 +31,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// What the `*` stands for; `None` where the device does not match.
+    /// The part of the device that the `*` stands for; `None` where the device does not match.
     fn part<'d>(&self, device: &'d str) -> Option<&'d str> {
         let Some((before, behind)) = self.device.split_once('*') else {
             return (self.device == device).then_some("");

@@ -1,4 +1,4 @@
-//! What scripts ask of the agent: read as the daemon reads it, and the answers written (API 1, 2).
+//! Questions of scripts, read as the daemon reads them, and the answers written (API 1, 2).
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ pub struct Sent {
     pub format: Option<BodyFormat>,
     /// The body.
     pub body: Bytes,
-    /// What the body does not say may stand here.
+    /// The query string; it may hold fields that the body does not.
     pub query: Option<String>,
 }
 
@@ -85,7 +85,7 @@ impl Sent {
 pub struct Reply {
     /// The code of the line.
     pub code: Code,
-    /// Whether a denial is to be said by status.
+    /// True if a denial is to be said by status.
     pub denied: bool,
     /// The line for those who read text.
     pub line: String,
@@ -132,7 +132,7 @@ pub fn release_reply(tenant: &str, session: &str, answer: Option<(Code, Detail)>
     Reply { code, denied: false, line: line(code, detail), json, unreachable }
 }
 
-/// What a person is told of a release.
+/// The sentence for a person about a release.
 pub fn release_message(answer: Option<(Code, Detail)>) -> &'static str {
     answer.map_or("It is over; usherd will hear of it.", |(code, detail)| message(code, detail))
 }

@@ -1,4 +1,4 @@
-//! What lives on this node as far as the agent knows, and what follows from what the PBXs say of it.
+//! The sessions that live on this node as far as the agent knows, and the steps that follow from what the PBXs report.
 //!
 //! The PBX is right about what lives there: what it no longer has is given back, what it has and nobody
 //! remembers is adopted. While it cannot be asked, nothing follows. Pure: time comes in with every call.
@@ -18,7 +18,7 @@ use super::source::{Report, THINGS_MAX, Thing};
 /// after it got its answer, so the first listing may have come in between.
 const MISSES_MAX: u8 = 2;
 
-/// What is to be done.
+/// A step to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It runs already and nobody remembers it.
@@ -29,7 +29,7 @@ pub enum Step {
     Unusable,
 }
 
-/// What lives, by session, and which source has shown it.
+/// The live sessions, and the source that has shown each.
 #[derive(Debug)]
 pub struct Sessions {
     node: String,
@@ -37,7 +37,7 @@ pub struct Sessions {
     entries: BTreeMap<Key, Entry>,
     /// Which session a channel is, for when it ends.
     things: BTreeMap<Place, Key>,
-    /// What was given back while its channel is still heard of.
+    /// Sessions that were given back while their channel is still heard of.
     over: EndedSessions,
     sources: Vec<Listed>,
 }
@@ -111,7 +111,7 @@ impl Sessions {
         Some(entry)
     }
 
-    /// Whether every source was listed since the start, so that a session that is not known does not live.
+    /// True if every source was listed since the start, so that a session that is not known does not live.
     pub fn is_complete(&self) -> bool {
         !self.sources.is_empty() && self.sources.iter().all(|source| source.once)
     }
@@ -121,7 +121,7 @@ impl Sessions {
         self.entries.len()
     }
 
-    /// Whether none is.
+    /// True if no session is known.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -143,7 +143,8 @@ impl Sessions {
         Vec::new()
     }
 
-    /// What no source has shown ends with its `ttl_s` (E3): the client's inventories would renew it for ever.
+    /// Ends, with its `ttl_s` (E3), each session that no source has shown: the client's inventories would renew it for
+    /// ever.
     pub fn expire(&mut self, now: Duration) -> Vec<Step> {
         let over = |entry: &Entry| entry.shown_by.is_none() && entry.ttl.is_some_and(|ttl| now >= entry.since + ttl);
         let keys: Vec<Key> = self.entries.iter().filter(|(_, entry)| over(entry)).map(|(key, _)| key.clone()).collect();
@@ -282,8 +283,8 @@ impl Sessions {
     }
 }
 
-/// What stands behind the node's name in a session that is named by it: an id of its PBX, maybe behind an epoch. Such a
-/// session says itself that it is a channel; another one with a `ttl_s` may be a script of anything.
+/// The part behind the node's name in a session that is named by it: an id of its PBX, maybe behind an epoch. Such a
+/// session is a channel by its name; any other with a `ttl_s` may be a script of anything.
 fn own_id<'s>(node: &str, session: &'s str) -> Option<&'s str> {
     session.strip_prefix(node)?.strip_prefix(is_sign)
 }

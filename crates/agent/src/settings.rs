@@ -1,4 +1,4 @@
-//! What `agent.toml` may say: its sections, their keys and defaults.
+//! The contents of `agent.toml`: its sections, their keys and defaults.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use usherd_contract::words::Kind;
 
 use super::presence::Rule;
 
-/// What `agent.toml` says.
+/// The whole of `agent.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -20,7 +20,7 @@ pub struct Config {
     pub socket: Socket,
     /// Scripts of Asterisk.
     pub agi: Agi,
-    /// What waits for the daemon.
+    /// The releases that wait for the daemon.
     pub spool: Spool,
     /// Asterisk's manager interface.
     pub asterisk: Asterisk,
@@ -28,7 +28,7 @@ pub struct Config {
     pub freeswitch: FreeSwitch,
     /// Kamailio's JSON-RPC.
     pub kamailio: Kamailio,
-    /// What is logged.
+    /// The log.
     pub log: Log,
 }
 
@@ -153,7 +153,7 @@ pub struct Kamailio {
 pub struct PresenceRule {
     /// The device, with at most one `*`.
     pub device: String,
-    /// Who holds the seat; `*` is what the device's `*` stands for.
+    /// The subject that holds the seat; `*` is what the device's `*` stands for.
     pub subject: String,
     /// Empty = `[node] tenant`.
     pub tenant: String,
@@ -165,7 +165,7 @@ pub struct PresenceRule {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// What is logged, as in `info,usherd::agent=debug`.
+    /// The level for each target, as in `info,usherd_agent=debug`.
     pub filter: String,
     /// `text` or `json`.
     pub format: String,

@@ -1,4 +1,4 @@
-//! What every source tells the agent: which sessions live at the PBX, what began and ended, who is present.
+//! The reports of a source: which sessions live at the PBX, what began and ended, who is present.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ pub const THINGS_MAX: usize = 100_000;
 pub struct Thing {
     /// The PBX's own id: `Uniqueid`, channel UUID or Call-ID.
     pub id: String,
-    /// What its dial plan wrote on it.
+    /// The variables that its dial plan set.
     pub marks: Marks,
 }
 
@@ -36,7 +36,7 @@ pub struct Marks {
     pub granted: bool,
 }
 
-/// What the names of the variables begin with, in any case.
+/// The beginning of the names of the variables, in any case.
 pub const PREFIX: &str = "usherd_";
 /// Names of the variables, without their prefix and in lower case.
 pub const MARKS: [&str; 6] = ["tenant", "subject", "session", "direction", "leg", "code"];
@@ -64,18 +64,18 @@ impl Marks {
         true
     }
 
-    /// Whether a variable of this name is one of ours, as far as its beginning says.
+    /// True if a variable of this name is one of ours, as far as its beginning says.
     pub fn is_one(name: &str) -> bool {
         name.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
     }
 
-    /// Whether they name a session that holds a seat, so that it may be adopted.
+    /// True if they name a session that holds a seat, so that it may be adopted.
     pub fn hold_a_seat(&self) -> bool {
         self.granted && self.subject.is_some()
     }
 }
 
-/// What a source says.
+/// A report of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// The PBX let us in; a listing follows.
@@ -99,7 +99,7 @@ pub enum Report {
     Presence {
         /// As the PBX names it.
         device: String,
-        /// Whether it is there.
+        /// True if it is there.
         on: bool,
     },
     /// Every device that is there: those that are not in it went.
@@ -108,7 +108,7 @@ pub enum Report {
     Lost,
 }
 
-/// What a protocol machine wants done, in this order.
+/// An act that a protocol machine asks for; acts are carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Bytes to send.

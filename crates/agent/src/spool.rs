@@ -102,7 +102,7 @@ impl Spool {
         Ok(true)
     }
 
-    /// What is to be synced, so that all that was written by now survives a power cut; `None` where it does.
+    /// The file to sync, so that all that was written by now survives a power cut; `None` where it does already.
     /// Syncing takes a disk its time: do it where nobody waits, and say [`Spool::unsynced`] if it failed.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Spool {
         self.file.try_clone().map(Some)
     }
 
-    /// What [`Spool::to_sync`] gave could not be synced.
+    /// The file that [`Spool::to_sync`] gave could not be synced.
     pub fn unsynced(&mut self) {
         self.unsynced = true;
     }

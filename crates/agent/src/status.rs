@@ -10,7 +10,7 @@ use usherd_client::{Source, Unreachable};
 use super::hub::{Hub, SourceState};
 use super::presence::Presence;
 
-/// What each counter means, and the name of its label.
+/// Each counter with the name of its label and its meaning.
 const COUNTERS: [(&str, &str, &str); 18] = [
     ("adopted", "", "Sessions that ran already and nobody remembered."),
     ("connections_refused", "", "Connections to the socket beyond connections_max."),

@@ -21,7 +21,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// Where a source is, and its rhythm.
 #[derive(Clone, Debug)]
 pub struct SourceOptions {
-    /// What it is called in logs and metrics.
+    /// Its name in logs and metrics.
     pub name: &'static str,
     /// `host:port`.
     pub address: String,

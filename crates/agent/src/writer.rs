@@ -1,7 +1,7 @@
 //! The one thread that writes the agent's files, so that no answer to a script waits for a disk (I8).
 //!
-//! What is to be written is handed over in order and written in that order. A release that usherd acknowledged before
-//! its turn came is not written at all; of devices and boot numbers only the last is.
+//! Work is written in the order in which it was handed over. A release that usherd acknowledged before its turn came is
+//! not written at all; of devices and boot numbers only the last is.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,7 +25,7 @@ pub const QUEUE_MAX: usize = 20_000;
 /// disk works again.
 const PATIENCE: Duration = Duration::from_millis(40);
 
-/// What waits for the thread. Releases are numbered as they are handed over, from one.
+/// The work that waits for the thread. Releases are numbered as they are handed over, from one.
 #[derive(Default)]
 struct Queue {
     releases: VecDeque<(u64, Release)>,
@@ -51,7 +51,7 @@ impl Queue {
     }
 }
 
-/// What the thread takes at once.
+/// The work that the thread takes at once.
 struct Work {
     releases: VecDeque<(u64, Release)>,
     /// The number of the last release that was handed over.
@@ -138,7 +138,7 @@ impl Writer {
         self.shared.ready.notify_one();
     }
 
-    /// Whether usherd has not acknowledged all of them.
+    /// True if usherd has not acknowledged all of them.
     pub fn has_unacknowledged(&self) -> bool {
         let queue = self.shared.queue.lock();
         queue.acknowledged < queue.accepted
@@ -155,7 +155,7 @@ impl Writer {
         self.damaged
     }
 
-    /// What was written by then is to survive a power cut.
+    /// Makes all that was written by now survive a power cut.
     pub fn sync(&self) {
         self.shared.queue.lock().sync_due = true;
         self.shared.ready.notify_one();
@@ -167,7 +167,7 @@ impl Writer {
         self.shared.ready.notify_one();
     }
 
-    /// Whether the devices could not be written since this was asked last.
+    /// True if the devices could not be written since this was asked last.
     pub fn devices_failed(&self) -> bool {
         std::mem::take(&mut self.shared.queue.lock().devices_failed)
     }
@@ -243,7 +243,7 @@ impl Shared {
         })
     }
 
-    /// Whether it is in the file.
+    /// Appends it to the file; true if it is there.
     fn append(&self, spool: &mut Spool, release: &Release) -> bool {
         match spool.append(release) {
             Ok(true) => return true,

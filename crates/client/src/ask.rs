@@ -1,4 +1,4 @@
-//! What a node asks: the fields of API 2 without those that the client adds itself (node, epoch, seq).
+//! The question of a node: the fields of API 2 without those that the client adds itself (node, epoch, seq).
 
 use usherd_contract::message::Acquire;
 use usherd_contract::names::{Fault, Name};
@@ -10,13 +10,13 @@ use usherd_contract::words::{Class, Device, Direction, Kind, Leg};
 pub struct Ask {
     /// The customer phone system: 1-64 of `a-z 0-9 . _ -`.
     pub tenant: Name,
-    /// Who would hold the seat: 1-128 bytes of UTF-8 (A1). Not needed where nobody can: inbound, service,
+    /// The subject that would hold the seat: 1-128 bytes of UTF-8 (A1). Not needed where nobody can: inbound, service,
     /// system and emergency calls.
     pub subject: Option<Name>,
     /// The node's id of the thing: 1-128 bytes of printable ASCII, unique per tenant and epoch (G4). Only an
     /// emergency call may have none.
     pub session: Option<Name>,
-    /// What it is.
+    /// The kind of session.
     pub kind: Kind,
     /// Needed for a call (C20).
     pub direction: Option<Direction>,
@@ -40,7 +40,7 @@ pub struct Ask {
     pub existing: bool,
 }
 
-/// What a message asks, without who sends it: the client speaks as its own node.
+/// The question of a message, without its sender: the client speaks as its own node.
 impl From<&Acquire<'_>> for Ask {
     fn from(message: &Acquire<'_>) -> Self {
         Ask {
@@ -93,7 +93,7 @@ impl Ask {
         Ask { direction: Some(direction), ..Ask::new(tenant, subject, session, Kind::Call) }
     }
 
-    /// Whether it is an inbound call, or a leg that only delivers one: these never need a seat (C1, C5).
+    /// True if it is an inbound call, or a leg that only delivers one: these never need a seat (C1, C5).
     ///
     /// Not one that takes over an originated call on a line that is not its own: a tenant may charge that (C8).
     pub fn is_inbound(&self) -> bool {

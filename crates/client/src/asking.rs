@@ -272,7 +272,7 @@ impl Pending<'_> {
     }
 }
 
-/// Whether the daemon would read the report of an emergency call, which need not be well formed to be allowed.
+/// True if the daemon would read the report of an emergency call, which need not be well formed to be allowed.
 fn is_sayable_emergency(ask: &Ask) -> bool {
     let absent = |field: &str| match field {
         "subject" => ask.subject.is_none(),

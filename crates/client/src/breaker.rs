@@ -1,4 +1,4 @@
-//! Whether a call should wait for the daemon at all, so that one that hangs does not cost each call its deadline.
+//! The circuit breaker: when a daemon hangs, calls stop waiting for it, so that not each call costs its deadline.
 //!
 //! Closed: every call asks. After several questions in a row without an answer, or when the node's heartbeat is
 //! not answered either, it opens: no call asks, all are decided by `on_unreachable` at once, and the heartbeat
@@ -6,7 +6,7 @@
 //! answer heartbeats and yet not decide; the others do not wait for that. An answer to that call closes it, and so
 //! does the inventory that follows, once it was taken in.
 
-/// What the calls may do.
+/// The state of the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
@@ -14,7 +14,7 @@ enum State {
     HalfOpen { asking: bool },
 }
 
-/// What an observation changed.
+/// The change that an observation made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transition {
     None,
@@ -34,7 +34,7 @@ impl Breaker {
         Breaker { state: State::Closed, misses: 0, misses_max }
     }
 
-    /// Whether a call may ask; [`Breaker::answered`] or [`Breaker::missed`] or [`Breaker::left`] follows.
+    /// True if a call may ask; [`Breaker::answered`] or [`Breaker::missed`] or [`Breaker::left`] follows.
     pub(super) fn admit(&mut self) -> bool {
         match self.state {
             State::Closed => true,

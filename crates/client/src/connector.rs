@@ -26,7 +26,7 @@ pub trait Connector: Send + Sync + 'static {
     /// Opens one. The client bounds the time.
     ///
     /// # Errors
-    /// What the network says.
+    /// An error of the network.
     fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 

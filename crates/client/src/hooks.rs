@@ -1,4 +1,4 @@
-//! What a client tells whoever counts or logs: closed vocabularies only, never the name of a subject (U6).
+//! The hooks by which a client reports to code that counts or logs: closed vocabularies, never a subject's name (U6).
 
 use std::time::Duration;
 
@@ -23,16 +23,16 @@ pub trait Hooks: Send + Sync + 'static {
 /// Tells nobody.
 impl Hooks for () {}
 
-/// What a metric may know of a verdict.
+/// The part of a verdict that a metric may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerdictSeen {
-    /// What was asked about.
+    /// The kind of session that was asked about.
     pub kind: Kind,
     /// Of a call.
     pub direction: Option<Direction>,
     /// The verdict.
     pub allow: bool,
-    /// Who decided.
+    /// The source of the decision.
     pub source: Source,
     /// The daemon's code, where it answered.
     pub code: Option<Code>,
@@ -40,7 +40,7 @@ pub struct VerdictSeen {
     pub waited: Duration,
 }
 
-/// What happened apart from verdicts.
+/// An event other than a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The daemon knows this node: it answered hello.

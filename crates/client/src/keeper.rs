@@ -14,7 +14,7 @@ use super::wire::{self, Welcome};
 
 /// Rest between tries while the daemon does not answer, about; nodes that lost it together come back spread.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
-/// What is escaped in a segment of a path: all but the unreserved characters of RFC 3986.
+/// The characters that are escaped in a segment of a path: all but the unreserved ones of RFC 3986.
 const BEYOND_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Rest where another process speaks as this node, or where this one may not speak.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);

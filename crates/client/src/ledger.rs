@@ -1,4 +1,4 @@
-//! What lives on this node, what was asked and not answered yet, and what is still to be told.
+//! The sessions that live on this node, the questions without an answer yet, and the reports that are still to be sent.
 //!
 //! Pure: no I/O and no time, so that every race of the protocol is a sequence of calls here. All of it is behind
 //! one lock, so that numbers are given, sessions come and go, and inventories are taken, in one order.
@@ -19,14 +19,14 @@ use super::verdict::Unreachable;
 /// Tenant and session.
 pub(super) type Key = (Name, Name);
 
-/// What lives on this node, as the client remembers it.
+/// A session that lives on this node, as the client remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// The question with which it came.
     pub ask: Arc<Ask>,
     /// Number of its message.
     pub seq: u64,
-    /// Whether the daemon is known to have it; `false` = it was allowed here and is still to be adopted.
+    /// True if the daemon is known to have it; `false` = it was allowed here and is still to be adopted.
     pub confirmed: bool,
 }
 
@@ -35,7 +35,7 @@ struct Live {
     ask: Arc<Ask>,
     seq: u64,
     confirmed: bool,
-    /// Whether a message about it may have reached the daemon. What it never heard of needs no release.
+    /// True if a message about it may have reached the daemon. A session that it never heard of needs no release.
     told: bool,
 }
 
@@ -89,7 +89,7 @@ pub(super) enum Message {
     Acquire { ask: Arc<Ask>, seq: u64, existing: bool },
 }
 
-/// What the daemon made of a report.
+/// The daemon's response to a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     /// It is done.
@@ -309,7 +309,7 @@ impl Ledger {
         messages
     }
 
-    /// What came of the reports that were taken last, in their order; those without an answer are sent again.
+    /// Takes the results of the reports that were taken last, in their order; those without an answer are sent again.
     pub(super) fn sent(&mut self, results: &[Settled]) {
         let sending = std::mem::take(&mut self.sending);
         let mut again = Vec::new();
@@ -407,7 +407,7 @@ impl Ledger {
         self.inventory_due
     }
 
-    /// Whether the end of this session is still to be told.
+    /// True if the end of this session is still to be told.
     pub(super) fn is_ending(&self, key: &Key) -> bool {
         self.reports
             .iter()
@@ -415,7 +415,7 @@ impl Ledger {
             .any(|report| matches!(report, Report::Ended { key: own, .. } if own == key))
     }
 
-    /// Whether this session lives here.
+    /// True if this session lives here.
     pub(super) fn lives(&self, key: &Key) -> bool {
         self.live.contains_key(key)
     }
@@ -466,7 +466,7 @@ mod tests {
         question.seq
     }
 
-    /// What would be sent, in words.
+    /// The reports that would be sent, in words.
     fn said(ledger: &mut Ledger) -> Vec<String> {
         let messages = ledger.take(10);
         let words = messages.iter().map(|message| match message {

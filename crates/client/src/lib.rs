@@ -127,7 +127,7 @@ pub struct Client {
     running: Arc<Running>,
 }
 
-/// What goes on in the background, until this is dropped.
+/// The background tasks, which run until this is dropped.
 struct Running {
     shared: Arc<Shared>,
     tasks: [JoinHandle<()>; 2],
@@ -190,7 +190,7 @@ impl Client {
         self.shared().decide_alone(ask)
     }
 
-    /// Whether a dialled text is an emergency call as far as this node knows, however it is written (C14).
+    /// True if a dialled text is an emergency call as far as this node knows, however it is written (C14).
     pub fn is_emergency_number(&self, dialled: &str) -> bool {
         self.shared().is_emergency_number(dialled)
     }

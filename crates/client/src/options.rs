@@ -1,4 +1,4 @@
-//! What a client is told at its start: where the daemon is, who the node is, what to do without it.
+//! The options of a client: where the daemon is, who the node is, what to do without it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// What goes into the `Host` header.
+    /// The value of the `Host` header.
     pub(super) fn authority(&self) -> String {
         match self {
             Address::Http { host, port } | Address::Https { host, port } => format!("{host}:{port}"),
@@ -104,7 +104,7 @@ impl FromStr for Address {
     }
 }
 
-/// What a node does when the daemon cannot be asked in time (G7).
+/// The behaviour of a node when the daemon cannot be asked in time (G7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnreachable {
     /// It allows, keeps the session in its ledger, and has it adopted later.
@@ -169,7 +169,7 @@ pub struct Options {
     pub deadline: Duration,
     /// Longest that a message which no call waits for may take. Default 2 s.
     pub background_deadline: Duration,
-    /// What to do when the daemon cannot be asked in time. Default: allow.
+    /// The behaviour when the daemon cannot be asked in time. Default: allow.
     pub on_unreachable: OnUnreachable,
     /// Numbers that are emergency calls on this node, however they are written when dialled (C14): `+112`, `1-1-2`
     /// and `tel:112` are 112. Default 110 and 112. The daemon's own lists, per tenant, apply besides.

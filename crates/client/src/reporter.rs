@@ -15,7 +15,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that the answer to one operation may take, beside those of [`Limits::answer_bytes_max`](super::Limits).
 const RESULT_BYTES_MAX: u32 = 1_024;
 
-/// What came of a batch.
+/// The outcome of a batch.
 enum Sent {
     /// Each operation was answered, in these bytes.
     Answered(Vec<Settled>, Vec<u8>),

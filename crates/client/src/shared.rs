@@ -1,4 +1,4 @@
-//! What the questions, the node's own messages and the reports of one client share.
+//! The state that the questions, the node's own messages and the reports of one client share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -41,9 +41,9 @@ pub(super) struct Shared {
     pub breaker: Mutex<Breaker>,
     /// How long watched presence outlives its PBX, seconds, as the daemon said last (G6).
     pub presence_grace_s: AtomicU32,
-    /// Whether inventories may not be sent yet.
+    /// True while inventories may not be sent yet.
     pub withheld: AtomicBool,
-    /// Who waits for what the daemon makes of a release, by its number.
+    /// The callers that wait for the daemon's answer to a release, by its number.
     pub awaited: Mutex<HashMap<u64, oneshot::Sender<(Code, Detail)>>>,
     link: Mutex<Link>,
     /// Wakes who waits for another link, in the order in which they came.

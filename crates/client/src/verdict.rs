@@ -1,4 +1,4 @@
-//! What a node is told: go on or not, and who says so.
+//! The verdict for a node: go on or not, and who says so.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use usherd_contract::words::{Code, Detail};
 pub struct Verdict {
     /// Go on.
     pub allow: bool,
-    /// Who decided.
+    /// The source of the decision.
     pub source: Source,
-    /// What the daemon answered; only with [`Source::Daemon`].
+    /// The daemon's answer; only with [`Source::Daemon`].
     pub answer: Option<Answer>,
-    /// What was wrong with the question; only with [`Source::Malformed`], where it was seen here. Report it:
-    /// it is a defect of the node's own (C20).
+    /// The faults of the question; only with [`Source::Malformed`], where they were seen here. Report them:
+    /// they are defects of the node itself (C20).
     pub faults: Vec<Fault>,
-    /// What the daemon says was wrong with the question; only with [`Source::Malformed`], where it was seen there.
+    /// The daemon's words about the fault of the question; only with [`Source::Malformed`], where it was seen there.
     pub problem: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl Verdict {
     }
 }
 
-/// Who decided.
+/// The source of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// The daemon answered.
@@ -112,7 +112,7 @@ pub enum Unreachable {
     NotReady,
     /// It does not accept this node's token (401), or something before it does not let this node through (403).
     NotPermitted,
-    /// What answers there has no such route (404): it is not usherd.
+    /// The server has no such route (404): it is not usherd.
     NotFound,
     /// It answered with an error of its own (another 5xx).
     ServerError,
@@ -151,7 +151,7 @@ impl Unreachable {
         Unreachable::Full,
     ];
 
-    /// What a status that is no decision says of why there is none.
+    /// The reason for a status that is no decision.
     pub const fn of_status(status: u16) -> Self {
         match status {
             401 | 403 => Unreachable::NotPermitted,
@@ -163,7 +163,7 @@ impl Unreachable {
         }
     }
 
-    /// Whether a second try over a new connection may go better.
+    /// True if a second try over a new connection may go better.
     pub(super) const fn is_of_connection(self) -> bool {
         use Unreachable::{Connection, Protocol, Refused, Tls, TlsExpired, TlsUntrusted, TlsWrongName, Unresolved};
         matches!(self, Refused | Unresolved | Connection | TlsUntrusted | TlsExpired | TlsWrongName | Tls | Protocol)
@@ -236,7 +236,7 @@ impl fmt::Display for Unreachable {
     }
 }
 
-/// What the daemon answered to an acquire (API 2).
+/// The daemon's answer to an acquire (API 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The verdict.

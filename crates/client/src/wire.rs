@@ -167,7 +167,7 @@ fn settled(result: &ResultBody) -> Settled {
     }
 }
 
-/// What hello answers.
+/// The answer to a hello.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub(super) struct Welcome {
     pub heartbeat_s: u32,
@@ -192,7 +192,7 @@ pub(super) fn known_epoch(body: &[u8]) -> Option<u64> {
     serde_json::from_slice::<EpochProblem>(body).ok()?.known_epoch
 }
 
-/// What an inventory came to.
+/// The result of an inventory.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub(super) struct TakenIn {

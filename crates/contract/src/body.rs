@@ -74,7 +74,7 @@ fn text(text: &str) -> Option<Text<'_>> {
     Some(Text(Cow::Borrowed(text)))
 }
 
-/// What a message says, and nothing that goes without saying.
+/// The fields of a message, without those that have their default.
 impl<'a> From<&Acquire<'a>> for AcquireBody<'a> {
     fn from(message: &Acquire<'a>) -> Self {
         AcquireBody {
@@ -227,7 +227,7 @@ impl<'a> AcquireBody<'a> {
         serde_json::from_slice::<AcquireBody<'_>>(body).ok().and_then(|body| body.checked().err())
     }
 
-    /// Whether a denial is to be a 403 (`status=1`).
+    /// True if a denial is to be a 403 (`status=1`).
     pub fn wants_status(&self) -> bool {
         self.status.is_set()
     }
@@ -282,7 +282,7 @@ impl<'a> AcquireBody<'a> {
         Ok(request)
     }
 
-    /// What is missing, with all else that is wrong.
+    /// The fields that are missing, with all else that is wrong.
     fn missing(&self) -> Malformed {
         let whole = Acquire {
             direction: pick(self.direction),

@@ -15,7 +15,7 @@ const SCHEMES: [&str; 3] = ["tel", "sip", "sips"];
 /// The service under which all emergency services stand (RFC 5031).
 const SOS: &str = "urn:service:sos";
 
-/// Whether a dialled text is one of these numbers, with or without the trunk prefix, or an emergency service whatever
+/// True if a dialled text is one of these numbers, with or without the trunk prefix, or an emergency service whatever
 /// the numbers are (C14). Numbers and prefix may be written as the dialled one is; plain ones cost least.
 pub fn is_emergency<N: AsRef<str>>(dialled: &str, numbers: &[N], trunk_prefix: &str) -> bool {
     if is_plain(dialled) {
@@ -44,7 +44,7 @@ pub fn plain_prefix(prefix: &str) -> Option<String> {
     plain.is_dialled().then(|| plain.text())
 }
 
-/// Whether a text is its own plain form, as most are.
+/// True if a text is its own plain form, as most are.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -116,7 +116,7 @@ impl Plain {
         self.bytes.get(self.from..self.to).unwrap_or_default()
     }
 
-    /// Whether it is there, and of the digits and signs of a dial pad.
+    /// True if it is not empty and has only digits and signs of a dial pad.
     fn is_dialled(&self) -> bool {
         !self.bytes().is_empty() && self.bytes().iter().all(|byte| byte.is_ascii_digit() || b"*#".contains(byte))
     }
@@ -126,7 +126,7 @@ impl Plain {
     }
 }
 
-/// What people write between digits, once it is folded.
+/// True for a sign that people write between digits, once it is folded.
 fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'[' | b']' | b'{' | b'}')
 }
@@ -178,7 +178,7 @@ fn is_invisible(letter: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// What stands in the angle brackets of `"Name" <address>`, or all of it.
+/// The part in the angle brackets of `"Name" <address>`, or all of it.
 fn address(folded: &str) -> &str {
     let inside = folded.rsplit_once('<').and_then(|(_, behind)| behind.split_once('>')).map(|(inside, _)| inside);
     inside.unwrap_or(folded).trim()
@@ -196,7 +196,7 @@ fn user(address: &str) -> &str {
     rest.split(ends).next().unwrap_or(rest)
 }
 
-/// Whether an address is the emergency service, or one below it: `urn:service:sos.police`.
+/// True if an address is the emergency service, or one below it: `urn:service:sos.police`.
 fn is_service(address: &str) -> bool {
     let is = |address: &str| {
         let (head, rest) = address.split_at_checked(SOS.len()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What exactly was wrong with a JSON body: read again, field by field, on the way of the error only.
+//! The faults of a JSON body, field by field: it is read again, on the way of the error only.
 
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::words::{Class, Device, Direction, Kind, Leg};
 /// Longest list that is read again to tell what was wrong, bytes: as a tree it takes many times its length.
 const READ_AGAIN_BYTES_MAX: usize = 64 * 1024;
 
-/// What a field must be.
+/// The type that a field must have.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted {
     Text,
@@ -48,7 +48,7 @@ pub(super) const ACQUIRE: &[(&str, Wanted)] = &[
     ("existing", Wanted::Flag),
 ];
 
-/// What a number must be, for people.
+/// The sentence for people about what a number must be.
 pub(super) fn number_wanted(field: &str) -> &'static str {
     if field == "ttl_s" {
         "must be a whole number of seconds, 1 to 86400"
@@ -174,7 +174,7 @@ pub(super) fn of_list(body: &[u8], key: &str, first: &serde_json::Error) -> Malf
     Malformed::faulty(errors)
 }
 
-/// Whether this is an operation that calls itself a release.
+/// True if this is an operation that calls itself a release.
 pub(super) fn is_release(body: &[u8]) -> bool {
     object(body).is_ok_and(|object| object.get("op").and_then(Value::as_str) == Some("release"))
 }

@@ -40,7 +40,7 @@ impl Serialize for Text<'_> {
 
 /// A vocabulary of the engine, as a field.
 pub(super) trait Keyword: Sized + Copy + 'static {
-    /// What is expected, in words.
+    /// The expected value, in words.
     const EXPECTED: &'static str;
     fn parse(word: &str) -> Option<Self>;
     fn word(self) -> &'static str;
@@ -89,7 +89,7 @@ impl<W: Keyword> Serialize for Worded<W> {
     }
 }
 
-/// What a request must not fail on: a string is kept, `true` and `1` are read as such, the rest is ignored.
+/// A value that never fails a request: a string is kept, `true` and `1` are read as such, the rest is ignored.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Lenient<'a> {
     #[default]

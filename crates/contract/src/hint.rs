@@ -1,4 +1,4 @@
-//! What must be recognised in a body even when nothing else can be: emergency and inbound calls (I8).
+//! Emergency and inbound calls, recognised in a body even when nothing else can be (I8).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::words::{Direction, Kind, Leg};
 /// Most different dialled texts of one body that are looked at.
 const DIALLED_MAX: usize = 32;
 
-/// What could be made out of a body that need not be right; for the allow that follows, nothing is recorded.
+/// The fields that could be made out of a body that need not be right; for the allow that follows, nothing is recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hint {
     /// The tenant as given, unchecked.
@@ -24,7 +24,7 @@ pub struct Hint {
     pub subject: Option<String>,
     /// The session as given, unchecked.
     pub session: Option<String>,
-    /// Whether the node itself called it an emergency, once at least.
+    /// True if the node itself called it an emergency, once at least.
     pub flag: bool,
     /// Everything that was given as the dialled number.
     dialled: Vec<String>,

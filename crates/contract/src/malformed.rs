@@ -14,7 +14,7 @@ pub const ERRORS_MAX: usize = 32;
 pub struct FieldError {
     /// JSON pointer, also for form and query fields.
     pub pointer: String,
-    /// What was wrong, and what is allowed.
+    /// The fault, and what is allowed.
     pub detail: Cow<'static, str>,
 }
 
@@ -82,7 +82,7 @@ impl Malformed {
         self
     }
 
-    /// Whether it is only too large, and nothing else is known to be wrong.
+    /// True if it is only too large, and nothing else is known to be wrong.
     pub const fn is_too_large(&self) -> bool {
         self.too_large
     }
@@ -107,7 +107,7 @@ impl Malformed {
         self.errors
     }
 
-    /// What is wrong with which field, or what is wrong at all, for protocols that have one line for it.
+    /// Each field with its fault, or the fault of the whole, for protocols that have one line for it.
     pub fn in_one_line(&self) -> String {
         in_one_line(&self.detail, &self.errors)
     }

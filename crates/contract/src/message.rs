@@ -19,11 +19,11 @@ pub struct Stamp {
 pub struct Acquire<'a> {
     /// The customer phone system.
     pub tenant: &'a str,
-    /// Who would hold the seat; not needed where nobody can.
+    /// The subject that would hold the seat; not needed where nobody can.
     pub subject: Option<&'a str>,
     /// The node's id of the thing; not needed for an emergency call.
     pub session: Option<&'a str>,
-    /// What it is.
+    /// The kind of session.
     pub kind: Kind,
     /// Needed for a call (C20).
     pub direction: Option<Direction>,
@@ -77,7 +77,7 @@ impl<'a> Acquire<'a> {
         }
     }
 
-    /// Whether it is an inbound call, or a leg that only delivers one: these never need a seat and are never refused
+    /// True if it is an inbound call, or a leg that only delivers one: these never need a seat and are never refused
     /// (C1, C5).
     ///
     /// Not one that takes over an originated call on a line that is not its own: a tenant may charge that (C8).
@@ -85,7 +85,7 @@ impl<'a> Acquire<'a> {
         self.kind == Kind::Call && is_inbound(self.direction, self.leg, self.external)
     }
 
-    /// Whether the leg uses a trunk line (L3).
+    /// True if the leg uses a trunk line (L3).
     pub fn is_external(&self) -> bool {
         self.kind == Kind::Call
             && self.external.unwrap_or(matches!(self.direction, Some(Direction::Outbound | Direction::Inbound)))
@@ -139,7 +139,7 @@ impl<'a> Acquire<'a> {
     }
 }
 
-/// Whether a call of these fields is inbound: [`Acquire::is_inbound`].
+/// True if a call of these fields is inbound: [`Acquire::is_inbound`].
 pub fn is_inbound(direction: Option<Direction>, leg: Leg, external: Option<bool>) -> bool {
     let follows = direction == Some(Direction::Outbound) && external == Some(false);
     direction == Some(Direction::Inbound) || (leg == Leg::Deliver && !follows)

@@ -16,12 +16,12 @@ pub const EPOCH_MAX: u64 = 1 << 63;
 /// Longest life of a claim without renewal, in seconds (E3).
 pub const TTL_SECONDS_MAX: u32 = 86_400;
 
-/// What was wrong with one field of a message.
+/// A fault of one field of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The field, as on the wire.
     pub field: &'static str,
-    /// What was wrong, and what is allowed.
+    /// The fault, and what is allowed.
     pub what: &'static str,
 }
 

@@ -43,7 +43,7 @@ impl NodeBody {
     }
 }
 
-/// Whether a boot number leaves room for the next one.
+/// Checks that a boot number leaves room for the next one.
 ///
 /// # Errors
 /// 400: it is above the limit.
@@ -80,7 +80,7 @@ impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
     }
 }
 
-/// What a node says that it has, whole (G9).
+/// A node's list of all its sessions (G9).
 #[derive(Clone, Debug)]
 pub struct InventoryBody<'a> {
     /// Boot number of the node.
@@ -92,7 +92,7 @@ pub struct InventoryBody<'a> {
 }
 
 impl<'a> InventoryBody<'a> {
-    /// What a session takes beside its text while it is read and compared with what is known, bytes.
+    /// The bytes of a session beside its text while it is read and compared with what is known.
     pub const SESSION_BYTES: usize = size_of::<AcquireBody<'_>>() + size_of::<Acquire<'_>>() + 64;
 
     /// No fewer sessions than [`Self::parse`] will find in this body: each is an object, and so is the whole.

@@ -3,7 +3,7 @@
 use crate::vocabulary;
 
 vocabulary! {
-    /// What a session is (API 2).
+    /// The kind of a session (API 2).
     Kind {
         /// An open desktop client (B1).
         Desktop = 0 => "desktop",
@@ -115,12 +115,12 @@ vocabulary! {
 }
 
 impl Code {
-    /// Whether the caller may go on; an ignored message is not a refusal (V3).
+    /// True if the caller may go on; an ignored message is not a refusal (V3).
     pub const fn allows(self) -> bool {
         !self.denies()
     }
 
-    /// Whether this is one of the `deny.*` codes.
+    /// True if this is one of the `deny.*` codes.
     pub const fn denies(self) -> bool {
         matches!(self, Code::DenyFull | Code::DenyInactive | Code::DenyUnknownTenant | Code::DenyConflict)
     }
@@ -189,7 +189,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a tenant's subscription lets its people do; the engine needs no more of it.
+    /// The rights that a tenant's subscription gives its people; the engine needs no more of it.
     Standing {
         /// Seats are given.
         Active = 0 => "active",

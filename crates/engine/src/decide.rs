@@ -34,7 +34,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) listed: bool,
 }
 
-/// What became of a message beside its answer.
+/// The effect of a message on the table, beside its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
     /// Nothing is stored of it.
@@ -45,7 +45,7 @@ pub(crate) enum Stored {
     Known,
 }
 
-/// What the table knows of the session that is asked for.
+/// The table's knowledge of the session that is asked for.
 enum Known {
     /// The answer follows from its entry alone.
     Answered(Decision, Stored),
@@ -374,7 +374,7 @@ impl Ask<'_> {
     }
 }
 
-/// What a request of this need comes to in a known tenant.
+/// Decides a request of this need in a known tenant.
 pub(crate) fn acquire(ask: &Ask<'_>, need: Need, changes: &mut impl Changes) -> Result<(Decision, Stored), Fault> {
     match need {
         Need::Emergency => Ok((ask.answer(Code::AllowFree, Detail::Emergency, ask.tenant.seats.read()), Stored::No)),

@@ -12,7 +12,7 @@ use super::table::{Ended, Tenant};
 pub(crate) struct End {
     pub(crate) now_ms: u64,
     pub(crate) reason: Reason,
-    /// What keeps its late messages out, if anything does (G5).
+    /// The stamp that keeps its late messages out, if any does (G5).
     pub(crate) tombstone: Option<Stamp>,
     pub(crate) tombstone_until: u64,
     pub(crate) linger_until: Option<u64>,

@@ -62,7 +62,7 @@ impl Flags {
 }
 
 impl Session {
-    /// What stays of a session that is gone, or was never seen: the newest message of its node (G5).
+    /// The remains of a session that is gone, or was never seen: the newest message of its node (G5).
     pub(crate) fn tombstone(name: &str, node: u32, stamp: Stamp, until_ms: u64) -> Self {
         let mut tombstone = Session {
             name: Name::from(name),
@@ -123,14 +123,14 @@ impl Session {
         }
     }
 
-    /// Whether a message of this node, epoch and seq is older than what the entry has seen (G5).
+    /// True if a message of this node, epoch and seq is older than what the entry has seen (G5).
     pub(crate) fn is_newer_than(&self, node: u32, (epoch, seq): (Option<u64>, Option<u64>)) -> bool {
         let (Some(epoch), Some(own)) = (epoch, self.epoch()) else { return false };
         let seqs = (seq, self.stamp().map(|stamp| stamp.seq));
         self.node == node && (epoch < own || (epoch == own && matches!(seqs, (Some(seq), Some(own)) if seq < own)))
     }
 
-    /// Whether this entry, a tombstone, blocks an acquire of this node and stamp (G5).
+    /// True if this entry, a tombstone, blocks an acquire of this node and stamp (G5).
     pub(crate) fn blocks(&self, node: u32, stamp: Option<Stamp>, now_ms: u64) -> bool {
         self.deadline > now_ms
             && self.node == node

@@ -11,13 +11,13 @@ use super::{Engine, Slot, Stamp, World, name_in_default_tenant};
 pub struct Step {
     /// Which rule of the rule book.
     pub rule: &'static str,
-    /// What was looked at.
+    /// The facts that were looked at.
     pub input: String,
-    /// What followed from it.
+    /// The conclusion from them.
     pub outcome: String,
 }
 
-/// What a request would get, and why.
+/// The answer that a request would get, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The code it would get.
@@ -34,11 +34,11 @@ pub struct Explanation {
     pub holders: Vec<(Kind, u32)>,
     /// Uptime milliseconds of the earliest end that is known of a session that holds a seat.
     pub frees_next_ms: Option<u64>,
-    /// What would make it succeed; empty where it does.
+    /// Changes that would make it succeed; empty where it does.
     pub would_allow: Vec<String>,
 }
 
-/// What is told while the checks are walked through.
+/// The steps that are recorded while the checks are walked through.
 #[derive(Default)]
 struct Trace(Vec<Step>);
 
@@ -49,7 +49,7 @@ impl Trace {
 }
 
 impl Engine {
-    /// What [`Engine::acquire`] would answer now, and why; changes nothing.
+    /// The answer that [`Engine::acquire`] would give now, and why; changes nothing.
     pub fn explain(&self, now: Now, message: &Acquire<'_>) -> Explanation {
         let world = self.world.load();
         let mut trace = Trace::default();
@@ -272,7 +272,7 @@ fn holders(tenant: &Tenant) -> (Vec<(Kind, u32)>, Option<u64>) {
     (by_kind.collect(), (next != u64::MAX).then_some(next))
 }
 
-/// What would turn a denial into an allow, in words.
+/// Changes that would turn a denial into an allow, in words.
 fn would_allow(code: Code, detail: Detail) -> Vec<String> {
     let advice: &[&str] = match (code, detail) {
         (Code::DenyFull, Detail::Tenant) => &["a seat that is given back", "a larger quota"],

@@ -11,7 +11,7 @@ use super::sync::Ordering;
 use super::table::Tenant;
 use super::{Engine, World};
 
-/// What forgetting a node by hand came to.
+/// The outcome of forgetting a node by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForgetOutcome {
     /// There is no node of this name.
@@ -36,7 +36,7 @@ impl Engine {
     /// Forgets the names of nodes that were not heard of for their lease, the grace of their sessions and the time of
     /// their tombstones, and on which nothing stands; answers when to look again, uptime milliseconds.
     ///
-    /// Who had a lease is known, and its epoch kept, as long as the directory is not nearly full.
+    /// A node that had a lease stays known, and its epoch kept, as long as the directory is not nearly full.
     pub(super) fn forget_nodes(&self, world: &World, now: Now, changes: &mut impl Changes) -> u64 {
         let directory = self.nodes.directory();
         let crowded = directory.is_crowded(self.shared.limits.nodes_max);

@@ -13,7 +13,7 @@ pub(crate) struct Pool {
     pub(crate) state: Mutex<PoolState>,
 }
 
-/// What a pool counts.
+/// The counts of a pool.
 #[derive(Debug, Default)]
 pub(crate) struct PoolState {
     pub(crate) seats: u32,
@@ -45,7 +45,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Whether seats must change hands under this gate.
+    /// True if seats must change hands under this gate.
     pub(crate) fn is_needed(&self) -> bool {
         self.pool.is_some() || !self.groups.is_empty()
     }
@@ -89,7 +89,7 @@ impl Gate {
         reserved
     }
 
-    /// What is full for a subject of group `id`, if anything is.
+    /// The limit that is full for a subject of group `id`, if any is.
     pub(crate) fn full(
         &self,
         word: SeatState,

@@ -31,7 +31,7 @@ pub struct RestoredTombstone {
     pub left_ms: u64,
 }
 
-/// What a plan gives one tenant.
+/// The part of a plan that concerns one tenant.
 struct Share<'a> {
     entitled: Entitled,
     /// `None` leaves the reservations as they are.
@@ -127,7 +127,7 @@ impl Engine {
         self.holds_ends.store(true, Ordering::SeqCst);
     }
 
-    /// Whether ends are held.
+    /// True if ends are held.
     pub fn holds_ends(&self) -> bool {
         self.holds_ends.load(Ordering::SeqCst)
     }

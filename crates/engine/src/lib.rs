@@ -48,7 +48,7 @@ use shared::{Shared, Tally};
 use sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use table::Tenant;
 
-/// Who decides. One per process; share it by reference.
+/// The engine, which decides. One per process; share it by reference.
 #[derive(Debug)]
 pub struct Engine {
     world: ArcSwap<World>,
@@ -79,7 +79,7 @@ struct World {
 struct Slot {
     tenant: Arc<Tenant>,
     policy: Arc<Policy>,
-    /// Whether the plan names it; otherwise it only keeps its sessions until they end.
+    /// True if the plan names it; otherwise it only keeps its sessions until they end.
     configured: bool,
 }
 
@@ -228,7 +228,7 @@ impl Engine {
             .then(|| (default_tenant_for.clone(), name_in_default_tenant(tenant, subject)))
     }
 
-    /// Whether a dialled number is an emergency number of a tenant, or of the global list (C14).
+    /// True if a dialled number is an emergency number of a tenant, or of the global list (C14).
     pub fn is_emergency(&self, tenant: &str, dialled: &str) -> bool {
         let world = self.world.load();
         let policy = world.tenants.get(tenant).map_or(&world.unknown, |slot| &slot.policy);

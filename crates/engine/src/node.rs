@@ -37,12 +37,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Whether it said hello or sent a heartbeat: then its lease keeps its sessions.
+    /// True if it said hello or sent a heartbeat: then its lease keeps its sessions.
     pub(crate) fn is_leased(&self) -> bool {
         self.flags.load(Ordering::Acquire) & LEASED != 0
     }
 
-    /// Whether it said hello, or sent an inventory, since it was last lost.
+    /// True if it said hello, or sent an inventory, since it was last lost.
     pub(crate) fn is_greeted(&self) -> bool {
         self.flags.load(Ordering::Acquire) & GREETED != 0
     }
@@ -52,7 +52,7 @@ impl Node {
         self.is_leased().then(|| self.epoch.load(Ordering::SeqCst))
     }
 
-    /// Whether a message of this epoch comes from before its last start (I18).
+    /// True if a message of this epoch comes from before its last start (I18).
     pub(crate) fn is_past(&self, epoch: Option<u64>) -> bool {
         matches!((epoch, self.epoch()), (Some(message), Some(current)) if message < current)
     }
@@ -114,12 +114,12 @@ impl Node {
         self.left_at.store(now_ms, Ordering::Release);
     }
 
-    /// Whether goodbye is the last that was heard of it.
+    /// True if goodbye is the last that was heard of it.
     pub(crate) fn has_left(&self) -> bool {
         self.left_at.load(Ordering::Acquire) != NEVER
     }
 
-    /// Whether nobody waits for it any more: it left and its sessions' grace is over, or it is silent for a day.
+    /// True if nobody waits for it any more: it left and its sessions' grace is over, or it is silent for a day.
     pub(crate) fn is_forgotten(&self, now_ms: u64, lease_ms: u64, grace_ms: u64) -> bool {
         let gone_at = self.left_at.load(Ordering::Acquire).saturating_add(grace_ms);
         gone_at <= now_ms || self.is_leased() && self.is_lost(now_ms, lease_ms.max(FORGOTTEN_MS))
@@ -211,7 +211,7 @@ impl Directory {
         Some(node)
     }
 
-    /// Whether so many nodes have a lease that the names of silent ones must make room.
+    /// True if so many nodes have a lease that the names of silent ones must make room.
     pub(crate) fn is_crowded(&self, nodes_max: u32) -> bool {
         let leased = self.iter().filter(|node| node.is_leased()).count();
         leased * 4 >= nodes_max as usize * CROWDED_QUARTERS

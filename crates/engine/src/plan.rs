@@ -1,10 +1,10 @@
-//! What the configuration tells the engine: policies, quotas, pools, timers and limits.
+//! The configuration as the engine takes it: policies, quotas, pools, timers and limits.
 
 use std::sync::Arc;
 
 use super::session::{Class, Name, Standing};
 
-/// Whether something needs a seat.
+/// The rule by which something needs a seat or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Billing {
     /// It counts: its subject needs a seat.
@@ -83,10 +83,10 @@ impl Policy {
     }
 }
 
-/// What a tenant may use from now on.
+/// A tenant's rights from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entitled {
-    /// Whether seats are given at all.
+    /// The standing, which says if seats are given at all.
     pub standing: Standing,
     /// Q; `None` is unlimited (F5).
     pub seats: Option<u32>,
@@ -125,7 +125,7 @@ pub struct Plan {
     pub pools: Vec<PoolPlan>,
     /// D4: the tenant that unknown ones draw from.
     pub default_tenant: Option<Name>,
-    /// What applies where no tenant does: the global emergency numbers, texts and codes.
+    /// The policy where no tenant's applies: the global emergency numbers, texts and codes.
     pub unknown: Arc<Policy>,
     /// Timers of nodes and tombstones.
     pub timers: Timers,

@@ -1,4 +1,4 @@
-//! What nodes say of themselves: hello, heartbeat, goodbye, inventory; and what admins end by hand.
+//! The messages of nodes about themselves (hello, heartbeat, goodbye, inventory), and ends by hand of an admin.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::sync::Ordering;
 use super::table::Tenant;
 use super::{Engine, Name, World};
 
-/// What a hello or a goodbye came to.
+/// The result of a hello or a goodbye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeReport {
     /// Calls of older epochs that ended (G8).
@@ -21,7 +21,7 @@ pub struct NodeReport {
     pub orphaned: u32,
 }
 
-/// What an inventory came to (G9).
+/// The result of an inventory (G9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InventoryReport {
     /// Listed and known.
@@ -51,7 +51,7 @@ pub enum NodeFault {
     Limit,
 }
 
-/// What ending by hand came to.
+/// The outcome of ending by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndOutcome {
     /// There is no such session or subject.
@@ -65,7 +65,7 @@ pub enum EndOutcome {
     },
 }
 
-/// What a sweep does with a session.
+/// The action of a sweep on a session.
 enum Fate {
     Stays,
     Ends(Reason, Option<Stamp>),

@@ -5,7 +5,7 @@ use usherd_contract::emergency;
 use super::plan::{Billing, Policy};
 use super::session::{Acquire, Detail, Direction, Kind, Leg};
 
-/// What a request needs.
+/// The need of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Nothing, whatever the state (C14).
@@ -59,7 +59,7 @@ pub(crate) fn is_emergency(message: &Acquire<'_>, policy: &Policy) -> bool {
     message.emergency || message.to.is_some_and(|to| is_emergency_number(to, policy))
 }
 
-/// Whether a dialled number is one of the policy's emergency numbers (C14).
+/// True if a dialled number is one of the policy's emergency numbers (C14).
 pub fn is_emergency_number(dialled: &str, policy: &Policy) -> bool {
     emergency::is_emergency(dialled, &policy.emergency_numbers, &policy.trunk_prefix)
 }

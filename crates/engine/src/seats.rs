@@ -43,12 +43,12 @@ impl SeatState {
         ((self.0 & STANDING_MASK) >> STANDING_SHIFT) as u8
     }
 
-    /// Whether seats change hands only under the tenant's gate (reservations, pools).
+    /// True if seats change hands only under the tenant's gate (reservations, pools).
     pub(crate) fn gated(self) -> bool {
         self.0 & GATED != 0
     }
 
-    /// Whether no seat is free.
+    /// True if no seat is free.
     pub(crate) fn full(self) -> bool {
         self.quota().is_some_and(|quota| self.held() >= quota) || self.held() == SEATS_MAX
     }
@@ -58,7 +58,7 @@ impl SeatState {
     }
 }
 
-/// What is allowed to the one who asks for a seat.
+/// The terms for a subject that asks for a seat.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
     /// May go above the quota (F3).
@@ -76,7 +76,7 @@ pub(crate) enum Taken {
     Seat {
         /// The word right after.
         word: SeatState,
-        /// Whether no seat was free.
+        /// True if no seat was free.
         over: bool,
     },
     /// No seat is free (V2).

@@ -16,7 +16,7 @@ pub struct Now {
     pub utc_ms: i64,
 }
 
-/// What the engine answers to one message.
+/// The engine's answer to one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The verdict.
@@ -51,9 +51,9 @@ pub struct SessionRecord<'a> {
     pub tenant: &'a str,
     /// Its id, unique per tenant.
     pub session: &'a str,
-    /// Who holds the seat; empty where nobody can.
+    /// The subject that holds the seat; empty where nobody can.
     pub subject: &'a str,
-    /// What it is.
+    /// The kind of session.
     pub kind: Kind,
     /// Of a call.
     pub direction: Option<Direction>,
@@ -63,9 +63,9 @@ pub struct SessionRecord<'a> {
     pub device: Option<Device>,
     /// Function extension class.
     pub class: Option<Class>,
-    /// Whether it needs its subject to hold a seat: a claim.
+    /// True if it needs its subject to hold a seat: a claim.
     pub counts: bool,
-    /// Whether it uses a trunk line (L3).
+    /// True if it uses a trunk line (L3).
     pub external: bool,
     /// Reservation group of its subject (F6); empty where none.
     pub group: &'a str,
@@ -92,17 +92,17 @@ pub struct GoneRecord<'a> {
     pub tenant: &'a str,
     /// Its id.
     pub session: &'a str,
-    /// Who held the seat; empty for a tombstone of something never seen.
+    /// The subject that held the seat; empty for a tombstone of something never seen.
     pub subject: &'a str,
-    /// What it was.
+    /// The kind of session.
     pub kind: Kind,
-    /// Whether it counted.
+    /// True if it counted.
     pub counts: bool,
     /// Why it left.
     pub reason: Reason,
-    /// Whether its seat became free by this.
+    /// True if its seat became free by this.
     pub freed: bool,
-    /// Whether it was live before: `false` where only a tombstone is recorded.
+    /// True if it was live before: `false` where only a tombstone is recorded.
     pub was_live: bool,
     /// The tombstone it leaves, and its node; `None` where it leaves none (G5).
     pub tombstone: Option<(&'a str, Stamp)>,

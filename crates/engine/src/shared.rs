@@ -1,4 +1,4 @@
-//! What all tenants share: the hasher, the limits, the counts of the whole engine.
+//! The state that all tenants share: the hasher, the limits, the counts of the whole engine.
 
 use foldhash::fast::RandomState;
 
@@ -6,7 +6,7 @@ use super::plan::Limits;
 use super::session::Kind;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// What all tenants share.
+/// The state that all tenants share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) hasher: RandomState,

@@ -1,4 +1,4 @@
-//! Who may hold a seat: subjects in slots that their sessions point to.
+//! The subjects, who may hold a seat, in slots that their sessions point to.
 
 use std::hash::BuildHasher;
 

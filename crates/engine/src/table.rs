@@ -16,7 +16,7 @@ use super::shared::{Shared, lower};
 use super::subjects::{SubjectRef, Subjects, hash_of};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
-/// What a claim came to.
+/// The outcome of a claim.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Claimed {
     /// A seat was taken.
@@ -142,7 +142,7 @@ impl Tenant {
         self.subjects[at.stripe as usize].lock().slots[at.slot as usize].name.clone()
     }
 
-    /// Whether a session's subject has this name.
+    /// True if a session's subject has this name.
     pub(crate) fn is_subject(&self, at: SubjectRef, name: &str) -> bool {
         !at.is_none() && self.subjects[at.stripe as usize].lock().slots[at.slot as usize].name == name
     }
@@ -165,7 +165,7 @@ impl Tenant {
         self.gate.lock().groups.get(usize::from(group)).map(|group| group.name.clone()).unwrap_or_default()
     }
 
-    /// Whether a subject holds a seat.
+    /// True if a subject holds a seat.
     fn is_seated(&self, subject: &str) -> bool {
         let hash = self.hash(subject);
         let subjects = self.subjects[stripe_of(hash, self.subjects.len())].lock();
@@ -233,7 +233,7 @@ impl Tenant {
         Claim { claimed, word, subject: SubjectRef { stripe: stripe as u32, slot }, group }
     }
 
-    /// What a claim would come to now; changes nothing.
+    /// The outcome of a claim if it came now; changes nothing.
     pub(crate) fn peek(&self, terms: &ClaimTerms<'_>) -> Claim {
         let word = self.seats.read();
         let full = match word.gated() {
@@ -438,7 +438,7 @@ impl Tenant {
     }
 }
 
-/// What the end of a claim came to.
+/// The outcome of the end of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The seat is free.

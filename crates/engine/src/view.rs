@@ -17,7 +17,7 @@ pub struct TenantView {
     pub id: Name,
     /// The number of its table. A tenant that was gone and is back has another, and all its sums begin at 0 again.
     pub generation: u64,
-    /// Whether seats are given at all.
+    /// The standing, which says if seats are given at all.
     pub standing: Standing,
     /// Q; `None` is unlimited.
     pub quota: Option<u32>,
@@ -41,7 +41,7 @@ pub struct TenantView {
     pub seat_ms: Option<u64>,
     /// Time with no free seat, milliseconds; `None` as above.
     pub saturated_ms: Option<u64>,
-    /// Whether the configuration names it; otherwise it keeps its sessions until they end.
+    /// True if the configuration names it; otherwise it keeps its sessions until they end.
     pub configured: bool,
 }
 
@@ -86,7 +86,7 @@ pub struct SessionView {
 pub struct SubjectView {
     /// Its id.
     pub subject: Name,
-    /// Whether it holds a seat.
+    /// True if it holds a seat.
     pub seated: bool,
     /// Sessions that count.
     pub claims: u32,
@@ -101,9 +101,9 @@ pub struct NodeView {
     pub node: Name,
     /// Its epoch; `None` where it never said hello: it has no lease.
     pub epoch: Option<u64>,
-    /// Whether it said hello and its lease holds.
+    /// True if it said hello and its lease holds.
     pub up: bool,
-    /// Whether goodbye is the last that was heard of it: its sessions have their grace (G6).
+    /// True if goodbye is the last that was heard of it: its sessions have their grace (G6).
     pub left: bool,
     /// Uptime milliseconds of its last message; 0 for one without a lease.
     pub last_seen_ms: u64,

@@ -167,7 +167,7 @@ pub fn remove(record: &mut Record, item: &Booked) {
     }
 }
 
-/// Whether an id is of something that is in force already.
+/// True if an id is of something that is in force already.
 pub fn was_executed(record: &Record, id: &str, now: DateTime<Utc>) -> bool {
     let objects = record.addons.iter().map(|addon| Object::Addon(addon.id.clone())).chain([Object::Subscription]);
     objects.into_iter().any(|object| {

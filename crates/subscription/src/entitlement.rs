@@ -1,4 +1,4 @@
-//! What a record entitles its tenant to at an instant (J2, J5, J6, J14, N6, N10, V11).
+//! The entitlement of a tenant at an instant, from its record (J2, J5, J6, J14, N6, N10, V11).
 
 use std::borrow::Cow;
 
@@ -52,13 +52,13 @@ impl State {
         }
     }
 
-    /// Whether seats are given in this state (J5, J6, J7).
+    /// True if seats are given in this state (J5, J6, J7).
     pub const fn gives_seats(self) -> bool {
         !matches!(self, State::Suspended | State::Stale | State::Ended)
     }
 }
 
-/// What a tenant may use at an instant.
+/// The rights of a tenant at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entitlement {
     /// Where the subscription stands.
@@ -86,9 +86,9 @@ pub fn entitlement(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Entitl
 /// The present instant as the clocks tell it (H5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timelines {
-    /// What the wall clock shows.
+    /// The time of the wall clock.
     pub wall: DateTime<Utc>,
-    /// What it would show without the step that it made; `None` while it is trusted.
+    /// The time that it would show without the step that it made; `None` while it is trusted.
     pub old: Option<DateTime<Utc>>,
     /// The last instant at which it was trusted, from which `old` goes on; `None` while it is.
     pub trusted: Option<DateTime<Utc>>,

@@ -7,7 +7,7 @@ use super::entitlement::trial_ends_at;
 use super::policy::{CancelAfterTerm, Terms};
 use super::record::{ContractKind, Object, Record};
 
-/// What is booked.
+/// A kind of booking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Booked {
     /// The change of the base seats at this place of the schedule, from 0.
@@ -19,7 +19,7 @@ pub enum Booked {
 /// A booked instant, and the one that a request made now would get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explicit {
-    /// What is booked.
+    /// The booking.
     pub booked: Booked,
     /// When, as the record says; it is what counts.
     pub at: DateTime<Utc>,

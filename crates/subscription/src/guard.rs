@@ -1,4 +1,4 @@
-//! What stands in the way of a request: states, and what is pending (J5, J11, N8).
+//! Checks that can refuse a request: states, and what is pending (J5, J11, N8).
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use super::record::{Actor, Change, ContractKind, Object, Record, Submitted, Subm
 use super::refusal::{Code, Refusal};
 use super::schedule::{cancel_id, change_id, is_change_ahead};
 
-/// What stays the same while one request is looked at.
+/// The facts that stay the same while one request is looked at.
 pub(super) struct Ask<'a> {
     pub(super) terms: &'a Terms,
     pub(super) actor: Actor,
@@ -112,7 +112,7 @@ impl Ask<'_> {
         Refusal::new(Code::PendingChange, format!("`{id}` is booked; revoke it first")).earliest(at)
     }
 
-    /// What is asked for concerns the subscription as a whole.
+    /// Checks a request that concerns the subscription as a whole.
     pub(super) fn whole(&self) -> Result<(), Refusal> {
         match self.object {
             Object::Subscription => Ok(()),

@@ -1,4 +1,4 @@
-//! What comes with the seats: numbers, trunk lines, and devices that may be set up (rule book 6, N10).
+//! Extras that come with the seats: numbers, trunk lines, and devices that may be set up (rule book 6, N10).
 
 use chrono::{DateTime, Utc};
 
@@ -39,8 +39,8 @@ pub fn inclusive(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Inclusiv
     }
 }
 
-/// What the add-ons that are not cancelled bring besides seats (N10). The end of the subscription, which ends
-/// them too, is the caller's to see.
+/// The extras, besides seats, of the add-ons that are not cancelled (N10). The end of the subscription, which ends
+/// them too, is for the caller to check.
 pub fn extra(record: &Record, now: DateTime<Utc>) -> Extra {
     let running = record.addons.iter().filter(|addon| addon.cancel_at.is_none_or(|end| end > now));
     running.fold(Extra::default(), |sum, addon| Extra {
@@ -60,7 +60,7 @@ fn surplus(used: Option<u32>, limit: Option<u32>) -> Option<u32> {
     Some(used?.saturating_sub(limit?))
 }
 
-/// Whether more devices may be set up (L4).
+/// The answer to setting up more devices (L4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
     /// Within the limit.
@@ -82,7 +82,7 @@ impl Setup {
     }
 }
 
-/// Whether `add` more devices may be set up beside those that are (L4). Asked when one is provisioned, never
+/// Decides if `add` more devices may be set up beside those that are (L4). Asked when one is provisioned, never
 /// when one calls.
 pub fn may_set_up(limit: Option<u32>, present: u32, add: u32) -> Setup {
     match limit {

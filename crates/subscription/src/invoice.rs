@@ -1,4 +1,4 @@
-//! What a change of seats costs within a month, what a record costs month by month, and what is paid back
+//! The cost of a change of seats within a month, the cost of a record month by month, and refunds
 //! (K4-K7, N11).
 //!
 //! The billing period is the civil month (K4), whatever `billing` says. A suspension or an unconfirmed record
@@ -22,7 +22,7 @@ pub const STATEMENT_MONTHS_MAX: usize = 1_200;
 pub struct Upgrade {
     /// Charged at once, cents: the difference for the whole month.
     pub charge_cents: u64,
-    /// What the rest of the month is worth, cents, the day of the change included.
+    /// The price of the rest of the month, cents, the day of the change included.
     pub net_cents: u64,
     /// Credited for the part of the month that was over, cents.
     pub credit_cents: u64,
@@ -47,14 +47,14 @@ fn raise(billed_cents: u64, to_cents: u64, date: NaiveDate) -> Upgrade {
     Upgrade { charge_cents, net_cents, credit_cents: charge_cents - net_cents }
 }
 
-/// What a change of seats costs.
+/// The cost of a change of seats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quote {
     /// The price of one seat in the tier that is reached, cents (K1).
     pub unit_cents: u64,
     /// The new fee of a month, cents (K2).
     pub monthly_cents: u64,
-    /// What is charged and credited now (K5).
+    /// The amounts that are charged and credited now (K5).
     pub upgrade: Upgrade,
     /// The invoice of the next month where no other credit is left, cents (K6).
     pub next_invoice_cents: u64,
@@ -81,7 +81,7 @@ pub struct Ledger {
 pub struct Billed {
     /// Paid with credits, cents.
     pub credit_used_cents: u64,
-    /// What is left to pay, cents.
+    /// The amount that is left to pay, cents.
     pub invoice_cents: u64,
 }
 
@@ -91,7 +91,7 @@ impl Ledger {
         Ledger { balance_cents }
     }
 
-    /// What is left, cents.
+    /// The rest, cents.
     pub fn balance_cents(&self) -> u64 {
         self.balance_cents
     }
@@ -125,7 +125,7 @@ pub struct MonthLine {
     pub fee_cents: u64,
     /// Charged for upgrades within it.
     pub charge_cents: u64,
-    /// What these are worth for the rest of it.
+    /// The price of these for the rest of it.
     pub net_cents: u64,
     /// Credited for these.
     pub credit_cents: u64,

@@ -1,4 +1,4 @@
-//! What a contract lets a tenant use at an instant: pure functions of record and time.
+//! The rights that a contract gives a tenant at an instant: pure functions of record and time.
 
 pub mod booking;
 pub mod civil;

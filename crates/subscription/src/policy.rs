@@ -1,4 +1,4 @@
-//! What customer and operator may ask for, and what follows from it (rule book 4, 5, 7, 10).
+//! The rules for requests of customer and operator, and for what follows (rule book 4, 5, 7, 10).
 
 use chrono_tz::Tz;
 
@@ -21,7 +21,7 @@ pub struct Terms {
     pub cancel_after_term: CancelAfterTerm,
     /// N7: whether a customer may revoke the cancellation of a whole subscription.
     pub revoke_full_by_customer: bool,
-    /// What is paid back for a cancelled rest (N11).
+    /// The refund for a cancelled rest (N11).
     pub refund: Refund,
     /// X2, N4: the billing period.
     pub billing: BillingPeriod,
@@ -59,7 +59,7 @@ impl Default for Terms {
     }
 }
 
-/// What comes with each seat (L1).
+/// The extras of each seat (L1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PerSeat {
     /// Numbers (L2).
@@ -109,7 +109,7 @@ pub enum CancelAfterTerm {
     PeriodEnd,
 }
 
-/// What is paid back for a cancelled rest (N11).
+/// The refund for a cancelled rest (N11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refund {
     /// Nothing is paid back.
@@ -129,7 +129,7 @@ pub enum BillingPeriod {
     Year,
 }
 
-/// What happens after an end, besides inbound-only mode (J6).
+/// The action after an end, besides inbound-only mode (J6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AfterEnd {
     /// Inbound and emergency calls go on.

@@ -1,4 +1,4 @@
-//! What a granted request costs: charge and credit of the running month, and the new fee (K5, K7, N11).
+//! The price of a granted request: charge and credit of the running month, and the new fee (K5, K7, N11).
 
 use chrono::{DateTime, Utc};
 
@@ -10,7 +10,7 @@ use super::policy::Terms;
 use super::record::{ContractKind, Record};
 use super::tariff::monthly_cents;
 
-/// What a change of a record costs, in cents.
+/// The price of a change of a record, in cents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Price {
     /// Charged at once (K5).

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 
-/// What kind of contract it is (J1).
+/// The kind of a contract (J1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContractKind {
     /// Free of charge for a limited time (J3).
@@ -13,7 +13,7 @@ pub enum ContractKind {
     Nfr,
 }
 
-/// Who booked something.
+/// The party that booked something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// The customer, in the portal.
@@ -29,7 +29,7 @@ pub struct Change {
     pub effective_at: DateTime<Utc>,
     /// 0..=1,000,000.
     pub seats: u32,
-    /// Who booked it.
+    /// The party that booked it.
     pub by: Actor,
 }
 
@@ -44,7 +44,7 @@ pub struct Addon {
     pub changes: Vec<Change>,
     /// From when it is gone.
     pub cancel_at: Option<DateTime<Utc>>,
-    /// Who booked its end (N7).
+    /// The party that booked its end (N7).
     pub cancel_by: Actor,
     /// Inclusive services that it adds whatever its seats (N10).
     pub extra: Extra,
@@ -61,7 +61,7 @@ pub struct Extra {
     pub endpoints: u32,
 }
 
-/// What a request is about.
+/// The object of a request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Object {
     /// The subscription, its base seats.
@@ -138,7 +138,7 @@ pub struct Submitted {
     pub id: String,
     /// When it was submitted.
     pub at: DateTime<Utc>,
-    /// What is to be cancelled.
+    /// The object to be cancelled.
     pub object: Object,
     /// How many seats; `None` is all.
     pub licences: Option<u32>,
@@ -187,9 +187,9 @@ pub struct Record {
     pub addons: Vec<Addon>,
     /// From when the whole subscription is ended.
     pub cancel_at: Option<DateTime<Utc>>,
-    /// Who booked the end (N7).
+    /// The party that booked the end (N7).
     pub cancel_by: Actor,
-    /// Whether quantity changes are refused (N8).
+    /// True if quantity changes are refused (N8).
     pub price_protected: bool,
     /// Since when an action of the vendor has been under way; two hours later it has failed (N12).
     pub action_since: Option<DateTime<Utc>>,

@@ -86,7 +86,7 @@ codes! {
 pub struct Refusal {
     /// The rule.
     pub code: Code,
-    /// What forbids it and what to do instead, for people.
+    /// The reason for people, and what to do instead.
     pub message: String,
     /// From when on it may be granted, or when what is in its way happens.
     pub earliest: Option<DateTime<Utc>>,

@@ -9,19 +9,19 @@ use super::record::Record;
 /// Days of 86,400 s before an end at which people are reminded of it, the most urgent last.
 pub const DAYS: [u32; 3] = [30, 7, 1];
 
-/// What ends.
+/// The kind of end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// A trial, by itself (J3).
     Trial,
-    /// What somebody cancelled, or the instant that the record gives a trial (J8).
+    /// A cancellation, or the instant that the record gives a trial (J8).
     Cancellation,
 }
 
 /// Something to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reminder {
-    /// What ends.
+    /// The kind of end.
     pub ending: Ending,
     /// When it ends.
     pub ends_at: DateTime<Utc>,

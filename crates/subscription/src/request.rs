@@ -1,4 +1,4 @@
-//! What customer or operator may ask of a subscription: a new record, or a refusal (J9-J14, N1-N8).
+//! Requests of customer or operator to a subscription: a new record, or a refusal (J9-J14, N1-N8).
 
 use chrono::{DateTime, SubsecRound, Utc};
 
@@ -17,15 +17,15 @@ use super::{civil, schedule};
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who asks.
+    /// The party that asks.
     pub actor: Actor,
-    /// What it is about.
+    /// The object of the request.
     pub object: Object,
-    /// What is asked for.
+    /// The change that is asked for.
     pub verb: Verb,
 }
 
-/// What is asked for.
+/// A change that can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// So many seats more, at once (J9).
@@ -45,7 +45,7 @@ pub enum Verb {
         /// When; `None` is when the contract allows.
         when: Option<When>,
     },
-    /// What is booked does not happen (N7); of an undecided request: withdraw or reject.
+    /// Revokes a booking, so that it does not happen (N7); of an undecided request: withdraw or reject.
     Revoke {
         /// Its id in the schedule.
         change: String,

@@ -1,4 +1,4 @@
-//! What is booked for a subscription, under ids by which it can be revoked, and where its parts stand (N1, N6, N12).
+//! The bookings of a subscription, under ids by which they can be revoked, and its parts' states (N1, N6, N12).
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 
@@ -12,21 +12,21 @@ pub const ACTION_MINUTES_MAX: i64 = 120;
 /// Something booked or asked for that has not happened yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Booked {
-    /// What it is called in a request to revoke it.
+    /// Its name in a request to revoke it.
     pub id: String,
-    /// What it changes.
+    /// The object that it changes.
     pub object: Object,
     /// When it takes effect; of an undecided request: when it was submitted.
     pub effective_at: DateTime<Utc>,
-    /// What then happens.
+    /// The change that then happens.
     pub what: What,
-    /// Who booked it.
+    /// The party that booked it.
     pub by: Actor,
-    /// Whether it will happen.
+    /// Its status, which says if it will happen.
     pub status: Status,
 }
 
-/// What a booking does.
+/// The effect of a booking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// The object has so many seats from then on.
@@ -37,7 +37,7 @@ pub enum What {
     Asked(Option<u32>),
 }
 
-/// Whether a booking will happen.
+/// The status of a booking, which says if it will happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// At its instant.
@@ -164,7 +164,7 @@ fn of_object(
     booked
 }
 
-/// Whether an action of the vendor did not finish in time (N12).
+/// True if an action of the vendor did not finish in time (N12).
 pub fn failed(record: &Record, now: DateTime<Utc>) -> bool {
     let limit = |since: DateTime<Utc>| since.checked_add_signed(Duration::minutes(ACTION_MINUTES_MAX));
     record.action_since.and_then(limit).is_some_and(|limit| limit < now)
@@ -211,7 +211,7 @@ pub fn object_seats(record: &Record, object: &Object, now: DateTime<Utc>) -> Opt
     }
 }
 
-/// Whether another number of seats is booked for after `now`.
+/// True if another number of seats is booked for after `now`.
 pub fn is_change_ahead(changes: &[Change], now: DateTime<Utc>) -> bool {
     changes.last().is_some_and(|change| change.effective_at > now)
 }

@@ -10,7 +10,7 @@ pub const RISK_ROWS_MAX: usize = 50;
 pub const TENTHS_PER_TYPE: [u32; 4] = [10, 8, 4, 1];
 /// Probabilities below this are left out of a distribution: far below what can matter beside 1 %.
 const SHARE_MIN: f64 = 1e-18;
-/// What rounding of binary fractions may move a sum of probabilities by.
+/// The most that rounding of binary fractions may move a sum of probabilities by.
 const ROUNDING: f64 = 1e-12;
 
 /// Employees of type 1 to 4 (P1); the types plan, and never decide a grant (A6).

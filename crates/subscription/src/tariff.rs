@@ -1,4 +1,4 @@
-//! What seats cost a month, when more of them cost no more, and what a partner gets (K1-K3, K8).
+//! The monthly price of seats, when more of them cost no more, and a partner's share (K1-K3, K8).
 //!
 //! Money is integer euro cents, net of VAT. The daemon never invoices: these are figures to advise with.
 

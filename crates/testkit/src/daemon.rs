@@ -19,7 +19,7 @@ pub const NOON_UTC_MS: i64 = 1_795_348_800_000;
 /// A daemon with its files and the clock that the test moves; it may be stopped.
 pub struct Running {
     daemon: Option<Daemon>,
-    /// What time it is.
+    /// The clock that the test sets.
     pub clock: Arc<ManualClock>,
     /// Where its files are.
     pub folder: tempfile::TempDir,
@@ -69,7 +69,7 @@ impl Running {
         self.daemon.as_ref().unwrap()
     }
 
-    /// What it is made of.
+    /// The parts of the daemon.
     pub fn app(&self) -> &Arc<App> {
         self.daemon().app()
     }

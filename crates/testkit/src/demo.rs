@@ -91,12 +91,12 @@ impl Demo {
         self.told("dashboard").trim_start_matches("http://").trim_end_matches('/')
     }
 
-    /// What its daemon answers to a reading request.
+    /// Its daemon's answer to a reading request.
     pub fn get(&self, path: &str) -> Value {
         self.client().get(path).json()
     }
 
-    /// What its daemon answers to a form: one line of text.
+    /// Its daemon's answer to a form: one line of text.
     pub fn post(&self, path: &str, form: &str) -> String {
         self.client().post(path, form).body
     }
@@ -130,7 +130,7 @@ pub fn shell(line: &str) -> String {
     text(&output.stdout)
 }
 
-/// Whether the folder of a demonstration is gone.
+/// Asserts that the folder of a demonstration is gone.
 #[track_caller]
 pub fn assert_gone(folder: &Path) {
     assert!(folder.starts_with(std::env::temp_dir()), "{}", folder.display());

@@ -6,9 +6,9 @@ pub struct Row {
     pub line: usize,
     /// The digits for an outside line; `-` is none.
     pub prefix: String,
-    /// What a phone sends.
+    /// The text that a phone sends.
     pub dialled: String,
-    /// Whether it is one.
+    /// True if it is an emergency call.
     pub is_emergency: bool,
     /// Each recipe has to be right about it; otherwise it may ask, and the daemon is.
     pub for_all: bool,

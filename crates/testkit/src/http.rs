@@ -16,13 +16,13 @@ pub struct Client {
     unread: Vec<u8>,
 }
 
-/// What came back.
+/// An answer of the daemon.
 pub struct Answer {
     /// The code of its first line.
     pub status: u16,
     /// Its first line and its fields.
     pub head: String,
-    /// What is behind them.
+    /// The body.
     pub body: String,
 }
 
@@ -72,7 +72,7 @@ impl Answer {
         errors.iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Whether what it tells survives a kill: not where the disk did not go on within the time that an answer may wait.
+    /// True if its effect survives a kill: not where the disk did not go on within the time that an answer may wait.
     pub fn is_durable(&self) -> bool {
         self.header("usherd-durability") != Some("degraded")
     }
@@ -164,7 +164,7 @@ impl Client {
         line.rsplit(' ').next()?.parse().ok()
     }
 
-    /// What the series of a family count together whose labels contain this text.
+    /// The sum of the series of a family whose labels contain this text.
     pub fn sum(&mut self, family: &str, labels: &str) -> f64 {
         let text = self.get("/metrics").body;
         let lines = text.lines().filter(|line| line.starts_with(family) && line.contains(labels));
@@ -176,7 +176,7 @@ impl Client {
         self.get(&format!("/v1/tenants/{tenant}")).json()["held"].as_u64().unwrap()
     }
 
-    /// Whether a new session, which takes no seat, survives a kill.
+    /// True if a new session, which takes no seat, survives a kill.
     pub fn is_durable(&mut self, tenant: &str) -> bool {
         let session = format!("durable-{}", monotonic_ns());
         let form = format!("tenant={tenant}&subject=d&session={session}&kind=phone&ttl_s=60");

@@ -1,4 +1,4 @@
-//! What tests of more than one kind need: waits, a client, processes, a daemon of their own.
+//! The tools that tests of more than one kind need: waits, a client, processes, a daemon of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
 
 pub mod authority;

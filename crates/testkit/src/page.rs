@@ -30,9 +30,9 @@ pub struct Page {
 pub struct Block {
     /// Line of its first fence, from 1.
     pub line: usize,
-    /// What stands behind the fence.
+    /// The words behind the fence.
     pub info: String,
-    /// What is in it.
+    /// The text inside.
     pub body: String,
 }
 
@@ -63,7 +63,7 @@ pub fn for_a_machine() -> Vec<(String, Block)> {
 }
 
 impl Block {
-    /// Whether nothing runs it.
+    /// True if nothing runs it.
     pub fn is_not_run(&self) -> bool {
         NOT_RUN.iter().any(|(begin, _)| self.body.starts_with(begin))
     }
@@ -123,7 +123,7 @@ impl Page {
         lines
     }
 
-    /// What stands in `code` in the prose, with its line.
+    /// The texts in `code` in the prose, with their lines.
     pub fn codes(&self) -> Vec<(usize, String)> {
         let mut codes = Vec::new();
         for (number, line) in self.prose() {

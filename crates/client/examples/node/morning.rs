@@ -1,4 +1,4 @@
-//! What the phone system of the example does in a morning.
+//! One morning of the example's phone system.
 
 use std::error::Error;
 use std::io::Write;

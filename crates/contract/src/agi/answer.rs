@@ -1,4 +1,4 @@
-//! What Asterisk is told: one `SET VARIABLE` for each word of the answer, and its replies to them.
+//! The answer as Asterisk takes it: one `SET VARIABLE` for each word, and its replies to them.
 
 use std::borrow::Cow;
 
@@ -59,7 +59,7 @@ pub(super) fn set_variable((name, value): &Variable) -> String {
     command + "\"\n"
 }
 
-/// What a line of Asterisk means for the script.
+/// The meaning of a line of Asterisk for the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// The command was carried out.

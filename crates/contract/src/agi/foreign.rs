@@ -1,10 +1,10 @@
-//! What begins as HTTP does, on a listener of lines that speaks something else: a browser can be made to send it
-//! there, with lines of our own protocol in its body.
+//! HTTP on a listener of lines that speaks something else, recognised by its beginning: a browser can be made to send
+//! it there, with lines of our own protocol in its body.
 
 /// Methods of HTTP, and `PRI`, with which HTTP/2 begins.
 const METHODS: [&str; 10] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PRI", "PUT", "TRACE"];
 
-/// Whether a line is of HTTP: it begins with a method or `Host:`, or says `HTTP/` and a version at its beginning or
+/// True if a line is of HTTP: it begins with a method or `Host:`, or says `HTTP/` and a version at its beginning or
 /// as its third word; any case, blanks and quotation marks before it aside. `line` may have its end or not.
 pub fn is_http(line: &[u8]) -> bool {
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());

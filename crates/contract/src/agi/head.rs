@@ -44,7 +44,7 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
-/// What a script asks: whether it is a release, and the fields as a form (API 2).
+/// The question of a script: an acquire or a release, with the fields as a form (API 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
     /// `release`, not `acquire`.
@@ -56,7 +56,7 @@ pub struct Script {
 /// How long the head is, its empty line included; `None` while that has not come.
 ///
 /// # Errors
-/// What is too long; then it need not be read on.
+/// The part that is too long; then it need not be read on.
 pub(super) fn head_bytes(bytes: &[u8]) -> Result<Option<usize>, Wrong> {
     let mut at = 0;
     for line in 0.. {
@@ -97,7 +97,7 @@ fn trimmed(line: &[u8]) -> &[u8] {
 /// the last one do.
 ///
 /// # Errors
-/// What is wrong; the fields themselves are not looked at.
+/// The fault of the head; the fields themselves are not looked at.
 pub fn script(head: &[u8]) -> Result<Script, Wrong> {
     let (mut network, mut request, mut arguments) = (None, None, Vec::new());
     for line in head.split(|byte| *byte == b'\n').map(trimmed).filter(|line| !line.is_empty()) {
@@ -128,7 +128,7 @@ pub fn script(head: &[u8]) -> Result<Script, Wrong> {
     Ok(Script { is_release, form })
 }
 
-/// What stands behind the host of `agi://HOST[:PORT]/PATH`.
+/// The part behind the host of `agi://HOST[:PORT]/PATH`.
 fn path_of(url: &[u8]) -> &[u8] {
     let behind = url.windows(3).position(|three| three == b"://").map_or(url, |at| &url[at + 3..]);
     behind.iter().position(|byte| *byte == b'/').map_or(&[], |at| &behind[at + 1..])
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(script(scriptless.as_bytes()), script(SENT.as_bytes()));
     }
 
-    /// What Asterisk 18 sends for `AGI(agi://127.0.0.1:4573/acquire?tenant=acme,subject=20)`.
+    /// The head that Asterisk 18 sends for `AGI(agi://127.0.0.1:4573/acquire?tenant=acme,subject=20)`.
     const SENT: &str = "agi_network: yes\nagi_network_script: acquire?tenant=acme\n\
         agi_request: agi://127.0.0.1:4573/acquire?tenant=acme\nagi_channel: PJSIP/20-00000001\nagi_language: en\n\
         agi_type: PJSIP\nagi_uniqueid: 1700000100.42\nagi_version: 18.20.2\nagi_callerid: 20\nagi_calleridname: Anna: Jörg\n\

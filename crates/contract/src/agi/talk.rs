@@ -9,11 +9,11 @@ use super::answer::{REPLY_BYTES_MAX, Reply, Variable, reply, set_variable};
 use super::foreign::is_http;
 use super::head::head_bytes;
 
-/// What is read at once, bytes.
+/// Most bytes that are read at once.
 const READ_BYTES: usize = 2 * 1024;
 /// Lines that may come instead of a reply, as `HANGUP` does.
 const ASIDES_MAX: usize = 4;
-/// What is read and thrown away after our last byte, bytes.
+/// Most bytes that are read and thrown away after our last byte.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 
 /// The connection broke, or what came was not FastAGI. The call goes on without its variables.
@@ -30,7 +30,7 @@ impl From<io::Error> for Broken {
 #[derive(Debug)]
 pub struct Talk<S> {
     stream: S,
-    /// What came and was not looked at yet.
+    /// Bytes that came and were not looked at yet.
     unread: Vec<u8>,
 }
 
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         Talk { stream, unread: Vec::new() }
     }
 
-    /// What it is carried by.
+    /// The stream under it.
     pub const fn stream(&self) -> &S {
         &self.stream
     }

@@ -267,7 +267,7 @@ impl Lab {
         text.rsplit(' ').next().unwrap().trim().parse().unwrap_or_else(|_| panic!("{name}: {text}"))
     }
 
-    /// What Kamailio answers to a command.
+    /// Kamailio's answer to a command.
     pub fn kamcmd<'a>(&self, command: impl IntoIterator<Item = &'a str>) -> String {
         let socket = format!("unix:{}", self.recipe.path("kamailio_ctl").display());
         let out = Command::new("kamcmd").args(["-s", &socket]).args(command).output().unwrap();
@@ -332,7 +332,7 @@ impl Sipp {
         Sipp { program: Program::start(&mut command, "sip-tester"), folder, scenario: scenario.to_owned() }
     }
 
-    /// Whether it has ended.
+    /// True if it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.program.child.try_wait().unwrap().is_some()
     }

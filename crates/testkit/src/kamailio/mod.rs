@@ -1,4 +1,4 @@
-//! What tests with a Kamailio need: a lab of it, phones, and a wire that takes its time.
+//! The parts of tests with a Kamailio: a lab of it, phones, and a wire that takes its time.
 
 pub mod lab;
 pub mod relay;

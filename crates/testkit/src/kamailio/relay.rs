@@ -79,12 +79,12 @@ impl Relay {
         relay
     }
 
-    /// What is asked from now on gets to usherd at this pace.
+    /// Sets the pace at which questions get to usherd from now on.
     pub fn questions(&self, pace: Pace) {
         *self.questions.pace.lock() = pace;
     }
 
-    /// What usherd answers from now on gets to Kamailio at this pace.
+    /// Sets the pace at which usherd's answers get to Kamailio from now on.
     pub fn answers(&self, pace: Pace) {
         *self.answers.pace.lock() = pace;
     }

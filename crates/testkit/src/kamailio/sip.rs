@@ -10,9 +10,9 @@ use crate::wait::PATIENCE;
 pub struct Phone {
     socket: UdpSocket,
     proxy: SocketAddr,
-    /// Whether it offers and accepts sound, as a PBX in the path of it wants.
+    /// True if it offers and accepts sound, as a PBX in the path of it wants.
     media: bool,
-    /// What came and was not asked for yet, and all that came, to know a repetition by.
+    /// Messages that came and were not asked for yet, and all that came, to know a repetition by.
     inbox: Vec<Message>,
     seen: Vec<Message>,
     made: u32,
@@ -45,7 +45,7 @@ impl Message {
             .map(|pair| pair.1)
     }
 
-    /// Whether its first line has this in it, and it is of this call.
+    /// True if its first line has this in it, and it is of this call.
     fn fits(&self, what: &str, call_id: Option<&str>) -> bool {
         self.0.lines().next().is_some_and(|line| line.contains(what))
             && call_id.is_none_or(|call_id| self.header("Call-ID") == call_id)
@@ -56,7 +56,7 @@ impl Message {
         self.headers(name).next().unwrap_or_else(|| panic!("no {name} in {}", self.0))
     }
 
-    /// What a list or a name-addr says between its angles.
+    /// The text between the angles of a list or a name-addr.
     fn uri(&self, name: &'static str) -> String {
         let text = self.header(name);
         text.split_once('<').and_then(|(_, rest)| rest.split_once('>')).unwrap_or_else(|| panic!("{text}")).0.to_owned()
@@ -149,7 +149,7 @@ impl Phone {
         }
     }
 
-    /// Whether anything of this kind has come up to now.
+    /// True if anything of this kind has come up to now.
     pub fn received(&mut self, what: &str) -> bool {
         self.take_in();
         self.inbox.iter().any(|message| message.fits(what, None))

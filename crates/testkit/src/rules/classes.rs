@@ -3,7 +3,7 @@
 use usherd_engine::plan::{Billing, Policy};
 use usherd_engine::session::{Acquire, Detail, Direction, Kind, Leg};
 
-/// Whether a message needs a seat.
+/// The need of a message for a seat.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     Free(Detail),

@@ -1,4 +1,4 @@
-//! What the engine and its model have in common: one trait, so that every test can be put to both.
+//! The interface that the engine and its model share: one trait, so that every test can be put to both.
 
 use usherd_engine::plan::{Entitled, Plan};
 use usherd_engine::session::{Acquire, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Release, Standing};
@@ -20,7 +20,7 @@ pub enum Refused {
     Limit,
 }
 
-/// What a hello or a goodbye did.
+/// The effect of a hello or a goodbye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
     /// Sessions that it ended.
@@ -29,7 +29,7 @@ pub struct Moved {
     pub orphaned: u32,
 }
 
-/// What an inventory did.
+/// The effect of an inventory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listed {
     /// Sessions that were known.
@@ -38,11 +38,11 @@ pub struct Listed {
     pub adopted: u32,
     /// Sessions that were not listed.
     pub removed: u32,
-    /// What was listed and not taken.
+    /// Sessions that were listed and not taken.
     pub ignored: u32,
 }
 
-/// What an admin's end did.
+/// The effect of an admin's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
     /// There is none.
@@ -59,7 +59,7 @@ pub enum Closed {
 /// A tenant from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantState {
-    /// What its subscription is.
+    /// The standing of its subscription.
     pub standing: Standing,
     /// Seats that it may hold.
     pub quota: Option<u32>,
@@ -82,21 +82,21 @@ pub struct SessionState {
     pub id: Name,
     /// Whose it is.
     pub subject: Name,
-    /// What it is.
+    /// The kind of session.
     pub kind: Kind,
     /// Of a call.
     pub direction: Option<Direction>,
-    /// Whether it needs a seat.
+    /// True if it needs a seat.
     pub counts: bool,
-    /// Who told it; empty where nobody said.
+    /// The node that reported it; empty where none did.
     pub node: Name,
     /// The start of its node.
     pub epoch: Option<u64>,
     /// The number of its last message.
     pub seq: Option<u64>,
-    /// Whether it waits for its node.
+    /// True if it waits for its node.
     pub orphan: bool,
-    /// What its first question was answered.
+    /// The answer to its first question.
     pub first: Code,
     /// When it ends by itself, apart from its node's lease and its subscription's end.
     pub deadline: Option<u64>,
@@ -125,7 +125,7 @@ pub trait Machine {
     fn entitle(&mut self, now: Now, tenant: &str, entitled: Entitled) -> bool;
     /// Decides.
     fn acquire(&mut self, now: Now, message: &Acquire<'_>) -> Result<Decision, Fault>;
-    /// What would be decided; nothing changes by it.
+    /// The decision that would be made; nothing changes by it.
     fn explain(&mut self, now: Now, message: &Acquire<'_>) -> Option<(Code, Detail)>;
     /// Gives a session back.
     fn release(&mut self, now: Now, message: &Release<'_>) -> Decision;

@@ -16,13 +16,13 @@ pub struct Session {
     pub id: Name,
     /// Whose it is.
     pub subject: Name,
-    /// What it is.
+    /// The kind of session.
     pub kind: Kind,
     /// Of a call.
     pub direction: Option<Direction>,
     pub(crate) external: bool,
     pub(crate) counts: bool,
-    /// Who told it.
+    /// The node that reported it.
     pub node: Option<Name>,
     /// The start of its node.
     pub epoch: Option<u64>,
@@ -53,7 +53,7 @@ pub struct Seat {
     pub linger_until: Option<u64>,
 }
 
-/// What keeps out late messages about a session that ended.
+/// A record that keeps out late messages about a session that ended.
 #[derive(Clone, Debug)]
 pub struct Tombstone {
     pub(crate) session: Name,
@@ -73,9 +73,9 @@ pub struct Tenant {
     pub(crate) policy: Arc<Policy>,
     pub(crate) reserve: Vec<(Name, u32)>,
     pub(crate) pool: Option<Name>,
-    /// What lives.
+    /// The live sessions.
     pub sessions: Vec<Session>,
-    /// What is held.
+    /// The seats that are held.
     pub seats: Vec<Seat>,
     /// The oldest first.
     pub tombstones: Vec<Tombstone>,
@@ -109,7 +109,7 @@ pub struct Model {
     pub lingered: i64,
 }
 
-/// What a message is about: a tenant, and ids with their prefix.
+/// The subject matter of a message: a tenant, and ids with their prefix.
 #[derive(Clone, Copy)]
 struct About<'a> {
     tenant: usize,
@@ -167,7 +167,7 @@ impl Tenant {
         }
     }
 
-    /// Whether a message is not newer than the tombstone of its session (G5).
+    /// True if a message is not newer than the tombstone of its session (G5).
     pub(crate) fn buried(&self, now: u64, session: &str, node: Option<&str>, stamp: Option<Stamp>) -> bool {
         let Some(stamp) = stamp else { return false };
         let stands = |t: &&Tombstone| t.session == session && t.until > now && Some(t.node.as_str()) == node;
@@ -241,7 +241,7 @@ impl Model {
         matches!((known, a.epoch), (Some(known), Some(epoch)) if epoch < known)
     }
 
-    /// Whether the message's node is known, so that its lease ends what it carries.
+    /// True if the message's node is known, so that its lease ends what it carries.
     fn leased(&mut self, a: &Acquire<'_>) -> bool {
         a.node.is_some_and(|n| self.node(n).is_some())
     }
@@ -252,7 +252,7 @@ impl Model {
             && self.tenants[tenant].sessions.len() < self.limits.sessions_per_tenant_max as usize
     }
 
-    /// Whether a subject of `group` may take a seat, or what is full.
+    /// Checks that a subject of `group` may take a seat; the error is what is full.
     fn seat_free(&self, tenant: usize, group: &str) -> Result<(), Detail> {
         let t = &self.tenants[tenant];
         if t.quota.is_some_and(|q| t.held() >= q) {
@@ -488,7 +488,7 @@ impl Model {
     }
 }
 
-/// Whether a message of the session's own node is older than the last one applied to it (G5).
+/// True if a message of the session's own node is older than the last one applied to it (G5).
 pub(crate) fn late(s: &Session, node: Option<&str>, epoch: Option<u64>, seq: Option<u64>) -> bool {
     let (Some(epoch), Some(own)) = (epoch, s.epoch) else { return false };
     let seqs = seq.zip(s.seq);

@@ -21,24 +21,24 @@ pub struct Written {
     session: Name,
     /// Whose it is.
     pub subject: Name,
-    /// What it is.
+    /// The kind of session.
     pub kind: Kind,
     direction: Option<Direction>,
     leg: Leg,
     device: Option<Device>,
     class: Option<Class>,
-    /// Whether it needs a seat.
+    /// True if it needs a seat.
     pub counts: bool,
     external: bool,
     group: Name,
-    /// Who told it.
+    /// The node that reported it.
     pub node: Name,
     /// The start of its node.
     pub epoch: Option<u64>,
     /// The number of its last message.
     pub seq: Option<u64>,
     ttl_s: Option<u32>,
-    /// What its first question was answered.
+    /// The answer to its first question.
     pub first: Code,
     started_utc_ms: i64,
     version: u64,
@@ -69,7 +69,7 @@ impl Written {
     }
 }
 
-/// What a journal would hold: the newest record of everything.
+/// The contents of a journal: the newest record of everything.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     /// The sessions.
@@ -163,9 +163,9 @@ impl Changes for Journal {
 pub struct Real {
     limits: Limits,
     plan: Plan,
-    /// What decides.
+    /// The engine, which decides.
     pub engine: Engine,
-    /// What it reported.
+    /// The journal of what it reported.
     pub journal: Journal,
 }
 
