@@ -23,7 +23,7 @@
 //! [`usherd_client`] (the model in a page), its `ledger.rs` (every race of the protocol); [`usherd_agent`] stands on
 //! it.
 //!
-//! What never happens, mostly absences (letters and numbers are those of the rule book):
+//! These things never happen, mostly absences (letters and numbers are those of the rule book):
 //! - an inbound or emergency call is denied (V3, I8);
 //! - a live call is ended for want of a licence (V4);
 //! - a subject holds two seats, or a seat without a claim that does not linger (V1, A2);

@@ -36,14 +36,14 @@ pub(super) struct Client {
     deadline: Duration,
 }
 
-/// What the daemon answered.
+/// The answer of the daemon.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     /// The status.
     pub status: StatusCode,
     /// The body.
     pub body: Bytes,
-    /// Who answered.
+    /// The address that answered.
     pub from: Address,
 }
 
@@ -314,7 +314,7 @@ impl Reply {
     }
 }
 
-/// What is escaped: all but the unreserved characters of RFC 3986.
+/// The characters that are escaped: all but the unreserved ones of RFC 3986.
 const BEYOND_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A name as one segment of a path or one value of a query.

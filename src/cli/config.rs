@@ -115,7 +115,7 @@ pub(super) fn tenant_of<'c>(config: &'c Config, id: &str, colour: bool) -> Resul
     })
 }
 
-/// What a daemon with this configuration has in force, as far as its state directory tells and may be read.
+/// The files that a daemon with this configuration has in force, as far as its state directory tells and may be read.
 pub(super) fn in_force(main: &Path) -> Contents {
     let from_systemd = std::env::var("STATE_DIRECTORY").ok();
     let of_unit = main.starts_with("/etc/usherd").then(|| "/var/lib/usherd".to_owned());

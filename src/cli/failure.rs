@@ -16,7 +16,7 @@ pub(super) const CONFIGURATION: u8 = 78;
 pub(super) struct Failure {
     /// The exit code.
     pub code: u8,
-    /// What failed, and where.
+    /// The step that failed, and where.
     pub what: String,
     /// How to fix it; empty where nothing can be advised.
     pub fix: String,

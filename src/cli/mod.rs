@@ -72,7 +72,7 @@ enum Output {
     /// Aligned columns, for people.
     #[default]
     Table,
-    /// What the daemon answered, for scripts.
+    /// The daemon's answer as it is, for scripts.
     Json,
     /// RFC 4180, for spreadsheets.
     Csv,
@@ -90,7 +90,7 @@ enum Verb {
     Agent(agent::AgentArgs),
     /// Check, write or show the configuration, without a running daemon
     Config(config::ConfigArgs),
-    /// What a reload would change, with its consequences
+    /// The changes that a reload would make, with their consequences
     Plan(reload::ReloadArgs),
     /// Load the files as they are, and wait for the outcome
     Reload(reload::ReloadArgs),
@@ -108,9 +108,9 @@ enum Verb {
     Node(node::NodeArgs),
     /// Say that the machine's wall clock is right, after a start far from where it was
     Clock(clock::ClockArgs),
-    /// What happens, as it happens
+    /// Events, as they happen
     Events(events::EventsArgs),
-    /// What an acquire would get, rule by rule; changes nothing
+    /// The answer that an acquire would get, rule by rule; changes nothing
     Explain(ask::AcquireArgs),
     /// Ask for a seat by hand
     Acquire(ask::AcquireArgs),
@@ -120,9 +120,9 @@ enum Verb {
     Check(check::CheckArgs),
     /// Check an installation: what is wrong, why it matters and how to fix it
     Doctor(doctor::DoctorArgs),
-    /// What a number of seats costs, and what a change to it costs now
+    /// The cost of a number of seats, and of a change to it now
     Quote(money::QuoteArgs),
-    /// What a tenant's subscription costs month by month, credits included, from its files
+    /// The monthly cost of a tenant's subscription, credits included, from its files
     Statement(money::StatementArgs),
     /// Show a subscription at an instant, or request a change to it
     Subscription(subscription::SubscriptionArgs),
@@ -130,9 +130,9 @@ enum Verb {
     Journal(journal::JournalArgs),
     /// How many seats a company needs: the brochure's average and the safe figure, or by what was measured
     Size(size::SizeArgs),
-    /// What other quotas would have denied, with their price
+    /// The requests that other quotas would have denied, with their price
     Whatif(whatif::WhatifArgs),
-    /// What a tenant used over a time; -o html makes one file to send around
+    /// A tenant's usage over a time; -o html makes one file to send around
     Report(report::ReportArgs),
     /// Make and check signed bundles of tenant records, for [sync]
     Records(records::RecordsArgs),
@@ -179,7 +179,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Whether a monitoring system asks: there 2 would be critical, and a typing error is not.
+/// True if a monitoring system asks: there 2 would be critical, and a typing error is not.
 fn is_check(arguments: &[OsString]) -> bool {
     arguments.iter().skip(1).any(|argument| argument == "check")
         && !arguments.iter().skip(1).any(|argument| argument == "config")

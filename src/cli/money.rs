@@ -132,7 +132,7 @@ fn quote_table(request: &QuoteRequest, answer: &Value) -> Table {
     table
 }
 
-/// What a tenant's record costs month by month, with the credits of its whole life.
+/// The monthly cost of a tenant's record, with the credits of its whole life.
 ///
 /// # Errors
 /// The files are not valid, the tenant is not in them, or it has no price.
@@ -184,7 +184,7 @@ const AMOUNTS: [Amount; 8] = [
     BALANCE,
 ];
 
-/// What is left at the end of a month; the only amount that does not add up over months.
+/// The balance at the end of a month; the only amount that does not add up over months.
 const BALANCE: Amount = Amount { key: "balance_cents", title: "balance EUR", of: |line| line.balance_cents };
 
 impl Amount {

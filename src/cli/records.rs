@@ -202,7 +202,7 @@ fn follow(path: &Path, arguments: &SignArgs, key: &SigningKey) -> Result<Hash, F
     }
 }
 
-/// What is made is read back by the reader of installations, so that none refuses it for its form.
+/// Reads a new bundle back with the reader of installations, so that none refuses it for its form.
 fn check_own(arguments: &SignArgs, key: &SigningKey, envelope: &[u8]) -> Result<(), Failure> {
     open_own(arguments, key, envelope).map(|_| ()).map_err(|refusal| Failure::failed(refusal.to_string()))
 }

@@ -65,7 +65,7 @@ fn path(force: bool, dry_run: bool) -> String {
     with_query("/v1/admin/reload", &[("dry_run", set(dry_run)), ("force", set(force))])
 }
 
-/// Whether force would carry it through.
+/// True if force would carry it through.
 fn is_forceable(reply: &Reply) -> bool {
     reply.json().is_ok_and(|problem| problem.get("forceable") == Some(&Value::Bool(true)))
 }

@@ -14,7 +14,7 @@ pub(super) enum Format {
     /// Aligned columns, for people.
     #[default]
     Table,
-    /// What the daemon answered, for scripts.
+    /// The daemon's answer as it is, for scripts.
     Json,
     /// RFC 4180, for spreadsheets.
     Csv,
@@ -27,13 +27,13 @@ pub(super) struct Screen<'a> {
     pub format: Format,
     /// Times in UTC and not in the zone of the machine.
     pub utc: bool,
-    /// Whether titles and errors may be coloured.
+    /// True if titles and errors may be coloured.
     pub colour: bool,
     /// Whether words may be links (OSC 8).
     pub links: bool,
 }
 
-/// Whether colour is wanted: on a terminal, unless `NO_COLOR` is set to anything.
+/// True if colour is wanted: on a terminal, unless `NO_COLOR` is set to anything.
 pub(super) fn wants_colour() -> bool {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !forbidden && io::stdout().is_terminal()

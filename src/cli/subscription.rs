@@ -32,7 +32,7 @@ pub(super) struct SubscriptionArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum SubscriptionVerb {
-    /// What a subscription entitles to, and what is booked
+    /// A subscription's entitlement and bookings
     Show {
         /// The tenant
         tenant: String,
@@ -49,10 +49,10 @@ enum SubscriptionVerb {
 pub(super) struct RequestArgs {
     /// The tenant
     tenant: String,
-    /// What is asked for
+    /// The change that is asked for
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::daemon::subscriptions::VERBS))]
     request: String,
-    /// What it is about: subscription, or addon:ID
+    /// The object of the change: subscription, or addon:ID
     #[arg(long, default_value = "subscription")]
     object: String,
     /// add: how many seats more; upgrade: how many seats the paid subscription has
@@ -70,7 +70,7 @@ pub(super) struct RequestArgs {
     /// revoke, accept, reject, withdraw: the id of what is booked or submitted, as `subscription show` lists it
     #[arg(long, value_name = "ID")]
     change: Option<String>,
-    /// Who asks
+    /// The party that asks
     #[arg(long, default_value = "customer", value_parser = ["customer", "operator"])]
     actor: String,
     /// As of this instant, RFC 3339 [default: now]

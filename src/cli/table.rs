@@ -20,14 +20,14 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether it has no rows.
+    /// True if it has no rows.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// Columns side by side under their titles in capitals; columns of numbers end at one edge.
     ///
-    /// What a terminal would obey is shown as `?`: names come from the network.
+    /// Characters that a terminal would obey are shown as `?`: names come from the network.
     pub(super) fn render(&self, colour: bool) -> String {
         let shown: Vec<Vec<String>> =
             self.rows.iter().map(|row| row.iter().map(|cell| visible(cell)).collect()).collect();
@@ -87,7 +87,7 @@ pub(super) fn csv_line(cells: &[String]) -> String {
     text
 }
 
-/// Whether a spreadsheet takes a cell for a formula; numbers are none.
+/// True if a spreadsheet takes a cell for a formula; numbers are none.
 fn is_calculated(cell: &str) -> bool {
     let begins = |c: char| {
         matches!(c, '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}')

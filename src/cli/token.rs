@@ -10,7 +10,7 @@ use crate::daemon::config::{Config, Problem, ProblemCode};
 const FORM: &str = "a token is ush_ROLE_ and 64 hexadecimal digits or 43 characters of base64url: \
                     TOKEN=ush_node_$(openssl rand -hex 32)";
 
-/// What is wrong with the token of a file, or who it is.
+/// The identity behind the token of a file, or the problem with it.
 ///
 /// # Errors
 /// The file cannot be read.

@@ -44,7 +44,7 @@ fn share(text: &str) -> Result<String, String> {
     share.map(|share| share.to_string()).ok_or_else(|| "write a share from 0.0001% to 50%, as in 1%".to_owned())
 }
 
-/// What other quotas would have denied, with their price.
+/// Prints the requests that other quotas would have denied, with their price.
 ///
 /// # Errors
 /// The daemon cannot be asked, or knows no such tenant, or an argument makes no sense to it.

@@ -12,7 +12,7 @@ pub trait Clock: Send + Sync + 'static {
     /// The present instant: monotonic for leases (H1), wall clock for contracts (H2).
     fn now(&self) -> Now;
 
-    /// Whether the wall clock is known to follow a time server; `None` where nobody can tell.
+    /// True if the wall clock is known to follow a time server; `None` where nobody can tell.
     fn is_synchronised(&self) -> Option<bool> {
         None
     }
@@ -51,13 +51,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// What systemd-timesyncd touches each time it has looked at the clock; it stays for the whole boot.
+/// The file that systemd-timesyncd touches each time it has looked at the clock; it stays for the whole boot.
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
 /// How far from the present clock the mark may lie: timesyncd asks at least every 2048 s, and two answers may be lost.
 /// A clock that somebody sets by hand to another day is far from it, before and behind.
 const TIMESYNC_MARK_APART_MAX: Duration = Duration::from_secs(3 * 2_048);
 
-/// Whether a time service left its mark near the instant that the clock shows.
+/// True if a time service left its mark near the instant that the clock shows.
 fn is_marked(mark: &Path, utc_ms: i64) -> bool {
     let Ok(marked) = std::fs::metadata(mark).and_then(|mark| mark.modified()) else { return false };
     u128::from(utc_ms.abs_diff(utc_ms_of(marked))) <= TIMESYNC_MARK_APART_MAX.as_millis()

@@ -1,4 +1,4 @@
-//! What happened, for whoever listens: a bounded ring of events with increasing ids.
+//! The events of the daemon, for whoever listens: a bounded ring with increasing ids.
 //!
 //! Grants and releases are kept only while somebody has listened lately: the hot path pays one load
 //! otherwise. Everything that an operator must see (denials, nodes, configuration, journal) is kept always.
@@ -91,7 +91,7 @@ vocabulary! {
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// What kind of thing.
+    /// The type of the event.
     pub kind: EventType,
     /// When, milliseconds since 1970 UTC.
     pub utc_ms: i64,
@@ -101,7 +101,7 @@ pub struct Event {
     pub subject: Name,
     /// The session concerned; empty for none.
     pub session: Name,
-    /// What the session is.
+    /// The kind of session.
     pub session_kind: Option<Kind>,
     /// Seen from the subject, for a call.
     pub direction: Option<Direction>,
@@ -188,7 +188,7 @@ impl Event {
     }
 }
 
-/// What a listener gets next.
+/// The next item for a listener.
 #[derive(Clone, Debug)]
 pub enum Next {
     /// Events after its position, with their ids; never empty.
@@ -234,7 +234,7 @@ impl Events {
         }
     }
 
-    /// Whether grants and releases are wanted.
+    /// True if grants and releases are wanted.
     pub fn is_awake(&self, uptime_ms: u64) -> bool {
         self.subscribers.load(Ordering::Relaxed) > 0 || self.awake_until.load(Ordering::Relaxed) > uptime_ms
     }

@@ -111,7 +111,7 @@ impl Written {
     }
 }
 
-/// What a subscription says at an instant (`subscription show`).
+/// The JSON of a subscription at an instant (`subscription show`).
 pub fn shown(tenant: &Tenant, now: DateTime<Utc>) -> Value {
     let (record, terms) = (&tenant.record, &*tenant.terms);
     let entitlement = tenant.entitlement(now);
@@ -130,7 +130,7 @@ pub fn shown(tenant: &Tenant, now: DateTime<Utc>) -> Value {
     })
 }
 
-/// What came of a request (`subscription request`, `POST /v1/tenants/{t}/subscription`).
+/// The JSON of a request's result (`subscription request`, `POST /v1/tenants/{t}/subscription`).
 pub fn answered(submission: &Submission, now: DateTime<Utc>, dry_run: bool) -> Value {
     let tenant = &submission.before;
     let mut answer = match &submission.answer {
@@ -181,7 +181,7 @@ pub fn told(ask: &Request) -> String {
     format!("{} asked: {what} ({})", ask.actor.as_str(), ask.object)
 }
 
-/// What is booked, by its dates.
+/// The bookings, by their dates.
 pub fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
     schedule(record, terms, now).iter().map(|item| Value::Object(item_shown(item))).collect()
 }

@@ -12,7 +12,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 /// Takes bytes from the front; `None` where they do not suffice or make no sense.
 #[derive(Clone, Debug)]
 pub(super) struct Reader<'a> {
-    /// What is left.
+    /// The bytes that are left.
     pub bytes: &'a [u8],
 }
 
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// What [`put_varint`] wrote.
+    /// Takes the number that [`put_varint`] wrote.
     pub(super) fn varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Quotas that are compared: the brochure's figure, the safe one, and what is between.
 const QUOTAS: [u64; 3] = [16, 18, 20];
 
-/// What a day came to.
+/// The figures of a day.
 pub(super) struct Figures<'a> {
     pub tally: &'a Tally,
     pub quota: Option<u32>,

@@ -51,7 +51,7 @@ impl Folder {
         &self.path
     }
 
-    /// Whether it is gone afterwards.
+    /// True if it is gone afterwards.
     pub(super) fn is_temporary(&self) -> bool {
         self.temporary.is_some()
     }
@@ -69,7 +69,7 @@ impl Folder {
     /// Writes a file of it.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The error of the disk.
     pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
         fs::write(path, text).map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display())))
     }

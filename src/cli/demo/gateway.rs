@@ -37,7 +37,7 @@ impl Gateway {
         format!("The gateway of the cordless phones loses its power{call}. Nobody tells the daemon.")
     }
 
-    /// What the daemon has noticed since, if it is new.
+    /// The event that the daemon has noticed since, if it is new.
     pub(super) fn look(&mut self, engine: &Engine, now: Now) -> Option<String> {
         if self.state == State::Silent
             && engine.nodes(now).iter().any(|node| node.node == Node::Dect.name() && !node.up)

@@ -179,7 +179,7 @@ fn days(arguments: &DemoArgs, play: &mut Play<'_>, runtime: &Runtime, stop: &mut
     Ok(())
 }
 
-/// What this is, and what to look at.
+/// Prints an introduction: the purpose of the demonstration, and where to look.
 fn greet(terminal: &mut Terminal<'_>, listen: SocketAddr, folder: &Folder, speed: u32) -> Result<(), Failure> {
     let program = folder::program();
     let goes = if folder.is_temporary() { "; they are removed when the demo ends" } else { "" };

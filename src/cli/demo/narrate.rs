@@ -1,4 +1,4 @@
-//! What the terminal says of what happens: a sentence for what is worth one, sums for the rest.
+//! The narration on the terminal: a sentence for an event that is worth one, sums for the rest.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use usherd_engine::{Code, Direction, Kind};
 use super::office::{Scene, TENANT, Thing, called};
 use super::terminal::Tone;
 
-/// What happened since the morning.
+/// Counts of the events since the morning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Calls that came in, and how many of them passed.
@@ -18,7 +18,7 @@ pub(super) struct Tally {
     pub started: u32,
     /// Emergency calls, all allowed.
     pub emergencies: u32,
-    /// Who was refused, how often.
+    /// The subjects that were refused, and how often.
     pub refused: BTreeMap<String, u32>,
     /// Questions that the daemon did not answer in time: allowed, and adopted afterwards (G7).
     pub unanswered: u32,

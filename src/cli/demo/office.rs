@@ -37,7 +37,7 @@ pub(super) enum Type {
 pub(super) struct Person {
     /// The subject.
     pub id: &'static str,
-    /// What the terminal calls it.
+    /// Its name on the terminal.
     pub called: &'static str,
     pub planned_as: Type,
 }
@@ -80,7 +80,7 @@ pub(super) const PEOPLE: [Person; 30] = [
     person("plotter-room", "the plotter room", Type::Four),
 ];
 
-/// What the terminal calls a subject.
+/// The name of a subject on the terminal.
 pub(super) fn called(id: &str) -> &str {
     PEOPLE.iter().find(|person| person.id == id).map_or(id, |person| person.called)
 }
@@ -141,11 +141,11 @@ pub(super) struct Thing {
     pub node: Node,
     pub ends: Ends,
     pub scene: Scene,
-    /// Who was refused tries again later: clients and the fax do, callers do not.
+    /// True if it tries again later when it was refused: clients and the fax do, callers do not.
     pub insists: bool,
 }
 
-/// What happens.
+/// The action.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Begin(Box<Thing>),
@@ -372,7 +372,7 @@ impl Plan {
         self.extension(at(16, 5), Scene::Fax, "fax", 240);
     }
 
-    /// What is different every day: who calls when.
+    /// Draws what is different every day: who calls when.
     fn chance(&mut self) {
         let mut at_s = at(8, 0);
         while at_s < CLOSES_S - 600 {

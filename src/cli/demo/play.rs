@@ -28,10 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// How long the phone systems may take to introduce themselves, and to say goodbye.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Who was refused tries again after this, where the daemon did not say.
+/// Seconds after which a refused subject tries again, where the daemon did not say.
 const AGAIN_S: u32 = 600;
 
-/// What waits for its time.
+/// An action that waits for its time.
 enum Due {
     Act(Act),
     /// Was refused, and tries again.
@@ -84,7 +84,7 @@ pub(super) fn utc_ms(date: NaiveDate, at_s: u32) -> i64 {
     civil::instant(Settings::default().time_zone.0, date.and_time(time), Edge::Start).timestamp_millis()
 }
 
-/// What a play is made of.
+/// The parts of a play.
 pub(super) struct Stage<'a> {
     pub clock: Arc<HurriedClock>,
     pub app: Arc<App>,
@@ -385,7 +385,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Who was refused need not wait any longer.
+    /// Takes up a new quota; refused subjects need not wait any longer.
     fn quota_changed(&mut self, quota: Option<u32>) -> Result<(), Failure> {
         let before = std::mem::replace(&mut self.quota, quota);
         let sessions = self.sessions();
@@ -439,7 +439,7 @@ impl<'a> Play<'a> {
     }
 }
 
-/// What is left of something at the time at which the play begins: nothing of what was over by then.
+/// The act as it is when the play begins; `None` if it was over by then.
 fn still_matters(act: Act, at_s: u32, from_s: u32) -> Option<Act> {
     if at_s >= from_s {
         return Some(act);

@@ -33,7 +33,7 @@ const PAIR_EVERY: Duration = Duration::from_millis(4);
 /// How often the figures are told.
 const FIGURES_EVERY: Duration = Duration::from_secs(3);
 
-/// What was asked for.
+/// The load that was asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     /// 1 to 100,000.
@@ -234,7 +234,7 @@ fn figures_line(waited: &mut [u64], seconds: f64) -> String {
     format!("  {rate} decisions/s   p50 {} us   p99 {} us{memory}", at(0.50), at(0.99))
 }
 
-/// What this process holds in memory, where the system tells.
+/// The memory of this process, MiB, where the system tells.
 fn resident_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

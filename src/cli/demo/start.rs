@@ -16,7 +16,7 @@ use crate::daemon::{Daemon, Options};
 /// How long a daemon may take to be ready; a hundred thousand tenants take their time.
 const READY_PATIENCE: Duration = Duration::from_secs(120);
 
-/// What ends a demonstration: Ctrl-C, or a polite kill.
+/// The signals that end a demonstration: Ctrl-C, or a polite kill.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,

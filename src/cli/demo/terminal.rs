@@ -6,7 +6,7 @@ use crate::cli::failure::Failure;
 
 /// Longest line that is wrapped, characters; as wide as terminals are where nobody widened them.
 const WIDTH: usize = 80;
-/// What stands at the left, and what lines without a time have there.
+/// The width of the margin, in characters: the time stands there, and blanks in lines without one.
 const MARGIN: usize = 7;
 
 /// How a line is meant.
@@ -24,7 +24,7 @@ pub(super) enum Tone {
 /// A terminal, a pipe or a file.
 pub(super) struct Terminal<'a> {
     out: &'a mut dyn Write,
-    /// Whether lines may be written over.
+    /// True if lines may be written over.
     is_terminal: bool,
     colour: bool,
     /// The line that stays, as it was written last.

@@ -1,4 +1,4 @@
-//! Who can reach the daemon and as whom: open listeners, tokens, certificates.
+//! The check of access: who can reach the daemon and as whom, by open listeners, tokens, certificates.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Whether the clock can be trusted: contracts begin and end by it.
+//! The check of the clock: contracts begin and end by it.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ const WHY: &str = "contracts begin and end, and bundles of records expire, by th
 /// More than the way of an answer can explain, seconds.
 const SKEW_S_MAX: i64 = 2;
 
-/// Whether the machine's clock follows a time server; `None` where nobody knows.
+/// True if the machine's clock follows a time server; `None` where nobody knows.
 pub(super) fn is_synchronized() -> Option<bool> {
     let output = Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output().ok()?;
     match String::from_utf8_lossy(&output.stdout).trim() {
@@ -22,7 +22,7 @@ pub(super) fn is_synchronized() -> Option<bool> {
     }
 }
 
-/// Whether this machine's clock is right.
+/// Checks that this machine's clock is right.
 pub(super) fn of_machine(synchronized: Option<bool>) -> Finding {
     let check = "time sync";
     match synchronized {
@@ -37,7 +37,7 @@ pub(super) fn of_machine(synchronized: Option<bool>) -> Finding {
     }
 }
 
-/// Whether the daemon's clock went evenly, and agrees with the one here; `here` is when its overview was asked for.
+/// Checks that the daemon's clock went evenly, and agrees with the one here; `here` is when its overview was asked for.
 pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
     let time = overview.get("time").unwrap_or(&Value::Null);
     let at = overview.get("at").and_then(Value::as_str).and_then(|at| DateTime::parse_from_rfc3339(at).ok());

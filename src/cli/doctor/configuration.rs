@@ -64,7 +64,7 @@ fn place(problem: &Problem) -> String {
     format!("{}:{}:{}: {}", problem.file, problem.line, problem.column, problem.message)
 }
 
-/// Whether the daemon runs with these files; `admin` is the answer of `/v1/admin/config`, `hash` that of the files.
+/// Checks that the daemon runs with these files; `admin` is the answer of `/v1/admin/config`, `hash` that of the files.
 pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
     let word = |key: &str| admin.get(key).and_then(Value::as_str).unwrap_or_default();
     let check = "in force";

@@ -45,9 +45,9 @@ impl Verdict {
 pub(super) struct Finding {
     /// How it is.
     pub verdict: Verdict,
-    /// What was looked at, one or two words.
+    /// The thing that was looked at, in one or two words.
     pub check: &'static str,
-    /// What is the case.
+    /// The state of it, in a sentence.
     pub what: String,
     /// Why it matters; empty where all is well.
     pub why: String,

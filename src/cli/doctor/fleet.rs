@@ -62,7 +62,7 @@ pub(super) fn nodes(nodes: &[Value]) -> Finding {
     )
 }
 
-/// What is known of one node.
+/// Checks one node.
 pub(super) fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Finding {
     let check = "node";
     let Some(node) = nodes.iter().find(|node| word(node, "node") == wanted) else {

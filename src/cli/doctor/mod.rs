@@ -69,7 +69,7 @@ pub(super) fn doctor(
     Ok(if worst == Verdict::Fail || arguments.strict && worst == Verdict::Warn { FAILED } else { OK })
 }
 
-/// Whether the daemon that is meant lives on this machine, so that files and units here are its own.
+/// True if the daemon that is meant lives on this machine, so that files and units here are its own.
 fn is_local(connection: &Connection) -> bool {
     let host = connection.addr.as_deref().map(|addr| addr.trim_start_matches("http://"));
     host.is_none_or(|addr| {
@@ -124,14 +124,14 @@ fn number_of_user(name: &str) -> Option<u32> {
     line.split(':').nth(2)?.parse().ok()
 }
 
-/// What the daemon is asked beyond its health.
+/// The questions to the daemon beyond its health.
 struct Asked<'a> {
     config: Option<&'a Config>,
     node: Option<&'a str>,
     local: bool,
 }
 
-/// What the daemon says. After the first silence nothing more is asked: each would wait as long again.
+/// Checks the running daemon. After the first silence nothing more is asked: each would wait as long again.
 fn running(client: &Client, asked: Option<&Asked<'_>>, findings: &mut Vec<Finding>) {
     let ready = match client.ask(&Ask::get("/readyz?verbose")) {
         Ok(reply) => reply,
@@ -155,7 +155,7 @@ fn running(client: &Client, asked: Option<&Asked<'_>>, findings: &mut Vec<Findin
     deeper(client, asked, findings);
 }
 
-/// What needs the right to read.
+/// Checks that need the right to read.
 fn deeper(client: &Client, asked: &Asked<'_>, findings: &mut Vec<Finding>) {
     let settings = asked.config.map(|config| &config.settings);
     if let Some(admin) = answer(client, "/v1/admin/config", "in force", findings) {

@@ -1,4 +1,4 @@
-//! Whether every address of the configuration is listened on, and how long a decision takes from here.
+//! The check of the addresses: each of the configuration is listened on, and how long a decision takes from here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;

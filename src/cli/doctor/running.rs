@@ -12,7 +12,7 @@ const SCRAPED_AFTER_S: i64 = 300;
 /// From this share of a limit on it is time to do something, percent.
 const FULL_PERCENT: u64 = 90;
 
-/// Whether it decides, and records what it decides; `ready` is the answer of `/readyz?verbose`.
+/// Checks that it decides, and records its decisions; `ready` is the answer of `/readyz?verbose`.
 pub(super) fn readiness(ready: &Value, address: &str) -> Vec<Finding> {
     let flag = |key: &str| ready.get(key).and_then(Value::as_bool);
     let check = "daemon";
@@ -67,7 +67,7 @@ fn durability(ready: &Value) -> Finding {
     }
 }
 
-/// Whether the running daemon is of the same release as this program.
+/// Checks that the running daemon is of the same release as this program.
 pub(super) fn release(overview: &Value, own: &str) -> Finding {
     match overview.get("version").and_then(Value::as_str) {
         Some(version) if version == own => Finding::ok("release", format!("the daemon and this program are {own}")),
@@ -80,7 +80,7 @@ pub(super) fn release(overview: &Value, own: &str) -> Finding {
     }
 }
 
-/// Whether pulled records arrive; nothing where none are pulled.
+/// Checks that pulled records arrive; nothing where none are pulled.
 pub(super) fn sync(overview: &Value) -> Option<Finding> {
     let sync = overview.get("sync").filter(|sync| !sync.is_null())?;
     let word = |key: &str| sync.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -103,7 +103,7 @@ pub(super) fn sync(overview: &Value) -> Option<Finding> {
     })
 }
 
-/// Whether webhooks arrive, by the answer of `/v1/admin/webhooks`; nothing where there are none.
+/// Checks that webhooks arrive, by the answer of `/v1/admin/webhooks`; nothing where there are none.
 pub(super) fn webhooks(list: &Value) -> Option<Finding> {
     let hooks = list.get("webhooks")?.as_array().filter(|hooks| !hooks.is_empty())?;
     let state = |hook: &Value| hook.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -120,7 +120,7 @@ pub(super) fn webhooks(list: &Value) -> Option<Finding> {
     })
 }
 
-/// Whether the usage history is kept; nothing where the daemon has none.
+/// Checks that the usage history is kept; nothing where the daemon has none.
 pub(super) fn history(overview: &Value) -> Option<Finding> {
     let history = overview.get("history").filter(|history| !history.is_null())?;
     let bytes = history.get("bytes").and_then(Value::as_u64).unwrap_or(0);
@@ -152,7 +152,7 @@ pub(super) fn descriptors(metrics: &str, connections_max: Option<u32>) -> Option
     })
 }
 
-/// Whether somebody watches: without scrapes there is no alert. `now` is the present instant.
+/// Checks that somebody scrapes: without scrapes there is no alert. `now` is the present instant.
 pub(super) fn scrapes(metrics: &str, now: DateTime<Utc>) -> Option<Finding> {
     let started = number(metrics, "process_start_time_seconds")?;
     let up_s = now.timestamp() - i64::try_from(started).ok()?;

@@ -36,7 +36,7 @@ fn parse(text: &str) -> Units {
     blocks.filter_map(|unit| Some((unit.get("Id")?.clone(), unit))).collect()
 }
 
-/// What the service says of itself, where the unit is installed: user and state directory.
+/// A value of the service's unit, where that is installed: user and state directory.
 pub(super) fn of_service<'a>(units: Option<&'a Units>, key: &str) -> Option<&'a str> {
     let value = units.filter(|units| is_installed(units, SERVICE))?.get(SERVICE)?.get(key)?;
     Some(value.as_str()).filter(|value| !value.is_empty())
@@ -50,7 +50,7 @@ fn is_installed(units: &Units, unit: &str) -> bool {
     value(units, unit, "LoadState") == "loaded"
 }
 
-/// What is to be said of the units.
+/// The findings about the units.
 pub(super) fn judge(units: Option<&Units>) -> Vec<Finding> {
     let Some(units) = units else {
         return vec![Finding::note(CHECK, "systemd does not run here: something else must restart the daemon", "")];

@@ -25,7 +25,7 @@ const FREE_INODES_GOOD: u64 = 1_000;
 const VERIFIED_BYTES_MAX: u64 = 256 << 20;
 const SUDO: &str = "run `sudo usherd doctor` to look there too";
 
-/// What the file system says of a folder.
+/// The file system's view of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// Number of the user that owns it.
@@ -34,7 +34,7 @@ pub(super) struct Place {
     pub mode: u32,
     /// Kind of file system, as `statfs` numbers them.
     pub kind: u64,
-    /// Whether it is mounted read-only.
+    /// True if it is mounted read-only.
     pub read_only: bool,
     /// Bytes that an ordinary user may still write.
     pub free_bytes: u64,

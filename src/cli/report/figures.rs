@@ -14,12 +14,12 @@ const HOURS_ASKED: i64 = 4_800;
 /// Hours of the longest report: what the daemon keeps at most.
 const HOURS_MAX: i64 = 61 * 31 * 24;
 
-/// What a report is made of.
+/// The figures of a report.
 #[derive(Debug)]
 pub(super) struct Report {
     /// All that is known of the tenant now.
     pub(super) tenant: Value,
-    /// What other quotas would have meant.
+    /// The effect that other quotas would have had.
     pub(super) whatif: Value,
     /// Hour by hour.
     pub(super) hours: Vec<Hour>,
@@ -135,7 +135,7 @@ impl Report {
         self.local(hour.at).hour() as usize
     }
 
-    /// What it is about, in words.
+    /// The report's subject, period and origin, in words.
     pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
         let total = &self.total;
         let quota = self.tenant["quota"].as_u64().map_or("unlimited".to_owned(), |quota| quota.to_string());

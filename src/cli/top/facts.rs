@@ -1,4 +1,4 @@
-//! What the daemon answered, as far as the live view shows it. Fields that an older or newer daemon lacks are absent.
+//! The daemon's answers, as far as the live view shows them. Fields that an older or newer daemon lacks are absent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub(super) struct Overview {
     pub version: String,
     /// Now, by its clock.
     pub at: Option<DateTime<Utc>>,
-    /// Whether it decides.
+    /// True if it decides.
     pub ready: bool,
     /// Tenants that it knows.
     pub tenants: u64,
@@ -40,13 +40,13 @@ pub(super) struct Overview {
     pub degraded: Option<String>,
     /// Why the last configuration was rejected.
     pub config_error: Option<String>,
-    /// Whether the configuration is the last good one, because the files were not good at the start.
+    /// True if the configuration is the last good one, because the files were not good at the start.
     pub config_old: bool,
     /// When the configuration was loaded.
     pub config_loaded: Option<DateTime<Utc>>,
-    /// What is booked next, of all tenants.
+    /// The next booking of all tenants.
     pub next: Option<Booked>,
-    /// Whether contracts follow the wall clock (H5).
+    /// True if contracts follow the wall clock (H5).
     pub clock_trusted: bool,
     /// The fullest tenants, as far as the daemon names them.
     pub fullest: Vec<Tenant>,
@@ -70,7 +70,7 @@ pub(super) struct Booked {
 pub(super) struct Tenant {
     /// Its id.
     pub id: String,
-    /// What people call it; empty where the daemon does not say.
+    /// The name for people; empty where the daemon does not say.
     pub name: String,
     /// State of its subscription.
     pub state: String,
@@ -95,17 +95,17 @@ pub(super) struct Session {
     pub id: String,
     /// Whose it is; empty for nobody.
     pub subject: String,
-    /// What it is.
+    /// The kind of session.
     pub kind: String,
     /// Which way a call goes; empty for other things.
     pub direction: String,
     /// Why a call leg exists; empty for other things.
     pub leg: String,
-    /// Whether it needs a seat.
+    /// True if it needs a seat.
     pub counts: bool,
-    /// Whether its node is lost.
+    /// True if its node is lost.
     pub orphan: bool,
-    /// Who reported it; empty for nobody.
+    /// The node that reported it; empty for none.
     pub node: String,
     /// Since when.
     pub started: Option<DateTime<Utc>>,
@@ -113,10 +113,10 @@ pub(super) struct Session {
     pub ends_in_s: Option<u64>,
 }
 
-/// Who holds a seat, and why.
+/// A subject that holds a seat, and why.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Holder {
-    /// Who.
+    /// The subject.
     pub subject: String,
     /// The claims, the oldest first; none where the seat lingers after the last.
     pub claims: Vec<Session>,
@@ -129,17 +129,17 @@ pub(super) struct Detail {
     pub line: Tenant,
     /// Now, by the clock of the daemon.
     pub at: Option<DateTime<Utc>>,
-    /// Whether people are called by pseudonyms, because the token may not see names.
+    /// True if people are called by pseudonyms, because the token may not see names.
     pub pseudonyms: bool,
     /// Channels in use, and those that the seats include.
     pub channels: (u64, Option<u64>),
-    /// What is booked next.
+    /// The next booking.
     pub next: Option<Booked>,
-    /// Who holds a seat, by name.
+    /// The holders of seats, by name.
     pub holders: Vec<Holder>,
     /// Sessions by kind: with a claim, without.
     pub sessions: Vec<(String, u64, u64)>,
-    /// Whether there is more than was read.
+    /// True if there is more than was read.
     pub cut: bool,
     /// How full it was; empty where the daemon keeps no history.
     pub usage: Vec<Slot>,
@@ -163,17 +163,17 @@ pub(super) struct Slot {
 pub(super) struct Event {
     /// Its number.
     pub id: u64,
-    /// What kind of thing.
+    /// The type of the event.
     pub what: String,
     /// When.
     pub at: Option<DateTime<Utc>>,
     /// Whose; empty for the daemon.
     pub tenant: String,
-    /// Who; empty for nobody.
+    /// The subject; empty for nobody.
     pub subject: String,
     /// Which session; empty for none.
     pub session: String,
-    /// What the session is; empty for none.
+    /// The kind of session; empty for none.
     pub kind: String,
     /// Which way a call goes, the class and the reservation group; empty where not told.
     pub direction: String,
@@ -192,15 +192,15 @@ pub(super) struct Event {
 pub(super) struct Explanation {
     /// The answer with its detail.
     pub code: String,
-    /// Whether it is allowed.
+    /// True if it is allowed.
     pub allow: bool,
     /// The sentence for people.
     pub message: String,
     /// Rule, what it looked at, what it said.
     pub steps: Vec<[String; 3]>,
-    /// What would make it succeed.
+    /// Changes that would make it succeed.
     pub would_allow: Vec<String>,
-    /// What frees a seat soonest.
+    /// The event that frees a seat soonest.
     pub frees_next: Option<String>,
 }
 

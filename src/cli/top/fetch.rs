@@ -152,7 +152,7 @@ pub(super) async fn once(client: &Client, wish: &Wish) -> Result<News, Failure> 
     Memory::default().read(client, wish).await
 }
 
-/// What was read, and when it is worth reading again.
+/// An answer that was read, and when it is worth reading again.
 #[derive(Default)]
 struct Memory {
     tenants_due_ns: u64,

@@ -1,8 +1,8 @@
-//! What the view and the reader beside it tell each other: what is there, and what shall be read.
+//! The messages between the view and the reader beside it: fresh data, and wishes for more.
 
 use super::facts::{Detail, Event, Explanation, Overview, Tenant};
 
-/// What the reader beside the view sends.
+/// A message from the reader beside the view.
 #[derive(Clone, Debug)]
 pub(super) enum News {
     /// All about the fleet.
@@ -28,13 +28,13 @@ pub(super) struct Fleet {
     pub overview: Option<Overview>,
     /// The tenants; `None` where those of before are still good.
     pub tenants: Option<Vec<Tenant>>,
-    /// Whether there are more tenants than were read.
+    /// True if there are more tenants than were read.
     pub cut: bool,
     /// Nodes that were lost, by name.
     pub silent: Vec<String>,
 }
 
-/// What the reader beside the view shall read.
+/// The data that the reader beside the view shall read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wish {
     /// This tenant and not the fleet.

@@ -32,7 +32,7 @@ impl Sort {
         }
     }
 
-    /// What it is called.
+    /// The name of the order.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Sort::Fullness => "fullness",
@@ -42,7 +42,7 @@ impl Sort {
         }
     }
 
-    /// Who comes first; equals by name, so that rows do not jump.
+    /// Compares two rows, the first one less; equals go by name, so that rows do not jump.
     pub(super) fn compare(self, a: &Tenant, b: &Tenant, reversed: bool) -> Ordering {
         let names = a.id.cmp(&b.id);
         let order = match self {
@@ -55,7 +55,7 @@ impl Sort {
     }
 }
 
-/// Whether a tenant fits a filter: each word is a part of its id or name, its state, or its band.
+/// True if a tenant fits a filter: each word is a part of its id or name, its state, or its band.
 pub(super) fn matches(tenant: &Tenant, filter: &str) -> bool {
     filter.split_whitespace().all(|word| {
         let word = word.to_lowercase();
@@ -69,7 +69,7 @@ pub(super) fn matches(tenant: &Tenant, filter: &str) -> bool {
 pub(super) struct Cursor {
     /// The row.
     pub at: usize,
-    /// What is in it; `None` at the top, whoever is there.
+    /// The chosen row, by name; `None` at the top, whoever is there.
     chosen: Option<String>,
 }
 

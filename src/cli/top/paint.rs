@@ -8,26 +8,26 @@ use ratatui::text::Span;
 
 use crate::cli::table::visible;
 
-/// What a terminal can show, and how its owner wants it.
+/// The abilities of a terminal, and its owner's wishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
-    /// Whether colours are wanted; nothing is told by colour alone.
+    /// True if colours are wanted; nothing is told by colour alone.
     pub colour: bool,
-    /// Whether more than ASCII can be shown.
+    /// True if more than ASCII can be shown.
     pub unicode: bool,
     /// Times in UTC and not in the zone of the machine.
     pub utc: bool,
 }
 
-/// What a piece of text is.
+/// The role of a piece of text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Text.
     #[default]
     Plain,
-    /// What is looked for first.
+    /// For text that is looked for first.
     Strong,
-    /// What may be overlooked.
+    /// For text that may be overlooked.
     Faint,
     /// As it should be.
     Good,

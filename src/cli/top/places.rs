@@ -18,7 +18,7 @@ pub(super) struct FleetPlaces {
     pub titles: Rect,
     /// The tenants.
     pub rows: Rect,
-    /// What happens.
+    /// The events.
     pub events: Rect,
     /// The keys.
     pub foot: Rect,
@@ -31,11 +31,11 @@ pub(super) struct TenantPlaces {
     pub head: Rect,
     /// The day as a curve, with its rule and its axis; without rows where there is none.
     pub curve: Rect,
-    /// Who holds a seat, with its rule and the titles of its columns.
+    /// The holders of seats, with a rule above and the titles of the columns.
     pub holders: Rect,
-    /// What is decided, with its rule.
+    /// The decisions, with a rule above.
     pub decisions: Rect,
-    /// What is wrong; without rows where nothing is.
+    /// The trouble line; without rows where nothing is wrong.
     pub trouble: Rect,
     /// The keys.
     pub foot: Rect,
@@ -81,7 +81,7 @@ pub(super) fn tenant(area: Rect, live: bool, has_curve: bool, has_trouble: bool)
     TenantPlaces { head, curve, holders, decisions, trouble, foot }
 }
 
-/// What lies above.
+/// The part of an area where the overlay lies.
 pub(super) fn above(area: Rect) -> Rect {
     let (columns, rows) = (area.width.saturating_sub(4).min(110), area.height.saturating_sub(2).min(40));
     Rect::new(area.x + (area.width - columns) / 2, area.y + (area.height - rows) / 2, columns, rows)

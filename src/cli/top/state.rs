@@ -1,4 +1,4 @@
-//! What the live view shows, and how keys and fresh data change it: no terminal, no network, no clock.
+//! The state of the live view, and how keys and fresh data change it: no terminal, no network, no clock.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -22,7 +22,7 @@ const FILTER_CHARS_MAX: usize = 64;
 /// The id under which a question asks that is not about a session.
 const ASKED_SESSION: &str = "usherd-top-asks";
 
-/// What the view wants of the one who runs it.
+/// A request of the view to the code that runs it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Effect {
     /// Nothing but to be drawn.
@@ -40,14 +40,14 @@ pub(super) enum Effect {
 /// Which part of a tenant keys act on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pane {
-    /// Who holds a seat.
+    /// The holders of seats.
     #[default]
     Holders,
-    /// What is decided.
+    /// The decisions.
     Decisions,
 }
 
-/// What lies above the view.
+/// The overlay above the view.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Above {
     /// The keys.
@@ -61,7 +61,7 @@ pub(super) enum Above {
 pub(super) struct Depth {
     /// Which.
     pub id: String,
-    /// What is known of it; `None` until it was read.
+    /// The data that was read of it; `None` until then.
     pub detail: Option<Detail>,
     /// Which part keys act on.
     pub pane: Pane,
@@ -74,7 +74,7 @@ pub(super) struct Depth {
 /// Everything that the view shows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    /// Who is asked.
+    /// The address of the daemon.
     pub address: String,
     /// How often, seconds.
     pub interval_s: u64,
@@ -92,30 +92,30 @@ pub(super) struct State {
     pub overview: Option<Overview>,
     /// Nodes that were lost, by name.
     pub silent: Vec<String>,
-    /// Whether there are more tenants than were read.
+    /// True if there are more tenants than were read.
     pub cut: bool,
     tenants: Vec<Tenant>,
     /// Places in `tenants`, as they are shown.
     order: Vec<usize>,
     /// How they are sorted.
     pub sort: Sort,
-    /// Whether the other way round.
+    /// True for the reverse order.
     pub reversed: bool,
     /// Only these are shown.
     pub filter: String,
-    /// Whether keys go into the filter.
+    /// True if keys go into the filter.
     pub typing: bool,
     /// The tenant that is chosen.
     pub cursor: Cursor,
     /// One tenant, where it is shown instead of the fleet.
     pub depth: Option<Depth>,
-    /// What happened, the newest first.
+    /// The events, the newest first.
     pub events: VecDeque<Event>,
-    /// What lies above.
+    /// The overlay, if there is one.
     pub above: Option<Above>,
     /// The first line of it that is seen.
     pub above_top: u16,
-    /// Whether nothing changes for now.
+    /// True if nothing changes for now.
     pub paused: bool,
 }
 
@@ -156,7 +156,7 @@ impl State {
         self.events.iter().filter(move |event| event.tenant == id)
     }
 
-    /// What is wrong with the reading: an answer that failed, or none for longer than it should take.
+    /// The trouble with reading: an answer that failed, or none for longer than it should take.
     pub(super) fn trouble(&self) -> Option<String> {
         let ago = |since: DateTime<Utc>| {
             let ago = self.now.map_or(0, |now| (now - since).num_seconds());
@@ -176,7 +176,7 @@ impl State {
         (self.now? - since < TimeDelta::seconds(DEAF_S)).then_some(why)
     }
 
-    /// What shall be read.
+    /// The data that shall be read.
     pub(super) fn wish(&self) -> Wish {
         Wish {
             tenant: self.depth.as_ref().map(|depth| depth.id.clone()),
@@ -394,7 +394,7 @@ impl State {
         Effect::Draw
     }
 
-    /// What somebody who holds no seat would get.
+    /// Asks for the answer that a subject without a seat would get.
     fn ask_of_tenant(&mut self) -> Effect {
         match self.chosen() {
             Some(id) => self.ask_for_somebody(&id),

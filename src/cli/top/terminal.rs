@@ -12,7 +12,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::cli::failure::Failure;
 
-/// What is printed where there is no terminal.
+/// The size of the print where there is no terminal, columns and rows.
 const PRINTED: (u16, u16) = (80, 24);
 
 /// A terminal in raw mode with a screen of its own; dropping it gives it back, as does a panic.
@@ -83,7 +83,7 @@ pub(super) fn size_to_print() -> (u16, u16) {
     if io::stdout().is_terminal() { size().unwrap_or(PRINTED) } else { PRINTED }
 }
 
-/// Whether the locale is one of UTF-8: the first of these that is set decides.
+/// True if the locale is one of UTF-8: the first of these that is set decides.
 pub(super) fn shows_unicode() -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].iter().filter_map(|name| env::var(name).ok());
     let locale = set.into_iter().find(|value| !value.is_empty()).unwrap_or_default().to_uppercase();

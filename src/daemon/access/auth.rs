@@ -1,4 +1,4 @@
-//! Who asks, and what they may do: tokens, client certificates, the Unix socket; default deny (I29).
+//! Authentication and authorization: tokens, client certificates, the Unix socket; default deny (I29).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +23,7 @@ pub const TOKENS_PER_CREDENTIAL_MAX: usize = 2;
 /// Longest `Authorization` value that is looked at, bytes.
 const AUTHORIZATION_BYTES_MAX: usize = 256;
 
-/// What a credential is for (RELIABILITY 5).
+/// The role of a credential (RELIABILITY 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Asks and gives back, for its tenants; its own node calls.
@@ -71,7 +71,7 @@ impl Role {
     }
 }
 
-/// What a route does, as far as permission goes.
+/// The class of a route, as far as permission goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteClass {
     /// Health, and what is public: `/livez`, `/readyz`, `/openapi.json`.
@@ -88,12 +88,12 @@ pub enum RouteClass {
     Metrics,
     /// Reload, ending sessions, changing subscriptions.
     Admin,
-    /// What other daemons ask.
+    /// Requests of other daemons.
     Sync,
 }
 
 impl RouteClass {
-    /// Whether machines ask it, which know the daemon by any name of a hosts file: PBX nodes, that must not lose a
+    /// True if machines ask it, which know the daemon by any name of a hosts file: PBX nodes, that must not lose a
     /// call, and Prometheus. All else a browser may ask, and it matters by which name.
     pub(crate) const fn is_of_machines(self) -> bool {
         matches!(self, RouteClass::Open | RouteClass::Decide | RouteClass::Nodes | RouteClass::Metrics)
@@ -103,16 +103,16 @@ impl RouteClass {
 /// Somebody who may do something; holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Who, for logs and the audit trail.
+    /// The name of the caller for logs and the audit trail.
     pub id: String,
-    /// What for.
+    /// Its role.
     pub role: Role,
     /// The tenants it is for; empty is all.
     pub tenants: Vec<String>,
     /// The nodes it may speak as; empty is all where `tenants` is empty too, else none: a hello ends the
     /// node's calls of every tenant.
     pub nodes: Vec<String>,
-    /// Whether a viewer sees the names of subjects; others read pseudonyms. An admin always does.
+    /// True if a viewer sees the names of subjects; others read pseudonyms. An admin always does.
     pub names: bool,
 }
 
@@ -122,9 +122,9 @@ impl Access {
         Access { id: id.into(), role, tenants: Vec::new(), nodes: Vec::new(), names: false }
     }
 
-    /// Whether it may use a route for a tenant. `None` is a route that is not about one tenant: a list, which
+    /// True if it may use a route for a tenant. `None` is a route that is not about one tenant: a list, which
     /// then shows what [`Self::sees`] lets through, or a node call, which [`Self::sees_node`] decides.
-    /// What changes the whole daemon needs all tenants.
+    /// A change of the whole daemon needs all tenants.
     pub fn may(&self, class: RouteClass, tenant: Option<&str>) -> bool {
         self.role.may(class)
             && match tenant {
@@ -136,17 +136,17 @@ impl Access {
             }
     }
 
-    /// Whether anything of this tenant may be shown to it.
+    /// True if anything of this tenant may be shown to it.
     pub fn sees(&self, tenant: &str) -> bool {
         self.tenants.is_empty() || self.tenants.iter().any(|own| own == tenant)
     }
 
-    /// Whether it sees who holds a seat, and not only that somebody does. A node knows its people.
+    /// True if it sees who holds a seat, and not only that somebody does. A node knows its people.
     pub fn sees_names(&self) -> bool {
         self.role != Role::Viewer || self.names
     }
 
-    /// Whether it may speak as this node, as far as its role speaks as any, and be shown it: a name tells whose phone
+    /// True if it may speak as this node, as far as its role speaks as any, and be shown it: a name tells whose phone
     /// system it is.
     pub fn sees_node(&self, node: &str) -> bool {
         if self.nodes.is_empty() { self.tenants.is_empty() } else { self.nodes.iter().any(|own| own == node) }
@@ -237,7 +237,7 @@ const WRONG_FORM: &str = "the token is configured, but not taken: it must be ush
 /// A holder of tokens.
 #[derive(Clone, Debug)]
 pub struct Credential {
-    /// Who it is, and what it may do.
+    /// Its identity and its rights.
     pub access: Access,
     /// The hashes of its tokens, at most [`TOKENS_PER_CREDENTIAL_MAX`].
     pub tokens: Vec<TokenHash>,
@@ -248,7 +248,7 @@ pub struct Credential {
 pub struct CertificateRule {
     /// A DNS name or URI of the certificate, compared as a whole.
     pub name: String,
-    /// Who it is, and what it may do.
+    /// Its identity and its rights.
     pub access: Access,
 }
 
@@ -259,7 +259,7 @@ pub struct AuthSettings {
     pub credentials: Vec<Credential>,
     /// Client certificates.
     pub certificates: Vec<CertificateRule>,
-    /// Whether everybody may do everything, from anywhere, where no credential is configured.
+    /// True if everybody may do everything, from anywhere, where no credential is configured.
     pub insecure: bool,
     /// Names of this machine by which people ask without a credential, lower case; addresses and `localhost` always.
     pub names: Vec<String>,
@@ -269,14 +269,14 @@ pub struct AuthSettings {
     pub failures: FailureLimit,
 }
 
-/// What a request shows of who makes it.
+/// The marks of a request that tell who makes it.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked<'a> {
     /// Over HTTP.
     Head {
         /// Its head.
         head: &'a Parts,
-        /// Whether it may ask by any name of a hosts file, as machines do (`RouteClass::is_of_machines`).
+        /// True if it may ask by any name of a hosts file, as machines do (`RouteClass::is_of_machines`).
         by_any_name: bool,
     },
     /// Over a protocol that no browser and no proxy of HTTP speaks, with a token as `Authorization` would have it.

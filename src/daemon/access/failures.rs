@@ -39,7 +39,7 @@ impl Bucket {
     }
 }
 
-/// What is left to each address.
+/// The failures that each address may still make.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     by_address: HashMap<IpAddr, Bucket>,

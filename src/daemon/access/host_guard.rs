@@ -1,4 +1,5 @@
-//! What the head of a request tells of who made it: another page, a proxy, or a name that could be a foreign page's.
+//! The guard of names and origins: requests of another page, through a proxy, or by a name that could be a foreign
+//! page's.
 //!
 //! A page of anybody's may send requests to our address; the browser says so (`Origin`, `Sec-Fetch-Site`). It may also
 //! give its own name our address (DNS rebinding), and is then of our origin for the browser. What it cannot have is an
@@ -13,9 +14,9 @@ use http::{HeaderMap, Version};
 
 /// Characters of a name that are told back.
 const TOLD_CHARS_MAX: usize = 80;
-/// What browsers say of how a request came to be made.
+/// The header in which browsers say how a request came to be made.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// What proxies add to tell for whom they ask, beside `Forwarded`, `Via` and all that begins with `X-Forwarded`.
+/// Headers by which proxies tell for whom they ask, beside `Forwarded`, `Via` and all that begins with `X-Forwarded`.
 const OF_PROXIES: [&str; 8] = [
     "x-real-ip",
     "x-client-ip",
@@ -27,7 +28,7 @@ const OF_PROXIES: [&str; 8] = [
     "fastly-client-ip",
 ];
 
-/// What is wrong with the `Host` of a request, if anything: HTTP/1.1 has one, and no request has two (RFC 9112).
+/// The fault of a request's `Host`, if any: HTTP/1.1 has one, and no request has two (RFC 9112).
 pub(super) fn host_fault(head: &Parts) -> Option<&'static str> {
     let mut hosts = head.headers.get_all(HOST).into_iter();
     match (hosts.next(), hosts.next()) {
@@ -42,19 +43,19 @@ pub(super) fn host_fault(head: &Parts) -> Option<&'static str> {
     }
 }
 
-/// Whether a page of another origin had a browser send it. PBX nodes and scripts tell nothing of the kind.
+/// True if a page of another origin had a browser send it. PBX nodes and scripts tell nothing of the kind.
 pub(super) fn is_of_another_page(head: &Parts) -> bool {
     let mut sites = head.headers.get_all(&SEC_FETCH_SITE).into_iter();
     sites.any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
         || head.headers.get_all(ORIGIN).into_iter().any(|origin| !is_own_origin(origin.as_bytes(), head))
 }
 
-/// Whether a browser sent it at all.
+/// True if a browser sent it at all.
 pub(super) fn is_of_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || headers.contains_key(&SEC_FETCH_SITE)
 }
 
-/// Whether it came through a proxy, which says so: then its connection tells nothing of who asks.
+/// True if it came through a proxy, which says so: then its connection tells nothing of who asks.
 pub(super) fn is_proxied(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| {
         *name == FORWARDED
@@ -64,7 +65,7 @@ pub(super) fn is_proxied(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a page of this origin was read from the very name and port that the request asks.
+/// True if a page of this origin was read from the very name and port that the request asks.
 fn is_own_origin(origin: &[u8], head: &Parts) -> bool {
     let split = std::str::from_utf8(origin).ok().and_then(|origin| origin.split_once("://"));
     let Some((scheme, origin)) = split else { return false };
@@ -79,7 +80,7 @@ fn is_own_origin(origin: &[u8], head: &Parts) -> bool {
     authority(origin.as_bytes()).zip(asked).is_some_and(|(origin, asked)| place(&origin) == place(&asked))
 }
 
-/// Whether it is nothing, or a name or an address as nearly all are, which need no closer look.
+/// True if it is nothing, or a name or an address as nearly all are, which need no closer look.
 fn is_plain(host: &[u8]) -> bool {
     let mut parts = host.splitn(2, |byte| *byte == b':');
     let name = parts.next().unwrap_or_default();

@@ -12,7 +12,7 @@ const SHA256_HELP: &str =
 
 /// How a token is made, which the daemon takes in this form only.
 const TOKEN_HELP: &str = "make one as TOKEN=ush_ROLE_$(openssl rand -hex 32), with its role in place of ROLE";
-/// What a shell hashes where there is no token.
+/// The hashes that a shell makes where there is no token.
 const OF_NOTHING: [(&str, &str); 3] = [
     ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "nothing"),
     ("01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b", "an empty line"),
@@ -74,7 +74,7 @@ pub(super) fn read(cx: &mut Cx<'_>, mut table: Table<'_, '_>, auth: &mut Auth) {
     table.finish(cx);
 }
 
-/// What a credential allows.
+/// The rights of a credential.
 struct Allowed {
     role: Role,
     tenants: Vec<Name>,

@@ -24,7 +24,7 @@ const ACCOUNTS_MAX: usize = 10_000_000;
 const BYTES_MAX: usize = 1 << 30;
 const FORMAT: u32 = 1;
 
-/// What was ever contracted for one tenant.
+/// The history of one tenant's contracts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Account {
@@ -36,7 +36,7 @@ struct Account {
     paid: Option<String>,
 }
 
-/// What was ever contracted. A tenant that is gone from the configuration stays in it.
+/// The history of all contracts. A tenant that is gone from the configuration stays in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accounts {
@@ -51,7 +51,7 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    /// What the state directory remembers; `None` where it has no such file.
+    /// Reads the accounts of the state directory; `None` where it has no such file.
     ///
     /// # Errors
     /// Why the file cannot be read, as one sentence that says how to go on.
@@ -101,7 +101,7 @@ impl Accounts {
     /// Takes over what a configuration that was accepted says; writes it where that is news.
     ///
     /// # Errors
-    /// What the file system says; what was written before is then still there.
+    /// An error of the file system; the file of before is then still there.
     pub fn note(&mut self, state: &Path, config: &Config, now: DateTime<Utc>) -> std::io::Result<()> {
         let mut news = false;
         for tenant in config.tenants.values() {

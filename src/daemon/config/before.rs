@@ -1,4 +1,4 @@
-//! What was in force before: the record that a tenant keeps while its file is bad or away.
+//! The configuration that was in force before: the record that a tenant keeps while its file is bad or away.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -9,17 +9,17 @@ use super::problem::Problem;
 use super::source::Contents;
 use super::tenant::Tenant;
 
-/// Whether the record of a file that is away stays for now, told by file and tenant.
+/// True if the record of a file that is away stays for now, told by file and tenant.
 pub type Stays<'a> = dyn Fn(&Path, &str) -> bool + 'a;
 
-/// What was in force before, and what is to be made of it.
+/// The configuration that was in force before, and how it is used.
 #[derive(Clone, Copy)]
 pub struct Before<'a> {
     /// Its texts.
     pub contents: &'a Contents,
-    /// Whether a tenant was in force that no tenant file brought: a bad file must not take its place.
+    /// True if a tenant was in force that no tenant file brought: a bad file must not take its place.
     pub elsewhere: &'a dyn Fn(&str) -> bool,
-    /// Whether the record of a tenant file that is away stays for now.
+    /// True if the record of a tenant file that is away stays for now.
     pub stays: &'a Stays<'a>,
     /// When the records that were pulled were confirmed: they stay as they were while nothing is held of the publisher.
     /// `None`: they go.

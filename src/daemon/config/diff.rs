@@ -1,4 +1,4 @@
-//! What a new configuration would change against the running one, and what follows for people.
+//! The differences between a new configuration and the running one, and their consequences for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use super::settings::RESTART_ONLY;
 use super::tenant::Tenant;
 use super::value::rfc3339;
 
-/// What a reload changes.
+/// The changes of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diff {
     /// Tenants that are new.
@@ -27,7 +27,7 @@ pub struct Diff {
     pub settings: Vec<SettingDiff>,
 }
 
-/// What changes for one tenant.
+/// The changes of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TenantDiff {
     /// The tenant.
@@ -41,9 +41,9 @@ pub struct TenantDiff {
     /// Seats held now, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<u32>,
-    /// What is another, in words of the configuration.
+    /// The differences, in words of the configuration.
     pub what: Vec<String>,
-    /// What follows, in sentences for people.
+    /// The consequences, in sentences for people.
     pub consequences: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ pub struct SettingDiff {
     /// The value after; absent where the key is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Whether it waits for the next start.
+    /// True if it waits for the next start.
     pub needs_restart: bool,
 }
 
@@ -112,7 +112,7 @@ pub fn diff(old: &Config, new: &Config, now: DateTime<Utc>, occupancy: impl Fn(&
 }
 
 impl Diff {
-    /// Whether nothing changes, however the files may differ. Such a configuration may still be swapped in,
+    /// True if nothing changes, however the files may differ. Such a configuration may still be swapped in,
     /// so that its hash and its lines are the ones that are shown.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty() && self.settings.is_empty()
@@ -311,7 +311,7 @@ fn seats(count: u32) -> String {
     format!("{count} {}", if count == 1 { "seat" } else { "seats" })
 }
 
-/// What differs between two versions of a tenant, in words of the configuration.
+/// The differences between two versions of a tenant, in words of the configuration.
 fn differences(old: &Tenant, new: &Tenant) -> Vec<String> {
     let mut what = record_differences(&old.record, &new.record);
     let mut note = |key: &str, before: String, after: String| {

@@ -129,7 +129,7 @@ impl<'a> TenantSet<'a> {
         self.tenants.insert(tenant.id.clone(), Arc::new(tenant));
     }
 
-    /// Whether one more tenant may be.
+    /// True if one more tenant may be.
     fn fits(&self, path: &Path, found: &mut Problems) -> bool {
         let most = self.base.settings.server.tenants_max as usize;
         let fits = self.tenants.len() < most;
@@ -252,7 +252,7 @@ impl<'a> TenantSet<'a> {
         }
     }
 
-    /// What was pulled before: it stays where the folder of the sync was lost, until a bundle is taken.
+    /// The records that were pulled before: they stay where the folder of the sync was lost, until a bundle is taken.
     fn pulled_before(&self) -> Synced {
         let before = self.before;
         let kept = |at| pulled_of(&before.contents.files, &before.contents.main, Some(at));
@@ -338,7 +338,7 @@ impl<'a> TenantSet<'a> {
         Ok(refused.into_iter().filter_map(|(at, excess)| Some(((*ids.get(at)?).clone(), excess))).collect())
     }
 
-    /// Whether `usherd.toml` and each tenant that did not move are byte by byte as they were.
+    /// True if `usherd.toml` and each tenant that did not move are byte by byte as they were.
     fn is_in_force(&self) -> bool {
         let before = &self.before.contents.files;
         let moved: BTreeSet<&PathBuf> = self.moved.values().collect();
@@ -350,7 +350,7 @@ impl<'a> TenantSet<'a> {
         ids.into_iter().map(|id| (id.clone(), self.former(&id))).collect()
     }
 
-    /// What a tenant was before its file was another, by the settings to come.
+    /// The record that a tenant had before its file changed, by the settings to come.
     fn former(&mut self, id: &str) -> Option<Tenant> {
         let (path, bytes) = self.known.get(id).copied()?;
         let source = Source::new(path, String::from_utf8_lossy(bytes).into_owned());

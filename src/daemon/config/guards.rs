@@ -1,4 +1,5 @@
-//! What a reload does only by force: it would take away too much at once, open what was closed, or end what is used.
+//! Changes that a reload makes only by force: they take away too much at once, open what was closed, or end what is
+//! used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +35,8 @@ pub struct Shrink {
     pub message: String,
 }
 
-/// Whether a reload takes away more than the running configuration allows without force (rule book 11): seats of at
-/// least five tenants, and more than a share of the tenants or of all seats. A reduction of one customer is no
+/// Detects a reload that takes away more than the running configuration allows without force (rule book 11): seats of
+/// at least five tenants, and more than a share of the tenants or of all seats. A reduction of one customer is no
 /// accident, a folder of which half is missing is. Unlimited tenants have no part in the sum of seats.
 pub fn shrink(old: &Config, new: &Config, now: DateTime<Utc>) -> Option<Shrink> {
     shrink_beside(old, new, &BTreeSet::new(), now)
@@ -87,7 +88,7 @@ pub(super) fn shrink_beside(
     Some(Shrink { tenants_before, tenants_dropped, tenants_losing, seats_before, seats_after, message })
 }
 
-/// What of the daemon's own file is taken only by force: it has become empty, the last credential goes, one is for more
+/// Changes of the daemon's own file that need force: it has become empty, the last credential goes, one is for more
 /// than before, or a listener loses its TLS, its roles or the client certificates that it asks for. A file that was cut
 /// is good TOML, and what it opens nobody sees.
 pub(super) fn openings(old: &Config, new: &Config) -> Vec<Problem> {
@@ -134,7 +135,7 @@ fn widened(old: &Settings, new: &Settings) -> Vec<String> {
     tokens.chain(certificates).collect()
 }
 
-/// What a credential is for.
+/// The extent of a credential's rights.
 struct Extent {
     role: Role,
     all_tenants: bool,

@@ -49,7 +49,7 @@ struct Stored {
 /// written, synced and renamed over the one before. Does nothing where the same is stored already.
 ///
 /// # Errors
-/// What the file system says; the one stored before is then still there. Paths that are not UTF-8 are refused.
+/// An error of the file system; the one stored before is then still there. Paths that are not UTF-8 are refused.
 pub fn store(state: &Path, config: &Config) -> std::io::Result<()> {
     if read_back(state).is_ok_and(|stored| stored.hash() == config.hash) {
         return Ok(());
@@ -88,7 +88,7 @@ pub fn recall_texts(state: &Path, main: &Path) -> Result<Contents, Box<Problem>>
     Ok(Contents { main: main.to_owned(), files })
 }
 
-/// What is stored, with paths relative to the folder of `usherd.toml`.
+/// The stored configuration, with paths relative to the folder of `usherd.toml`.
 fn read_back(state: &Path) -> Result<Contents, Box<Problem>> {
     let path = state.join(FOLDER).join(FILE);
     let problem = |why: String| Box::new(Problem::of_file(path.display().to_string(), why).note());
@@ -174,7 +174,7 @@ fn elsewhere(texts: &Contents) -> BTreeSet<String> {
     inline.chain(pulled_of(&texts.files, &texts.main, None).texts.into_keys()).collect()
 }
 
-/// Whether records were pulled and in force, and nothing of them is held any more.
+/// True if records were pulled and in force, and nothing of them is held any more.
 fn has_lost_records(config: &Config, last: &Contents) -> bool {
     let had = || last.files.keys().any(|path| is_synced(&last.main, path));
     config.settings.sync.is_on() && !config.tenants.values().any(|tenant| tenant.is_synced()) && had()

@@ -31,7 +31,7 @@ const NO_DIR_HELP: &str = "make the folder, or set tenants_dir = \"\" if all ten
 /// A configuration whose `usherd.toml` is good as a whole.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What `usherd.toml` says.
+    /// The contents of `usherd.toml`.
     pub settings: Settings,
     /// All tenants.
     pub tenants: BTreeMap<Name, Arc<Tenant>>,
@@ -39,9 +39,9 @@ pub struct Config {
     pub effective: Vec<Effective>,
     /// SHA-256 over all contents that are in force, hexadecimal.
     pub hash: String,
-    /// What is in force of what it was read from, byte by byte: of a bad tenant file the text before.
+    /// The text that is in force, byte by byte: of a bad tenant file the text before.
     pub contents: Arc<Contents>,
-    /// What is odd in it and taken nevertheless, as it was when it was read; bounded as errors are.
+    /// Oddities that are taken nevertheless, as they were when it was read; bounded as errors are.
     pub warnings: Vec<Problem>,
     /// Tenant files that are not taken: their tenants keep what they had, or are none.
     pub rejected: Vec<RejectedFile>,
@@ -68,7 +68,7 @@ impl Config {
         state_dir(&self.settings.server.state_dir, from_systemd, self.main())
     }
 
-    /// What the engine is told, as it is at an instant.
+    /// The plan for the engine at an instant.
     pub fn plan(&self, at: impl Into<Timelines>) -> Plan {
         let at = at.into();
         Plan {

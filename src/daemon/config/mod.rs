@@ -64,7 +64,7 @@ pub use watch::{SETTLE, Watch};
 pub use webhook::{WEBHOOKS_MAX, Webhook};
 pub use words::*;
 
-/// What `usherd config init` writes: every key with its default and its reason.
+/// The file that `usherd config init` writes: every key with its default and its reason.
 pub const INIT: &str = include_str!("../../../config/usherd.toml");
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Nodes {
     pub learning_s: u32,
     /// How long a node waits for a decision, milliseconds.
     pub deadline_ms: u32,
-    /// What a node does when nobody answers (G7).
+    /// The behaviour of a node when nobody answers (G7).
     pub on_unreachable: OnUnreachable,
 }
 
@@ -44,7 +44,7 @@ impl Default for Nodes {
 }
 
 impl Nodes {
-    /// What the engine needs of it.
+    /// The timers as the engine takes them.
     pub fn timers(&self) -> Timers {
         Timers {
             lease_ms: u64::from(self.lease_s) * 1_000,

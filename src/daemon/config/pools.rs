@@ -18,9 +18,9 @@ pub(super) struct Excess {
 
 /// A tenant whose file is another than before.
 pub(super) struct Moved<'t> {
-    /// What it was, where that is known.
+    /// Its record of before, where that is known.
     pub(super) before: Option<&'t Tenant>,
-    /// What its file says now.
+    /// The record in its file now.
     pub(super) after: &'t Tenant,
 }
 

@@ -19,10 +19,10 @@ const SECRET_MARK: &str = "whsec_";
 /// One fault of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Whether it is rejected for it.
+    /// The severity, which says if the configuration is rejected for it.
     #[serde(serialize_with = "word")]
     pub severity: Severity,
-    /// What kind of fault it is.
+    /// The kind of fault.
     #[serde(serialize_with = "word")]
     pub code: ProblemCode,
     /// The file, as it was opened.
@@ -33,7 +33,7 @@ pub struct Problem {
     pub column: usize,
     /// The key, as in `policy.downgrade` or `change[0].seats`; empty where no key is at fault.
     pub key_path: String,
-    /// What is wrong.
+    /// The fault, in words.
     pub message: String,
     /// How to fix it.
     pub help: Option<String>,
@@ -51,7 +51,7 @@ pub struct Related {
     pub file: String,
     /// Line, from 1.
     pub line: usize,
-    /// What stands there.
+    /// The text at fault.
     pub what: String,
 }
 

@@ -55,7 +55,7 @@ impl Default for Publisher {
 }
 
 impl Publisher {
-    /// Whether records are pulled.
+    /// True if records are pulled.
     pub fn is_on(&self) -> bool {
         !self.url.is_empty()
     }
@@ -138,13 +138,13 @@ fn read_keys(cx: &mut Cx<'_>, table: &mut Table<'_, '_>, publisher: &mut Publish
     table.noted(cx, "public_keys", || format!("{{ {shown} }}"));
 }
 
-/// Whether a text may be the id of a key.
+/// True if a text may be the id of a key.
 pub fn is_key_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-');
     (1..=KEY_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Whether a text may name an installation: 1 to 128 bytes of printable ASCII without blanks.
+/// True if a text may name an installation: 1 to 128 bytes of printable ASCII without blanks.
 pub fn is_installation(text: &str) -> bool {
     (1..=INSTALLATION_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

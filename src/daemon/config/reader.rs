@@ -37,7 +37,7 @@ impl<'t, 'i> Table<'t, 'i> {
         self.entries.is_some_and(|entries| entries.contains_key(key))
     }
 
-    /// Whether a key was asked for.
+    /// True if a key was asked for.
     pub(crate) fn knows(&self, key: &str) -> bool {
         self.known.contains(&key)
     }

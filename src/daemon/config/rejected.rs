@@ -14,9 +14,9 @@ pub struct RejectedFile {
     pub tenant: String,
     /// The file, as it was opened.
     pub file: String,
-    /// Whether the tenant keeps its last good record; else there is no such tenant.
+    /// True if the tenant keeps its last good record; else there is no such tenant.
     pub kept: bool,
-    /// What is wrong, never empty. Of very many bad files only the first problem each.
+    /// The problems, never empty. Of very many bad files only the first problem each.
     pub problems: Vec<Problem>,
 }
 
@@ -29,14 +29,14 @@ impl RejectedFile {
     }
 }
 
-/// What is wrong with all of them, bounded as errors are.
+/// The problems of all of them, bounded as errors are.
 pub fn problems_of(rejected: &[RejectedFile]) -> Vec<Problem> {
     let mut problems = Problems::default();
     rejected.iter().flat_map(|file| &file.problems).for_each(|problem| problems.push(problem.clone()));
     problems.into_vec()
 }
 
-/// What is wrong with all of them as a compiler would show it, and what holds meanwhile; empty where there are none.
+/// The problems of all as a compiler would show them, and what holds meanwhile; empty where there are none.
 pub fn render_rejected(rejected: &[RejectedFile], colour: bool) -> String {
     let mut text = String::new();
     for problem in problems_of(rejected) {

@@ -35,7 +35,7 @@ pub struct Running {
 /// How a reload is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// What holds by the calendar.
+    /// The present instant, by the calendar.
     pub now: DateTime<Utc>,
     /// The monotonic clock, milliseconds.
     pub uptime_ms: u64,
@@ -63,16 +63,16 @@ impl Attempt {
     }
 }
 
-/// What came of a reload that was not rejected.
+/// The result of a reload that was not rejected.
 #[derive(Clone, Debug)]
 pub struct Reload {
-    /// What is in force from now on (or would be, of a dry run).
+    /// The configuration in force from now on (or that would be, of a dry run).
     pub config: Arc<Config>,
     /// Against what was in force before.
     pub diff: Diff,
-    /// Whether nothing that is in force is another.
+    /// True if nothing that is in force is another.
     pub unchanged: bool,
-    /// Whether other tenant files are bad or away than before, or otherwise.
+    /// True if other tenant files are bad or away than before, or otherwise.
     pub is_news: bool,
 }
 
@@ -94,12 +94,12 @@ pub enum Rejection {
     },
     /// They are good, but do what is done by force only.
     NeedsForce {
-        /// What, never empty.
+        /// The problems, never empty.
         problems: Vec<Problem>,
     },
     /// It is good, but what must be remembered of it could not be stored.
     NotKept {
-        /// What could not, and why.
+        /// The problems of the file.
         problems: Vec<Problem>,
     },
 }
@@ -115,7 +115,7 @@ impl Rejection {
         }
     }
 
-    /// Whether force would carry it through.
+    /// True if force would carry it through.
     pub fn is_forceable(&self) -> bool {
         matches!(self, Rejection::Shrinks { .. } | Rejection::NeedsForce { .. })
     }
@@ -140,12 +140,12 @@ impl Running {
         }
     }
 
-    /// What is away at the start is away from this instant of the monotonic clock on, milliseconds.
+    /// Counts files that are away at the start as away from this instant of the monotonic clock on, milliseconds.
     pub fn away_since(&self, uptime_ms: u64) {
         self.waiting.lock().extend(self.get().away.iter().map(|path| (path.clone(), uptime_ms)));
     }
 
-    /// Whether something was away for longer than `removal_delay_s` and a reload would let its tenants go.
+    /// True if something was away for longer than `removal_delay_s` and a reload would let its tenants go.
     pub fn is_removal_due(&self, uptime_ms: u64) -> bool {
         let delay_ms = self.delay_ms();
         self.waiting.lock().values().any(|since| uptime_ms.saturating_sub(*since) >= delay_ms)
@@ -168,12 +168,12 @@ impl Running {
         self.accounts.lock().note(state, config, now)
     }
 
-    /// What is in force.
+    /// The configuration in force.
     pub fn get(&self) -> Arc<Config> {
         self.current.load_full()
     }
 
-    /// What a reload would do: reads and compares, changes nothing. `occupancy` as in [`diff`].
+    /// Plans a reload: reads and compares, changes nothing. `occupancy` as in [`diff`].
     ///
     /// # Errors
     /// Why it would be rejected.
@@ -328,10 +328,10 @@ impl Running {
     }
 }
 
-/// What was read.
+/// The files as they were read.
 struct Found {
     new: Config,
-    /// What the text of `usherd.toml` opens.
+    /// Openings in the text of `usherd.toml`, which need force.
     opened: Vec<Problem>,
     /// Tenants that stay for a while only: what they stood in is away.
     leaving: BTreeSet<Name>,
@@ -342,7 +342,7 @@ fn leaving(new: &Config) -> BTreeSet<Name> {
     new.away.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.into())).collect()
 }
 
-/// What is done by force only.
+/// Refuses changes that need force.
 fn guard(old: &Config, found: &Found, diff: &Diff, attempt: &Attempt) -> Result<(), Rejection> {
     let mut problems = found.opened.clone();
     if attempt.removals == Removals::AtOnce {

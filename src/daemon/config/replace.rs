@@ -8,7 +8,7 @@ use std::path::Path;
 /// Writes a file of a folder, which is made where it is missing.
 ///
 /// # Errors
-/// What the file system says; what was there before is then still there.
+/// An error of the file system; the file of before is then still there.
 pub fn replace_file(folder: &Path, file: &str, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     replace(folder, file, bytes, None)

@@ -57,7 +57,7 @@ fn contract(table: &mut Table, before: &Record, after: &Record) {
     end(table, (before.cancel_at, before.cancel_by.as_str()), (after.cancel_at, after.cancel_by.as_str()));
 }
 
-/// Who booked an end is written beside it, and goes with it.
+/// Writes or removes an end, and beside it the party that booked it.
 fn end(table: &mut Table, before: (Option<DateTime<Utc>>, &str), after: (Option<DateTime<Utc>>, &str)) {
     if before == after {
         return;

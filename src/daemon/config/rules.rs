@@ -43,11 +43,11 @@ pub struct PolicyRules {
     pub cancel_after_term: CancelAfterTerm,
     /// Permission for the customer to revoke the cancellation of a whole subscription (N7).
     pub revoke_full_by_customer: bool,
-    /// What is paid back for a cancelled rest (N11).
+    /// The refund for a cancelled rest (N11).
     pub refund: Refund,
     /// The billing period (X2).
     pub billing: BillingPeriod,
-    /// What happens after an end, besides inbound-only mode (J6).
+    /// The action after an end, besides inbound-only mode (J6).
     pub after_end: AfterEnd,
     /// J6: how long clients stay after the end, seconds.
     pub end_drain_s: u32,
@@ -153,7 +153,7 @@ pub struct SessionRules {
     pub connectors: Billing,
     /// How long an inbound call that was transferred to outside is charged (C7).
     pub transfer_out: TransferOut,
-    /// Who pays for an originated call that was handed to a colleague (C8).
+    /// The payer of an originated call that was handed to a colleague (C8).
     pub transferred_outbound: TransferredOutbound,
     /// Classes of function extensions that are admitted above the quota (C18).
     pub never_deny: Vec<Class>,
@@ -291,7 +291,7 @@ impl Rules {
         ledger
     }
 
-    /// What a subscription is subject to.
+    /// The terms that a subscription is subject to.
     pub fn terms(&self, zone: Tz, trial_days: u32) -> Terms {
         let (policy, inclusive) = (&self.policy, &self.inclusive);
         Terms {
@@ -317,7 +317,7 @@ impl Rules {
         }
     }
 
-    /// What the engine needs of it.
+    /// The rules as the engine takes them.
     pub fn engine(&self) -> Policy {
         let (sessions, inclusive, deny) = (&self.sessions, &self.inclusive, &self.deny);
         Policy {

@@ -140,7 +140,7 @@ pub struct Server {
     pub max_body_bytes: u32,
     /// Largest inventory, bytes.
     pub max_inventory_bytes: u32,
-    /// What the unfinished bodies of all requests may hold together, bytes.
+    /// Most bytes that the unfinished bodies of all requests may hold together.
     pub request_bodies_bytes_max: u32,
     /// Most operations of one batch.
     pub batch_operations_max: u32,
@@ -209,13 +209,13 @@ impl Default for Server {
 }
 
 impl Server {
-    /// What is kept for nodes of so many connections where nothing is said: three quarters. The others are the price of
-    /// strangers, some 40 KiB each; whoever asks for a node is none from the first message on.
+    /// The connections of so many that are kept for nodes where nothing is said: three quarters. The others are the
+    /// price of strangers, some 40 KiB each; whoever asks for a node is none from the first message on.
     pub const fn reserved_for_nodes(connections_max: u32) -> u32 {
         connections_max / 4 * 3
     }
 
-    /// What the engine needs of it.
+    /// The limits as the engine takes them.
     pub fn limits(&self) -> Limits {
         Limits {
             sessions_max: self.sessions_max,
@@ -240,7 +240,7 @@ pub enum Address {
 pub struct Listener {
     /// Where.
     pub address: Address,
-    /// What it speaks.
+    /// The protocol that it speaks.
     pub protocol: Protocol,
     /// Certificates; `None`: in the clear.
     pub tls: Option<Tls>,
@@ -255,9 +255,9 @@ pub struct Tls {
     pub cert_file: String,
     /// The private key.
     pub key_file: String,
-    /// Who signs client certificates, and what was revoked; empty: none are asked for.
+    /// The file of authorities for client certificates, and of revocations; empty: none are asked for.
     pub client_ca_file: String,
-    /// Whether a client needs one to be answered at all.
+    /// The demand for a client certificate.
     pub client_certificates: ClientCertificates,
 }
 
@@ -284,9 +284,9 @@ pub struct Auth {
 /// A bearer token; only its hash is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// What logs call it.
+    /// The name in logs.
     pub id: String,
-    /// What it allows.
+    /// The role.
     pub role: Role,
     /// SHA-256 of the token.
     pub sha256: [u8; 32],
@@ -294,7 +294,7 @@ pub struct Token {
     pub tenants: Vec<Name>,
     /// The nodes it may speak as; empty: all, or none where it is for some tenants only.
     pub nodes: Vec<String>,
-    /// Whether a viewer sees the names of subjects.
+    /// True if a viewer sees the names of subjects.
     pub names: bool,
 }
 
@@ -303,13 +303,13 @@ pub struct Token {
 pub struct Certificate {
     /// A DNS name or URI of the certificate, compared as a whole; logs call it so.
     pub name: String,
-    /// What it allows.
+    /// The role.
     pub role: Role,
     /// For which tenants; empty: for all.
     pub tenants: Vec<Name>,
     /// The nodes it may speak as; empty as for a token.
     pub nodes: Vec<String>,
-    /// Whether a viewer sees the names of subjects.
+    /// True if a viewer sees the names of subjects.
     pub names: bool,
 }
 
@@ -426,7 +426,7 @@ pub struct Pool {
     pub id: Name,
     /// Its capacity.
     pub seats: u32,
-    /// Whether the quotas of its tenants may exceed it.
+    /// True if the quotas of its tenants may exceed it.
     pub oversubscribe: bool,
 }
 

@@ -21,7 +21,7 @@ pub(crate) const SKIPPED_MAX: usize = 100;
 /// Most directory entries that are looked at.
 const ENTRIES_MAX: usize = 1_000_000;
 
-/// What a configuration is read from.
+/// The files from which a configuration is read.
 pub trait Files {
     /// The bytes of a file.
     ///
@@ -52,7 +52,7 @@ pub trait Files {
     }
 }
 
-/// What problems call the bundle that an earlier run has stored.
+/// The name in problems of the bundle that an earlier run has stored.
 pub(crate) const STORED_BUNDLE: &str = "sync/bundle";
 
 /// Tenant files that were pulled.
@@ -67,18 +67,18 @@ pub struct Synced {
 /// Begins the names of pulled files. No tenant file can be called so: an id has no colon.
 const SYNCED: &str = "sync:";
 
-/// What a pulled file is called among the others: beside `usherd.toml`, where no such file is.
+/// The path of a pulled file among the others: beside `usherd.toml`, where no such file is.
 pub(crate) fn synced_path(main: &Path, id: &str) -> PathBuf {
     main.parent().unwrap_or(Path::new("")).join(format!("{SYNCED}{id}.toml"))
 }
 
-/// Whether a path is that of a pulled file.
+/// True if a path is that of a pulled file.
 pub(crate) fn is_synced(main: &Path, path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     path.parent() == main.parent() && name.is_some_and(|name| name.starts_with(SYNCED))
 }
 
-/// What was pulled among other files.
+/// The files among others that were pulled.
 pub(crate) fn pulled_of(
     files: &BTreeMap<PathBuf, Arc<[u8]>>,
     main: &Path,
@@ -201,14 +201,14 @@ impl Files for Overlay<'_> {
     }
 }
 
-/// Whether a directory entry is named like a tenant file.
+/// True if a directory entry is named like a tenant file.
 pub(crate) fn is_tenant_file(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_none_or(|name| !name.starts_with('.'))
         && path.extension().is_some_and(|extension| extension == "toml")
 }
 
-/// Whether a directory entry is named like a file that somebody put there, and not like a tenant file. What explains
-/// the folder, as the README of the package does, is at home in it.
+/// True if a directory entry is named like a file that somebody put there, and not like a tenant file. A file that
+/// explains the folder, as the README of the package does, is at home in it.
 fn is_named_otherwise(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let explains = matches!(name.as_str(), "README" | "README.md" | "README.txt");

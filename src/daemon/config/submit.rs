@@ -17,7 +17,7 @@ use super::rewrite::rewrite;
 use super::source::{Contents, Disk, Files, Overlay};
 use super::tenant::Tenant;
 
-/// What came of a request that the files let be decided.
+/// The result of a request that could be decided with these files.
 #[derive(Debug)]
 pub struct Submission {
     /// The tenant as it was.

@@ -30,15 +30,15 @@ pub const GROUPS_MAX: usize = 100;
 pub struct Tenant {
     /// Its id.
     pub id: Name,
-    /// What people call it; the id where nothing else is given.
+    /// The name for people; the id where nothing else is given.
     pub name: String,
     /// Its subscription.
     pub record: Record,
     /// The keys in force for it; shared where they are the same.
     pub rules: Arc<Rules>,
-    /// What the engine needs of them.
+    /// The rules as the engine takes them.
     pub policy: Arc<Policy>,
-    /// What its subscription is subject to.
+    /// The terms that its subscription is subject to.
     pub terms: Arc<Terms>,
     /// F6, in file order: group and seats set aside.
     pub reserve: Vec<(Name, u32)>,
@@ -53,7 +53,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// What it may use at an instant.
+    /// Its entitlement at an instant.
     pub fn entitlement(&self, at: impl Into<Timelines>) -> Entitlement {
         entitlement_on(&self.record, &self.terms, at.into())
     }
@@ -64,7 +64,7 @@ impl Tenant {
         Entitled { standing: standing(entitlement.state), seats: entitlement.seats }
     }
 
-    /// What comes with its seats at an instant.
+    /// The extras that come with its seats at an instant.
     pub fn inclusive(&self, now: DateTime<Utc>) -> Inclusive {
         inclusive(&self.record, &self.terms, now)
     }
@@ -75,7 +75,7 @@ impl Tenant {
         self.entitlement(at).next_change_at.into_iter().chain(next_extra_at(&self.record, at.wall)).min()
     }
 
-    /// Whether it was pulled, and not read from a file.
+    /// True if it was pulled, and not read from a file.
     pub fn is_synced(&self) -> bool {
         self.synced
     }
@@ -86,7 +86,7 @@ impl Tenant {
         self.record.synced_at = at;
     }
 
-    /// What the engine needs of it at an instant.
+    /// The plan of it for the engine at an instant.
     pub fn plan(&self, at: impl Into<Timelines>) -> TenantPlan {
         let at = at.into();
         let entitlement = self.entitlement(at);
@@ -105,7 +105,7 @@ impl Tenant {
     }
 }
 
-/// What a state lets people do.
+/// The rights of people in a state.
 pub fn standing(state: State) -> Standing {
     match state {
         State::Trial | State::Active | State::PendingChange | State::PendingCancel => Standing::Active,
@@ -115,13 +115,13 @@ pub fn standing(state: State) -> Standing {
     }
 }
 
-/// What all tenants of a configuration are read against.
+/// The context in which all tenants of a configuration are read.
 pub(crate) struct Base<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) shared: Shared,
     /// When it is read.
     pub(crate) now: DateTime<Utc>,
-    /// What is odd and taken nevertheless.
+    /// Oddities that are taken nevertheless.
     pub(crate) warnings: Problems,
 }
 

@@ -142,8 +142,8 @@ fn restart_keys_are_marked_in_the_shipped_file() {
     }
 }
 
-/// What a reload takes up, and the file of the daemon that does it or reads it each time; a section where it ends in a
-/// dot. Whatever the configuration itself reads each time is of `config`.
+/// Sections and keys that a reload takes up, and the file of the daemon that does it or reads it each time; a section
+/// ends in a dot. Whatever the configuration itself reads each time is of `config`.
 const TAKEN_UP: &[(&str, &[&str])] = &[
     ("time_zone", &["api/usage.rs"]),
     ("default_tenant", &["config/load.rs"]),
@@ -187,7 +187,7 @@ const TAKEN_UP: &[(&str, &[&str])] = &[
     ("history.", &["runtime/reload.rs"]),
     ("events.subscribers_max", &["api/stream.rs"]),
 ];
-/// What a reload gives to the edge, or to every request.
+/// Files through which a reload reaches the edge, or every request.
 const EDGE: &[&str] = &["app/mod.rs"];
 
 #[test]

@@ -16,13 +16,13 @@ use super::words::{Keyword, ProblemCode, nearest, one_of};
 /// Longest text that a key may hold, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// What is shared while one file is read.
+/// The context that is shared while one file is read.
 pub(crate) struct Cx<'a> {
     pub(crate) source: &'a Source,
     pub(crate) problems: &'a mut Problems,
     /// Every value in force, where somebody wants to know.
     pub(crate) ledger: Option<&'a mut Vec<Effective>>,
-    /// Whether this file speaks for one tenant: its origins are then the tenant's, and defaults are not noted.
+    /// True if this file speaks for one tenant: its origins are then the tenant's, and defaults are not noted.
     pub(crate) tenant: bool,
 }
 

@@ -19,7 +19,7 @@ pub const SETTLE: Duration = Duration::from_millis(250);
 /// Events after which they are looked at although they are not at rest.
 const EVENTS_MAX: usize = 1_000;
 
-/// What the thread is woken by.
+/// The event that wakes the thread.
 enum Wake {
     /// Something moved in a watched folder.
     Event,
@@ -41,7 +41,7 @@ impl Watch {
     /// thread. Whether they are good is not its business: a reload says so.
     ///
     /// # Errors
-    /// What the operating system says, as when the limit on inotify watches is reached.
+    /// An error of the operating system, as when the limit on inotify watches is reached.
     pub fn start(
         main: &Path,
         hash: String,
@@ -164,7 +164,7 @@ impl Watches {
         outcome
     }
 
-    /// Whether other folders are to be watched than those that are.
+    /// True if other folders are to be watched than those that are.
     fn missed(&self) -> bool {
         wanted(&self.main) != self.watched
     }

@@ -19,7 +19,7 @@ const URL_HELP: &str = "write https://HOST[:PORT]/PATH without a user; http:// o
 /// `[[webhook]]`: one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// What logs, the API and the files of the queue call it.
+    /// The name in logs, the API and the files of the queue.
     pub name: Name,
     /// Where it is told.
     pub url: String,
@@ -27,15 +27,15 @@ pub struct Webhook {
     pub secret_file: String,
     /// PEM file of the authorities of its certificate; empty: those of the machine.
     pub ca_file: String,
-    /// What it is told.
+    /// The types of messages that it is sent.
     pub types: Vec<HookType>,
     /// Of which tenants; empty: of all, and of the daemon itself.
     pub tenants: Vec<Name>,
-    /// Whether it is told who: subjects and sessions.
+    /// True if messages name subjects and sessions.
     pub names: bool,
-    /// Whether it may be told in the clear.
+    /// True if messages may be sent in the clear.
     pub insecure: bool,
-    /// Whether it is told at all.
+    /// True if it is sent any messages.
     pub enabled: bool,
     /// For connecting, and for the whole try, seconds.
     pub timeout_s: u32,
@@ -68,7 +68,7 @@ impl Default for Webhook {
 }
 
 impl Webhook {
-    /// Whether it is told of a thing of this type; `tenant` is empty for the daemon itself, which names
+    /// True if it is told of a thing of this type; `tenant` is empty for the daemon itself, which names
     /// everybody: then only who may hear of all is told (I29).
     pub fn takes(&self, kind: HookType, tenant: &str) -> bool {
         self.enabled

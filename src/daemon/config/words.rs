@@ -94,7 +94,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Who pays for an originated call that was handed to a colleague (C8).
+    /// The payer of an originated call that was handed to a colleague (C8).
     TransferredOutbound {
         /// Whoever takes an originated call over needs no seat.
         Free = "free",
@@ -104,7 +104,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a node does when nobody answers in time (G7).
+    /// The behaviour of a node when nobody answers in time (G7).
     OnUnreachable {
         /// The call goes on.
         Allow = "allow",
@@ -114,7 +114,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a listener speaks (API 1).
+    /// The protocol of a listener (API 1).
     Protocol {
         /// HTTP/1.1.
         Http1 = "http1",
@@ -126,7 +126,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What becomes of a client without a good certificate where those are a credential.
+    /// The demand for client certificates, where those are a credential.
     ClientCertificates {
         /// It is answered as whoever has no credential.
         Optional = "optional",
@@ -136,7 +136,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Who may do what (RELIABILITY 5).
+    /// The role of a credential, which says what it may do (RELIABILITY 5).
     Role {
         /// Asks and gives back.
         Node = "node",
@@ -188,7 +188,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a webhook can be told.
+    /// A type of message for webhooks.
     HookType {
         /// Somebody was refused.
         Denied = "denied",
@@ -224,7 +224,7 @@ vocabulary! {
 }
 
 impl HookType {
-    /// What is told where nothing is said: everything that somebody may have to act on, and its end.
+    /// The messages that are sent where nothing is said: everything that somebody may have to act on, and its end.
     pub const DEFAULT: &'static [HookType] = &[
         HookType::Denied,
         HookType::Full,
@@ -243,7 +243,7 @@ impl HookType {
 }
 
 vocabulary! {
-    /// What kind of fault a problem is, for machines.
+    /// The kind of a problem's fault, for machines.
     ProblemCode {
         /// None of the others: the message says what.
         Invalid = "invalid",

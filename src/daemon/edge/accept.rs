@@ -36,7 +36,7 @@ const ACCEPTED_AT_ONCE_MAX: u32 = 8;
 /// How long at a stop who has said nothing yet may begin: as long as the way from connecting to the first byte takes.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
-/// What all listeners on all cores share.
+/// The state that all listeners on all cores share.
 #[derive(Debug)]
 pub struct Edge {
     limits: ArcSwap<Limits>,
@@ -83,7 +83,7 @@ impl Edge {
     }
 }
 
-/// What the tasks of one listener need of it.
+/// The state that the tasks of one listener share.
 struct Shared<H> {
     handler: Rc<H>,
     edge: Arc<Edge>,

@@ -1,8 +1,8 @@
-//! What counts as one address where something is counted by address.
+//! The key under which an address is counted.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What counts as one address: an IPv4 address, or an IPv6 /64, of which one host may own all.
+/// The key of an address: an IPv4 address, or an IPv6 /64, of which one host may own all.
 pub(crate) fn address_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {

@@ -1,4 +1,4 @@
-//! What large answers hold while their readers take them: one budget for all listeners and cores.
+//! The memory of large answers while their readers take them: one budget for all listeners and cores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ impl Answers {
         self.max.store(bytes_max, Ordering::Relaxed);
     }
 
-    /// What is held, bytes.
+    /// The bytes that are held.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed) as u64
     }
@@ -38,7 +38,8 @@ impl Answers {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether there is no room for whom this budget is; the last quarter is kept for nodes. Counts the refusal.
+    /// True if there is no room for the caller whose answer it is; the last quarter is kept for nodes. Counts the
+    /// refusal.
     pub(super) fn refuses(&self, is_node: bool) -> bool {
         let max = self.max.load(Ordering::Relaxed);
         let max = if is_node { max } else { max / 4 * 3 };

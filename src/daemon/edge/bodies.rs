@@ -1,4 +1,4 @@
-//! What unfinished request bodies may hold together: one budget, of which each kind of asker has a share.
+//! The memory of unfinished request bodies: one budget, of which each kind of caller has a share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,12 @@ const SHARES: usize = 3;
 /// Whose share of the budget a body is held on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Share {
-    /// Who may ask, and comes from an address that a node was heard from; goes on with the share of the others.
+    /// Callers that may ask, from an address that a node was heard from; they go on with the share of the others.
     Nodes,
-    /// Who may ask.
+    /// Callers that may ask.
     Others,
-    /// Who may not ask: looked at only because a call may be inbound, or an emergency. Also the first bytes of an
-    /// acquire for which there is no other room.
+    /// Callers that may not ask: looked at only because a call may be inbound, or an emergency. Also the first bytes of
+    /// an acquire for which there is no other room.
     Calls,
 }
 
@@ -48,7 +48,7 @@ impl Bodies {
         self.max.store(bytes_max, Ordering::Relaxed);
     }
 
-    /// What is held, bytes.
+    /// The bytes that are held.
     pub fn used(&self) -> u64 {
         self.used.iter().map(|used| used.load(Ordering::Relaxed) as u64).sum()
     }
@@ -64,7 +64,7 @@ impl Bodies {
     }
 }
 
-/// What one body holds of the budget, until it is dropped.
+/// The bytes that one body holds of the budget, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     bodies: Arc<Bodies>,
@@ -78,7 +78,7 @@ impl Held {
         Held { bodies: Arc::clone(bodies), share, taken: [0; SHARES] }
     }
 
-    /// What it holds, bytes.
+    /// The bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
         self.taken.iter().sum()
     }

@@ -50,11 +50,11 @@ pub(super) async fn accept<S: Transport>(
     Ok((shaken?, names.take()))
 }
 
-/// Who signs client certificates, and which of them are revoked: PEM of authorities, and of their lists if they stand
-/// there too.
+/// The verifier of client certificates, from PEM: authorities, and their lists of revoked certificates where there are
+/// any.
 ///
 /// # Errors
-/// What could not be read.
+/// A sentence that says what could not be read.
 pub(super) fn verifier(
     roots: RootCertStore,
     pem: &[u8],

@@ -17,7 +17,7 @@ use crate::daemon::http::problem::{Problem, ProblemKind};
 /// The first bytes of a body, in which an emergency or an inbound call is still looked for where the rest cannot be
 /// had.
 pub const FIRST_BYTES: usize = 16 * 1024;
-/// What a body grows by at least, bytes.
+/// The fewest bytes that a body grows by.
 const GROWTH_BYTES_MIN: usize = 4 * 1024;
 /// When to ask again where all bodies together are too large.
 const RETRY_AFTER_FULL_SECONDS: u32 = 1;
@@ -83,7 +83,7 @@ impl Deref for Gathered {
 pub struct Unfinished {
     /// Why.
     pub error: BodyError,
-    /// What came of it.
+    /// The result.
     pub began: Gathered,
 }
 
@@ -102,9 +102,9 @@ impl fmt::Display for Unfinished {
 /// Whose body is collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// Who may ask.
+    /// Callers that may ask.
     Permitted,
-    /// Who may not, and could still report a call that is always allowed.
+    /// Callers that may not, and could still report a call that is always allowed.
     Unknown,
 }
 
@@ -141,7 +141,7 @@ impl Peer {
         }
     }
 
-    /// What a body that is read by its sender's lines may hold.
+    /// The room of a body that is read by its sender's lines.
     pub fn room(&self, sender: Sender) -> Room {
         Room(Held::new(&self.bodies, self.share(sender)))
     }
@@ -196,7 +196,7 @@ impl Peer {
 pub struct Room(Held);
 
 impl Room {
-    /// Whether there is room for so many bytes in all.
+    /// True if there is room for so many bytes in all.
     pub fn reach(&mut self, bytes: usize) -> bool {
         self.0.reach(bytes)
     }

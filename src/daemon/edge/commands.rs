@@ -22,7 +22,8 @@ use super::stats::{Broken, Deadline};
 use super::stop;
 use crate::daemon::resp::reply;
 
-/// What is read at once, bytes; as long as the longest command. Who has sent more waits until the others had a turn.
+/// Most bytes that are read at once; as long as the longest command. A client that has sent more waits until the others
+/// had a turn.
 const READ_BYTES: usize = 16 * 1024;
 /// An answer buffer that grew beyond this is given back, bytes.
 const OUT_BYTES_KEPT: usize = 4 * 1024;
@@ -76,7 +77,7 @@ pub(super) async fn serve<S, H>(
     connection.end().await;
 }
 
-/// What waiting for commands came to.
+/// The result of waiting for commands.
 enum Polled<F> {
     /// Some were answered, and the answers wait for this.
     Commands(F),
@@ -239,7 +240,7 @@ impl Wait {
         self.due = None;
     }
 
-    /// Whether it is over with waiting. A connection that is old, or asked to stop, ends between two commands.
+    /// Polls for the end of the waiting. A connection that is old, or asked to stop, ends between two commands.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,5 @@
-//! Who was cut off for what it did lately: its next connections are heard later, the more the oftener.
+//! The record of addresses that were cut off lately: the next connections of each are heard later, the more the
+//! oftener.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -35,7 +36,7 @@ struct Cuts {
 }
 
 impl Cuts {
-    /// What is left of them.
+    /// The cuts that still count at this time.
     fn left(self, now_ms: u64) -> u32 {
         let halvings = now_ms.saturating_sub(self.at_ms) / FORGIVEN_MS;
         self.count.checked_shr(halvings.min(u64::from(u32::BITS)) as u32).unwrap_or(0)

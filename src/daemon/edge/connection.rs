@@ -30,7 +30,7 @@ use super::turns::Line;
 use crate::daemon::http::body::ReplyBody;
 use crate::daemon::http::problem::Problem;
 
-/// What a caller is told after a panic or a stuck handler: ask again at once, elsewhere if possible.
+/// The seconds after which a caller may ask again after a panic or a stuck handler: at once, elsewhere if possible.
 const RETRY_AFTER_FAILURE_SECONDS: u32 = 1;
 
 /// Serves one connection until it ends, is cut by a deadline, or has drained.

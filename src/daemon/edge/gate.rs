@@ -1,4 +1,4 @@
-//! Who may open a connection: caps in all and per address, with a share kept for nodes.
+//! The admission of connections: caps in all and per address, with a share kept for nodes.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -91,7 +91,7 @@ impl Gate {
     /// trusted as a node.
     ///
     /// # Errors
-    /// What was full.
+    /// The limit that was full.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Pass, Refusal> {
         let key = address.map(address_key);
         let mut counts = self.counts.lock();
@@ -126,7 +126,7 @@ impl Gate {
         self.counts.lock().caps.nodes
     }
 
-    /// Whether a node was heard from at this address.
+    /// True if a node was heard from at this address.
     pub fn knows_node(&self, address: IpAddr) -> bool {
         self.counts.lock().nodes.contains_key(&address_key(address))
     }
@@ -186,7 +186,7 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Whether the connection counts as a node's.
+    /// True if the connection counts as a node's.
     pub fn is_node(&self) -> bool {
         self.node.get()
     }
@@ -206,7 +206,7 @@ impl Pass {
         }
     }
 
-    /// What [`Self::is_node`] tells, to be looked at again and again.
+    /// The flag behind [`Self::is_node`], to be looked at again and again.
     pub(super) fn node_flag(&self) -> Rc<Cell<bool>> {
         Rc::clone(&self.node)
     }

@@ -1,4 +1,4 @@
-//! What answers requests: all that the edge asks of the layer above.
+//! The handler of requests: all that the edge asks of the layer above.
 
 use std::future::Future;
 

@@ -12,7 +12,7 @@ use super::socket::Socket;
 use super::stats::Deadline;
 use super::stop;
 
-/// What is looked at, bytes; a longer head is for the reader to judge.
+/// Most bytes that are looked at; a longer head is for the reader to judge.
 const LOOKED_AT_BYTES: usize = 16 * 1024;
 
 /// Completes when there is something to tell the client: its head is whole, wrong or too long, or it sends no more.
@@ -50,7 +50,7 @@ pub(super) async fn come(
     timeout(limits.drain_deadline, waiting).await.map_err(|_| Deadline::Drain)
 }
 
-/// Whether more bytes would change nothing.
+/// True if more bytes would change nothing.
 fn is_for_reader(bytes: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; Limits::HEADERS_ON_STACK];
     bytes.is_empty()

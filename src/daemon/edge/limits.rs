@@ -63,22 +63,22 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a client must take within one `write_deadline`, bytes.
+    /// The bytes that a client must take within one `write_deadline`.
     pub const WRITE_STEP_BYTES: usize = 16 * 1024;
-    /// What hyper demands of a read buffer at least, bytes.
+    /// The fewest bytes that hyper demands of a read buffer.
     pub const BUF_BYTES_MIN: usize = 8 * 1024;
-    /// What is gathered for one write, bytes.
+    /// Most bytes that are gathered for one write.
     pub(super) const GATHERED_BYTES_MAX: usize = 16 * 1024;
-    /// What is read and thrown away after our last byte, bytes.
+    /// Most bytes that are read and thrown away after our last byte.
     pub(super) const LINGER_BYTES_MAX: usize = 256 * 1024;
-    /// What an HTTP/2 stream, and a whole connection, may send before it is read, bytes.
+    /// Most bytes that an HTTP/2 stream, and a whole connection, may send before it is read.
     pub(super) const H2_STREAM_WINDOW_BYTES: u32 = 32 * 1024;
     /// See above.
     pub(super) const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024;
     /// Requests of one connection that are answered before the others have a turn.
     pub(super) const TURN_REQUESTS_MAX: u32 = 16;
-    /// What is read of one connection before the others have a turn, bytes. Hundreds of requests of HTTP/2 fit into
-    /// what is read at once.
+    /// Most bytes that are read of one connection before the others have a turn. Hundreds of requests of HTTP/2 fit
+    /// into what is read at once.
     pub(super) const TURN_BYTES_MAX: usize = 64 * 1024;
     /// The same of an HTTP/2 connection of which no node was heard, bytes.
     pub(super) const TURN_BYTES_STRANGER_MAX: usize = 2 * 1024;

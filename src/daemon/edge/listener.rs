@@ -123,7 +123,7 @@ impl Listener {
     }
 }
 
-/// What every TCP connection has, by its listening socket.
+/// Sets the options that every TCP connection inherits from its listening socket.
 fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(3);

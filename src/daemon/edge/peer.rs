@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as far as the transport can tell.
+//! The other end of a connection, as far as the transport can tell.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -60,12 +60,12 @@ impl Peer {
         &self.names
     }
 
-    /// Whether the connection is TLS.
+    /// True if the connection is TLS.
     pub fn is_encrypted(&self) -> bool {
         self.encrypted
     }
 
-    /// Whether it comes from this host: loopback or the Unix socket.
+    /// True if it comes from this host: loopback or the Unix socket.
     pub fn is_local(&self) -> bool {
         match self.address {
             PeerAddress::Ip(address) => address.is_loopback(),
@@ -84,7 +84,7 @@ impl Peer {
         self.stats.count_request();
     }
 
-    /// What came is of a protocol that the listener does not speak, and the connection ends.
+    /// Counts bytes of a protocol that the listener does not speak; the connection ends.
     pub fn count_foreign(&self) {
         self.stats.count_broken(Broken::Protocol);
     }

@@ -1,6 +1,6 @@
-//! What is spoken on a listener.
+//! The protocols of listeners.
 
-/// What is spoken on a listener; configured, never guessed.
+/// The protocol of a listener; configured, never guessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1 and HTTP/1.0.

@@ -1,15 +1,15 @@
-//! What one RESP connection and its commands tell each other.
+//! The state that one RESP connection and its commands share.
 
 use crate::daemon::resp::Args;
 
-/// What is remembered between the commands of one connection.
+/// The state that is kept between the commands of one connection.
 #[derive(Debug, Default)]
 pub struct Talk {
     /// Answers that are to be sent.
     pub out: Vec<u8>,
     /// The credential that `AUTH` or `HELLO` brought, as the `Authorization` header of HTTP.
     pub authorization: Option<Vec<u8>>,
-    /// Whether replies are those of RESP3.
+    /// True if replies are those of RESP3.
     pub resp3: bool,
     /// Where the arguments of the command at hand stand.
     pub args: Args,
@@ -22,7 +22,7 @@ impl Talk {
         self.closing = true;
     }
 
-    /// Whether the connection ends.
+    /// True if the connection ends.
     pub fn is_closing(&self) -> bool {
         self.closing
     }

@@ -11,21 +11,21 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-/// What the kernel may hold of our answers for a client that does not read, bytes; it takes twice as much for its
+/// Most bytes of our answers that the kernel may hold for a client that does not read; it takes twice as much for its
 /// own bookkeeping. Left alone it would grow to megabytes for each connection.
 pub(super) const SEND_BUFFER_BYTES: usize = 32 * 1024;
-/// What the kernel may hold of a client's requests that we have not read, bytes; it takes twice as much, too.
+/// Most bytes of a client's requests that the kernel may hold before we read them; it takes twice as much, too.
 pub(super) const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 /// How long the kernel may still try to deliver our last bytes to a client that takes none, once we are gone.
 const LAST_BYTES_MAX: Duration = Duration::from_secs(10);
 
-/// What a connection is carried by.
+/// The stream under a connection.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// What the client has not taken yet is thrown away, and the connection reset, as soon as this is dropped: the
+    /// Throws away what the client has not taken yet, and resets the connection, as soon as this is dropped: the
     /// kernel would keep it for a minute for somebody who does not read.
     fn give_up(&self) {}
 
-    /// What the client has not taken yet is thrown away some seconds after this is dropped, unless it takes more.
+    /// Throws away what the client has not taken yet some seconds after this is dropped, unless it takes more.
     fn give_up_soon(&self) {}
 }
 

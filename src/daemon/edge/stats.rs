@@ -1,4 +1,4 @@
-//! What the edge counts: accepted, refused and why, cut and by which deadline, open now.
+//! The counters of the edge: accepted, refused and why, cut and by which deadline, open now.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +23,7 @@ vocabulary! {
     Broken {
         /// The network, or the other end, broke it off.
         Transport = "transport",
-        /// What came is not what the listener speaks.
+        /// Bytes that are not of the listener's protocol.
         Protocol = "protocol",
         /// We failed: a panic that left nothing to answer with.
         Panic = "panic",
@@ -35,7 +35,7 @@ vocabulary! {
     AcceptError {
         /// The client was gone before it was accepted.
         Aborted = "aborted",
-        /// What else the kernel said.
+        /// Any other error of the kernel.
         Other = "other",
     }
 }
@@ -65,7 +65,7 @@ vocabulary! {
 }
 
 impl Deadline {
-    /// Whether the client held up what it had begun: nothing that an honest one does in the course of things.
+    /// True if the client held up what it had begun: nothing that an honest one does in the course of things.
     pub(super) const fn is_of_client(self) -> bool {
         matches!(self, Deadline::Head | Deadline::Body | Deadline::Write)
     }
@@ -137,7 +137,7 @@ impl EdgeStats {
         read(&self.refused, why as usize)
     }
 
-    /// What a deadline ended.
+    /// The connections and requests that a deadline ended.
     pub fn ended_by(&self, deadline: Deadline) -> u64 {
         read(&self.deadlines, deadline as usize)
     }

@@ -19,7 +19,7 @@ pub(super) enum Version {
     Two,
 }
 
-/// What a connection is doing; each wait has its own deadline.
+/// The phase of a connection; each wait has its own deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Bytes of a head came, the head is not complete.
@@ -32,7 +32,7 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// What a connection may still do before the others have a turn.
+/// The work that a connection may still do before the others have a turn.
 #[derive(Debug, Default)]
 struct TurnBudget {
     requests: Cell<u32>,
@@ -41,7 +41,7 @@ struct TurnBudget {
     is_over: Cell<bool>,
 }
 
-/// What the stream, the requests and the connection tell each other.
+/// The state that the stream, the requests and the connection share.
 #[derive(Debug)]
 pub(super) struct Vitals {
     phase: Cell<Phase>,
@@ -76,7 +76,7 @@ impl Vitals {
         }
     }
 
-    /// Whether it carries several requests at once.
+    /// True if it carries several requests at once.
     pub(super) fn is_multiplexed(&self) -> bool {
         self.version == Version::Two
     }
@@ -89,7 +89,7 @@ impl Vitals {
         self.turn.is_over.set(false);
     }
 
-    /// Whether the connection was polled to the end of its turn: it must be polled again.
+    /// True if the connection was polled to the end of its turn: it must be polled again.
     pub(super) fn take_turn_over(&self) -> bool {
         self.turn.is_over.take()
     }
@@ -98,7 +98,7 @@ impl Vitals {
         self.phase.get()
     }
 
-    /// Whether the phase began anew since this was last asked.
+    /// True if the phase began anew since this was last asked.
     pub(super) fn take_phase_moved(&self) -> bool {
         self.phase_moved.take()
     }
@@ -167,7 +167,7 @@ impl InProgress {
         InProgress { vitals: Rc::clone(vitals), number, waiting: false }
     }
 
-    /// Whether other requests of the connection are answered at the same time.
+    /// True if other requests of the connection are answered at the same time.
     pub(super) fn is_multiplexed(&self) -> bool {
         self.vitals.is_multiplexed()
     }
@@ -291,7 +291,7 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// What carries it.
+    /// The stream under it.
     pub(super) fn transport(&self) -> &S {
         &self.inner
     }

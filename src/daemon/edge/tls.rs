@@ -25,11 +25,11 @@ pub struct TlsFiles<'a> {
     pub key: &'a [u8],
     /// The authorities whose client certificates are taken, and what they revoked; `None` asks for none.
     pub client_authorities: Option<&'a [u8]>,
-    /// Whether a client without a good certificate is turned away at the handshake.
+    /// True if a client without a good certificate is turned away at the handshake.
     pub client_certificate_required: bool,
 }
 
-/// What was wrong with the files of a TLS listener; never shows key material.
+/// The fault of the files of a TLS listener; never shows key material.
 #[derive(Debug)]
 pub struct TlsError(String);
 
@@ -59,7 +59,7 @@ impl Certificate {
     /// The certificate and its chain, and its private key, as PEM.
     ///
     /// # Errors
-    /// What could not be read or does not fit together.
+    /// A sentence that says what could not be read or does not fit together.
     pub fn new(chain: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         certified(chain, key).map(|key| Certificate(ArcSwap::from_pointee(key)))
     }
@@ -122,7 +122,7 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, TlsError> {
 /// nothing else.
 ///
 /// # Errors
-/// What could not be read or does not fit together.
+/// A sentence that says what could not be read or does not fit together.
 pub fn acceptor(files: &TlsFiles<'_>, protocol: Protocol) -> Result<(TlsAcceptor, Arc<Certificate>), TlsError> {
     let provider = Arc::new(default_provider());
     let certificate = Arc::new(Certificate::new(files.certificates, files.key)?);

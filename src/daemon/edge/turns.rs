@@ -1,4 +1,4 @@
-//! Who goes on next on a runtime: connections of nodes at once, all others in turns with the loop between them.
+//! The order of connections on a runtime: those of nodes at once, all others in turns with the loop between them.
 //!
 //! A runtime runs whatever is ready in the order in which it became ready. Ten thousand connections that are always
 //! ready would each delay a call by their share; here they delay it by one round, however many they are.
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use crate::daemon::clock::monotonic_ns;
 
-/// What all that are not nodes may take of a runtime before it looks at its sockets again, nanoseconds.
+/// The nanoseconds that all that are not nodes may take of a runtime before it looks at its sockets again.
 const ROUND_NS: u64 = 200_000;
 /// Most of those who wait that one round lets go on.
 const CALLED_MAX: u64 = 64;
@@ -26,13 +26,13 @@ thread_local! {
 /// The turns of one runtime, which is one thread.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// What was taken in this round, nanoseconds.
+    /// The nanoseconds that were taken in this round.
     spent_ns: Cell<u64>,
     /// How long a turn takes by late experience, nanoseconds.
     turn_ns: Cell<u64>,
     /// The lines in which somebody waits, the longest first.
     waiting: RefCell<VecDeque<Rc<Line>>>,
-    /// Whether somebody begins the next round.
+    /// True if somebody begins the next round.
     is_kept: Cell<bool>,
 }
 

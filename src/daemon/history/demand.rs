@@ -1,4 +1,4 @@
-//! What the decisions tell the history: which level of demand each request met, and who waits for a seat.
+//! The demand that the decisions report to the history: which level each request met, and who waits for a seat.
 //!
 //! A grant costs one short lock that only requests of the same 64th of the tenants share, and no look at a clock.
 
@@ -10,7 +10,7 @@ use usherd_engine::Name;
 
 use super::slot::Levels;
 
-/// Who was refused waits so long for a seat before the denial counts as a true one, milliseconds.
+/// The milliseconds that a refused subject waits for a seat before the denial counts as a true one.
 pub const WAITS_MS: u64 = 60_000;
 /// People of one tenant who are known to wait; beyond it a denial counts as a true one at once.
 pub const WAITING_MAX: usize = 1_024;
@@ -19,7 +19,7 @@ const STRIPES: usize = 64;
 /// made up by who asks.
 const TENANTS_MAX: usize = 16_384;
 
-/// What is known since the last look of one tenant.
+/// The reports since the last look at one tenant.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TenantDemand {
     /// Requests by the level that each met.
@@ -41,7 +41,7 @@ struct Feed {
 
 type Stripe = hashbrown::HashMap<Name, Feed, FixedState>;
 
-/// What the decisions have told since the last look.
+/// The reports of the decisions since the last look.
 #[derive(Debug)]
 pub struct Demand {
     hasher: FixedState,

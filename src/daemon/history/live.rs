@@ -29,7 +29,7 @@ pub struct Live {
     tenants: HashMap<Name, Tracked>,
 }
 
-/// What is known of one tenant: its sums when the last slot was closed, and what was seen since.
+/// The figures of one tenant: its sums when the last slot was closed, and what was seen since.
 #[derive(Debug, Default)]
 struct Tracked {
     sums: Sums,
@@ -47,7 +47,7 @@ struct Sums {
     denials: u64,
 }
 
-/// What one look brought.
+/// The result of one look.
 #[derive(Debug, Default)]
 pub struct Look {
     /// Seats held by all tenants.
@@ -79,7 +79,7 @@ impl Live {
     }
 
     /// Looks at every tenant; `utc_ms` is the wall clock as far as it is trusted. To be called once a second.
-    /// What passes between two looks counts into the slot in progress at the first of them.
+    /// Changes between two looks count into the slot in progress at the first of them.
     pub fn look(&mut self, engine: &Engine, demand: &Demand, now: Now, utc_ms: i64) -> Look {
         let passed_ms = now.uptime_ms.saturating_sub(self.looked_ms.replace(now.uptime_ms).unwrap_or(now.uptime_ms));
         self.observed_ms += passed_ms;
@@ -183,7 +183,7 @@ impl Tracked {
         self.given_up += told.given_up;
     }
 
-    /// What was seen since the last slot was closed.
+    /// The slot of what was seen since the last one was closed.
     fn slot(&self, view: &TenantView, peak: u32) -> Slot {
         let then = self.sums.of(view);
         let now = then.risen(view);

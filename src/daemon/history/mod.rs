@@ -1,4 +1,4 @@
-//! What was used and wanted: per tenant, for each five minutes of two weeks and each hour of thirteen months.
+//! The usage and the demand of each tenant: for each five minutes of two weeks and each hour of thirteen months.
 //!
 //! The decisions tell [`demand`] which level of demand each request met and who waits; [`live`] looks at the table
 //! once a second and closes a slot every five minutes; a thread of its own writes what is closed into the folder
@@ -32,13 +32,13 @@ use live::{Closed, Live};
 use store::{Job, Limits, Status, Store};
 use usherd_engine::{Engine, Now, TenantView};
 
-/// What may wait to be written; beyond it a slot stays in memory only until its hour is over.
+/// Most jobs that may wait to be written; beyond it a slot stays in memory only until its hour is over.
 const JOBS_MAX: usize = 64;
 
 /// The history of a running daemon.
 #[derive(Debug)]
 pub struct History {
-    /// What the decisions tell.
+    /// The demand, as the decisions report it.
     pub demand: Demand,
     live: Arc<Mutex<Live>>,
     store: Arc<Store>,
@@ -112,7 +112,7 @@ impl History {
         }
     }
 
-    /// What is on disk.
+    /// The state of the files on disk.
     pub fn status(&self) -> Status {
         self.store.status()
     }

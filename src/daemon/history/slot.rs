@@ -1,4 +1,4 @@
-//! What is remembered of a stretch of time: sums and peaks, and how often each level of demand was met.
+//! The figures of a stretch of time: sums and peaks, and how often each level of demand was met.
 
 /// Levels up to this are kept exactly; above, rounded up to eight binary digits, which is less than 1 %.
 const LEVEL_EXACT_MAX: u32 = 256;
@@ -23,7 +23,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Whether nothing happened.
+    /// True if nothing happened.
     pub fn is_idle(&self) -> bool {
         self.peak == 0
             && self.demand == 0
@@ -98,7 +98,7 @@ impl Levels {
         self.0.len()
     }
 
-    /// Whether none did.
+    /// True if none did.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -108,7 +108,7 @@ impl Levels {
         self.0.iter().map(|level| level.starts).sum()
     }
 
-    /// What a quota would have denied: requests, and milliseconds in which more were wanted.
+    /// The denials that a quota would have caused: requests, and milliseconds in which more were wanted.
     pub fn above(&self, quota: u32) -> (u64, u64) {
         let above = self.0.iter().filter(|level| level.level > quota);
         above.fold((0, 0), |(starts, ms), level| (starts + level.starts, ms + level.ms))
@@ -129,7 +129,7 @@ fn rounded(level: u32) -> u32 {
     level.div_ceil(step).saturating_mul(step)
 }
 
-/// What is kept of one tenant over a span: its slots by position, and the demand of the whole span.
+/// The figures of one tenant over a span: its slots by position, and the demand of the whole span.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
     /// Slots in which something happened, by position, ascending.

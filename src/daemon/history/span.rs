@@ -29,7 +29,7 @@ const HEAD_BYTES_MAX: usize = 8 + 10 * (SLOTS_MAX + 5) + 4;
 /// Longest index or group that is read; what claims more is damaged.
 const PART_BYTES_MAX: u64 = 1 << 28;
 
-/// What a span is about.
+/// The head of a span: its time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// When it begins, seconds since 1970 UTC.
@@ -63,7 +63,7 @@ impl Head {
 /// A span in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// What it is about.
+    /// The head.
     pub head: Head,
     /// Tenants of whom something is known.
     pub rows: BTreeMap<Name, Row>,
@@ -123,7 +123,7 @@ pub(super) fn put_part(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// What [`put_part`] wrote; `None` where it is cut off or damaged.
+/// Takes the part that [`put_part`] wrote; `None` where it is cut off or damaged.
 pub(super) fn take_part<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
     let mut ahead = reader.clone();
     let mut number = || Some(u32::from_le_bytes(ahead.take(4)?.try_into().ok()?));
@@ -141,7 +141,7 @@ fn damaged(what: &str) -> io::Error {
 #[derive(Debug)]
 pub(super) struct SpanFile {
     file: File,
-    /// What it is about.
+    /// The head.
     pub head: Head,
     groups_at: u64,
     groups_bytes: u64,

@@ -43,7 +43,7 @@ impl Limits {
     }
 }
 
-/// What there is.
+/// The state of the folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// All files together.
@@ -52,11 +52,11 @@ pub struct Status {
     pub detail_from_s: Option<i64>,
     /// As above.
     pub from_s: Option<i64>,
-    /// What went wrong last, until it goes well again.
+    /// The last problem, until all goes well again.
     pub problem: Option<String>,
 }
 
-/// What a file of the folder is.
+/// The kind of a file of the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Hour,
@@ -86,7 +86,7 @@ impl Store {
         Store { folder, status: Mutex::default() }
     }
 
-    /// What there is, as of the last time anything was written.
+    /// The state, as of the last time anything was written.
     pub fn status(&self) -> Status {
         self.status.lock().clone()
     }
@@ -400,7 +400,7 @@ fn take_slot(part: &[u8], hour: &Head) -> Option<Span> {
     Some(slot)
 }
 
-/// What the writer is given to do, one after the other.
+/// A job of the writer; jobs are done one after the other.
 #[derive(Debug)]
 pub enum Job {
     /// A slot was closed.

@@ -50,7 +50,7 @@ impl Step {
 /// A point of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
-    /// What was used and wanted.
+    /// The usage and the demand.
     pub slot: Slot,
     /// How long the daemon looked, milliseconds.
     pub observed_ms: u64,
@@ -76,7 +76,7 @@ pub type Present<'a> = &'a dyn Fn() -> Option<(Now, TenantView)>;
 pub type Stretch = (i64, i64);
 
 impl History {
-    /// What one tenant used, point by point as `begin` puts a second to the beginning of its point; stretches in
+    /// The usage of one tenant, point by point as `begin` puts a second to the beginning of its point; stretches in
     /// which the daemon did not run are not there, idle ones have zeros. The slot in progress is as `present` gives it.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl History {
     }
 
     /// Of every tenant the peak and the denials since a second, as far as slots are closed: for the start of the daemon.
-    /// What cannot be read is left out, and told.
+    /// Files that cannot be read are left out, and logged.
     pub fn since(&self, from_s: i64) -> HashMap<Name, (u32, u64)> {
         let mut all: HashMap<Name, (u32, u64)> = HashMap::new();
         let mut note = |tenant: &Name, head: &Head, row: &Row| {

@@ -14,7 +14,7 @@ pub enum ReplyBody {
     Full(Option<Bytes>),
     /// The same, of an answer that several readers share, and that is counted already.
     Shared(Option<Bytes>),
-    /// What a [`ReplySender`] sends until it is dropped.
+    /// The bytes that a [`ReplySender`] sends until it is dropped.
     Stream(mpsc::Receiver<Bytes>),
 }
 

@@ -27,7 +27,7 @@ impl Lines {
         self.buf.extend_from_slice(chunk);
     }
 
-    /// What is held for a line whose end has not come, bytes.
+    /// The bytes that are held for a line whose end has not come.
     pub fn held_bytes(&self) -> usize {
         if self.buf.is_empty() { 0 } else { self.buf.capacity() }
     }

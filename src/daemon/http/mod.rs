@@ -1,4 +1,4 @@
-//! What is said over HTTP: the bodies of replies, problems, decisions as text or JSON, lines that stream in.
+//! The forms of HTTP replies: bodies, problems, decisions as text or JSON, lines that stream in.
 
 pub mod body;
 pub mod lines;

@@ -12,7 +12,7 @@ pub use usherd_contract::malformed::FieldError;
 use usherd_contract::malformed::{ERRORS_MAX, Malformed, in_one_line};
 use usherd_contract::names::Fault;
 
-/// What kind of problem; each has one status, one type and one title for good.
+/// The kind of a problem; each has one status, one type and one title for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
     /// 400: a field or the whole body is wrong.
@@ -203,12 +203,12 @@ impl Problem {
         self
     }
 
-    /// What kind it is.
+    /// The kind.
     pub fn kind(&self) -> ProblemKind {
         self.kind
     }
 
-    /// Whether a call that needs no licence passes nevertheless (I8): nothing is wrong with the call itself.
+    /// True if a call that needs no licence passes nevertheless (I8): nothing is wrong with the call itself.
     pub fn lets_inbound_pass(&self) -> bool {
         let kinds = [ProblemKind::NotPermitted, ProblemKind::TooMany, ProblemKind::Unavailable];
         self.of_transport || kinds.contains(&self.kind)
@@ -234,7 +234,7 @@ impl Problem {
         self.errors
     }
 
-    /// What is wrong with which field, or what is wrong at all, for protocols that have one line for it.
+    /// Each field with its fault, or the fault of the whole, for protocols that have one line for it.
     pub fn in_one_line(&self) -> String {
         let errors = if self.kind == ProblemKind::UnknownEpoch { &[][..] } else { &self.errors };
         in_one_line(&self.detail, errors)

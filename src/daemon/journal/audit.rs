@@ -13,7 +13,7 @@ use super::recovery::{Catalogue, Damage, read, snapshot_records};
 use super::storage::Storage;
 use super::{Commit, JournalError};
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     /// Segments read.
@@ -152,7 +152,7 @@ fn walk<S: Storage>(
     Ok(())
 }
 
-/// Whether a later segment declares this one void.
+/// True if a later segment declares this one void.
 fn skipped(catalogue: &Catalogue, number: u64) -> bool {
     catalogue.segments.iter().any(|later| match &later.head {
         Ok((head, _)) => later.number > number && head.previous.segment < number,
@@ -323,7 +323,7 @@ fn time(utc_ms: i64) -> String {
 }
 
 impl Commit {
-    /// Whether the answer may go out.
+    /// True if the answer may go out.
     pub const fn answers(self) -> bool {
         !matches!(self, Commit::Fenced)
     }

@@ -14,7 +14,7 @@ pub const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 /// Longest name or text of an entry, in bytes; what is longer is cut at a character.
 pub const TEXT_BYTES_MAX: usize = 1024;
 
-/// What every record begins with. No name can contain it: the header that follows holds zeros.
+/// The first bytes of every record. No name can contain them: the header that follows holds zeros.
 pub(super) const MAGIC: [u8; 4] = [0xb5, b'u', b'j', b'r'];
 const CRC_AT: usize = HEADER_BYTES - 4;
 const HASHED: usize = 20;
@@ -23,11 +23,11 @@ const HASHED: usize = 20;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Hash(pub [u8; 16]);
 
-/// What a record is for.
+/// The purpose of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RecordKind {
-    /// What one or more turns decided.
+    /// The decisions of one or more turns.
     Group = 1,
     /// The first record of a segment; it names the record before it.
     SegmentHead = 2,
@@ -73,14 +73,14 @@ pub(super) mod flag {
     pub(in super::super) const TOMBSTONE: u8 = 8;
 }
 
-/// What the key of a mark begins with that says of a node that it is not known any more; its name follows.
+/// The beginning of the key of a mark that says of a node that it is not known any more; its name follows.
 pub(super) const FORGOTTEN: &str = "forgotten/";
 
 /// Stands for "absent" where a word of a vocabulary is optional.
 pub(super) const ABSENT: u8 = u8::MAX;
 
 usherd_contract::vocabulary! {
-    /// What an audit entry tells of.
+    /// The kind of an audit entry.
     AuditKind {
         /// A decision that changed nothing, above all a denial.
         Decision = 0 => "decision",
@@ -100,7 +100,7 @@ usherd_contract::vocabulary! {
 /// Something worth keeping that changes no session; empty texts are left out of exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audit<'a> {
-    /// What it tells of.
+    /// The kind.
     pub kind: AuditKind,
     /// The decision's code, where it was one.
     pub code: Option<Code>,
@@ -110,13 +110,13 @@ pub struct Audit<'a> {
     pub count: u64,
     /// The tenant.
     pub tenant: &'a str,
-    /// Who asked for a seat.
+    /// The subject that asked for a seat.
     pub subject: &'a str,
     /// The session asked for.
     pub session: &'a str,
     /// The asking node.
     pub node: &'a str,
-    /// Who did it: the accessor id of a credential, never the secret.
+    /// The actor: the accessor id of a credential, never the secret.
     pub actor: &'a str,
     /// Anything else, for people.
     pub text: &'a str,
@@ -206,7 +206,7 @@ impl RecordBuilder {
         self.entries
     }
 
-    /// Whether there is nothing to commit.
+    /// True if there is nothing to commit.
     pub const fn is_empty(&self) -> bool {
         self.entries == 0
     }

@@ -10,7 +10,7 @@ use super::codec::{
 };
 use crate::daemon::varint::Reader;
 
-/// What is wrong with bytes that should be a record.
+/// The fault of bytes that should be a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// The file ends within the record.
@@ -30,7 +30,7 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// Whether an interrupted write leaves this.
+    /// True if an interrupted write leaves this.
     pub const fn torn(self) -> bool {
         matches!(self, Flaw::Cut | Flaw::Magic | Flaw::Checksum)
     }
@@ -53,7 +53,7 @@ impl std::fmt::Display for Flaw {
 /// A record whose checksum fits, borrowed from its file.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// What it is for.
+    /// The purpose.
     pub kind: RecordKind,
     /// Its number in the chain.
     pub seq: u64,
@@ -125,7 +125,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(word)
 }
 
-/// Whether a sound record begins anywhere in `bytes`. The work is limited: beyond it the answer is yes,
+/// True if a sound record begins anywhere in `bytes`. The work is limited: beyond it the answer is yes,
 /// which costs a start in degraded state and never a record.
 pub(super) fn any_record_in(bytes: &[u8]) -> bool {
     let mut budget = bytes.len().saturating_mul(8).saturating_add(1 << 20);
@@ -153,7 +153,7 @@ pub enum Entry<'a> {
     Put {
         /// The session.
         session: SessionRecord<'a>,
-        /// Whether it was not live before.
+        /// True if it was not live before.
         fresh: bool,
     },
     /// A session left, or a tombstone was laid.

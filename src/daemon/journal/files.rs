@@ -7,7 +7,7 @@ use crate::daemon::varint::Reader;
 /// More than any head needs, in bytes.
 pub(super) const HEAD_BYTES_MAX: u64 = 16 * 1024;
 
-/// What a file of the folder is.
+/// The kind of a file of the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
     Segment(u64),
@@ -17,7 +17,7 @@ pub(super) enum FileKind {
 }
 
 impl FileKind {
-    /// What a name stands for; `None` for files that are not the journal's.
+    /// The kind that a name stands for; `None` for files that are not the journal's.
     pub(super) fn of(name: &str) -> Option<Self> {
         let (stem, number) = name.split_once('-')?;
         let (digits, extension) = number.split_once('.')?;
@@ -73,7 +73,7 @@ pub(super) struct Tail {
 pub(super) struct SegmentHead {
     pub(super) number: u64,
     pub(super) previous: Tail,
-    /// Whether something was decided between `previous` and this segment that no record holds (I14).
+    /// True if something was decided between `previous` and this segment that no record holds (I14).
     pub(super) gap: bool,
     pub(super) utc_ms: i64,
 }

@@ -1,6 +1,6 @@
-//! Who writes what a turn decided, and what the daemon lends for it.
+//! The forms of writing a turn's decisions, and the hooks that the daemon lends for it.
 
-/// What the daemon lends to the committer: time, and an ear.
+/// The hooks that the daemon lends to the committer: time, and an ear.
 pub struct Hooks {
     /// A monotonic clock, nanoseconds since an arbitrary start.
     pub clock_ns: fn() -> u64,
@@ -14,7 +14,7 @@ impl Default for Hooks {
     }
 }
 
-/// Who writes what a turn decided.
+/// The writer of a turn's decisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Nobody: nothing is kept.

@@ -26,11 +26,11 @@ const SNAPSHOTS_KEPT: usize = 2;
 /// How a local journal works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalOptions {
-    /// Whether a commit returns only when the record is on disk (`synced`).
+    /// True if a commit returns only when the record is on disk (`synced`).
     pub sync: bool,
     /// A segment that has become so long is followed by a new one, bytes.
     pub segment_bytes_max: u64,
-    /// What the chain of a new journal begins with, so that no two journals share a record.
+    /// The first link of a new journal's chain, so that no two journals share a record.
     pub identity: u128,
 }
 
@@ -55,7 +55,7 @@ pub struct Local<S: Storage> {
     pub(super) counters: Counters,
 }
 
-/// What only the owner changes.
+/// The state that only the owner changes.
 pub(super) struct Keeper<S: Storage> {
     pub(super) lock: Option<S::Lock>,
     pub(super) epoch: Epoch,
@@ -234,8 +234,8 @@ impl<S: Storage> Local<S> {
         }
     }
 
-    /// What the ring held beyond the chain becomes records of it. Nothing of it is lost where that fails: it stays in
-    /// the ring for the next start, and in the snapshot that heals the journal.
+    /// Turns the frames that the ring held beyond the chain into records. Nothing of them is lost where that fails:
+    /// they stay in the ring for the next start, and in the snapshot that heals the journal.
     pub(super) fn take_in(&self, keeper: &mut Keeper<S>, frames: &[Frame]) -> io::Result<()> {
         let mut group = RecordBuilder::new();
         for (at, frame) in frames.iter().enumerate() {
@@ -308,7 +308,7 @@ impl<S: Storage> Local<S> {
         self.storage.sync_dir()
     }
 
-    /// What a process that was killed wrote may still be in memory only: it must be on disk before the next
+    /// Syncs what a process that was killed wrote and may still be in memory only: it must be on disk before the next
     /// segment names it.
     pub(super) fn sync_last_segment(&self, segment: u64) -> io::Result<()> {
         if segment != 0 {

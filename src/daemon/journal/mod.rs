@@ -79,7 +79,7 @@ impl Durability {
     }
 }
 
-/// What became of a group.
+/// The outcome of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// It is as durable as was asked for.
@@ -90,7 +90,7 @@ pub enum Commit {
     Fenced,
 }
 
-/// What is kept of the audit trail.
+/// The part of the audit trail that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
     /// Segments whose last record is older go, milliseconds.
@@ -99,7 +99,7 @@ pub struct Keep {
     pub bytes: u64,
 }
 
-/// What a trim removed.
+/// The result of a trim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trimmed {
     /// Number of segments.
@@ -126,7 +126,7 @@ pub enum JournalError {
     UnknownShard,
     /// The disk failed.
     Io {
-        /// What was tried.
+        /// The step that was tried.
         what: &'static str,
         /// How it failed.
         source: io::Error,
@@ -216,7 +216,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Why decisions are not durable at present (I14), for people; `None` while they are.
     fn degraded(&self) -> Option<String>;
 
-    /// What an answer may say that confirms what was recorded earlier.
+    /// The outcome for an answer that confirms what was recorded earlier.
     fn confirms(&self) -> Commit {
         if self.degraded().is_some() { Commit::NotDurable } else { Commit::Durable }
     }
@@ -232,11 +232,11 @@ pub trait Journal: Send + Sync + 'static {
         None
     }
 
-    /// What it counts.
+    /// Its counters.
     fn counters(&self) -> &Counters;
 }
 
-/// What the journal counts since it was opened; for metrics.
+/// The counters of the journal since it was opened; for metrics.
 #[derive(Debug, Default)]
 pub struct Counters {
     records: AtomicU64,
@@ -311,7 +311,7 @@ impl<'a, J: Journal> Feed<'a, J> {
         self.fed();
     }
 
-    /// Whether the back end failed, so that going on is of no use.
+    /// True if the back end failed, so that going on is of no use.
     pub const fn failed(&self) -> bool {
         self.failure.is_some()
     }

@@ -18,7 +18,7 @@ pub(super) struct Turn {
     pub(super) open: Mutex<Open>,
 }
 
-/// What a turn has so far, and who waits for it.
+/// The group of the present turn, and those that wait for it.
 pub(super) struct Open {
     pub(super) group: RecordBuilder,
     /// The number of the turn that is open; tickets carry it.

@@ -74,7 +74,7 @@ impl<J> Line<J> {
         !self.in_flight.is_empty() || self.items.iter().any(waits)
     }
 
-    /// Whether the thread must not rest: somebody waits, or it is to end.
+    /// True if the thread must not rest: somebody waits, or it is to end.
     fn is_urgent(&self) -> bool {
         let step = |item: &Item<J>| matches!(item, Item::Step(_));
         self.stop || self.is_waited_for() || self.items.iter().any(step)
@@ -90,7 +90,7 @@ impl<J> Line<J> {
     }
 }
 
-/// What waits for the commit in flight.
+/// The work that waits for the commit in flight.
 pub(super) struct Queue<J> {
     line: Mutex<Line<J>>,
     ready: Condvar,
@@ -242,7 +242,7 @@ impl<J: Journal> Queue<J> {
         }
     }
 
-    /// Whether something that was decided is kept nowhere yet.
+    /// True if something that was decided is kept nowhere yet.
     pub(super) fn has_unkept(&self) -> bool {
         self.unkept.load(Ordering::Acquire)
     }
@@ -252,7 +252,7 @@ impl<J: Journal> Queue<J> {
         self.checks.swap(on_its_way, Ordering::Relaxed)
     }
 
-    /// Whether the disk has been behind for so long that people are told: it hangs, or has not yet taken what was
+    /// True if the disk has been behind for so long that people are told: it hangs, or has not yet taken what was
     /// answered for while it did.
     pub(super) fn is_behind(&self, now_ns: u64) -> bool {
         let since_ns = self.line.lock().behind_since_ns;

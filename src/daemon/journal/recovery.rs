@@ -19,7 +19,7 @@ pub struct Damage {
     pub file: String,
     /// Where, in bytes from its beginning.
     pub offset: u64,
-    /// What.
+    /// The damage, in words.
     pub what: String,
 }
 
@@ -104,7 +104,7 @@ impl Catalogue {
 /// Records that the chain may have beyond the one that the ring names.
 const RECORDS_UNTOLD: u64 = 2;
 
-/// What a recovery found.
+/// The state of a recovery.
 pub(super) struct Recovery {
     pub(super) recovered: Recovered,
     pub(super) tail: Tail,
@@ -170,7 +170,7 @@ struct Walk<'a, S> {
     tail_cut: Option<TailCut>,
     records: u64,
     bytes: u64,
-    /// What the ring says of the chain, and whether the chain has the record that it names.
+    /// The ring's note about the chain; `anchored` is true if the chain has the record that it names.
     anchor: Option<Note>,
     anchored: bool,
     ring_records: u64,
@@ -202,7 +202,7 @@ impl<'a, S: Storage> Walk<'a, S> {
         self.anchored |= self.anchor.is_some_and(|note| note.seq == self.tail.seq && note.hash == self.tail.hash);
     }
 
-    /// What the ring holds beyond the chain, applied; and the place from which on it does.
+    /// The frames that the ring holds beyond the chain, applied; and the place from which on it does.
     fn ring(&mut self, ring: &Ring, snapshot: u64) -> (u64, Vec<Frame>) {
         let note = ring.note();
         let mut from = note.copied;

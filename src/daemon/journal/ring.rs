@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::codec::{HEADER_BYTES, Hash, RecordBuilder, checksum};
 
-/// What the ring's own notes take at its beginning, bytes.
+/// The bytes of the ring's own notes at its beginning.
 pub const RING_HEAD_BYTES: u64 = 4_096;
 /// The format that this release writes, and the only one it reads; one of another number is left alone.
 const RING_FORMAT: u8 = 1;
@@ -42,7 +42,7 @@ pub trait Memory: Send + Sync + 'static {
     fn discard(&self) {}
 }
 
-/// What is known of the ring's content.
+/// The facts about the ring's content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Note {
     number: u64,
@@ -202,7 +202,7 @@ impl Ring {
         usize::try_from(self.capacity).unwrap_or(usize::MAX)
     }
 
-    /// Whether it takes anything at present.
+    /// True if it takes anything at present.
     pub fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Acquire)
     }
@@ -327,7 +327,7 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// What is in the ring must be read by the next release: a change here is a change of the format.
+    /// The content of the ring must be read by the next release: a change here is a change of the format.
     #[test]
     fn the_format_is_what_it_was() {
         let mut hash = Hash::default();

@@ -35,7 +35,7 @@ impl Memory for RingFile {
     }
 }
 
-/// Whether files in a folder outlive the process and are on no disk.
+/// Checks that files in a folder outlive the process and are on no disk.
 ///
 /// # Errors
 /// Why not, for people.

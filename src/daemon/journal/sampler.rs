@@ -23,7 +23,7 @@ struct Bucket {
     suppressed: u64,
 }
 
-/// What to do with one decision.
+/// The action for one decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sample {
     /// Record it, and before it how many of its kind were left out since the last one, where not 0.

@@ -1,4 +1,4 @@
-//! What replay arrives at: of every session the highest version, nodes, tombstones, marks.
+//! The state at which replay arrives: of every session the highest version, nodes, tombstones, marks.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -122,7 +122,7 @@ pub struct TailCut {
     pub bytes: u64,
 }
 
-/// What a journal remembers.
+/// The contents of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// All live sessions.
@@ -141,7 +141,7 @@ pub struct Recovered {
     pub last_utc_ms: i64,
     /// No session ever had a higher version: new ones begin above it.
     pub version_max: u64,
-    /// What is damaged or missing, for people; the daemon starts degraded then (I13).
+    /// The parts that are damaged or missing, for people; the daemon starts degraded then (I13).
     pub degraded: Option<String>,
     /// The end of the last segment, where it was cut off.
     pub tail_cut: Option<TailCut>,

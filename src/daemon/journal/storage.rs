@@ -71,7 +71,7 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// Of the disk.
     fn list(&self) -> io::Result<Vec<Listed>>;
-    /// Whether this file is still what a start would find under its name.
+    /// True if this file is still what a start would find under its name.
     fn is_there(&self, _name: &str, _file: &Self::File) -> bool {
         true
     }
@@ -147,7 +147,7 @@ fn made(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Whether nothing can be made there, though what is there can be read.
+/// True if nothing can be made there, though what is there can be read.
 fn is_closed(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What one event-loop turn decided becomes one record, and its answers wait for exactly that one.
+//! The turn of an event loop: its decisions become one record, and its answers wait for exactly that one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use super::{Commit, Durability, Epoch, Feed, Journal, JournalError, Keep, Trimme
 /// A turn that has become so long is committed at once, in bytes.
 const TURN_BYTES_MAX: usize = 16 << 20;
 
-/// What a checkpoint did.
+/// The result of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Entries of the snapshot.
@@ -125,12 +125,12 @@ impl<J: Journal> Committer<J> {
         self.journal.as_ref()
     }
 
-    /// What was asked for; what is so at present is in [`Committer::degraded`].
+    /// The durability that was asked for; what holds at present is in [`Committer::degraded`].
     pub const fn durability(&self) -> Durability {
         self.durability
     }
 
-    /// Who writes.
+    /// The form of writing.
     pub const fn form(&self) -> Form {
         self.form
     }
@@ -178,7 +178,7 @@ impl<J: Journal> Committer<J> {
         ring.map_or(0.0, Ring::used_ratio)
     }
 
-    /// Whether it is degraded and time to try a checkpoint, which heals it: at most once in `every_ms`.
+    /// True if it is degraded and time to try a checkpoint, which heals it: at most once in `every_ms`.
     pub fn heal_due(&self, uptime_ms: u64, every_ms: u64) -> bool {
         if self.journal().is_none_or(|journal| journal.degraded().is_none()) {
             return false;
@@ -341,7 +341,7 @@ impl<J: Journal> TurnWriter<J> {
     /// ticket before the answer goes out; where nothing was encoded it is ready at once, unless what the answer confirms
     /// may be kept nowhere yet.
     ///
-    /// What was encoded is committed even when the ticket is dropped. `decide` must not call `record`.
+    /// Encoded changes are committed even when the ticket is dropped. `decide` must not call `record`.
     pub fn record<R>(&self, utc_ms: i64, decide: impl FnOnce(&mut RecordBuilder) -> R) -> (R, Ticket<'_, J>) {
         let mut open = self.turn.open.lock();
         let before = open.group.entries();
@@ -412,7 +412,7 @@ pub struct Ticket<'a, J: Journal> {
     writer: &'a TurnWriter<J>,
     /// The turn; 0 where there is nothing to wait for.
     number: u64,
-    /// What is so where there is nothing to wait for.
+    /// The outcome where there is nothing to wait for.
     outcome: Commit,
     waiter: Option<u64>,
     leads: bool,

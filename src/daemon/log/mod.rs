@@ -1,4 +1,4 @@
-//! What is logged, how it looks, and how that is changed while the daemon runs.
+//! The log: its lines, their form, and how both are changed while the daemon runs.
 
 mod outlet;
 pub(crate) mod panics;
@@ -62,10 +62,10 @@ impl LogControl {
     }
 }
 
-/// Whether a filter can be read.
+/// Checks that a filter can be read.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A sentence that says what is wrong with it.
 pub fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
 }

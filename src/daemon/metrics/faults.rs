@@ -1,4 +1,4 @@
-//! What went wrong and was survived: connections that were not let in, cut or broken, panics, and what cannot be.
+//! Metrics of faults that were survived: connections that were not let in, cut or broken, panics, and what cannot be.
 
 use prometheus::{IntCounter, IntCounterVec, Result};
 
@@ -7,7 +7,7 @@ use super::maker::{Maker, raise};
 /// Counts of one listener since the start, by a closed set of reasons.
 pub type Reasons = Vec<(&'static str, u64)>;
 
-/// What went wrong at one listener; those of one name are added up.
+/// The faults at one listener; those of one name are added up.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerFaults<'a> {
     /// Its name.
@@ -22,7 +22,7 @@ pub struct ListenerFaults<'a> {
     pub accept_errors: Reasons,
 }
 
-/// What went wrong since the start.
+/// The faults since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults<'a> {
     /// Of the edge.

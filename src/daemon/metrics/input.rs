@@ -1,4 +1,4 @@
-//! What the other parts of the daemon tell a scrape: plain numbers, read once.
+//! The input of a scrape from the other parts of the daemon: plain numbers, read once.
 
 use usherd_engine::{Engine, Now};
 use usherd_subscription::entitlement::State;
@@ -15,13 +15,13 @@ pub struct ScrapeInput<'a> {
     pub subscription_state: &'a dyn Fn(&str) -> State,
     /// Open connections by listener; those of one name are added up.
     pub connections: &'a [(&'a str, u64)],
-    /// What unfinished request bodies hold, bytes.
+    /// The bytes that unfinished request bodies hold.
     pub request_bodies_bytes: u64,
-    /// What large answers hold that wait for their readers, bytes.
+    /// The bytes of large answers that wait for their readers.
     pub answers_bytes: u64,
     /// Answers refused for want of room, since the start.
     pub answers_refused: u64,
-    /// What the last reload came to.
+    /// The result of the last reload.
     pub config: ConfigState,
     /// Every booked change that is still to come.
     pub scheduled: &'a [ScheduledChange<'a>],
@@ -33,10 +33,10 @@ pub struct ScrapeInput<'a> {
     pub clock_steps: u64,
 }
 
-/// What the configuration looks like from outside.
+/// The configuration as seen from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConfigState {
-    /// Whether the last attempt was taken.
+    /// True if the last attempt was taken.
     pub last_reload_successful: bool,
     /// When one was last taken, milliseconds since 1970 UTC; 0 for never.
     pub last_success_utc_ms: i64,
@@ -53,7 +53,7 @@ pub struct ScheduledChange<'a> {
     pub tenant: &'a str,
     /// From when, milliseconds since 1970 UTC.
     pub at_utc_ms: i64,
-    /// What it does.
+    /// The kind of change.
     pub kind: ChangeKind,
     /// The quota from then on; `None` is unlimited.
     pub seats: Option<u32>,
@@ -74,7 +74,7 @@ pub struct JournalStats<'a> {
     pub ring_used_ratio: f64,
     /// How long commits took.
     pub commits: HistogramStats<'a>,
-    /// Whether decisions go on without being written.
+    /// True if decisions go on without being written.
     pub degraded: bool,
 }
 
@@ -92,13 +92,13 @@ pub struct HistogramStats<'a> {
 /// The event stream since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventStats {
-    /// Who listens now.
+    /// The number of listeners now.
     pub subscribers: u64,
     /// Events that a slow listener missed.
     pub dropped: u64,
 }
 
-/// What was built.
+/// The build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildInfo<'a> {
     /// Of the package.

@@ -1,4 +1,4 @@
-//! What Prometheus is told: the fleet, and tenants, encoded from the live table (METRICS).
+//! The answer to Prometheus: the fleet, and tenants, encoded from the live table (METRICS).
 //!
 //! The hot path counts into a [`Shard`] of its own runtime. A scrape reads the table once, so that sums and
 //! tenants are one cut; scrapes come one after the other, and no decision waits for one.
@@ -58,7 +58,7 @@ struct Dealt {
     asked: usize,
 }
 
-/// What a scrape remembers of the one before.
+/// The state that a scrape keeps for the next one.
 #[derive(Default)]
 struct Exporter {
     export: TenantExport,

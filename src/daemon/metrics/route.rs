@@ -3,7 +3,7 @@
 use usherd_contract::vocabulary;
 
 vocabulary! {
-    /// What a request was for; the label `route`.
+    /// The purpose of a request; the label `route`.
     Route {
         /// `POST /v1/acquire`.
         Acquire = "acquire",

@@ -10,14 +10,14 @@ use super::words::Band;
 /// A counter that goes on where its tenant began anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// What earlier lives of the tenant came to.
+    /// The total of earlier lives of the tenant.
     base: u64,
     /// The highest reading of this life.
     high: u64,
 }
 
 impl Mark {
-    /// What is exported.
+    /// The exported value.
     pub(super) fn total(self) -> u64 {
         self.base.wrapping_add(self.high)
     }
@@ -37,7 +37,7 @@ impl Mark {
 pub(super) struct Row {
     pub(super) id: Name,
     generation: u64,
-    /// Whether its id needs no escape as a label value.
+    /// True if its id needs no escape as a label value.
     pub(super) plain: bool,
     /// Decides its shard.
     pub(super) key: u32,

@@ -12,7 +12,7 @@ use super::ScrapeShard;
 /// Most different shards that wait to be rendered; a further one is refused.
 const WAITING_MAX: usize = 64;
 
-/// What one rendering came to; `None` until it is done.
+/// The result of one rendering; `None` until it is done.
 type Rendered = watch::Receiver<Option<Option<Bytes>>>;
 
 /// The scrapes that were asked for and have not begun, and whose turn it is.

@@ -144,7 +144,7 @@ fn request_index(route: Route, method: Method, status: usize) -> usize {
     (route as usize * METHODS + method as usize) * (STATUSES.len() + 1) + status
 }
 
-/// Whether the engine can answer this: those series are there from the start.
+/// True if the engine can answer this: those series are there from the start.
 pub(super) fn can_occur(kind: Option<Kind>, code: Code, detail: Detail) -> bool {
     use Detail as D;
     let Some(kind) = kind else {
@@ -179,7 +179,7 @@ pub(super) fn can_occur(kind: Option<Kind>, code: Code, detail: Detail) -> bool 
     }
 }
 
-/// Whether a route is expected to answer this, so that the series is there from the start.
+/// True if a route is expected to answer this, so that the series is there from the start.
 fn is_usual(route: Route, method: Method, status: u16) -> bool {
     match route {
         Route::Other => status == 404 && matches!(method, Method::Get | Method::Post),

@@ -250,7 +250,7 @@ impl Service {
     }
 }
 
-/// What the journal wrote, and what it could not.
+/// Counters of what the journal wrote, and of what it could not.
 fn journal_counters(make: &Maker) -> Result<[IntCounter; 4]> {
     Ok([
         make.counter("usherd_journal_records_total", "Records written to the journal.")?,
@@ -263,7 +263,7 @@ fn journal_counters(make: &Maker) -> Result<[IntCounter; 4]> {
     ])
 }
 
-/// What the edge holds for clients, and what it refused for that.
+/// Gauges of what the edge holds for clients, and a counter of what it refused for that.
 fn edge_memory(make: &Maker) -> Result<([IntGauge; 2], IntCounter)> {
     let gauges = [
         make.gauge(

@@ -79,7 +79,7 @@ impl ScrapeShard {
         ((1..=shard.of).contains(&shard.number) && shard.of <= SHARDS_MAX).then_some(shard)
     }
 
-    /// Whether it is the one that also tells of the fleet.
+    /// True if it is the one that also tells of the fleet.
     pub fn is_first(self) -> bool {
         self.number == 1
     }
@@ -89,7 +89,7 @@ impl ScrapeShard {
     }
 }
 
-/// What a scrape shows of the tenants.
+/// The tenants and families that a scrape shows.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     /// Positions of rows.
@@ -237,7 +237,7 @@ impl Series<'_> {
     }
 }
 
-/// What comes after a label value, put together before it is copied once.
+/// The text after a label value, put together before it is copied once.
 struct Tail {
     bytes: [u8; TAIL_MAX],
     len: usize,

@@ -1,6 +1,6 @@
 //! Writes the Prometheus text format straight into a buffer.
 
-/// What an answer to a scrape says of itself.
+/// The `Content-Type` of an answer to a scrape.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
 /// Appends families and samples to an exposition.
@@ -99,7 +99,7 @@ pub(super) fn escape(value: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a label value needs no escape.
+/// True if a label value needs no escape.
 pub(super) fn is_plain(value: &str) -> bool {
     !value.bytes().any(|byte| matches!(byte, b'\\' | b'"' | b'\n'))
 }

@@ -43,7 +43,7 @@ impl Band {
 }
 
 vocabulary! {
-    /// What made the configuration load.
+    /// The trigger of a load of the configuration.
     ReloadTrigger {
         /// The start of the daemon.
         Start = "start",
@@ -61,7 +61,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What became of it.
+    /// The result of it.
     ReloadResult {
         /// It is in force.
         Applied = "applied",
@@ -79,7 +79,7 @@ vocabulary! {
         Applied = "applied",
         /// The publisher was heard and has nothing new.
         Unchanged = "unchanged",
-        /// What it published is not taken.
+        /// The publisher's answer is not taken.
         Refused = "refused",
         /// It was not reached, or what it published could not be stored.
         Failed = "failed",
@@ -87,7 +87,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What came of a message of a webhook, or of one try of it.
+    /// The result of a message of a webhook, or of one try of it.
     WebhookResult {
         /// The receiver took it.
         Delivered = "delivered",
@@ -103,7 +103,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// What a booked change does.
+    /// The kind of a booked change.
     ChangeKind {
         /// More seats.
         Increase = "increase",

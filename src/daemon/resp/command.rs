@@ -50,14 +50,14 @@ impl Args {
 const TOO_LONG: &str = "an argument is longer than 4096 bytes";
 const TOO_MANY: &str = "a command has more than 64 arguments";
 
-/// What stands at the front of the bytes.
+/// The item at the front of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// A whole command, of so many bytes; without arguments it is an empty line, which has no answer.
     Command(usize),
     /// The beginning of one, or nothing.
     Partial,
-    /// What is no command, and why: nothing that follows can be made sense of.
+    /// Bytes that are no command, and why: nothing that follows can be made sense of.
     Broken(&'static str),
     /// A line of HTTP. A web page makes a browser send it, with commands in its body: nothing that follows is obeyed.
     Http,

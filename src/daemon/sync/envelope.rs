@@ -29,7 +29,7 @@ pub const SKEW_S: i64 = 300;
 pub const SCHEMA: u64 = 1;
 const SIGNATURE_BYTES: usize = 64;
 
-/// What a bundle may be as large as.
+/// The largest size of a bundle and its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The whole envelope, bytes.
@@ -40,7 +40,7 @@ pub struct Limits {
     pub record_bytes: usize,
 }
 
-/// Who is asked whether a bundle is good: the settings of an installation.
+/// The trust by which a bundle is judged: the settings of an installation.
 #[derive(Clone, Copy, Debug)]
 pub struct Trust<'a> {
     /// Public keys by their ids.
@@ -76,7 +76,7 @@ pub struct Bundle {
     pub records: BTreeMap<String, Arc<str>>,
 }
 
-/// What a good bundle is, seen from the highest serial of its key.
+/// The place of a good bundle, seen from the highest serial of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Its serial is above all seen.
@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for Records {
     }
 }
 
-/// Whether a bundle is good and to be taken now: [`open`], then [`admit`]. Changes nothing.
+/// Checks that a bundle is good and to be taken now: [`open`], then [`admit`]. Changes nothing.
 ///
 /// # Errors
 /// The first check that it fails.
@@ -168,12 +168,12 @@ pub fn open(bytes: &[u8], trust: &Trust<'_>) -> Result<Bundle, Refusal> {
     parse(payload, key, *public_key, trust)
 }
 
-/// What is signed of a payload.
+/// The text of a payload that is signed.
 pub(super) fn signed_text(payload: &[u8]) -> Vec<u8> {
     [MAGIC.as_bytes(), b"\n", payload].concat()
 }
 
-/// Whether an opened bundle is to be taken now: time (5 minutes of skew before its beginning), serial, chain.
+/// Checks that an opened bundle is to be taken now: time (5 minutes of skew before its beginning), serial, chain.
 ///
 /// # Errors
 /// The first check that it fails.
@@ -194,7 +194,7 @@ pub fn admit(bundle: &Bundle, ratchet: &Ratchet, now: DateTime<Utc>) -> Result<A
     Ok(Admission::Fresh)
 }
 
-/// Whether the bundle right after the one that was taken names that one. Where serials between them were missed,
+/// Checks that the bundle right after the one that was taken names that one. Where serials between them were missed,
 /// as by an installation that was off, nobody here can know what it should name.
 fn follows(bundle: &Bundle, seen: &Seen) -> Result<(), Refusal> {
     match (bundle.previous, seen.sha256) {
@@ -206,7 +206,7 @@ fn follows(bundle: &Bundle, seen: &Seen) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a bundle may be taken, or confirmed, at an instant.
+/// Checks that a bundle may be taken, or confirmed, at an instant.
 ///
 /// # Errors
 /// Too early or too late.

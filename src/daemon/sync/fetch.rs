@@ -12,14 +12,14 @@ use tokio::time::timeout;
 use crate::daemon::config::{Disk, Files as _, Publisher};
 use crate::daemon::https;
 
-/// What the configuration calls the file of authorities.
+/// The name of the file of authorities in the configuration.
 const CA_FILE: &str = "sync.ca_file";
 /// Longest ETag that is given back, bytes.
 const ETAG_BYTES_MAX: usize = 256;
 /// Largest file with a token, bytes.
 const TOKEN_BYTES_MAX: usize = 4 << 10;
 
-/// What the publisher answered.
+/// The publisher's answer.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     /// Nothing is new (304).
@@ -28,7 +28,7 @@ pub(crate) enum Fetched {
     Bundle {
         /// Its bytes.
         bytes: Vec<u8>,
-        /// What to ask with for news only; empty: nothing.
+        /// The tag to ask with for news only; empty: none.
         etag: String,
     },
     /// More bytes than allowed.

@@ -1,4 +1,4 @@
-//! What is held of the publisher, in memory and on the disk, and its records as files of the configuration.
+//! The publisher's records, held in memory and on the disk, as files of the configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::daemon::text::hex;
 /// Begins the keys of the journal's marks, one for each signing key.
 const MARK: &str = "sync:";
 
-/// What is held of the publisher.
+/// The bundle that is held of the publisher.
 #[derive(Debug)]
 pub struct Keeper {
     store: Store,
@@ -47,17 +47,17 @@ pub struct Confirmation {
 /// A bundle that was pulled and is to be taken, with its envelope for the disk.
 #[derive(Debug)]
 pub struct Pulled {
-    /// What was opened.
+    /// The opened bundle.
     pub bundle: Arc<Bundle>,
     /// Its exact bytes.
     pub envelope: Vec<u8>,
     /// Where it was.
     pub url: String,
-    /// What it is asked with for news only; empty: nothing.
+    /// The tag to ask with for news only; empty: none.
     pub etag: String,
 }
 
-/// What is known of the held bundle, for status and metrics.
+/// The facts about the held bundle, for status and metrics.
 #[derive(Clone, Debug)]
 pub struct Holding {
     /// It.
@@ -80,9 +80,9 @@ pub fn trust(settings: &Settings) -> Trust<'_> {
 }
 
 impl Keeper {
-    /// What an earlier run has stored, judged again by signature and ratchet; that it expired meanwhile is not
-    /// the matter here, but of J7. The second value says why something stored is not used. Whether the clock can be
-    /// trusted is not known yet: so no date is judged.
+    /// Takes up the bundle that an earlier run has stored, judged again by signature and ratchet; that it expired
+    /// meanwhile is not the matter here, but of J7. The second value says why something stored is not used. Whether the
+    /// clock can be trusted is not known yet: so no date is judged.
     pub fn recall(state_dir: &Path, settings: &Settings) -> (Self, Option<String>) {
         let store = Store::at(state_dir);
         let mut inner = Inner::default();
@@ -106,14 +106,14 @@ impl Keeper {
         self.inner.lock().ratchet.keys.iter().map(|(key, seen)| (format!("{MARK}{key}"), seen.serial)).collect()
     }
 
-    /// What is held.
+    /// The held bundle.
     pub fn holding(&self) -> Option<Holding> {
         let inner = self.inner.lock();
         let bundle = inner.held.clone()?;
         Some(Holding { bundle, confirmed_utc_ms: inner.confirmed.utc_ms })
     }
 
-    /// What to ask with for news only; `None` where the whole bundle is wanted.
+    /// The tag to ask with for news only; `None` where the whole bundle is wanted.
     pub fn etag(&self, url: &str) -> Option<String> {
         let inner = self.inner.lock();
         let known = inner.held.is_some() && inner.confirmed.url == url && !inner.confirmed.etag.is_empty();
@@ -137,7 +137,7 @@ impl Keeper {
         Ok((bundle, if is_held { admission } else { Admission::Fresh }))
     }
 
-    /// Whether what is held may be confirmed: the publisher's word alone cannot keep an expired bundle alive,
+    /// Checks that the held bundle may be confirmed: the publisher's word alone cannot keep an expired bundle alive,
     /// nor one whose key or name is not trusted any more.
     ///
     /// # Errors
@@ -274,7 +274,7 @@ fn recall(store: &Store, settings: &Settings, inner: &mut Inner) -> Result<(), S
     Ok(())
 }
 
-/// Whether a bundle is signed by a key that is trusted, for this installation: both may change by a reload.
+/// True if a bundle is signed by a key that is trusted, for this installation: both may change by a reload.
 fn fits(bundle: &Bundle, settings: &Settings) -> bool {
     settings.sync.public_keys.get(&bundle.key) == Some(&bundle.public_key)
         && settings.sync.installation == bundle.installation

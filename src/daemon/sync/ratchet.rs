@@ -14,7 +14,7 @@ pub struct Seen {
     pub sha256: Option<Hash>,
 }
 
-/// What was taken so far.
+/// The highest serials that were taken so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ratchet {
     /// By key id.
@@ -22,7 +22,7 @@ pub struct Ratchet {
 }
 
 impl Ratchet {
-    /// What it is when a bundle was taken.
+    /// The ratchet after a bundle was taken.
     #[must_use]
     pub fn taken(&self, key: &str, serial: u64, sha256: Hash) -> Self {
         let mut next = self.clone();
@@ -38,7 +38,7 @@ impl Ratchet {
         }
     }
 
-    /// Whether a bundle is the highest of its key.
+    /// True if a bundle is the highest of its key.
     pub fn is_at(&self, key: &str, serial: u64, sha256: Hash) -> bool {
         self.keys.get(key) == Some(&Seen { serial, sha256: Some(sha256) })
     }

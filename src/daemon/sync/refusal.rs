@@ -108,7 +108,7 @@ impl RefusalCode {
 pub struct Refusal {
     /// Which check it failed.
     pub code: RefusalCode,
-    /// What was found.
+    /// The finding.
     pub what: String,
 }
 

@@ -63,7 +63,7 @@ impl SigningKey {
     }
 }
 
-/// What a payload says.
+/// The contents of a payload.
 #[derive(Clone, Debug)]
 pub struct Draft<'a> {
     /// For whom.

@@ -20,7 +20,7 @@ pub struct Outcome {
     pub result: SyncResult,
     /// Why it was refused, as one word; empty where it was not.
     pub code: &'static str,
-    /// What happened, for people.
+    /// The event, for people.
     pub message: String,
 }
 
@@ -31,12 +31,12 @@ impl Outcome {
         Outcome { result, code: "", message: message.chars().take(MESSAGE_CHARS_MAX).collect() }
     }
 
-    /// Whether the publisher was heard and agrees.
+    /// True if the publisher was heard and agrees.
     pub fn is_success(&self) -> bool {
         matches!(self.result, SyncResult::Applied | SyncResult::Unchanged)
     }
 
-    /// Whether people need not be told again: the same word for the same reason, and no new configuration.
+    /// True if people are to be told: not for the same word with the same reason and no new configuration.
     fn is_news_after(&self, before: Option<&Outcome>) -> bool {
         let same = before.is_some_and(|before| (before.result, before.code) == (self.result, self.code));
         let calm = before.is_some_and(Outcome::is_success) && self.result == SyncResult::Unchanged;

@@ -31,7 +31,7 @@ pub struct Confirmed {
     pub utc_ms: i64,
     /// Where it was asked.
     pub url: String,
-    /// What to ask with for news only; empty: nothing.
+    /// The tag to ask with for news only; empty: none.
     pub etag: String,
 }
 
@@ -116,7 +116,7 @@ impl Store {
     /// Keeps the ratchet.
     ///
     /// # Errors
-    /// What the file system says; what was kept before then still is.
+    /// A sentence with the error of the file system; the ratchet of before is then still there.
     pub fn keep_ratchet(&self, stored: &Stored) -> Result<(), String> {
         let shown = |hash: Option<Hash>| hash.map(|hash| hex(&hash)).unwrap_or_default();
         let line = |seen: &Seen| KeyLine { serial: seen.serial, sha256: shown(seen.sha256) };
@@ -161,7 +161,7 @@ impl Store {
 }
 
 impl Stored {
-    /// Whether a stored bundle is the one that the ratchet says, or the one that was to be replaced.
+    /// True if a stored bundle is the one that the ratchet says, or the one that was to be replaced.
     pub fn knows(&self, bundle: &Bundle) -> bool {
         self.ratchet.is_at(&bundle.key, bundle.serial, bundle.sha256) || self.replaces == Some(bundle.sha256)
     }

@@ -1,4 +1,4 @@
-//! What is shown of the webhooks, and where they are tried by hand: between the API and the thread that delivers.
+//! The display of the webhooks, and their tests by hand: between the API and the thread that delivers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,19 +29,19 @@ pub struct Entry {
     pub utc_ms: i64,
     /// The id of the message.
     pub id: String,
-    /// What it is about.
+    /// The type of the message.
     pub about: String,
     /// The tenant concerned; empty for none.
     pub tenant: String,
     /// Which try it was, from 1.
     pub attempt: u32,
-    /// What the receiver answered, if it did.
+    /// The status of the receiver's answer, if it gave one.
     pub status: Option<u16>,
     /// How long it took, milliseconds.
     pub duration_ms: u64,
-    /// What came of it.
+    /// The result.
     pub result: WebhookResult,
-    /// What went wrong; empty for a success.
+    /// The error; empty for a success.
     pub error: String,
     /// When it is tried again, milliseconds since 1970 UTC.
     pub next_utc_ms: Option<i64>,
@@ -81,7 +81,7 @@ pub(crate) struct Order {
     pub(crate) reply: oneshot::Sender<Entry>,
 }
 
-/// What is shown of one webhook.
+/// The display of one webhook.
 #[derive(Debug)]
 struct Row {
     settings: Webhook,
@@ -95,7 +95,7 @@ struct Row {
     log: VecDeque<Entry>,
 }
 
-/// What is shown of the webhooks. No decision asks it.
+/// The display of the webhooks. No decision asks it.
 #[derive(Debug)]
 pub struct Board {
     rows: Mutex<Vec<Row>>,

@@ -12,10 +12,10 @@ const WINDOW_MS: u64 = 60_000;
 /// Tenants that are told apart in the count of a storm.
 const TENANTS_MAX: usize = 10_000;
 
-/// What is being counted for one receiver. It holds no more windows than two minutes have messages.
+/// The counts of one receiver. It holds no more windows than two minutes have messages.
 #[derive(Debug, Default)]
 pub(super) struct Storm {
-    /// Whether the later ones of one tenant are counted from the first on, however few they are.
+    /// True if the later ones of one tenant are counted from the first on, however few they are.
     by_tenant: bool,
     windows: HashMap<Name, Window>,
     rest: Option<Rest>,
@@ -29,11 +29,11 @@ struct Window {
     until_ms: u64,
     since_utc_ms: i64,
     count: u64,
-    /// What was told first: the rest is like it.
+    /// The message that was sent first: the rest is like it.
     like: Notice,
 }
 
-/// What is beyond the messages of a minute, of whichever tenants.
+/// The messages beyond those of a minute, of whichever tenants.
 #[derive(Debug)]
 struct Rest {
     until_ms: u64,
@@ -78,7 +78,7 @@ impl Storm {
         Some(notice.with("count", 1))
     }
 
-    /// What was counted long enough.
+    /// The summaries of windows that were counted long enough.
     pub(super) fn due(&mut self, now: Now, per_minute_max: u32) -> Vec<Notice> {
         let mut told = Vec::new();
         let over: Vec<Name> = self
@@ -102,7 +102,7 @@ impl Storm {
         told
     }
 
-    /// What is left at the end.
+    /// The summaries that are left at the end.
     pub(super) fn flush(&mut self, now: Now) -> Vec<Notice> {
         let windows = std::mem::take(&mut self.windows).into_values();
         let counted = windows.filter(|window| window.count > 0).map(|window| window.told(now.utc_ms));

@@ -15,7 +15,7 @@ use crate::daemon::clock::monotonic_ns;
 use crate::daemon::config::Webhook;
 use crate::daemon::https;
 
-/// What the configuration calls the file of authorities.
+/// The name of the file of authorities in the configuration.
 const CA_FILE: &str = "the webhook's ca_file";
 /// How much of an answer is looked at, bytes: it may say why it is a refusal.
 const ANSWER_BYTES_MAX: usize = 1_024;
@@ -27,9 +27,9 @@ const RETRY_AFTER_MAX_S: u64 = 86_400;
 /// How a try went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// What the receiver answered, if it did.
+    /// The status of the receiver's answer, if it gave one.
     pub(crate) status: Option<u16>,
-    /// What went wrong; empty for a success.
+    /// The error; empty for a success.
     pub(crate) error: String,
     /// How long the receiver asks to be left alone, seconds.
     pub(crate) retry_after_s: u64,

@@ -9,7 +9,7 @@ use crate::daemon::text::rfc3339;
 /// Longest sentence of a message, bytes.
 const SENTENCE_BYTES_MAX: usize = 2_000;
 
-/// What a message is about.
+/// The subject matter of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Topic {
     /// A thing that happened.
@@ -105,7 +105,7 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// What the log calls a thing.
+/// The words of types in the log.
 pub(crate) fn type_words(types: &[HookType]) -> Vec<&'static str> {
     types.iter().map(|kind| kind.as_str()).collect()
 }

@@ -78,7 +78,7 @@ impl Hook {
         }
     }
 
-    /// What was counted long enough; all of it where the daemon ends.
+    /// Queues the summaries that were counted long enough; all of them where the daemon ends.
     pub(crate) fn tell_counted(&mut self, now: Now, source: &str, at_end: bool, results: &mut Vec<WebhookResult>) {
         let per_minute_max = self.settings.denied_per_minute_max;
         for storm in [&mut self.denied, &mut self.emergency] {
@@ -90,7 +90,7 @@ impl Hook {
         }
     }
 
-    /// What is to be tried now; it is under way then.
+    /// The message that is to be tried now; it is under way then.
     pub(crate) fn next(&mut self, now: Now) -> Option<Waiting> {
         let rests =
             self.under_way.is_some() || self.gone || !self.settings.enabled || self.pause_until_ms > now.uptime_ms;

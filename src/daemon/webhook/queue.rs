@@ -1,4 +1,4 @@
-//! What waits for one receiver: bounded, and in a file of the state directory, so that a restart forgets nothing.
+//! The queue of one receiver: bounded, and in a file of the state directory, so that a restart forgets nothing.
 //!
 //! The file is replaced as a whole, at most about once a second: JSON lines, each behind its CRC32C. What was
 //! delivered since is delivered again after a crash; receivers recognise it by its id.
@@ -40,7 +40,7 @@ pub(crate) struct Waiting {
     pub(crate) refused: bool,
 }
 
-/// What waits for one receiver.
+/// The messages that wait for one receiver.
 #[derive(Debug)]
 pub(crate) struct Queue {
     folder: PathBuf,
@@ -51,8 +51,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// What an earlier run left for a receiver, and what was wrong with it: damaged lines are left out, and the
-    /// file is set aside.
+    /// Opens the queue that an earlier run left for a receiver, with a sentence about damage: damaged lines are left
+    /// out, and the file is set aside.
     pub(crate) fn open(state_dir: &Path, name: &str, now: Now, retry_for_s: u32) -> (Self, Option<String>) {
         let folder = state_dir.join(FOLDER);
         let file = format!("{name}.queue");
@@ -122,7 +122,7 @@ impl Queue {
         dropped
     }
 
-    /// What is due first, if it is due.
+    /// The first message that is due, if any is.
     pub(crate) fn due(&self, now: Now) -> Option<&Waiting> {
         self.waiting
             .iter()
@@ -174,7 +174,7 @@ impl Queue {
     /// Writes it down where it changed since.
     ///
     /// # Errors
-    /// What the file system says; it is tried again with the next change.
+    /// An error of the file system; it is tried again with the next change.
     pub(crate) fn save(&mut self, now: Now) -> std::io::Result<()> {
         if !std::mem::take(&mut self.dirty) {
             return Ok(());

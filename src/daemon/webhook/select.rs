@@ -1,4 +1,4 @@
-//! What is worth telling, out of what happens and what is the case. Pure: it is told the time and everything else.
+//! The choice of events and states that are worth a message. Pure: it is told the time and everything else.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::daemon::events::{Event, EventResult, EventType};
 /// A tenant that was not full for so long and is again is news, milliseconds.
 const CALM_MS: u64 = 60_000;
 
-/// What a subscription is worth.
+/// The worth of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Worth {
     pub(crate) state: State,
@@ -21,13 +21,13 @@ pub(crate) struct Worth {
     pub(crate) seats: Option<u32>,
 }
 
-/// What was told, as far as it says what is news.
+/// The state of the choice, as far as it says what is news.
 #[derive(Debug, Default)]
 pub(crate) struct Selector {
     /// When a tenant was last seen full, and over, uptime milliseconds; only those that were lately.
     full: HashMap<Name, u64>,
     over: HashMap<Name, u64>,
-    /// Whether a first look was taken: what is the case then is not news.
+    /// True if a first look was taken: what is the case then is not news.
     looked: bool,
     worth: HashMap<Name, Worth>,
     sync_failed: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    /// What an event is about, if it is worth telling; [`notice`] says it. Events about what a subscription is
+    /// The type of message that an event is worth, if any; [`notice`] says it. Events about what a subscription is
     /// worth are for [`Selector::changed`].
     pub(crate) fn heard(&mut self, event: &Event) -> Option<HookType> {
         let about = match (event.kind, event.result) {
@@ -92,7 +92,7 @@ impl Selector {
         }
     }
 
-    /// What all subscriptions are worth, by a configuration that came: who is worth something else.
+    /// Compares the worth of all subscriptions after a new configuration: messages for those that changed.
     pub(crate) fn configured(&mut self, now: Now, all: HashMap<Name, Worth>, is_first: bool) -> Vec<Notice> {
         let before = std::mem::replace(&mut self.worth, all);
         self.configured.clear();
@@ -115,7 +115,7 @@ impl Selector {
         news
     }
 
-    /// What a subscription is worth since an event that says so.
+    /// Compares the worth of a subscription after an event that changed it.
     pub(crate) fn changed(&mut self, event: &Event, is: Worth) -> Option<Notice> {
         if event.kind != EventType::Subscription || matches!(event.result, Some(EventResult::Drains | EventResult::Off))
         {
@@ -131,7 +131,7 @@ impl Selector {
     }
 }
 
-/// What is told of an event.
+/// The message about an event.
 pub(crate) fn notice(about: HookType, event: &Event) -> Notice {
     let notice = Notice::new(Topic::Of(about), &event.tenant, event.utc_ms)
         .with("subject", event.subject.as_str())

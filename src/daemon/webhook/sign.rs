@@ -18,7 +18,7 @@ const FRESH_BYTES: usize = 32;
 /// Largest file of secrets, bytes.
 const FILE_BYTES_MAX: usize = 4 << 10;
 
-/// What messages are signed by: one secret, or two while one is replaced. They are shown nowhere.
+/// The secrets that messages are signed by: one, or two while one is replaced. They are shown nowhere.
 pub struct Secrets(Vec<hmac::Key>);
 
 impl std::fmt::Debug for Secrets {
@@ -31,7 +31,7 @@ impl Secrets {
     /// One secret, or the new one above the old, each on a line of its own.
     ///
     /// # Errors
-    /// What is wrong, without what is written there.
+    /// A sentence that says what is wrong, without what is written there.
     pub fn parse(text: &str) -> Result<Self, String> {
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         if !(1..=2).contains(&lines.len()) {
