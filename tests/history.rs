@@ -311,7 +311,7 @@ fn days_of_calls_are_remembered_exactly_through_stops_and_kills() {
 }
 
 #[test]
-fn five_minutes_begin_with_the_seats_held_and_know_a_peak_between_two_looks() {
+fn a_slot_begins_with_held_seats_and_knows_a_short_peak() {
     let mut world = World::new(0);
     (0..3).for_each(|person| world.act(0, person));
     (0..300).for_each(|_| world.second(0.0));
@@ -334,7 +334,7 @@ fn seat_ms(world: &World) -> Vec<u64> {
 }
 
 #[test]
-fn a_release_that_was_held_up_across_the_end_of_five_minutes_takes_nothing_away() {
+fn a_release_delayed_across_a_slot_end_takes_nothing_away() {
     let mut world = World::new(0);
     world.act(0, 0);
     (0..300).for_each(|_| world.second(0.0));

@@ -443,7 +443,7 @@ fn the_shipped_scrape_example_is_a_configuration_of_prometheus() {
 }
 
 #[test]
-fn top_shows_the_largest_and_who_is_noticeable_and_counts_the_rest() {
+fn top_shows_the_largest_and_noticeable_and_sums_the_rest() {
     let engine = engine(numbered(2_000, 3));
     for tenant in 0..60 {
         desktop(&engine, at(1), &format!("t{tenant:05}"), "anna");

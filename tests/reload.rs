@@ -290,7 +290,7 @@ fn says_why(rejection: &Rejection) {
 }
 
 #[test]
-fn a_mutated_configuration_is_applied_as_its_units_or_not_at_all() {
+fn a_mutated_configuration_is_applied_by_units_or_not_at_all() {
     let (seed, rounds) = (number("USHERD_SEED", 20_261_122), number("USHERD_ROUNDS", 12_000));
     println!("USHERD_SEED={seed} USHERD_ROUNDS={rounds}");
     let mut rng = Rng::with_seed(seed);

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_of_the_time_service_proves_a_clock_that_is_near_it_only() {
+    fn a_time_service_mark_proves_only_a_clock_near_it() {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("synchronized");
         let at = |s: u64| UNIX_EPOCH + Duration::from_secs(s);

@@ -52,7 +52,7 @@ fn assert_times_are_of(page: &Page, demo: &Demo, day: DateTime<Utc>) {
 }
 
 #[test]
-fn the_office_fills_while_its_page_is_looked_at_and_its_own_clock_counts() {
+fn the_office_fills_on_its_page_by_its_own_clock() {
     let mut demo = Demo::start(&["--from", "08:30"]);
     demo.wait_for("dashboard");
     let opened = instant(&demo.get(OVERVIEW)["at"]);

@@ -78,7 +78,7 @@ fn what_an_address_says_more_than_the_page_knows_is_passed_over() {
 }
 
 #[test]
-fn it_says_so_when_the_daemon_does_not_answer_and_comes_back_by_itself() {
+fn it_shows_a_silent_daemon_and_recovers_by_itself() {
     let site = site("");
     site.listen((own_ip(), 0).into());
     let daemon = site.start();

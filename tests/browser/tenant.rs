@@ -66,7 +66,7 @@ fn a_tenant_is_reached_read_and_explained_by_keyboard_alone() {
 }
 
 #[test]
-fn the_curve_is_read_by_keyboard_and_a_change_that_would_not_fit_is_warned_of() {
+fn the_curve_works_by_keyboard_and_warns_of_a_bad_change() {
     let site = site("");
     let daemon = site.start();
     fill(&daemon);

@@ -56,7 +56,7 @@ fn a_key_is_secret_and_never_written_over() {
 }
 
 #[test]
-fn what_is_signed_is_valid_for_whom_and_as_long_as_it_was_signed() {
+fn a_bundle_is_valid_for_the_signed_receiver_and_time() {
     let desk = Desk::new();
     let (out, _) = desk.sign("7", &["--expires-in", "30d"], 0);
     assert!(out.contains("serial 7, 1 record, until 2026-12-22 12:00:00 UTC"), "{out}");

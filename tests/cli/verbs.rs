@@ -284,7 +284,7 @@ fn a_daemon_that_says_nothing_is_waited_for_only_so_long() {
 }
 
 #[test]
-fn the_socket_of_the_configuration_goes_first_and_the_next_is_tried() {
+fn the_configured_socket_goes_first_and_the_next_is_tried() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("usherd.sock");
     drop(UnixListener::bind(&socket).unwrap());

@@ -169,7 +169,7 @@ fn a_start_after_a_full_disk_says_that_something_is_missing() {
 }
 
 #[test]
-fn a_state_directory_that_is_read_only_at_a_start_stops_no_call_and_heals() {
+fn a_read_only_state_directory_stops_no_call_and_heals() {
     for is_new in [false, true] {
         let site = Site::new(SMALL, &[("acme", ACME)]);
         let state = site.path("state");

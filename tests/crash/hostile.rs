@@ -163,7 +163,7 @@ fn report(what: &str, took: &mut [u64]) -> u64 {
 }
 
 #[test]
-fn two_thousand_of_every_kind_do_not_keep_a_node_from_its_answers() {
+fn two_thousand_of_every_kind_do_not_starve_a_node() {
     raise_descriptor_limit();
     let site = Site::new(CONFIG, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 100\n")]);
     let usherd = site.start();

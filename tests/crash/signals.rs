@@ -22,7 +22,7 @@ fn acquire(client: &mut Client, session: &str, more: &str) -> String {
 }
 
 #[test]
-fn a_second_daemon_on_the_same_state_is_refused_and_harms_nobody() {
+fn a_second_daemon_on_the_same_state_is_refused() {
     let site = Site::new("", &[("acme", &acme(5))]);
     let first = site.start();
     let mut client = first.client();
@@ -71,7 +71,7 @@ fn a_bad_configuration_ends_a_first_start_and_not_a_later_one() {
 }
 
 #[test]
-fn a_journal_of_a_newer_release_is_not_touched_and_is_no_success() {
+fn a_journal_of_a_newer_release_is_refused_and_untouched() {
     let site = Site::new("", &[("acme", &acme(5))]);
     site.start().kill();
     for file in site.journal_files("segment") {

@@ -96,7 +96,7 @@ fn the_watchdog_is_fed_where_no_listener_speaks_plain_http() {
 }
 
 #[test]
-fn no_connection_is_refused_in_twenty_restarts_behind_a_held_socket() {
+fn no_connection_is_refused_in_twenty_socket_restarts() {
     const RESTARTS: usize = 20;
     let activate = "systemd-socket-activate";
     if Command::new(activate).arg("--version").output().is_err() {

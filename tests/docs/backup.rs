@@ -60,7 +60,7 @@ fn sessions(daemon: &Usherd) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_copy_taken_while_it_works_restores_what_was_acknowledged_before() {
+fn a_copy_taken_live_restores_what_was_acknowledged() {
     let site = Site::new(BUSY, &[("acme", ACME)]);
     let daemon = site.start();
     let lasting: BTreeSet<String> = (0..LASTING).map(|n| format!("lasting-{n}")).collect();

@@ -34,7 +34,7 @@ fn named(line: usize, cells: &Row) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_test_in_a_real_program_has_a_row_and_every_row_its_tests() {
+fn every_test_in_a_real_program_has_its_row_and_back() {
     let mut run = BTreeSet::new();
     for (line, cells) in rows() {
         let files = named(line, &cells);

@@ -51,7 +51,7 @@ fn without_a_seat_only_inbound_and_emergency_calls_go_through() {
 }
 
 #[test]
-fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards() {
+fn calls_pass_while_usherd_hangs_and_are_booked_later() {
     let lab = lab(5);
     let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     lab.usherd().pause();
@@ -75,7 +75,7 @@ fn time_out_ms() -> f64 {
 }
 
 #[test]
-fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
+fn forty_calls_within_a_hang_of_usherd_leave_no_seat() {
     let lab = lab(40);
     let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     lab.usherd().pause();
@@ -148,7 +148,7 @@ fn a_subject_reaches_usherd_as_it_is() {
 }
 
 #[test]
-fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
+fn calls_of_a_killed_kamailio_end_with_its_next_hello() {
     let mut lab = lab(10);
     let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(10), &["-r", "100", "-d", "60000"]);

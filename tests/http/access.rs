@@ -127,7 +127,7 @@ fn a_token_for_a_tenant_neither_sees_nor_changes_another() {
 }
 
 #[test]
-fn a_wrong_token_is_401_and_inbound_and_emergency_pass_nevertheless() {
+fn a_wrong_token_is_401_but_inbound_and_emergency_pass() {
     let main = format!("[server]\nauth_failures_per_minute = 30\n{}", entry("node", 'a', ""));
     let daemon = Running::start(&main, &[("acme", PAID)]);
     let wrong = [
@@ -165,7 +165,7 @@ fn a_wrong_token_is_401_and_inbound_and_emergency_pass_nevertheless() {
 }
 
 #[test]
-fn whoever_shows_a_token_of_a_wrong_form_is_told_so_and_nobody_else() {
+fn only_the_sender_of_a_malformed_token_is_told_so() {
     let entry = |id: &str, role: &str, token: &str| {
         let hash = TokenHash::of(token).to_hex();
         format!("[[auth.tokens]]\nid = \"{id}\"\nrole = \"{role}\"\nsha256 = \"{hash}\"\n")
@@ -183,7 +183,7 @@ fn whoever_shows_a_token_of_a_wrong_form_is_told_so_and_nobody_else() {
 }
 
 #[test]
-fn a_page_of_another_origin_is_not_trusted_for_coming_from_loopback() {
+fn a_foreign_page_is_not_trusted_for_coming_from_loopback() {
     let daemon = Running::start("", &[("acme", PAID)]);
     let seat = "tenant=acme&subject=a&session=a&kind=desktop&ttl_s=9";
     for (site, wanted) in [("cross-site", 401), ("same-site", 401), ("", 401), ("same-origin", 200), ("none", 200)] {
@@ -196,7 +196,7 @@ fn a_page_of_another_origin_is_not_trusted_for_coming_from_loopback() {
 }
 
 #[test]
-fn a_page_of_another_origin_is_a_stranger_whatever_else_its_browser_says() {
+fn a_foreign_page_is_a_stranger_whatever_its_browser_says() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("usherd.sock");
     let main = format!(
@@ -324,7 +324,7 @@ fn a_request_has_one_host() {
 }
 
 #[test]
-fn what_came_through_a_proxy_is_a_strangers_without_a_credential_of_its_own() {
+fn a_proxied_request_needs_a_credential_of_its_own() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("usherd.sock");
     let server = format!("[server]\nauth_failures_per_minute = 1000\nunix_socket = \"{}\"\n", socket.display());
@@ -451,7 +451,7 @@ const OF_PEOPLE: [(&str, &str, &str); 8] = [
 ];
 
 #[test]
-fn without_a_credential_loopback_is_trusted_only_by_a_name_that_no_foreign_page_can_have() {
+fn loopback_without_a_credential_is_trusted_by_safe_names_only() {
     let main = "[server]\nauth_failures_per_minute = 1000\nnames = [\"PBX1.example\"]\n";
     let daemon = Running::start(main, &[("acme", PAID)]);
     let port = daemon.address().port();
@@ -520,7 +520,7 @@ fn what_nodes_and_prometheus_ask_is_answered_by_any_name() {
 }
 
 #[test]
-fn what_is_wrong_in_words_is_for_who_may_read_and_others_see_only_that_something_is() {
+fn details_of_faults_are_shown_only_to_those_who_may_read() {
     let daemon = Running::start(&credentials(), &[("acme", PAID)]);
     let main = daemon.folder.path().join("usherd.toml");
     let text = std::fs::read_to_string(&main).unwrap();
@@ -552,7 +552,7 @@ fn what_is_wrong_in_words_is_for_who_may_read_and_others_see_only_that_something
 }
 
 #[test]
-fn a_token_or_the_unix_socket_is_asked_for_no_name_and_http_2_is_as_http_1() {
+fn a_token_or_the_unix_socket_needs_no_host_name() {
     let name = "Host: rebound.example\r\n";
     let daemon = Running::start(&credentials(), &[("acme", PAID)]);
     let header = format!("Authorization: Bearer {}\r\n", token("viewer", 'a'));

@@ -167,7 +167,7 @@ fn a_tenant_that_is_used_goes_by_force_or_after_a_while() {
 
 /// Seen by the daemon's own watch, whoever took the file away.
 #[test]
-fn a_file_that_vanished_takes_effect_after_its_delay_and_no_sooner_t186() {
+fn a_vanished_file_takes_effect_after_its_delay_t186() {
     let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
     daemon.form("/v1/acquire", "tenant=acme&subject=anna&session=m1&kind=mobile");
     let file = daemon.folder.path().join("tenants.d/acme.toml");
@@ -191,7 +191,7 @@ fn a_file_that_vanished_takes_effect_after_its_delay_and_no_sooner_t186() {
 }
 
 #[test]
-fn a_bad_tenant_file_is_told_everywhere_and_stops_no_request_for_another_t175() {
+fn a_bad_tenant_file_is_shown_and_stops_no_other_tenant_t175() {
     let daemon = Running::start("", &[("acme", PAID), ("b", PAID)]);
     write_tenant(daemon.folder.path(), "acme", "kind = \"paid\"\nseats = -3\n");
     let asked = "{\"request\":\"add\",\"seats\":4,\"actor\":\"operator\"}";

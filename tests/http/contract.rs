@@ -26,7 +26,7 @@ fn a_first_decision_in_every_dress() {
 }
 
 #[test]
-fn a_restart_keeps_acknowledged_sessions_and_forgets_released_ones() {
+fn a_restart_keeps_live_sessions_and_forgets_released_ones() {
     let mut daemon = Running::start("", &[("acme", &ACME.replace("seats = 1", "seats = 5"))]);
     for session in ["c1", "c2", "c3"] {
         let form = format!("tenant=acme&subject=s-{session}&session={session}&kind=call&direction=outbound&ttl_s=600");

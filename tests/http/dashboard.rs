@@ -15,7 +15,7 @@ fn acquire(daemon: &Running, tenant: &str, subject: &str) -> String {
 }
 
 #[test]
-fn its_files_are_for_everybody_and_strict_and_kept_by_the_browser() {
+fn its_files_are_public_strict_and_cached_by_the_browser() {
     let daemon = Running::start(&entry("admin", 'a', ""), &[]);
     for (path, content_type) in [
         ("/", "text/html"),

@@ -170,7 +170,7 @@ fn documented(operation: &Value) -> BTreeSet<&str> {
 }
 
 #[test]
-fn a_route_that_reads_or_administers_knows_the_documented_parameters_and_refuses_others() {
+fn a_route_takes_its_documented_parameters_and_no_others() {
     let daemon = Running::start("", &[("acme", "kind = \"nfr\"\nseats = 1\n")]);
     let mut listed = 0;
     for (path, method, operation) in operations() {

@@ -71,7 +71,7 @@ fn many_requests_share_a_connection() {
 }
 
 #[test]
-fn a_denial_is_403_where_that_was_asked_for_and_nothing_else_ever_is() {
+fn only_a_denial_that_asked_for_it_is_403() {
     let daemon = Running::start("", &[("acme", &TWO.replace("= 2", "= 0"))]);
     let ask = |status: &str, rest: &str| {
         daemon.form(&format!("/v1/acquire{status}"), &format!("tenant=acme&subject=a&session=s&ttl_s=9&{rest}"))
@@ -169,7 +169,7 @@ fn lines_are_answered_as_they_come_and_without_a_limit() {
 }
 
 #[test]
-fn an_explanation_says_what_an_acquire_would_and_changes_nothing() {
+fn an_explanation_matches_the_acquire_and_changes_nothing() {
     let daemon = Running::start("", &[("acme", TWO)]);
     let seen = || [daemon.get("/v1/tenants/acme").body, daemon.get("/v1/tenants/acme/sessions").body];
     for rest in [

@@ -85,7 +85,7 @@ fn call(daemon: &Running, session: u32) -> Answer {
 }
 
 #[test]
-fn channels_of_an_addon_are_shown_and_enforced_until_it_ends_l3_n10() {
+fn addon_channels_are_shown_and_enforced_until_the_end_l3_n10() {
     let addon = "[[addon]]\nid = \"lines\"\nchannels = 2\nnumbers = 30\ncancel_at = \"2026-11-22T12:01:00Z\"\n";
     let limits = "inclusive.channels_per_seat = 1\ninclusive.channels_enforce = true\n";
     let daemon = Running::start("", &[("acme", &format!("{PAID}seats = 1\n{limits}{addon}"))]);

@@ -125,7 +125,7 @@ fn pages_of_pseudonyms_are_complete() {
 }
 
 #[test]
-fn names_are_for_admins_and_viewers_with_the_right_and_for_loopback_without_credentials() {
+fn names_are_for_admins_entitled_viewers_and_open_loopback() {
     let daemon = site();
     ask(&daemon, &token("node", 'a'), "POST", "/v1/acquire", &claim("acme", "anna"));
     for (who, clear) in [(token("viewer", 'a'), false), (token("viewer", 'b'), true), (token("admin", 'a'), true)] {
@@ -140,7 +140,7 @@ fn names_are_for_admins_and_viewers_with_the_right_and_for_loopback_without_cred
 }
 
 #[test]
-fn a_pseudonym_can_be_asked_about_and_answers_as_the_person_would() {
+fn a_query_by_pseudonym_answers_as_one_by_name() {
     let daemon = site();
     let (node, viewer) = (token("node", 'a'), token("viewer", 'a'));
     for subject in ["anna", "bernd"] {

@@ -132,7 +132,7 @@ fn replies_keep_the_order_of_a_pipeline_wherever_it_is_cut() {
 }
 
 #[test]
-fn what_is_wrong_is_said_and_what_makes_no_sense_ends_the_connection() {
+fn faults_are_answered_and_nonsense_ends_the_connection() {
     let daemon = started("");
     let mut talk = talk(&daemon);
     for (words, said) in [
@@ -208,7 +208,7 @@ fn a_token_is_asked_for_and_holds_for_its_tenant() {
 }
 
 #[test]
-fn a_command_that_never_ends_is_cut_off_and_a_stop_waits_for_one_that_has_begun() {
+fn an_endless_command_is_cut_and_a_stop_waits_for_a_begun_one() {
     let daemon = started("[server]\nhead_deadline_ms = 300\n");
     let (mut slow, idle) = (talk(&daemon), talk(&daemon));
     slow.stream.write_all(b"*1\r\n$4\r\nPI").unwrap();

@@ -73,7 +73,7 @@ fn a_node_is_let_in_after_a_restart_though_strangers_came_first() {
 }
 
 #[test]
-fn it_is_written_while_the_daemon_runs_and_a_damaged_file_is_no_obstacle() {
+fn it_is_written_while_running_and_damage_is_no_obstacle() {
     let mut daemon = Running::start(LIMITS, &[("acme", PAID)]);
     assert!(is_answered(&daemon, "127.0.0.5", "POST", "/v1/nodes/pbx/hello", "epoch=1"));
     let file = daemon.folder.path().join("state/node-addresses");

@@ -287,7 +287,7 @@ fn a_token_gives_those_commands_that_are_its_own_and_no_others() {
 }
 
 #[test]
-fn without_a_token_no_command_is_for_anybody_where_there_are_tokens() {
+fn with_tokens_configured_no_command_works_without_one() {
     let daemon = started_with_commands();
     check_commands(&daemon, "nobody", &[], |_| false);
     check_commands(&daemon, "nobody who says hello", &["HELLO", "3"], |_| false);

@@ -48,7 +48,7 @@ fn what_is_accepted_is_in_force_with_the_answer_j9_j10() {
 
 /// An error would have the client send it again, and each time it would be booked again.
 #[test]
-fn what_is_written_and_waits_for_a_reload_is_accepted_and_says_so() {
+fn a_change_that_waits_for_a_reload_is_accepted_and_says_so() {
     let all: Vec<String> = (1..6).map(|n| format!("t{n}")).collect();
     let mut tenants = vec![("acme", ACME)];
     tenants.extend(all.iter().map(|id| (id.as_str(), "kind = \"nfr\"\nseats = 9\n")));
@@ -134,7 +134,7 @@ fn what_would_not_fit_the_pool_is_not_written_f7() {
 }
 
 #[test]
-fn a_bad_file_stops_requests_for_its_own_tenant_alone_and_is_not_made_worse_t175() {
+fn a_bad_file_stops_requests_of_its_own_tenant_only_t175() {
     let broken = "kind = \"paid\"\n";
     let daemon = Running::start("", &[("acme", ACME), ("broken", ACME)]);
     write_tenant(daemon.folder.path(), "broken", broken);

@@ -187,7 +187,7 @@ fn for_admin(authority: &CertifiedIssuer<'_, KeyPair>, with: impl FnOnce(&mut Ce
 }
 
 #[test]
-fn a_client_without_a_good_certificate_is_a_stranger_and_not_turned_away() {
+fn a_client_without_a_good_certificate_is_a_stranger() {
     let papers = Papers::new();
     let serial = SerialNumber::from(77_u64);
     let revoked = CertificateRevocationListParams {
@@ -254,7 +254,7 @@ fn a_client_without_a_good_certificate_is_a_stranger_and_not_turned_away() {
 }
 
 #[test]
-fn where_a_certificate_is_required_nobody_is_answered_without_a_good_one() {
+fn a_required_certificate_is_demanded_of_everybody() {
     let papers = Papers::new();
     let daemon = papers.start(", client_certificates = \"required\"", "");
     let livez = request("GET", "/livez", "", "");

@@ -40,7 +40,7 @@ fn rows(answer: &Value, keys: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn every_five_minutes_are_kept_with_their_exact_sums_and_over_a_restart() {
+fn every_slot_keeps_its_exact_sums_over_a_restart() {
     let mut daemon = Running::start("", &[("acme", PAID)]);
     pass(&daemon, 1_000);
     assert_eq!(call(&daemon, "anna"), "allow.new");
@@ -82,7 +82,7 @@ fn every_five_minutes_are_kept_with_their_exact_sums_and_over_a_restart() {
 }
 
 #[test]
-fn a_true_denial_is_a_person_without_a_seat_a_minute_later_and_any_quota_can_be_judged_p4() {
+fn a_true_denial_has_no_seat_a_minute_later_p4() {
     let daemon = Running::start("", &[("acme", PAID)]);
     pass(&daemon, 1_000);
     for who in ["anna", "bert", "carl"] {
@@ -130,7 +130,7 @@ fn what_makes_no_sense_is_named() {
 }
 
 #[test]
-fn tenants_that_nobody_knows_are_wishes_of_their_lender_and_else_of_nobody_d4() {
+fn unknown_tenants_count_as_demand_of_their_lender_only_d4() {
     let ask = |daemon: &Running, who: &str| {
         daemon
             .form("/v1/acquire", &format!("tenant=stranger&subject={who}&session={who}&kind=desktop&ttl_s=86400"))

@@ -333,7 +333,7 @@ fn the_newest_format_is_written_as_it_stands() {
 }
 
 #[test]
-fn format_1_replays_to_what_is_listed_with_and_without_its_snapshot() {
+fn format_1_replays_as_listed_with_and_without_snapshot() {
     let mut image = committed(1, "sound");
     assert_eq!(image.names().len(), 3);
     for what in ["with", "without"] {

@@ -190,7 +190,7 @@ fn a_kill_while_it_recovers_changes_nothing() {
 
 /// A copy that fails: what the ring took before is there after a kill, at every call after it, and once healed all is.
 #[test]
-fn a_fault_of_the_disk_at_every_call_loses_nothing_that_the_ring_took() {
+fn a_disk_fault_at_any_call_loses_nothing_of_the_ring() {
     let mut runs = 0;
     for fault in Fault::ALL {
         for lasting in [false, true] {

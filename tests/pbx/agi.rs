@@ -189,7 +189,7 @@ fn a_web_page_cannot_run_a_script() {
 }
 
 #[test]
-fn emergency_and_inbound_calls_are_allowed_whatever_else_is_wrong_i8() {
+fn emergency_and_inbound_calls_are_always_allowed_i8() {
     let (_site, usherd, scripts) = start("");
     assert_eq!(ask(scripts, CALL, &[]).code, "allow.new");
     for (script, message) in [
@@ -208,7 +208,7 @@ fn emergency_and_inbound_calls_are_allowed_whatever_else_is_wrong_i8() {
 }
 
 #[test]
-fn scripts_need_no_token_but_are_nodes_only_behind_this_listener() {
+fn scripts_need_no_token_but_are_nodes_on_this_listener_only() {
     let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     let (_site, usherd, scripts) =
         start(&format!("[[auth.tokens]]\nid = \"x\"\nrole = \"admin\"\nsha256 = \"{sha256}\"\n"));

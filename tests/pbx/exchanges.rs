@@ -268,7 +268,7 @@ fn a_release_that_overtakes_its_acquire_is_not_undone_by_it_g5() {
 }
 
 #[test]
-fn with_nothing_beside_the_pbx_a_late_acquire_takes_no_seat_either_g5() {
+fn without_a_helper_a_late_acquire_takes_no_seat_either_g5() {
     let (_site, usherd) = one_seat();
     let mut client = usherd.client();
     for pbx in ["asterisk", "freeswitch"] {
@@ -281,7 +281,7 @@ fn with_nothing_beside_the_pbx_a_late_acquire_takes_no_seat_either_g5() {
 }
 
 #[test]
-fn a_renewal_of_freeswitch_keeps_the_seat_and_behind_the_end_takes_none() {
+fn a_freeswitch_renewal_keeps_the_seat_and_late_takes_none() {
     for (epoch, renewed, behind) in [("", "allow.same", "ignore.stale"), ("none", "", "")] {
         let (_site, usherd) = one_seat();
         let mut line = Line::to(usherd.address());
@@ -375,7 +375,7 @@ fn calls_of_before_a_restart_of_the_pbx_end_with_the_hello_g8() {
 }
 
 #[test]
-fn a_call_of_opensips_outlives_a_restart_of_usherd_and_ends_with_its_own_next_start_g10() {
+fn an_opensips_call_outlives_usherds_restart_not_its_own_g10() {
     let timers = "[nodes]\nheartbeat_s = 1\nlease_s = 2\ngrace_s = 1\nlearning_s = 1\n";
     let site = Site::new(timers, &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
     let usherd = site.start();

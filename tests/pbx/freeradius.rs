@@ -312,7 +312,7 @@ fn taken(listener: &TcpListener) -> (String, String) {
 }
 
 #[test]
-fn an_acquire_that_usherd_reads_behind_the_release_of_its_call_takes_no_seat_g5() {
+fn an_acquire_after_the_release_of_its_call_takes_no_seat_g5() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let radius = Radius::start(listener.local_addr().unwrap());
     let sent = std::thread::spawn(move || [(); 3].map(|()| taken(&listener)));
@@ -338,7 +338,7 @@ fn an_acquire_that_usherd_reads_behind_the_release_of_its_call_takes_no_seat_g5(
 }
 
 #[test]
-fn a_call_that_was_let_through_is_counted_from_its_next_accounting() {
+fn a_call_let_through_counts_from_its_next_accounting() {
     let (_site, usherd, radius) = one_seat("");
     assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
     radius.account("ben", "c2", "Interim-Update");
@@ -350,7 +350,7 @@ fn a_call_that_was_let_through_is_counted_from_its_next_accounting() {
 }
 
 #[test]
-fn freeradius_starts_before_the_daemon_and_asks_once_it_is_there() {
+fn freeradius_starts_before_the_daemon_and_asks_later() {
     let site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
     site.listen((own_ip(), 0).into());
     let first = site.start();
@@ -390,7 +390,7 @@ fn a_malformed_request_is_no_refused_call_c20() {
 }
 
 #[test]
-fn a_call_is_counted_and_given_back_whatever_its_phone_is_named_and_dials() {
+fn a_call_is_counted_and_released_whatever_the_phone_sends() {
     let (_site, usherd, radius) = one_seat("");
     let long = |sign: &str| sign.repeat(200);
     for (user, session, number) in [

@@ -122,7 +122,7 @@ fn hello_by_another(usherd: &Usherd, epoch: u64) {
 }
 
 #[test]
-fn a_clock_that_was_set_back_costs_one_hello_and_the_pbx_learns_the_epoch() {
+fn a_clock_set_back_costs_one_hello_and_teaches_the_epoch() {
     let (site, usherd) = one_seat();
     hello_by_another(&usherd, 2_000_000_000);
     let _node = Node::start(&site, &usherd.address().to_string(), "1700000000", "asterisk");
@@ -188,7 +188,7 @@ fn holds_for(usherd: &Usherd, long: Duration) {
 }
 
 #[test]
-fn a_call_with_a_ttl_outlives_a_restart_of_usherd_and_of_the_script_g10() {
+fn a_call_with_a_ttl_outlives_usherd_and_its_script_g10() {
     let timers = "[nodes]\nheartbeat_s = 1\nlease_s = 2\ngrace_s = 1\nlearning_s = 1\n";
     let (site, usherd) = one_seat_with(timers);
     let address = usherd.address().to_string();

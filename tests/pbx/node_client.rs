@@ -102,7 +102,7 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn while_the_daemon_is_dead_calls_flow_and_afterwards_they_are_adopted_g7() {
+fn calls_flow_while_the_daemon_is_dead_and_are_adopted_g7() {
     run(async {
         let place = Place::new(1);
         let daemon = place.site.start();
@@ -131,7 +131,7 @@ fn while_the_daemon_is_dead_calls_flow_and_afterwards_they_are_adopted_g7() {
 }
 
 #[test]
-fn a_daemon_that_hangs_costs_a_few_calls_their_deadline_and_books_nothing_twice() {
+fn a_hanging_daemon_delays_a_few_calls_and_books_none_twice() {
     run(async {
         let place = Place::new(5);
         let daemon = place.site.start();
@@ -158,7 +158,7 @@ fn a_daemon_that_hangs_costs_a_few_calls_their_deadline_and_books_nothing_twice(
 }
 
 #[test]
-fn a_node_that_denies_without_the_daemon_still_lets_through_what_must_never_wait() {
+fn a_node_that_denies_alone_still_passes_what_must_not_wait() {
     run(async {
         let place = Place::new(5);
         let options = Options { on_unreachable: OnUnreachable::Deny, ..place.options() };
@@ -182,7 +182,7 @@ fn a_node_that_denies_without_the_daemon_still_lets_through_what_must_never_wait
 }
 
 #[test]
-fn a_node_that_starts_again_has_its_calls_dropped_and_its_pairings_kept_g8() {
+fn a_node_restart_drops_its_calls_and_keeps_its_pairings_g8() {
     run(async {
         let place = Place::new(5);
         let daemon = place.site.start();
@@ -242,21 +242,21 @@ async fn attended_transfer(transfer_out: &str, away: bool, held: u64) {
 }
 
 #[test]
-fn an_attended_transfer_to_outside_holds_what_the_tenant_says_c7_t026() {
+fn an_attended_transfer_holds_what_the_tenant_sets_c7_t026() {
     for (transfer_out, held) in [("free", 0), ("charge_until_end", 1)] {
         run(attended_transfer(transfer_out, false, held));
     }
 }
 
 #[test]
-fn an_attended_transfer_while_the_daemon_is_away_holds_what_the_tenant_says_c7() {
+fn an_attended_transfer_in_an_outage_obeys_the_tenant_c7() {
     for (transfer_out, held) in [("free", 0), ("charge_until_end", 1)] {
         run(attended_transfer(transfer_out, true, held));
     }
 }
 
 #[test]
-fn what_delivers_a_call_waits_for_nobody_and_what_takes_one_over_is_the_tenants_to_say_c5_c7_c8() {
+fn a_delivery_never_waits_and_a_takeover_may_cost_c5_c7_c8() {
     let deliver = |session, external| Ask { leg: Leg::Deliver, external, ..outbound("bob", session) };
     for (rule, code_of_follower, held) in [("free", Code::AllowFree, 1), ("follow", Code::AllowOver, 2)] {
         run(async {
@@ -333,7 +333,7 @@ fn a_client_whose_clock_went_back_takes_the_next_epoch_g5_g8() {
 }
 
 #[test]
-fn what_was_asked_while_another_had_the_name_is_booked_afterwards_g7() {
+fn questions_asked_under_a_taken_name_are_booked_later_g7() {
     run(async {
         let place = Place::new(1);
         let daemon = place.site.start();

@@ -170,7 +170,7 @@ fn broken_xml_would_be_seen() {
 }
 
 #[test]
-fn every_recipe_leaves_out_the_emergency_numbers_that_the_daemon_knows_c14() {
+fn every_recipe_spares_the_known_emergency_numbers_c14() {
     let numbers = Settings::default().rules.sessions.emergency_numbers;
     assert_eq!(numbers, ["110", "112"], "the recipes name these");
     for (name, exempts) in [

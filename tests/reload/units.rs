@@ -183,7 +183,7 @@ fn of_two_tenants_with_one_id_the_file_of_the_daemon_wins() {
 }
 
 #[test]
-fn a_pool_takes_what_fits_and_refuses_the_file_that_asks_for_too_much() {
+fn a_pool_takes_what_fits_and_refuses_the_file_beyond_it() {
     let pool = |seats: u32| format!("[[pool]]\nid = \"p\"\nseats = {seats}\n");
     let of = |seats: u32| paid(seats) + "pool = \"p\"\n";
     let fleet = |main: &str, a: u32, b: u32, c: u32| memory(main, &[("a", &of(a)), ("b", &of(b)), ("c", &of(c))]);
@@ -244,7 +244,7 @@ fn a_file_that_is_away_for_a_moment_ends_nothing_t186() {
 }
 
 #[test]
-fn who_asks_for_it_lets_tenants_go_at_once_where_nobody_uses_them() {
+fn a_removal_by_request_lets_unused_tenants_go_at_once() {
     let all = memory("", &[("a", &paid(5)), ("b", &paid(5))]);
     let without = memory("", &[("b", &paid(5))]);
     let run = |attempt: Attempt, held: u32| {
@@ -266,7 +266,7 @@ fn who_asks_for_it_lets_tenants_go_at_once_where_nobody_uses_them() {
 }
 
 #[test]
-fn a_main_file_that_is_cut_takes_its_tenants_after_the_delay_only() {
+fn a_cut_main_file_drops_its_tenants_after_the_delay_only() {
     let inline = "[trial]\nseats = 9\n[[tenant]]\nid = \"a\"\nkind = \"paid\"\nseats = 3\n";
     let running = running(&memory(inline, &[("b", &paid(5))]));
     let cut = memory("[trial]\nseats = 9\n", &[("b", &paid(6))]);
@@ -278,7 +278,7 @@ fn a_main_file_that_is_cut_takes_its_tenants_after_the_delay_only() {
 }
 
 #[test]
-fn a_folder_that_lost_many_files_is_not_taken_by_itself_and_blocks_nobody() {
+fn a_folder_that_lost_many_files_needs_force_and_blocks_none() {
     let ids: Vec<String> = (0..10).map(|n| format!("t{n}")).collect();
     let mut files = memory("", &[]);
     ids.iter().for_each(|id| files.put(tenant_path(id), paid(5)));
@@ -295,7 +295,7 @@ fn a_folder_that_lost_many_files_is_not_taken_by_itself_and_blocks_nobody() {
 }
 
 #[test]
-fn the_tenant_that_unknown_ones_draw_from_stays_though_its_file_is_away() {
+fn the_default_tenant_stays_though_its_file_is_away() {
     let main = "default_tenant = \"a\"\n";
     let running = running(&memory(main, &[("a", &paid(5)), ("b", &paid(5))]));
     running.reload(&memory(main, &[("b", &paid(6))]), &asked(), |_| Some(0), |_| ()).unwrap();
@@ -306,7 +306,7 @@ fn the_tenant_that_unknown_ones_draw_from_stays_though_its_file_is_away() {
 }
 
 #[test]
-fn a_main_file_that_breaks_a_tenant_which_was_good_is_what_is_wrong() {
+fn a_main_file_that_breaks_a_good_tenant_is_at_fault() {
     let pool = "[[pool]]\nid = \"p\"\nseats = 30\n";
     let pooled = paid(5) + "pool = \"p\"\n";
     let mut files = memory(pool, &[("a", &pooled), ("b", &paid(5))]);
@@ -360,7 +360,7 @@ fn a_start_takes_no_main_file_that_was_emptied_or_cut_t188() {
 }
 
 #[test]
-fn a_file_that_vanished_while_the_daemon_was_stopped_stays_for_the_delay() {
+fn a_file_that_vanished_during_a_stop_stays_for_the_delay() {
     let dir = tempfile::tempdir().unwrap();
     let main = dir.path().join("usherd.toml");
     std::fs::create_dir(dir.path().join("tenants.d")).unwrap();
@@ -393,7 +393,7 @@ fn started(main: &str, tenants: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf)
 }
 
 #[test]
-fn a_start_with_the_clock_in_the_past_refuses_nothing_that_was_in_force() {
+fn a_start_with_a_past_clock_refuses_nothing_in_force() {
     let pool = "[[pool]]\nid = \"p\"\nseats = 60\n";
     let a = "kind = \"paid\"\nstart = \"2024-01-01\"\nseats = 50\npool = \"p\"\n\
              [[change]]\neffective_at = 2025-06-01\nseats = 10\n";
@@ -415,7 +415,7 @@ fn a_start_with_the_clock_in_the_past_refuses_nothing_that_was_in_force() {
 }
 
 #[test]
-fn pulled_records_stay_until_a_bundle_is_taken_where_nothing_is_held_any_more() {
+fn pulled_records_stay_without_a_bundle_until_one_is_taken() {
     let sync = format!(
         "[sync]\nurl = \"https://portal.example/x\"\ninstallation = \"i\"\npublic_keys = {{ k = \"{}\" }}\n",
         "a1".repeat(32)
@@ -444,7 +444,7 @@ fn pulled_records_stay_until_a_bundle_is_taken_where_nothing_is_held_any_more() 
 }
 
 #[test]
-fn a_bad_file_does_not_take_the_place_of_a_tenant_that_stood_elsewhere_over_a_stop() {
+fn a_bad_file_does_not_replace_a_tenant_of_another_file() {
     let inline = "[server]\nworkers = 1\n[[tenant]]\nid = \"x\"\nkind = \"paid\"\nseats = 3\n";
     let (dir, main) = started(inline, &[("a", &paid(5))]);
     std::fs::write(&main, "[server]\nworkers = 1\n").unwrap();
@@ -458,7 +458,7 @@ fn a_bad_file_does_not_take_the_place_of_a_tenant_that_stood_elsewhere_over_a_st
 }
 
 #[test]
-fn a_main_file_that_was_emptied_is_rejected_though_its_tenants_would_stay_t188() {
+fn an_emptied_main_file_is_rejected_though_tenants_stay_t188() {
     let token = format!("[[auth.tokens]]\nid = \"n\"\nrole = \"node\"\nsha256 = \"{}\"\n", "a".repeat(64));
     let main = format!("{token}[[tenant]]\nid = \"x\"\nkind = \"paid\"\nseats = 3\n");
     let running = running(&memory(&main, &[]));
@@ -468,7 +468,7 @@ fn a_main_file_that_was_emptied_is_rejected_though_its_tenants_would_stay_t188()
 }
 
 #[test]
-fn only_the_tenants_that_left_the_main_file_wait_and_the_rest_of_it_is_taken() {
+fn only_tenants_that_left_the_main_file_wait() {
     let x =
         "[[tenant]]\nid = \"x\"\nkind = \"paid\"\nseats = 3\n[[tenant.change]]\neffective_at = 2027-01-01\nseats = 4\n";
     let y = "[[tenant]]\nid = \"y\"\nkind = \"paid\"\nseats = 2\n";

@@ -20,7 +20,7 @@ fn numbers_above_the_seats_are_a_surplus_t169() {
 }
 
 #[test]
-fn a_reduction_makes_a_surplus_at_its_instant_and_withdraws_nothing_t170() {
+fn a_reduction_makes_a_surplus_and_withdraws_nothing_t170() {
     let effective_at = t("2027-06-15T22:00:00Z");
     let changes = vec![Change { effective_at, seats: 10, by: Actor::Customer }];
     let record = Record { numbers: Some(16), changes, ..Record::paid(Some(16)) };

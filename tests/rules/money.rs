@@ -205,12 +205,12 @@ fn monthly_fees_t121_t122() {
 }
 
 #[test]
-fn changes_within_a_month_t124_t125_t127_t128_t130_t131_t134_t136() {
+fn changes_in_a_month_t124_t125_t127_t128_t130_t131_t134_t136() {
     LIVES.iter().for_each(check);
 }
 
 #[test]
-fn credits_reduce_the_next_invoices_t133_and_are_lost_at_the_end_t134() {
+fn credits_reduce_invoices_and_are_lost_at_the_end_t133_t134() {
     for (id, _, balance, fee, invoices) in CREDITS {
         let mut ledger = Ledger::new(balance);
         for (invoice_cents, left) in invoices {
@@ -302,7 +302,7 @@ fn addons_are_paid_for_as_seats() {
 }
 
 #[test]
-fn months_without_a_price_cost_nothing_and_unlimited_ones_have_none() {
+fn months_without_a_price_are_free_and_unlimited_have_none() {
     let paid = Record { start: date("2026-06-16").and_hms_opt(0, 0, 0), ..Record::paid(Some(16)) };
     let ask = |record: &Record, from, to| statement(record, &Terms::default(), date(from), date(to));
     for kind in [ContractKind::Trial, ContractKind::Nfr] {

@@ -12,7 +12,7 @@ const ROWS: [(&str, [u32; 4], u32, u32); 5] = [
 ];
 
 #[test]
-fn the_brochures_figure_is_rounded_up_once_t157_t158_t160_t161_t163() {
+fn the_brochure_figure_rounds_up_once_t157_t158_t160_t161_t163() {
     for (row, employees, tenths, seats) in ROWS {
         let got = brochure(Mix::new(employees).unwrap());
         assert_eq!((got.employees, got.tenths, got.seats), (employees.iter().sum(), tenths, seats), "{row}");

@@ -41,7 +41,7 @@ fn nobody_has_a_second_trial_unless_it_is_forced_t091() {
 }
 
 #[test]
-fn at_a_start_nobody_can_force_one_and_the_last_good_record_is_used_t091() {
+fn a_start_cannot_force_and_uses_the_last_good_record_t091() {
     let mut world = World::start("2026-11-22T12:00:00Z", &[("acme", PAID)]);
     world.stop();
     world.write("acme", &trial("2026-11-22T12:00:00"));

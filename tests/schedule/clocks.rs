@@ -53,7 +53,7 @@ fn a_year_ahead_that_stays_is_believed_after_ten_minutes() {
 }
 
 #[test]
-fn an_upgrade_stays_for_ten_minutes_when_the_clock_goes_back_t112() {
+fn an_upgrade_stays_ten_minutes_when_the_clock_goes_back_t112() {
     let change = "[[change]]\neffective_at = \"2026-12-01\"\nseats = 16\n";
     let world = World::start("2026-11-30T22:59:00Z", &[("acme", &paid(10, change))]);
     world.until("2026-11-30T23:00:00Z");
@@ -75,7 +75,7 @@ fn an_upgrade_stays_for_ten_minutes_when_the_clock_goes_back_t112() {
 }
 
 #[test]
-fn what_the_old_timeline_loses_in_the_window_is_lost_at_its_second() {
+fn losses_of_the_old_timeline_come_at_their_second() {
     // The wall clock goes ahead over the end; by the old time the end comes five minutes later.
     let world = World::start("2026-11-22T11:55:00Z", &[("acme", &paid(3, "cancel_at = \"2026-11-22T12:00:00Z\"\n"))]);
     world.step(3_600);
@@ -111,7 +111,7 @@ fn grown() -> World {
 }
 
 #[test]
-fn what_was_in_force_stays_where_a_start_finds_the_clock_in_the_past_t180() {
+fn a_start_with_the_clock_in_the_past_keeps_what_was_t180() {
     let mut world = grown();
     world.restart_at("2020-01-01T00:00:00Z");
     assert_eq!((world.look("acme"), world.clock()), ("active 4 0".into(), "false confirmation".into()));
@@ -169,7 +169,7 @@ fn one_start_with_the_clock_years_ahead_takes_no_pairing_t181() {
 }
 
 #[test]
-fn an_end_by_both_times_denies_at_once_and_takes_pairings_once_the_clock_is_trusted() {
+fn an_end_denies_at_once_and_unpairs_with_a_trusted_clock() {
     let mut world =
         World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, "cancel_at = \"2026-11-22T20:00:00Z\"\n"))]);
     assert_eq!(world.acquire("cara", "m1", "mobile"), "allow.new");
@@ -272,7 +272,7 @@ fn a_step_while_it_runs_dates_no_request_either() {
 }
 
 #[test]
-fn what_becomes_due_is_told_though_the_clock_was_ahead_of_it_once() {
+fn due_dates_are_reported_though_the_clock_was_once_ahead() {
     let change = "[[change]]\neffective_at = \"2026-11-24\"\nseats = 16\n";
     let mut world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, change))]);
     for by in [YEAR, -YEAR] {
@@ -287,7 +287,7 @@ fn what_becomes_due_is_told_though_the_clock_was_ahead_of_it_once() {
 }
 
 #[test]
-fn what_a_wrong_clock_refused_at_a_start_is_taken_once_it_is_trusted() {
+fn a_file_refused_by_a_wrong_clock_is_taken_once_trusted() {
     let mut world = World::start("2026-11-22T12:00:00Z", &[]);
     world.stop();
     let main = std::fs::read_to_string(world.path().join("usherd.toml")).unwrap();

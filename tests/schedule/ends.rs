@@ -81,7 +81,7 @@ fn check(text: &str, end: &str, restart: Restart) {
 }
 
 #[test]
-fn a_cancellation_ends_a_tenant_over_both_changes_of_the_clocks_t119() {
+fn a_cancellation_ends_on_time_over_both_dst_changes_t119() {
     for (date, end) in [("2026-03-30", "2026-03-29T22:00:00Z"), ("2026-10-26", "2026-10-25T23:00:00Z")] {
         for restart in RESTARTS {
             check(&paid(&format!("cancel_at = \"{date}\"\n")), end, restart);
@@ -90,7 +90,7 @@ fn a_cancellation_ends_a_tenant_over_both_changes_of_the_clocks_t119() {
 }
 
 #[test]
-fn a_trial_ends_by_itself_also_in_a_gap_and_in_an_hour_that_comes_twice_t086() {
+fn a_trial_ends_by_itself_also_in_both_dst_changes_t086() {
     for (start, end) in
         [("2026-02-27T02:30:00", "2026-03-29T01:00:00Z"), ("2026-09-25T02:30:00", "2026-10-25T01:30:00Z")]
     {
@@ -109,7 +109,7 @@ fn the_second_before_the_end_of_a_trial_still_gives_seats_t089() {
 }
 
 #[test]
-fn an_end_that_was_written_while_the_daemon_was_stopped_gives_the_whole_time_once() {
+fn an_end_written_during_a_stop_gives_the_whole_time_once() {
     let mut world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(""))]);
     assert_eq!(world.acquire("anna", "c1", "outbound"), "allow.new");
     assert_eq!(world.acquire("bob", "d1", "desktop"), "allow.new");
@@ -131,7 +131,7 @@ fn an_end_that_was_written_while_the_daemon_was_stopped_gives_the_whole_time_onc
 }
 
 #[test]
-fn an_end_by_reload_tells_the_same_and_switching_off_is_asked_for() {
+fn an_end_by_reload_is_reported_and_switching_off_is_asked() {
     let off = "cancel_at = \"2026-11-22T11:00:00Z\"\n[policy]\nafter_end = \"off\"\nend_drain_s = 60\n";
     let world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(""))]);
     assert_eq!(world.acquire("bob", "d1", "desktop"), "allow.new");

@@ -89,7 +89,7 @@ fn a_reload_that_hangs_stops_nothing_that_is_booked() {
 }
 
 #[test]
-fn what_came_due_while_files_hung_is_told_once_where_they_say_the_same() {
+fn dates_due_while_files_hung_are_reported_once() {
     let change = "[[change]]\neffective_at = \"2026-12-01\"\nseats = 16\n";
     let world = World::start("2026-11-30T22:59:00Z", &[("acme", &paid(10, change)), ("beta", &paid(1, ""))]);
     let (go, reader) = hang(&world);

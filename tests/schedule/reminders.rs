@@ -52,7 +52,7 @@ fn a_late_booking_tells_only_what_still_matters() {
 }
 
 #[test]
-fn a_first_start_tells_the_most_urgent_one_and_trials_by_their_name() {
+fn a_first_start_sends_the_most_urgent_reminder_only() {
     let trial = "kind = \"trial\"\nstart = \"2026-10-28T13:00:00\"\n";
     let files = [("ended", paid("cancel_at = \"2026-11-01\"\n")), ("far", paid("cancel_at = \"2027-11-01\"\n"))];
     let world =

@@ -40,7 +40,7 @@ fn check_fall(text: &str, before: u32, at: &str, restart: bool) {
 }
 
 #[test]
-fn a_reduction_evicts_nobody_over_both_changes_of_the_clocks_t103() {
+fn a_reduction_evicts_nobody_over_both_dst_changes_t103() {
     for (date, at) in [("2026-03-30", "2026-03-29T22:00:00Z"), ("2026-10-26", "2026-10-25T23:00:00Z")] {
         for restart in [false, true] {
             let change = format!("[[change]]\neffective_at = \"{date}\"\nseats = 10\n");
@@ -98,7 +98,7 @@ fn changes_of_the_same_instant_touch_only_their_tenants() {
 }
 
 #[test]
-fn a_reduction_that_was_due_while_the_daemon_was_stopped_holds_from_the_first_decision_t115() {
+fn a_reduction_due_during_a_stop_holds_from_the_start_t115() {
     let change = "[[change]]\neffective_at = \"2027-06-16\"\nseats = 10\n";
     let mut world = World::start("2027-06-15T10:00:00Z", &[("acme", &paid(16, change))]);
     assert_eq!(world.look("acme"), "pending_change 16 0");
@@ -131,7 +131,7 @@ fn a_kill_on_either_side_of_a_change_tells_it_once() {
 }
 
 #[test]
-fn a_suspended_tenant_keeps_what_runs_and_resumes_with_everything_t082() {
+fn a_suspended_tenant_keeps_running_calls_and_resumes_t082() {
     let world = World::start("2026-11-22T12:00:00Z", &[("acme", &paid(3, ""))]);
     assert_eq!(world.acquire("anna", "d1", "desktop"), "allow.new");
     world.write("acme", &paid(3, "suspended = true\n"));

@@ -105,7 +105,7 @@ fn a_hung_agent_is_replaced_by_the_watchdog() {
 }
 
 #[test]
-fn the_host_of_a_pbx_is_set_up_as_the_readme_of_the_package_says() {
+fn the_host_of_a_pbx_is_set_up_as_the_package_readme_says() {
     let machine = with_package();
     let readme = machine.good(&["cat", "/usr/share/doc/usherd/README.Debian"]);
     machine.good(&["sh", "-eux", "-c", &commands(&readme, "systemctl disable --now usherd.service")]);

@@ -95,7 +95,7 @@ fn a_hung_daemon_is_replaced_by_the_watchdog() {
 }
 
 #[test]
-fn an_upgrade_under_load_refuses_nobody_and_keeps_what_the_admin_wrote() {
+fn an_upgrade_under_load_refuses_nobody_and_keeps_settings() {
     let machine = serving();
     let main = machine.path("/etc/usherd/usherd.toml");
     let own = std::fs::read_to_string(&main).unwrap() + "\n# of the admin\n";

@@ -59,7 +59,7 @@ fn records_are_pulled_at_the_start_and_then_asked_for_news_only() {
 }
 
 #[test]
-fn what_is_not_to_be_taken_changes_nothing_and_is_counted_i20_i23() {
+fn a_refused_bundle_changes_nothing_and_is_counted_i20_i23() {
     let publisher = Publisher::start(sealed(7, 3));
     let office = Office::start(&publisher, "bundle_bytes_max = 4096\n");
     std::fs::write(office.daemon.path("tenants.d/dock.toml"), paid(7)).unwrap();
@@ -122,7 +122,7 @@ fn what_is_not_to_be_taken_changes_nothing_and_is_counted_i20_i23() {
 }
 
 #[test]
-fn a_restart_without_network_keeps_everything_and_the_ratchet_i23() {
+fn a_restart_offline_keeps_everything_and_the_ratchet_i23() {
     let publisher = Publisher::start(sealed(5, 3));
     let mut office = Office::start(&publisher, "");
     publisher.publish(sealed(6, 4));
@@ -139,7 +139,7 @@ fn a_restart_without_network_keeps_everything_and_the_ratchet_i23() {
 }
 
 #[test]
-fn a_stored_bundle_that_is_older_forged_or_damaged_is_not_used_but_the_last_good_copy_i21_i23() {
+fn a_bad_stored_bundle_gives_way_to_the_last_good_copy_i21_i23() {
     let publisher = Publisher::start(sealed(5, 3));
     let mut office = Office::start(&publisher, "");
     publisher.publish(sealed(6, 4));
@@ -256,7 +256,7 @@ fn a_crash_between_ratchet_and_bundle_costs_nothing() {
 }
 
 #[test]
-fn records_that_nobody_confirms_for_30_days_are_inbound_only_until_somebody_does_t116_j7() {
+fn records_unconfirmed_for_30_days_are_inbound_only_t116_j7() {
     let publisher = Publisher::start(sealed(5, 3));
     let mut office = Office::start(&publisher, "");
     assert_eq!(office.explained("acme"), "allow.new");
@@ -287,7 +287,7 @@ fn records_that_nobody_confirms_for_30_days_are_inbound_only_until_somebody_does
 }
 
 #[test]
-fn what_cannot_be_stored_is_not_in_force_and_is_taken_when_it_can_be_i23() {
+fn a_bundle_is_in_force_only_once_it_can_be_stored_i23() {
     let publisher = Publisher::start(sealed(5, 3));
     let mut office = Office::start(&publisher, "");
     let files = office.picture();
@@ -356,7 +356,7 @@ fn what_a_record_says_of_its_own_confirmation_does_not_count_j7() {
 }
 
 #[test]
-fn without_an_address_nothing_is_pulled_and_to_switch_it_off_drops_its_tenants() {
+fn switching_sync_off_pulls_nothing_and_drops_its_tenants() {
     let publisher = Publisher::start(sealed(5, 3));
     let office = Office::start(&publisher, "");
     let main = office.daemon.path("usherd.toml");
@@ -403,7 +403,7 @@ fn good() -> (String, Option<bool>) {
 }
 
 #[test]
-fn a_start_with_the_clock_in_the_past_lets_no_confirmation_run_out_h5() {
+fn a_start_with_a_past_clock_expires_no_confirmation_h5() {
     let (_publisher, mut office) = confirmed_and_alone();
     let confirmed = office.sync()["confirmed_at"].clone();
     let clock = std::sync::Arc::clone(&office.daemon.clock);
@@ -435,7 +435,7 @@ fn no_confirmation_runs_out_while_nobody_trusts_the_clock_h5() {
 }
 
 #[test]
-fn a_confirmation_by_a_clock_years_ahead_is_dated_anew_once_the_clock_is_right() {
+fn a_confirmation_years_ahead_is_dated_anew_by_a_right_clock() {
     let (publisher, mut office) = confirmed_and_alone();
     let clock = std::sync::Arc::clone(&office.daemon.clock);
     publisher.behave(Manner::Serve);

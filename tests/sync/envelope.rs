@@ -41,7 +41,7 @@ fn a_good_bundle_is_opened_with_everything_in_it() {
 }
 
 #[test]
-fn what_is_not_an_envelope_is_refused_before_anything_is_parsed_i23() {
+fn a_foreign_envelope_is_refused_before_any_parsing_i23() {
     let good = with(|_| ());
     let line = good.iter().position(|byte| *byte == b'\n').unwrap();
     let (head, body) = (String::from_utf8(good[..line].to_vec()).unwrap(), &good[line + 1..]);

@@ -209,7 +209,7 @@ fn a_seed() -> u64 {
 }
 
 #[test]
-fn whatever_the_network_does_calls_flow_and_the_daemon_learns_the_truth() {
+fn calls_flow_in_any_network_and_the_daemon_learns_the_truth() {
     let calls = number("USHERD_TURMOIL_CALLS").unwrap_or(CALLS);
     if let Some(seed) = number("SEED") {
         return run(seed, calls);

@@ -92,7 +92,7 @@ fn what_fails_is_tried_again_later_and_later_and_then_given_up() {
 }
 
 #[test]
-fn a_receiver_that_asks_for_a_pause_gets_it_and_then_all_that_waited() {
+fn a_receiver_gets_its_pause_and_then_all_that_waited() {
     let office = Office::start("");
     office.receiver.behave(Manner::Say("429 Slow down\r\nRetry-After: 3000"));
     office.acquire("unknown", "a");
@@ -130,7 +130,7 @@ fn who_answers_410_is_left_alone_until_a_test_is_taken() {
 }
 
 #[test]
-fn a_receiver_that_is_back_gets_what_waited_but_not_what_it_refused() {
+fn a_receiver_that_is_back_gets_the_queue_without_refusals() {
     let office = Office::start("");
     office.receiver.behave(Manner::Say("422 Not this one"));
     office.acquire("refused", "a");

@@ -194,7 +194,7 @@ fn a_storm_of_100_000_denials_is_a_few_messages_that_add_up() {
 }
 
 #[test]
-fn who_hears_of_some_tenants_hears_of_no_other_and_not_of_the_daemon() {
+fn a_receiver_of_some_tenants_hears_of_nothing_else() {
     let office = Office::start("tenants = [\"other\"]");
     office.daemon.write("other", &format!("{PAID}0\n"));
     assert_eq!(office.reload(), 200);
@@ -213,7 +213,7 @@ fn who_hears_of_some_tenants_hears_of_no_other_and_not_of_the_daemon() {
 }
 
 #[test]
-fn a_webhook_that_is_switched_off_keeps_what_waits_and_gets_nothing_new() {
+fn a_webhook_switched_off_keeps_its_queue_and_gets_no_more() {
     let office = Office::start("");
     office.receiver.behave(Manner::Say("500 Oops"));
     office.acquire("unknown", "a");

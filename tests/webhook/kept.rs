@@ -86,7 +86,7 @@ impl Process {
 }
 
 #[test]
-fn kill_9_loses_nothing_that_was_written_down_and_secrets_are_seen_nowhere() {
+fn kill_9_loses_nothing_written_and_secrets_are_shown_nowhere() {
     let receiver = Receiver::start();
     receiver.behave(Manner::Reset);
     let folder = site(&receiver, &receiver.url(), "types = [\"denied\"]\n[log]\nfilter = \"debug\"\n");

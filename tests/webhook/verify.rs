@@ -26,7 +26,7 @@ pub(crate) fn is_signed(secret: &str, id: &str, timestamp: &str, body: &str, sig
 }
 
 #[test]
-fn the_verifier_knows_a_published_vector_and_the_published_example() {
+fn the_verifier_accepts_the_published_vector_and_example() {
     // RFC 4231, test cases 2 and 6.
     let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let short = hmac_sha256(b"Jefe", b"what do ya want for nothing?");

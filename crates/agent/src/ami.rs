@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_and_said_so_and_the_next_message_is_whole() {
+    fn a_message_over_the_limits_is_cut_and_the_next_is_whole() {
         for (key, cut) in [("Device", true), ("Variable: USHERD_SUBJECT=", true), ("CallerIDName", false)] {
             let mut bytes = format!("Asterisk\r\nEvent: VarSet\r\n{key}: ").into_bytes();
             bytes.extend(vec![b'x'; 3 * LINE_BYTES_MAX]);

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_whose_number_has_lines_ends_nobody_elses_call_for_long() {
+    fn a_number_with_line_ends_does_not_end_another_call() {
         let own = Thing { id: "9.9".to_owned(), marks: Marks::default() };
         assert_eq!(of_caller("20"), [Act::Tell(Report::Ended(own))]);
         let acts = of_caller("20\r\nUniqueid: 1719.7");

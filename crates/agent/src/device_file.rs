@@ -102,7 +102,7 @@ c4b8d760 {"form":2,"source":"asterisk","device":"PJSIP/bob-mobile"}
     }
 
     #[test]
-    fn damage_costs_the_line_it_is_in_and_another_form_is_passed_over() {
+    fn damage_costs_its_line_and_unknown_forms_are_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let later = StoredDevice { form: 3, ..StoredDevice::new("asterisk", "c") };
         let devices = [StoredDevice::new("asterisk", "a"), later, StoredDevice::new("asterisk", "b")];

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_too_long_is_passed_over_and_the_next_message_is_whole() {
+    fn a_body_over_the_limit_is_skipped_and_the_next_is_whole() {
         let mut bytes = format!("Content-Type: api/response\nContent-Length: {}\n\n", BODY_BYTES_MAX + 1).into_bytes();
         bytes.extend(vec![b'x'; BODY_BYTES_MAX + 1]);
         bytes.extend(b"Content-Type: command/reply\n\n");

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_equal_names_counts_and_escaped_names_are_names() {
+    fn the_last_of_equal_names_counts_and_names_are_unescaped() {
         assert_eq!(field(b"{\"a\":1,\"a\":2}", "a").as_deref(), Some("2"));
         assert_eq!(field(b"{\"\\u0061\":1}", "a").as_deref(), Some("1"));
     }

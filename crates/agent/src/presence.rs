@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mobile_that_was_unpaired_is_not_asked_for_after_a_restart_either_b2() {
+    fn an_unpaired_mobile_is_not_acquired_after_a_restart_b2() {
         let mut before = presence();
         before.present(at(0), GRACE, &["PJSIP/anna-mobile".to_owned()]);
         assert_eq!(all_due(&mut before).len(), 1);
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_desktop_is_given_back_when_its_device_was_gone_for_the_grace_b1_g6() {
+    fn a_desktop_gone_for_the_grace_is_released_b1_g6() {
         let mut presence = presence();
         presence.present(at(0), GRACE, &[]);
         assert!(presence.set(at(1), GRACE, "Custom:client-anna", true));
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grace_begins_when_the_pbx_goes_and_nothing_is_given_back_while_it_is_away() {
+    fn grace_begins_when_the_pbx_goes_and_ends_only_when_it_is_back() {
         let mut presence = with_anna();
         presence.lost(at(100));
         presence.lost(at(110));
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_one_is_tried_again_with_the_next_list_and_one_that_went_is_given_back() {
+    fn a_refused_device_is_retried_and_a_gone_one_is_released() {
         let mut presence = presence();
         let there = ["Custom:client-anna".to_owned(), "Custom:client-bob".to_owned()];
         presence.present(at(0), GRACE, &there);
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_script_gave_back_is_asked_for_again_when_its_device_went_and_came_b2() {
+    fn a_released_device_is_acquired_again_when_it_returns_b2() {
         for device in ["PJSIP/anna-mobile", "Custom:client-anna"] {
             let (mut presence, there) = (presence(), [device.to_owned()]);
             presence.present(at(0), GRACE, &there);
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_usherd_would_not_take_is_counted_under_another_one() {
+    fn a_name_that_usherd_refuses_is_counted_under_another() {
         let long = format!("Custom:client-{}", "x".repeat(127));
         let mut presence = presence();
         for device in ["Custom:client-zo\u{eb}", &long, "Custom:client-a\u{1}b"] {

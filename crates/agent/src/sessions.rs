@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_pbx_ever_showed_is_released_after_two_listings_of_every_source() {
+    fn an_unseen_session_is_released_after_two_full_listings() {
         let mut sessions = sessions(2);
         sessions.allowed(at(0), &call("c1"));
         for (source, from, released) in [(0, 1, false), (0, 2, false), (0, 3, false), (1, 4, false), (1, 5, true)] {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_recognised_by_the_whole_id_of_the_pbx_behind_node_and_epoch() {
+    fn a_session_matches_the_whole_pbx_id_after_node_and_epoch() {
         let id = "a-2@pbx.example.com";
         for (session, lives) in [
             (id, true),
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_script_gave_back_is_not_adopted_by_what_its_channel_still_says() {
+    fn a_released_session_is_not_adopted_from_its_channel() {
         for shown_before in [true, false] {
             let mut sessions = sessions(1);
             sessions.allowed(at(0), &call("c1"));
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_usherd_would_not_take_are_made_into_such_and_foreign_tenants_are_told() {
+    fn refused_names_are_rewritten_and_foreign_tenants_reported() {
         let mut sessions = sessions(1);
         let long = "y".repeat(300);
         let mut thing = bare(&long);
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_named_as_a_channel_of_this_node_is_looked_for_whatever_its_ttl() {
+    fn a_session_named_by_this_node_is_looked_for_despite_its_ttl() {
         for (session, is_channel) in
             [("pbx-1-9.9", true), ("pbx-1-7-9.9", true), ("fax", false), ("9.9", false), ("pbx-12-9.9", false)]
         {

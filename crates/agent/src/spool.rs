@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_flipped_bit_costs_at_most_the_line_it_is_in() {
+    fn a_cut_or_a_flipped_bit_costs_at_most_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let (mut spool, _) = open(dir.path());
         let all = ["a", "b", "c"].map(release);

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_disk_that_hangs_is_waited_for_once_and_a_full_queue_is_an_answer() {
+    async fn a_hanging_disk_is_awaited_once_and_a_full_queue_refuses() {
         let (queue, ready, written) = (Mutex::new(Queue::default()), Condvar::new(), Notify::new());
         let (stalled, counters) = (AtomicBool::new(false), Arc::default());
         let shared = Arc::new(Shared { queue, ready, written, stalled, counters });

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leg_that_delivers_is_inbound_unless_it_takes_over_an_originated_call() {
+    fn a_delivering_leg_is_inbound_unless_it_takes_over_a_call() {
         let call = |direction, leg, external| Ask { leg, external, ..Ask::call("t", "s", "c", direction) };
         for (ask, inbound) in [
             (call(Direction::Inbound, Leg::Originate, None), true),

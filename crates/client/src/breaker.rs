@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_misses_open_it_and_an_answer_to_the_one_that_tries_closes_it() {
+    fn misses_open_it_and_an_answered_trial_closes_it() {
         let mut breaker = Breaker::new(3);
         for turn in [Transition::None, Transition::None, Transition::Opened] {
             assert!(breaker.admit());

@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_answer_what_was_released_before_it_does_not_live() {
+    fn a_session_released_before_its_answer_never_lives() {
         for outcome in [Outcome::Granted, Outcome::FailedOpen { told: true }, Outcome::Refused { loose: true }] {
             let mut ledger = ledger();
             let question = ledger.ask(&call("c1")).unwrap();
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_given_back_where_a_try_of_it_may_still_be_taken_in() {
+    fn a_refusal_is_released_where_a_retry_may_still_arrive() {
         for (loose, want) in [(false, vec![]), (true, vec!["-c1 2".to_owned()])] {
             let mut ledger = ledger();
             answered(&mut ledger, "c1", Outcome::Refused { loose });

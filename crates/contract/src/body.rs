@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_is_read_is_written_by_the_name_it_is_read_by() {
+    fn every_field_is_written_under_the_name_it_is_read_by() {
         let full = Acquire {
             direction: Some(Direction::Outbound),
             leg: Leg::Deliver,

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_said_goodbye_has_left_and_is_forgotten_with_its_grace_g6() {
+    fn a_node_that_said_goodbye_is_forgotten_after_its_grace_g6() {
         let engine = engine(1);
         let node = |seconds| engine.nodes(at(seconds)).first().map(|node| (node.up, node.left));
         engine.hello(at(0), "n1", 1, &mut ()).unwrap();

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn both_change_at_the_end_of_a_period_t142_and_the_end_voids_t140() {
+    fn both_change_at_a_period_end_and_the_end_voids_t142_t140() {
         let p = "2026-06-30T22:00:00Z";
         let addon = Addon { changes: vec![change(p, 8)], ..Addon::new("a", 5) };
         let both = Record { changes: vec![change(p, 7)], addons: vec![addon], ..record(Some(10)) };
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn two_timelines_are_one_entitlement_in_the_time_of_the_wall_clock_h5() {
+    fn two_timelines_give_one_entitlement_by_the_wall_clock_h5() {
         let end = "2027-06-15T22:00:00Z";
         let r = Record { cancel_at: Some(t(end)), ..record(Some(16)) };
         let old = t("2027-03-15T22:00:00Z");

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_booked_costs_nothing_today_and_ends_pay_back_as_configured_k7_n11() {
+    fn bookings_cost_nothing_today_and_ends_pay_back_k7_n11() {
         let sixteen = paid(16, "2026-01-01T00:00:00");
         check(&sixteen, &Terms::default(), Verb::Reduce { to: 10 }, "2026-06-16T10:00:00Z", (0, 0, Some(12_816)));
         let now = |licences| Verb::Cancel { licences, when: Some(When::Immediate) };

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn days_before_an_end_are_of_86400_seconds_whatever_the_clocks_do_t085() {
+    fn days_before_an_end_have_86400_seconds_t085() {
         let start = Some("2026-03-10T10:00:00".parse().unwrap());
         let trial = Record { kind: ContractKind::Trial, start, ..Record::paid(Some(10)) };
         check(&trial, "2026-03-10T07:59:59Z", None, Some("2026-03-10T08:00:00Z"));

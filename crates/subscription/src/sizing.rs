@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_mixes_of_thirty_39_are_160_tenths_and_376_are_16_seats_p2() {
+    fn of_mixes_of_thirty_39_are_160_tenths_and_376_are_16_seats_p2() {
         let tenths = |tenths: u32| all_of_thirty().filter(|m| brochure(mix(*m)).tenths == tenths).count();
         let seats = all_of_thirty().filter(|m| brochure(mix(*m)).seats == 16).count();
         assert_eq!((all_of_thirty().count(), tenths(160), seats), (5_456, 39, 376));
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn measured_demand_gives_the_smallest_quota_that_denies_less_than_the_target_p4() {
+    fn measured_demand_gives_the_smallest_quota_under_target_p4() {
         for (demand, percent, quota) in [
             (&[][..], 1.0, 0),
             (&[(4, 0)], 1.0, 0),

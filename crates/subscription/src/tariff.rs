@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn every_seat_of_a_graduated_price_costs_the_price_of_its_tier_k2() {
+    fn every_seat_of_a_graduated_price_costs_its_tiers_price_k2() {
         let mut sum = 0;
         for seats in 1..=2_000 {
             sum += unit_cents(seats);

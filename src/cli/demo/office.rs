@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_seed_the_office_is_full_at_half_past_ten_and_somebody_too_many() {
+    fn any_seed_fills_the_office_at_half_past_ten_and_one_more() {
         for seed in 0..200 {
             let claims = claims(&script(seed, 0));
             for minute in at(10, 10) / 60..at(10, 24) / 60 {

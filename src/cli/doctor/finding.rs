@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_a_line_and_what_is_not_well_says_why_and_how_to_fix_it() {
+    fn each_finding_is_a_line_and_a_bad_one_says_how_to_fix_it() {
         let text: String = findings().iter().map(|finding| as_text(finding, false)).collect();
         assert_eq!(
             text,

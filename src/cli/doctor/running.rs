@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_are_compared_with_the_connections_that_are_allowed() {
+    fn descriptors_are_compared_with_the_allowed_connections() {
         let metrics = |open: u32, most: u32| format!("process_max_fds {most}\nprocess_open_fds {open}\n");
         let table: [(u32, u32, Option<u32>, Verdict); 4] = [
             (35, 65_536, Some(16_384), Ok),

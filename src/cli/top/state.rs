@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_narrows_while_it_is_typed_and_escape_clears_before_it_quits() {
+    fn a_filter_narrows_while_typed_and_escape_clears_it_first() {
         let mut state = state(&[tenant("acme", 1, 2), tenant("quick", 1, 2)]);
         assert_eq!(press(&mut state, "/ q"), Effect::Draw, "q is a letter here");
         assert_eq!((shown(&state).as_str(), state.typing), ("quick", true));
@@ -685,7 +685,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_too_large_to_read_shows_the_fullest_and_is_searched_by_the_daemon() {
+    fn a_fleet_too_large_to_read_is_searched_by_the_daemon() {
         let mut state = three();
         let news = |search: &str| {
             let overview = Overview { tenants: 30_000, fullest: vec![tenant("zz", 3, 2)], ..Overview::default() };

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_screen_has_the_words_of_the_wire_and_a_small_one_says_so() {
+    fn a_large_screen_shows_wire_words_and_a_small_one_says_so() {
         let lines = shown(&some(), 200, 50, LOOK);
         assert!(line(&lines, "a-company-with-a-long-name").contains("pending_cancel"));
         assert!(line(&lines, "BAND").contains("FULLNESS"));

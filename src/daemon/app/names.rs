@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pseudonym_is_one_for_a_name_and_tells_nothing_across_tenants_or_runs() {
+    fn a_pseudonym_links_nothing_across_tenants_or_runs() {
         let (run, next) = (Pseudonyms::default(), Pseudonyms::default());
         let (sight, clear) = (Sight::new(&run, false), Sight::new(&run, true));
         let anna = sight.subject("acme", "anna");

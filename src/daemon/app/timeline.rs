@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_comes_back_to_where_the_stop_left_it_needs_no_proof() {
+    fn a_clock_back_where_the_stop_left_it_needs_no_proof() {
         for (back, needs_proof) in [(0, false), (20 * HOUR, false), (-HOUR, true), (3 * YEAR, true)] {
             let mut timeline = Timeline::new(at(0, YEAR));
             timeline.resume(at(0, YEAR), at(0, 0).utc_ms);

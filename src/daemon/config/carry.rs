@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tenants_are_carried_with_all_that_they_say_and_nobody_else_is() {
+    fn tenants_are_carried_whole_and_no_others_are() {
         let old = "[server]\nworkers = 2\n[[tenant]]\nid = \"a\"\nseats = 1\n[[tenant]]\nid = \"b\"\nstart = 2026-01-01\n\
                    [tenant.reserve]\ndesk = 2\n[[tenant.change]]\nseats = 3\n[sync]\nurl = \"https://x/\"\n";
         let carried = |new: &str, with_sync| {

@@ -491,7 +491,7 @@ tenants: 1 added, 1 removed, 1 changed; keys changed: 5
     }
 
     #[test]
-    fn a_new_token_and_a_renamed_pool_are_changes_and_the_hash_stays_short() {
+    fn a_new_token_and_a_renamed_pool_are_shown_as_changes() {
         let main = |pool: &str, digit: &str| {
             let sha256 = digit.repeat(64);
             format!(

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_last_good_one_both_reasons_are_given_and_that_once_as_a_note() {
+    fn without_a_last_good_one_both_reasons_are_given_once() {
         let (dir, main) = folder();
         std::fs::write(&main, "[server]\nstate_dir = \"kept\"\nx = 1\n").unwrap();
         for from_systemd in [None, Some("/nowhere/at/all")] {

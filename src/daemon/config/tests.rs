@@ -82,7 +82,7 @@ fn with_examples() -> String {
 }
 
 #[test]
-fn the_examples_of_the_shipped_file_are_good_and_name_every_key_of_a_list() {
+fn the_shipped_examples_are_good_and_name_every_list_key() {
     let text = with_examples();
     let config = good(&text, &[]);
     assert_eq!(config.settings.listeners.len(), 4);
@@ -798,7 +798,7 @@ fn profiles_preset_and_single_keys_win() {
 }
 
 #[test]
-fn tenants_may_set_rules_of_their_own_and_share_what_is_the_same() {
+fn tenants_may_set_their_own_rules_and_share_equal_ones() {
     let own = format!("{PAID}[sessions]\nnever_deny = [\"lift\", \"door\"]\n[deny]\nsip_code = 480\n");
     let main = "[sessions]\nguests = \"free\"\n[[tenant]]\nid = \"in\"\nkind = \"nfr\"\nseats = 1\ndeny = { sip_code = 486 }\n";
     let config = good(main, &[("a.toml", PAID), ("b.toml", PAID), ("c.toml", &own), ("d.toml", &own)]);
@@ -911,7 +911,7 @@ fn what_is_pulled_needs_an_address_over_https_a_name_and_a_key() {
 }
 
 #[test]
-fn a_webhook_has_a_name_an_address_and_a_secret_that_stands_elsewhere() {
+fn a_webhook_has_a_name_an_address_and_a_secret_file() {
     let hook = |more: &str| format!("[[webhook]]\nname = \"desk\"\n{more}\n");
     let rest = "secret_file = \"s\"";
     let settings =

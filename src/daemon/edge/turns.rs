@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_on_at_once_waits_for_one_round_and_not_for_everybody() {
+    fn a_connection_of_a_node_waits_for_one_round_only() {
         const CROWD: usize = 200;
         let looks = local(async {
             let over = Rc::new(Cell::new(false));

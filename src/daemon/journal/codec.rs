@@ -423,7 +423,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_texts_come_back_and_long_ones_are_cut_at_a_character() {
+    fn numbers_and_texts_round_trip_and_long_texts_are_cut() {
         let mut group = RecordBuilder::new();
         for value in [0, 1, 0x7f, 0x80, u64::from(u32::MAX), u64::MAX] {
             group.mark(&"ü".repeat(1_000), value);

@@ -113,7 +113,7 @@ mod tests {
     use usherd_subscription::reminder::Ending;
 
     #[test]
-    fn each_reminder_is_told_once_and_never_after_a_more_urgent_one_j13() {
+    fn each_reminder_comes_once_never_after_a_more_urgent_one_j13() {
         let (marks, mut group) = (Marks::default(), RecordBuilder::new());
         let ends_at = "2027-06-15T22:00:00Z".parse().unwrap();
         let reminder = |days| Reminder { ending: Ending::Cancellation, ends_at, days };
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_settled_by_a_clock_that_was_ahead_is_not_settled_for_ever() {
+    fn dates_settled_by_a_clock_ahead_are_not_settled_for_ever() {
         let (marks, mut group) = (Marks::default(), RecordBuilder::new());
         marks.recover(&[("schedule/settled".into(), 1_900_000_000_000)]);
         assert_eq!(marks.applied_until_utc_ms(), Some(1_900_000_000_000), "as on disk before instants could go back");

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_holds_where_readings_cross_and_goes_on_where_a_tenant_begins_anew() {
+    fn a_counter_survives_crossed_readings_and_a_new_life() {
         let mut row = Row::new(&"acme".into());
         let mut last = 0;
         for (seat_ms, denials, expected) in [

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_is_told_to_all_and_too_many_shards_are_refused() {
+    fn a_failed_scrape_fails_all_and_too_many_shards_are_refused() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let scrapes = Arc::new(Scrapes::default());

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_finds_what_waited_and_damage_costs_only_what_is_damaged() {
+    fn a_restart_keeps_the_queue_and_damage_costs_its_line() {
         let dir = tempfile::tempdir().unwrap();
         let open = |second| Queue::open(dir.path(), "desk", at(second), 259_200);
         let (mut queue, problem) = open(0);

@@ -41,7 +41,7 @@ fn until_nothing_is_left(lab: &Lab, anna: &mut Phone, trunk: &mut Phone) {
 }
 
 #[test]
-fn a_usherd_that_hung_has_no_seat_left_over_from_calls_that_ended_meanwhile() {
+fn calls_that_ended_while_usherd_hung_leave_no_seat() {
     let lab = Lab::new(Plan::Curl, 1);
     let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
     lab.usherd().pause();
@@ -54,7 +54,7 @@ fn a_usherd_that_hung_has_no_seat_left_over_from_calls_that_ended_meanwhile() {
 }
 
 #[test]
-fn of_forty_calls_that_began_and_ended_while_usherd_hung_none_holds_a_seat() {
+fn forty_calls_within_a_hang_of_usherd_leave_no_seat() {
     let mut lab = Lab::idle(Plan::Curl, 40, "", true);
     lab.add_users(40);
     lab.configure("", "");
@@ -95,7 +95,7 @@ fn a_caller_who_gives_up_while_usherd_hangs_leaves_no_seat() {
 }
 
 #[test]
-fn the_end_of_a_call_that_nobody_took_is_told_when_usherd_is_back() {
+fn the_end_of_an_unanswered_call_is_reported_after_an_outage() {
     for plan in PLANS {
         let mut lab = Lab::new(plan, 1);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
@@ -117,7 +117,7 @@ fn the_end_of_a_call_that_nobody_took_is_told_when_usherd_is_back() {
 }
 
 #[test]
-fn a_call_let_out_while_usherd_was_gone_is_booked_when_it_is_back() {
+fn a_call_let_out_while_usherd_was_gone_is_booked_later() {
     for plan in PLANS {
         let mut lab = Lab::new(plan, 0);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
@@ -158,7 +158,7 @@ fn a_long_call_is_renewed_beyond_its_ttl_and_a_lost_one_is_not() {
 }
 
 #[test]
-fn with_nothing_beside_it_a_killed_asterisk_gives_its_seats_back_with_its_next_call() {
+fn alone_a_killed_asterisk_frees_its_seats_with_its_next_call() {
     for plan in PLANS {
         let mut lab = Lab::new(plan, 3);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
@@ -178,7 +178,7 @@ fn with_nothing_beside_it_a_killed_asterisk_gives_its_seats_back_with_its_next_c
 }
 
 #[test]
-fn a_usherd_that_is_gone_lets_calls_out_at_once_and_is_asked_again_when_it_is_back() {
+fn calls_pass_at_once_while_usherd_is_gone_and_ask_later() {
     for plan in PLANS {
         let mut lab = Lab::new(plan, 0);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
@@ -191,7 +191,7 @@ fn a_usherd_that_is_gone_lets_calls_out_at_once_and_is_asked_again_when_it_is_ba
 }
 
 #[test]
-fn a_usherd_that_restarts_amid_a_call_keeps_its_seat_and_hears_of_its_end() {
+fn a_call_keeps_its_seat_over_a_restart_and_reports_its_end() {
     for plan in PLANS {
         let mut lab = Lab::new(plan, 1);
         let (mut trunk, mut anna) = (lab.trunk(), lab.phone("20"));
@@ -237,7 +237,7 @@ fn start_node(lab: &Lab, epoch: &str) -> Killed {
 }
 
 #[test]
-fn with_usherd_node_the_calls_of_a_killed_asterisk_end_with_its_next_start() {
+fn usherd_node_ends_the_calls_of_a_killed_asterisk() {
     for plan in PLANS {
         let mut lab = Lab::new(plan, 3);
         let told = |lab: &Lab, epoch: &str| {

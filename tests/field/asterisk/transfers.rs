@@ -5,7 +5,7 @@ use usherd_testkit::kamailio::sip::hang_up;
 use super::lab::{Lab, PLANS, refer};
 
 #[test]
-fn a_blind_transfer_of_an_inbound_call_to_outside_needs_no_seat_t189() {
+fn a_blind_transfer_of_an_inbound_call_needs_no_seat_t189() {
     for plan in PLANS {
         let lab = Lab::new(plan, 0);
         let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
@@ -57,7 +57,7 @@ fn what_an_own_call_dials_on_delivers_it() {
 }
 
 #[test]
-fn an_own_call_that_is_handed_to_a_colleague_gives_its_seat_back_c8() {
+fn a_call_handed_to_a_colleague_gives_its_seat_back_c8() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
@@ -71,7 +71,7 @@ fn an_own_call_that_is_handed_to_a_colleague_gives_its_seat_back_c8() {
 }
 
 #[test]
-fn a_caller_whom_a_colleague_sends_on_keeps_the_one_seat_until_the_end() {
+fn a_caller_sent_on_by_a_colleague_keeps_one_seat() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
@@ -86,7 +86,7 @@ fn a_caller_whom_a_colleague_sends_on_keeps_the_one_seat_until_the_end() {
 }
 
 #[test]
-fn a_caller_who_was_free_inside_needs_a_seat_where_a_colleague_sends_her_outside_c2() {
+fn a_caller_sent_outside_by_a_colleague_needs_a_seat_c2() {
     for plan in PLANS {
         let lab = Lab::with(plan, 0, "", "[sessions]\ninternal_calls = \"free\"\n");
         let (mut trunk, mut anna, mut bob) = (lab.trunk(), lab.phone("20"), lab.phone("21"));
@@ -119,7 +119,7 @@ fn a_second_route_as_somebody_else_is_the_same_call_c20() {
 }
 
 #[test]
-fn a_consultation_call_needs_a_seat_and_does_not_touch_the_first_call_c6() {
+fn a_consultation_needs_a_seat_and_leaves_the_first_call_c6() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut bob, mut cara) = (lab.trunk(), lab.phone("21"), lab.phone("22"));
@@ -141,7 +141,7 @@ fn a_consultation_call_needs_a_seat_and_does_not_touch_the_first_call_c6() {
 }
 
 #[test]
-fn a_consultation_ends_with_the_attended_transfer_though_both_outside_talk_on_c7_t026() {
+fn a_consultation_ends_with_its_attended_transfer_c7_t026() {
     for plan in PLANS {
         let lab = Lab::new(plan, 1);
         let (mut trunk, mut bob) = (lab.trunk(), lab.phone("21"));
@@ -172,7 +172,7 @@ fn hold_changes_nothing_c9_t029() {
 }
 
 #[test]
-fn parking_ends_the_parkers_seat_and_taking_the_call_back_needs_none_c9_t028() {
+fn parking_ends_the_seat_and_retrieving_needs_none_c9_t028() {
     let extensions = "[from-phones]\ninclude => parkedcalls\n";
     for plan in PLANS {
         let lab = Lab::with(plan, 1, extensions, "");
@@ -207,7 +207,7 @@ fn picking_up_a_ringing_call_needs_no_seat_c9_t031() {
 }
 
 #[test]
-fn a_consultation_by_the_keys_of_the_phone_is_asked_for_though_the_first_call_came_from_outside_c6() {
+fn a_consultation_by_phone_keys_during_inbound_is_asked_for_c6() {
     // One key for a number outside: the prompt in between may swallow others.
     let extensions = "[from-trunk]\nexten => 61,1,Set(__USHERD_INBOUND=1)\n same => n,Dial(PJSIP/21,,tT)\n\
                       [from-phones]\nexten => 7,1,Gosub(usherd-ask,s,1(21,0309876,outbound))\n same => n,Dial(PJSIP/0309876@trunk)\n";

@@ -9,7 +9,7 @@ use super::beside::{Place, held, sessions, until_sessions};
 use super::fake::Fake;
 
 #[test]
-fn releases_wait_on_disk_for_the_daemon_also_when_the_agent_is_killed() {
+fn releases_wait_on_disk_also_when_the_agent_is_killed() {
     let place = Place::new("");
     place.deadline_ms(2_000);
     let (daemon, agent) = (place.daemon(), place.agent());
@@ -34,7 +34,7 @@ fn releases_wait_on_disk_for_the_daemon_also_when_the_agent_is_killed() {
 }
 
 #[test]
-fn damaged_lines_of_the_spool_are_set_aside_and_the_others_are_sent() {
+fn damaged_spool_lines_are_set_aside_and_the_others_sent() {
     let place = Place::new("");
     place.deadline_ms(2_000);
     let (daemon, agent) = (place.daemon(), place.agent());
@@ -116,7 +116,7 @@ fn a_killed_agent_keeps_every_seat_until_it_knows_better_g8_g9() {
 }
 
 #[test]
-fn a_boot_number_that_the_daemon_knows_better_is_raised_and_kept_g5() {
+fn a_boot_number_behind_the_daemons_is_raised_and_kept_g5() {
     let place = Place::new("");
     let daemon = place.daemon();
     let later = u64::MAX / 2;

@@ -66,7 +66,7 @@ fn a_frozen_disk_under_the_agent_holds_up_no_script_i8() {
 }
 
 #[test]
-fn what_waited_for_a_frozen_disk_is_written_before_the_agent_ends() {
+fn releases_held_by_a_frozen_disk_are_written_before_the_end() {
     let place = Place::new("");
     let volume = Volume::new(place.path("spool"));
     let (daemon, mut agent) = (place.daemon(), place.agent());

@@ -83,7 +83,7 @@ fn who_ends_only_its_own_side_is_answered() {
 }
 
 #[test]
-fn an_acquire_whose_script_is_gone_is_booked_and_can_be_released() {
+fn an_acquire_of_a_gone_script_is_booked_and_releasable() {
     let (place, daemon, _agent) = place();
     let sessions: Vec<String> = (0..10).map(|at| format!("desktop u{at} c{at}")).collect();
     for at in 0..10 {

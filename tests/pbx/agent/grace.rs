@@ -25,7 +25,7 @@ fn seconds_since(begun: u64) -> f64 {
 }
 
 #[test]
-fn a_client_that_flaps_or_whose_pbx_restarts_keeps_its_seat_t178() {
+fn a_client_that_flaps_or_a_pbx_restart_keeps_the_seat_t178() {
     let fake = Fake::play("asterisk-flap.txt");
     let place = asterisk(&fake, 600);
     let (daemon, _agent) = (place.daemon(), place.agent());
@@ -44,7 +44,7 @@ fn a_client_that_flaps_or_whose_pbx_restarts_keeps_its_seat_t178() {
 }
 
 #[test]
-fn a_client_that_stays_away_loses_its_seat_when_the_grace_is_over_t179() {
+fn a_client_that_stays_away_loses_its_seat_after_grace_t179() {
     let fake = Fake::play("asterisk-flap.txt");
     let place = asterisk(&fake, 2);
     let (daemon, _agent) = (place.daemon(), place.agent());

@@ -86,7 +86,7 @@ fn kamailio(config: &Path) -> Program {
 }
 
 #[test]
-fn dialogs_of_a_real_kamailio_come_and_go_and_stay_while_it_is_away() {
+fn dialogs_of_a_real_kamailio_come_go_and_outlive_a_gap() {
     let (ip, rpc, [sip, uas, uac]) = (own_ip().to_string(), free_tcp(), [(); 3].map(|()| free_udp().to_string()));
     let place = Place::new(&format!("[kamailio]\naddress = \"{rpc}\"\nlist_s = 1\n"));
     let config = place.path("kamailio.cfg");

@@ -81,7 +81,7 @@ fn metric(metrics: &str, series: &str) -> u64 {
 }
 
 #[test]
-fn an_event_with_a_strange_field_gives_the_seat_back_and_what_is_none_is_counted() {
+fn a_strange_event_frees_the_seat_and_a_broken_one_is_counted() {
     let switch = Switch::start();
     switch.call("a-1", b"anna");
     switch.call("b-2", b"bob");
@@ -123,7 +123,7 @@ fn a_list_that_breaks_off_ends_nothing_and_what_is_in_it_lives() {
 }
 
 #[test]
-fn a_channel_that_is_listed_for_ever_and_is_not_there_loses_its_seat() {
+fn a_channel_that_is_listed_but_not_there_loses_its_seat() {
     let switch = Switch::start();
     for number in 0..5 {
         switch.call(&format!("c-{number}"), format!("s{number}").as_bytes());
@@ -181,7 +181,7 @@ fn live(reports: &[Report]) -> Vec<&str> {
 }
 
 #[test]
-fn a_dialog_of_kamailio_that_cannot_be_read_costs_no_other_its_seat() {
+fn an_unreadable_kamailio_dialog_costs_no_other_its_seat() {
     let head =
         b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":[{\"call-id\":\"a\",\"state\":4,\"caller\":{\"tag\":\"J\xfc\"}}";
     for (row, unread) in [
@@ -210,7 +210,7 @@ fn a_dialog_of_kamailio_that_cannot_be_read_costs_no_other_its_seat() {
 }
 
 #[test]
-fn a_row_of_asterisk_that_cannot_be_read_costs_no_other_its_seat() {
+fn an_unreadable_asterisk_row_costs_no_other_its_seat() {
     let opening = b"Asterisk Call Manager/9.0.0\r\nResponse: Success\r\n\r\n";
     let row = |lines: &[u8]| [b"Event: Status\r\n", lines, b"ActionID: usherd-list-1\r\n\r\n"].concat();
     let huge = [b"CallerIDName: ", "x".repeat(100_000).as_bytes(), b"\r\nUniqueid: 5\r\n"].concat();

@@ -96,7 +96,7 @@ fn a_script_does_not_wait_for_a_daemon_that_hangs_or_is_gone() {
 }
 
 #[test]
-fn a_node_that_is_to_refuse_refuses_without_a_decision_and_never_help() {
+fn a_node_set_to_deny_denies_undecided_calls_but_never_help() {
     let place_deny = Place::new("[agi]\nlisten = \"127.0.0.1:0\"\n");
     let path = place_deny.path("agent.toml");
     let text = std::fs::read_to_string(&path).unwrap();

@@ -42,7 +42,7 @@ fn the_socket_has_the_group_and_the_mode_that_are_configured() {
 }
 
 #[test]
-fn an_unknown_group_is_refused_at_the_start_and_it_says_where_and_how_to_fix_it() {
+fn an_unknown_group_is_refused_at_the_start_with_help() {
     let place = place("group = \"no-such-group\"");
     for more in [&[][..], &["--check"]] {
         let out = place.command().args(more).output().unwrap();

@@ -12,7 +12,7 @@ fn asterisk(fake: &Fake, more: &str) -> Place {
 }
 
 #[test]
-fn a_running_call_is_adopted_and_its_hangup_gives_the_seat_back_g7_g9() {
+fn a_running_call_is_adopted_and_its_hangup_frees_it_g7_g9() {
     let fake = Fake::play("asterisk-call.txt");
     let place = asterisk(&fake, "");
     let (daemon, _agent) = (place.daemon(), place.agent());
@@ -26,7 +26,7 @@ fn a_running_call_is_adopted_and_its_hangup_gives_the_seat_back_g7_g9() {
 }
 
 #[test]
-fn a_call_whose_channel_no_listing_ever_showed_is_given_back_whatever_its_ttl() {
+fn a_call_that_no_listing_showed_is_released_despite_its_ttl() {
     let fake = Fake::play("asterisk-unseen.txt");
     let place = asterisk(&fake, "list_s = 1\n");
     let (daemon, _agent) = (place.daemon(), place.agent());
@@ -44,7 +44,7 @@ fn a_call_whose_channel_no_listing_ever_showed_is_given_back_whatever_its_ttl() 
 }
 
 #[test]
-fn a_line_cut_in_the_middle_releases_nothing_until_the_pbx_was_listed_again() {
+fn a_cut_connection_releases_nothing_until_a_new_listing() {
     let fake = Fake::play("asterisk-cut.txt");
     let place = asterisk(&fake, "");
     let (daemon, mut agent) = (place.daemon(), place.agent());
@@ -62,7 +62,7 @@ fn a_line_cut_in_the_middle_releases_nothing_until_the_pbx_was_listed_again() {
 }
 
 #[test]
-fn a_refused_login_a_short_listing_and_another_server_change_nothing() {
+fn a_refused_login_and_a_short_listing_change_nothing() {
     let fake = Fake::play("asterisk-refused.txt");
     let place = asterisk(&fake, "");
     let (daemon, mut agent) = (place.daemon(), place.agent());
@@ -120,7 +120,7 @@ fn channels_and_registrations_of_freeswitch_come_and_go() {
 }
 
 #[test]
-fn a_call_that_a_script_gave_back_is_not_adopted_by_the_events_of_its_hangup() {
+fn a_released_call_is_not_adopted_by_its_hangup_events() {
     let switch = Switch::start();
     let place = switch.place(1, "");
     let (daemon, _agent) = (place.daemon(), place.agent());

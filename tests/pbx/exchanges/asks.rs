@@ -71,7 +71,7 @@ fn emergency_numbers_are_known_as_in_the_table_c14() {
 }
 
 #[test]
-fn an_emergency_call_leaves_asterisk_by_its_own_context_however_it_is_written() {
+fn an_emergency_call_uses_its_own_context_however_written() {
     for file in PLANS {
         for dialled in ["112", "+112", "112#", "1-1-2", "(112)", " 112 ", "1/1.2"] {
             let (end, _) = through_asterisk(file, &format!("20,{},outbound", encoded(dialled)), &[], &mut refuses);
@@ -81,7 +81,7 @@ fn an_emergency_call_leaves_asterisk_by_its_own_context_however_it_is_written() 
 }
 
 #[test]
-fn what_delivers_a_call_is_not_asked_for_and_a_consultation_is_c5_c6_c8() {
+fn a_consultation_is_asked_for_and_a_delivery_is_not_c5_c6_c8() {
     let own = "1700000100.42";
     for (variables, is_asked) in [
         (&[("FORWARDERNAME", "PJSIP/21-00000002")][..], false),
@@ -111,7 +111,7 @@ fn what_delivers_a_call_is_not_asked_for_and_a_consultation_is_c5_c6_c8() {
 }
 
 #[test]
-fn arguments_that_a_phone_has_mixed_up_are_asked_for_in_the_name_of_its_channel() {
+fn mixed_up_arguments_are_asked_in_the_name_of_the_channel() {
     for file in PLANS {
         for bare in ["20,112,0301234,outbound", "n)(o,0301234,outbound", "20,112,(,0301234,outbound", "20,0301234"] {
             let (end, asked) = through_asterisk(file, bare, &[], &mut refuses);
@@ -161,7 +161,7 @@ fn only_what_was_malformed_is_asked_again_in_other_words() {
 }
 
 #[test]
-fn a_call_that_is_asked_for_again_as_somebody_else_goes_out_and_stays_with_the_first_c20() {
+fn a_call_asked_for_twice_stays_with_the_first_subject_c20() {
     const ENTRY: &str = "DB(usherd/42/1700000100.42)";
     for file in PLANS {
         let (_site, usherd) = one_seat();
@@ -226,7 +226,7 @@ fn a_line_break_in_a_name_or_number_is_no_line_of_its_own() {
 }
 
 #[test]
-fn asterisk_keeps_what_usherd_must_hear_again_unless_an_agent_is_beside() {
+fn asterisk_keeps_reports_to_repeat_unless_it_has_an_agent() {
     const ENTRY: &str = "DB(usherd/42/1700000100.42)";
     for file in PLANS {
         let plan = Dialplan::shipped(file);
@@ -347,7 +347,7 @@ fn what_usherd_cannot_take_is_asked_for_in_other_words() {
 }
 
 #[test]
-fn a_phone_of_freeswitch_without_a_name_is_counted_by_its_address_and_the_pbx_itself_is_free() {
+fn a_nameless_freeswitch_phone_is_counted_by_its_address() {
     let number = ("usherd_to", "0301234");
     let unnamed = [number, ("usherd_subject", ""), ("network_addr", "192.0.2.7")];
     let (end, asked, _) = through_freeswitch(&unnamed, &mut refuses);
@@ -358,7 +358,7 @@ fn a_phone_of_freeswitch_without_a_name_is_counted_by_its_address_and_the_pbx_it
 }
 
 #[test]
-fn the_proxies_send_every_name_that_usherd_takes_as_it_is_and_no_other_a1() {
+fn the_proxies_send_valid_names_unchanged_and_no_others_a1() {
     let names = [
         "20",
         "+4930123",

@@ -12,7 +12,7 @@ fn of_fifty_users_at_once_thirty_get_the_thirty_seats() {
 }
 
 #[test]
-fn of_fifty_users_at_once_thirty_get_the_thirty_seats_over_redis() {
+fn thirty_of_fifty_users_at_once_get_a_seat_over_redis() {
     fifty_users_at_once(&Lab::over(Transport::Redis, 30));
 }
 

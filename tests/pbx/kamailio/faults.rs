@@ -9,13 +9,13 @@ use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, phones_ip, trunk_ip, u
 const GONE_MS_MAX: f64 = 600.0;
 
 #[test]
-fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards() {
+fn calls_pass_while_usherd_hangs_and_are_booked_later() {
     // The time-out of http_client, which knows whole seconds only, and two busy cores.
     while_it_hangs(&Lab::over(Transport::Http, 5), 900.0..2_000.0);
 }
 
 #[test]
-fn every_call_goes_out_while_usherd_hangs_and_is_booked_afterwards_over_redis() {
+fn calls_pass_while_usherd_hangs_and_are_booked_over_redis() {
     // The time-out of a command, twice, and two busy cores.
     while_it_hangs(&Lab::over(Transport::Redis, 5), 900.0..2_000.0);
 }
@@ -35,12 +35,12 @@ fn while_it_hangs(lab: &Lab, longest_ms: Range<f64>) {
 }
 
 #[test]
-fn every_call_goes_out_while_usherd_is_gone_and_is_booked_afterwards() {
+fn calls_pass_while_usherd_is_gone_and_are_booked_later() {
     while_it_is_gone(Lab::over(Transport::Http, 5));
 }
 
 #[test]
-fn every_call_goes_out_while_usherd_is_gone_and_is_booked_afterwards_over_redis() {
+fn calls_pass_while_usherd_is_gone_and_are_booked_over_redis() {
     while_it_is_gone(Lab::over(Transport::Redis, 5));
 }
 
@@ -61,7 +61,7 @@ fn while_it_is_gone(mut lab: Lab) {
 }
 
 #[test]
-fn inbound_and_emergency_calls_do_not_wait_for_a_usherd_that_hangs() {
+fn inbound_and_emergency_do_not_wait_for_a_hanging_usherd() {
     let lab = Lab::new(0);
     let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     let _phones = Sipp::callee("callee", phones_ip(), lab.phones_port);
@@ -77,7 +77,7 @@ fn inbound_and_emergency_calls_do_not_wait_for_a_usherd_that_hangs() {
 }
 
 #[test]
-fn the_calls_of_a_killed_kamailio_end_with_the_hello_of_its_next_start() {
+fn calls_of_a_killed_kamailio_end_with_its_next_hello() {
     let mut lab = Lab::new(30);
     let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
     let callers = Sipp::caller(&lab, "caller", phones_ip(), &users(20), &["-r", "100", "-d", "60000"]);
@@ -129,7 +129,7 @@ fn a_clock_that_was_set_back_does_not_keep_kamailio_from_asking() {
 }
 
 #[test]
-fn a_name_that_is_known_by_milliseconds_does_not_keep_kamailio_from_asking() {
+fn a_node_known_by_milliseconds_does_not_stop_kamailio() {
     // As an agent counts; and where the last digits overflow.
     known_by(Transport::Http, 1_700_000_000_123);
     known_by(Transport::Redis, 1_699_999_999_999);
@@ -147,7 +147,7 @@ fn known_by(transport: Transport, epoch: u64) {
 }
 
 #[test]
-fn a_name_that_is_known_by_the_last_epoch_is_said_with_what_helps() {
+fn a_node_known_by_the_last_epoch_is_reported_with_help() {
     let lab = Lab::new(1);
     let last = format!("{{\"epoch\":{}}}", 1_u64 << 63);
     assert_eq!(lab.usherd().client().post("/v1/nodes/pbx1/hello", &last).status, 200);

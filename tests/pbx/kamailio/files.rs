@@ -31,7 +31,7 @@ fn every_way_to_start_the_shipped_files_is_taken_by_kamailio() {
 }
 
 #[test]
-fn the_files_for_kamailio_6_are_well_formed_but_for_its_own_module() {
+fn the_kamailio_6_files_are_valid_but_for_its_own_module() {
     // http_async_client is not in Debian 12: what is its own is put in words of this Kamailio, the rest is as shipped.
     let folder = Place::made();
     for file in ["kamailio.cfg", "usherd.cfg", "usherd-http.cfg", "usherd-http-6.cfg"] {

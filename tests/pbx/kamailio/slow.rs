@@ -55,7 +55,7 @@ fn who_queues_behind_a_slow_usherd_waits_a_second_at_most() {
 }
 
 #[test]
-fn who_queues_behind_a_slow_usherd_waits_a_second_at_most_over_redis() {
+fn a_call_behind_a_slow_usherd_waits_a_second_over_redis() {
     a_queue(Transport::Redis, 120);
 }
 
@@ -80,12 +80,12 @@ fn a_queue(transport: Transport, delay_ms: u64) {
 }
 
 #[test]
-fn an_answer_after_the_time_out_stops_no_call_and_leaves_no_seat() {
+fn an_answer_after_the_timeout_leaves_no_seat() {
     late_answers(Transport::Http, 900.0..2_000.0);
 }
 
 #[test]
-fn an_answer_after_the_time_out_stops_no_call_and_leaves_no_seat_over_redis() {
+fn an_answer_after_the_timeout_leaves_no_seat_over_redis() {
     late_answers(Transport::Redis, 900.0..2_000.0);
 }
 
@@ -114,7 +114,7 @@ fn a_question_that_arrives_after_its_release_books_nothing_t065() {
 }
 
 #[test]
-fn a_question_that_arrives_after_its_release_books_nothing_over_redis_t065() {
+fn a_question_after_its_release_books_nothing_over_redis_t065() {
     late_question(Transport::Redis);
 }
 

@@ -33,7 +33,7 @@ fn a_blind_transfer_of_an_inbound_call_needs_no_seat_t025() {
 }
 
 #[test]
-fn a_colleague_who_is_sent_on_by_the_caller_needs_no_seat_but_a_made_up_referral_does_not_help() {
+fn a_callee_sent_on_needs_no_seat_but_a_forged_referral_does() {
     let lab = Lab::new(1);
     let (mut trunk, mut phones) = parties(&lab);
     let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
@@ -98,7 +98,7 @@ fn refer(callee: &mut Phone, own: &mut Dialog, caller: &mut Phone, refer_to: &st
 }
 
 #[test]
-fn a_caller_whom_the_callee_sends_on_keeps_the_one_seat_until_the_new_leg_ends() {
+fn a_caller_sent_on_keeps_one_seat_until_the_new_leg_ends() {
     let lab = Lab::new(1);
     let (mut trunk, mut phones) = parties(&lab);
     let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
@@ -122,7 +122,7 @@ fn a_caller_whom_the_callee_sends_on_keeps_the_one_seat_until_the_new_leg_ends()
 }
 
 #[test]
-fn a_referral_by_the_callee_gives_no_free_call_to_who_holds_no_seat_any_more() {
+fn a_referral_by_the_callee_gives_no_free_call_after_the_seat() {
     let lab = Lab::new(1);
     let (mut trunk, mut phones) = parties(&lab);
     let mut anna = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
@@ -153,7 +153,7 @@ fn a_referral_by_the_callee_gives_no_free_call_to_who_holds_no_seat_any_more() {
 }
 
 #[test]
-fn an_attended_transfer_by_the_callee_ends_his_seat_and_leaves_the_callers() {
+fn an_attended_transfer_ends_the_callees_seat_not_the_callers() {
     let lab = Lab::new(2);
     let (_trunk, mut phones) = parties(&lab);
     let [mut anna, mut cara] = [(); 2].map(|()| Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port));

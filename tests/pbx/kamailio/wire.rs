@@ -102,7 +102,7 @@ fn as_http_async_client(lab: &Lab, path: &str, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_questions_of_kamailio_6_are_decided_on_one_kept_connection() {
+fn kamailio_6_asks_over_one_kept_connection() {
     let recorder = Recorder::start();
     let mut lab = Lab::idle(1, &[]);
     lab.start_kamailio_asking(&recorder.url);
@@ -144,7 +144,7 @@ fn a_subject_reaches_usherd_as_it_is_and_is_one_person() {
 }
 
 #[test]
-fn a_subject_reaches_usherd_as_it_is_and_is_one_person_over_redis() {
+fn a_subject_reaches_usherd_unchanged_over_redis() {
     subjects(Transport::Redis);
 }
 
@@ -172,7 +172,7 @@ fn encoded(text: &str) -> String {
 }
 
 #[test]
-fn a_number_or_name_that_usherd_would_not_take_is_counted_all_the_same() {
+fn a_number_or_name_that_usherd_refuses_is_counted_too() {
     for transport in [Transport::Http, Transport::Redis] {
         let lab = Lab::over(transport, 0);
         let mut phone = Phone::new(phones_ip(), free_port(phones_ip()), lab.kamailio_port);
