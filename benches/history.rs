@@ -92,7 +92,7 @@ fn settle(history: &History) {
     }
 }
 
-/// What a decision pays: pairs of acquire and release that take a seat, with and without telling the history.
+/// Measures decisions: pairs of acquire and release that take a seat, with and without telling the history.
 fn decisions(engine: &Engine, history: &History, tenants: usize) {
     let names: Vec<String> = (0..tenants).map(name).collect();
     let pairs = 200_000.min(tenants * 4);

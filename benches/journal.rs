@@ -1,4 +1,4 @@
-//! What the journal costs a decision, by who writes and by callers, and how long a million sessions take to come back.
+//! The cost of the journal for a decision, by writer and by callers, and the time until a million sessions are back.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on ends, and prints sizes")]
 

@@ -1,4 +1,4 @@
-//! What a request costs at the border: reading a body, writing a reply.
+//! The cost of a request at the border: reading a body, writing a reply.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
 use std::hint::black_box;

@@ -24,7 +24,7 @@ const PEOPLE: usize = 8;
 const ALL: (i64, i64) = (0, i64::MAX / 2);
 const KEEP_ALL: Limits = Limits { detail_days: 90, days: 900, bytes_max: u64::MAX };
 
-/// What must be known of one slot.
+/// The figures that one slot must have.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Known {
     slot: Slot,
@@ -326,7 +326,7 @@ fn a_slot_begins_with_held_seats_and_knows_a_short_peak() {
     assert_eq!(world.model.open[0].slot.peak, 4);
 }
 
-/// What was used of acme, slot by slot.
+/// The usage of acme, slot by slot.
 fn seat_ms(world: &World) -> Vec<u64> {
     let present = || Some((world.now(), world.engine.tenant(world.now(), "acme")?));
     let points = world.history().usage("acme", &present, ALL, Step::FiveMinutes, |at| at).unwrap();

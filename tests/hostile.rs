@@ -557,7 +557,7 @@ async fn a_drain_finishes_answers_and_ends_within_its_deadline() {
     assert_eq!(server.stats.open(), 0);
 }
 
-/// What one hostile client of the crowd does, by its number; then it waits to be closed.
+/// Runs one hostile client of the crowd, by its number; then it waits to be closed.
 async fn misbehave(server: &Server, number: usize) {
     let half: &[&[u8]] = &[
         b"",

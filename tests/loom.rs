@@ -7,7 +7,7 @@ mod seats;
 #[path = "seats/sync.rs"]
 mod sync;
 
-/// What `sync` lets watch.
+/// The checker's types, which `sync` lets it watch.
 mod checker {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
 }
@@ -25,7 +25,7 @@ fn seats(quota: u32, held: u32) -> Arc<Seats> {
     Arc::new(seats)
 }
 
-/// Whether a seat was taken; never above the quota of the same instant (V2).
+/// Takes a seat; true if it did, and never above the quota of the same instant (V2).
 fn take(seats: &Seats) -> bool {
     match seats.take(10, Terms::default()) {
         Taken::Seat { word, over } => {

@@ -1,4 +1,4 @@
-//! What a scrape says: complete, well-formed, without a series twice, and with counters that never fall.
+//! The text of a scrape: complete, well-formed, without a series twice, and with counters that never fall.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[path = "metrics/scraped.rs"]

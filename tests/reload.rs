@@ -175,7 +175,7 @@ fn mutate(rng: &mut Rng, files: &mut Memory) {
     }
 }
 
-/// What the holder must show: everything that is in force, as text.
+/// The state that the holder must show: everything that is in force, as text.
 fn picture(config: &Config) -> String {
     format!("{} {:?} {:?} {:?}", config.hash, config.settings, config.tenants, config.plan(now()).tenants)
 }
@@ -233,14 +233,14 @@ fn main_alone(files: &Memory) -> Option<(Memory, Config)> {
     Some((alone, config))
 }
 
-/// Whether a text is good beside a `usherd.toml` that is good alone.
+/// True if a text is good beside a `usherd.toml` that is good alone.
 fn is_good_alone(main: &Memory, path: &Path, text: &[u8]) -> bool {
     let mut alone = main.clone();
     alone.put(path, text);
     load_from(&alone, Path::new(MAIN), now()).is_ok_and(|config| config.rejected.is_empty())
 }
 
-/// What is not taken is what is bad by itself: no file is rejected for another one. A pool, which they share, aside.
+/// Files that are rejected are bad by themselves: none is rejected for another one. A pool, which they share, aside.
 fn rejected_by_themselves(config: &Config, files: &Memory) {
     if !config.settings.pools.is_empty() || config.settings.default_tenant.is_some() {
         return;

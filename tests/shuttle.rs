@@ -7,7 +7,7 @@ mod seats;
 #[path = "seats/sync.rs"]
 mod sync;
 
-/// What `sync` lets watch.
+/// The checker's types, which `sync` lets it watch.
 mod checker {
     pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64};
 }

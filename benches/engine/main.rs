@@ -1,4 +1,4 @@
-//! What a decision costs in process, against one removal and insertion in a DashMap (DESIGN 6).
+//! The cost of a decision in process, against one removal and insertion in a DashMap (DESIGN 6).
 //!
 //! `cargo bench --bench engine [-- ROW…]`, rows: pair, resident, hot, renewal, heartbeat, memory, expire,
 //! recovery; loop-resident and loop-million run pairs alone, for a profiler. Every ratio is of two things

@@ -64,7 +64,7 @@ fn numbered(engine: &Engine, names: &[Names], seq: &mut u64) {
     }
 }
 
-/// What the wire brings, one pair each.
+/// The bodies that the wire brings, one pair each.
 struct Bodies {
     form: (Vec<u8>, Vec<u8>),
     json: (Vec<u8>, Vec<u8>),

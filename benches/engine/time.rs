@@ -69,7 +69,7 @@ pub(crate) fn heartbeat() {
     row("heartbeat of a node with 10,000 sessions / 10", ratio(&many, &few), "x", Goal::AtMost(1.2), &beside);
 }
 
-/// What the reaper costs while a million deadlines stand.
+/// Measures the reaper while a million deadlines stand.
 pub(crate) fn expire() {
     let shape = Shape::MILLION;
     let engine = full(&shape);

@@ -113,7 +113,7 @@ fn http_end(answer: &[u8]) -> Option<usize> {
     answer.ends_with(b"0\r\n\r\n").then_some(answer.len())
 }
 
-/// What an exchange came to.
+/// The result of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange {
     pub requests: u64,

@@ -1,4 +1,4 @@
-//! What a request costs the server, against bare hyper, Redis and PostgreSQL (DESIGN 6).
+//! The cost of a request for the server, against bare hyper, Redis and PostgreSQL (DESIGN 6).
 //!
 //! `cargo bench --bench http [-- [--quick] ROW…]`, rows: cpu, synced, redis, resp, redis-benchmark, postgres, latency; loop-json,
 //! loop-written and loop-batch run one thing alone, for a profiler. Servers run on one core, the client on another; servers are measured by turns, by the CPU time of their process. What is

@@ -1,4 +1,4 @@
-//! What is asked: acquires and releases of one phone call each, in every format that is compared.
+//! The requests: acquires and releases of one phone call each, in every format that is compared.
 
 use std::fmt::Write as _;
 

@@ -132,7 +132,7 @@ pub(crate) fn on_core(core: Option<&str>, program: &str) -> Command {
     }
 }
 
-/// Whether a program can be found.
+/// True if a program can be found.
 pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     program.contains('/') && Path::new(program).exists()

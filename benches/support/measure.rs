@@ -55,7 +55,7 @@ pub(crate) fn ratio(of: &[f64], to: &[f64]) -> f64 {
     median(&ratios)
 }
 
-/// What a figure is held against.
+/// The goal that a figure is held against.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     AtMost(f64),

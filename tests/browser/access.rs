@@ -1,4 +1,4 @@
-//! Who may look: a token where one is needed, and the names of people only with the right to them.
+//! Access to the page: a token where one is needed, and the names of people only with the right to them.
 
 use usherd::daemon::access::auth::TokenHash;
 

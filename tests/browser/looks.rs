@@ -21,7 +21,7 @@ for (const node of document.body.querySelectorAll('*')) {
 }
 return [seen > 15, ...found];";
 
-/// What can be operated and has no name, what is a table without a caption, a heading level that is left out.
+/// Finds controls without a name, tables without a caption, and heading levels that are left out.
 const NAMELESS: &str = r"
 const found = [];
 for (const node of document.querySelectorAll('a, button, input, textarea, [role=slider], [role=region], meter')) {

@@ -47,7 +47,7 @@ impl Page {
         within(&self.runtime, self.client.goto(&format!("{}/{place}", self.origin))).unwrap();
     }
 
-    /// What a script returns.
+    /// The value that a script returns.
     pub(crate) fn js(&self, script: &str) -> Value {
         let run = self.client.execute(script, Vec::new());
         within(&self.runtime, run).unwrap_or_else(|error| panic!("{script}: {error}"))
@@ -69,7 +69,7 @@ impl Page {
         ));
     }
 
-    /// What is written on the page.
+    /// The text on the page.
     pub(crate) fn text(&self) -> String {
         self.js("return document.body.innerText").as_str().unwrap().to_owned()
     }
@@ -97,7 +97,7 @@ impl Page {
         self.chromium("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// What the system of the user prefers.
+    /// Sets the colour scheme that the user's system prefers.
     pub(crate) fn prefer(&self, scheme: &str) {
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.chromium("Emulation.setEmulatedMedia", &features);

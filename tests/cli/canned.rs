@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// What was asked.
+/// A request that came.
 #[derive(Debug)]
 pub(crate) struct Asked {
     /// `GET /v1/nodes?limit=1000`

@@ -161,7 +161,7 @@ fn what_is_wrong_is_said_by_exit_code_and_sentence() {
     assert!(err.contains("acme.toml:2"), "{err}");
 }
 
-/// What stands in the file besides the request stays as somebody wrote it: comments, line ends, byte order mark.
+/// The file around the request stays as somebody wrote it: comments, line ends, byte order mark.
 #[test]
 fn an_accepted_request_keeps_what_people_wrote() {
     let change = "effective_at = \"2026-12-01T12:00:00Z\"\nseats = 20\nby = \"customer\"\n";

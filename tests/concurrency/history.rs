@@ -36,7 +36,7 @@ pub(crate) enum Op {
     },
 }
 
-/// What it answered: held and quota as one cut.
+/// The answer: held and quota as one cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) code: Option<Code>,
@@ -106,7 +106,7 @@ impl Spec {
     }
 }
 
-/// Whether some order of the events, true to their calls and returns, is what the specification does from
+/// True if some order of the events, true to their calls and returns, is what the specification does from
 /// `start` to `end`.
 pub(crate) fn linearizable(events: &[Event], start: Spec, end: Option<Spec>) -> bool {
     search(events, 0, start, end, &mut HashSet::new())

@@ -86,7 +86,7 @@ impl Stage {
         self.done.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// What the table holds when nobody is at it.
+    /// The state of the table when nobody is at it.
     fn quiescent(&self, quotas: [u32; 2]) -> Spec {
         let mut spec = Spec { sessions: [[None; 4]; 2], quotas, pool: self.pool };
         for (t, tenant) in TENANTS.into_iter().enumerate() {
@@ -112,7 +112,7 @@ fn wait(until: impl Fn() -> bool) {
     }
 }
 
-/// What a run of histories is made of.
+/// The parameters of a run of histories.
 #[derive(Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) seed: u64,

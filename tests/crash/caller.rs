@@ -12,7 +12,7 @@ const SESSIONS: usize = 60;
 /// Few, so that subjects have several claims, also of other callers.
 const SUBJECTS: usize = 40;
 
-/// What the daemon acknowledged last of a session.
+/// The state of a session that the daemon acknowledged last.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Known {
     /// It was let in: tenant, subject, and whether it needs a seat; by this message.
@@ -34,7 +34,7 @@ impl Op {
         }
     }
 
-    /// What is known of its session once it was let in, or released.
+    /// The state of its session once it was let in, or released.
     fn outcome(&self, known: &BTreeMap<String, Known>) -> (String, Option<Known>) {
         let session = self.session().to_owned();
         let after = match (self, known.get(&session)) {
@@ -60,9 +60,9 @@ pub(crate) struct Caller {
     /// Sent, and not answered when the daemon died: one record, so all of it or nothing.
     pub(crate) in_flight: Vec<Op>,
     pub(crate) acknowledged: u64,
-    /// What was known at the last answer that said nothing of its durability, and survives.
+    /// The sessions known at the last answer that said nothing of its durability; they survive.
     durable: BTreeMap<String, Known>,
-    /// What each answer after it told, which said that it may be forgotten: it is there up to one of them.
+    /// The changes of each answer after it that said that it may be forgotten: all up to one of them are there.
     degraded: Vec<BTreeMap<String, Option<Known>>>,
     pub(crate) answered_degraded: u64,
     /// Sessions of which it is not known which message was the last that was kept.
@@ -291,7 +291,7 @@ impl Caller {
         }
     }
 
-    /// What was in flight is known now: whether the session is there.
+    /// Settles the requests that were in flight: each session is there or not.
     pub(crate) fn settle(&mut self, is_there: impl Fn(&str, &str) -> bool) {
         for op in std::mem::take(&mut self.in_flight) {
             match op {

@@ -17,7 +17,7 @@ const LISTENERS: &str =
     "[[listener]]\nlisten = \"127.0.0.1:0\"\nprotocol = \"resp\"\n[agi]\nlisten = \"127.0.0.1:0\"\n";
 /// How long it hangs at least.
 const FROZEN: Duration = Duration::from_secs(3);
-/// What half of the answers must stay below; the rest is left to a machine that builds something else besides.
+/// The time that half of the answers must stay below; the rest is left to a machine that builds something else besides.
 const USUAL_NS: u64 = 50_000_000;
 
 /// One connection of each protocol, and how long each answer took, nanoseconds.
@@ -202,7 +202,7 @@ fn a_frozen_disk_does_not_keep_it_from_ending() {
     assert_eq!(usherd.terminate(), Some(0));
 }
 
-/// What each thread of a process waits for, by its name.
+/// The wait of each thread of a process, by its name.
 fn threads(pid: u32) -> String {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of = |task: &Path, file: &str| std::fs::read_to_string(task.join(file)).unwrap_or_default();

@@ -22,7 +22,7 @@ const CONFIG: &str = "[server]\nfirst_byte_deadline_ms = 500\nhead_deadline_ms =
     write_deadline_ms = 1000\nconnections_max = 4000\nconnections_reserved_for_nodes = 500\n\
     connections_per_address_max = 3000\n[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"h2c\"\n";
 
-/// What each kind sends before it waits for its end.
+/// The bytes that each kind sends before it waits for its end.
 const KINDS: &[(&str, &[u8])] = &[
     ("nothing", b""),
     ("one byte", b"P"),
@@ -40,7 +40,7 @@ const KINDS: &[(&str, &[u8])] = &[
         b"POST /v1/acquire HTTP/1.1\r\nHost: u\r\nContent-Length: 30\r\n\r\nkind=call&emergency=",
     ),
 ];
-/// What each kind sends to a listener for HTTP/2.
+/// The bytes that each kind sends to a listener for HTTP/2.
 const H2_KINDS: &[(&str, &[u8])] = &[
     ("nothing", b""),
     ("half a preface", b"PRI * HT"),

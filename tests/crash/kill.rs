@@ -40,7 +40,7 @@ struct Run {
     ballast: usize,
 }
 
-/// What a run saw; printed, so that one can see that the kills landed where they should.
+/// The counts of a run; printed, so that one can see that the kills landed where they should.
 #[derive(Debug, Default)]
 struct Seen {
     kills: usize,
@@ -275,7 +275,7 @@ fn killed_under_single_requests() {
     Run::new("single requests", 60, false, "").run(Before::Nothing, any_moment);
 }
 
-/// What the ring took and no disk has yet is there again as well.
+/// Records that the ring took and no disk has yet are there again as well.
 #[test]
 fn killed_with_a_ring() {
     let memory = tempfile::tempdir_in("/dev/shm").expect("a tmpfs is needed, as /dev/shm is");

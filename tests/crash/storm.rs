@@ -39,7 +39,7 @@ const HTTP: usize = 0;
 const H2C: usize = 1;
 const RESP: usize = 2;
 
-/// What an attacker does once it has sent what it has to say.
+/// The behaviour of an attacker once it has sent what it has to say.
 #[derive(Clone, Copy)]
 enum Then {
     /// Reads until it is closed.
@@ -271,7 +271,7 @@ struct Round {
     quiet: Vec<u64>,
     attacked: Vec<u64>,
     beside: Vec<u64>,
-    /// What daemon and attackers took of the processors for the attacks.
+    /// The processor time of daemon and attackers for the attacks.
     cores: f64,
     ended: u64,
     resident_most: u64,

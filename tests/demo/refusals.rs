@@ -1,4 +1,4 @@
-//! What a demonstration does not do, and how it says so.
+//! Requests that a demonstration refuses, and how it says so.
 
 use std::net::TcpListener;
 

@@ -39,7 +39,7 @@ fn churn(mut client: Client, stop: &AtomicBool, rounds: &AtomicU64) {
     }
 }
 
-/// What the page says: copy, and once more where a file went meanwhile.
+/// Follows the page: copy, and once more where a file went meanwhile.
 fn copy(from: &Path, to: &Path) {
     eventually("a copy without a file that went", || {
         let _ = std::fs::remove_dir_all(to);

@@ -6,7 +6,7 @@ use usherd_testkit::process::{told, usherd};
 use crate::elsewhere;
 use crate::shell::Shell;
 
-/// What may stand behind a fence, and what this test does with it.
+/// The words that may stand behind a fence, and how this test treats each.
 const KNOWN: [(&str, &str); 10] = [
     ("sh", "is run"),
     ("sh host", "needs a machine of its own: see tests/service, and elsewhere.rs"),

@@ -60,7 +60,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Whether `usherd` takes these arguments.
+/// Checks that `usherd` takes these arguments.
 pub(crate) fn parses(command: &[String]) -> Result<(), String> {
     match Cli::try_parse_from(command) {
         Ok(_) => Ok(()),
@@ -75,7 +75,7 @@ fn is_shell(body: &str) -> bool {
     sh.wait().unwrap().success()
 }
 
-/// What is wrong with a command that is not run, as far as it can be seen.
+/// Checks a command that is not run, as far as can be seen.
 fn known(command: &[String]) -> Result<(), String> {
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     // A command in the container; whatever else there is would be a block that could be run.

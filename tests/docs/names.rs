@@ -165,7 +165,7 @@ fn every_metric_is_exported() {
     fail(&faults);
 }
 
-/// Whether a path is one of the templates; what stands in braces matches anything.
+/// True if a path is one of the templates; a part in braces matches anything.
 fn is_route(path: &str, templates: &[String]) -> bool {
     let path = path.split(['?', '[']).next().unwrap();
     let parts: Vec<&str> = path.split('/').collect();

@@ -24,14 +24,14 @@ const AT_HUMAN_SPEED: &str = r#"kill() {
 /// A folder as somebody has it who just fetched the repository, with a daemon that serves the samples.
 pub(crate) struct Shell {
     folder: tempfile::TempDir,
-    /// What a page calls a port, and the free one that stands for it here.
+    /// The port of a page, and the free one that stands for it here.
     ports: Vec<(&'static str, String)>,
     daemon: Usherd,
 }
 
-/// What became of a script.
+/// The result of a script.
 pub(crate) struct Ran {
-    /// What each block said, output and errors as they came; short where one failed.
+    /// The output and errors of each block as they came; short where one failed.
     pub(crate) said: Vec<String>,
     pub(crate) good: bool,
 }
@@ -62,7 +62,7 @@ impl Shell {
         self.ports.iter().fold(text.to_owned(), |text, (page, here)| text.replace(page, here))
     }
 
-    /// What was said here, with the ports of the page.
+    /// The output here, with the ports of the page.
     fn there(&self, text: &str) -> String {
         self.ports.iter().fold(text.to_owned(), |text, (page, here)| text.replace(here.as_str(), page))
     }

@@ -1,4 +1,4 @@
-//! What only Kamailio 6 can: a question that no process waits for, and a time-out in milliseconds.
+//! The features of Kamailio 6 alone: a question that no process waits for, and a time-out in milliseconds.
 
 use std::time::Duration;
 

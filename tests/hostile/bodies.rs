@@ -3,7 +3,7 @@
 use super::*;
 
 const BUDGET: usize = 512 * 1024;
-/// What those of whom no node was heard may hold together.
+/// Most bytes that clients may hold together of whom no node was heard.
 const OF_STRANGERS: u64 = BUDGET as u64 / 2;
 const HALF: usize = 32 * 1024;
 

@@ -41,7 +41,7 @@ async fn answers_of_a_node(server: &Server, hello: Vec<u8>, request: impl Fn(u32
     tokio::task::spawn_blocking(move || asking.join().unwrap()).await.unwrap()
 }
 
-/// What `/turn` tells, once it is wholly there.
+/// The number in the answer of `/turn`, once it is wholly there.
 fn answered_before(answer: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(answer);
     text.split_once("ok ")?.1.split_once(" .")?.0.parse().ok()

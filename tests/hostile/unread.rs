@@ -5,14 +5,14 @@ use usherd::daemon::edge::{Limits, Protocol};
 use super::*;
 
 const CLIENTS: usize = 30;
-/// What the kernel may hold of our answers for one client: twice of what it is told, and a packet beyond.
+/// Most bytes of our answers that the kernel may hold for one client: twice of what it is told, and a packet beyond.
 const QUEUED_BYTES_MAX: u64 = 192 * 1024;
 
 fn patient() -> Limits {
     Limits { write_deadline: Duration::from_secs(2), ..short() }
 }
 
-/// What the kernel holds for the clients of a server: bytes of ours that they have not taken, of all sockets.
+/// The bytes that the kernel holds for the clients of a server and they have not taken, of all sockets.
 fn queued_bytes(server: &Server) -> u64 {
     let port = format!(":{:04X}", server.address.port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

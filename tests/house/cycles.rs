@@ -10,8 +10,8 @@ pub(crate) type Edges = BTreeMap<(usize, usize), usize>;
 
 /// Which file needs which, within one layer.
 ///
-/// What a `mod.rs` merely passes on of its own children (`pub use child::Name`) is its face and no need, and
-/// who imports such a name needs the child.
+/// A name of its own children that a `mod.rs` merely passes on (`pub use child::Name`) is its face and no need, and who
+/// imports such a name needs the child.
 pub(crate) fn edges(tree: &Tree) -> Edges {
     let mut edges = Edges::new();
     for (from, file) in tree.files.iter().enumerate() {

@@ -11,7 +11,7 @@ pub(crate) struct Path {
     pub alias: Option<String>,
     /// Line, from 1.
     pub line: usize,
-    /// What a `use` makes of it.
+    /// The way in which it is named.
     pub how: How,
     /// Modules of the same file around it.
     pub inline_depth: usize,

@@ -19,7 +19,7 @@ pub(crate) struct File {
     pub tokens: Vec<Token>,
     /// Lines, without those of tests.
     pub lines: usize,
-    /// What it names.
+    /// The paths that it names.
     pub paths: Vec<Path>,
     definitions: BTreeSet<String>,
 }
@@ -100,7 +100,7 @@ impl Tree {
         self.crates.keys().map(String::as_str).filter(|layer| !layer.is_empty())
     }
 
-    /// Whether a layer is a crate of its own.
+    /// True if a layer is a crate of its own.
     fn is_layer(&self, layer: &str) -> bool {
         !layer.is_empty() && self.crates.contains_key(layer)
     }
@@ -182,12 +182,12 @@ impl File {
         self.module.first().map_or("lib", String::as_str)
     }
 
-    /// Whether it is of a crate beside the root package.
+    /// True if it is of a crate beside the root package.
     pub(crate) fn is_crate(&self) -> bool {
         self.root > 0
     }
 
-    /// Whether a name was brought in by `use`.
+    /// True if a name was brought in by `use`.
     fn imports(&self, name: &str) -> bool {
         self.paths.iter().any(|path| path.how != How::Text && path.name() == name && path.segments.len() > 1)
     }

@@ -1,4 +1,4 @@
-//! Who may do what: tokens by role, tenant and node; wrong ones; the calls that pass nevertheless.
+//! Rights: tokens by role, tenant and node; wrong ones; the calls that pass nevertheless.
 
 use serde_json::json;
 use usherd::daemon::access::auth::TokenHash;
@@ -438,7 +438,7 @@ fn ask_of(daemon: &Running, host: Option<&str>, headers: &str, method: &str, pat
     client::ask(client::tcp(daemon.address()), request.as_bytes())
 }
 
-/// What people ask, or a page that they look at.
+/// Requests of people, or of a page that they look at.
 const OF_PEOPLE: [(&str, &str, &str); 8] = [
     ("GET", "/v1/overview", ""),
     ("GET", "/v1/tenants/acme/sessions", ""),

@@ -1,4 +1,4 @@
-//! What the dashboard stands on: its files, search, the fullest, latest denials, booked changes, pulses.
+//! The parts of the dashboard: its files, search, the fullest, latest denials, booked changes, pulses.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What happens, as it happens: server-sent events and NDJSON, resuming, gaps, filters, limits.
+//! Events as they happen: server-sent events and NDJSON, resuming, gaps, filters, limits.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

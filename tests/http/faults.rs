@@ -1,4 +1,4 @@
-//! What goes wrong and is survived is counted, and every count is in a scrape: from the start with 0, and then it moves.
+//! Faults that are survived are counted, and every count is in a scrape: from the start with 0, and then it moves.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! What comes with the seats, from outside: shown, checked, and enforced by the engine in the same measure.
+//! Extras of the seats, from outside: shown, checked, and enforced by the engine in the same measure.
 
 use serde_json::{Value, json};
 

@@ -35,7 +35,7 @@ fn dresses(tenant: &str, emergency: bool) -> [(&'static str, &'static str, Strin
     ]
 }
 
-/// Whether an answer allows, as it says by itself.
+/// True if an answer allows, as it says by itself.
 fn allows(answer: &Answer, detail: &str) -> bool {
     answer.status == 200 && answer.body.contains("allow.free") && answer.body.contains(detail)
 }
@@ -102,7 +102,7 @@ fn started(place: &tempfile::TempDir) -> Running {
     Running::start(&main_file(place), &tenants.each_ref().map(|(id, text)| (*id, text.as_str())))
 }
 
-/// What a counting request gets, to be sure that the state is what it should be.
+/// The answer to a counting request, to be sure that the state is what it should be.
 fn desktop(daemon: &Running, tenant: &str) -> Answer {
     let headers = format!("Authorization: Bearer {}\r\n", token("node", 'a'));
     daemon.call("POST", "/v1/acquire", &headers, &format!("tenant={tenant}&subject=u&session=d&kind=desktop&ttl_s=60"))

@@ -9,7 +9,7 @@ use crate::client;
 use crate::daemon::{Answer, Running};
 
 const TWO: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 2\n";
-/// Who is denied, who is seated, and sessions that are made of their names, as agents make them.
+/// The denied and the seated people, and sessions that are made of their names, as agents make them.
 const PEOPLE: [&str; 3] = ["anna", "bernd", "clara"];
 
 fn site() -> Running {

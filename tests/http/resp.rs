@@ -289,7 +289,7 @@ fn a_client_that_does_not_read_is_left_and_the_others_go_on() {
     });
 }
 
-/// What a page of anybody's makes a browser send to a local port: lines of our own stand where its body does.
+/// The bytes that a hostile page makes a browser send to a local port: lines of our own stand where its body does.
 const ATTACK: &str = "CU.RELEASE acme c1\r\nCU.ACQUIRE acme eve e1 desktop ttl_s 600\r\nCU.NODE pbx1 hello 100\r\n";
 
 #[test]

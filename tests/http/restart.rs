@@ -21,7 +21,7 @@ fn from(address: &str, to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Whether a request from an address is answered, and not closed at once.
+/// True if a request from an address is answered, and not closed at once.
 fn is_answered(daemon: &Running, address: &str, method: &str, path: &str, body: &str) -> bool {
     use std::io::{Read as _, Write as _};
     let mut stream = from(address, daemon.address());

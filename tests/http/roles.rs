@@ -1,4 +1,4 @@
-//! Who may use which route: every route of the router, every role, tokens of one tenant and of one node, strangers.
+//! Rights by route: every route of the router, every role, tokens of one tenant and of one node, strangers.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -115,7 +115,7 @@ fn concrete(text: &str, tenant: &str) -> String {
         .replace("{subject}", "nobody")
 }
 
-/// Whether somebody was told that he may not: by the status, or in the place of the one operation of a batch.
+/// True if somebody was told that he may not: by the status, or in the place of the one operation of a batch.
 fn is_refused(answer: &Answer) -> bool {
     answer.status == 401 || answer.body.contains("\"status\":401")
 }

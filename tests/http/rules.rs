@@ -120,7 +120,7 @@ fn the_rule_book_over_resp() {
     ROWS.iter().for_each(|row| play(row, Over::Resp));
 }
 
-/// What decisions and the calls of nodes are asked over.
+/// The protocol of decisions and of the calls of nodes.
 #[derive(Clone, Copy, PartialEq)]
 enum Over {
     Http,

@@ -155,7 +155,8 @@ impl Papers {
         Running::start(&main, &[("acme", PAID)])
     }
 
-    /// What is answered to who shows this, or why the connection broke before; it never hangs, nor ends without a word.
+    /// The answer to a client that shows this, or why the connection broke before; it never hangs, nor ends without a
+    /// word.
     fn ask(&self, daemon: &Running, shown: Option<&(String, String)>, request: &str) -> Result<Answer, Error> {
         let shown = shown.map(|(certificate, key)| (certificate.as_str(), key.as_str()));
         let mut stream = client::tls(daemon.listener("listener-1"), &self.authority.pem(), shown);

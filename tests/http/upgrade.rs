@@ -95,8 +95,8 @@ fn hello(daemon: &Running) -> Answer {
     client::ask(TcpStream::from(socket), request("POST", "/v1/nodes/pbx-1/hello", form, "epoch=5").as_bytes())
 }
 
-/// What the state in the folder is of: two hours of two people, a third who was refused, a call that ended, a tenant
-/// that leaves, and a receiver that does not answer.
+/// Makes the state in the folder: two hours of two people, a third who was refused, a call that ended, a tenant that
+/// leaves, and a receiver that does not answer.
 fn make() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("tenants.d")).unwrap();

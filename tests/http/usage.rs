@@ -1,4 +1,4 @@
-//! What a tenant used and wanted over time, across restarts, and what another quota would have denied.
+//! A tenant's usage and demand over time, across restarts, and the denials of another quota.
 
 use serde_json::Value;
 use usherd::daemon::clock::Clock as _;

@@ -1,4 +1,4 @@
-//! What every back end of the journal must do, written against the trait alone.
+//! The duties of every back end of the journal, written against the trait alone.
 
 use usherd::daemon::journal::{Commit, Epoch, Feed, Journal, JournalError, Keep, Local, RecordBuilder, Shard};
 

@@ -26,7 +26,7 @@ fn film<J: Journal>(workload: &Workload, disk: &Disk, make: impl Fn() -> J) -> V
     disk.take_film()
 }
 
-/// What is wrong after this crash, if anything.
+/// Checks the state after this crash.
 fn check(workload: &Workload, image: &Image, loss: Loss, sync: bool, rng: &mut Rng) -> Result<(), String> {
     let disk = Disk::of(image.after(loss, rng));
     let (journal, _, recovered) = open(&disk, sync, 300).map_err(|error| format!("{error}"))?;

@@ -31,7 +31,7 @@ impl Fault {
     }
 }
 
-/// What a crash leaves of what was not synced.
+/// The part of unsynced data that a crash leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// `kill -9`: everything written stays.
@@ -84,7 +84,7 @@ impl NameOp {
     }
 }
 
-/// What is on the disk at one moment, and what the workload had been told by then.
+/// The contents of the disk at one moment, and what the workload had been told by then.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
     inodes: Vec<Inode>,
@@ -98,7 +98,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// What a restarted daemon finds.
+    /// The contents of the disk that a restarted daemon finds.
     pub(crate) fn after(&self, loss: Loss, rng: &mut Rng) -> Image {
         let mut image = self.clone();
         for inode in &mut image.inodes {
@@ -208,7 +208,7 @@ struct Inner {
     film: Vec<Image>,
 }
 
-/// Whether calls are held up, and how many stand before it.
+/// True if calls are held up, and how many stand before it.
 #[derive(Debug, Default)]
 struct Freeze {
     is_on: bool,

@@ -121,7 +121,7 @@ fn ends() -> Vec<GoneRecord<'static>> {
         .collect()
 }
 
-/// What was decided before the snapshot: every entry, every word, with and without what is optional.
+/// The decisions before the snapshot: every entry, every word, with and without what is optional.
 fn before() -> Vec<RecordBuilder> {
     let (mut first, mut second, mut third) = (RecordBuilder::new(), RecordBuilder::new(), RecordBuilder::new());
     first.at(NOON_MS);
@@ -162,7 +162,7 @@ fn before() -> Vec<RecordBuilder> {
     vec![first, second, third]
 }
 
-/// What was decided after it.
+/// The decisions after it.
 fn after() -> Vec<RecordBuilder> {
     let (mut first, mut second) = (RecordBuilder::new(), RecordBuilder::new());
     first.at(NOON_MS + 60_000);

@@ -15,7 +15,7 @@ use super::disk::Disk;
 /// The wall clock at which the workload begins.
 pub(crate) const UTC_MS: i64 = 1_767_225_600_000;
 
-/// What is live, by (tenant, session): everything recorded, as text, so that nothing is forgotten.
+/// The live entries, by (tenant, session): everything recorded, as text, so that nothing is forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) sessions: BTreeMap<(String, String), String>,
@@ -231,7 +231,7 @@ impl Workload {
         self.states.iter().rposition(|known| known == state)
     }
 
-    /// Whether this is the state after some number of groups from `least` to `most`.
+    /// True if this is the state after some number of groups from `least` to `most`.
     pub(crate) fn is_between(&self, state: &State, least: usize, most: usize) -> bool {
         self.states[least..=most].contains(state)
     }

@@ -60,7 +60,7 @@ impl Prometheus {
         Prometheus { child, url: format!("http://{own}"), folder }
     }
 
-    /// What it answers; `None` where it does not, or not yet.
+    /// Its answer; `None` where there is none, or not yet.
     fn ask(&self, path: &str, query: &str) -> Option<Value> {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--max-time", "10", "-G"]).arg(format!("{}{path}", self.url));

@@ -90,7 +90,7 @@ fn selectors(expr: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// What may be asked for: what a scrape has, what the rules record, and whether a target answered.
+/// The series that may be asked for: of a scrape, of the recording rules, and whether a target answered.
 struct Known {
     scrape: Scrape,
     records: BTreeSet<String>,

@@ -14,7 +14,7 @@ use super::exchanges::templates::asterisk_agi;
 const LISTEN: &str = "[agi]\nlisten = \"127.0.0.1:0\"\n";
 const ACME: &str = "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n";
 
-/// What `AGI()` left on the channel.
+/// The variables that `AGI()` left on the channel.
 #[derive(Debug, PartialEq, Eq)]
 struct Channel {
     code: String,

@@ -1,4 +1,4 @@
-//! What PBXs that Debian does not package send, byte for byte, and what the daemon answers.
+//! Requests of PBXs that Debian does not package, byte for byte, and the answers of the daemon.
 //!
 //! The fixtures are whole requests as the PBX's HTTP client writes them: `CURL()` of Asterisk, mod_curl of FreeSWITCH
 //! and rest_client of OpenSIPS, all of them libcurl. Their bodies are worked out from the shipped recipes as well, so

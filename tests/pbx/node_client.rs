@@ -63,12 +63,12 @@ async fn code(client: &Client, asked: &Ask) -> Option<Code> {
     decision(ask(client, asked).await)
 }
 
-/// What the daemon decided; where its answer was late and the second try had it, that is what the first one got.
+/// The daemon's decision; where its answer was late and the second try had it, that is what the first one got.
 fn decision(verdict: Verdict) -> Option<Code> {
     verdict.answer.map(|answer| answer.first.unwrap_or(answer.code))
 }
 
-/// What is there at the first poll.
+/// The value that is there at the first poll.
 async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -282,7 +282,7 @@ fn a_delivery_never_waits_and_a_takeover_may_cost_c5_c7_c8() {
     }
 }
 
-/// What a client told of its epoch.
+/// The events of a client about its epoch.
 #[derive(Clone, Default)]
 struct Epochs(Arc<Mutex<Vec<Event>>>);
 

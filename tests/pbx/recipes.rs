@@ -1,4 +1,4 @@
-//! What can be said of the recipes without the PBX: they are in order as text, and agree with each other.
+//! Checks of the recipes without the PBX: they are in order as text, and agree with each other.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ fn bare(line: &str, comment: char) -> String {
     out
 }
 
-/// What is open at the end of the text; brackets close in the order of their opening.
+/// The brackets that are open at the end of the text; they close in the order of their opening.
 fn open_brackets(text: &str) -> Vec<char> {
     let mut open = Vec::new();
     for letter in text.chars() {
@@ -121,7 +121,7 @@ fn well_formed(text: &str) {
     assert_eq!(open, [""; 0], "these are not closed");
 }
 
-/// What stands between `<` and its `>`, and whether that was inside of quotes.
+/// The text between `<` and its `>`, and whether that was inside of quotes.
 fn tag_of(text: &str) -> (&str, bool) {
     let mut quoted = false;
     for (at, letter) in text.char_indices().skip(1) {
@@ -185,7 +185,7 @@ fn every_recipe_spares_the_known_emergency_numbers_c14() {
     }
 }
 
-/// What was seen in the programs, which no test here can start.
+/// Settings that were seen in the programs, which no test here can start.
 #[test]
 fn waits_tokens_and_certificates_are_as_the_programs_take_them() {
     let opensips = read("opensips/usherd.cfg");

@@ -114,12 +114,12 @@ impl World {
         self.settled();
     }
 
-    /// What the kernel says of the clock.
+    /// Sets the kernel's word on the clock.
     pub(crate) fn synchronise(&self, is: Option<bool>) {
         self.daemon.clock.synchronise(is);
     }
 
-    /// What is told of the clock, as `trusted waits_for`.
+    /// The state of the clock, as `trusted waits_for`.
     pub(crate) fn clock(&self) -> String {
         let time = &self.get("/v1/overview")["time"];
         format!("{} {}", time["wall_clock_trusted"], time["waits_for"].as_str().unwrap_or("nothing"))
@@ -137,7 +137,7 @@ impl World {
         self.app().timeline.lock().steps()
     }
 
-    /// Whether the usage history has looked at the table at this instant.
+    /// True if the usage history has looked at the table at this instant.
     pub(crate) fn has_looked(&self) -> bool {
         self.app().history.looked_ms() == Some(self.daemon.clock.now().uptime_ms)
     }
@@ -200,7 +200,7 @@ impl World {
         assert_eq!(status, 200, "{answer}");
     }
 
-    /// Whether a session of `acme` is live.
+    /// True if a session of `acme` is live.
     pub(crate) fn has(&self, session: &str) -> bool {
         let page = self.get("/v1/tenants/acme/sessions");
         page["sessions"].as_array().unwrap().iter().any(|row| row["session"] == session)

@@ -19,7 +19,7 @@ fn with_package() -> Machine {
     machine
 }
 
-/// What the agent answers to a dial plan.
+/// The agent's answer to a dial plan.
 fn answer(machine: &Machine, subject: &str, session: &str) -> String {
     let body = format!("tenant=acme&subject={subject}&session={session}&kind=call&direction=outbound&to=030123");
     let answer = ask(&machine.path(SOCKET), "POST", "/v1/acquire", &body).unwrap();

@@ -33,7 +33,7 @@ while :; do
 done
 "#;
 
-/// What the callers saw.
+/// The answers that the callers saw.
 #[derive(Debug, Default)]
 struct Seen {
     stop: AtomicBool,
@@ -49,7 +49,7 @@ pub(crate) struct Callers {
     over_tcp: Option<Child>,
 }
 
-/// What they had seen when they were stopped.
+/// The answers that they had seen when they were stopped.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) answered: u64,

@@ -150,7 +150,7 @@ impl Drop for Machine {
     }
 }
 
-/// What a command wrote.
+/// The output of a command.
 pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -11,7 +11,7 @@ use usherd_testkit::rules::real::Real;
 use crate::op::{Config, NODES, Op, SESSIONS, SUBJECTS, TENANTS};
 use crate::workload::ends;
 
-/// What a step was answered.
+/// The answer to a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Silence,
@@ -69,7 +69,7 @@ pub(crate) fn apply(machine: &mut dyn Machine, now: Now, op: &Op) -> Outcome {
     }
 }
 
-/// Whether a step can change a tenant's sessions; the others are looked at less often.
+/// True if a step can change a tenant's sessions; the others are looked at less often.
 fn touches(op: &Op, name: &str) -> bool {
     // What is not configured may draw from the default tenant.
     let of = |tenant: usize| TENANTS[tenant] == name || TENANTS[3] == name;
@@ -208,7 +208,7 @@ impl Pair {
         }
     }
 
-    /// What must hold of the engine alone (rule book 12, RELIABILITY I1-I5).
+    /// The invariants of the engine alone (rule book 12, RELIABILITY I1-I5).
     fn invariants(
         &mut self,
         tenant: &'static str,

@@ -10,7 +10,7 @@ use crate::drive::{Pair, apply};
 use crate::op::{Config, Op};
 use crate::workload::{Senders, config};
 
-/// What the next step is chosen from: the model as it would be, and the senders.
+/// The state from which the next step is chosen: the model as it would be, and the senders.
 #[derive(Clone, Debug)]
 pub(crate) struct Reference {
     model: Model,

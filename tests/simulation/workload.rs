@@ -1,4 +1,4 @@
-//! What happens next: seeded, mostly sensible, often late, twice, lost or out of order.
+//! The next step: seeded, mostly sensible, often late, twice, lost or out of order.
 
 use fastrand::Rng;
 use usherd_engine::plan::Entitled;

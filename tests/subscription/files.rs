@@ -1,4 +1,4 @@
-//! What is accepted is written so that the file says it, whatever else stands there; and only that changes.
+//! Accepted requests are written so that the file says them, whatever else stands there; and only that changes.
 
 use chrono::Duration;
 use usherd::daemon::config::{Contents, Unwritten, load, submit};

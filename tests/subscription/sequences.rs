@@ -28,7 +28,7 @@ fn terms() -> impl Strategy<Value = Terms> {
     })
 }
 
-/// What is asked: revocations name a place in the schedule of the moment.
+/// A request: revocations name a place in the schedule of the moment.
 #[derive(Clone, Debug)]
 enum Step {
     Ask(Verb),

@@ -18,7 +18,7 @@ pub(crate) fn noon() -> DateTime<Utc> {
     t("2026-11-22T12:00:00Z")
 }
 
-/// What a bundle says; valid from noon for 90 days unless it is changed.
+/// The contents of a bundle; valid from noon for 90 days unless they are changed.
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) installation: String,

@@ -115,7 +115,7 @@ impl Office {
             .then(|| self.get(&format!("/v1/tenants/{tenant}"))["quota"].as_u64().unwrap())
     }
 
-    /// What somebody would be answered.
+    /// The answer that somebody would get.
     pub(crate) fn explained(&self, tenant: &str) -> String {
         let (_, body) = self.call(
             "POST",

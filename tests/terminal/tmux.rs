@@ -44,7 +44,7 @@ impl Window {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What can be read on it.
+    /// The text that can be read on it.
     pub(crate) fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
@@ -78,7 +78,7 @@ impl Window {
         stat.rsplit(") ").next().unwrap().split(' ').nth(5).unwrap().parse().unwrap()
     }
 
-    /// Whether the cursor is seen, and whether a program has the other screen.
+    /// The modes: if the cursor is seen, and if a program has the other screen.
     fn modes(&self) -> String {
         self.tmux(&["display-message", "-p", "cursor=#{cursor_flag} alternate=#{alternate_on}"])
     }

@@ -1,4 +1,4 @@
-//! What must be the same in three places: on the PBX, in its client's ledger, in the daemon's table.
+//! The state that must be the same in three places: on the PBX, in its client's ledger, in the daemon's table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

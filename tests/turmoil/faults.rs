@@ -1,15 +1,15 @@
-//! What goes wrong, and when: drawn from the seed before the first step.
+//! The faults and their times, drawn from the seed before the first step.
 
 use std::time::Duration;
 
 /// Something that begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// What a node and the daemon send each other is lost, and connections are refused.
+    /// The messages between a node and the daemon are lost, and connections are refused.
     Partition(usize),
     /// Only what the daemon sends to a node is lost: it decides, and nobody hears it.
     Deafen(usize),
-    /// What they send is kept back: connections lead nowhere.
+    /// Their messages are kept back: connections lead nowhere.
     Hold(usize),
     /// Every link loses some.
     Loss,

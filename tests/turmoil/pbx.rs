@@ -36,7 +36,7 @@ impl Connector for Wire {
     }
 }
 
-/// What happened on one node, by its word.
+/// The events on one node, by its word.
 #[derive(Clone, Default)]
 pub(crate) struct Tally(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
@@ -90,9 +90,9 @@ pub(crate) struct Pbx {
     rng: RefCell<fastrand::Rng>,
     epoch: Cell<u64>,
     client: RefCell<Option<Client>>,
-    /// What really lives on it, whatever the client believes.
+    /// The sessions that really live on it, whatever the client believes.
     lives: RefCell<BTreeMap<Key, Ask>>,
-    /// What the daemon said yes to, and was not given back.
+    /// The sessions that the daemon said yes to, and that were not given back.
     granted: RefCell<BTreeSet<Key>>,
     /// Phones that were paired at some time: the PBX keeps that on disk.
     paired: RefCell<BTreeSet<Key>>,
@@ -318,7 +318,7 @@ impl Pbx {
         self.digest.set(hasher.finish());
     }
 
-    /// What somebody wants.
+    /// The wish of somebody.
     fn wish(&self, number: u64) -> Ask {
         let mut rng = self.rng.borrow_mut();
         let tenant = TENANTS[rng.usize(..TENANTS.len())].0;

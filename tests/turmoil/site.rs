@@ -23,7 +23,7 @@ use usherd_engine::Now;
 pub(crate) const DAEMON: &str = "daemon";
 /// Where it listens.
 pub(crate) const PORT: u16 = 7788;
-/// What nodes authenticate with.
+/// The token of the nodes.
 pub(crate) const TOKEN: &str = "ush_node_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 /// How often nodes list what lives on them, seconds; the longest time until what went wrong is put right.
 pub(crate) const INVENTORY_SECONDS: u64 = 10;
@@ -110,7 +110,7 @@ impl Site {
     }
 }
 
-/// Whether the daemon hangs. No `watch`: that wakes in an order that no seed says.
+/// The switch by which the daemon hangs. No `watch`: that wakes in an order that no seed says.
 #[derive(Default)]
 struct Hung {
     now: Cell<bool>,

@@ -22,7 +22,7 @@ fn told(office: &Office) -> BTreeMap<String, usize> {
     counts
 }
 
-/// What came about one thing, once there is something.
+/// The message about one thing, once there is one.
 fn about(office: &Office, about: &str) -> Value {
     crate::office::wait(about, || office.abouts().iter().any(|got| got == about), || format!("{:?}", office.abouts()));
     let got = office.receiver.got().into_iter().find(|got| got.about() == about).unwrap();

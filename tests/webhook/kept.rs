@@ -1,4 +1,4 @@
-//! What waits outlives restarts and crashes, and secrets are seen nowhere.
+//! The queue outlives restarts and crashes, and secrets are seen nowhere.
 
 use std::io::Read as _;
 use std::net::SocketAddr;

@@ -128,7 +128,7 @@ impl Office {
         tries[number - 1].clone()
     }
 
-    /// What the receiver got, once it is so much.
+    /// The messages that the receiver got, once they are so many.
     pub(crate) fn got(&self, number: usize) -> Vec<Got> {
         wait(
             &format!("{number} messages"),

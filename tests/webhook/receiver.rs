@@ -58,7 +58,7 @@ impl Got {
         about.strip_prefix("usherd.").unwrap().strip_suffix(".v1").unwrap().to_owned()
     }
 
-    /// Whether it has what Standard Webhooks and CloudEvents ask for, by this secret.
+    /// True if it has what Standard Webhooks and CloudEvents ask for, by this secret.
     pub(crate) fn is_in_order(&self, secret: &str) -> bool {
         let (id, timestamp) = (self.header("webhook-id"), self.header("webhook-timestamp"));
         let json = self.json();

@@ -18,7 +18,7 @@ fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
     Sha256::new().chain_update(padded(0x5c)).chain_update(inner).finalize().to_vec()
 }
 
-/// Whether one of the signatures of a message was made with a secret.
+/// True if one of the signatures of a message was made with a secret.
 pub(crate) fn is_signed(secret: &str, id: &str, timestamp: &str, body: &str, signatures: &str) -> bool {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
     let wanted = STANDARD.encode(hmac_sha256(&key, format!("{id}.{timestamp}.{body}").as_bytes()));

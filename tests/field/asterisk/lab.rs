@@ -242,7 +242,7 @@ impl Lab {
         asterisk.wait().unwrap();
     }
 
-    /// What Asterisk answers to a command.
+    /// Asterisk's answer to a command.
     pub(super) fn cli(&self, command: &str) -> String {
         let mut cli = program("asterisk");
         cli.arg("-C").arg(self.place.inside("etc/asterisk.conf")).args(["-rx", command]);

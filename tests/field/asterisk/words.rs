@@ -1,4 +1,4 @@
-//! What phones write, and what is dialled: nothing of it decides by itself whether a call is asked for.
+//! Texts that phones write, and numbers that are dialled: none decides by itself whether a call is asked for.
 
 use usherd_testkit::emergency::{escaped, rows};
 use usherd_testkit::kamailio::sip::hang_up;

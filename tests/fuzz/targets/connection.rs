@@ -23,8 +23,8 @@ use usherd_engine::Now;
 
 const QUOTA: u32 = 2;
 
-/// What may lead above the quota: what runs already, what is never denied, another quota; or words that are encoded
-/// or cut, so that it cannot be seen here.
+/// Parts that may lead above the quota: live sessions, calls that are never denied, another quota; or words that are
+/// encoded or cut, so that it cannot be seen here.
 const ABOVE: [&[u8]; 9] =
     [b"existing", b"inventory", b"class", b"leg", b"subscription", b"reload", b"%", b"\\u", b"chunked"];
 
@@ -65,7 +65,7 @@ impl Desk {
         Desk { runtime, tasks, app, worker, clock, _folder: folder }
     }
 
-    /// What comes back for these parts, until the daemon closes.
+    /// The bytes that come back for these parts, until the daemon closes.
     fn converse(&self, protocol: Protocol, parts: &[&[u8]]) -> Vec<u8> {
         let (edge, worker) = (Arc::clone(&self.app.edge), Rc::clone(&self.worker));
         self.tasks.block_on(&self.runtime, async move {

@@ -20,7 +20,7 @@ const INSTALLATION: &str = "berlin-1";
 const LIMITS: Limits = Limits { bundle_bytes: 4_096, records: 3, record_bytes: 256 };
 const SERIAL: u64 = 10;
 
-/// What does not change between inputs.
+/// The parts that do not change between inputs.
 struct Desk {
     key: SigningKey,
     keys: BTreeMap<String, [u8; 32]>,

@@ -11,7 +11,7 @@ use usherd_testkit::process::Usherd;
 use super::beside::Place;
 use super::scripts::{run, scripts_at};
 
-/// What matters of an answer: the status, and the code or the places of what is wrong.
+/// The parts of an answer that matter: the status, and the code or the places of what is wrong.
 type Gist = (u16, String);
 
 fn gist(status: u16, body: &str) -> Gist {

@@ -1,4 +1,4 @@
-//! Who asks and goes: what was read is carried out, whatever the connection does then (API 1).
+//! Callers that ask and go: a question that was read is carried out, whatever the connection does then (API 1).
 
 use std::io::{Read, Write};
 use std::net::Shutdown;

@@ -1,4 +1,4 @@
-//! What is wrong with the line to usherd is said by its name: in the log, in the status, in the counters.
+//! Faults of the line to usherd are reported by name: in the log, in the status, in the counters.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -4,7 +4,7 @@ use usherd_agent::asterisk::Asterisk;
 use usherd_agent::freeswitch::FreeSwitch;
 use usherd_agent::source::{Act, Machine, Report};
 
-/// What the PBX says without waiting for the agent, turn by turn.
+/// The messages of the PBX that do not wait for the agent, turn by turn.
 fn turns(name: &str) -> Vec<Vec<u8>> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pbx/agent/sessions").join(name);
     let line_end = if name.starts_with("asterisk") { "\r\n" } else { "\n" };

@@ -1,4 +1,4 @@
-//! What a phone or a trunk puts into a field, and what a PBX makes of it, costs nobody else a seat.
+//! Odd fields of a phone or a trunk, and what a PBX makes of them, cost nobody else a seat.
 
 use usherd_agent::asterisk::Asterisk;
 use usherd_agent::kamailio::Kamailio;

@@ -27,7 +27,7 @@ pub(super) fn scripts_at(agent: &Usherd) -> SocketAddr {
     at.unwrap_or_else(|| panic!("{said}"))
 }
 
-/// What Asterisk does with a script: the variables that it gets, in their order.
+/// Runs a script as Asterisk does: the variables that it gets, in their order.
 pub(super) fn run(at: SocketAddr, request: &str) -> Vec<(String, String)> {
     let mut stream = TcpStream::connect(at).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

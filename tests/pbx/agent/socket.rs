@@ -1,4 +1,4 @@
-//! Who gets at the agent's socket: its mode and its group are those of the configuration.
+//! Access to the agent's socket: its mode and its group are those of the configuration.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -1,4 +1,4 @@
-//! What lives at a PBX lives at the daemon, and what ends there ends here.
+//! Sessions that live at a PBX live at the daemon, and those that end there end here.
 
 use super::beside::{Place, held, sessions, until_sessions};
 use super::fake::Fake;

@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 
 use super::beside::Place;
 
-/// What it carries.
+/// The calls that it carries.
 #[derive(Default)]
 pub(super) struct Carried {
     /// The rows of `show channels`, each as it stands there.
     pub(super) rows: Vec<Vec<u8>>,
     /// Rows that it says it has beyond these, because they were cut off.
     pub(super) cut: usize,
-    /// What `uuid_dump` answers; of others it says that there is no such channel.
+    /// The answers of `uuid_dump`; of others it says that there is no such channel.
     pub(super) dumps: BTreeMap<String, Vec<u8>>,
     /// The rows of `show registrations`.
     pub(super) registrations: Vec<Vec<u8>>,

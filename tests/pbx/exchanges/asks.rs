@@ -268,7 +268,7 @@ fn one_seat() -> (Site, Usherd) {
     (site, usherd)
 }
 
-/// What the daemon answers to a form, whichever way it was written.
+/// The daemon's answer to a form, whichever way it was written.
 fn answered(usherd: &Usherd, written: &Written) -> String {
     let (path, form) = match written.target.split_once('?') {
         Some((path, query)) => (path, query.to_owned()),

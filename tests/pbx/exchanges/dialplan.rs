@@ -26,7 +26,7 @@ pub(crate) enum End {
     Dialled(String),
 }
 
-/// What usherd answers to a path and a form.
+/// The answers of usherd to a path and a form.
 pub(crate) type Answers<'a> = &'a mut dyn FnMut(&Written) -> String;
 
 /// One channel.
@@ -78,7 +78,7 @@ impl Dialplan {
     }
 }
 
-/// Whether a number is this extension, or fits this pattern.
+/// True if a number is this extension, or fits this pattern.
 fn fits(extension: &str, number: &str) -> bool {
     let Some(mut pattern) = extension.strip_prefix('_') else { return extension == number };
     let mut digits = number.chars();
@@ -345,7 +345,7 @@ fn split_arguments(text: &str) -> Vec<String> {
     parts
 }
 
-/// What this kind of regular expression says of a text: `-E` as in the C library, `-P` as in PCRE.
+/// True if this kind of regular expression matches a text: `-E` as in the C library, `-P` as in PCRE.
 pub(crate) fn matches(kind: &str, pattern: &str, text: &str) -> bool {
     let mut grep = Command::new("grep");
     grep.args([kind, "-qze", pattern]).env("LC_ALL", "C").stdin(std::process::Stdio::piped());

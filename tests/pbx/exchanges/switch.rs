@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use super::dialplan::{End, matches};
 use super::templates::{Written, balanced, encoded, recipe};
 
-/// What usherd answers to an address: the status and the body.
+/// The answers of usherd to an address: the status and the body.
 pub(crate) type Answers<'a> = &'a mut dyn FnMut(&Written) -> (&'static str, String);
 
 /// One channel, in the context `usherd`.
 pub(crate) struct Switch<'a> {
     pub(crate) variables: HashMap<String, String>,
-    /// What a leg that this channel calls would get.
+    /// The variables that a leg that this channel calls would get.
     pub(crate) exported: HashMap<String, String>,
     file: String,
     answers: Answers<'a>,
@@ -78,7 +78,7 @@ impl<'a> Switch<'a> {
         self.curl(&request);
     }
 
-    /// What an extension does for a destination; nothing where its conditions do not hold.
+    /// The actions of an extension for a destination; none where its conditions do not hold.
     fn actions(&mut self, extension: &str, destination: &str) -> Vec<(String, String)> {
         let mut actions = Vec::new();
         for condition in extension.split("<condition ").skip(1) {

@@ -1,4 +1,5 @@
-//! What the shipped recipes write on the wire, worked out from the files themselves with the variables of one call.
+//! The requests of the shipped recipes on the wire, worked out from the files themselves with the variables of one
+//! call.
 
 use std::path::Path;
 
@@ -25,7 +26,7 @@ pub(super) fn encoded(text: &str) -> String {
     text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// What stands between the first bracket of `text`, which it begins with, and the one that closes it.
+/// The text between the first bracket of `text`, which it begins with, and the one that closes it.
 pub(super) fn balanced(text: &str, open: char, close: char) -> &str {
     assert!(text.starts_with(open), "{text}");
     let mut depth = 0;
@@ -54,7 +55,7 @@ fn of_asterisk(file: &str, verb: &str, channel: &[(&str, &str)]) -> Written {
     asked.into_iter().find(|written| written.target.ends_with(verb)).unwrap()
 }
 
-/// What the dial plan with `CURL()` sends.
+/// The request of the dial plan with `CURL()`.
 pub(crate) fn asterisk(verb: &str, channel: &[(&str, &str)]) -> Written {
     of_asterisk("extensions_usherd.conf", verb, channel)
 }
@@ -64,7 +65,7 @@ pub(crate) fn asterisk_agi(verb: &str, channel: &[(&str, &str)]) -> Written {
     of_asterisk("extensions_usherd_agi.conf", verb, channel)
 }
 
-/// What the dial plan of FreeSWITCH sends.
+/// The request of FreeSWITCH's dial plan.
 pub(crate) fn freeswitch(verb: &str, channel: &[(&str, &str)]) -> Written {
     let mut asked = Vec::new();
     let mut answers = |written: &Written| {
