@@ -1,4 +1,4 @@
-//! Connections are let in one by one, up to a limit, for ever.
+//! The accept loop of the agent's listeners: each connection has a task of its own, up to a limit.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,11 +12,11 @@ use tracing::warn;
 
 use super::hub::Hub;
 
-/// Pause after the system refused a connection, as when descriptors run out.
+/// Pause after the system failed to accept a connection, as when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves each connection in a task of its own. One too many is turned away at once: a dial plan that waits is worse
-/// off than one that lets through.
+/// Serves each connection in a task of its own, for ever. Those beyond the limit are closed at once: a dial plan that
+/// waits is worse off than one that lets a call through.
 pub(super) async fn serve_each<S, T>(
     hub: Arc<Hub>,
     connections_max: usize,

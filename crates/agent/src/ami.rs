@@ -3,21 +3,21 @@
 use super::names::text_of;
 use super::source::Marks;
 
-/// Longest line that is kept, bytes; what is behind it is passed over.
+/// Longest line that is kept, bytes; the rest of a longer one is skipped.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 /// Most lines of one message that are kept.
 pub const LINES_MAX: usize = 256;
-/// The keys that somebody reads. Other lines are passed over, however many, long or strange they are.
+/// The keys that are read. Other lines are skipped, however many, long or strange they are.
 const READ: [&str; 10] =
     ["Response", "Message", "ActionID", "Event", "Channel", "Uniqueid", "Device", "State", "ListItems", "Items"];
-/// Of them, those that Asterisk writes once in a message.
+/// The keys among them that Asterisk writes once in a message.
 const ONCE: [&str; 6] = ["Response", "ActionID", "Event", "Channel", "Uniqueid", "Device"];
 
 /// One message: its fields in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     fields: Vec<(String, String)>,
-    /// Something of it that is read was longer than the limits and is missing.
+    /// True if something of it that is read was longer than the limits and is missing.
     pub cut: bool,
 }
 
@@ -37,7 +37,7 @@ impl Message {
             || (count("Event") == 0 && count("Response") == 0)
     }
 
-    /// Name and value of every variable that came along.
+    /// The name and value of every variable in it.
     pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.fields.iter().filter(|(name, _)| is_of_variables(name));
         pairs.filter_map(|(_, pair)| pair.split_once('='))

@@ -10,7 +10,7 @@ use super::ami::{Decoder, Frame, Message, action};
 use super::names::NAME_BYTES_MAX;
 use super::source::{Act, MARKS, Machine, Marks, Report, THINGS_MAX, Thing, devices_listed_in_part, listed_in_part};
 
-/// States in which nobody can be behind a device.
+/// Device states in which no phone is registered.
 const ABSENT: [&str; 3] = ["UNAVAILABLE", "INVALID", "UNKNOWN"];
 
 /// The manager's side of a connection.
@@ -36,16 +36,16 @@ enum Step {
 struct Listing {
     action: String,
     things: BTreeMap<String, Thing>,
-    /// Rows so far, those of channels that hung up meanwhile included.
+    /// The rows so far, those of channels that have hung up since included.
     rows: usize,
-    /// It was asked for out of turn.
+    /// True if it was asked for out of turn.
     is_early: bool,
 }
 
 #[derive(Default)]
 struct Devices {
     there: Vec<String>,
-    /// Rows so far, those of devices that are not there included.
+    /// The rows so far, those of devices that are not there included.
     rows: usize,
 }
 
@@ -135,8 +135,8 @@ impl Asterisk {
         }
     }
 
-    /// Somebody's words may have been taken for Asterisk's, in this message or beside it: it is asked for all that
-    /// lives, which sets right whatever they said.
+    /// A caller's text may have been taken for Asterisk's own, in this message or beside it: a new listing of all that
+    /// lives corrects whatever it said.
     fn doubt(&mut self, acts: &mut Vec<Act>) {
         acts.push(Act::Tell(Report::Unread("a message that a line end in a value tore")));
         self.list(acts);
@@ -212,7 +212,7 @@ impl Asterisk {
                 }
             }
             None if is_name(device) => {
-                // What comes while a list is on its way is newer than the device's row, where that came before.
+                // What comes while a list is in flight is newer than the device's row, where that came before.
                 if let Some(devices) = &mut self.devices {
                     devices.there.retain(|there| there != device);
                     devices.there.extend(on.then(|| device.to_owned()));

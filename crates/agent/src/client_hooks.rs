@@ -8,18 +8,18 @@ use usherd_client::{Event, Hooks, Source, Unreachable, VerdictSeen};
 use super::counters::{Counters, Missed};
 use super::writer::Writer;
 
-/// Takes what the client tells.
+/// Counts and logs the client's events.
 pub struct ClientHooks {
-    /// Where it is counted.
+    /// The counters.
     pub counters: Arc<Counters>,
-    /// Keeps the boot number.
+    /// The writer, which keeps the boot number.
     pub writer: Arc<Writer>,
-    /// Where usherd is asked.
+    /// The address of usherd.
     pub address: String,
 }
 
 impl ClientHooks {
-    /// A message that no call waits for was not answered well. The same reason again and again is one line.
+    /// Notes that a message that no call waits for was not answered well. A repeated reason is logged once.
     fn missed(&self, why: Unreachable) {
         self.counters.count("missed", why.as_str());
         let missed = Missed::from(why);
@@ -31,13 +31,13 @@ impl ClientHooks {
         }
     }
 
-    /// A question was answered, or was not. Whatever is no decision is said once, until there is one again.
+    /// Notes the source of a verdict. Any but a decision of usherd is logged once, until there is a decision again.
     fn question(&self, source: Source) {
         let mut last = self.counters.unanswered.lock();
         match source {
             Source::Daemon => *last = None,
             Source::Inbound | Source::Emergency => {}
-            // Why is said by the node's own messages.
+            // The node's own messages log the reason.
             Source::Unreachable(Unreachable::Paused | Unreachable::NotGreeted) => {}
             Source::Malformed | Source::Unreachable(_) => {
                 if last.replace(source) == Some(source) {

@@ -1,4 +1,4 @@
-//! `agent.toml` is read, and held to its limits; unknown keys are refused.
+//! The reader of `agent.toml`: it checks the limits and refuses unknown keys.
 
 use std::path::Path;
 
@@ -39,7 +39,7 @@ pub struct Loaded {
 /// Reads the file and those that it names; relative paths are below its folder.
 ///
 /// # Errors
-/// Every fault that can be told, never none.
+/// Every fault that can be found, at least one.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Fault>> {
     let file = path.display().to_string();
     let small = std::fs::metadata(path).map(|about| about.len() <= FILE_BYTES_MAX);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use usherd_client::{Source, Unreachable};
 
-/// Why the node's own messages do not get through.
+/// The reason why the node's own messages do not get through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed {
     /// The word for metrics and logs.
@@ -34,7 +34,7 @@ pub struct Counters {
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     /// The last fault that the node's own messages met on the way to usherd.
     pub(super) missed: Mutex<Option<Missed>>,
-    /// The same of questions; `Malformed` and the reasons that an answer gave.
+    /// The last source of a question that got no decision: `Malformed`, or a reason.
     pub(super) unanswered: Mutex<Option<Source>>,
 }
 

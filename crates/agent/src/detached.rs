@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-/// Room for acts that go on though nobody waits for them any more. Clones share it.
+/// Room for tasks that go on after their caller went away. Clones share it.
 #[derive(Clone, Debug)]
 pub struct DetachedTasks(Arc<Semaphore>);
 
 impl DetachedTasks {
-    /// Room for so many acts.
+    /// Room for so many tasks.
     pub fn new(tasks_max: usize) -> Self {
         DetachedTasks(Arc::new(Semaphore::new(tasks_max)))
     }
 
-    /// Reads once there is room for one more act, and acts in a task of its own; what is not read yet waits where it
-    /// came from, and is not lost. `None` where the act broke off, which is in the log.
+    /// Reads once there is room for one more task, and acts in a task of its own; what is not read yet waits where it
+    /// came from, and is not lost. `None` where the task panicked, which is in the log.
     ///
     /// # Errors
     /// The error of `read`: then there is nothing to act on.

@@ -1,5 +1,5 @@
-//! The desktops that hold a seat, on disk, so that a restart of the agent leaves them their grace; and the devices whose
-//! seat was given back while they stayed, so that it does not ask for them again.
+//! The desktops that hold a seat, on disk, so that a restart of the agent leaves them their grace; and the devices
+//! whose seat was given back while they stayed, so that it does not ask for them again.
 //!
 //! One line each, with a checksum as in the spool; the file is put in place as a whole. It says only who held a seat,
 //! never who holds one: usherd is asked again after a start.
@@ -13,30 +13,30 @@ use super::spool::{decode_line, encode_line, replace};
 
 /// The file's name.
 const DEVICES: &str = "devices";
-/// The form of a line for a desktop that held a seat, frozen: a line of an unknown one is passed over.
+/// The form of a line for a desktop that held a seat, frozen: a line of an unknown form is skipped.
 const HELD: u32 = 1;
 /// The form of a line for a device whose seat was given back while it stayed.
 const OVER: u32 = 2;
 /// Largest file that is read, bytes: more devices than are ever written.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// A device of which something is to be remembered.
+/// A device that the agent remembers over a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDevice {
     form: u32,
-    /// Which source told of it.
+    /// The source that reported it.
     pub source: String,
-    /// As its PBX names it.
+    /// Its name at the PBX.
     pub device: String,
 }
 
 impl StoredDevice {
-    /// It held a seat.
+    /// A desktop that held a seat.
     pub fn new(source: &str, device: &str) -> Self {
         StoredDevice { form: HELD, source: source.to_owned(), device: device.to_owned() }
     }
 
-    /// Its seat was given back while it stayed.
+    /// A device whose seat was given back while it stayed.
     pub fn over(source: &str, device: &str) -> Self {
         StoredDevice { form: OVER, ..StoredDevice::new(source, device) }
     }
@@ -47,7 +47,7 @@ impl StoredDevice {
     }
 }
 
-/// Those that were written last; a line that cannot be read is passed over, and none of them is of any harm.
+/// The devices that were written last; lines that cannot be read are skipped, and losing one does no harm.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -65,10 +65,10 @@ pub fn read(folder: &Path) -> io::Result<Vec<StoredDevice>> {
     Ok(lines.filter(|stored| [HELD, OVER].contains(&stored.form)).collect())
 }
 
-/// Puts these in the place of those of before.
+/// Replaces the file with these devices.
 ///
 /// # Errors
-/// The disk; then those of before are still there.
+/// An error of the disk; the old file is then still there.
 pub fn write(folder: &Path, devices: &[StoredDevice]) -> io::Result<()> {
     let mut bytes = Vec::new();
     for device in devices {

@@ -13,7 +13,7 @@ use super::hub::{Hub, SourceState};
 use super::presence::DEVICES_MAX;
 use super::source::Report;
 
-/// How often it is looked whether the file of devices is still true, and whose grace is over.
+/// How often the file of devices is brought up to date, and grace is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Hub {
@@ -56,7 +56,7 @@ impl Hub {
         }
     }
 
-    /// Asks for the devices that came, one after the other, for ever.
+    /// Acquires seats for the devices that came, one after the other, for ever.
     pub async fn presence_loop(&self) {
         loop {
             self.devices_due.notified().await;
@@ -80,14 +80,14 @@ impl Hub {
         loop {
             let (now, grace) = (self.now(), self.presence_grace());
             let next = self.sources.iter().filter_map(|source| source.presence.lock().next_expiry(grace)).min();
-            // No later grace than one that begins now is over sooner than that.
+            // No grace that begins later ends sooner than this.
             let pause = next.map_or(LOOK_EVERY, |at| at.saturating_sub(now)).min(LOOK_EVERY);
             sleep(pause.max(Duration::from_millis(1))).await;
             self.expire_devices();
         }
     }
 
-    /// Takes up the devices that held a seat when the agent stopped, and those that had given theirs back and stayed.
+    /// Restores the devices that held a seat when the agent stopped, and those that had given theirs back and stayed.
     pub fn restore_devices(&self, folder: &Path) {
         let stored = match device_file::read(folder) {
             Ok(stored) => stored,
@@ -103,7 +103,7 @@ impl Hub {
         self.devices_due.notify_one();
     }
 
-    /// Writes down which devices hold a seat, or gave it back and stayed, whenever they are others, for ever.
+    /// Writes the devices that hold a seat, or gave it back and stayed, to disk whenever they change, for ever.
     pub async fn devices_loop(&self) {
         loop {
             sleep(LOOK_EVERY).await;
@@ -111,7 +111,7 @@ impl Hub {
         }
     }
 
-    /// Writes down which devices hold a seat, where they are others than those that were written down last.
+    /// Writes the devices that hold a seat to disk, if they changed since the last write.
     pub fn write_devices(&self) {
         let mut is_changed = self.writer.devices_failed();
         let mut devices = Vec::new();

@@ -1,4 +1,4 @@
-//! Sessions that a script ended while their channel is still heard of: until it is gone they are not adopted again.
+//! Sessions that a script ended while events of their channel still come: until it is gone they are not adopted again.
 //!
 //! A hang-up handler gives its session back before the events of the same hang-up come, and these still carry what
 //! the dial plan wrote on the channel. Pure: time comes in with every call.
@@ -31,7 +31,7 @@ pub struct EndedSessions {
 struct Ended {
     at: Duration,
     place: Option<Place>,
-    /// Sources of which a listing that began later lacked it.
+    /// The sources whose listing, begun later, did not have it.
     missing_from: BTreeSet<usize>,
 }
 
@@ -41,10 +41,10 @@ impl EndedSessions {
         EndedSessions { sessions: BTreeMap::new(), places: BTreeMap::new(), order: BTreeSet::new(), sources }
     }
 
-    /// A session ended; with its channel where one has shown it.
+    /// Notes that a session ended, with its channel where one has shown it.
     pub fn remember(&mut self, now: Duration, key: Key, place: Option<Place>) {
         if self.sources == 0 {
-            // Nobody would ever say that the channel is gone, nor that it is there.
+            // No source would ever report the channel, as gone or as there.
             return;
         }
         let place = place.or_else(|| self.sessions.get(&key).and_then(|known| known.place.clone()));
@@ -66,15 +66,15 @@ impl EndedSessions {
         self.sessions.get(key).map(|ended| ended.at)
     }
 
-    /// A channel is gone, and with it the session that it was known to be. One that is only said to be of a session may
-    /// be a leg that inherited its variables: until a listing lacks them all, the session is remembered.
+    /// A channel is gone, and with it the session that it was known to be. A channel that only claims a session may be
+    /// a leg that inherited its variables: the session is remembered until a listing has none of them.
     pub fn gone(&mut self, place: &Place) {
         if let Some(key) = self.places.get(place).cloned() {
             self.forget(&key);
         }
     }
 
-    /// A listing of a source that began at this time had these channels and sessions.
+    /// Takes in a listing of a source that began at this time and had these channels and sessions.
     pub fn listed(&mut self, begun: Duration, source: usize, ids: &BTreeSet<&str>, alive: impl Fn(&Key) -> bool) {
         let mut over = Vec::new();
         for (key, ended) in &mut self.sessions {
@@ -97,7 +97,7 @@ impl EndedSessions {
         }
     }
 
-    /// A session is no longer one that ended.
+    /// Forgets a session that ended.
     pub fn forget(&mut self, key: &Key) {
         if let Some(ended) = self.sessions.remove(key) {
             self.order.remove(&(ended.at, key.clone()));

@@ -2,9 +2,9 @@
 
 use super::names::text_of;
 
-/// Longest block of headers, bytes; a longer one ends the connection, for nobody knows where it ends.
+/// Longest block of headers, bytes; a longer one ends the connection, since its end is unknown.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Longest body that is kept, bytes; a longer one is passed over whole.
+/// Longest body that is kept, bytes; a longer one is skipped as a whole.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// One message: a block of headers and its body.
@@ -13,7 +13,7 @@ pub struct Message {
     head: String,
     /// The body, where there is one.
     pub body: Vec<u8>,
-    /// The body was longer than the limit and is missing.
+    /// True if the body was longer than the limit and is missing.
     pub cut: bool,
 }
 

@@ -15,9 +15,9 @@ use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, devices_list
 
 /// Channels whose variables are asked for at once.
 const DUMPS_AT_ONCE: usize = 16;
-/// Known channels that are asked for again with each list, the longest unasked first: so many at least …
+/// Fewest known channels that are verified with each list, those that waited longest first …
 const VERIFIED_MIN: usize = 16;
-/// … and this part of all: each is asked for within so many lists.
+/// … and the part of all: each is verified within so many lists.
 const VERIFIED_WITHIN_LISTS: usize = 16;
 const CALL_EVENTS: &str = "CHANNEL_PROGRESS CHANNEL_PROGRESS_MEDIA CHANNEL_ANSWER CHANNEL_HANGUP_COMPLETE HEARTBEAT";
 const REGISTRATION_EVENTS: &str = "CUSTOM sofia::register sofia::unregister sofia::expire";
@@ -33,7 +33,7 @@ pub struct FreeSwitch {
     listing: Option<Listing>,
     /// Channels that hold a seat.
     known: BTreeMap<String, Known>,
-    /// All channels of the last listing that was told.
+    /// All channels of the last listing that was reported.
     listed: BTreeSet<String>,
     lists: u64,
     /// Devices that registered since the registrations were asked for, and between that and the time before: the list
@@ -43,9 +43,9 @@ pub struct FreeSwitch {
 }
 
 struct Known {
-    /// True if its variables do not change any more.
+    /// Its variables, which do not change any more.
     marks: Marks,
-    /// The list with which FreeSWITCH last said that it lives.
+    /// The number of the list in which it was last seen alive.
     verified: u64,
 }
 
@@ -64,7 +64,7 @@ struct Listing {
     to_ask: VecDeque<String>,
     /// Channels that were asked for and not answered yet.
     asked: usize,
-    /// Why the list cannot be believed about what is not in it.
+    /// The reason why channels may be missing from the list.
     in_part: Option<&'static str>,
 }
 
@@ -164,7 +164,7 @@ impl FreeSwitch {
         self.ask_on(acts);
     }
 
-    /// Has some of the known channels asked for again, the longest unasked first.
+    /// Asks for some of the known channels again, those that waited longest first.
     fn verify(&self, listing: &mut Listing) {
         let there = |(uuid, _): &(&String, &Known)| listing.things.contains_key(*uuid);
         let mut due: Vec<(u64, &String)> =
@@ -212,7 +212,7 @@ impl FreeSwitch {
         while listing.asked < DUMPS_AT_ONCE
             && let Some(uuid) = listing.to_ask.pop_front()
         {
-            // Of a name that is no word FreeSWITCH would read something else.
+            // FreeSWITCH would misread an id that is not one word.
             if uuid.bytes().all(|byte| byte.is_ascii_graphic()) {
                 listing.asked += 1;
                 self.say(&format!("api uuid_dump {uuid} json"), Expected::Dump(uuid), acts);
@@ -283,7 +283,7 @@ impl FreeSwitch {
                 None => acts.push(Act::Tell(Report::Unread("a row of `show registrations` without a user"))),
             }
         }
-        // Whom the list has, it will miss when they go.
+        // Devices that the list has will be missing in it when they go.
         self.came.iter_mut().for_each(|came| came.retain(|device| !devices.contains(device)));
         devices.extend(self.came.iter().flatten().cloned());
         match rows.in_part {
@@ -305,7 +305,7 @@ impl FreeSwitch {
 /// The rows of a `show … as json`; `None` for one that is no object.
 struct Rows<'b> {
     rows: Vec<Option<Object<'b>>>,
-    /// Why others may be missing.
+    /// The reason why rows may be missing.
     in_part: Option<&'static str>,
 }
 
@@ -315,7 +315,7 @@ impl<'b> Rows<'b> {
         let count = answer.text("row_count").and_then(|count| count.parse::<usize>().ok());
         let list = match answer.raw("rows") {
             Some(rows) => List::read(rows),
-            // Where the answer broke off within them, they are none of its fields yet.
+            // Where the answer broke off within the rows, they are not a field yet.
             None if !answer.whole => open_rows(&message.body).and_then(List::read),
             None => Some(List { elements: Vec::new(), whole: true }),
         };

@@ -1,18 +1,18 @@
-//! The groups of this machine: which number a name has.
+//! The groups of this machine: their names and numbers.
 
 use std::io;
 
-/// Where they are.
+/// The file of groups.
 const GROUPS: &str = "/etc/group";
 
-/// The number of a group, as `/etc/group` has it; a number stands for itself, also where no such group is there. A
+/// The number of a group, as `/etc/group` has it; a number stands for itself, even if there is no such group. A
 /// group of a directory service is only known by its number.
 ///
 /// # Errors
 /// There is none of this name, or the file cannot be read.
 pub fn number_of(group: &str) -> io::Result<u32> {
     if group.bytes().all(|byte| byte.is_ascii_digit()) {
-        // The last number means "as it is" to the kernel.
+        // The last number means "unchanged" to the kernel.
         let number = group.parse().ok().filter(|number| *number != u32::MAX);
         return number.ok_or_else(|| unknown(format!("{group:?} is no number of a group")));
     }

@@ -23,14 +23,14 @@ use super::source::Report;
 use super::spool::Release;
 use super::writer::Writer;
 
-/// How long the daemon is given to acknowledge releases until they are made to survive a power cut.
+/// The time that the daemon has to acknowledge releases before they are made to survive a power cut.
 const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A source as the rest of the agent sees it.
 pub struct SourceState {
     /// Its name in logs and metrics.
     pub name: &'static str,
-    /// Its connection stands and it let us in.
+    /// True while it is connected and logged in.
     pub connected: AtomicBool,
     /// Its devices.
     pub presence: Mutex<Presence>,
@@ -40,7 +40,7 @@ pub struct SourceState {
     pub unread: Mutex<BTreeSet<&'static str>>,
 }
 
-/// How long things live that nobody ends.
+/// The life of sessions that nothing ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// A call that no source watches and that names no `ttl_s`, seconds (E3).
@@ -49,13 +49,13 @@ pub struct Limits {
     pub presence_grace_s: Option<u32>,
 }
 
-/// The middle of the agent.
+/// The hub of the agent.
 pub struct Hub {
-    /// Asks usherd.
+    /// The client, which asks usherd.
     pub client: Client,
     /// The counters of the agent.
     pub counters: Arc<Counters>,
-    /// Where sessions live.
+    /// The sources, where sessions live.
     pub sources: Vec<SourceState>,
     sessions: Mutex<Sessions>,
     pub(super) writer: Arc<Writer>,
@@ -69,7 +69,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// With everything that was opened before; an empty `tenant` is none.
+    /// A hub of parts that were opened before; an empty `tenant` is none.
     pub fn new(
         client: Client,
         counters: Arc<Counters>,
@@ -104,7 +104,7 @@ impl Hub {
         self.tenant.as_deref()
     }
 
-    /// How long a desktop keeps its seat whose device is gone (G6).
+    /// The time that a desktop keeps its seat after its device is gone (G6).
     pub(super) fn presence_grace(&self) -> Duration {
         let seconds = self.limits.presence_grace_s.unwrap_or_else(|| self.client.presence_grace_s());
         Duration::from_secs(seconds.into())
@@ -113,7 +113,7 @@ impl Hub {
     /// Decides a script's question: the question, the verdict, and true if a denial is to be said by status.
     ///
     /// # Errors
-    /// Every fault of the question; but an emergency call goes through however badly it is asked for (C14).
+    /// Every fault of the question; but an emergency call passes however malformed its question is (C14).
     pub async fn acquire_sent(&self, sent: &Sent) -> Result<(Ask, Verdict, bool), Malformed> {
         let malformed = match sent.acquire(self.tenant()) {
             Ok(wanted) => {
@@ -130,10 +130,10 @@ impl Hub {
         })
     }
 
-    /// A script asks; always answered within the client's deadline.
+    /// Decides a question; always within the client's deadline.
     pub async fn acquire(&self, mut ask: Ask) -> (Ask, Verdict) {
         if self.sources.is_empty() && ask.kind == Kind::Call && ask.ttl_s.is_none() {
-            // Nobody would ever notice that its release was lost (E3).
+            // Nothing would ever notice that its release was lost (E3).
             ask.ttl_s = Some(self.limits.unwatched_ttl_s);
         }
         let asked_at = self.now();
@@ -144,14 +144,14 @@ impl Hub {
         (ask, verdict)
     }
 
-    /// A session is over, as its PBX says: written down, then sent until usherd has acknowledged it.
+    /// Releases a session that is over by its PBX: it is written to disk, then sent until usherd has acknowledged it.
     pub fn release(&self, key: &Key, ended: Ended) {
         self.spool_release(key, ended);
         self.client.release(&key.0, &key.1, ended);
         self.released.notify_one();
     }
 
-    /// Hands it over to be written; its number, where it did not come to stand behind too many others.
+    /// Hands a release over to be written; returns its number, or `None` if too many wait already.
     fn spool_release(&self, key: &Key, ended: Ended) -> Option<u64> {
         let transferred = ended == Ended::Transferred;
         let release = Release { tenant: key.0.to_string(), session: key.1.to_string(), transferred };
@@ -164,7 +164,7 @@ impl Hub {
         number
     }
 
-    /// The same for a script, which is told what usherd said once it is written down, where the disk does not hang;
+    /// Releases a session for a script; returns usherd's answer once the release is on disk, or the disk hangs.
     /// `None` where usherd hears of it later.
     pub async fn release_for_script(&self, key: &Key, ended: Ended) -> Option<(Code, Detail)> {
         // A transferred call that still counts is released again at its end (C7).
@@ -196,7 +196,7 @@ impl Hub {
         }
     }
 
-    /// A source says something. Never waits, so that what it says and what scripts ask have one order.
+    /// Takes in a report of a source. Never waits, so that reports and questions of scripts have one order.
     pub fn report(&self, at: usize, report: &Report) {
         let source = &self.sources[at];
         match report {
@@ -242,7 +242,7 @@ impl Hub {
         }
     }
 
-    /// From here on what the client remembers is all that lives: what is missing in it does not.
+    /// Lets the client send inventories once its sessions are all that live: what is missing in them does not.
     pub(super) fn allow_inventories(&self) {
         let devices_known = self.sources.iter().all(|source| source.devices_known.load(Ordering::Relaxed));
         if devices_known && self.sessions.lock().is_complete() && !self.inventories.swap(true, Ordering::Relaxed) {
@@ -251,7 +251,7 @@ impl Hub {
         }
     }
 
-    /// Strikes off what usherd has acknowledged, and makes the rest survive a power cut, for ever.
+    /// Removes acknowledged releases from the spool, and makes the rest survive a power cut, for ever.
     pub async fn spool_loop(&self) {
         loop {
             self.released.notified().await;
@@ -267,7 +267,7 @@ impl Hub {
         }
     }
 
-    /// Gives usherd a last while to acknowledge, and strikes off what it did.
+    /// Gives usherd a last chance to acknowledge releases, and removes those from the spool.
     pub async fn flush_spool(&self, patience: Duration) {
         let mark = self.writer.mark();
         if self.client.flush(patience).await {
@@ -276,7 +276,7 @@ impl Hub {
         self.writer.sync();
     }
 
-    /// Ends what lived longer than its `ttl_s`, for ever.
+    /// Ends sessions that lived longer than their `ttl_s`, for ever.
     pub async fn expiry_loop(&self) {
         loop {
             sleep(Duration::from_secs(1)).await;

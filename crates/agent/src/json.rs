@@ -1,8 +1,8 @@
-//! JSON as PBXs write it, read field by field: what cannot be read costs itself and nothing that stands beside it.
+//! JSON as PBXs write it, read field by field: a field that cannot be read costs no other.
 //!
-//! A display name in Latin-1, half a surrogate, a raw control character or a number where a text belongs are all
-//! things that a PBX passes on from a phone. Nothing is parsed but what is asked for, nothing recurs, and what was
-//! not closed by the end of the text is told as [`Object::whole`] or [`List::whole`].
+//! A display name in Latin-1, half a surrogate, a raw control character or a number where a text belongs are all things
+//! that a PBX passes on from a phone. Only what is asked for is parsed, nothing recurses, and [`Object::whole`] or
+//! [`List::whole`] is false where the text ends first.
 
 use super::names::text_of;
 
@@ -10,7 +10,7 @@ use super::names::text_of;
 #[derive(Clone, Debug, Default)]
 pub struct Object<'b> {
     fields: Vec<(&'b [u8], &'b [u8])>,
-    /// It was closed: no field behind these is missing.
+    /// True if it was closed: no field is missing at the end.
     pub whole: bool,
 }
 
@@ -19,7 +19,7 @@ pub struct Object<'b> {
 pub struct List<'b> {
     /// Each as it stands in the text.
     pub elements: Vec<&'b [u8]>,
-    /// It was closed: no element behind these is missing.
+    /// True if it was closed: no element is missing at the end.
     pub whole: bool,
 }
 
@@ -128,7 +128,7 @@ fn past(bytes: &[u8], at: usize, skipped: impl Fn(u8) -> bool) -> usize {
     at + rest.iter().position(|byte| !skipped(*byte)).unwrap_or(rest.len())
 }
 
-/// Behind the text that begins here; `None` where it does not end.
+/// The place after the text that begins here; `None` where it does not end.
 fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
@@ -140,7 +140,7 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Behind the value that begins here; `None` where it does not end.
+/// The place after the value that begins here; `None` where it does not end.
 fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => string_end(bytes, at),
@@ -187,7 +187,7 @@ fn string(quoted: &[u8]) -> String {
 }
 
 /// The character for which an escape stands, and the bytes that it takes. Half a surrogate is no character, and a
-/// backslash before anything unknown stands for what is behind it.
+/// backslash before anything unknown stands for what follows it.
 fn escape(bytes: &[u8]) -> (char, usize) {
     match bytes.get(1) {
         None => ('\\', 1),

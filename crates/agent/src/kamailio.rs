@@ -20,7 +20,7 @@ pub struct Kamailio {
     host: String,
     path: String,
     unread: Vec<u8>,
-    /// The request whose answer is waited for.
+    /// The request that has no answer yet.
     asked: Option<u64>,
     requests: u64,
     ready: bool,
@@ -73,7 +73,7 @@ fn answered(status: u16, body: &[u8], asked: Option<u64>) -> Result<&[u8], Strin
         let message = error.text("message").unwrap_or_default();
         return Err(format!("Kamailio refuses dlg.list: {message}; is the module dialog loaded?"));
     }
-    // Where the list is cut, so is the number behind it.
+    // Where the list is cut, so is the number after it.
     let answers_us = answer.text("id").is_some_and(|id| asked.is_some_and(|asked| id == asked.to_string()));
     if answer.whole && !answers_us {
         return Err("Kamailio answers what was not asked".to_owned());
@@ -94,7 +94,7 @@ fn cut_result(body: &[u8]) -> &[u8] {
     &body[list..]
 }
 
-/// Tells the dialogs of a list: each that can be read.
+/// Reports the dialogs of a list: each that can be read.
 fn told(result: &[u8], acts: &mut Vec<Act>) {
     let Some(list) = List::read(result) else {
         acts.push(Act::Tell(Report::Unsure("the list of dialogs cannot be read")));
@@ -105,7 +105,7 @@ fn told(result: &[u8], acts: &mut Vec<Act>) {
         match Object::read(element).and_then(|dialog| Some((thing(&dialog)?, dialog))) {
             Some((_, dialog)) if dialog.text("state").as_deref() == Some(STATE_ENDED) => {}
             Some((thing, _)) => things.push(thing),
-            // Every dialog has one; a row without it is of none that is known here.
+            // Every dialog has one; a row without it names none that is known here.
             None => acts.push(Act::Tell(Report::Unread("a dialog without a Call-ID"))),
         }
     }

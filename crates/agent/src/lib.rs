@@ -1,4 +1,4 @@
-//! The agent beside a PBX: what a dial plan cannot do, from heartbeats to releases while the daemon is away.
+//! The agent beside a PBX: what a dial plan cannot do, from heartbeats to releases while the daemon is unreachable.
 //!
 //! Read in this order: [`source`] (what every PBX tells), the three machines ([`asterisk`] over [`ami`],
 //! [`freeswitch`] over [`esl`], [`kamailio`]), [`sessions`] (what follows for sessions), [`presence`] (desktops and
@@ -9,7 +9,7 @@
 //! - a session is given back because a PBX could not be asked, or was listed in part;
 //! - something is adopted that was not granted: only channels whose dial plan wrote down an `allow` are;
 //! - a question of a script waits longer than the client's deadline, nor for a disk;
-//! - a release is lost because the daemon is away, or because the agent is killed meanwhile.
+//! - a release is lost because the daemon is unreachable, or because the agent is killed meanwhile.
 
 mod accept;
 pub mod ami;
@@ -68,10 +68,10 @@ use spool::Spool;
 use supervisor::{SourceOptions, supervise};
 use writer::Writer;
 
-/// How long the agent waits for what is on its way when it is told to stop.
+/// How long the agent waits for messages in flight when it is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why the agent cannot start.
+/// The reason why the agent cannot start.
 #[derive(Debug)]
 pub struct StartFault {
     /// The step that failed.
@@ -85,7 +85,7 @@ fn cannot(what: impl Into<String>) -> impl FnOnce(&dyn Display) -> StartFault {
     move |why| StartFault { what, why: why.to_string() }
 }
 
-/// A source with what makes its machines.
+/// A source, and the function that makes its machines.
 struct Source {
     options: SourceOptions,
     rules: Vec<Rule>,

@@ -1,4 +1,4 @@
-//! Names as PBXs write them, made into names that usherd takes: none is too long or too strange to be counted.
+//! Names of PBXs made into names that usherd takes: none is too long or too strange to be counted.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -35,8 +35,8 @@ pub fn subject(name: &str) -> Cow<'_, str> {
     carried(name, |c| !c.is_control())
 }
 
-/// A name that fits is not touched. Of another one, what does not fit is written as `%XX`, that is cut to 111 bytes,
-/// and `~` and the first 16 hex digits of the SHA-256 of the whole name keep it unlike every other.
+/// A name that fits is not touched. In any other, what does not fit becomes `%XX`; the result is cut to 111 bytes, and
+/// `~` and the first 16 hex digits of the SHA-256 of the whole name keep it unique.
 fn carried(name: &str, fits: fn(char) -> bool) -> Cow<'_, str> {
     if name.len() <= CARRIED_BYTES_MAX && name.chars().all(fits) {
         return Cow::Borrowed(name);

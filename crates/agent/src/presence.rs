@@ -1,7 +1,7 @@
 //! Presence: which devices are somebody's open desktop client or paired mobile, by configured rules.
 //!
 //! Pure: time comes in with every call. A desktop is given back when its device was gone for the grace (B1, G6): a
-//! PBX that restarts, or a network that flaps, closes nobody's client. Nobody's grace begins because the PBX cannot be
+//! PBX that restarts, or a network that flaps, closes no client. No grace begins because the PBX cannot be
 //! asked. A mobile is never given back: a pairing lives until it is unpaired, whether or not the app can be reached
 //! (B2), and that only the platform knows.
 
@@ -17,14 +17,14 @@ use super::names;
 /// Most devices that are remembered for one source; the rest is not reported and counts in the metrics.
 pub const DEVICES_MAX: usize = 10_000;
 
-/// Which devices mean what.
+/// A rule that says whose desktop or mobile a device is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The device as the PBX names it; one `*` stands for anything.
     pub device: String,
     /// The subject that holds the seat; `*` is replaced with what the `*` of the device stood for.
     pub subject: String,
-    /// Whose phone system.
+    /// The tenant.
     pub tenant: Name,
     /// Desktop or mobile.
     pub kind: Kind,
@@ -47,31 +47,31 @@ pub struct Presence {
     rules: Vec<Rule>,
     devices: BTreeMap<String, Device>,
     queue: Queue,
-    /// Since when the PBX has not said who is there; at the start it has not yet.
+    /// The time since which the PBX has not said who is there; at the start it has not yet.
     away: Option<Duration>,
     left_out: usize,
-    /// The desktops that hold a seat are others than when this was last taken down.
+    /// True if the desktops that hold a seat changed since this was last reset.
     pub changed: bool,
 }
 
 #[derive(Debug)]
 struct Device {
     ask: Ask,
-    /// It holds a seat.
+    /// True if it holds a seat.
     held: bool,
     /// Its place in the queue.
     place: Option<u64>,
-    /// It is being asked for.
+    /// True while usherd is asked for its seat.
     is_asked_for: bool,
-    /// A script gave its session back: it is not asked for again before it went and came.
+    /// True if a script gave its session back: it is not acquired again before it went and came.
     over: bool,
-    /// Since when it cannot be reached.
+    /// The time since which it cannot be reached.
     gone: Option<Duration>,
-    /// It held a seat when the agent stopped, and its PBX has not said since whether it is there.
+    /// True if it held a seat when the agent stopped, and its PBX has not reported on it since.
     is_restored: bool,
 }
 
-/// Those that are to be asked for, by their places: who goes is found by its own.
+/// The devices that are to be acquired, by their places: one that goes is found by its own.
 #[derive(Debug, Default)]
 struct Queue {
     names: BTreeMap<u64, String>,
@@ -92,7 +92,8 @@ impl Queue {
 }
 
 impl Presence {
-    /// By these rules, the first that matches; `prefix` makes the sessions of this source unlike others'.
+    /// No devices yet, by these rules, of which the first that matches counts; `prefix` keeps the sessions of sources
+    /// apart.
     pub fn new(prefix: &str, rules: Vec<Rule>) -> Self {
         Presence {
             prefix: prefix.to_owned(),
@@ -125,7 +126,7 @@ impl Presence {
         }
     }
 
-    /// A device came, or went, and has its `grace` from now on; whether it is new.
+    /// A device came, or went, and has its `grace` from now on; returns true if it is new.
     pub fn set(&mut self, now: Duration, grace: Duration, name: &str, on: bool) -> bool {
         if !on {
             self.mark_gone(self.gone_since(now, grace), name);
@@ -155,7 +156,7 @@ impl Presence {
         }
         for (name, device) in &mut self.devices {
             if since == now && self.away.is_some() {
-                // Nobody could come back before the PBX did.
+                // No device could come back before the PBX did.
                 device.gone = device.gone.map(|_| now);
             }
             if !device.held && !device.over && !device.is_asked_for && device.place.is_none() {
@@ -180,13 +181,13 @@ impl Presence {
         self.away = None;
     }
 
-    /// From when on a device that is missed was gone: from the moment at which its PBX went. Where that was away
-    /// longer than the grace, from its return on.
+    /// The time since which a missing device counts as gone: since its PBX went, or, where that was away longer than
+    /// the grace, since its return.
     fn gone_since(&self, now: Duration, grace: Duration) -> Duration {
         self.away.filter(|lost| now < *lost + grace).unwrap_or(now)
     }
 
-    /// Whose grace is over: the sessions to give back.
+    /// Removes the devices whose grace is over, and returns the sessions to give back.
     pub fn expire(&mut self, now: Duration, grace: Duration) -> Vec<(Name, Name)> {
         let is_over = |device: &Device| self.reported_gone(device).is_some_and(|gone| now >= gone + grace);
         let over: Vec<String> =
@@ -194,19 +195,19 @@ impl Presence {
         over.iter().filter_map(|name| self.remove(name)).collect()
     }
 
-    /// When the next grace is over.
+    /// The time at which the next grace is over.
     pub fn next_expiry(&self, grace: Duration) -> Option<Duration> {
         let gone = self.devices.values().filter_map(|device| self.reported_gone(device)).min();
         gone.map(|gone| gone + grace)
     }
 
-    /// Since when a device is gone by the word of its PBX, which may be away itself since then.
+    /// The time since which a device is gone, where its PBX reported that before it went itself.
     fn reported_gone(&self, device: &Device) -> Option<Duration> {
         let said = device.gone.filter(|_| !device.is_restored);
         said.filter(|gone| self.away.is_none_or(|away| *gone < away))
     }
 
-    /// A device to ask for next.
+    /// The next device to acquire.
     pub fn next_due(&mut self) -> Option<(String, Ask)> {
         let (_, name) = self.queue.names.pop_first()?;
         let device = self.devices.get_mut(&name)?;
@@ -215,7 +216,8 @@ impl Presence {
         Some((name, ask))
     }
 
-    /// The answer to [`Presence::next_due`]; whether the session is of no use because the device went meanwhile.
+    /// Takes the answer for a device of [`Presence::next_due`]; true if it went meanwhile and its session is to be
+    /// released.
     pub fn answered(&mut self, name: &str, allowed: bool) -> bool {
         let Some(device) = self.devices.get_mut(name) else { return allowed };
         // What a script gave back meanwhile is given back.
@@ -231,7 +233,7 @@ impl Presence {
     /// A script gave a session back: where it is that of a device, as of a mobile that is unpaired, the device holds
     /// nothing any more.
     pub fn released(&mut self, tenant: &Name, session: &Name) {
-        // Most sessions are calls', and need no search.
+        // Most sessions are calls, which need no search.
         if !session.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('-')) {
             return;
         }
@@ -253,7 +255,7 @@ impl Presence {
         self.devices.values().filter(|device| device.held && device.gone.is_some()).count()
     }
 
-    /// How often a device matched a rule and was not remembered because there were too many.
+    /// The number of times that a device matched a rule and was left out because there were too many.
     pub fn left_out(&self) -> usize {
         self.left_out
     }

@@ -28,9 +28,9 @@ pub struct Sent {
 /// An acquire that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcquireQuestion {
-    /// The question; who sends it is left out, for the agent speaks as its own node.
+    /// The question, without its sender: the agent speaks as its own node.
     pub ask: Ask,
-    /// A denial is to be a 403 (`status=1`).
+    /// True if a denial is to be a 403 (`status=1`).
     pub by_status: bool,
 }
 
@@ -54,7 +54,7 @@ impl Sent {
         Ok(AcquireQuestion { ask: Ask::from(&message), by_status: read.wants_status() })
     }
 
-    /// The emergency call that can be made out in it, however wrong the rest is (C14).
+    /// The emergency call that can be recognised in it, however wrong the rest is (C14).
     pub fn emergency(&self, tenant: Option<&str>, is_emergency: impl Fn(&str) -> bool) -> Option<Ask> {
         let hint = emergency_hint(&self.body, self.query.as_deref(), |_, to| is_emergency(to))?;
         let tenant = hint.tenant.as_deref().or(tenant).unwrap_or_default();
@@ -99,7 +99,7 @@ pub struct Reply {
 /// not be asked and this node is to refuse then. That is no decision about a licence, and is not made one here.
 ///
 /// Where usherd could not be asked and the call goes on (G7), the code is `allow.over`: admitted whatever the
-/// quota, as the adoption that follows will be. The word `unreachable` stands where the detail does.
+/// quota, as the adoption that follows will be. The word `unreachable` takes the place of the detail.
 pub fn reply(ask: &Ask, verdict: &Verdict) -> Option<Reply> {
     let (code, detail, unreachable) = match (&verdict.answer, verdict.source) {
         (Some(answer), _) => (answer.code, answer.detail.as_str(), None),

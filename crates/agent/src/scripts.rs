@@ -40,7 +40,7 @@ async fn run(talk: &mut Talk<TcpStream>, hub: &Hub) -> Result<(), Broken> {
     Ok(())
 }
 
-/// The variables that answer a script. What is wrong with it lets the call go out, and says so (C20).
+/// The variables that answer a script. A malformed question lets the call go out, and says so (C20).
 async fn respond(hub: &Hub, head: &[u8]) -> [Variable; 4] {
     let script = match script(head) {
         Ok(script) => script,
@@ -66,7 +66,7 @@ async fn respond(hub: &Hub, head: &[u8]) -> [Variable; 4] {
     }
 }
 
-/// Nobody could be asked, and this node is told to refuse then.
+/// The variables where usherd could not be asked and this node is configured to deny then.
 fn refused(verdict: &Verdict) -> [Variable; 4] {
     let [code, allow, message, sip_code] = variables_of_silence(verdict.message().to_owned());
     [code, if verdict.allow { allow } else { ("USHERD_ALLOW", "0".into()) }, message, sip_code]

@@ -1,7 +1,7 @@
 //! The sessions that live on this node as far as the agent knows, and the steps that follow from what the PBXs report.
 //!
-//! The PBX is right about what lives there: what it no longer has is given back, what it has and nobody
-//! remembers is adopted. While it cannot be asked, nothing follows. Pure: time comes in with every call.
+//! The PBX is right about what lives there: a session that it no longer has is released, one that it has and nobody
+//! remembers is adopted. While it cannot be asked, nothing changes. Pure: time comes in with every call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,18 +14,18 @@ use super::ended_sessions::{EndedSessions, Key, Place};
 use super::names;
 use super::source::{Report, THINGS_MAX, Thing};
 
-/// Listings in a row that must lack a session which no PBX has shown yet: the dial plan writes its variables
-/// after it got its answer, so the first listing may have come in between.
+/// Listings in a row without a session that no PBX has shown yet, after which it is over: the dial plan writes its
+/// variables after it got its answer, so the first listing may have come in between.
 const MISSES_MAX: u8 = 2;
 
 /// A step to take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It runs already and nobody remembers it.
+    /// Adopts a session that runs already and that nobody remembers.
     Adopt(Ask),
-    /// It is over.
+    /// Releases a session that is over.
     Release(Key),
-    /// It runs already and holds a seat, but usherd would not take it as it is named.
+    /// Counts a session that runs and holds a seat, but has a name that usherd would not take.
     Unusable,
 }
 
@@ -35,7 +35,7 @@ pub struct Sessions {
     node: String,
     tenant: Name,
     entries: BTreeMap<Key, Entry>,
-    /// Which session a channel is, for when it ends.
+    /// The session of each channel, for when it ends.
     things: BTreeMap<Place, Key>,
     /// Sessions that were given back while their channel is still heard of.
     over: EndedSessions,
@@ -54,9 +54,9 @@ struct Entry {
 
 #[derive(Clone, Debug, Default)]
 struct Listed {
-    /// When the present listing was asked for.
+    /// The time at which the present listing was asked for.
     begun: Option<Duration>,
-    /// It was listed at least once.
+    /// True if it was listed at least once.
     once: bool,
 }
 
@@ -79,7 +79,7 @@ impl Sessions {
         let ttl = ask.ttl_s.map(|seconds| Duration::from_secs(seconds.into()));
         let key = (ask.tenant.clone(), session.clone());
         if self.over.since(&key).is_some_and(|ended| ended > now) {
-            // It was given back while the question was on its way.
+            // It was given back while the question was in flight.
             return;
         }
         self.over.forget(&key);
@@ -90,14 +90,14 @@ impl Sessions {
         let misses = vec![0; self.sources.len()];
         let entry =
             self.entries.entry(key).or_insert(Entry { kind: ask.kind, ttl, since: now, shown_by: None, misses });
-        // Asked again is renewed.
+        // A repeated question renews it.
         entry.ttl = ttl.or(entry.ttl);
         entry.since = now;
         entry.misses.fill(0);
     }
 
-    /// A session is over by somebody else's word than its PBX's. Its channel may still be heard of, and its variables
-    /// say that it holds a seat: until it is gone it is not adopted again.
+    /// A session was ended by other means than its PBX. Events of its channel may still come, and its variables say
+    /// that it holds a seat: until the channel is gone it is not adopted again.
     pub fn ended(&mut self, now: Duration, key: &Key) {
         let place = self.remove(key).and_then(|entry| entry.shown_by);
         self.over.remember(now, key.clone(), place);
@@ -126,7 +126,7 @@ impl Sessions {
         self.entries.is_empty()
     }
 
-    /// Takes up what a source says, and answers what follows.
+    /// Takes in a report of a source, and returns the steps that follow.
     pub fn report(&mut self, now: Duration, source: usize, report: &Report) -> Vec<Step> {
         match report {
             Report::Asking => self.sources[source].begun = Some(now),
@@ -152,7 +152,7 @@ impl Sessions {
     }
 
     fn listed(&mut self, now: Duration, source: usize, things: &[Thing]) -> Vec<Step> {
-        // Without its beginning it is not known what it can be believed about.
+        // Without its beginning it is unknown which sessions it should have.
         let Some(begun) = self.sources[source].begun.take() else { return Vec::new() };
         self.sources[source].once = true;
         let mut steps = Vec::new();
@@ -190,7 +190,7 @@ impl Sessions {
     }
 
     /// Sessions that no channel names, but which are a channel's own id behind the node's name: node, epoch and call
-    /// id are the usual way to make one. Ids are compared whole: any id may end like another one.
+    /// id are the usual way to make one. Ids are compared whole: an id may be the end of another.
     fn recognise<'t>(&mut self, source: usize, ids: &BTreeSet<&'t str>, alive: &mut BTreeMap<Key, &'t str>) {
         for (key, entry) in &mut self.entries {
             let elsewhere = entry.shown_by.as_ref().is_some_and(|(owner, _)| *owner != source);
@@ -207,7 +207,7 @@ impl Sessions {
         }
     }
 
-    /// A session whose channel is gone while another carries it on is from now on that other one's.
+    /// Moves a session whose channel is gone to another channel that carries it on.
     fn follow_moved(&mut self, source: usize, ids: &BTreeSet<&str>, alive: &BTreeMap<Key, &str>) {
         for (key, id) in alive {
             let Some(entry) = self.entries.get_mut(key) else { continue };
@@ -222,7 +222,7 @@ impl Sessions {
         }
     }
 
-    /// A channel is there: which known session it is, and whether that is new.
+    /// Takes in a channel that is there; returns its session if that is known, and the step if it is new.
     fn shown(&mut self, now: Duration, source: usize, thing: &Thing) -> (Option<Key>, Option<Step>) {
         let key = self.key(thing);
         let place = (source, thing.id.clone());

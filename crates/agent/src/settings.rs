@@ -14,7 +14,7 @@ use super::presence::Rule;
 pub struct Config {
     /// Where usherd is, and what to do without it.
     pub daemon: Daemon,
-    /// Whom the agent speaks for.
+    /// The node that the agent speaks for.
     pub node: Node,
     /// The socket for dial plans and scripts.
     pub socket: Socket,
@@ -54,13 +54,13 @@ pub struct Daemon {
 pub struct Node {
     /// The node's name; the same after each start.
     pub name: String,
-    /// Whose phone system it is, where channels do not say.
+    /// The tenant of channels that name none.
     pub tenant: String,
     /// Emergency numbers of this node (C14).
     pub emergency_numbers: Vec<String>,
     /// Digits that mean "outside", removed before an emergency match.
     pub trunk_prefix: String,
-    /// How long a desktop keeps its seat whose device is gone, seconds (G6); not set: as usherd says, 30 without it.
+    /// Seconds that a desktop keeps its seat after its device is gone (G6); not set: as usherd says, 30 without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence_grace_s: Option<u32>,
 }
@@ -69,7 +69,7 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Socket {
-    /// Where it lies; empty = none.
+    /// Its path; empty = none.
     pub path: String,
     /// Permissions, octal.
     pub mode: String,
@@ -256,7 +256,7 @@ impl Config {
         rules.iter().map(rule).collect()
     }
 
-    /// Where scripts are answered, if they are.
+    /// The address at which scripts are answered, if they are.
     pub fn agi_address(&self) -> Option<SocketAddr> {
         self.agi.listen.parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback())
     }

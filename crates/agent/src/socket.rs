@@ -1,7 +1,7 @@
 //! The Unix socket for dial plans and scripts: the wire contract of usherd, answered by the agent (API 1, 2).
 //!
 //! `POST /v1/acquire`, `POST /v1/release`, `GET /livez`, `GET /metrics`, `GET /v1/agent`. The agent speaks as its
-//! own node: `node`, `epoch` and `seq` of a question are passed over.
+//! own node: `node`, `epoch` and `seq` of a question are ignored.
 
 use std::convert::Infallible;
 use std::io;
@@ -46,7 +46,7 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
 
 type HttpReply = Response<Full<Bytes>>;
 
-/// Binds the socket; one that a killed agent left behind is taken away, one that answers is not. An empty `group` is
+/// Binds the socket; one that a killed agent left behind is removed, one that answers is not. An empty `group` is
 /// the agent's own.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub async fn bind(path: &Path, mode: u32, group: &str) -> io::Result<UnixListene
         Err(_) => {}
     }
     let listener = UnixListener::bind(path)?;
-    // The group before the mode: until then only its owner gets at it.
+    // The group before the mode: until then only its owner has access.
     if group_number.is_some() {
         chown(path, None, group_number).map_err(|why| group_error(group, &why))?;
     }
@@ -76,7 +76,7 @@ fn group_error(group: &str, why: &io::Error) -> io::Error {
 /// Serves for ever.
 pub async fn serve(listener: UnixListener, hub: Arc<Hub>, connections_max: usize) {
     let accept = |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
-    // Each connection has one question at a time: only those whose connections broke are in anybody's way.
+    // Each connection has one question at a time: only tasks of broken connections hold up others.
     let tasks = DetachedTasks::new(connections_max);
     accept::serve_each(hub, connections_max, accept, |stream, hub| converse(stream, hub, tasks.clone())).await;
 }
@@ -88,7 +88,7 @@ async fn converse(stream: UnixStream, hub: Arc<Hub>, tasks: DetachedTasks) {
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(BUFFER_BYTES_MAX);
-    // A script that ends its own side behind its question still reads the answer.
+    // A script that closes its own side after its question still reads the answer.
     server.half_close(true);
     let connection = server.serve_connection(TokioIo::new(stream), service);
     // How a caller ends its connection is its own affair.
@@ -212,7 +212,7 @@ fn method_not_allowed(method: &'static str) -> HttpReply {
     answer
 }
 
-/// RFC 9457.
+/// A problem object (RFC 9457).
 fn problem(status: StatusCode, detail: &str, errors: &[FieldError]) -> HttpReply {
     let title = status.canonical_reason().unwrap_or("No decision");
     let mut body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});

@@ -6,7 +6,7 @@ use usherd_contract::words::{Direction, Leg};
 
 use super::names;
 
-/// Most channels, dialogs or devices of one listing; a longer one is not believed, and nothing is released by it.
+/// Most channels, dialogs or devices of one listing; a longer one is not trusted, and nothing is released by it.
 pub const THINGS_MAX: usize = 100_000;
 
 /// A live channel or dialog, as its PBX shows it.
@@ -42,10 +42,10 @@ pub const PREFIX: &str = "usherd_";
 pub const MARKS: [&str; 6] = ["tenant", "subject", "session", "direction", "leg", "code"];
 
 impl Marks {
-    /// Takes up one variable, whatever the case of its name; says whether it is one of ours.
+    /// Takes in one variable, whatever the case of its name; returns true if it is one of ours.
     ///
     /// A subject or session that no field of the wire contract may have is made into one that it may ([`names`]):
-    /// a channel that is marked strangely is somebody's all the same. A tenant is not: it would be another's.
+    /// a channel with strange variables still belongs to somebody. A tenant is not: it would be a different tenant.
     pub fn set(&mut self, name: &str, value: &str) -> bool {
         if !Marks::is_one(name) {
             return false;
@@ -78,13 +78,13 @@ impl Marks {
 /// A report of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// The PBX let us in; a listing follows.
+    /// The PBX accepted the login; a listing follows.
     Ready,
     /// A listing was asked for: what is decided from now on may be missing in it.
     Asking,
     /// All that lives there, as answered to the last [`Report::Asking`].
     Live(Vec<Thing>),
-    /// One row or event could not be read and is left out; what it was. It names nothing that is known here, or
+    /// The kind of a row or event that could not be read and is left out. It names nothing that is known here, or
     /// the machine has asked for what it may have named.
     Unread(&'static str),
     /// A listing that cannot be believed as a whole: nothing follows from what is missing in it.
@@ -97,7 +97,7 @@ pub enum Report {
     Ended(Thing),
     /// A device came or went.
     Presence {
-        /// As the PBX names it.
+        /// Its name at the PBX.
         device: String,
         /// True if it is there.
         on: bool,
@@ -113,19 +113,19 @@ pub enum Report {
 pub enum Act {
     /// Bytes to send.
     Send(Vec<u8>),
-    /// Something to tell.
+    /// A report to the hub.
     Tell(Report),
-    /// The connection is of no use; why.
+    /// The connection must be closed, for this reason.
     Close(String),
 }
 
-/// Of a listing that is not whole: what is in it lives, and nothing follows from what is not.
+/// The acts for a listing that is not whole: what is in it lives, and nothing follows from what is not.
 pub fn listed_in_part(things: impl IntoIterator<Item = Thing>, why: &'static str) -> impl Iterator<Item = Act> {
     let there = things.into_iter().map(|thing| Act::Tell(Report::Started(thing)));
     there.chain([Act::Tell(Report::Unsure(why))])
 }
 
-/// The same of a list of devices.
+/// The acts for a list of devices that is not whole.
 pub fn devices_listed_in_part(
     devices: impl IntoIterator<Item = String>,
     why: &'static str,
@@ -136,15 +136,15 @@ pub fn devices_listed_in_part(
 
 /// A protocol without its connection: bytes in, acts out.
 pub trait Machine: Send {
-    /// The connection stands.
+    /// The connection is open.
     fn opened(&mut self, acts: &mut Vec<Act>);
     /// Bytes have come, cut anywhere.
     fn feed(&mut self, bytes: &[u8], acts: &mut Vec<Act>);
     /// It is time to list what lives.
     fn list(&mut self, acts: &mut Vec<Act>);
-    /// It was silent for a while: make it say something.
+    /// The PBX was silent for a while: provoke an answer.
     fn probe(&mut self, acts: &mut Vec<Act>);
-    /// Messages so far that were cut because they were longer than the limits.
+    /// The number of messages so far that were cut because they were longer than the limits.
     fn cut(&self) -> u64;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One line each, with a checksum: a line that a power cut tore, or that somebody edited, is set aside and
 //! counted, and those around it are kept. What was written survives a `kill -9` at once and a power cut from
-//! the next sync on; what a power cut takes, the next listing of the PBX says again.
+//! the next sync on; what a power cut takes, the next listing of the PBX brings back.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ const DAMAGED: &str = "releases.damaged";
 const BOOT: &str = "boot";
 /// Most bytes of damaged lines that are kept.
 const DAMAGED_BYTES_MAX: u64 = 1024 * 1024;
-/// From here on no number of starts fits above the numbers of messages.
+/// The number of starts from which on none fits above the numbers of messages.
 const STARTS_MAX: u64 = 1 << 31;
 
 /// A session that ended.
@@ -49,7 +49,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the folder, and answers what was never acknowledged, in its order.
+    /// Opens the folder, and returns the releases that were never acknowledged, in order.
     ///
     /// # Errors
     /// The folder cannot be read or written.
@@ -81,10 +81,10 @@ impl Spool {
         Ok((Spool { folder, file, bytes, bytes_max, written, acknowledged: 0, unsynced: false, damaged }, releases))
     }
 
-    /// Writes one down; `false` where the spool is full: nothing was written, and the caller says so.
+    /// Appends a release; `false` where the spool is full: nothing was written, and the caller says so.
     ///
     /// # Errors
-    /// The disk.
+    /// An error of the disk.
     pub fn append(&mut self, release: &Release) -> io::Result<bool> {
         let line = line(release)?;
         if self.bytes + line.len() as u64 > self.bytes_max {
@@ -92,7 +92,7 @@ impl Spool {
         }
         let written = self.file.write_all(&line);
         if let Err(error) = written {
-            // A half line would be taken for damage: the next one must not hang on to it.
+            // A half line would be taken for damage: the next one must not be joined to it.
             let _ = self.file.set_len(self.bytes);
             return Err(error);
         }
@@ -103,10 +103,10 @@ impl Spool {
     }
 
     /// The file to sync, so that all that was written by now survives a power cut; `None` where it does already.
-    /// Syncing takes a disk its time: do it where nobody waits, and say [`Spool::unsynced`] if it failed.
+    /// Syncing may take a while: do it where nobody waits, and call [`Spool::unsynced`] if it failed.
     ///
     /// # Errors
-    /// The handle cannot be doubled.
+    /// The handle cannot be duplicated.
     pub fn to_sync(&mut self) -> io::Result<Option<File>> {
         if !std::mem::take(&mut self.unsynced) {
             return Ok(None);
@@ -138,7 +138,7 @@ impl Spool {
     /// because a release twice is a release once (G1).
     ///
     /// # Errors
-    /// The disk; everything stays as it is, and would be sent again.
+    /// An error of the disk; everything stays as it is, and would be sent again.
     pub fn acknowledge(&mut self, mark: u64) -> io::Result<()> {
         self.acknowledged = self.acknowledged.max(mark.min(self.written));
         if self.acknowledged == self.written && self.bytes > 0 {
@@ -164,7 +164,7 @@ impl Spool {
 pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
     std::fs::create_dir_all(folder)?;
     let kept = match std::fs::read(folder.join(BOOT)) {
-        // An epoch that no daemon takes is none: this node could never say hello by it.
+        // An epoch that no daemon takes counts as none: this node could never say hello with it.
         Ok(bytes) => decode_line::<(u64, u64)>(&bytes).filter(|(epoch, _)| *epoch <= EPOCH_MAX),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -178,7 +178,7 @@ pub fn boot(folder: &Path, fresh: u64) -> io::Result<(u64, u64)> {
     Ok((epoch, starts << 32))
 }
 
-/// The daemon knew a newer epoch, and this one is spoken with from now on: the next start keeps it.
+/// Stores a newer epoch, which the daemon knew and which is used from now on, for the next start.
 ///
 /// # Errors
 /// The folder cannot be read or written.
@@ -226,7 +226,7 @@ fn set_aside(folder: &Path, lines: &[&[u8]]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Puts a file in the place of another at once.
+/// Replaces a file atomically.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
@@ -248,7 +248,7 @@ mod tests {
         Spool::open(folder, 10_000).unwrap()
     }
 
-    /// Files as version 0.1 wrote them; they must be read for good.
+    /// Files as version 0.1 wrote them; every later version must read them.
     const GOLDEN: &str = include_str!("golden/releases");
     const GOLDEN_BOOT: &str = include_str!("golden/boot");
 

@@ -1,4 +1,4 @@
-//! How the agent is doing: for machines that watch (text exposition) and for people (JSON).
+//! The status of the agent: for monitoring (text exposition) and for people (JSON).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -99,7 +99,7 @@ fn known_values(hub: &Hub, counter: &str) -> BTreeSet<&'static str> {
     }
 }
 
-/// The same in short, for people.
+/// A summary for people.
 pub fn summary(hub: &Hub) -> Value {
     let client = hub.client.status();
     let (waiting, damaged) = (hub.writer.waiting(), hub.writer.damaged());

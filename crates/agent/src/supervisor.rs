@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::source::{Act, Machine, Report};
 
-/// Longest that a connection may take to stand.
+/// Longest that connecting may take.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// First pause before another try; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -18,20 +18,21 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Most bytes read at once.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
-/// Where a source is, and its rhythm.
+/// The address and the intervals of a source.
 #[derive(Clone, Debug)]
 pub struct SourceOptions {
     /// Its name in logs and metrics.
     pub name: &'static str,
     /// `host:port`.
     pub address: String,
-    /// How often everything is listed.
+    /// The interval at which everything is listed.
     pub list_every: Duration,
     /// Longest silence: half of it brings a question, all of it ends the connection.
     pub silence_max: Duration,
 }
 
-/// Follows a source for ever; `new_machine` begins a machine for each connection, `report_to` takes what it reports.
+/// Keeps a source connected for ever; `new_machine` begins a machine for each connection, `report_to` takes what it
+/// reports.
 pub async fn supervise(
     options: &SourceOptions,
     new_machine: impl Fn() -> Box<dyn Machine>,
@@ -56,7 +57,7 @@ pub async fn supervise(
         if was_ready {
             pause = PAUSE_MIN;
         }
-        // The same reason again and again is one line in the log.
+        // A repeated reason is logged once.
         if why != last_why || was_ready {
             warn!(
                 source = options.name,
@@ -66,13 +67,13 @@ pub async fn supervise(
             );
             last_why = why;
         }
-        // Half of it by chance: agents that lost the same PBX come back one by one.
+        // Half of it is random: agents that lost the same PBX come back one by one.
         sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
-/// One connection until it is of no use; why.
+/// Serves one connection until it ends, and returns the reason.
 async fn converse(
     options: &SourceOptions,
     mut stream: TcpStream,

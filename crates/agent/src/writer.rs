@@ -19,7 +19,7 @@ use super::counters::Counters;
 use super::device_file::{self, StoredDevice};
 use super::spool::{self, Release, Spool};
 
-/// Most releases that wait for a disk; one too many is only in the client's memory, and that is said.
+/// Most releases that wait for a disk; those beyond it are only in the client's memory, which is logged.
 pub const QUEUE_MAX: usize = 20_000;
 /// How long an answer waits for its release to be written; after the first that waited in vain, none does until the
 /// disk works again.
@@ -31,11 +31,11 @@ struct Queue {
     releases: VecDeque<(u64, Release)>,
     /// The number of the last release that was handed over.
     accepted: u64,
-    /// Up to here nothing waits to be written.
+    /// The number up to which nothing waits to be written.
     done: u64,
-    /// Up to here usherd has them.
+    /// The number up to which usherd has them.
     acknowledged: u64,
-    /// Up to here they are removed from the file as well.
+    /// The number up to which they are removed from the file as well.
     removed: u64,
     sync_due: bool,
     devices: Option<Vec<StoredDevice>>,
@@ -62,7 +62,7 @@ struct Work {
     epoch: Option<u64>,
 }
 
-/// Between those who answer and the thread.
+/// The state that the writer and its thread share.
 struct Shared {
     queue: Mutex<Queue>,
     ready: Condvar,
@@ -71,7 +71,7 @@ struct Shared {
     counters: Arc<Counters>,
 }
 
-/// Hands over what is to be written, and never waits for it longer than is said. Dropped, it ends its thread once
+/// The writer's handle, which hands work over and waits 40 ms for it at most. Dropped, it ends its thread once
 /// all is written.
 pub struct Writer {
     shared: Arc<Shared>,
@@ -83,7 +83,7 @@ impl Writer {
     /// Starts the thread of a spool that was opened.
     ///
     /// # Errors
-    /// There can be no further thread.
+    /// The thread cannot be started.
     pub fn start(spool: Spool, counters: Arc<Counters>) -> io::Result<Self> {
         let (accepted, damaged) = (spool.mark(), spool.damaged());
         let queue = Queue { accepted, done: accepted, ..Queue::default() };
@@ -94,7 +94,7 @@ impl Writer {
         Ok(Writer { shared, thread: Mutex::new(Some(thread)), damaged })
     }
 
-    /// A release is to be written; its number, or `None` where too many wait already.
+    /// Hands a release over; returns its number, or `None` where too many wait already.
     pub fn release(&self, release: Release) -> Option<u64> {
         let mut queue = self.shared.queue.lock();
         if queue.releases.len() >= QUEUE_MAX {
@@ -107,7 +107,7 @@ impl Writer {
         Some(number)
     }
 
-    /// Returns when the release of this number is written, where the disk takes no longer than is fair.
+    /// Waits until the release of this number is written, or 40 ms are over.
     pub async fn written(&self, number: u64) {
         let is_written = async {
             loop {
@@ -131,7 +131,7 @@ impl Writer {
         self.shared.queue.lock().accepted
     }
 
-    /// Usherd has every release up to this number.
+    /// Notes that usherd has every release up to this number.
     pub fn acknowledge(&self, mark: u64) {
         let mut queue = self.shared.queue.lock();
         queue.acknowledged = queue.acknowledged.max(mark.min(queue.accepted));
@@ -161,7 +161,7 @@ impl Writer {
         self.shared.ready.notify_one();
     }
 
-    /// These devices hold a seat now.
+    /// Writes the devices that hold a seat now.
     pub fn devices(&self, devices: Vec<StoredDevice>) {
         self.shared.queue.lock().devices = Some(devices);
         self.shared.ready.notify_one();
@@ -172,18 +172,18 @@ impl Writer {
         std::mem::take(&mut self.shared.queue.lock().devices_failed)
     }
 
-    /// This is the node's boot number from now on.
+    /// Writes the node's boot number from now on.
     pub fn epoch(&self, epoch: u64) {
         self.shared.queue.lock().epoch = Some(epoch);
         self.shared.ready.notify_one();
     }
 
-    /// Returns when everything that was handed over is written; nothing is from then on.
+    /// Waits until everything that was handed over is written; nothing is written after that.
     pub async fn end(&self) {
         self.shared.stop();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            // How a thread ended that writes nothing any more changes nothing.
+            // The thread writes nothing any more: its result does not matter.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
@@ -202,11 +202,11 @@ impl Shared {
     }
 
     fn run(&self, mut spool: Spool) {
-        // The last release that the file has.
+        // The number of the last release in the file.
         let mut last = spool.mark();
         while let Some(work) = self.next() {
             for (number, release) in &work.releases {
-                // What usherd has already need not be kept for it.
+                // Releases that usherd has already need not be written.
                 if *number > work.acknowledged && self.append(&mut spool, release) {
                     last = *number;
                 }
@@ -224,7 +224,7 @@ impl Shared {
         }
     }
 
-    /// Waits for work; `None` once there is none and never will be.
+    /// Waits for work; `None` once there is none left after a stop.
     fn next(&self) -> Option<Work> {
         let mut queue = self.queue.lock();
         while !queue.has_work() {
@@ -275,7 +275,7 @@ impl Shared {
         if let Some(epoch) = epoch
             && let Err(why) = spool::store_epoch(folder, epoch)
         {
-            // Unkept, the next start is told the same.
+            // If it is not kept, the daemon tells the next start again.
             error!(%why, "the boot number cannot be kept in the spool's folder");
         }
         if let Some(devices) = devices
@@ -361,7 +361,7 @@ mod tests {
         for at in 0..QUEUE_MAX {
             let number = writer.release(release(&at.to_string())).unwrap();
             writer.written(number).await;
-            // The timer of a paused clock goes by whole milliseconds.
+            // The timer of a paused clock counts whole milliseconds.
             assert!(begun.elapsed() <= PATIENCE + Duration::from_millis(1), "the first waits, and no other");
         }
         assert_eq!(writer.release(release("one too many")), None);

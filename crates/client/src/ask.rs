@@ -20,9 +20,9 @@ pub struct Ask {
     pub kind: Kind,
     /// Needed for a call (C20).
     pub direction: Option<Direction>,
-    /// Why the leg exists (C5, C9, C12, C13).
+    /// The reason why the leg exists (C5, C9, C12, C13).
     pub leg: Leg,
-    /// Which hardware, for lists and metrics.
+    /// The hardware, for lists and metrics.
     pub device: Option<Device>,
     /// Function extension class (C18).
     pub class: Option<Class>,
@@ -30,13 +30,13 @@ pub struct Ask {
     pub to: Option<Name>,
     /// The node's own judgement that this is an emergency call (C14).
     pub emergency: bool,
-    /// Uses a trunk line; `None` follows the direction (L3).
+    /// True if it uses a trunk line; `None` follows the direction (L3).
     pub external: Option<bool>,
     /// Reservation group (F6).
     pub group: Option<Name>,
     /// Life without renewal, 1-86,400 seconds. Nodes need none: their heartbeats keep their sessions (E3).
     pub ttl_s: Option<u32>,
-    /// It runs already: it is adopted, above the quota if need be, and never refused (G7).
+    /// True if it runs already: it is adopted, above the quota if need be, and never refused (G7).
     pub existing: bool,
 }
 
@@ -95,7 +95,7 @@ impl Ask {
 
     /// True if it is an inbound call, or a leg that only delivers one: these never need a seat (C1, C5).
     ///
-    /// Not one that takes over an originated call on a line that is not its own: a tenant may charge that (C8).
+    /// False for one that takes over an originated call on a line that is not its own: a tenant may charge that (C8).
     pub fn is_inbound(&self) -> bool {
         self.as_acquire().is_inbound()
     }
@@ -108,7 +108,7 @@ impl Ask {
         self.as_acquire().check()
     }
 
-    /// The message that asks it, without who sends it.
+    /// The message that asks it, without its sender.
     pub(super) fn as_acquire(&self) -> Acquire<'_> {
         Acquire {
             subject: self.subject.as_deref(),
@@ -128,7 +128,7 @@ impl Ask {
     }
 }
 
-/// Why a session is given back.
+/// The reason why a session is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// It is over.

@@ -1,4 +1,4 @@
-//! One question on its way: what needs nobody, the two tries within the deadline, and what follows from each end.
+//! One question in flight: the answers that need no daemon, two tries within the deadline, and the effect of each end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::shared::{Link, Shared};
 use super::verdict::{Answer, Source, Unreachable, Verdict};
 use super::wire::{self, NoDecision};
 
-/// Timers are a millisecond coarse; this much earlier they keep a deadline.
+/// The resolution of timers: set this much earlier, they keep a deadline.
 const TIMER_SLACK: Duration = Duration::from_millis(1);
 
 impl Shared {
@@ -60,7 +60,7 @@ impl Shared {
         self.tell(told);
     }
 
-    /// C14, as far as this node knows; the daemon looks at the tenant's own list besides.
+    /// True if it is an emergency call (C14) as far as this node knows; the daemon also checks the tenant's own list.
     fn is_emergency(&self, ask: &Ask) -> bool {
         ask.emergency || ask.to.as_deref().is_some_and(|to| self.is_emergency_number(to))
     }
@@ -101,7 +101,7 @@ impl Shared {
         }
     }
 
-    /// The verdict where nobody was asked.
+    /// The verdict where the daemon was not asked.
     fn unasked(&self, ask: &Ask, why: Unreachable) -> Verdict {
         let key = key_of(ask);
         let lives = key.is_some_and(|key| self.ledger.lock().lives(&key));
@@ -113,7 +113,8 @@ impl Shared {
         Verdict::of(allow, Source::Unreachable(why))
     }
 
-    /// G7, and what a node never refuses by itself: lifelines, what runs already, what never counts.
+    /// The verdict of `on_unreachable` (G7); a node never refuses by itself lifelines, running sessions, or what never
+    /// counts.
     fn allows_unasked(&self, ask: &Ask, lives: bool) -> bool {
         self.options.on_unreachable == OnUnreachable::Allow
             || lives
@@ -131,7 +132,7 @@ impl Shared {
     }
 }
 
-/// A question on its way. Dropped before its end, it gives its session back.
+/// A question in flight. Dropped before its end, it gives its session back.
 struct Pending<'a> {
     shared: &'a Shared,
     ask: &'a Ask,
@@ -158,7 +159,7 @@ impl Pending<'_> {
     }
 
     /// Two tries, the second with the same numbers over a new connection, so that it counts once whatever
-    /// became of the first.
+    /// happened to the first.
     ///
     /// Half the time for each: a daemon that is well answers in a fraction of that, also where it writes to
     /// disk first; and what may be wrong with the first (a lost packet, a connection that leads nowhere, a
@@ -243,7 +244,8 @@ impl Pending<'_> {
         Verdict { answer: Some(answer), ..Verdict::of(allow, Source::Daemon) }
     }
 
-    /// C20: our own defect blocks nobody. It is not told again, for it would spoil an inventory.
+    /// Allows a malformed question: our own defect blocks nobody (C20). It is not reported, for it would spoil an
+    /// inventory.
     fn malformed(mut self, problem: String) -> Verdict {
         let turn = self.shared.breaker.lock().answered();
         self.shared.transitioned(turn);

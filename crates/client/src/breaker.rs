@@ -55,7 +55,7 @@ impl Breaker {
         }
     }
 
-    /// A call waited in vain.
+    /// A call waited and got no answer.
     pub(super) fn missed(&mut self) -> Transition {
         self.misses = self.misses.saturating_add(1);
         match self.state {
@@ -69,7 +69,7 @@ impl Breaker {
         }
     }
 
-    /// A call that asked came to no end of its own.
+    /// A call that asked was given up before its end.
     pub(super) fn left(&mut self) {
         if let State::HalfOpen { .. } = self.state {
             self.state = State::HalfOpen { asking: false };

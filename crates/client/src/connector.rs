@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::options::{Address, Options};
 use super::verdict::Unreachable;
 
-/// Makes connections to the daemon; implement it to put something else than sockets in between.
+/// Makes connections to the daemon; implement it to use something other than sockets.
 pub trait Connector: Send + Sync + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
@@ -37,7 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 type Dialling<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
 
-/// A connector whose kind of connection is of no concern.
+/// A connector of any kind of connection.
 pub(super) trait Dial: Send + Sync {
     fn dial(&self) -> Dialling<'_>;
 }
@@ -51,7 +51,7 @@ impl<C: Connector> Dial for C {
     }
 }
 
-/// Connects to where the options say.
+/// Connects to the address of the options.
 pub(super) struct Sockets {
     address: Address,
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -106,7 +106,7 @@ fn unresolved(host: &str, why: &io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, Unresolved(format!("{host:?} has no address: {why}")))
 }
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 pub(super) fn reason(why: &io::Error) -> Unreachable {
     let inner = why.get_ref();
     if inner.is_some_and(|inner| inner.is::<Unresolved>()) {

@@ -38,8 +38,8 @@ impl Epoch {
     /// The daemon knows this node by a higher epoch: takes the next one, or `None` where it must not.
     ///
     /// A clock that went back needs one step. Where that did not last a lease, another process speaks as this node,
-    /// and two that raise for ever would end each other's calls for ever: so whoever is refused after its step stays
-    /// refused, and of two processes the one keeps the name that has not made its step yet.
+    /// and two that raise for ever would end each other's calls for ever: so a process that is refused after its
+    /// step stays refused, and of two processes the one that has not made its step yet keeps the name.
     pub(super) fn raise(&self, known: Option<u64>) -> Option<u64> {
         let mut raised = self.raised.lock();
         let next = known?.checked_add(1).filter(|next| *next > self.number() && *next <= EPOCH_MAX)?;

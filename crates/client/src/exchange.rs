@@ -1,6 +1,6 @@
 //! One request and its answer over a connection that nobody else uses meanwhile.
 //!
-//! A connection carries one request at a time and is kept for the next. Whoever gives up on an answer drops the
+//! A connection carries one request at a time and is kept for the next. A caller that gives up on an answer drops the
 //! future, and the connection is closed with it: a late answer can never be taken for another's.
 
 use std::error::Error as _;
@@ -64,7 +64,7 @@ impl Exchange {
     }
 
     /// Sends a body and reads an answer of at most so many bytes. `fresh`: over a new connection. `on_wire` is
-    /// called when the daemon may hear of it from then on. The caller bounds the time.
+    /// called just before the daemon may hear of it. The caller bounds the time.
     ///
     /// # Errors
     /// Why there is no connection or why it broke, or [`Unreachable::Protocol`] for what is no HTTP or too long.

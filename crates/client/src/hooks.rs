@@ -6,21 +6,21 @@ use usherd_contract::words::{Code, Direction, Kind};
 
 use super::verdict::{Source, Unreachable};
 
-/// Takes what a client has to tell, to count or to log it. Every method does nothing unless implemented; they
+/// Takes the reports of a client, to count or to log them. Every method does nothing unless implemented; they
 /// are called on the way of a call, so they must not wait.
 pub trait Hooks: Send + Sync + 'static {
-    /// A question was answered, by whomever.
+    /// A question was answered, by the daemon or by this node.
     fn verdict(&self, verdict: &VerdictSeen) {
         let _ = verdict;
     }
 
-    /// Something else happened.
+    /// Another event happened.
     fn event(&self, event: Event) {
         let _ = event;
     }
 }
 
-/// Tells nobody.
+/// Hooks that do nothing.
 impl Hooks for () {}
 
 /// The part of a verdict that a metric may know.
@@ -28,7 +28,7 @@ impl Hooks for () {}
 pub struct VerdictSeen {
     /// The kind of session that was asked about.
     pub kind: Kind,
-    /// Of a call.
+    /// The direction of a call.
     pub direction: Option<Direction>,
     /// The verdict.
     pub allow: bool,
@@ -36,7 +36,7 @@ pub struct VerdictSeen {
     pub source: Source,
     /// The daemon's code, where it answered.
     pub code: Option<Code>,
-    /// How long the question waited; zero where nobody was asked.
+    /// The time that the question waited; zero where the daemon was not asked.
     pub waited: Duration,
 }
 
@@ -51,7 +51,8 @@ pub enum Event {
     Forgotten,
     /// The daemon knew a newer epoch of this node: the client goes on with this one, the next, as if it had started
     /// anew (G8), and reports what lives here. The clock went back since the last start; or another process speaks as
-    /// this node, and then one of the two is soon told [`Event::EpochRefused`]. Who keeps a boot counter keeps this.
+    /// this node, and then one of the two is soon told [`Event::EpochRefused`]. A node with a boot counter stores this
+    /// epoch.
     EpochRaised(u64),
     /// The daemon knows a newer epoch of this node, also after the client has raised its own: another process
     /// speaks as this node. The answers of the daemon mean nothing any more (they are all `ignore.stale`, which
@@ -61,7 +62,7 @@ pub enum Event {
     Inventory {
         /// Listed and known.
         kept: u32,
-        /// Listed and stored by this: what was allowed while nobody answered.
+        /// Listed and stored by this: sessions that were allowed while the daemon did not answer.
         adopted: u32,
         /// Known to the daemon, and not here.
         removed: u32,
@@ -77,7 +78,7 @@ pub enum Event {
     /// The daemon answers again.
     Resumed,
     /// A release or a report was not accepted as it was (a problem in its place of a batch); it is given up,
-    /// and the next inventory says how it is.
+    /// and the next inventory makes up for it.
     ReportRefused,
     /// The queue of reports is full: this one is left to the next inventory.
     ReportsFull,

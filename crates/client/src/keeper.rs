@@ -12,20 +12,20 @@ use super::shared::{Link, Shared};
 use super::verdict::Unreachable;
 use super::wire::{self, Welcome};
 
-/// Rest between tries while the daemon does not answer, about; nodes that lost it together come back spread.
+/// Pause between tries while the daemon does not answer, approximately: nodes that lost it together come back spread.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 /// The characters that are escaped in a segment of a path: all but the unreserved ones of RFC 3986.
 const BEYOND_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Rest where another process speaks as this node, or where this one may not speak.
+/// Pause where another process speaks as this node, or where this one may not speak.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
-/// Why the node's own messages stop going well.
+/// The reason why the node's own messages fail.
 enum Broken {
     /// The daemon does not know this node: say hello.
     Forgotten,
     /// It does not answer, or not well.
     Away(Unreachable),
-    /// It knows a newer epoch of this node, also than the next one that was tried.
+    /// It knows a newer epoch of this node, even than the next one that was tried.
     Refused,
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn run(shared: &Shared) {
     }
 }
 
-/// Nobody answers: calls need not find that out one by one.
+/// The daemon does not answer: calls need not find that out one by one.
 fn leave(shared: &Shared) {
     shared.set_link(Link::Away);
     shared.exchange.close_kept();
@@ -112,7 +112,7 @@ fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds.max(1).into())
 }
 
-/// Where the daemon knows a higher epoch, it is said once more with the next one.
+/// Where the daemon knows a higher epoch, hello is said once more with the next one.
 async fn hello(shared: &Shared) -> Result<Welcome, Broken> {
     let mut replied = say_hello(shared).await?;
     if replied.status == 409
@@ -156,7 +156,7 @@ async fn heartbeat(shared: &Shared, lease: Duration) -> Result<(), Broken> {
     }
 }
 
-/// Tells everything that lives here. Where that is refused, calls ask all the same.
+/// Sends an inventory of everything that lives here. Where that is refused, calls ask all the same.
 async fn inventory(shared: &Shared) -> Result<(), Broken> {
     if shared.withheld.load(Ordering::Acquire) {
         // What lives besides what is remembered is not known yet.
@@ -193,7 +193,7 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
     Ok(())
 }
 
-/// A planned shutdown; whether the daemon heard it.
+/// Announces a planned shutdown; true if the daemon heard it.
 pub(super) async fn goodbye(shared: &Shared) -> bool {
     let path = path(shared, "goodbye");
     let body = wire::epoch(shared.epoch.number());

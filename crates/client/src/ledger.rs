@@ -39,11 +39,11 @@ struct Live {
     told: bool,
 }
 
-/// A question on its way.
+/// A question in flight.
 #[derive(Debug)]
 struct Open {
     key: Option<Key>,
-    /// Its session was given back meanwhile: whatever the answer, it does not live here.
+    /// True if its session was given back meanwhile: whatever the answer, it does not live here.
     released: bool,
 }
 
@@ -51,11 +51,11 @@ struct Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Question {
     pub seq: u64,
-    /// It is known here, and so it runs already (G7).
+    /// True if it is known here, and so runs already (G7).
     pub existing: bool,
 }
 
-/// How a question ended.
+/// The end of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The daemon allowed it and has it.
@@ -69,12 +69,12 @@ pub(super) enum Outcome {
     },
     /// It does not go on, or nothing of it may be told again.
     Refused {
-        /// A try of it was not answered: the daemon may take it in yet.
+        /// A try of it was not answered: the daemon may still take it in.
         loose: bool,
     },
 }
 
-/// Something to tell the daemon that no call waits for.
+/// A report to the daemon that no call waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Report {
     Ended { key: Key, seq: u64, ended: Ended },
@@ -96,9 +96,9 @@ pub(super) enum Settled {
     Done,
     /// The release ended nothing yet: the claim of a transferred call stays until its end (C7).
     Stays,
-    /// It was not taken as it is, and will not be.
+    /// It was not accepted, and will not be.
     Refused,
-    /// Not now.
+    /// It is to be sent again later.
     Later,
 }
 
@@ -113,7 +113,7 @@ pub(super) struct Inventory {
 pub(super) struct Ledger {
     last_seq: u64,
     live: HashMap<Key, Live>,
-    /// Numbers whose outcome is open: questions on their way, and releases that may leave the claim.
+    /// Numbers whose outcome is open: questions in flight, and releases that may leave the claim.
     open: BTreeMap<u64, Open>,
     asking: usize,
     reports: VecDeque<Report>,
@@ -168,8 +168,8 @@ impl Ledger {
         Ok(Question { seq, existing })
     }
 
-    /// A question came to its end. Whether something is to be told by this, or `None` where it should be and
-    /// there is no room.
+    /// Ends a question. Returns true if a report is to be sent because of it, or `None` where one should be and there
+    /// is no room.
     pub(super) fn answered(&mut self, seq: u64, ask: &Ask, outcome: Outcome) -> Option<bool> {
         let Some(Open { key, released }) = self.open.remove(&seq) else { return Some(false) };
         self.asking -= 1;
@@ -199,7 +199,7 @@ impl Ledger {
         }
     }
 
-    /// Something lives here that nobody was asked for: an inbound call, what runs already, what went on
+    /// Takes in a session that the daemon was not asked for: an inbound call, one that runs already, one that went on
     /// without a question. As [`Ledger::answered`].
     pub(super) fn note(&mut self, ask: &Ask) -> Option<bool> {
         let key = key_of(ask)?;
@@ -215,7 +215,7 @@ impl Ledger {
         self.report(Report::Lives { key, seq })
     }
 
-    /// An emergency call: told, not remembered.
+    /// Takes in an emergency call: it is reported, not remembered.
     pub(super) fn note_emergency(&mut self, ask: &Ask) -> Option<bool> {
         let seq = self.next_seq();
         // By this node's judgement, which need not be the daemon's: it compares digits as they were dialled.
@@ -237,7 +237,7 @@ impl Ledger {
         }
     }
 
-    /// It ended on this node. As [`Ledger::answered`].
+    /// Ends a session on this node. Returns as [`Ledger::answered`].
     pub(super) fn release(&mut self, key: Key, ended: Ended) -> Option<bool> {
         let mut asked = false;
         for open in self.open.values_mut().filter(|open| open.key.as_ref() == Some(&key)) {
@@ -276,7 +276,7 @@ impl Ledger {
         Some(true)
     }
 
-    /// The end of a pairing finds room always: no inventory ends one (B2), and they are few.
+    /// There is always room for the end of a pairing: no inventory ends one (B2), and they are few.
     fn report_end(&mut self, key: Key, ended: Ended, seq: u64, kind: Option<Kind>) -> Option<bool> {
         let report = Report::Ended { key, seq, ended };
         if kind != Some(Kind::Mobile) {
@@ -353,12 +353,12 @@ impl Ledger {
 
     /// Everything that lives here. What is missing in it and has a number up to its own has ended.
     ///
-    /// A question on its way is not in the list, for nobody knows yet whether it will live; so the number of
+    /// A question in flight is not in the list, since it is unknown whether it will live; so the number of
     /// the list is below all of these, and it says nothing about them.
     pub(super) fn inventory(&mut self) -> Inventory {
         self.inventory_due = false;
         let seq = match self.open.first_key_value() {
-            // A known bug for the checkers: questions on their way are taken for ended.
+            // A known bug for the checkers: questions in flight are taken for ended.
             Some(_) if cfg!(feature = "canary-client-inventory") => self.next_seq(),
             Some((lowest, _)) => lowest - 1,
             None => self.next_seq(),
@@ -383,7 +383,7 @@ impl Ledger {
         }
     }
 
-    /// Tells everything that lives here once more, each as a report of its own: for a daemon that greets this node
+    /// Reports everything that lives here once more, each on its own: for a daemon that greets this node
     /// while inventories are withheld. `None` where not all of it finds room.
     pub(super) fn tell_again(&mut self) -> Option<bool> {
         let keys: Vec<Key> = self.live.keys().cloned().collect();
@@ -398,7 +398,7 @@ impl Ledger {
         told
     }
 
-    /// An inventory did not get through: it is as due as before.
+    /// Notes that an inventory did not get through: it is as due as before.
     pub(super) fn need_inventory(&mut self) {
         self.inventory_due = true;
     }
@@ -437,7 +437,7 @@ impl Ledger {
     }
 }
 
-/// Under what a question's session is remembered; an emergency call may have none.
+/// The key under which a question's session is remembered; an emergency call may have none.
 pub(super) fn key_of(ask: &Ask) -> Option<Key> {
     Some((ask.tenant.clone(), ask.session.clone()?))
 }

@@ -1,4 +1,4 @@
-//! The client of a PBX node: asks in time, allows where nobody answers, and reports it later.
+//! The client of a PBX node: it asks in time, allows where the daemon does not answer, and reports that later.
 //!
 #![doc = include_str!("../README.md")]
 //!
@@ -26,7 +26,7 @@
 //! without an answer, or two heartbeats, no call waits any more ([`Unreachable::Paused`]) until a heartbeat is
 //! answered; then one call at a time tries, and an answer to it, or to the inventory that follows, ends the pause.
 //!
-//! **Limits** have an answer each ([`Limits`]): beyond them a call is allowed, and counted why.
+//! **Limits** have an answer each ([`Limits`]): beyond them a call is allowed, and the reason is counted.
 //!
 //! **What dies with the process** is the ledger. A node that starts anew says hello with a higher epoch: its calls
 //! are dropped, its clients keep their seats for the grace time, its pairings stay (G8). It then adopts what still
@@ -77,10 +77,10 @@ use connector::{Dial, Sockets};
 use exchange::Exchange;
 use shared::{Link, Shared};
 
-/// Why a client could not be started.
+/// The reason why a client could not be started.
 #[derive(Debug)]
 pub enum StartFault {
-    /// Options that cannot be.
+    /// Options that are not valid.
     Options(Vec<Fault>),
     /// The certificates to trust cannot be used; how it failed.
     Tls(String),
@@ -101,18 +101,18 @@ impl fmt::Display for StartFault {
 
 impl std::error::Error for StartFault {}
 
-/// How a client is doing.
+/// The status of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The daemon answered hello, and every heartbeat since.
+    /// True if the daemon answered hello, and every heartbeat since.
     pub connected: bool,
-    /// With which it speaks: that of its options, unless the daemon knew a higher one ([`Event::EpochRaised`]).
+    /// The epoch that it uses: that of its options, unless the daemon knew a higher one ([`Event::EpochRaised`]).
     pub epoch: u64,
-    /// No call waits for the daemon: it left several without an answer.
+    /// True if no call waits for the daemon, because it left several without an answer.
     pub paused: bool,
     /// Sessions remembered.
     pub sessions: usize,
-    /// Of these, allowed here and still to be adopted.
+    /// The sessions among these that were allowed here and are still to be adopted.
     pub unconfirmed: usize,
     /// Releases and reports that wait to be sent.
     pub reports: usize,
@@ -152,7 +152,7 @@ impl Client {
         Self::start_over(options, sockets, hooks)
     }
 
-    /// The same, over connections of the caller's.
+    /// Starts a client over the caller's own connections.
     ///
     /// # Errors
     /// [`StartFault::Options`].
@@ -175,16 +175,16 @@ impl Client {
         &self.running.shared
     }
 
-    /// May this happen? Answers within [`Options::deadline`], always.
+    /// Asks if this may happen. Always answers within [`Options::deadline`].
     ///
-    /// Inbound and emergency calls are allowed at the first poll: nothing is waited for. What is allowed with
+    /// Inbound and emergency calls are allowed at the first poll, without waiting. What is allowed with
     /// a session id is remembered until [`Client::release`]. Dropping the future before it is ready gives the
     /// session back.
     pub async fn acquire(&self, ask: &Ask) -> Verdict {
         self.shared().acquire(ask).await
     }
 
-    /// The verdict of this node alone, where it needs nobody: inbound and emergency calls, malformed
+    /// The verdict of this node alone, where it needs no daemon: inbound and emergency calls, malformed
     /// questions. `None`: [`Client::acquire`] would ask. What is allowed is remembered and reported, as there.
     pub fn decide_alone(&self, ask: &Ask) -> Option<Verdict> {
         self.shared().decide_alone(ask)
@@ -195,7 +195,7 @@ impl Client {
         self.shared().is_emergency_number(dialled)
     }
 
-    /// Remembers what runs already and has it adopted in the background (G7): never waits, never refused.
+    /// Remembers a session that runs already and has it adopted in the background (G7): never waits, never refused.
     ///
     /// # Errors
     /// Every fault of a question that is not well formed; nothing is remembered.
@@ -205,13 +205,13 @@ impl Client {
         Ok(())
     }
 
-    /// This ended. Never waits and never fails: it is sent in the background until the daemon acknowledges it.
+    /// Releases a session. Never waits and never fails: it is sent in the background until the daemon acknowledges it.
     pub fn release(&self, tenant: &str, session: &str, ended: Ended) {
         let told = self.shared().ledger.lock().release((tenant.into(), session.into()), ended);
         self.shared().tell(told);
     }
 
-    /// The same for a caller who wants to know what came of it: waits up to [`Options::deadline`] for the daemon's
+    /// Releases a session for a caller who wants to know the result: waits up to [`Options::deadline`] for the daemon's
     /// answer. `None` where it did not come by then; the release is sent in the background all the same.
     pub async fn release_asked(&self, tenant: &str, session: &str, ended: Ended) -> Option<(Code, Detail)> {
         let shared = self.shared();
@@ -238,7 +238,7 @@ impl Client {
         answered
     }
 
-    /// From here on inventories are sent, the first one soon: what is remembered is all that lives. Does nothing
+    /// Sends inventories from now on, the first one soon: what is remembered is all that lives. Does nothing
     /// without [`Options::withhold_inventories`].
     pub fn allow_inventories(&self) {
         let shared = self.shared();
@@ -253,7 +253,7 @@ impl Client {
         self.shared().ledger.lock().sessions().collect()
     }
 
-    /// How it is doing. Looks at every session that is remembered.
+    /// Its status. Walks through every session that is remembered.
     pub fn status(&self) -> Status {
         let shared = self.shared();
         let paused = shared.breaker.lock().is_open();
@@ -269,7 +269,7 @@ impl Client {
         }
     }
 
-    /// For an agent that watches the clients of a PBX: how long a client keeps its seat that cannot be reached, seconds
+    /// For an agent that watches the clients of a PBX: how long a client that cannot be reached keeps its seat, seconds
     /// (G6), as the daemon said at the last hello; 30 until it has.
     pub fn presence_grace_s(&self) -> u32 {
         self.shared().presence_grace_s.load(Ordering::Relaxed)
@@ -301,8 +301,8 @@ impl Client {
     }
 
     /// A planned shutdown: sends what waits, as far as `patience` goes, then says goodbye (the grace starts
-    /// now) and ends the background work. Whether the daemon heard it. Later questions are answered as if
-    /// nobody could be asked, and nothing is remembered any more.
+    /// now) and ends the background work. Returns true if the daemon heard it. Later questions are answered as if
+    /// the daemon could not be asked, and nothing is remembered any more.
     pub async fn goodbye(&self, patience: Duration) -> bool {
         self.flush(patience).await;
         self.shared().set_link(Link::Closed);

@@ -21,7 +21,7 @@ const TLS_PORT: u16 = 443;
 pub enum Address {
     /// `http://host:port`
     Http {
-        /// Name or address of the host.
+        /// The name or address of the host.
         host: String,
         /// Its port.
         port: u16,
@@ -57,7 +57,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why a text is no address of a daemon.
+/// The reason why a text is no address of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressFault(String);
 
@@ -110,12 +110,12 @@ pub enum OnUnreachable {
     /// It allows, keeps the session in its ledger, and has it adopted later.
     #[default]
     Allow,
-    /// It refuses what would need a seat. Never inbound calls and legs that deliver them, emergencies,
+    /// It refuses what would need a seat, but never inbound calls and legs that deliver them, emergencies,
     /// lifelines, calls of the phone system itself, idle phones, nor what runs already.
     Deny,
 }
 
-/// Limits of a client. Full is an answer: the call is allowed, and it is counted why.
+/// Limits of a client. Full is an answer: the call is allowed, and the reason is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Questions that wait for an answer at one time, each on a connection of its own. Beyond:
@@ -129,7 +129,7 @@ pub struct Limits {
     pub reports_max: u32,
     /// Releases and reports in one request, 1-1,000 (the daemon's own limit).
     pub batch_ops_max: u32,
-    /// Bytes of an answer to a single message; beyond it is no answer.
+    /// Bytes of an answer to a single message; a longer one counts as none.
     pub answer_bytes_max: u32,
     /// Questions without an answer in a row until calls do not wait any more.
     pub misses_max: u32,
@@ -148,7 +148,7 @@ impl Default for Limits {
     }
 }
 
-/// How a client is started.
+/// The options with which a client is started.
 #[derive(Clone)]
 pub struct Options {
     /// Where the daemon listens.
@@ -213,7 +213,7 @@ impl Options {
         Self::new(address, node, wall_clock_epoch())
     }
 
-    /// Checks what no daemon need be asked for.
+    /// Checks all that can be checked without a daemon.
     ///
     /// # Errors
     /// Every fault, not only the first.
@@ -246,7 +246,7 @@ impl Options {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
-    /// The same, its numbers as they are compared at least cost.
+    /// The same, with its numbers in the form that is cheapest to compare.
     pub(super) fn in_plain_numbers(mut self) -> Self {
         for number in &mut self.emergency_numbers {
             if let Some(plain) = emergency::plain_number(number) {

@@ -10,7 +10,7 @@ use super::shared::{Link, Shared};
 use super::verdict::Unreachable;
 use super::wire;
 
-/// Rest after a batch that was not taken.
+/// Pause after a batch that was not taken.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes that the answer to one operation may take, beside those of [`Limits::answer_bytes_max`](super::Limits).
 const RESULT_BYTES_MAX: u32 = 1_024;
@@ -19,7 +19,7 @@ const RESULT_BYTES_MAX: u32 = 1_024;
 enum Sent {
     /// Each operation was answered, in these bytes.
     Answered(Vec<Settled>, Vec<u8>),
-    /// It was more than the daemon takes at once.
+    /// It was larger than the daemon takes at once.
     TooLarge,
     /// It was not answered, or not well.
     Lost,
@@ -95,7 +95,7 @@ fn tell_those_who_wait(shared: &Shared, messages: &[Message], body: &[u8]) {
     for (message, code) in messages.iter().zip(wire::codes(body)) {
         let Message::Release { seq, .. } = message else { continue };
         if let (Some(waiting), Some(code)) = (awaited.remove(seq), code) {
-            // Who does not wait any more is told nothing.
+            // A caller that does not wait any more gets no answer.
             let _ = waiting.send(code);
         }
     }

@@ -16,13 +16,13 @@ use super::options::Options;
 use super::verdict::Unreachable;
 use super::wire::Sender;
 
-/// How long watched presence outlives its PBX until the daemon says otherwise, seconds.
+/// Seconds that watched presence outlives its PBX until the daemon says otherwise.
 const PRESENCE_GRACE_S: u32 = 30;
 
-/// How node and daemon stand.
+/// The state of the link between node and daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
-    /// Hello is on its way; questions wait for it within their deadline.
+    /// Hello is in flight; questions wait for it within their deadline.
     Greeting,
     /// The daemon knows this node, and what lives on it.
     Greeted,
@@ -39,20 +39,20 @@ pub(super) struct Shared {
     pub exchange: Exchange,
     pub ledger: Mutex<Ledger>,
     pub breaker: Mutex<Breaker>,
-    /// How long watched presence outlives its PBX, seconds, as the daemon said last (G6).
+    /// Seconds that watched presence outlives its PBX, as the daemon said last (G6).
     pub presence_grace_s: AtomicU32,
     /// True while inventories may not be sent yet.
     pub withheld: AtomicBool,
     /// The callers that wait for the daemon's answer to a release, by its number.
     pub awaited: Mutex<HashMap<u64, oneshot::Sender<(Code, Detail)>>>,
     link: Mutex<Link>,
-    /// Wakes who waits for another link, in the order in which they came.
+    /// Wakes the tasks that wait for another link, in the order in which they came.
     linked: Notify,
-    /// Wakes who speaks for the node: something may be wrong with the daemon.
+    /// Wakes the task that speaks for the node: something may be wrong with the daemon.
     pub suspect: Notify,
-    /// Wakes who sends reports.
+    /// Wakes the task that sends reports.
     pub reports: Notify,
-    /// Wakes who waits for reports to be sent.
+    /// Wakes the tasks that wait for reports to be sent.
     pub settled: Notify,
 }
 
@@ -90,7 +90,7 @@ impl Shared {
         *self.link.lock()
     }
 
-    /// How they stand from now on; after goodbye nothing changes that.
+    /// Sets the link; after goodbye nothing changes it.
     pub(super) fn set_link(&self, link: Link) {
         let mut now = self.link.lock();
         if *now != Link::Closed {
@@ -100,7 +100,7 @@ impl Shared {
         }
     }
 
-    /// Waits until they stand like this.
+    /// Waits until the link is in one of these states.
     pub(super) async fn until_link(&self, wanted: impl Fn(Link) -> bool) -> Link {
         loop {
             let linked = self.linked.notified();

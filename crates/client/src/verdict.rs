@@ -6,10 +6,10 @@ use usherd_contract::names::Fault;
 use usherd_contract::sentence;
 use usherd_contract::words::{Code, Detail};
 
-/// May it happen? The node acts on [`Verdict::allow`]; the rest is for messages, logs and metrics.
+/// The answer to a question. The node acts on [`Verdict::allow`]; the rest is for messages, logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Go on.
+    /// True if it may go on.
     pub allow: bool,
     /// The source of the decision.
     pub source: Source,
@@ -27,8 +27,8 @@ impl Verdict {
         Verdict { allow, source, answer: None, faults: Vec::new(), problem: None }
     }
 
-    /// The SIP code to refuse with (U3): the daemon's, or 403 where this node refuses because nobody answers.
-    /// `None` where it is allowed.
+    /// The SIP code to refuse with (U3): the daemon's, or 403 where this node refuses because the daemon does not
+    /// answer. `None` where it is allowed.
     pub fn sip_code(&self) -> Option<u16> {
         let said = self.answer.as_ref().and_then(|answer| answer.sip_code);
         (!self.allow).then(|| said.unwrap_or(403))
@@ -87,18 +87,18 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why the daemon could not be asked.
+/// The reason why the daemon could not be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unreachable {
     /// No answer within the deadline, the retry included.
     Timeout,
-    /// Nobody listens there: the connection was refused, or the Unix socket does not exist.
+    /// Nothing listens there: the connection was refused, or the Unix socket does not exist.
     Refused,
     /// The host's name has no address.
     Unresolved,
     /// No connection for another reason, or it broke twice.
     Connection,
-    /// Its certificate is of an authority that this node does not trust.
+    /// Its certificate was signed by an authority that this node does not trust.
     TlsUntrusted,
     /// Its certificate is not valid at this time, by this node's clock.
     TlsExpired,
@@ -120,11 +120,11 @@ pub enum Unreachable {
     Protocol,
     /// It does not know this node, and hello did not get through in time.
     NotGreeted,
-    /// Nobody was asked: it left several calls in a row without an answer, and is being tried in the background.
+    /// It was not asked: it left several calls in a row without an answer, and is being tried in the background.
     Paused,
-    /// Nobody was asked: [`Limits::in_flight_max`](super::Limits) calls wait for an answer already.
+    /// It was not asked: [`Limits::in_flight_max`](super::Limits) calls wait for an answer already.
     Busy,
-    /// Nobody was asked: [`Limits::sessions_max`](super::Limits) sessions are remembered already.
+    /// It was not asked: [`Limits::sessions_max`](super::Limits) sessions are remembered already.
     Full,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Sender<'a> {
     pub epoch: u64,
 }
 
-/// The message of a question; without a sender it is a part of a message that names him.
+/// The message of a question; without a sender it is a part of a message that names one.
 fn message<'a>(ask: &'a Ask, sender: Option<Sender<'a>>, seq: u64, existing: bool) -> Acquire<'a> {
     let (node, epoch) = (sender.map(|sender| sender.node), sender.map(|sender| sender.epoch));
     Acquire { node, epoch, seq: Some(seq), existing, ..ask.as_acquire() }
@@ -63,7 +63,7 @@ pub(super) fn batch(messages: &[Message], sender: Sender<'_>) -> Bytes {
     body.into()
 }
 
-/// The body of an inventory. A long one is written in several goes, so that calls get their turn in between.
+/// The body of an inventory. A long one is written in parts, so that calls get their turn in between.
 pub(super) async fn inventory(inventory: &Inventory, epoch: u64) -> Bytes {
     let mut body = format!("{{\"epoch\":{epoch},\"seq\":{},\"sessions\":[", inventory.seq).into_bytes();
     for (at, (ask, seq)) in inventory.sessions.iter().enumerate() {
@@ -187,7 +187,7 @@ struct EpochProblem {
     known_epoch: Option<u64>,
 }
 
-/// The epoch by which the daemon knows this node, from its refusal of a hello; older daemons do not say it.
+/// The epoch under which the daemon knows this node, from its refusal of a hello; older daemons do not say it.
 pub(super) fn known_epoch(body: &[u8]) -> Option<u64> {
     serde_json::from_slice::<EpochProblem>(body).ok()?.known_epoch
 }
@@ -210,7 +210,7 @@ pub(super) fn taken_in(body: &[u8]) -> Option<TakenIn> {
 /// Why there is no decision, from an answer that is not 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoDecision {
-    /// As if nobody had answered.
+    /// The result as if the daemon had not answered.
     Unreachable(Unreachable),
     /// The daemon does not understand the question (400); what it says.
     Malformed(String),

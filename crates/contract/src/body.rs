@@ -12,8 +12,8 @@ use super::malformed::{FieldError, Malformed};
 use super::message::{Acquire, Release};
 use super::words::{Class, Device, Direction, Kind, Leg};
 
-/// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1). Who asks writes what is
-/// read here, so that no field has two names.
+/// The fields of an acquire, and of an operation of a batch; unknown ones are ignored (API 1). The client writes by the
+/// same struct, so that no field has two names.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct AcquireBody<'a> {
@@ -118,9 +118,9 @@ impl<'a> From<&Release<'a>> for ReleaseBody<'a> {
 
 /// Fields of which a body is made: what a body must know to be read.
 pub trait Fields<'a>: Default + Deserialize<'a> {
-    /// Takes one as text; one that it does not know is passed over (API 1).
+    /// Takes a field as text; an unknown one is ignored (API 1).
     fn set(&mut self, key: &str, value: Cow<'a, str>, faulty: &mut Faulty);
-    /// Takes what it does not say itself.
+    /// Takes the fields that it lacks from another.
     fn fill_from(&mut self, other: Self);
     /// All that is wrong with JSON which could not be read.
     fn wrong(body: &[u8], error: &serde_json::Error) -> Malformed;

@@ -78,7 +78,7 @@ struct Plain {
 }
 
 impl Plain {
-    /// Of the part of an address that names somebody; `None` of what no dial pad has.
+    /// The number in the user part of an address; `None` for what no dial pad has.
     fn of_user(user: &str) -> Option<Self> {
         if user.contains('%') { Plain::of_dialled(&folded(&percent_decoded(user))) } else { Plain::of_dialled(user) }
     }
@@ -131,7 +131,7 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'[' | b']' | b'{' | b'}')
 }
 
-/// The text with the letters of ASCII where others mean the same, and without those that nobody sees.
+/// The text with the letters of ASCII where others mean the same, and without invisible ones.
 fn folded(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Cow::Borrowed(text);
@@ -184,7 +184,7 @@ fn address(folded: &str) -> &str {
     inside.unwrap_or(folded).trim()
 }
 
-/// Whom an address names, without scheme, parameters, password, host and port.
+/// The user part of an address, without scheme, parameters, password, host and port.
 fn user(address: &str) -> &str {
     let scheme = address.split_once(':').filter(|(scheme, _)| SCHEMES.iter().any(|s| s.eq_ignore_ascii_case(scheme)));
     let rest = scheme.map_or(address, |(_, rest)| rest);

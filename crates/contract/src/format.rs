@@ -1,6 +1,6 @@
-//! In which format a body is written, and in which its answer is to be.
+//! The formats of bodies and of their answers.
 
-/// How a body is written.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFormat {
     /// `application/json`, or anything ending in `+json`.
@@ -38,7 +38,7 @@ fn looks_like_json(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// How the answer to a request is written.
+/// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyFormat {
     /// A flat JSON object.

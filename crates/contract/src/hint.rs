@@ -53,14 +53,14 @@ impl Hint {
         hint
     }
 
-    /// It, if the call is an emergency: the flag is set, or `is_emergency(tenant, to)` knows the number (C14). Of several
-    /// numbers one is enough.
+    /// The hint, if the call is an emergency: the flag is set, or `is_emergency(tenant, to)` knows the number (C14). Of
+    /// several numbers one is enough.
     pub fn emergency(self, is_emergency: impl Fn(Option<&str>, &str) -> bool) -> Option<Self> {
         let dialled = self.dialled.iter().any(|to| is_emergency(self.tenant.as_deref(), to));
         (self.flag || dialled).then_some(self)
     }
 
-    /// It, if it is an inbound call, or a leg that only delivers one (C1, C5).
+    /// The hint, if it is an inbound call, or a leg that only delivers one (C1, C5).
     pub fn inbound(self) -> Option<Self> {
         let word = |field: &Option<String>| field.as_deref().map(|word| word.trim().to_ascii_lowercase());
         let direction = word(&self.direction).and_then(|word| Direction::from_word(&word));

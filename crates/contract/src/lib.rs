@@ -1,9 +1,9 @@
 //! The wire contract: its words, names, limits and messages, for all who speak it. No I/O, no clock, no async.
 //!
 //! The engine stands on [`words`], [`names`], [`message`] and [`emergency`], which know nothing of a format. The rest
-//! reads bodies: [`body`], [`batch`] and [`node_calls`] in JSON, as forms and as names with values; and [`hint`] makes
-//! out what must pass although it cannot be read. The feature `agi` adds the dialect of Asterisk's scripts, and with
-//! `agi::Talk` the only thing here that waits: for a connection, on tokio.
+//! reads bodies: [`body`], [`batch`] and [`node_calls`] in JSON, as forms and as names with values; and [`hint`]
+//! recognises calls that must pass even if the rest cannot be read. The feature `agi` adds the dialect of Asterisk's
+//! scripts, and with `agi::Talk` the only thing here that waits: for a connection, on tokio.
 
 #[cfg(feature = "agi")]
 pub mod agi;

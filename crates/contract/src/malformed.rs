@@ -1,4 +1,4 @@
-//! Why a message of the wire cannot be read: every wrong field by its place.
+//! The faults of a message that cannot be read: every wrong field by its place.
 
 use std::borrow::Cow;
 

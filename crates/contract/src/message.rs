@@ -27,9 +27,9 @@ pub struct Acquire<'a> {
     pub kind: Kind,
     /// Needed for a call (C20).
     pub direction: Option<Direction>,
-    /// Why the leg exists.
+    /// The reason why the leg exists.
     pub leg: Leg,
-    /// Which hardware.
+    /// The hardware.
     pub device: Option<Device>,
     /// Function extension class.
     pub class: Option<Class>,
@@ -37,7 +37,7 @@ pub struct Acquire<'a> {
     pub to: Option<&'a str>,
     /// The node's own judgement that this is an emergency call.
     pub emergency: bool,
-    /// Uses a trunk line; `None` follows the direction (L3).
+    /// True if it uses a trunk line; `None` follows the direction (L3).
     pub external: Option<bool>,
     /// Reservation group (F6).
     pub group: Option<&'a str>,
@@ -49,7 +49,7 @@ pub struct Acquire<'a> {
     pub seq: Option<u64>,
     /// Life without renewal, seconds, 1..=86,400 (E3).
     pub ttl_s: Option<u32>,
-    /// Already running: adopt (G7).
+    /// True if it runs already and is to be adopted (G7).
     pub existing: bool,
 }
 

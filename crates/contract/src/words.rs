@@ -21,7 +21,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Which way a call goes, seen from its subject (C1, C2, C4).
+    /// The direction of a call, seen from its subject (C1, C2, C4).
     Direction {
         /// To the public network.
         Outbound = 0 => "outbound",
@@ -33,7 +33,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Why a call leg exists (C5, C9, C12, C13).
+    /// The reason why a call leg exists (C5, C9, C12, C13).
     Leg {
         /// A subject wants to reach somebody new.
         Originate = 0 => "originate",
@@ -47,7 +47,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Which hardware, for lists and metrics only.
+    /// The hardware, for lists and metrics only.
     Device {
         /// A desk phone.
         Desk = 0 => "desk",
@@ -169,7 +169,7 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Why a session left the table.
+    /// The reason why a session left the table.
     Reason {
         /// The node said so.
         Node = 0 => "node",
@@ -193,11 +193,11 @@ vocabulary! {
     Standing {
         /// Seats are given.
         Active = 0 => "active",
-        /// J5: new claims are denied, existing ones run out.
+        /// New claims are denied, existing ones run out (J5).
         Suspended = 1 => "suspended",
-        /// J7: as suspended.
+        /// As suspended (J7).
         Stale = 2 => "stale",
-        /// J6: as suspended, pairings leave at once, clients within the drain time.
+        /// As suspended; pairings leave at once, clients within the drain time (J6).
         Ended = 3 => "ended",
     }
 }

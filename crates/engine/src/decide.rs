@@ -104,7 +104,7 @@ impl Ask<'_> {
         (decision, Stored::Fresh)
     }
 
-    /// D5 from "claim id known" on, for a request that needs a seat.
+    /// Decides a request that needs a seat, from "claim id known" on (D5).
     ///
     /// # Errors
     /// `ttl_s` is missing: the node has no lease that would end the claim (E3).
@@ -214,7 +214,7 @@ impl Ask<'_> {
         }
     }
 
-    /// E3: something must end the claim if nobody does.
+    /// Checks that something will end the claim if nobody does (E3).
     fn check_life(&self) -> Result<(), Fault> {
         if self.subject.is_empty() {
             return Err(Fault::new("subject", "is required: this counts, and somebody must hold the seat"));
@@ -416,7 +416,7 @@ fn inactive_detail(word: SeatState) -> Detail {
     }
 }
 
-/// E3, as the caller sees it.
+/// The fault of a claim that nothing would end (E3).
 pub(crate) const TTL_NEEDED: Fault = Fault::new(
     "ttl_s",
     "is required: 1 to 86400 seconds. This node never said hello and so has no lease that would end the session",

@@ -247,7 +247,7 @@ impl Engine {
         self.follow_standing(now, slot, before.standing(), standing, world, changes);
     }
 
-    /// J6: what a change of standing does to live sessions.
+    /// Applies a change of standing to live sessions (J6).
     fn follow_standing(
         &self,
         now: Now,

@@ -24,31 +24,31 @@ pub struct Policy {
     pub guests: Billing,
     /// Service identities such as TAPI and CRM: counted or free (B7).
     pub connectors: Billing,
-    /// C7: the claim of a completed transfer to outside stays until its own end.
+    /// True if the claim of a completed transfer to outside stays until its own end (C7).
     pub transfer_out_until_end: bool,
-    /// C8: whoever takes over an originated call gets the claim.
+    /// True if the subject that takes over an originated call gets the claim (C8).
     pub transferred_outbound_follows: bool,
-    /// C18: classes that are always admitted.
+    /// Classes that are always admitted (C18).
     pub never_deny: Vec<Class>,
-    /// C14: best in their plain form, which is compared at least cost.
+    /// Emergency numbers, best in their plain form, which is compared at least cost (C14).
     pub emergency_numbers: Vec<Name>,
-    /// C14: removed from the dialled number before an emergency match.
+    /// The prefix that is removed from the dialled number before an emergency match (C14).
     pub trunk_prefix: Name,
-    /// B2: a mobile not seen for so long loses its claim, milliseconds; 0 = never.
+    /// Milliseconds after which a mobile that was not seen loses its claim; 0 = never (B2).
     pub mobile_offline_ms: u64,
-    /// E2: how long an empty seat stays with its subject, milliseconds; 0 = not at all.
+    /// Milliseconds that an empty seat stays with its subject; 0 = none (E2).
     pub seat_linger_ms: u64,
     /// Trunk lines that come with each seat (L3).
     pub channels_per_seat: u32,
-    /// N10: trunk lines beyond those that come with the seats.
+    /// Trunk lines beyond those that come with the seats (N10).
     pub channels_extra: u32,
-    /// L3: whether the limit on trunk lines denies.
+    /// True if the limit on trunk lines denies (L3).
     pub channels_enforce: bool,
-    /// J6: how long clients stay after the end, milliseconds.
+    /// Milliseconds that clients stay after the end (J6).
     pub end_drain_ms: u64,
     /// The SIP status of a refused call (U3).
     pub sip_code: u16,
-    /// U4, seconds.
+    /// Seconds after which a denied request may be repeated (U4).
     pub retry_after_s: u32,
 }
 
@@ -101,9 +101,9 @@ pub struct TenantPlan {
     pub entitled: Entitled,
     /// Tenants of the same policy share one.
     pub policy: Arc<Policy>,
-    /// F6, in file order: group and seats set aside.
+    /// Groups and the seats set aside for them, in file order (F6).
     pub reserve: Vec<(Name, u32)>,
-    /// F7: the provider pool it draws from.
+    /// The provider pool that it draws from (F7).
     pub pool: Option<Name>,
 }
 
@@ -123,7 +123,7 @@ pub struct Plan {
     pub tenants: Vec<TenantPlan>,
     /// All provider pools.
     pub pools: Vec<PoolPlan>,
-    /// D4: the tenant that unknown ones draw from.
+    /// The tenant that unknown ones draw from (D4).
     pub default_tenant: Option<Name>,
     /// The policy where no tenant's applies: the global emergency numbers, texts and codes.
     pub unknown: Arc<Policy>,

@@ -6,7 +6,7 @@ use super::entry::{Session, Stripe};
 use super::session::{Changes, Code, Decision, Detail, Direction, GoneRecord, Kind, Reason, Release, Stamp};
 use super::table::Ended;
 
-/// E1, E2, E4, G5: the end of a session by its node.
+/// Ends a session by its node (E1, E2, E4, G5).
 pub(crate) fn release(ask: &Ask<'_>, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
     let hash = ask.tenant.hash(ask.session);
     let mut guard = ask.tenant.stripe(hash).lock();

@@ -75,9 +75,9 @@ enum Fate {
 }
 
 impl Engine {
-    /// G8: a node starts, or comes back. One that comes back with the epoch that it had has not restarted: what it has
-    /// with a `ttl_s` lives on for the whole of it, as without a lease (G10), because a simple script says hello and no
-    /// more. An inventory, where one follows, tells what has ended meanwhile (G9).
+    /// Greets a node that starts, or comes back (G8). One that comes back with the epoch that it had has not restarted:
+    /// what it has with a `ttl_s` lives on for the whole of it, as without a lease (G10), because a simple script says
+    /// hello and no more. An inventory, where one follows, tells what has ended meanwhile (G9).
     ///
     /// # Errors
     /// [`NodeFault::StaleEpoch`] for an epoch before the current one, [`NodeFault::Limit`].
@@ -184,7 +184,7 @@ impl Engine {
         report
     }
 
-    /// G9: everything that is live on a node at its message `seq`; what is missing ended.
+    /// Takes a node's list of everything that is live on it at its message `seq` (G9); what is missing ended.
     ///
     /// The caller checked every listed session. Each is decided in its tenant, then what is missing goes.
     ///

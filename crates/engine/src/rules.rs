@@ -54,7 +54,7 @@ pub(crate) fn need(message: &Acquire<'_>, policy: &Policy) -> Need {
     }
 }
 
-/// C14: the node's flag, or the dialled number, with and without the trunk prefix.
+/// True for an emergency call: by the node's flag, or by the dialled number, with and without the trunk prefix (C14).
 pub(crate) fn is_emergency(message: &Acquire<'_>, policy: &Policy) -> bool {
     message.emergency || message.to.is_some_and(|to| is_emergency_number(to, policy))
 }
@@ -64,7 +64,7 @@ pub fn is_emergency_number(dialled: &str, policy: &Policy) -> bool {
     emergency::is_emergency(dialled, &policy.emergency_numbers, &policy.trunk_prefix)
 }
 
-/// C8: an originated call that is handed to this subject: it uses no trunk line of its own.
+/// True for an originated call that is handed to this subject (C8): it uses no trunk line of its own.
 fn follows(message: &Acquire<'_>, policy: &Policy) -> bool {
     policy.transferred_outbound_follows
         && message.kind == Kind::Call

@@ -58,7 +58,7 @@ pub(crate) struct ClaimTerms<'a> {
     pub(crate) over: bool,
     /// Goes on in an inactive state: adoptions (D5).
     pub(crate) inactive: bool,
-    /// L3: what limits the trunk lines, where that denies this request.
+    /// The policy that limits the trunk lines, where that denies this request (L3).
     pub(crate) channels_by: Option<&'a Policy>,
     /// The trunk line that the session will use, by direction.
     pub(crate) channel: Option<usize>,

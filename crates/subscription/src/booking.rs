@@ -73,7 +73,7 @@ pub fn end_at(record: &Record, terms: &Terms, object: &Object, now: DateTime<Utc
     }
 }
 
-/// N5: the start of a civil date of the current period, not after today.
+/// The start of a civil date of the current period, not after today (N5).
 ///
 /// # Errors
 /// `future_date`, `before_period`.

@@ -202,7 +202,7 @@ fn at(record: &Record, terms: &Terms, now: DateTime<Utc>) -> (State, Option<u32>
     (state(record, terms, now), all_seats(record, now))
 }
 
-/// J2: ended, which the caller has seen to, before suspended, stale, and the rest.
+/// The state by J2: ended, which the caller has checked, comes before suspended, stale, and the rest.
 fn state(record: &Record, terms: &Terms, now: DateTime<Utc>) -> State {
     let booked_ahead = record.changes.last().is_some_and(|change| change.effective_at > now);
     let ends_early = match (record.cancel_at, trial_ends_at(record, terms)) {

@@ -28,7 +28,7 @@ impl Ask<'_> {
         }
     }
 
-    /// J11: a second reduction needs the first to be gone.
+    /// The record without the booked change that a new one replaces; a refusal where it may not be replaced (J11).
     pub(super) fn make_room(&self, record: &Record) -> Result<Record, Refusal> {
         let changes = booking::changes(record, self.object);
         let mut record = record.clone();
@@ -41,7 +41,7 @@ impl Ask<'_> {
         Ok(record)
     }
 
-    /// J11, J14: what is booked may stay before an end, has to go, or forbids it.
+    /// Checks bookings before an end: they may stay, have to go, or forbid it (J11, J14).
     pub(super) fn room_for_end(&self, record: &Record) -> Result<Record, Refusal> {
         match self.terms.pending_conflict {
             PendingConflict::Keep => Ok(record.clone()),
@@ -49,7 +49,7 @@ impl Ask<'_> {
         }
     }
 
-    /// N8: whether the number of seats may change at all.
+    /// Checks that the number of seats may change at all (N8).
     pub(super) fn quantity_allowed(&self, record: &Record) -> Result<(), Refusal> {
         self.running(record)?;
         if record.kind == ContractKind::Trial && *self.object == Object::Subscription {
@@ -85,7 +85,7 @@ impl Ask<'_> {
         }
     }
 
-    /// N8: with something pending a storefront does not suspend either.
+    /// Refuses while something is pending, where the terms reject a second change (N8).
     pub(super) fn no_cancel_pending_if_rejecting(&self, record: &Record) -> Result<(), Refusal> {
         if self.terms.pending_conflict != PendingConflict::Reject {
             return Ok(());

@@ -28,7 +28,7 @@ pub struct Upgrade {
     pub credit_cents: u64,
 }
 
-/// K5: from the seats that are already billed for the month of `date` to others, on that civil date.
+/// The cost of going from the seats that are already billed for the month of `date` to others on that date (K5).
 ///
 /// Nothing is charged where the fee does not rise (T131), nor where the seats do not: a reduction counts from
 /// the next month (K7), also where fewer seats have the higher fee.
@@ -39,7 +39,7 @@ pub fn upgrade(mode: PriceMode, billed: u32, to: u32, date: NaiveDate) -> Upgrad
     raise(monthly_cents(mode, billed), monthly_cents(mode, to), date)
 }
 
-/// K5, of fees.
+/// The cost of going from one fee to another (K5).
 fn raise(billed_cents: u64, to_cents: u64, date: NaiveDate) -> Upgrade {
     let charge_cents = to_cents.saturating_sub(billed_cents);
     let days = civil::days_in_month(date);
@@ -278,7 +278,7 @@ impl MonthLine {
     }
 }
 
-/// N11: what is paid back of a month's fee when its rest is cancelled, cents.
+/// The refund of a month's fee when its rest is cancelled, cents (N11).
 ///
 /// By days: the civil days of the billing zone that are left after the day of the cancellation, which counts
 /// as used as in K5. By hours: the whole hours left. Of all days or whole hours of the period, rounded half up;

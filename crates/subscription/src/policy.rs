@@ -7,33 +7,33 @@ use chrono_tz::Tz;
 pub struct Terms {
     /// The billing zone (H2).
     pub zone: Tz,
-    /// J3: length of a trial, civil days.
+    /// The length of a trial, civil days (J3).
     pub trial_days: u32,
-    /// J7: after how many days without a confirmation a synced record is stale; 0 = never.
+    /// Days without a confirmation after which a synced record is stale; 0 = never (J7).
     pub stale_after_days: u32,
-    /// When a reduction is possible, and how it takes effect (J10).
+    /// The rule for reductions: when they are possible, and how they take effect (J10).
     pub downgrade: Downgrade,
     /// The fate of a booked change when another one is asked for (J11).
     pub pending_conflict: PendingConflict,
-    /// J12: whether a cancellation may take effect at once.
+    /// True if a cancellation may take effect at once (J12).
     pub cancel_immediate: bool,
     /// The instant at which a cancellation takes effect once the minimum term is over (J12).
     pub cancel_after_term: CancelAfterTerm,
-    /// N7: whether a customer may revoke the cancellation of a whole subscription.
+    /// True if a customer may revoke the cancellation of a whole subscription (N7).
     pub revoke_full_by_customer: bool,
     /// The refund for a cancelled rest (N11).
     pub refund: Refund,
-    /// X2, N4: the billing period.
+    /// The billing period (X2, N4).
     pub billing: BillingPeriod,
     /// The way tiers make a price (K2).
     pub price_mode: PriceMode,
-    /// N2: whether a customer's cancellation of the subscription is executed without an operator.
+    /// True if a customer's cancellation of the subscription is executed without an operator (N2).
     pub execute_subscription: bool,
-    /// N2: the same of an add-on.
+    /// True if a customer's cancellation of an add-on is executed without an operator (N2).
     pub execute_addon: bool,
-    /// N2: cancellations worth less than this are executed even where an operator decides, cents a month.
+    /// Cents a month; cancellations worth less are executed even where an operator decides (N2).
     pub execute_below_cents: u64,
-    /// L2-L4.
+    /// The extras of each seat (L2-L4).
     pub inclusive: PerSeat,
 }
 
@@ -76,7 +76,7 @@ impl Default for PerSeat {
     }
 }
 
-/// When a reduction is possible, and how it takes effect (J10).
+/// The rule for reductions: when they are possible, and how they take effect (J10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Downgrade {
     /// Any time, in force at the end of the term or of the month.
@@ -98,7 +98,7 @@ pub enum PendingConflict {
     Reject,
 }
 
-/// J12: when a cancellation after the term takes effect.
+/// The time at which a cancellation after the term takes effect (J12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CancelAfterTerm {
     /// At the start of the next civil month.

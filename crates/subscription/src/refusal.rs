@@ -21,25 +21,25 @@ macro_rules! codes {
 }
 
 codes! {
-    /// J10: not before the end of the minimum term.
+    /// Not possible before the end of the minimum term (J10).
     InTerm = "in_term",
-    /// J10: only by cancelling and subscribing anew.
+    /// Possible only by cancelling and subscribing anew (J10).
     NeedsRecreate = "needs_recreate",
     /// The new number of seats is not lower than the present one (J11).
     NotAReduction = "not_a_reduction",
     /// An addition of nothing.
     NotAnAddition = "not_an_addition",
-    /// J11: to nothing.
+    /// A reduction to nothing (J11).
     UseCancel = "use_cancel",
-    /// J3: the seats of a trial are fixed.
+    /// The seats of a trial are fixed (J3).
     UseUpgrade = "use_upgrade",
-    /// J11, N8: a change is booked.
+    /// A change is booked (J11, N8).
     PendingChange = "pending_change",
-    /// N8: the end is booked.
+    /// The end is booked (N8).
     PendingCancel = "pending_cancel",
-    /// N2: a request waits for an operator.
+    /// A request waits for an operator (N2).
     PendingRequest = "pending_request",
-    /// N7: somebody else booked it.
+    /// Somebody else booked it (N7).
     NotYours = "not_yours",
     /// The change has taken effect and cannot be revoked (N7).
     AlreadyExecuted = "already_executed",
@@ -47,25 +47,25 @@ codes! {
     FutureDate = "future_date",
     /// A specific date may not lie before the current period (N5).
     BeforePeriod = "before_period",
-    /// N5, N7: not for customers.
+    /// Not possible for customers (N5, N7).
     NeedsOperator = "needs_operator",
-    /// J12: customers may not cancel at once, and nobody before the start.
+    /// Customers may not cancel at once, and nobody before the start (J12).
     NotImmediate = "not_immediate",
-    /// J3: one trial per account.
+    /// An account has one trial (J3).
     TrialUsed = "trial_used",
-    /// J3: nothing to upgrade.
+    /// There is nothing to upgrade (J3).
     NotATrial = "not_a_trial",
-    /// N7: what has ended stays ended.
+    /// An object that has ended stays ended (N7).
     Ended = "ended",
     /// Not possible while the subscription is suspended (J5, N8).
     Suspended = "suspended",
-    /// J5: nothing to resume.
+    /// There is nothing to resume (J5).
     NotSuspended = "not_suspended",
     /// The quantity of a price-protected subscription is fixed (N8).
     PriceProtected = "price_protected",
     /// An action of the vendor is still running (N12).
     ActionPending = "action_pending",
-    /// F5: nothing to add to.
+    /// Unlimited seats cannot be added to (F5).
     Unlimited = "unlimited",
     /// Not for a part, or not for an add-on.
     WholeOnly = "whole_only",

@@ -175,7 +175,7 @@ impl Ask<'_> {
         self.book(record, at, to)
     }
 
-    /// J12, J14, N2-N5, N8.
+    /// Cancels an object, or some of its seats (J12, J14, N2-N5, N8).
     fn cancel(&self, record: &Record, licences: Option<u32>, when: Option<When>) -> RequestResult {
         let present = object_seats(record, self.object, self.now);
         let part = licences.filter(|licences| present != Some(*licences));
@@ -265,7 +265,7 @@ impl Ask<'_> {
         Ok(Accepted { record, change: Some(item.id), effective_at: Some(self.now) })
     }
 
-    /// J3, T154: the term begins with the civil date of the change (J4).
+    /// Upgrades a trial (J3, T154): the term begins with the civil date of the change (J4).
     fn upgrade(&self, record: &Record, seats: u32) -> RequestResult {
         self.whole()?;
         if record.kind != ContractKind::Trial {
@@ -307,7 +307,7 @@ impl Ask<'_> {
         Ok(Accepted { record, change: None, effective_at: Some(self.now) })
     }
 
-    /// N2, N7: a submitted cancellation is accepted, rejected or withdrawn.
+    /// Accepts, rejects or withdraws a submitted cancellation (N2, N7).
     fn decide(&self, record: &Record, change: &str, status: SubmittedStatus) -> RequestResult {
         let Some(at) = record.requests.iter().position(|request| request.id == change) else {
             return Err(Refusal::new(Code::UnknownChange, format!("nothing was submitted under `{change}`")));
@@ -359,7 +359,7 @@ impl Ask<'_> {
         Accepted { record, change: Some(cancel_id(self.object)), effective_at: Some(at) }
     }
 
-    /// N2: whether an operator has to decide about a cancellation.
+    /// True if an operator has to decide about a cancellation (N2).
     fn waits_for_operator(&self, record: &Record, licences: Option<u32>) -> bool {
         let automatic = match self.object {
             Object::Subscription => self.terms.execute_subscription,
@@ -368,7 +368,7 @@ impl Ask<'_> {
         !automatic && self.actor == Actor::Customer && !self.is_small(record, licences)
     }
 
-    /// N2: notes a cancellation for an operator; all else stays as it is until one decides.
+    /// Notes a cancellation for an operator (N2); all else stays as it is until one decides.
     fn submit(&self, record: &Record, licences: Option<u32>, when: Option<When>) -> RequestResult {
         let mut record = record.clone();
         let decided = record.requests.iter().position(|request| request.status != SubmittedStatus::Submitted);
@@ -386,7 +386,7 @@ impl Ask<'_> {
         Ok(Accepted { record, change: Some(id), effective_at: None })
     }
 
-    /// N2: whether the cancelled seats are worth less a month than an operator wants to see.
+    /// True if the cancelled seats are worth less a month than an operator wants to see (N2).
     fn is_small(&self, record: &Record, licences: Option<u32>) -> bool {
         let Some(present) = object_seats(record, self.object, self.now) else { return false };
         let left = present.saturating_sub(licences.unwrap_or(present));

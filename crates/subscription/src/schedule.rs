@@ -6,7 +6,7 @@ use super::entitlement::{addon_seats, base_seats, ends_at};
 use super::policy::Terms;
 use super::record::{Actor, Addon, Change, ContractKind, Object, Record, SubmittedStatus};
 
-/// N12: an action of the vendor that takes longer has failed.
+/// The longest time that an action of the vendor takes before it has failed (N12).
 pub const ACTION_MINUTES_MAX: i64 = 120;
 
 /// Something booked or asked for that has not happened yet.

@@ -106,7 +106,7 @@ pub struct Risk {
 pub struct Sizing {
     /// The figure by the brochure's formula (P1).
     pub brochure: Brochure,
-    /// P3: the smallest number of seats that is exceeded with at most the target's probability.
+    /// The smallest number of seats that is exceeded with at most the target's probability (P3).
     pub safe_seats: u32,
     /// From the smaller of the two figures to one above the safe one, ascending. Where these are more than
     /// [`RISK_ROWS_MAX`], rows at equal distances and the last two.

@@ -4,10 +4,10 @@
 
 use super::policy::PriceMode;
 
-/// K1: the price of one seat a month before any discount, cents.
+/// The price of one seat a month before any discount, cents (K1).
 pub const LIST_CENTS: u64 = 890;
 
-/// K1: the first number of seats of each tier, and its discount in percent.
+/// The first number of seats of each tier, and its discount in percent (K1).
 const TIERS: [(u32, u64); 9] =
     [(1, 0), (11, 10), (26, 15), (51, 20), (101, 30), (251, 40), (501, 50), (751, 60), (1001, 70)];
 
@@ -21,13 +21,13 @@ pub fn share(cents: u64, part: u64, whole: u64) -> u64 {
     u64::try_from(floor + u128::from(rest >= whole - rest)).unwrap_or(u64::MAX)
 }
 
-/// K1: the price of one seat a month in the tier that so many seats reach, cents; the list price for none.
+/// The price of one seat a month in the tier that so many seats reach, cents (K1); the list price for none.
 pub fn unit_cents(seats: u32) -> u64 {
     let discount = TIERS.iter().rev().find(|(first, _)| *first <= seats).map_or(0, |(_, discount)| *discount);
     share(LIST_CENTS, 100 - discount, 100)
 }
 
-/// K2: the fee of a month for so many seats, cents. No number of seats overflows; the rule book knows
+/// The fee of a month for so many seats, cents (K2). No number of seats overflows; the rule book knows
 /// 0 to 1,000,000.
 pub fn monthly_cents(mode: PriceMode, seats: u32) -> u64 {
     match mode {
@@ -52,7 +52,7 @@ pub struct Advice {
     pub monthly_cents: u64,
 }
 
-/// K3: the cheapest larger number of seats, if it costs no more than these. There is none for graduated
+/// The cheapest larger number of seats, if it costs no more than these (K3). There is none for graduated
 /// prices, where every further seat costs something.
 pub fn advice(mode: PriceMode, seats: u32) -> Option<Advice> {
     let (PriceMode::Volume, 1..) = (mode, seats) else { return None };
@@ -112,12 +112,12 @@ impl Partner {
     }
 }
 
-/// K8: what a partner is paid of a net fee, cents.
+/// The share of a net fee that a partner is paid, cents (K8).
 pub fn commission_cents(partner: Partner, fee_cents: u64) -> u64 {
     share(fee_cents, partner.percent(), 100)
 }
 
-/// K8: what a wholesale partner pays for it, cents.
+/// The amount that a wholesale partner pays for it, cents (K8).
 pub fn wholesale_cents(partner: Partner, fee_cents: u64) -> u64 {
     fee_cents - commission_cents(partner, fee_cents)
 }

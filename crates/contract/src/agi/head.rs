@@ -9,7 +9,7 @@ pub const HEAD_LINES_MAX: usize = 128;
 /// Longest head, bytes, the empty line included.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Why what was sent is no script of ours.
+/// The reason why a head is no script of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// A line is longer than [`LINE_BYTES_MAX`].
@@ -53,7 +53,7 @@ pub struct Script {
     pub form: Vec<u8>,
 }
 
-/// How long the head is, its empty line included; `None` while that has not come.
+/// The length of the head, its empty line included; `None` while that has not come.
 ///
 /// # Errors
 /// The part that is too long; then it need not be read on.
@@ -90,7 +90,7 @@ fn trimmed(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Reads a whole head. Lines that this does not know are passed over: a newer Asterisk may send more.
+/// Reads a whole head. Unknown lines are ignored: a newer Asterisk may send more.
 ///
 /// Asterisk sends a caller's number and name as they are, line breaks too. The script and the request stand before all
 /// that a caller may have written, so the first of each counts; arguments stand behind `agi_threadid`, so only those behind

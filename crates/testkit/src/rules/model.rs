@@ -138,7 +138,7 @@ impl Tenant {
         answer(code, detail, self.held(), self.quota, &self.policy)
     }
 
-    /// F6: seats that stay free for other groups than `group`.
+    /// The seats that stay free for other groups than `group` (F6).
     fn reserved_for_others(&self, quota: u32, group: &str) -> u32 {
         let (mut left, mut kept) = (quota, 0);
         for (name, seats) in &self.reserve {
@@ -348,7 +348,7 @@ impl Model {
         self.decide(now.uptime_ms, a)
     }
 
-    /// D5, in its order.
+    /// Decides in the order of D5.
     pub(crate) fn decide(&mut self, now: u64, a: &Acquire<'_>) -> Result<Decision, Fault> {
         let known = self.index(a.tenant);
         let policy = known.map_or(&self.plan.unknown, |i| &self.tenants[i].policy).clone();
@@ -384,7 +384,7 @@ impl Model {
         Ok(self.claim(now, About { tenant: t, id: &id, subject: &subject }, a, lifeline, follow))
     }
 
-    /// D5 from "claim id known" on.
+    /// Decides from "claim id known" on (D5).
     fn claim(&mut self, now: u64, about: About<'_>, a: &Acquire<'_>, lifeline: bool, follow: bool) -> Decision {
         let About { tenant: t, id, subject } = about;
         let (older, leased) = (self.older_epoch(a), self.leased(a));
