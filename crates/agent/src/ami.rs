@@ -8,10 +8,10 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024;
 /// Most lines of one message that are kept.
 pub const LINES_MAX: usize = 256;
 /// The keys that are read. Other lines are skipped, however many, long or strange they are.
-const READ: [&str; 10] =
+const KEYS_READ: [&str; 10] =
     ["Response", "Message", "ActionID", "Event", "Channel", "Uniqueid", "Device", "State", "ListItems", "Items"];
 /// The keys among them that Asterisk writes once in a message.
-const ONCE: [&str; 6] = ["Response", "ActionID", "Event", "Channel", "Uniqueid", "Device"];
+const KEYS_ONCE: [&str; 6] = ["Response", "ActionID", "Event", "Channel", "Uniqueid", "Device"];
 
 /// One message: its fields in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Message {
     /// be the caller's words.
     pub fn is_torn(&self) -> bool {
         let count = |key: &str| self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key)).count();
-        ONCE.iter().any(|key| count(key) > 1)
+        KEYS_ONCE.iter().any(|key| count(key) > 1)
             || (count("Channel") > 0 && count("Uniqueid") == 0)
             || (count("Event") == 0 && count("Response") == 0)
     }
@@ -51,7 +51,11 @@ fn is_of_variables(key: &str) -> bool {
 }
 
 fn is_read(key: &str, value: &str) -> bool {
-    if is_of_variables(key) { Marks::is_one(value) } else { READ.iter().any(|read| read.eq_ignore_ascii_case(key)) }
+    if is_of_variables(key) {
+        Marks::is_one(value)
+    } else {
+        KEYS_READ.iter().any(|read| read.eq_ignore_ascii_case(key))
+    }
 }
 
 /// One message, or the notice that one was cut.

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use super::ami::{Decoder, Frame, Message, action};
 use super::names::NAME_BYTES_MAX;
-use super::source::{Act, MARKS, Machine, Marks, Report, THINGS_MAX, Thing, devices_listed_in_part, listed_in_part};
+use super::source::{
+    Act, Channel, LISTING_ROWS_MAX, MARKS, Machine, Marks, Report, devices_listed_in_part, listed_in_part,
+};
 
 /// Device states in which no phone is registered.
 const ABSENT: [&str; 3] = ["UNAVAILABLE", "INVALID", "UNKNOWN"];
@@ -35,7 +37,7 @@ enum Step {
 
 struct Listing {
     action: String,
-    things: BTreeMap<String, Thing>,
+    channels: BTreeMap<String, Channel>,
     /// The rows so far, those of channels that have hung up since included.
     rows: usize,
     /// True if it was asked for out of turn.
@@ -107,7 +109,7 @@ impl Asterisk {
     fn message(&mut self, message: &Message, acts: &mut Vec<Act>) {
         let is_row = message.get("Event") == "Status" || self.listing.is_some() || self.devices.is_some();
         if message.is_torn() && !is_row {
-            return self.doubt(acts);
+            return self.relist(acts);
         }
         match message.get("Event") {
             "" => self.response(message, acts),
@@ -116,20 +118,20 @@ impl Asterisk {
             "DeviceStateChange" => self.device(message, acts),
             "DeviceStateListComplete" => self.devices_end(message, acts),
             "Hangup" => {
-                let thing = thing_of(message);
+                let channel = channel_of(message);
                 if let Some(listing) = &mut self.listing {
-                    listing.things.remove(&thing.id);
+                    listing.channels.remove(&channel.id);
                 }
-                match is_name(&thing.id) {
-                    true => acts.push(Act::Tell(Report::Ended(thing))),
+                match is_name(&channel.id) {
+                    true => acts.push(Act::Tell(Report::Ended(channel))),
                     false => acts.push(Act::Tell(Report::Unread("a Hangup without a Uniqueid"))),
                 }
             }
             "Shutdown" => acts.push(Act::Close("Asterisk shuts down".to_owned())),
             _ => {
-                let thing = thing_of(message);
-                if thing.marks != Marks::default() && is_name(&thing.id) {
-                    acts.push(Act::Tell(Report::Started(thing)));
+                let channel = channel_of(message);
+                if channel.marks != Marks::default() && is_name(&channel.id) {
+                    acts.push(Act::Tell(Report::Started(channel)));
                 }
             }
         }
@@ -137,7 +139,7 @@ impl Asterisk {
 
     /// A caller's text may have been taken for Asterisk's own, in this message or beside it: a new listing of all that
     /// lives corrects whatever it said.
-    fn doubt(&mut self, acts: &mut Vec<Act>) {
+    fn relist(&mut self, acts: &mut Vec<Act>) {
         acts.push(Act::Tell(Report::Unread("a message that a line end in a value tore")));
         self.list(acts);
         if let Some(listing) = &mut self.listing {
@@ -163,24 +165,24 @@ impl Asterisk {
         let is_ours = |listing: &&mut Listing| ["", &listing.action].contains(&message.get("ActionID"));
         let Some(listing) = self.listing.as_mut().filter(is_ours) else { return };
         listing.rows += 1;
-        let thing = thing_of(message);
-        if !is_name(&thing.id) {
+        let channel = channel_of(message);
+        if !is_name(&channel.id) {
             // Every channel has one; a row without it is of none that is known here.
             acts.push(Act::Tell(Report::Unread("a row of `Status` without a Uniqueid")));
-        } else if listing.rows <= THINGS_MAX {
-            listing.things.insert(thing.id.clone(), thing);
+        } else if listing.rows <= LISTING_ROWS_MAX {
+            listing.channels.insert(channel.id.clone(), channel);
         }
     }
 
     fn listing_ends(&mut self, message: &Message, acts: &mut Vec<Act>) {
         let Some(listing) = self.listing.take_if(|listing| listing.action == message.get("ActionID")) else { return };
-        let things = listing.things.into_values();
+        let channels = listing.channels.into_values();
         if items(message).is_some_and(|items| items != listing.rows) {
-            acts.extend(listed_in_part(things, "rows of the listing are missing"));
-        } else if listing.rows > THINGS_MAX {
-            acts.extend(listed_in_part(things, "the listing has more than 100,000 rows"));
+            acts.extend(listed_in_part(channels, "rows of the listing are missing"));
+        } else if listing.rows > LISTING_ROWS_MAX {
+            acts.extend(listed_in_part(channels, "the listing has more than 100,000 rows"));
         } else {
-            acts.push(Act::Tell(Report::Live(things.collect())));
+            acts.push(Act::Tell(Report::Live(channels.collect())));
         }
     }
 
@@ -188,7 +190,7 @@ impl Asterisk {
         let Some(devices) = self.devices.take() else { return };
         if items(message).is_some_and(|items| items != devices.rows) {
             acts.extend(devices_listed_in_part(devices.there, "rows of the list of devices are missing"));
-        } else if devices.there.len() > THINGS_MAX {
+        } else if devices.there.len() > LISTING_ROWS_MAX {
             acts.extend(devices_listed_in_part(devices.there, "the list of devices has more than 100,000 rows"));
         } else {
             acts.push(Act::Tell(Report::Present(devices.there)));
@@ -207,7 +209,7 @@ impl Asterisk {
         match listed {
             Some(devices) => {
                 devices.rows += 1;
-                if on && is_name(device) && devices.there.len() <= THINGS_MAX {
+                if on && is_name(device) && devices.there.len() <= LISTING_ROWS_MAX {
                     devices.there.push(device.to_owned());
                 }
             }
@@ -235,12 +237,12 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX
 }
 
-fn thing_of(message: &Message) -> Thing {
-    let mut thing = Thing { id: message.get("Uniqueid").to_owned(), marks: Marks::default() };
+fn channel_of(message: &Message) -> Channel {
+    let mut channel = Channel { id: message.get("Uniqueid").to_owned(), marks: Marks::default() };
     for (name, value) in message.variables() {
-        thing.marks.set(name, value);
+        channel.marks.set(name, value);
     }
-    thing
+    channel
 }
 
 impl Machine for Asterisk {
@@ -269,7 +271,7 @@ impl Machine for Asterisk {
         let variables = MARKS.map(|mark| format!("USHERD_{}", mark.to_ascii_uppercase())).join(",");
         acts.push(Act::Tell(Report::Asking));
         acts.push(Act::Send(action(&[("Action", "Status"), ("ActionID", &action_id), ("Variables", &variables)])));
-        self.listing = Some(Listing { action: action_id, things: BTreeMap::new(), rows: 0, is_early: false });
+        self.listing = Some(Listing { action: action_id, channels: BTreeMap::new(), rows: 0, is_early: false });
         if self.wants_presence {
             self.devices = Some(Devices::default());
             acts.push(Act::Send(action(&[("Action", "DeviceStateList"), ("ActionID", "usherd-devices")])));
@@ -315,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_number_with_line_ends_does_not_end_another_call() {
-        let own = Thing { id: "9.9".to_owned(), marks: Marks::default() };
+        let own = Channel { id: "9.9".to_owned(), marks: Marks::default() };
         assert_eq!(of_caller("20"), [Act::Tell(Report::Ended(own))]);
         let acts = of_caller("20\r\nUniqueid: 1719.7");
         assert!(asks_for_all(&acts) && !acts.iter().any(|act| matches!(act, Act::Tell(Report::Ended(_)))), "{acts:?}");

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::esl::{Decoder, Message, command};
 use super::json::{List, Object, text};
 use super::names::NAME_BYTES_MAX;
-use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, devices_listed_in_part, listed_in_part};
+use super::source::{Act, Channel, LISTING_ROWS_MAX, Machine, Marks, Report, devices_listed_in_part, listed_in_part};
 
 /// Channels whose variables are asked for at once.
 const DUMPS_AT_ONCE: usize = 16;
@@ -60,7 +60,7 @@ enum Expected {
 
 #[derive(Default)]
 struct Listing {
-    things: BTreeMap<String, Thing>,
+    channels: BTreeMap<String, Channel>,
     to_ask: VecDeque<String>,
     /// Channels that were asked for and not answered yet.
     asked: usize,
@@ -86,7 +86,7 @@ impl FreeSwitch {
         }
     }
 
-    fn say(&mut self, text: &str, answer: Expected, acts: &mut Vec<Act>) {
+    fn send_command(&mut self, text: &str, answer: Expected, acts: &mut Vec<Act>) {
         self.expected.push_back(answer);
         acts.push(Act::Send(command(text)));
     }
@@ -96,7 +96,7 @@ impl FreeSwitch {
         match message.get("Content-Type") {
             "auth/request" => {
                 let auth = format!("auth {}", self.password);
-                self.say(&auth, Expected::Auth, acts);
+                self.send_command(&auth, Expected::Auth, acts);
             }
             "command/reply" => self.reply(message.get("Reply-Text"), acts),
             "api/response" => self.answer(message, acts),
@@ -114,7 +114,7 @@ impl FreeSwitch {
         match self.expected.pop_front() {
             Some(Expected::Auth) if good => {
                 let events = if self.wants_presence { REGISTRATION_EVENTS } else { "" };
-                self.say(format!("event json {CALL_EVENTS} {events}").trim_end(), Expected::Events, acts);
+                self.send_command(format!("event json {CALL_EVENTS} {events}").trim_end(), Expected::Events, acts);
             }
             Some(Expected::Events) if good => {
                 self.ready = true;
@@ -150,23 +150,23 @@ impl FreeSwitch {
             if marks.is_none() {
                 listing.to_ask.push_back(uuid.clone());
             }
-            listing.things.insert(uuid.clone(), Thing { id: uuid, marks: marks.unwrap_or_default() });
+            listing.channels.insert(uuid.clone(), Channel { id: uuid, marks: marks.unwrap_or_default() });
         }
         self.verify(&mut listing);
         if !all_read {
             // The row may have been that of a channel that is missing now: whether it lives is asked.
-            let missing = self.known.keys().chain(&self.listed).filter(|uuid| !listing.things.contains_key(*uuid));
+            let missing = self.known.keys().chain(&self.listed).filter(|uuid| !listing.channels.contains_key(*uuid));
             listing.to_ask.extend(missing.collect::<BTreeSet<_>>().into_iter().cloned());
         } else if listing.in_part.is_none() {
-            self.known.retain(|uuid, _| listing.things.contains_key(uuid));
+            self.known.retain(|uuid, _| listing.channels.contains_key(uuid));
         }
         self.listing = Some(listing);
-        self.ask_on(acts);
+        self.ask_next(acts);
     }
 
     /// Asks for some of the known channels again, those that waited longest first.
     fn verify(&self, listing: &mut Listing) {
-        let there = |(uuid, _): &(&String, &Known)| listing.things.contains_key(*uuid);
+        let there = |(uuid, _): &(&String, &Known)| listing.channels.contains_key(*uuid);
         let mut due: Vec<(u64, &String)> =
             self.known.iter().filter(there).map(|(uuid, known)| (known.verified, uuid)).collect();
         let most = VERIFIED_MIN.max(due.len() / VERIFIED_WITHIN_LISTS);
@@ -183,7 +183,7 @@ impl FreeSwitch {
         listing.asked -= 1;
         if message.body.starts_with(b"-ERR No such channel") {
             // It hung up between the list and the question, or long ago.
-            listing.things.remove(&uuid);
+            listing.channels.remove(&uuid);
             self.known.remove(&uuid);
         } else {
             let fields = Object::read(&message.body).unwrap_or_default();
@@ -201,13 +201,13 @@ impl FreeSwitch {
                 }
                 Entry::Vacant(_) => marks,
             };
-            listing.things.insert(uuid.clone(), Thing { id: uuid, marks });
+            listing.channels.insert(uuid.clone(), Channel { id: uuid, marks });
         }
-        self.ask_on(acts);
+        self.ask_next(acts);
     }
 
     /// Asks for the next channels, or ends the listing where none is left.
-    fn ask_on(&mut self, acts: &mut Vec<Act>) {
+    fn ask_next(&mut self, acts: &mut Vec<Act>) {
         let Some(mut listing) = self.listing.take() else { return };
         while listing.asked < DUMPS_AT_ONCE
             && let Some(uuid) = listing.to_ask.pop_front()
@@ -215,7 +215,7 @@ impl FreeSwitch {
             // FreeSWITCH would misread an id that is not one word.
             if uuid.bytes().all(|byte| byte.is_ascii_graphic()) {
                 listing.asked += 1;
-                self.say(&format!("api uuid_dump {uuid} json"), Expected::Dump(uuid), acts);
+                self.send_command(&format!("api uuid_dump {uuid} json"), Expected::Dump(uuid), acts);
             }
         }
         if listing.asked > 0 {
@@ -223,10 +223,10 @@ impl FreeSwitch {
             return;
         }
         match listing.in_part {
-            Some(why) => acts.extend(listed_in_part(listing.things.into_values(), why)),
+            Some(why) => acts.extend(listed_in_part(listing.channels.into_values(), why)),
             None => {
-                self.listed = listing.things.keys().cloned().collect();
-                acts.push(Act::Tell(Report::Live(listing.things.into_values().collect())));
+                self.listed = listing.channels.keys().cloned().collect();
+                acts.push(Act::Tell(Report::Live(listing.channels.into_values().collect())));
             }
         }
     }
@@ -246,10 +246,10 @@ impl FreeSwitch {
                 if let Some(device) = device(fields.text("from-user"), fields.text("from-host")) {
                     self.came.iter_mut().for_each(|came| _ = came.remove(&device));
                 }
-                self.ask_who_is_there(acts);
+                self.list_registrations(acts);
             }
             (event, _) if event.starts_with("CHANNEL_") => match fields.text("Unique-ID").and_then(name) {
-                Some(id) => self.channel(event, Thing { id, marks: marks(&fields) }, acts),
+                Some(id) => self.channel(event, Channel { id, marks: marks(&fields) }, acts),
                 None => acts.push(Act::Tell(Report::Unread("an event of a channel without a Unique-ID"))),
             },
             ("", _) => acts.push(Act::Tell(Report::Unread("an event without a name"))),
@@ -257,20 +257,20 @@ impl FreeSwitch {
         }
     }
 
-    fn channel(&mut self, event: &str, thing: Thing, acts: &mut Vec<Act>) {
+    fn channel(&mut self, event: &str, channel: Channel, acts: &mut Vec<Act>) {
         if event == "CHANNEL_HANGUP_COMPLETE" {
-            self.known.remove(&thing.id);
-            self.listed.remove(&thing.id);
+            self.known.remove(&channel.id);
+            self.listed.remove(&channel.id);
             if let Some(listing) = &mut self.listing {
-                listing.things.remove(&thing.id);
+                listing.channels.remove(&channel.id);
             }
-            acts.push(Act::Tell(Report::Ended(thing)));
-        } else if thing.marks.hold_a_seat() {
-            if self.known.len() < THINGS_MAX {
-                let known = Known { marks: thing.marks.clone(), verified: self.lists };
-                self.known.insert(thing.id.clone(), known);
+            acts.push(Act::Tell(Report::Ended(channel)));
+        } else if channel.marks.hold_a_seat() {
+            if self.known.len() < LISTING_ROWS_MAX {
+                let known = Known { marks: channel.marks.clone(), verified: self.lists };
+                self.known.insert(channel.id.clone(), known);
             }
-            acts.push(Act::Tell(Report::Started(thing)));
+            acts.push(Act::Tell(Report::Started(channel)));
         }
     }
 
@@ -292,12 +292,12 @@ impl FreeSwitch {
         }
     }
 
-    fn ask_who_is_there(&mut self, acts: &mut Vec<Act>) {
+    fn list_registrations(&mut self, acts: &mut Vec<Act>) {
         let asked = self.expected.iter().any(|expected| matches!(expected, Expected::Registrations));
         if self.wants_presence && !asked {
             self.came.swap(0, 1);
             self.came[0].clear();
-            self.say("api show registrations as json", Expected::Registrations, acts);
+            self.send_command("api show registrations as json", Expected::Registrations, acts);
         }
     }
 }
@@ -325,9 +325,9 @@ impl<'b> Rows<'b> {
         } else if count != Some(list.elements.len()) {
             Some("rows of the list are missing")
         } else {
-            (list.elements.len() > THINGS_MAX).then_some("the list has more than 100,000 rows")
+            (list.elements.len() > LISTING_ROWS_MAX).then_some("the list has more than 100,000 rows")
         };
-        Rows { rows: list.elements.into_iter().take(THINGS_MAX).map(Object::read).collect(), in_part }
+        Rows { rows: list.elements.into_iter().take(LISTING_ROWS_MAX).map(Object::read).collect(), in_part }
     }
 }
 
@@ -389,13 +389,13 @@ impl Machine for FreeSwitch {
             return;
         }
         acts.push(Act::Tell(Report::Asking));
-        self.say("api show channels as json", Expected::Channels, acts);
-        self.ask_who_is_there(acts);
+        self.send_command("api show channels as json", Expected::Channels, acts);
+        self.list_registrations(acts);
     }
 
     fn probe(&mut self, acts: &mut Vec<Act>) {
         if self.ready {
-            self.say("api uptime", Expected::Uptime, acts);
+            self.send_command("api uptime", Expected::Uptime, acts);
         }
     }
 
@@ -429,7 +429,7 @@ mod tests {
             let uuid = format!("u-{age:02}");
             let verified = 100 - age as u64;
             machine.known.insert(uuid.clone(), Known { marks: Marks::default(), verified });
-            listing.things.insert(uuid.clone(), Thing { id: uuid, marks: Marks::default() });
+            listing.channels.insert(uuid.clone(), Channel { id: uuid, marks: Marks::default() });
         }
         machine.known.insert("gone".to_owned(), Known { marks: Marks::default(), verified: 0 });
         machine.verify(&mut listing);

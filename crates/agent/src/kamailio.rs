@@ -6,7 +6,7 @@
 
 use super::json::{List, Object, text};
 use super::names::{NAME_BYTES_MAX, text_of};
-use super::source::{Act, Machine, Marks, Report, THINGS_MAX, Thing, listed_in_part};
+use super::source::{Act, Channel, LISTING_ROWS_MAX, Machine, Marks, Report, listed_in_part};
 
 /// Longest head of an answer, bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -55,7 +55,7 @@ impl Kamailio {
                 if !std::mem::replace(&mut self.ready, true) {
                     acts.push(Act::Tell(Report::Ready));
                 }
-                told(result, acts);
+                report_dialogs(result, acts);
             }
             Err(why) if status == 200 => acts.push(Act::Close(why)),
             Err(why) => acts.push(Act::Close(format!("{why}: does xhttp hand {} to jsonrpcs?", self.path))),
@@ -95,30 +95,30 @@ fn cut_result(body: &[u8]) -> &[u8] {
 }
 
 /// Reports the dialogs of a list: each that can be read.
-fn told(result: &[u8], acts: &mut Vec<Act>) {
+fn report_dialogs(result: &[u8], acts: &mut Vec<Act>) {
     let Some(list) = List::read(result) else {
         acts.push(Act::Tell(Report::Unsure("the list of dialogs cannot be read")));
         return;
     };
-    let mut things = Vec::new();
-    for element in list.elements.iter().take(THINGS_MAX) {
-        match Object::read(element).and_then(|dialog| Some((thing(&dialog)?, dialog))) {
+    let mut channels = Vec::new();
+    for element in list.elements.iter().take(LISTING_ROWS_MAX) {
+        match Object::read(element).and_then(|dialog| Some((channel(&dialog)?, dialog))) {
             Some((_, dialog)) if dialog.text("state").as_deref() == Some(STATE_ENDED) => {}
-            Some((thing, _)) => things.push(thing),
+            Some((channel, _)) => channels.push(channel),
             // Every dialog has one; a row without it names none that is known here.
             None => acts.push(Act::Tell(Report::Unread("a dialog without a Call-ID"))),
         }
     }
     if !list.whole {
-        acts.extend(listed_in_part(things, "the list of dialogs breaks off"));
-    } else if list.elements.len() > THINGS_MAX {
-        acts.extend(listed_in_part(things, "the list has more than 100,000 dialogs"));
+        acts.extend(listed_in_part(channels, "the list of dialogs breaks off"));
+    } else if list.elements.len() > LISTING_ROWS_MAX {
+        acts.extend(listed_in_part(channels, "the list has more than 100,000 dialogs"));
     } else {
-        acts.push(Act::Tell(Report::Live(things)));
+        acts.push(Act::Tell(Report::Live(channels)));
     }
 }
 
-fn thing(dialog: &Object<'_>) -> Option<Thing> {
+fn channel(dialog: &Object<'_>) -> Option<Channel> {
     let id = dialog.text("call-id").filter(|id| !id.is_empty() && id.len() <= NAME_BYTES_MAX)?;
     let mut marks = Marks::default();
     let variables = dialog.raw("variables").and_then(List::read).unwrap_or_default();
@@ -129,7 +129,7 @@ fn thing(dialog: &Object<'_>) -> Option<Thing> {
             }
         }
     }
-    Some(Thing { id, marks })
+    Some(Channel { id, marks })
 }
 
 fn http(unread: &[u8]) -> Http<'_> {
@@ -242,11 +242,13 @@ mod tests {
     fn dialogs_are_the_same_wherever_the_bytes_are_cut() {
         let bytes = answer("200 OK", DIALOGS);
         let whole = fed(&[&bytes]);
-        let [Act::Tell(Report::Ready), Act::Tell(Report::Live(things))] = whole.as_slice() else { panic!("{whole:?}") };
-        let ids: Vec<&str> = things.iter().map(|thing| thing.id.as_str()).collect();
+        let [Act::Tell(Report::Ready), Act::Tell(Report::Live(channels))] = whole.as_slice() else {
+            panic!("{whole:?}")
+        };
+        let ids: Vec<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
         assert_eq!(ids, ["2-31155@127.0.0.1", "3"]);
         assert_eq!(
-            (things[0].marks.session.as_deref(), things[0].marks.subject.as_deref()),
+            (channels[0].marks.session.as_deref(), channels[0].marks.subject.as_deref()),
             (Some("s1"), Some("sipp"))
         );
         for cut in 0..=bytes.len() {

@@ -80,7 +80,7 @@ pub struct StartFault {
     pub why: String,
 }
 
-fn cannot(what: impl Into<String>) -> impl FnOnce(&dyn Display) -> StartFault {
+fn start_fault(what: impl Into<String>) -> impl FnOnce(&dyn Display) -> StartFault {
     let what = what.into();
     move |why| StartFault { what, why: why.to_string() }
 }
@@ -114,21 +114,21 @@ pub async fn run(
             // Before the spool: the socket tells whether another agent is at work.
             let bind = format!("listen on {}", path.display());
             let mode = settings::mode(&config.socket.mode).unwrap_or(0o600);
-            Some(socket::bind(&path, mode, &config.socket.group).await.map_err(|why| cannot(bind)(&why))?)
+            Some(socket::bind(&path, mode, &config.socket.group).await.map_err(|why| start_fault(bind)(&why))?)
         }
     };
     let scripts = match config.agi_address() {
         None => None,
         Some(address) => {
             let bound = TcpListener::bind(address).await;
-            Some(bound.map_err(|why| cannot(format!("listen for scripts on {address}"))(&why))?)
+            Some(bound.map_err(|why| start_fault(format!("listen for scripts on {address}"))(&why))?)
         }
     };
-    let (epoch, first_seq) = spool::boot(folder, fresh_epoch).map_err(|why| cannot(open.clone())(&why))?;
-    let (spool, waiting) = Spool::open(folder, config.spool.bytes_max).map_err(|why| cannot(open)(&why))?;
+    let (epoch, first_seq) = spool::boot(folder, fresh_epoch).map_err(|why| start_fault(open.clone())(&why))?;
+    let (spool, waiting) = Spool::open(folder, config.spool.bytes_max).map_err(|why| start_fault(open)(&why))?;
     let counters = Arc::new(Counters::default());
     let writer =
-        Writer::start(spool, Arc::clone(&counters)).map_err(|why| cannot("start a thread for the spool")(&why))?;
+        Writer::start(spool, Arc::clone(&counters)).map_err(|why| start_fault("start a thread for the spool")(&why))?;
     let writer = Arc::new(writer);
     let client = Client::start(
         options(loaded, epoch, first_seq),
@@ -138,9 +138,9 @@ pub async fn run(
             address: loaded.address.to_string(),
         },
     );
-    let client = client.map_err(|why| cannot("start the client")(&why))?;
+    let client = client.map_err(|why| start_fault("start the client")(&why))?;
     let sources = sources(loaded);
-    let states = sources.iter().map(|source| state(&config.node.name, source)).collect();
+    let states = sources.iter().map(|source| source_state(&config.node.name, source)).collect();
     let sessions = Sessions::new(&config.node.name, Name::from(config.node.tenant.as_str()), sources.len());
     let limits =
         Limits { unwatched_ttl_s: config.socket.unwatched_ttl_s, presence_grace_s: config.node.presence_grace_s };
@@ -205,7 +205,7 @@ fn options(loaded: &Loaded, epoch: u64, first_seq: u64) -> Options {
     }
 }
 
-fn state(node: &str, source: &Source) -> SourceState {
+fn source_state(node: &str, source: &Source) -> SourceState {
     // Sessions are unique per tenant, and a tenant may have several nodes.
     let prefix = format!("{node}-{}", source.options.name);
     SourceState {

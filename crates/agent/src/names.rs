@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// Longest id of a channel or name of a device that is kept, bytes; a row with a longer one is left out and counted.
 pub const NAME_BYTES_MAX: usize = 1_024;
 /// Longest name that usherd takes, bytes (A1).
-const CARRIED_BYTES_MAX: usize = 128;
+const FITTED_BYTES_MAX: usize = 128;
 /// Bytes of a checksum behind a name that was changed: these are twice as many digits.
 const SUM_BYTES: usize = 8;
 
@@ -27,22 +27,22 @@ pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
 
 /// A session's name as usherd takes it: at most 128 bytes of printable ASCII (API 2).
 pub fn session(name: &str) -> Cow<'_, str> {
-    carried(name, |c| (' '..='~').contains(&c))
+    fitted(name, |c| (' '..='~').contains(&c))
 }
 
 /// A subject's name as usherd takes it: at most 128 bytes of UTF-8 without control characters (A1).
 pub fn subject(name: &str) -> Cow<'_, str> {
-    carried(name, |c| !c.is_control())
+    fitted(name, |c| !c.is_control())
 }
 
 /// A name that fits is not touched. In any other, what does not fit becomes `%XX`; the result is cut to 111 bytes, and
 /// `~` and the first 16 hex digits of the SHA-256 of the whole name keep it unique.
-fn carried(name: &str, fits: fn(char) -> bool) -> Cow<'_, str> {
-    if name.len() <= CARRIED_BYTES_MAX && name.chars().all(fits) {
+fn fitted(name: &str, fits: fn(char) -> bool) -> Cow<'_, str> {
+    if name.len() <= FITTED_BYTES_MAX && name.chars().all(fits) {
         return Cow::Borrowed(name);
     }
-    let room = CARRIED_BYTES_MAX - 1 - 2 * SUM_BYTES;
-    let mut out = String::with_capacity(CARRIED_BYTES_MAX);
+    let room = FITTED_BYTES_MAX - 1 - 2 * SUM_BYTES;
+    let mut out = String::with_capacity(FITTED_BYTES_MAX);
     for c in name.chars() {
         let before = out.len();
         if fits(c) {

@@ -12,7 +12,7 @@ use usherd_contract::words::{Direction, Kind, Leg};
 
 use super::ended_sessions::{EndedSessions, Key, Place};
 use super::names;
-use super::source::{Report, THINGS_MAX, Thing};
+use super::source::{Channel, LISTING_ROWS_MAX, Report};
 
 /// Listings in a row without a session that no PBX has shown yet, after which it is over: the dial plan writes its
 /// variables after it got its answer, so the first listing may have come in between.
@@ -36,7 +36,7 @@ pub struct Sessions {
     tenant: Name,
     entries: BTreeMap<Key, Entry>,
     /// The session of each channel, for when it ends.
-    things: BTreeMap<Place, Key>,
+    channels: BTreeMap<Place, Key>,
     /// Sessions that were given back while their channel is still heard of.
     over: EndedSessions,
     sources: Vec<Listed>,
@@ -67,7 +67,7 @@ impl Sessions {
             node: node.to_owned(),
             tenant,
             entries: BTreeMap::new(),
-            things: BTreeMap::new(),
+            channels: BTreeMap::new(),
             over: EndedSessions::new(sources),
             sources: vec![Listed::default(); sources],
         }
@@ -83,7 +83,7 @@ impl Sessions {
             return;
         }
         self.over.forget(&key);
-        if self.entries.len() >= THINGS_MAX && !self.entries.contains_key(&key) {
+        if self.entries.len() >= LISTING_ROWS_MAX && !self.entries.contains_key(&key) {
             // The client has a limit of its own and says so; this one only bounds the memory.
             return;
         }
@@ -106,7 +106,7 @@ impl Sessions {
     fn remove(&mut self, key: &Key) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         if let Some(place) = &entry.shown_by {
-            self.things.remove(place);
+            self.channels.remove(place);
         }
         Some(entry)
     }
@@ -130,9 +130,9 @@ impl Sessions {
     pub fn report(&mut self, now: Duration, source: usize, report: &Report) -> Vec<Step> {
         match report {
             Report::Asking => self.sources[source].begun = Some(now),
-            Report::Live(things) => return self.listed(now, source, things),
-            Report::Started(thing) => return self.shown(now, source, thing).1.into_iter().collect(),
-            Report::Ended(thing) => return self.channel_ended(source, thing),
+            Report::Live(channels) => return self.listed(now, source, channels),
+            Report::Started(channel) => return self.shown(now, source, channel).1.into_iter().collect(),
+            Report::Ended(channel) => return self.channel_ended(source, channel),
             Report::Unsure(_) | Report::Lost => self.sources[source].begun = None,
             Report::Ready
             | Report::Presence { .. }
@@ -151,20 +151,20 @@ impl Sessions {
         self.release_all(keys)
     }
 
-    fn listed(&mut self, now: Duration, source: usize, things: &[Thing]) -> Vec<Step> {
+    fn listed(&mut self, now: Duration, source: usize, channels: &[Channel]) -> Vec<Step> {
         // Without its beginning it is unknown which sessions it should have.
         let Some(begun) = self.sources[source].begun.take() else { return Vec::new() };
         self.sources[source].once = true;
         let mut steps = Vec::new();
         let mut alive = BTreeMap::new();
-        for thing in things {
-            let (key, step) = self.shown(now, source, thing);
-            alive.extend(key.map(|key| (key, thing.id.as_str())));
+        for channel in channels {
+            let (key, step) = self.shown(now, source, channel);
+            alive.extend(key.map(|key| (key, channel.id.as_str())));
             steps.extend(step);
         }
-        let ids: BTreeSet<&str> = things.iter().map(|thing| thing.id.as_str()).collect();
+        let ids: BTreeSet<&str> = channels.iter().map(|channel| channel.id.as_str()).collect();
         self.recognise(source, &ids, &mut alive);
-        let listed: BTreeSet<Key> = things.iter().map(|thing| self.key(thing)).collect();
+        let listed: BTreeSet<Key> = channels.iter().map(|channel| self.key(channel)).collect();
         self.over.listed(begun, source, &ids, |key| listed.contains(key));
         self.follow_moved(source, &ids, &alive);
         let mut gone = Vec::new();
@@ -201,7 +201,7 @@ impl Sessions {
             if entry.shown_by.is_none() {
                 let place = (source, id.to_owned());
                 entry.shown_by = Some(place.clone());
-                self.things.insert(place, key.clone());
+                self.channels.insert(place, key.clone());
             }
             alive.insert(key.clone(), id);
         }
@@ -215,28 +215,28 @@ impl Sessions {
                 && place.0 == source
                 && !ids.contains(place.1.as_str())
             {
-                self.things.remove(place);
+                self.channels.remove(place);
                 place.1 = (*id).to_owned();
-                self.things.insert(place.clone(), key.clone());
+                self.channels.insert(place.clone(), key.clone());
             }
         }
     }
 
     /// Takes in a channel that is there; returns its session if that is known, and the step if it is new.
-    fn shown(&mut self, now: Duration, source: usize, thing: &Thing) -> (Option<Key>, Option<Step>) {
-        let key = self.key(thing);
-        let place = (source, thing.id.clone());
+    fn shown(&mut self, now: Duration, source: usize, channel: &Channel) -> (Option<Key>, Option<Step>) {
+        let key = self.key(channel);
+        let place = (source, channel.id.clone());
         if let Some(entry) = self.entries.get_mut(&key) {
             if entry.shown_by.is_none() {
                 entry.shown_by = Some(place.clone());
-                self.things.insert(place, key.clone());
+                self.channels.insert(place, key.clone());
             }
             return (Some(key), None);
         }
-        if self.over.since(&key).is_some() || !thing.marks.hold_a_seat() {
+        if self.over.since(&key).is_some() || !channel.marks.hold_a_seat() {
             return (None, None);
         }
-        let Some(ask) = self.adoptable(thing) else { return (None, Some(Step::Unusable)) };
+        let Some(ask) = self.adoptable(channel) else { return (None, Some(Step::Unusable)) };
         let entry = Entry {
             kind: Kind::Call,
             ttl: None,
@@ -245,29 +245,29 @@ impl Sessions {
             misses: vec![0; self.sources.len()],
         };
         self.entries.insert(key.clone(), entry);
-        self.things.insert(place, key.clone());
+        self.channels.insert(place, key.clone());
         (Some(key), Some(Step::Adopt(ask)))
     }
 
-    fn key(&self, thing: &Thing) -> Key {
-        let tenant = thing.marks.tenant.as_deref().map_or_else(|| self.tenant.clone(), Name::from);
-        let session = thing.marks.session.as_deref().map_or_else(|| names::session(&thing.id), Into::into);
+    fn key(&self, channel: &Channel) -> Key {
+        let tenant = channel.marks.tenant.as_deref().map_or_else(|| self.tenant.clone(), Name::from);
+        let session = channel.marks.session.as_deref().map_or_else(|| names::session(&channel.id), Into::into);
         (tenant, Name::from(&*session))
     }
 
-    fn adoptable(&self, thing: &Thing) -> Option<Ask> {
-        let (tenant, session) = self.key(thing);
-        let subject = thing.marks.subject.as_deref()?;
-        let direction = thing.marks.direction.unwrap_or(Direction::Outbound);
-        let leg = thing.marks.leg.unwrap_or(Leg::Originate);
+    fn adoptable(&self, channel: &Channel) -> Option<Ask> {
+        let (tenant, session) = self.key(channel);
+        let subject = channel.marks.subject.as_deref()?;
+        let direction = channel.marks.direction.unwrap_or(Direction::Outbound);
+        let leg = channel.marks.leg.unwrap_or(Leg::Originate);
         let ask = Ask { leg, existing: true, ..Ask::call(tenant, subject, session, direction) };
         ask.check().is_ok().then_some(ask)
     }
 
-    fn channel_ended(&mut self, source: usize, thing: &Thing) -> Vec<Step> {
-        let (place, named) = ((source, thing.id.clone()), self.key(thing));
+    fn channel_ended(&mut self, source: usize, channel: &Channel) -> Vec<Step> {
+        let (place, named) = ((source, channel.id.clone()), self.key(channel));
         self.over.gone(&place);
-        let key = match self.things.get(&place) {
+        let key = match self.channels.get(&place) {
             Some(key) => key.clone(),
             // Never listed: its last message says which session it was. Not where another channel carries it.
             None => match self.entries.get(&named) {
@@ -324,21 +324,21 @@ mod tests {
         vec![Step::Release(key(session))]
     }
 
-    fn bare(id: &str) -> Thing {
-        Thing { id: id.to_owned(), marks: Marks::default() }
+    fn bare(id: &str) -> Channel {
+        Channel { id: id.to_owned(), marks: Marks::default() }
     }
 
-    fn marked(id: &str, session: &str) -> Thing {
+    fn marked(id: &str, session: &str) -> Channel {
         let session = Some(session.to_owned());
-        Thing {
+        Channel {
             id: id.to_owned(),
             marks: Marks { subject: Some("anna".into()), session, granted: true, ..Marks::default() },
         }
     }
 
-    fn listing(sessions: &mut Sessions, from: u64, to: u64, things: Vec<Thing>) -> Vec<Step> {
+    fn listing(sessions: &mut Sessions, from: u64, to: u64, channels: Vec<Channel>) -> Vec<Step> {
         assert!(sessions.report(at(from), 0, &Report::Asking).is_empty());
-        sessions.report(at(to), 0, &Report::Live(things))
+        sessions.report(at(to), 0, &Report::Live(channels))
     }
 
     fn sessions(sources: usize) -> Sessions {
@@ -354,14 +354,14 @@ mod tests {
         assert!(sessions.is_complete());
         assert!(listing(&mut sessions, 3, 4, vec![marked("1.1", "c1")]).is_empty());
         assert_eq!(sessions.report(at(5), 0, &Report::Ended(bare("1.1"))), release("c1"));
-        assert!(sessions.is_empty() && sessions.things.is_empty());
+        assert!(sessions.is_empty() && sessions.channels.is_empty());
     }
 
     #[test]
     fn what_was_not_granted_is_not_adopted() {
-        let mut thing = marked("1.1", "c1");
-        thing.marks.granted = false;
-        assert!(listing(&mut sessions(1), 1, 2, vec![thing]).is_empty());
+        let mut channel = marked("1.1", "c1");
+        channel.marks.granted = false;
+        assert!(listing(&mut sessions(1), 1, 2, vec![channel]).is_empty());
     }
 
     #[test]
@@ -483,15 +483,15 @@ mod tests {
     fn refused_names_are_rewritten_and_foreign_tenants_reported() {
         let mut sessions = sessions(1);
         let long = "y".repeat(300);
-        let mut thing = bare(&long);
-        thing.marks.set("USHERD_SUBJECT", "zo\u{eb}\u{1}");
-        thing.marks.set("USHERD_CODE", "allow.new");
-        let steps = listing(&mut sessions, 1, 1, vec![thing.clone()]);
+        let mut channel = bare(&long);
+        channel.marks.set("USHERD_SUBJECT", "zo\u{eb}\u{1}");
+        channel.marks.set("USHERD_CODE", "allow.new");
+        let steps = listing(&mut sessions, 1, 1, vec![channel.clone()]);
         let [Step::Adopt(ask)] = steps.as_slice() else { panic!("{steps:?}") };
         assert!(ask.check().is_ok() && ask.session.as_ref().is_some_and(|session| session.starts_with("yyy")));
         assert_eq!(sessions.report(at(2), 0, &Report::Ended(bare(&long))).len(), 1);
-        thing.marks.set("USHERD_TENANT", "ACME!");
-        assert_eq!(listing(&mut sessions, 3, 3, vec![thing]), [Step::Unusable]);
+        channel.marks.set("USHERD_TENANT", "ACME!");
+        assert_eq!(listing(&mut sessions, 3, 3, vec![channel]), [Step::Unusable]);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use usherd_contract::words::{Direction, Leg};
 use super::names;
 
 /// Most channels, dialogs or devices of one listing; a longer one is not trusted, and nothing is released by it.
-pub const THINGS_MAX: usize = 100_000;
+pub const LISTING_ROWS_MAX: usize = 100_000;
 
 /// A live channel or dialog, as its PBX shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Thing {
+pub struct Channel {
     /// The PBX's own id: `Uniqueid`, channel UUID or Call-ID.
     pub id: String,
     /// The variables that its dial plan set.
@@ -51,7 +51,7 @@ impl Marks {
             return false;
         }
         let mark = &name[PREFIX.len()..];
-        let named = |carried: fn(&str) -> Cow<'_, str>| (!value.is_empty()).then(|| carried(value).into_owned());
+        let named = |fitted: fn(&str) -> Cow<'_, str>| (!value.is_empty()).then(|| fitted(value).into_owned());
         match MARKS.iter().find(|known| mark.eq_ignore_ascii_case(known)) {
             Some(&"tenant") => self.tenant = named(names::subject),
             Some(&"subject") => self.subject = named(names::subject),
@@ -83,7 +83,7 @@ pub enum Report {
     /// A listing was asked for: what is decided from now on may be missing in it.
     Asking,
     /// All that lives there, as answered to the last [`Report::Asking`].
-    Live(Vec<Thing>),
+    Live(Vec<Channel>),
     /// The kind of a row or event that could not be read and is left out. It names nothing that is known here, or
     /// the machine has asked for what it may have named.
     Unread(&'static str),
@@ -92,9 +92,9 @@ pub enum Report {
     /// A list of devices that cannot be believed: nothing follows from what is missing in it.
     UnsureOfDevices(&'static str),
     /// A channel is there, or its marks changed.
-    Started(Thing),
+    Started(Channel),
     /// A channel is gone; with the marks of its last message, where that had some.
-    Ended(Thing),
+    Ended(Channel),
     /// A device came or went.
     Presence {
         /// Its name at the PBX.
@@ -120,8 +120,8 @@ pub enum Act {
 }
 
 /// The acts for a listing that is not whole: what is in it lives, and nothing follows from what is not.
-pub fn listed_in_part(things: impl IntoIterator<Item = Thing>, why: &'static str) -> impl Iterator<Item = Act> {
-    let there = things.into_iter().map(|thing| Act::Tell(Report::Started(thing)));
+pub fn listed_in_part(channels: impl IntoIterator<Item = Channel>, why: &'static str) -> impl Iterator<Item = Act> {
+    let there = channels.into_iter().map(|channel| Act::Tell(Report::Started(channel)));
     there.chain([Act::Tell(Report::Unsure(why))])
 }
 

@@ -176,8 +176,9 @@ fn told(machine: &mut dyn Machine, opening: &[u8], answer: &[u8]) -> (Vec<Report
 }
 
 fn live(reports: &[Report]) -> Vec<&str> {
-    let listed = reports.iter().find_map(|report| if let Report::Live(things) = report { Some(things) } else { None });
-    listed.map_or(Vec::new(), |things| things.iter().map(|thing| thing.id.as_str()).collect())
+    let listed =
+        reports.iter().find_map(|report| if let Report::Live(channels) = report { Some(channels) } else { None });
+    listed.map_or(Vec::new(), |channels| channels.iter().map(|channel| channel.id.as_str()).collect())
 }
 
 #[test]
@@ -204,7 +205,7 @@ fn an_unreadable_kamailio_dialog_costs_no_other_its_seat() {
     let answer = [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
     let (_, shown) = told(&mut Kamailio::new("h", "/RPC"), b"", &answer);
     assert!(
-        shown.contains("Started(Thing { id: \"a\"") && shown.contains("Unsure") && !shown.contains("Live"),
+        shown.contains("Started(Channel { id: \"a\"") && shown.contains("Unsure") && !shown.contains("Live"),
         "{shown}"
     );
 }
