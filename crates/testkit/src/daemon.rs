@@ -26,20 +26,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// At noon, with lines for `usherd.toml` and these tenant files.
+    /// A daemon at noon, with these lines in `usherd.toml` and these tenant files.
     pub fn start(main: &str, tenants: &[(&str, &str)]) -> Self {
         let mut running = Self::stopped(files(main, tenants), NOON_UTC_MS);
         running.boot();
         running
     }
 
-    /// With files that a test prepared and a clock of its own; nobody waits until it is ready.
+    /// A daemon with files that a test prepared and a clock of its own; it may not be ready yet.
     pub fn start_on(folder: tempfile::TempDir, clock: Arc<dyn Clock>, as_process: bool) -> Self {
         let daemon = start(folder.path(), clock, as_process).unwrap_or_else(|error| panic!("{error}"));
         Running { daemon: Some(daemon), ..Self::stopped(folder, 0) }
     }
 
-    /// One that does not run yet, on these files.
+    /// A daemon that does not run yet, on these files.
     pub fn stopped(folder: tempfile::TempDir, utc_ms: i64) -> Self {
         let clock = Arc::new(ManualClock::new(Now { uptime_ms: 1_000_000, utc_ms }));
         Running { daemon: None, clock, folder }
@@ -79,7 +79,7 @@ impl Running {
         self.daemon().address().unwrap()
     }
 
-    /// A new connection to it, for who has this patience with its answers.
+    /// A new connection to it, with this time-out for its answers.
     pub fn client_within(&self, patience: Duration) -> Client {
         Client::connect_within(patience, self.address()).unwrap()
     }

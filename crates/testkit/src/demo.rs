@@ -75,7 +75,7 @@ impl Demo {
         self.finish()
     }
 
-    /// The word behind a heading of its greeting, as in `  files       /tmp/…; they go …`.
+    /// The word after a heading of its greeting, as in `  files       /tmp/…; they go …`.
     pub fn told(&self, heading: &str) -> &str {
         let line = self.said.lines().find_map(|line| line.strip_prefix(&format!("  {heading} ")));
         line.unwrap_or_else(|| panic!("no {heading} in {}", self.said)).trim().split(';').next().unwrap()

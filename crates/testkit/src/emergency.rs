@@ -1,4 +1,4 @@
-//! The table of what is dialled in an emergency, for the tests of each recipe.
+//! The table of numbers that are dialled in an emergency, for the tests of each recipe.
 
 /// One line of the table.
 pub struct Row {
@@ -10,7 +10,7 @@ pub struct Row {
     pub dialled: String,
     /// True if it is an emergency call.
     pub is_emergency: bool,
-    /// Each recipe has to be right about it; otherwise it may ask, and the daemon is.
+    /// True if each recipe has to recognise it by itself; otherwise it may ask, and the daemon recognises it.
     pub for_all: bool,
 }
 
@@ -66,7 +66,7 @@ impl Row {
     }
 }
 
-/// The user part of an address: what may not stand there is percent-encoded.
+/// The user part of an address: characters that are not allowed there are percent-encoded.
 pub fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-/// A folder with these lines in `usherd.toml`, and these tenant files. `[server]` gets a free port, and two runtimes where
-/// it does not say how many.
+/// A folder with these lines in `usherd.toml`, and these tenant files. `[server]` gets a free port, and two runtimes
+/// where it does not say how many.
 pub fn files(main: &str, tenants: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("tenants.d")).unwrap();

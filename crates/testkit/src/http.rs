@@ -55,7 +55,7 @@ impl Answer {
         fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// The code of a decision, with its detail behind a blank, however it was written.
+    /// The code of a decision, with its detail after a blank, however it was written.
     pub fn decision(&self) -> String {
         if !self.body.starts_with('{') {
             return self.body.clone();
@@ -79,12 +79,12 @@ impl Answer {
 }
 
 impl Client {
-    /// A new connection, which no answer hangs on.
+    /// A new connection, on which no answer may hang.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         Self::connect_within(ANSWER_DEADLINE, address)
     }
 
-    /// The same, for who has another patience with an answer.
+    /// A new connection with another time-out for an answer.
     pub fn connect_within(patience: Duration, address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;

@@ -39,7 +39,7 @@ pub struct Block {
 /// A row of a table, each cell without the blanks around it.
 pub type Row = Vec<String>;
 
-/// Pages for who works on it; their commands build and test, and are not run.
+/// Pages for contributors; their commands build and test, and are not run.
 pub const FOR_CONTRIBUTORS: [&str; 4] = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
 
 /// The README, every page of `docs/`, and those for contributors.
@@ -70,13 +70,13 @@ impl Block {
 }
 
 impl Page {
-    /// By its name from the root of the repository.
+    /// Reads a page by its name from the root of the repository.
     pub fn read(name: &str) -> Self {
         let text = std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         Page { name: name.to_owned(), text }
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn folder(&self) -> PathBuf {
         root().join(&self.name).parent().unwrap().to_owned()
     }

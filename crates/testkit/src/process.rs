@@ -25,8 +25,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// With these lines in `usherd.toml`, and these tenant files. `[server]` gets a free port and two runtimes. Who has
-    /// a `[journal]` of its own has no ring, but where it says so.
+    /// With these lines in `usherd.toml`, and these tenant files. `[server]` gets a free port and two runtimes. With
+    /// a `[journal]` section of their own there is a ring only if that says so.
     pub fn new(main: &str, tenants: &[(&str, &str)]) -> Self {
         let ring = (!main.contains("[journal]"))
             .then(|| tempfile::tempdir_in("/dev/shm").expect("a tmpfs is needed, as /dev/shm is"));
@@ -88,8 +88,8 @@ impl Site {
     }
 }
 
-/// An address of loopback that no other test has at this time: a port of it that was free, or was given up for a
-/// moment, is nobody else's.
+/// A loopback address that no other test has at this time: nobody else takes a port of it that was free, or was given
+/// up for a moment.
 pub fn own_ip() -> Ipv4Addr {
     // Linux numbers processes below 2^22.
     let [_, high, middle, low] = std::process::id().to_be_bytes();
@@ -103,8 +103,8 @@ pub fn command(config: &Path) -> Command {
     command
 }
 
-/// The built binary with these arguments in a folder without a configuration, and nothing of the environment of a service
-/// manager or of who runs the tests.
+/// The built binary with these arguments in a folder without a configuration, and nothing of the environment of a
+/// service manager or of who runs the tests.
 pub fn usherd(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).current_dir(scratch()).stdin(Stdio::null());
@@ -219,14 +219,14 @@ impl Usherd {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// SIGSTOP, until every thread of it stands.
+    /// Sends SIGSTOP, and waits until every thread has stopped.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
         let threads = format!("/proc/{}/task", self.child.id());
         eventually("every thread to stand", || {
             let mut threads = std::fs::read_dir(&threads).unwrap().map(|thread| {
                 let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
-                // The name is in parentheses and may hold anything; the state comes behind it.
+                // The name is in parentheses and may hold anything; the state comes after it.
                 stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
             });
             threads.all(|stands| stands).then_some(())

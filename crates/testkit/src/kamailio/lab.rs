@@ -16,7 +16,7 @@ use crate::place::{Place, program};
 use crate::process::{Site, Usherd, own_ip};
 use crate::wait::{eventually, eventually_or};
 
-/// Where the phones are: an address of this test's own, so that no port that is free here is taken by another one.
+/// Where the phones are: an address of this test's own, so that no other test takes a port that is free here.
 pub fn phones_ip() -> &'static str {
     static PHONES: LazyLock<String> = LazyLock::new(|| own_ip().to_string());
     &PHONES
@@ -36,7 +36,7 @@ pub fn free_port(ip: &str) -> u16 {
     UdpSocket::bind((ip, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// A TCP address where nobody else listens meanwhile, also when who has it starts again.
+/// A TCP address that no other test uses, even while its owner restarts.
 pub fn own_address() -> SocketAddr {
     TcpListener::bind((own_ip(), 0)).unwrap().local_addr().unwrap()
 }
@@ -79,7 +79,7 @@ impl Program {
     /// `kill -9` of all its processes.
     pub fn kill(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
-            // Its number may be somebody else's by now.
+            // Its number may belong to another process by now.
             return;
         }
         let id = self.child.id();
@@ -200,7 +200,7 @@ impl Lab {
         relay
     }
 
-    /// The same, with somebody else in the place of usherd.
+    /// The same, with something else in the place of usherd.
     pub fn start_kamailio_asking(&mut self, url: &str) {
         let mut command = program("kamailio");
         command.arg("-f").arg(self.recipe.inside("kamailio.cfg")).args(["-DD", "-E", "-m", "64"]);

@@ -11,19 +11,19 @@ use usherd::daemon::clock::monotonic_ns;
 
 use crate::wait::pause;
 
-/// When what enters the wire now comes out of it.
+/// The time at which bytes that enter the wire now come out of it.
 #[derive(Clone, Copy)]
 pub enum Pace {
-    /// So much later.
+    /// After this delay.
     After(Duration),
-    /// When the test lets it go.
+    /// When the test releases them.
     Held,
 }
 
 /// One direction of all connections.
 struct Lane {
     pace: Mutex<Pace>,
-    /// How often what was held was let go.
+    /// The number of times that held bytes were released.
     let_go: Mutex<u64>,
     opened: Condvar,
 }
@@ -33,7 +33,8 @@ impl Lane {
         Arc::new(Lane { pace: Mutex::new(Pace::After(Duration::ZERO)), let_go: Mutex::new(0), opened: Condvar::new() })
     }
 
-    /// When what comes now may leave: not before this moment, and not before held things were let go so often.
+    /// The time at which bytes that come now may leave: not before this moment, and not before held bytes were released
+    /// so often.
     fn ticket(&self) -> (u64, u64) {
         match *self.pace.lock() {
             Pace::After(delay) => (monotonic_ns() + delay.as_nanos() as u64, 0),
@@ -53,7 +54,7 @@ impl Lane {
 
 /// The wire; every connection to it becomes one to usherd.
 pub struct Relay {
-    /// Where it begins.
+    /// Its address.
     pub address: SocketAddr,
     questions: Arc<Lane>,
     answers: Arc<Lane>,
@@ -89,7 +90,7 @@ impl Relay {
         *self.answers.pace.lock() = pace;
     }
 
-    /// Lets go of the questions that are held; later ones are held as before.
+    /// Releases the questions that are held; later ones are held as before.
     pub fn let_go(&self) {
         *self.questions.let_go.lock() += 1;
         self.questions.opened.notify_all();
