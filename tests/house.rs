@@ -17,7 +17,7 @@ mod tree;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rules::{Exceptions, ROOMS, check, rooms, undone_tests};
+use rules::{Exceptions, ROOMS, check, long_names, rooms, undone_tests};
 use tree::Tree;
 
 /// Empty is the goal; an entry needs its reason, and may only go.
@@ -51,7 +51,7 @@ fn files(folder: &str, is_wanted: fn(&Path) -> bool) -> Vec<(String, String)> {
     found
 }
 
-/// What the program is made of.
+/// The tree of the program.
 fn house() -> Tree {
     let manifest = ("Cargo.toml".to_owned(), std::fs::read_to_string(root().join("Cargo.toml")).unwrap());
     let manifests = files("crates", |path| path.ends_with("Cargo.toml"));
@@ -76,8 +76,9 @@ fn the_house_keeps_its_rules() {
 #[test]
 fn no_test_is_switched_off_and_every_file_says_what_it_is() {
     let mut findings = Vec::new();
-    for (name, text) in ["tests", "benches", "crates"].iter().flat_map(|folder| sources(folder)) {
+    for (name, text) in ["tests", "benches", "crates", "src"].iter().flat_map(|folder| sources(folder)) {
         undone_tests(&name, &text, &mut findings);
+        long_names(&name, &text, &mut findings);
         assert!(text.starts_with("//! "), "{name} does not open with a `//!` sentence");
     }
     assert!(findings.is_empty(), "{}", told(&findings));

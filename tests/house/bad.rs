@@ -62,6 +62,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ("src/daemon/a.rs", "fn f() { unimplemented!(\"x\") }", "is not merged"),
     ("src/daemon/a.rs", "#[cfg(test)] mod tests { #[test] #[ignore] fn f() {} }", "proves nothing"),
     ("src/daemon/a.rs", "#[cfg(test)] mod tests { #[test] #[ignore = \"slow\"] fn f() {} }", "proves nothing"),
+    (
+        "src/daemon/a.rs",
+        "#[cfg(test)] mod tests { #[test] fn a_name_of_sixty_one_characters_which_is_one_more_than_allowed() {} }",
+        "has 61 characters",
+    ),
 ];
 
 const AROUND: &[(&str, &str)] = &[

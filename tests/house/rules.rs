@@ -11,7 +11,7 @@ use super::tree::{File, Target, Tree};
 pub(crate) struct Finding {
     /// File and line.
     pub place: String,
-    /// What is wrong.
+    /// The breach.
     pub what: String,
     /// Why it is.
     pub why: &'static str,
@@ -23,7 +23,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// What is put up with, and until when it is counted.
+/// Exceptions that are put up with, and how they are counted down.
 pub(crate) struct Exceptions {
     /// Imports that close a circle: from, to, reason.
     pub cycles: &'static [(&'static str, &'static str, &'static str)],
@@ -43,9 +43,12 @@ pub(crate) const ROOMS: [(&str, &[&str]); 4] = [
     ("daemon", &["contract", "daemon", "engine", "subscription"]),
 ];
 
+/// Longest name of a function, characters; a test's is a sentence.
+const FUNCTION_NAME_CHARS_MAX: usize = 60;
+
 /// Parts of the standard library that wait, read, write, or tell the time.
 const IMPURE: [&str; 8] = ["env", "fs", "io", "net", "os", "process", "thread", "time"];
-/// What decides an order between threads.
+/// The types that decide an order between threads.
 const SYNCHRONIZING: [&str; 10] =
     ["atomic", "Mutex", "RwLock", "Condvar", "Barrier", "Once", "OnceLock", "LazyLock", "mpsc", "mpmc"];
 const CLOCKS: [&str; 4] = ["Instant", "SystemTime", "Utc", "Local"];
@@ -81,6 +84,8 @@ const WHY_SENTENCE: &str = "a reader should know from the first line whether to 
 const WHY_LONG: &str = "a file is read as a whole; beyond 500 lines without tests it is two";
 const WHY_UNSAFE: &str = "no unsafe of our own is a promise of the README";
 const WHY_UNDONE: &str = "what is not done is not merged, and a test that is switched off proves nothing";
+const WHY_NAME_LENGTH: &str =
+    "a name is read in lists of results, beside others: it says the behaviour in a short sentence";
 const WHY_EXCEPTION: &str = "an exception that nothing needs any more hides the next one";
 
 /// Checks everything.
@@ -203,6 +208,18 @@ fn words(file: &File, findings: &mut Vec<Finding>) {
         }
     }
     undone_tests(&file.name, &file.text, findings);
+    long_names(&file.name, &file.text, findings);
+}
+
+/// Names of functions that are too long, in any file.
+pub(crate) fn long_names(name: &str, text: &str, findings: &mut Vec<Finding>) {
+    for window in super::lexer::tokens(text).windows(2).filter(|window| window[0].text == "fn") {
+        let length = window[1].text.chars().count();
+        if length > FUNCTION_NAME_CHARS_MAX {
+            let what = format!("`{}` has {length} characters, not {FUNCTION_NAME_CHARS_MAX}", window[1].text);
+            findings.push(Finding { place: format!("{name}:{}", window[1].line), what, why: WHY_NAME_LENGTH });
+        }
+    }
 }
 
 /// Tests that are switched off, in any file. One that needs a process of its own is not: `tests/run` runs
