@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::time::timeout;
 
 use crate::daemon::config::{Disk, Files as _, Publisher};
-use crate::daemon::https;
+use crate::daemon::outgoing;
 
 /// The name of the file of authorities in the configuration.
 const CA_FILE: &str = "sync.ca_file";
@@ -44,13 +44,13 @@ pub(crate) async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&st
     let host = uri.host().ok_or("sync.url names no host")?.trim_matches(['[', ']']).to_owned();
     let patience = Duration::from_secs(publisher.timeout_s.into());
     let request = request(publisher, folder, &uri, etag)?;
-    let tls = https::connector(&publisher.ca_file, folder, CA_FILE)?;
+    let tls = outgoing::connector(&publisher.ca_file, folder, CA_FILE)?;
     let whole = async {
-        let stream = timeout(patience, https::connect_tls(&tls, &host, uri.port_u16().unwrap_or(443), CA_FILE))
+        let stream = timeout(patience, outgoing::connect_tls(&tls, &host, uri.port_u16().unwrap_or(443), CA_FILE))
             .await
             .map_err(|_| format!("{host} did not take the connection within {} s", publisher.timeout_s))??;
         let read = async |response| read(response, publisher.bundle_bytes_max as usize).await;
-        https::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"))
+        outgoing::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"))
     };
     timeout(patience, whole)
         .await

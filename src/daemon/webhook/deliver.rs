@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::sign::Secrets;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::config::Webhook;
-use crate::daemon::https;
+use crate::daemon::outgoing;
 
 /// The name of the file of authorities in the configuration.
 const CA_FILE: &str = "the webhook's ca_file";
@@ -84,12 +84,12 @@ async fn attempt(hook: &Webhook, folder: &Path, id: &str, body: String, utc_ms: 
         .map_err(|error| format!("url cannot be asked for: {error}"))?;
     let read = async |response| Ok(read(response, utc_ms).await);
     if uri.scheme_str() == Some("http") {
-        let stream = https::connect(&host, uri.port_u16().unwrap_or(80)).await?;
-        return https::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"));
+        let stream = outgoing::connect(&host, uri.port_u16().unwrap_or(80)).await?;
+        return outgoing::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"));
     }
-    let tls = https::connector(&hook.ca_file, folder, CA_FILE)?;
-    let stream = https::connect_tls(&tls, &host, uri.port_u16().unwrap_or(443), CA_FILE).await?;
-    https::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"))
+    let tls = outgoing::connector(&hook.ca_file, folder, CA_FILE)?;
+    let stream = outgoing::connect_tls(&tls, &host, uri.port_u16().unwrap_or(443), CA_FILE).await?;
+    outgoing::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"))
 }
 
 async fn read(response: Response<Incoming>, utc_ms: i64) -> Outcome {
