@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use crate::daemon::outgoing::Target;
 
 /// Port where none is written (API 1).
 pub(super) const PORT: u16 = 7788;
@@ -58,6 +59,17 @@ impl Address {
             Port::Absent => Ok(Address::Tcp(format!("{host_port}:{PORT}"))),
             Port::Good => Ok(Address::Tcp(host_port.to_owned())),
             Port::Bad => Err(wrong("has no port between 1 and 65535")),
+        }
+    }
+
+    /// Where a request to it goes.
+    pub(super) fn target(&self) -> Target<'_> {
+        match self {
+            Address::Unix(path) => Target::Unix(path),
+            Address::Tcp(host_port) => {
+                let (host, port) = host_port.rsplit_once(':').unwrap_or((host_port, ""));
+                Target::Host { host, port: port.parse().unwrap_or(PORT), trust: None }
+            }
         }
     }
 }

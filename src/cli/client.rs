@@ -1,4 +1,4 @@
-//! A small HTTP client: one request per connection, over TCP or a Unix socket, with an end to every wait.
+//! Asks the daemon: one request a connection, with an end to every wait.
 
 use std::fmt::Write as _;
 use std::io;
@@ -6,20 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::address::Address;
 use super::failure::Failure;
+use crate::daemon::outgoing::{self, Answer};
 
 /// How long a connection may take; the daemon is on this machine or in its network.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -27,6 +23,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest line of a stream, bytes.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// What to do where something answers that is not HTTP/1.1.
+const NOT_USHERD: &str = "look whether something else listens there, or whether the listener wants TLS or HTTP/2";
 
 /// Asks the daemon.
 pub(super) struct Client {
@@ -128,10 +126,10 @@ impl Client {
     /// # Errors
     /// As [`Client::ask`].
     pub(super) async fn answer(&self, ask: &Ask<'_>) -> Result<Reply, Failure> {
-        let (from, response) = self.send(ask).await?;
+        let (from, answer) = self.send(ask).await?;
         let late = || self.too_late(&from);
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let status = answer.response.status();
+        let body = Limited::new(answer.response.into_body(), ANSWER_BYTES_MAX).collect();
         let body = timeout(self.deadline, body).await.map_err(|_| late())?;
         let body = body.map_err(|error| Failure::failed(format!("the answer of {from} broke off: {error}")))?;
         Ok(Reply { status, body: body.to_bytes(), from })
@@ -167,9 +165,9 @@ impl Client {
         ask: &Ask<'_>,
         mut each: impl FnMut(&str) -> Result<bool, Failure>,
     ) -> Result<bool, Failure> {
-        let (from, response) = self.send(ask).await?;
-        let status = response.status();
-        let mut body = response.into_body();
+        let (from, answer) = self.send(ask).await?;
+        let status = answer.response.status();
+        let mut body = answer.response.into_body();
         if !status.is_success() {
             let body = timeout(self.deadline, Limited::new(body, ANSWER_BYTES_MAX).collect()).await;
             let body = body.map_err(|_| self.too_late(&from))?.map(|body| body.to_bytes()).unwrap_or_default();
@@ -194,42 +192,23 @@ impl Client {
     }
 
     /// Sends to the first address that takes a connection.
-    async fn send(&self, ask: &Ask<'_>) -> Result<(Address, Response<Incoming>), Failure> {
-        let mut failed: Vec<(Address, io::Error)> = Vec::new();
+    async fn send(&self, ask: &Ask<'_>) -> Result<(Address, Answer), Failure> {
+        let mut failed: Vec<io::Error> = Vec::new();
         for address in &self.candidates {
-            let result = match address {
-                Address::Tcp(host_port) => match connect(TcpStream::connect(host_port.as_str())).await {
-                    Ok(stream) => Ok(self.exchange(stream, address, ask).await),
-                    Err(error) => Err(error),
-                },
-                Address::Unix(path) => match connect(UnixStream::connect(path)).await {
-                    Ok(stream) => Ok(self.exchange(stream, address, ask).await),
-                    Err(error) => Err(error),
-                },
-            };
-            match result {
-                Ok(answer) => return answer.map(|response| (address.clone(), response)),
-                Err(error) => failed.push((address.clone(), error)),
+            let late = || io::Error::new(io::ErrorKind::TimedOut, format!("{address}: no connection within 3 s"));
+            let target = address.target();
+            match timeout(CONNECT_DEADLINE, outgoing::connect(&target)).await.unwrap_or_else(|_| Err(late())) {
+                Ok(stream) => {
+                    let asked = outgoing::send(stream, self.request(address, ask)?);
+                    let answer = timeout(self.deadline, asked).await.map_err(|_| self.too_late(address))?;
+                    return answer.map(|answer| (address.clone(), answer)).map_err(|error| {
+                        Failure::failed(format!("{address} does not answer like usherd: {error}")).fix(NOT_USHERD)
+                    });
+                }
+                Err(error) => failed.push(error),
             }
         }
         Err(unreachable_daemon(&failed))
-    }
-
-    async fn exchange<S>(&self, stream: S, address: &Address, ask: &Ask<'_>) -> Result<Response<Incoming>, Failure>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let not_http = |error: hyper::Error| {
-            Failure::failed(format!("{address} does not answer like usherd: {error}"))
-                .fix("check whether something else listens there, or whether the listener requires TLS or HTTP/2")
-        };
-        let request = self.request(address, ask)?;
-        let conversation = async {
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(not_http)?;
-            tokio::spawn(connection);
-            sender.send_request(request).await.map_err(not_http)
-        };
-        timeout(self.deadline, conversation).await.map_err(|_| self.too_late(address))?
     }
 
     fn request(&self, address: &Address, ask: &Ask<'_>) -> Result<Request<Full<Bytes>>, Failure> {
@@ -259,16 +238,9 @@ impl Client {
     }
 }
 
-async fn connect<S>(connecting: impl Future<Output = io::Result<S>>) -> io::Result<S> {
-    match timeout(CONNECT_DEADLINE, connecting).await {
-        Ok(connected) => connected,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within 3 s")),
-    }
-}
-
-fn unreachable_daemon(failed: &[(Address, io::Error)]) -> Failure {
-    let told: Vec<String> = failed.iter().map(|(address, error)| format!("{address}: {error}")).collect();
-    let forbidden = failed.iter().any(|(_, error)| error.kind() == io::ErrorKind::PermissionDenied);
+fn unreachable_daemon(failed: &[io::Error]) -> Failure {
+    let told: Vec<String> = failed.iter().map(io::Error::to_string).collect();
+    let forbidden = failed.iter().any(|error| error.kind() == io::ErrorKind::PermissionDenied);
     let fix = if forbidden {
         "the socket exists, but this user may not use it: run it with sudo, or join the group of the socket"
     } else {

@@ -13,7 +13,7 @@ pub mod http;
 pub mod journal;
 pub mod log;
 pub mod metrics;
-mod outgoing;
+pub(crate) mod outgoing;
 pub mod resp;
 pub mod runtime;
 pub mod subscriptions;

@@ -1,19 +1,22 @@
-//! Asks others over HTTPS: one request a connection, with a limit on everything, no redirects, nothing remembered.
+//! Requests that go out: one a connection, with a limit on everything, no redirects, nothing remembered.
 
 use std::fmt::Display;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::daemon::config::{Disk, Files as _};
 
@@ -22,65 +25,94 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Largest file of authorities, bytes.
 const CA_BYTES_MAX: usize = 4 << 20;
 
-/// Whom to trust: a PEM file of authorities relative to `folder`, or those of the machine where none is named.
-/// Read anew each time, since files and the machine's roots change under a running daemon. `key` is what the
-/// configuration calls the file.
-///
-/// # Errors
-/// The file cannot be read or holds none, or the machine has none.
-pub(super) fn connector(ca_file: &str, folder: &Path, key: &str) -> Result<TlsConnector, String> {
-    let mut roots = RootCertStore::empty();
-    if ca_file.is_empty() {
-        let found = rustls_native_certs::load_native_certs();
-        let (good, _) = roots.add_parsable_certificates(found.certs);
-        if good == 0 {
-            return Err(format!("this machine has no trusted certificates; install them, or name a file as {key}"));
-        }
-    } else {
-        let path = folder.join(ca_file);
-        let wrong = |why: &dyn Display| format!("{key} {}: {why}", path.display());
-        let pem = Disk.read(&path, CA_BYTES_MAX).map_err(|why| wrong(&why))?;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
-        }
-        if roots.is_empty() {
-            return Err(wrong(&"it holds no certificate"));
-        }
+/// Where a request goes.
+pub(crate) enum Target<'a> {
+    /// A Unix socket.
+    Unix(&'a Path),
+    /// A port of a host: by name or address, one of IPv6 in brackets; over TLS where it must prove its name.
+    Host { host: &'a str, port: u16, trust: Option<&'a Trust> },
+}
+
+impl<'a> Target<'a> {
+    /// The host that a URL names.
+    pub(crate) fn new(url: &Uri, host: &'a str, trust: Option<&'a Trust>) -> Self {
+        let port = url.port_u16().unwrap_or(if trust.is_some() { 443 } else { 80 });
+        Target::Host { host, port, trust }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// A connection in the clear.
-///
-/// # Errors
-/// The name is not found, or nobody takes the connection.
-pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
-    TcpStream::connect((host, port)).await.map_err(|error| format!("{host}:{port}: {error}"))
+/// Authorities that are trusted.
+pub(crate) struct Trust {
+    tls: TlsConnector,
+    key: &'static str,
 }
 
-/// A connection to who can prove its name. `key` is what the configuration calls the file of authorities.
+impl Trust {
+    /// Those of a PEM file relative to `folder`, or those of the machine where the path is empty. Files and the
+    /// machine's roots change under a running daemon, so it makes this anew for each request. `key` is what the
+    /// configuration or the command line calls the file.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds none, or the machine has none.
+    pub(crate) fn new(ca_file: &Path, folder: &Path, key: &'static str) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        if ca_file.as_os_str().is_empty() {
+            let found = rustls_native_certs::load_native_certs();
+            let (good, _) = roots.add_parsable_certificates(found.certs);
+            if good == 0 {
+                return Err(format!("this machine has no trusted certificates; install them, or name a file as {key}"));
+            }
+        } else {
+            let path = folder.join(ca_file);
+            let wrong = |why: &dyn Display| format!("{key} {}: {why}", path.display());
+            let pem = Disk.read(&path, CA_BYTES_MAX).map_err(|why| wrong(&why))?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+            }
+            if roots.is_empty() {
+                return Err(wrong(&"it holds no certificate"));
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Trust { tls: TlsConnector::from(Arc::new(config)), key })
+    }
+}
+
+/// A connection, whatever carries it.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection to a target. The caller bounds the time.
 ///
 /// # Errors
-/// As [`connect`], or its certificate is not trusted.
-pub(super) async fn connect_tls(
-    tls: &TlsConnector,
-    host: &str,
-    port: u16,
-    key: &str,
-) -> Result<TlsStream<TcpStream>, String> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is not the name of a server"))?;
-    let stream = connect(host, port).await?;
-    tls.connect(name, stream)
-        .await
-        .map_err(|error| format!("{host}:{port} is not trusted: {}", why_untrusted(&error, key)))
+/// The name is not found, nobody takes the connection, or whoever does is not trusted, which is `InvalidData`. The text
+/// says where and why.
+pub(crate) async fn connect(target: &Target<'_>) -> io::Result<Box<dyn Stream>> {
+    let (host, port, trust) = match target {
+        Target::Host { host, port, trust } => (host, *port, trust),
+        Target::Unix(path) => {
+            let told = |error: io::Error| io::Error::new(error.kind(), format!("unix:{}: {error}", path.display()));
+            return Ok(Box::new(UnixStream::connect(path).await.map_err(told)?));
+        }
+    };
+    let bare = host.trim_matches(['[', ']']);
+    let untrusted = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let name = trust.map(|_| ServerName::try_from(bare.to_owned())).transpose();
+    let name = name.map_err(|_| untrusted(format!("{host} is not the name of a server")))?;
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("{host}:{port}: {error}"));
+    let stream = TcpStream::connect((bare, port)).await.map_err(told)?;
+    let (Some(trust), Some(name)) = (trust, name) else { return Ok(Box::new(stream)) };
+    let told = |error| untrusted(format!("{host}:{port} is not trusted: {}", why_untrusted(&error, trust.key)));
+    Ok(Box::new(trust.tls.connect(name, stream).await.map_err(told)?))
 }
 
 /// Why a server is not trusted, and what to do about it; `key` names the file of authorities.
-fn why_untrusted(error: &std::io::Error, key: &str) -> String {
+fn why_untrusted(error: &io::Error, key: &str) -> String {
     use rustls::{CertificateError as Fault, Error};
     let found = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let Some(Error::InvalidCertificate(fault)) = found else { return format!("{error}; see {key}") };
@@ -111,38 +143,21 @@ fn why_untrusted(error: &std::io::Error, key: &str) -> String {
     }
 }
 
-/// One request, one answer, which `read` makes something of; the connection goes with the future that holds it.
+/// An answer, whose connection ends when it is dropped.
+pub(crate) struct Answer {
+    /// Its head, and the body as it comes.
+    pub(crate) response: Response<Incoming>,
+    _connection: JoinSet<hyper::Result<()>>,
+}
+
+/// Sends the only request of a connection. The caller bounds the time, and the body of the answer.
 ///
 /// # Errors
-/// No answer, or what `read` says.
-pub(super) async fn exchange<S, B, T>(
-    stream: S,
-    request: Request<B>,
-    read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, String>,
-) -> Result<T, String>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    B: Body + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| format!("no HTTP/1.1: {error}"))?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(|error| format!("no answer: {error}"))?;
-        read(response).await
-    };
-    let mut connection = std::pin::pin!(connection);
-    let mut answer = std::pin::pin!(answer);
-    let mut is_over = false;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => return answer,
-            _ = &mut connection, if !is_over => is_over = true,
-        }
-    }
+/// No answer in HTTP/1.1.
+pub(crate) async fn send(stream: Box<dyn Stream>, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+    let mut builder = http1::Builder::new();
+    let (mut sender, connection) = builder.max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
+    Ok(Answer { response: sender.send_request(request).await?, _connection: connections })
 }

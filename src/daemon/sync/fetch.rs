@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, ETAG, HOST, IF_NONE_MATCH, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use tokio::time::timeout;
 
 use crate::daemon::config::{Disk, Files as _, Publisher};
-use crate::daemon::outgoing;
+use crate::daemon::outgoing::{self, Target, Trust};
 
 /// The name of the file of authorities in the configuration.
 const CA_FILE: &str = "sync.ca_file";
@@ -41,16 +41,17 @@ pub(crate) enum Fetched {
 /// What failed, where, and how it is fixed; never shows the token.
 pub(crate) async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&str>) -> Result<Fetched, String> {
     let uri: Uri = publisher.url.parse().map_err(|error| format!("sync.url cannot be read: {error}"))?;
-    let host = uri.host().ok_or("sync.url names no host")?.trim_matches(['[', ']']).to_owned();
+    let host = uri.host().ok_or("sync.url names no host")?;
     let patience = Duration::from_secs(publisher.timeout_s.into());
     let request = request(publisher, folder, &uri, etag)?;
-    let tls = outgoing::connector(&publisher.ca_file, folder, CA_FILE)?;
+    let trust = Trust::new(Path::new(&publisher.ca_file), folder, CA_FILE)?;
     let whole = async {
-        let stream = timeout(patience, outgoing::connect_tls(&tls, &host, uri.port_u16().unwrap_or(443), CA_FILE))
+        let stream = timeout(patience, outgoing::connect(&Target::new(&uri, host, Some(&trust))))
             .await
-            .map_err(|_| format!("{host} did not take the connection within {} s", publisher.timeout_s))??;
-        let read = async |response| read(response, publisher.bundle_bytes_max as usize).await;
-        outgoing::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"))
+            .map_err(|_| format!("{host} did not take the connection within {} s", publisher.timeout_s))?
+            .map_err(|error| error.to_string())?;
+        let answer = outgoing::send(stream, request).await.map_err(|error| format!("{host}: no answer: {error}"))?;
+        read(answer.response, publisher.bundle_bytes_max as usize).await.map_err(|why| format!("{host}: {why}"))
     };
     timeout(patience, whole)
         .await
@@ -62,7 +63,7 @@ fn request(
     folder: &Path,
     uri: &Uri,
     etag: Option<&str>,
-) -> Result<Request<Empty<Bytes>>, String> {
+) -> Result<Request<Full<Bytes>>, String> {
     let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::get(path)
@@ -82,7 +83,7 @@ fn request(
         value.set_sensitive(true);
         request = request.header(AUTHORIZATION, value);
     }
-    request.body(Empty::new()).map_err(|error| format!("sync.url cannot be asked for: {error}"))
+    request.body(Full::default()).map_err(|error| format!("sync.url cannot be asked for: {error}"))
 }
 
 async fn read(response: Response<Incoming>, bytes_max: usize) -> Result<Fetched, String> {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::sign::Secrets;
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::config::Webhook;
-use crate::daemon::outgoing;
+use crate::daemon::outgoing::{self, Target, Trust};
 
 /// The name of the file of authorities in the configuration.
 const CA_FILE: &str = "the webhook's ca_file";
@@ -69,7 +69,7 @@ pub(crate) async fn deliver(hook: &Webhook, folder: &Path, id: &str, body: Strin
 
 async fn attempt(hook: &Webhook, folder: &Path, id: &str, body: String, utc_ms: i64) -> Result<Outcome, String> {
     let uri: Uri = hook.url.parse().map_err(|error| format!("url cannot be read: {error}"))?;
-    let host = uri.host().ok_or("url names no host")?.trim_matches(['[', ']']).to_owned();
+    let host = uri.host().ok_or("url names no host")?;
     let secret = folder.join(&hook.secret_file);
     let secrets = Secrets::read(&secret).map_err(|why| format!("secret_file {} {why}", secret.display()))?;
     let timestamp_s = utc_ms.div_euclid(1_000);
@@ -82,14 +82,14 @@ async fn attempt(hook: &Webhook, folder: &Path, id: &str, body: String, utc_ms: 
         .header("webhook-signature", secrets.sign(id, timestamp_s, &body))
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| format!("url cannot be asked for: {error}"))?;
-    let read = async |response| Ok(read(response, utc_ms).await);
-    if uri.scheme_str() == Some("http") {
-        let stream = outgoing::connect(&host, uri.port_u16().unwrap_or(80)).await?;
-        return outgoing::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"));
-    }
-    let tls = outgoing::connector(&hook.ca_file, folder, CA_FILE)?;
-    let stream = outgoing::connect_tls(&tls, &host, uri.port_u16().unwrap_or(443), CA_FILE).await?;
-    outgoing::exchange(stream, request, read).await.map_err(|why| format!("{host}: {why}"))
+    let trust = match uri.scheme_str() {
+        Some("http") => None,
+        _ => Some(Trust::new(Path::new(&hook.ca_file), folder, CA_FILE)?),
+    };
+    let stream =
+        outgoing::connect(&Target::new(&uri, host, trust.as_ref())).await.map_err(|error| error.to_string())?;
+    let answer = outgoing::send(stream, request).await.map_err(|error| format!("{host}: no answer: {error}"))?;
+    Ok(read(answer.response, utc_ms).await)
 }
 
 async fn read(response: Response<Incoming>, utc_ms: i64) -> Outcome {
