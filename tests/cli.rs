@@ -21,6 +21,8 @@ mod report;
 mod size;
 #[path = "cli/subscription.rs"]
 mod subscription;
+#[path = "cli/tls.rs"]
+mod tls;
 #[path = "cli/verbs.rs"]
 mod verbs;
 

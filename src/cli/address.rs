@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use crate::daemon::outgoing::Target;
+use crate::daemon::outgoing::{Target, Trust};
 
 /// Port where none is written (API 1).
 pub(super) const PORT: u16 = 7788;
+/// Port of `https` where none is written.
+const TLS_PORT: u16 = 443;
 /// Where the shipped socket unit listens.
 const UNIX_SOCKET_OF_THE_UNIT: &str = "/run/usherd/usherd.sock";
 /// Longest configuration that is looked at for its sockets, bytes; as in the configuration's own reader.
@@ -19,6 +21,8 @@ const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(super) enum Address {
     /// `host:port`.
     Tcp(String),
+    /// `host:port`, over TLS.
+    Tls(String),
     /// A Unix socket.
     Unix(PathBuf),
 }
@@ -27,48 +31,48 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Tcp(host_port) => f.write_str(host_port),
+            Address::Tls(host_port) => write!(f, "https://{host_port}"),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
 
 impl Address {
-    /// Reads `http://host:port`, `host:port`, `host`, `unix:/path` or `/path`.
+    /// Reads `http://host:port`, `https://host:port`, `host:port`, `host`, `unix:/path` or `/path`.
     ///
     /// # Errors
     /// It is none of these.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| {
             Failure::usage(format!("--addr {text:?} {why}"))
-                .fix("write host:port, http://host:port or unix:/path/of/the.sock")
+                .fix("write host:port, http://host:port, https://host:port or unix:/path/of/the.sock")
         };
         let unix = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
         if let Some(path) = unix.or_else(|| text.starts_with('/').then_some(text)) {
             return if path.is_empty() { Err(wrong("names no path")) } else { Ok(Address::Unix(path.into())) };
         }
-        if text.starts_with("https://") {
-            let failure = wrong("asks for TLS, which the command line does not speak");
-            return Err(failure.fix("run it on the daemon's own machine: --addr unix:/run/usherd/usherd.sock"));
-        }
-        let rest = text.strip_prefix("http://").unwrap_or(text);
+        let (rest, usual, address): (_, _, fn(String) -> Address) = match text.strip_prefix("https://") {
+            Some(rest) => (rest, TLS_PORT, Address::Tls),
+            None => (text.strip_prefix("http://").unwrap_or(text), PORT, Address::Tcp),
+        };
         let host_port = rest.strip_suffix('/').unwrap_or(rest);
         if host_port.is_empty() || host_port.contains(['/', '@', '?', '#', ' ']) {
             return Err(wrong("is not an address"));
         }
         match port_of(host_port) {
-            Port::Absent => Ok(Address::Tcp(format!("{host_port}:{PORT}"))),
-            Port::Good => Ok(Address::Tcp(host_port.to_owned())),
+            Port::Absent => Ok(address(format!("{host_port}:{usual}"))),
+            Port::Good => Ok(address(host_port.to_owned())),
             Port::Bad => Err(wrong("has no port between 1 and 65535")),
         }
     }
 
-    /// Where a request to it goes.
-    pub(super) fn target(&self) -> Target<'_> {
+    /// Where a request to it goes; `trust` is for TLS.
+    pub(super) fn target<'a>(&'a self, trust: Option<&'a Trust>) -> Target<'a> {
         match self {
             Address::Unix(path) => Target::Unix(path),
-            Address::Tcp(host_port) => {
+            Address::Tcp(host_port) | Address::Tls(host_port) => {
                 let (host, port) = host_port.rsplit_once(':').unwrap_or((host_port, ""));
-                Target::Host { host, port: port.parse().unwrap_or(PORT), trust: None }
+                Target::Host { host, port: port.parse().unwrap_or(PORT), trust }
             }
         }
     }
@@ -145,12 +149,15 @@ mod tests {
     #[test]
     fn every_way_to_write_an_address() {
         let tcp = |text: &str| Address::Tcp(text.to_owned());
+        let tls = |text: &str| Address::Tls(text.to_owned());
         let unix = |text: &str| Address::Unix(PathBuf::from(text));
         for (text, expected) in [
             ("localhost", tcp("localhost:7788")),
             ("pbx-1:7788", tcp("pbx-1:7788")),
             ("http://127.0.0.1:9000", tcp("127.0.0.1:9000")),
             ("http://127.0.0.1:9000/", tcp("127.0.0.1:9000")),
+            ("https://pbx-1", tls("pbx-1:443")),
+            ("https://[::1]:7789/", tls("[::1]:7789")),
             ("[::1]:7788", tcp("[::1]:7788")),
             ("[::1]", tcp("[::1]:7788")),
             ("unix:/run/usherd.sock", unix("/run/usherd.sock")),
@@ -164,7 +171,18 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_a_usage_error_that_says_why() {
-        for text in ["", "unix:", "https://a:1", "a:0", "a:70000", "a:http", "http://a/b", "user@host"] {
+        for text in [
+            "",
+            "unix:",
+            "https://",
+            "https://a:0",
+            "https://a/b",
+            "a:0",
+            "a:70000",
+            "a:http",
+            "http://a/b",
+            "user@host",
+        ] {
             let failure = Address::parse(text).unwrap_err();
             assert_eq!(failure.code, super::super::failure::USAGE, "{text}");
             assert!(!failure.fix.is_empty(), "{text}");

@@ -115,7 +115,8 @@ fn status(config: &Config, connection: &Connection, screen: &mut Screen<'_>) -> 
     if let Err(error) = UnixStream::connect(&path) {
         return Err(unreachable_agent(&path, &error));
     }
-    let client = Client::new(vec![Address::Unix(path)], None, std::time::Duration::from_secs(connection.timeout))?;
+    let deadline = std::time::Duration::from_secs(connection.timeout);
+    let client = Client::new(vec![Address::Unix(path)], Path::new(""), None, deadline)?;
     let reply = client.ask_ok(&Ask::get("/v1/agent"))?;
     let look = reply.json()?;
     let sources = look.get("sources").and_then(Value::as_array).cloned().unwrap_or_default();

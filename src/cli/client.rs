@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use super::address::Address;
 use super::failure::Failure;
-use crate::daemon::outgoing::{self, Answer};
+use crate::daemon::outgoing::{self, Answer, Trust};
 
 /// How long a connection may take; the daemon is on this machine or in its network.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -24,12 +25,16 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest line of a stream, bytes.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// What to do where something answers that is not HTTP/1.1.
-const NOT_USHERD: &str = "look whether something else listens there, or whether the listener wants TLS or HTTP/2";
+const NOT_USHERD: &str =
+    "look whether something else listens there, or whether the listener wants https://, a client certificate or HTTP/2";
+/// What the command line calls the file of authorities.
+const CA_FILE: &str = "--ca-file";
 
 /// Asks the daemon.
 pub(super) struct Client {
     runtime: Runtime,
-    candidates: Vec<Address>,
+    /// Where to ask, and whom to trust there over TLS.
+    candidates: Vec<(Address, Option<Trust>)>,
     authorization: Option<HeaderValue>,
     deadline: Duration,
 }
@@ -77,11 +82,17 @@ impl<'a> Ask<'a> {
 }
 
 impl Client {
-    /// A client that tries these addresses in their order.
+    /// A client that tries these addresses in their order; over TLS it trusts the authorities of a file, or those of the
+    /// machine where the path is empty.
     ///
     /// # Errors
-    /// The token cannot stand in a header, or the process may not have another event loop.
-    pub(super) fn new(candidates: Vec<Address>, token: Option<&str>, deadline: Duration) -> Result<Self, Failure> {
+    /// The token cannot stand in a header, there is nobody to trust, or the process may not have another event loop.
+    pub(super) fn new(
+        addresses: Vec<Address>,
+        ca_file: &Path,
+        token: Option<&str>,
+        deadline: Duration,
+    ) -> Result<Self, Failure> {
         let authorization = match token {
             None => None,
             Some(token) => {
@@ -91,6 +102,14 @@ impl Client {
                 Some(value)
             }
         };
+        let mut candidates = Vec::new();
+        for address in addresses {
+            let trust = match address {
+                Address::Tls(_) => Some(Trust::new(ca_file, Path::new(""), CA_FILE).map_err(Failure::usage)?),
+                Address::Tcp(_) | Address::Unix(_) => None,
+            };
+            candidates.push((address, trust));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::failed(format!("no event loop can be made: {error}")))?;
         Ok(Client { runtime, candidates, authorization, deadline })
@@ -105,7 +124,7 @@ impl Client {
 
     /// Where it asks first.
     pub(super) fn first_address(&self) -> String {
-        self.candidates.first().map(Address::to_string).unwrap_or_default()
+        self.candidates.first().map(|(address, _)| address.to_string()).unwrap_or_default()
     }
 
     /// Asks, and takes any answer.
@@ -194,9 +213,9 @@ impl Client {
     /// Sends to the first address that takes a connection.
     async fn send(&self, ask: &Ask<'_>) -> Result<(Address, Answer), Failure> {
         let mut failed: Vec<io::Error> = Vec::new();
-        for address in &self.candidates {
+        for (address, trust) in &self.candidates {
             let late = || io::Error::new(io::ErrorKind::TimedOut, format!("{address}: no connection within 3 s"));
-            let target = address.target();
+            let target = address.target(trust.as_ref());
             match timeout(CONNECT_DEADLINE, outgoing::connect(&target)).await.unwrap_or_else(|_| Err(late())) {
                 Ok(stream) => {
                     let asked = outgoing::send(stream, self.request(address, ask)?);
@@ -213,7 +232,7 @@ impl Client {
 
     fn request(&self, address: &Address, ask: &Ask<'_>) -> Result<Request<Full<Bytes>>, Failure> {
         let host = match address {
-            Address::Tcp(host_port) => host_port.as_str(),
+            Address::Tcp(host_port) | Address::Tls(host_port) => host_port.as_str(),
             Address::Unix(_) => "localhost",
         };
         let mut request = Request::builder().method(&ask.method).uri(ask.path).header(HOST, host);
@@ -240,9 +259,11 @@ impl Client {
 
 fn unreachable_daemon(failed: &[io::Error]) -> Failure {
     let told: Vec<String> = failed.iter().map(io::Error::to_string).collect();
-    let forbidden = failed.iter().any(|error| error.kind() == io::ErrorKind::PermissionDenied);
-    let fix = if forbidden {
+    let any = |kind| failed.iter().any(|error| error.kind() == kind);
+    let fix = if any(io::ErrorKind::PermissionDenied) {
         "the socket exists, but this user may not use it: run it with sudo, or join the group of the socket"
+    } else if any(io::ErrorKind::InvalidData) {
+        "name whom to trust with --ca-file or USHERD_CA_FILE; a listener without TLS is asked by http://"
     } else {
         "start it with `usherd serve`, or say where it is with --addr or USHERD_ADDR"
     };

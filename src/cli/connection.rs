@@ -1,5 +1,6 @@
 //! The options of verbs that look at a running daemon: where it is, and who asks.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,9 +11,14 @@ use super::failure::Failure;
 /// Where the daemon is, and who asks.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Connection {
-    /// Where the daemon is: host:port, http://host:port or unix:/path [default: its Unix socket, then 127.0.0.1:7788]
+    /// Where the daemon is: host:port, http://host:port, https://host:port or unix:/path [default: its Unix socket, then
+    /// 127.0.0.1:7788]
     #[arg(long, global = true, env = "USHERD_ADDR", value_name = "ADDRESS", help_heading = "Connection")]
     pub addr: Option<String>,
+    /// A PEM file with whom to trust over https [default: whom this machine trusts]
+    #[arg(long, global = true, env = "USHERD_CA_FILE", value_name = "PEM", value_hint = clap::ValueHint::FilePath,
+        help_heading = "Connection")]
+    pub ca_file: Option<OsString>,
     /// The token; other users of the machine can read a command line, so prefer a file
     #[arg(
         long,
@@ -36,7 +42,7 @@ impl Connection {
     /// A client for the daemon that is meant.
     ///
     /// # Errors
-    /// The address or the token is of no use.
+    /// The address, the token or whom to trust is of no use.
     pub(super) fn client(&self, config: Option<&Path>) -> Result<Client, Failure> {
         let from_file = match &self.token_file {
             None => None,
@@ -44,7 +50,8 @@ impl Connection {
         };
         let token = from_file.or_else(|| self.token.clone()).filter(|token| !token.is_empty());
         let addresses = candidates(self.addr.as_deref().filter(|addr| !addr.is_empty()), config)?;
-        Client::new(addresses, token.as_deref(), Duration::from_secs(self.timeout))
+        let ca_file = Path::new(self.ca_file.as_deref().unwrap_or_default());
+        Client::new(addresses, ca_file, token.as_deref(), Duration::from_secs(self.timeout))
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) fn book(from: &Address, screen: &Screen<'_>) -> Option<String> {
     match from {
         _ if !screen.links => None,
         Address::Tcp(host_port) => Some(format!("http://{host_port}/rulebook.md")),
+        Address::Tls(host_port) => Some(format!("https://{host_port}/rulebook.md")),
         Address::Unix(_) => Path::new(PACKAGED).exists().then(|| format!("file://{PACKAGED}")),
     }
 }

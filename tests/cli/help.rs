@@ -91,7 +91,7 @@ fn wrong_arguments_are_2_and_3_for_a_monitoring_plugin() {
         &["sessions", "acme", "--kind", "fax"],
         &["acquire", "acme", "anna", "c1", "cal"],
         &["tenants", "--limit", "0"],
-        &["nodes", "--addr", "https://pbx"],
+        &["nodes", "--addr", "https://pbx:0"],
         &["nodes", "--token-file", "/nowhere/token"],
         &["journal", "export", "--from", "yesterday"],
         &["completions", "tcl"],

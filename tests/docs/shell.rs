@@ -86,7 +86,7 @@ impl Shell {
         // Sooner than this test's own patience, so that a block that waits for ever is named.
         let mut sh = Command::new("timeout");
         sh.args(["--signal=KILL", "40", "sh", "-eu", "script"]).current_dir(self.folder.path());
-        for name in ["USHERD_TOKEN", "STATE_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS"] {
+        for name in ["USHERD_CA_FILE", "USHERD_TOKEN", "STATE_DIRECTORY", "NOTIFY_SOCKET", "LISTEN_FDS"] {
             sh.env_remove(name);
         }
         sh.env("PATH", format!("{}:{}", binary.display(), std::env::var("PATH").unwrap()));

@@ -109,7 +109,7 @@ pub fn usherd(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).current_dir(scratch()).stdin(Stdio::null());
     let of_a_manager = ["NOTIFY_SOCKET", "STATE_DIRECTORY", "WATCHDOG_USEC", "LISTEN_FDS"];
-    for name in of_a_manager.iter().chain(&["USHERD_ADDR", "USHERD_TOKEN", "NO_COLOR"]) {
+    for name in of_a_manager.iter().chain(&["USHERD_ADDR", "USHERD_CA_FILE", "USHERD_TOKEN", "NO_COLOR"]) {
         command.env_remove(name);
     }
     command

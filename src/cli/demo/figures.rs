@@ -1,6 +1,7 @@
 //! The figures of a day, and what other quotas would have meant, as the daemon remembers it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -69,7 +70,7 @@ pub(super) fn what_if(address: SocketAddr, since: DateTime<Utc>, terminal: &mut 
     let quotas = format!("{}..{}", QUOTAS[0], QUOTAS[QUOTAS.len() - 1]);
     let path =
         with_query(&format!("/v1/tenants/{TENANT}/whatif"), &[("quota", Some(quotas.clone())), ("from", Some(from))]);
-    let client = Client::new(vec![Address::Tcp(address.to_string())], None, PATIENCE)?;
+    let client = Client::new(vec![Address::Tcp(address.to_string())], Path::new(""), None, PATIENCE)?;
     let Ok(answer) = client.ask_ok(&Ask::get(&path)).and_then(|reply| reply.json()) else { return Ok(()) };
     terminal
         .line(Tone::Plain, &format!("         {:<12}{:>9}{:>9}{:>14}", "what if", "seats", "unmet", "EUR a month"))?;

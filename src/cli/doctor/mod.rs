@@ -71,7 +71,7 @@ pub(super) fn doctor(
 
 /// True if the daemon that is meant lives on this machine, so that files and units here are its own.
 fn is_local(connection: &Connection) -> bool {
-    let host = connection.addr.as_deref().map(|addr| addr.trim_start_matches("http://"));
+    let host = connection.addr.as_deref().map(|addr| addr.trim_start_matches("https://").trim_start_matches("http://"));
     host.is_none_or(|addr| {
         addr.is_empty() || ["/", "unix:", "127.", "localhost", "[::1]"].iter().any(|own| addr.starts_with(own))
     })
