@@ -4,7 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use usherd_contract::file;
+
 use super::failure::Failure;
+use crate::daemon::config::MAIN_BYTES_MAX;
 use crate::daemon::outgoing::{Target, Trust};
 
 /// Port where none is written (API 1).
@@ -13,8 +16,6 @@ pub(super) const PORT: u16 = 7788;
 const TLS_PORT: u16 = 443;
 /// Where the shipped socket unit listens.
 const UNIX_SOCKET_OF_THE_UNIT: &str = "/run/usherd/usherd.sock";
-/// Longest configuration that is looked at for its sockets, bytes; as in the configuration's own reader.
-const CONFIG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// One place to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +122,7 @@ pub(super) fn candidates(addr: Option<&str>, config: Option<&Path>) -> Result<Ve
 }
 
 fn read_table(path: &Path) -> Option<toml::Table> {
-    let small = std::fs::metadata(path).ok()?.len() <= CONFIG_BYTES_MAX;
-    if small { std::fs::read_to_string(path).ok()?.parse().ok() } else { None }
+    file::read(path, MAIN_BYTES_MAX).and_then(file::text).ok()?.parse().ok()
 }
 
 fn unix_sockets(table: &toml::Table) -> Vec<String> {

@@ -4,9 +4,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use usherd_contract::file;
+
 use super::address::candidates;
 use super::client::Client;
 use super::failure::Failure;
+
+/// Largest file with a token, bytes.
+const TOKEN_BYTES_MAX: usize = 64 << 10;
 
 /// Where the daemon is, and who asks.
 #[derive(Clone, Debug, clap::Args)]
@@ -60,10 +65,8 @@ impl Connection {
 /// # Errors
 /// The file cannot be read, or is empty.
 pub(super) fn read_token(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("the token file {} cannot be read: {error}", path.display())))?;
-    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
-        Some(token) => Ok(token.to_owned()),
-        None => Err(Failure::usage(format!("the token file {} is empty", path.display()))),
-    }
+    let wrong = |what: String| Failure::usage(format!("the token file {} {what}", path.display()));
+    let text = file::read_any(path, TOKEN_BYTES_MAX).and_then(file::text);
+    let text = text.map_err(|why| wrong(format!("cannot be read: {}", why.reason())))?;
+    file::secret(&text).map(str::to_owned).ok_or_else(|| wrong("is empty".to_owned()))
 }

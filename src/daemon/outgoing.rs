@@ -17,8 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-
-use crate::daemon::config::{Disk, Files as _};
+use usherd_contract::file;
 
 /// Largest head of an answer, bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -65,7 +64,7 @@ impl Trust {
         } else {
             let path = folder.join(ca_file);
             let wrong = |why: &dyn Display| format!("{key} {}: {why}", path.display());
-            let pem = Disk.read(&path, CA_BYTES_MAX).map_err(|why| wrong(&why))?;
+            let pem = file::read(&path, CA_BYTES_MAX).map_err(|why| wrong(&why))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
             }

@@ -155,8 +155,9 @@ fn checked(file: &File, report: &mut dyn FnMut(&'static str)) {
 }
 
 fn standard(file: &File, path: &Path, segments: &[String], report: &mut dyn FnMut(&'static str)) {
-    // What reads a script of Asterisk off its connection is a feature of the contract, and the only part that waits.
-    if !PURE.contains(&file.layer()) || file.name.starts_with("crates/contract/src/agi/") {
+    // Two features of the contract wait: one for the connection of a script of Asterisk, one for a file.
+    let waits = ["crates/contract/src/agi/", "crates/contract/src/file.rs"];
+    if !PURE.contains(&file.layer()) || waits.iter().any(|place| file.name.starts_with(place)) {
         return;
     }
     let word = |at: usize| segments.get(at).map_or("", String::as_str);

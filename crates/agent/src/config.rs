@@ -4,14 +4,17 @@ use std::path::Path;
 
 use usherd_client::Address;
 use usherd_contract::emergency;
+use usherd_contract::file::{self, Source, Unread, nearest};
 use usherd_contract::names::{check_tenant, check_word};
 
-use super::fault::{Fault, nearest};
+use super::fault::Fault;
 use super::group;
 use super::settings::{Config, Node, PresenceRule, Socket, mode};
 
 /// Largest file that is read, bytes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest file that it names, bytes.
+const NAMED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest secret, bytes.
 const SECRET_BYTES_MAX: usize = 4_096;
 /// Most presence rules of one source.
@@ -41,22 +44,20 @@ pub struct Loaded {
 /// # Errors
 /// Every fault that can be found, at least one.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Fault>> {
-    let file = path.display().to_string();
-    let small = std::fs::metadata(path).map(|about| about.len() <= FILE_BYTES_MAX);
-    let text = match small {
-        Ok(true) => std::fs::read_to_string(path),
-        Ok(false) => {
-            return Err(vec![Fault::of_file(&file, "the file is larger than 1 MiB", "it needs some 100 lines")]);
-        }
-        Err(error) => Err(error),
-    };
-    let text = text.map_err(|error| {
-        let help = "copy config/pbx/agent.toml there, or name the file with --config";
-        vec![Fault::of_file(&file, format!("it cannot be read: {error}"), help)]
+    let text = file::read(path, FILE_BYTES_MAX).and_then(file::text).map_err(|why| {
+        let (what, help) = match why {
+            Unread::TooLarge(_) => ("the file is larger than 1 MiB".to_owned(), "it needs some 100 lines"),
+            Unread::Failed(error) => (
+                format!("it cannot be read: {error}"),
+                "copy config/pbx/agent.toml there, or name the file with --config",
+            ),
+        };
+        vec![Fault::of_file(path, what, help)]
     })?;
-    let config = parse(&file, &text)?;
+    let source = Source::new(path, text);
+    let config = parse(&source)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut check = Check { file: &file, text: &text, faults: Vec::new() };
+    let mut check = Check { source: &source, faults: Vec::new() };
     check.sections(&config);
     let address = check.address(&config.daemon.address);
     let token = check.secret(folder, "daemon.token_file", &config.daemon.token_file);
@@ -76,28 +77,27 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Fault>> {
     }
 }
 
-fn parse(file: &str, text: &str) -> Result<Config, Vec<Fault>> {
-    toml::from_str(text).map_err(|error| {
+fn parse(source: &Source) -> Result<Config, Vec<Fault>> {
+    toml::from_str(source.text()).map_err(|error| {
         let message = error.message().to_owned();
         // `unknown field `adress`, expected one of `address`, …`: the words between backquotes.
         let mut words = message.split('`').skip(1).step_by(2);
         let typed = if message.starts_with("unknown field") { words.next() } else { None };
         let near = typed.and_then(|typed| nearest(typed, words));
         let help = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
-        vec![Fault::at(file, text, error.span().unwrap_or(0..0), message, &help)]
+        vec![Fault::at(source, error.span().unwrap_or(0..0), message, &help)]
     })
 }
 
 /// Faults as they are found.
 struct Check<'a> {
-    file: &'a str,
-    text: &'a str,
+    source: &'a Source,
     faults: Vec<Fault>,
 }
 
 impl Check<'_> {
     fn wrong(&mut self, path: &str, message: impl Into<String>, help: &str) {
-        self.faults.push(Fault::of_key(self.file, self.text, path, message, help));
+        self.faults.push(Fault::of_key(self.source, path, message, help));
     }
 
     fn range(&mut self, path: &str, value: u64, range: std::ops::RangeInclusive<u64>) {
@@ -242,9 +242,13 @@ impl Check<'_> {
         if name.is_empty() {
             return None;
         }
-        let read = std::fs::read(folder.join(name));
-        read.map_err(|error| {
-            self.wrong(path, format!("{name} cannot be read: {error}"), "is it readable for the agent's user?")
+        let read = file::read(&folder.join(name), NAMED_BYTES_MAX);
+        read.map_err(|why| {
+            self.wrong(
+                path,
+                format!("{name} cannot be read: {}", why.reason()),
+                "is it readable for the agent's user?",
+            );
         })
         .ok()
     }
@@ -252,8 +256,7 @@ impl Check<'_> {
     /// The first line of a file, which is never shown.
     fn secret(&mut self, folder: &Path, path: &str, name: &str) -> Option<String> {
         let bytes = self.file(folder, path, name)?;
-        let text = String::from_utf8(bytes).ok();
-        let line = text.as_deref().and_then(|text| text.lines().map(str::trim).find(|line| !line.is_empty()));
+        let line = std::str::from_utf8(&bytes).ok().and_then(file::secret);
         match line.filter(|line| line.len() <= SECRET_BYTES_MAX && !line.contains(char::is_control)) {
             Some(line) => Some(line.to_owned()),
             None => {

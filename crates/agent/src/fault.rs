@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
+use usherd_contract::file::{Place, Source};
 
 /// Longest stretch of a line that is shown, characters.
 const SHOWN_MAX: usize = 120;
@@ -28,27 +30,29 @@ pub struct Fault {
 
 impl Fault {
     /// A fault of a file as a whole.
-    pub fn of_file(file: &str, message: impl Into<String>, help: &str) -> Self {
-        Fault::at(file, "", 0..0, message, help)
+    pub fn of_file(file: &Path, message: impl Into<String>, help: &str) -> Self {
+        Fault::at(&Source::new(file, String::new()), 0..0, message, help)
     }
 
     /// A fault of a stretch of a file, in bytes.
-    pub fn at(file: &str, text: &str, span: Range<usize>, message: impl Into<String>, help: &str) -> Self {
-        let start = (0..=span.start.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = text[line_start..start].chars().count() + 1;
-        let line = text[line_start..].lines().next().unwrap_or_default();
-        let excerpt = if column <= SHOWN_MAX { line.chars().take(SHOWN_MAX).collect() } else { String::new() };
-        let marked =
-            text.get(start..span.end.min(line_start + line.len())).map_or(1, |part| part.chars().count().max(1));
-        let line = before.matches('\n').count() + 1;
-        Fault { file: file.to_owned(), line, column, message: message.into(), help: help.to_owned(), excerpt, marked }
+    pub fn at(source: &Source, span: Range<usize>, message: impl Into<String>, help: &str) -> Self {
+        let Place { line, column, line_span } = source.place(span.start);
+        let shown = source.text()[line_span.clone()].chars().take(SHOWN_MAX);
+        let marked = source.text().get(source.boundary(span.start)..span.end.min(line_span.end));
+        Fault {
+            file: source.name().to_owned(),
+            line,
+            column,
+            message: message.into(),
+            help: help.to_owned(),
+            excerpt: if column <= SHOWN_MAX { shown.collect() } else { String::new() },
+            marked: marked.map_or(1, |part| part.chars().count().max(1)),
+        }
     }
 
     /// A fault of the key at this path, as `asterisk.presence[1].kind`.
-    pub fn of_key(file: &str, text: &str, path: &str, message: impl Into<String>, help: &str) -> Self {
-        Fault::at(file, text, span_of(text, path).unwrap_or(0..0), message, help)
+    pub fn of_key(source: &Source, path: &str, message: impl Into<String>, help: &str) -> Self {
+        Fault::at(source, span_of(source.text(), path).unwrap_or(0..0), message, help)
     }
 }
 
@@ -96,15 +100,13 @@ fn span_of(text: &str, path: &str) -> Option<Range<usize>> {
     Some(span)
 }
 
-/// The word of a list that is nearest to a mistyped one.
-pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.map(|word| (strsim::damerau_levenshtein(typed, word), word)).min()?;
-    (near.0 <= (typed.chars().count() / 3).max(1)).then_some(near.1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn source(text: &str) -> Source {
+        Source::new(Path::new("agent.toml"), text.to_owned())
+    }
 
     const TEXT: &str = "# first\n[daemon]\n\"ädress\" = \"x\"\n[[asterisk.presence]]\nkind = \"a\"\n[[asterisk.presence]]\nkind = \"b\"\n";
 
@@ -116,14 +118,14 @@ mod tests {
             ("daemon.address", (2, 1)),
             ("nothing", (1, 1)),
         ] {
-            let fault = Fault::of_key("agent.toml", TEXT, path, "wrong", "");
+            let fault = Fault::of_key(&source(TEXT), path, "wrong", "");
             assert_eq!((fault.line, fault.column), place, "{path}");
         }
     }
 
     #[test]
     fn a_fault_is_shown_with_its_line() {
-        let fault = Fault::of_key("agent.toml", TEXT, "asterisk.presence[1].kind", "`b` is no kind", "write desktop");
+        let fault = Fault::of_key(&source(TEXT), "asterisk.presence[1].kind", "`b` is no kind", "write desktop");
         let shown = fault.to_string();
         assert_eq!(
             shown,
@@ -134,19 +136,12 @@ mod tests {
     #[test]
     fn any_span_of_any_text_can_be_shown() {
         for text in ["", "ä", "a\nb", TEXT] {
+            let source = source(text);
             for start in 0..text.len() + 2 {
                 for end in start..text.len() + 2 {
-                    let _ = Fault::at("f", text, start..end, "m", "h").to_string();
+                    let _ = Fault::at(&source, start..end, "m", "h").to_string();
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_nearest_word_is_near() {
-        let known = || ["address", "token_file", "deadline_ms"].into_iter();
-        assert_eq!(nearest("adress", known()), Some("address"));
-        assert_eq!(nearest("deadlin_ms", known()), Some("deadline_ms"));
-        assert_eq!(nearest("password", known()), None);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The engine stands on [`words`], [`names`], [`message`] and [`emergency`], which know nothing of a format. The rest
 //! reads bodies: [`body`], [`batch`] and [`node_calls`] in JSON, as forms and as names with values; and [`hint`]
-//! recognises calls that must pass even if the rest cannot be read. The feature `agi` adds the dialect of Asterisk's
-//! scripts, and with `agi::Talk` the only thing here that waits: for a connection, on tokio.
+//! recognises calls that must pass even if the rest cannot be read. Two features wait, and are off
+//! unless asked for: `agi`, the dialect of Asterisk's scripts, for a connection; `file`, for files that people write.
 
 #[cfg(feature = "agi")]
 pub mod agi;
@@ -13,6 +13,8 @@ mod digits;
 pub mod emergency;
 mod faults;
 mod fields;
+#[cfg(feature = "file")]
+pub mod file;
 pub mod form;
 pub mod format;
 pub mod hint;

@@ -1,7 +1,9 @@
 //! Which parameters a query may have: a misspelt one would be a filter that does not filter.
 
+use usherd_contract::file::nearest;
+
 use super::query::Query;
-use crate::daemon::config::{nearest, one_of};
+use crate::daemon::config::one_of;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_spanned::Spanned;
 use toml::de::DeTable;
+use usherd_contract::file::Source;
 
-use super::lines::Source;
 use super::problem::{Problem, Problems};
 use super::source::{Files, TENANT_FILE_BYTES_MAX};
 use super::words::ProblemCode;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use usherd_contract::file::Source;
 use usherd_engine::session::Name;
 
 use super::before::Before;
 use super::document::{parse, read_file};
-use super::lines::Source;
 use super::pools::{Excess, Moved, beyond};
 use super::problem::{Problem, Problems};
 use super::reader::Table;

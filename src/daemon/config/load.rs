@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use toml::de::DeTable;
+use usherd_contract::file::{Source, nearest};
 use usherd_engine::plan::{Plan, PoolPlan};
 use usherd_engine::session::Name;
 use usherd_subscription::entitlement::Timelines;
@@ -14,7 +15,6 @@ use usherd_subscription::entitlement::Timelines;
 use super::before::Before;
 use super::document::{parse, read_file};
 use super::folder::{POOL_HELP, TenantSet, told};
-use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
 use super::reader::Table;
@@ -24,7 +24,7 @@ use super::settings::{Settings, state_dir};
 use super::source::{Contents, Disk, Files, MAIN_BYTES_MAX, shown};
 use super::tenant::{self, Base, Tenant};
 use super::value::{Cx, quoted};
-use super::words::{ProblemCode, nearest};
+use super::words::ProblemCode;
 
 const NO_DIR_HELP: &str = "make the folder, or set tenants_dir = \"\" if all tenants stand in this file";
 

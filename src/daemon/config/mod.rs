@@ -12,7 +12,6 @@ mod document;
 mod folder;
 mod guards;
 mod last_good;
-mod lines;
 mod load;
 mod nodes;
 mod origin;
@@ -53,10 +52,7 @@ pub use replace::replace_file;
 pub use rewrite::rewrite;
 pub use rules::{DenyRules, InclusiveRules, PolicyRules, Rules, SessionRules};
 pub use settings::*;
-pub use source::{
-    CONTENTS_BYTES_MAX, Contents, DOES_NOT_EXIST, Disk, Files, MAIN_BYTES_MAX, MAY_NOT_BE_READ, Memory, Synced,
-    TENANT_FILE_BYTES_MAX,
-};
+pub use source::{CONTENTS_BYTES_MAX, Contents, Disk, Files, MAIN_BYTES_MAX, Memory, Synced, TENANT_FILE_BYTES_MAX};
 pub use submit::{Submission, Unwritten, submit};
 pub use tenant::{GROUPS_MAX, Tenant, standing};
 pub use value::rfc3339;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer};
+use usherd_contract::file::Source;
 
-use super::lines::Source;
 use super::words::{Keyword, ProblemCode, Severity};
 
 /// Most problems that one attempt reports; the last then says that there are more.

@@ -7,11 +7,12 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
+use usherd_contract::file::nearest;
 use usherd_subscription::civil::Edge;
 
 use super::origin::Origin;
 use super::value::{Cx, Item, quoted, rfc3339};
-use super::words::{Keyword, ProblemCode, nearest, one_of};
+use super::words::{Keyword, ProblemCode, one_of};
 
 /// Most entries of a list.
 const LIST_MAX: usize = 1_000;

@@ -2,13 +2,13 @@
 
 use chrono_tz::Tz;
 use usherd_contract::emergency;
+use usherd_contract::file::Source;
 use usherd_engine::plan::{Billing, Policy};
 use usherd_engine::session::{Class, Name};
 use usherd_subscription::policy::{
     AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PerSeat, PriceMode, Refund, Terms,
 };
 
-use super::lines::Source;
 use super::origin::Effective;
 use super::problem::Problems;
 use super::reader::Table;

@@ -1,12 +1,12 @@
 //! Where configuration texts come from: the disk, memory in tests, and what is pulled.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
+use usherd_contract::file::{self, DOES_NOT_EXIST, Unread};
 
 use super::settings::Settings;
 
@@ -103,24 +103,16 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
-        let file = std::fs::metadata(path)
-            .and_then(|meta| if meta.is_file() { std::fs::File::open(path) } else { Err(not_a_file()) })
-            .map_err(|e| why(&e))?;
-        let mut bytes = Vec::new();
-        file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(|e| why(&e))?;
-        if bytes.len() > bytes_max {
-            return Err(format!("is larger than {} KiB", bytes_max >> 10));
-        }
-        Ok(bytes)
+        file::read(path, bytes_max).map_err(|why| why.to_string())
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
         let mut found = Vec::new();
-        for (seen, entry) in std::fs::read_dir(dir).map_err(|e| why(&e))?.enumerate() {
+        for (seen, entry) in std::fs::read_dir(dir).map_err(why)?.enumerate() {
             if seen >= ENTRIES_MAX {
                 return Err(format!("has more than {ENTRIES_MAX} entries"));
             }
-            let path = entry.map_err(|e| why(&e))?.path();
+            let path = entry.map_err(why)?.path();
             if is_tenant_file(&path) {
                 found.push(path);
             }
@@ -150,9 +142,9 @@ impl Memory {
 impl Files for Memory {
     fn read(&self, path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
         match self.0.get(path) {
-            Some(bytes) if bytes.len() > bytes_max => Err(format!("is larger than {} KiB", bytes_max >> 10)),
+            Some(bytes) if bytes.len() > bytes_max => Err(Unread::TooLarge(bytes_max).to_string()),
             Some(bytes) => Ok(bytes.to_vec()),
-            None => Err("does not exist".to_owned()),
+            None => Err(DOES_NOT_EXIST.to_owned()),
         }
     }
 
@@ -222,21 +214,8 @@ fn named_otherwise(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     paths
 }
 
-fn not_a_file() -> std::io::Error {
-    std::io::Error::other("it is not a regular file")
-}
-
-/// Why a file cannot be read that is not there.
-pub const DOES_NOT_EXIST: &str = "does not exist";
-/// Why a file cannot be read that only others may read.
-pub const MAY_NOT_BE_READ: &str = "may not be read by this user";
-
-fn why(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => DOES_NOT_EXIST.to_owned(),
-        std::io::ErrorKind::PermissionDenied => MAY_NOT_BE_READ.to_owned(),
-        _ => format!("cannot be read: {error}"),
-    }
+fn why(error: std::io::Error) -> String {
+    Unread::Failed(error).to_string()
 }
 
 /// All bytes of a configuration, as they were read.

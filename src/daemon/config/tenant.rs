@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use usherd_contract::file::nearest;
 use usherd_engine::plan::{Entitled, Policy, TenantPlan};
 use usherd_engine::session::{Name, Standing, check_word};
 use usherd_subscription::civil::{self, Edge};
@@ -20,7 +21,7 @@ use super::rules::Rules;
 use super::sections::tenant_id;
 use super::settings::{SEATS_MAX, Settings};
 use super::value::{Cx, quoted, rfc3339};
-use super::words::{ProblemCode, nearest, one_of};
+use super::words::{ProblemCode, one_of};
 
 /// Most reservation groups of one tenant.
 pub const GROUPS_MAX: usize = 100;

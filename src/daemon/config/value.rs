@@ -5,13 +5,13 @@ use std::ops::{Range, RangeInclusive};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use toml::de::DeValue;
+use usherd_contract::file::{Source, nearest};
 use usherd_engine::session::{Name, check_tenant};
 use usherd_subscription::civil::{self, Edge};
 
-use super::lines::Source;
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
-use super::words::{Keyword, ProblemCode, nearest, one_of};
+use super::words::{Keyword, ProblemCode, one_of};
 
 /// Longest text that a key may hold, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
+use usherd_contract::file::{DOES_NOT_EXIST, MAY_NOT_BE_READ};
 
-use crate::daemon::config::{DOES_NOT_EXIST, Disk, Files as _, MAY_NOT_BE_READ, Problem, ProblemCode, Settings, Tls};
+use crate::daemon::config::{Disk, Files as _, Problem, ProblemCode, Settings, Tls};
 use crate::daemon::edge::Protocol;
 use crate::daemon::edge::tls::{TlsFiles, acceptor};
 use crate::daemon::edge::validity::validity;
