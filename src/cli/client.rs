@@ -24,10 +24,10 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest line of a stream, bytes.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// What to do where something answers that is not HTTP/1.1.
+/// The advice where something answers that is not HTTP/1.1.
 const NOT_USHERD: &str =
     "look whether something else listens there, or whether the listener wants https://, a client certificate or HTTP/2";
-/// What the command line calls the file of authorities.
+/// The name of the file of authorities on the command line.
 const CA_FILE: &str = "--ca-file";
 
 /// Asks the daemon.
@@ -281,7 +281,7 @@ impl Reply {
         })
     }
 
-    /// What a problem object (RFC 9457) says, and how to fix it.
+    /// The failure that a problem object (RFC 9457) describes, and how to fix it.
     pub(super) fn failure(&self) -> Failure {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let word = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default();

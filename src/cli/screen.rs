@@ -29,7 +29,7 @@ pub(super) struct Screen<'a> {
     pub utc: bool,
     /// True if titles and errors may be coloured.
     pub colour: bool,
-    /// Whether words may be links (OSC 8).
+    /// True if words may be links (OSC 8).
     pub links: bool,
 }
 
@@ -39,7 +39,7 @@ pub(super) fn wants_colour() -> bool {
     !forbidden && io::stdout().is_terminal()
 }
 
-/// Whether links are wanted: where colour is, unless the terminal would show their addresses as text.
+/// True if links are wanted: where colour is, unless the terminal would show their addresses as text.
 pub(super) fn wants_links() -> bool {
     let shows_them = std::env::var("TERM").is_ok_and(|term| matches!(term.as_str(), "dumb" | "linux"));
     wants_colour() && !shows_them

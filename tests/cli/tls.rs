@@ -82,7 +82,7 @@ fn verbs_and_streams_ask_over_https() {
 }
 
 #[test]
-fn whom_to_trust_may_stand_in_the_environment_or_be_known_to_the_machine() {
+fn authorities_come_from_the_environment_or_the_machine() {
     let served = Served::start();
     for name in ["USHERD_CA_FILE", "SSL_CERT_FILE"] {
         let mut command = usherd(&["nodes"]);

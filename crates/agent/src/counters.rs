@@ -10,7 +10,7 @@ use usherd_client::{Source, Unreachable};
 pub struct Missed {
     /// The word for metrics and logs.
     pub why: &'static str,
-    /// What it is, and where to fix it.
+    /// The cause, and where to fix it.
     pub help: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with `agent.toml`, where, and how to fix it.
+//! Faults of `agent.toml`: the place, the cause, and how to fix it.
 
 use std::fmt;
 use std::ops::Range;

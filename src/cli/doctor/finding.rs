@@ -1,4 +1,4 @@
-//! What the doctor found: a verdict, what it is about, why it matters and how to fix it.
+//! A finding of the doctor: a verdict, what it is about, why it matters and how to fix it.
 
 use serde_json::{Value, json};
 

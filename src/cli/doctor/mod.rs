@@ -77,7 +77,7 @@ fn is_local(connection: &Connection) -> bool {
     })
 }
 
-/// What this machine says, without the daemon; the configuration where it is valid.
+/// Checks this machine, without the daemon; returns the configuration where it is valid.
 fn here(main: Option<&Path>, local: bool, findings: &mut Vec<Finding>) -> Option<Config> {
     if !local {
         findings.push(Finding::note(

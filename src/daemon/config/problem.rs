@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and how to fix it: for people and for machines.
+//! Problems of a configuration: what, where, and how to fix it, for people and for machines.
 
 use std::ops::Range;
 

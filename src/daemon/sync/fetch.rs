@@ -38,7 +38,7 @@ pub(crate) enum Fetched {
 /// Asks for the bundle; files are relative to `folder`. With an ETag, only for news.
 ///
 /// # Errors
-/// What failed, where, and how it is fixed; never shows the token.
+/// A sentence that says what failed, where, and how to fix it; never shows the token.
 pub(crate) async fn fetch(publisher: &Publisher, folder: &Path, etag: Option<&str>) -> Result<Fetched, String> {
     let uri: Uri = publisher.url.parse().map_err(|error| format!("sync.url cannot be read: {error}"))?;
     let host = uri.host().ok_or("sync.url names no host")?;
