@@ -1,30 +1,29 @@
 //! What all parts of a running daemon share.
 
+mod commit_times;
+mod knobs;
 pub mod names;
 pub mod node_addresses;
 pub mod recorder;
 pub mod reload_request;
 pub mod timeline;
+mod today;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, NaiveDate};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use usherd_contract::node_calls::InventoryBody;
-use usherd_engine::{Engine, Name, Now, TenantView};
+use usherd_engine::{Engine, Now};
 use usherd_subscription::civil::{self, civil};
 use usherd_subscription::entitlement::Timelines;
 
 use crate::daemon::access::auth::{Access, Authenticator, Role};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{Config, Effective, Problem as ConfigProblem, Running};
-use crate::daemon::edge;
 use crate::daemon::edge::tls::Served;
 use crate::daemon::edge::{Edge, EdgeStats};
 use crate::daemon::events::Events;
@@ -34,16 +33,19 @@ use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::watermarks::Marks;
 use crate::daemon::journal::{Committer, Local, TurnWriter};
 use crate::daemon::log::LogControl;
+use crate::daemon::metrics::Metrics;
 use crate::daemon::metrics::scrapes::Scrapes;
-use crate::daemon::metrics::{HistogramStats, Metrics};
 use crate::daemon::sync::keeper::{Confirmation, Keeper};
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 use crate::daemon::webhook::board::Board;
+pub use commit_times::{CommitCounts, CommitTimes};
+pub use knobs::{Knobs, edge_limits};
 use names::{Pseudonyms, Sight};
 use node_addresses::NodeAddresses;
 use reload_request::Request as ReloadRequest;
 use timeline::Timeline;
+pub use today::{Today, TodayView};
 
 /// The journal of a daemon on one machine.
 pub type Journal = Local<Folder>;
@@ -108,105 +110,6 @@ pub struct App {
     pub(super) draining: AtomicBool,
     /// It stopped before all that was decided was written.
     pub(super) unfinished: AtomicBool,
-}
-
-/// Limits that a reload may change, at hand for every request.
-#[derive(Clone, Debug)]
-pub struct Knobs {
-    /// Largest request body, bytes.
-    pub body_bytes_max: usize,
-    /// Largest inventory, bytes.
-    pub inventory_bytes_max: usize,
-    /// Most sessions of one inventory: what is made of them has room beside other bodies.
-    pub inventory_sessions_max: usize,
-    /// Most operations of one batch.
-    pub batch_operations_max: usize,
-    /// Requests in progress on one runtime beyond which new seats are turned away.
-    pub in_flight_max: u32,
-    /// For the next part of a body that is streamed.
-    pub body_deadline: Duration,
-    /// For the client to take the next part of an answer that is streamed.
-    pub write_deadline: Duration,
-}
-
-impl Knobs {
-    /// As configured, for this number of runtimes.
-    pub fn of(config: &Config, workers: usize) -> Self {
-        let server = &config.settings.server;
-        Knobs {
-            body_bytes_max: server.max_body_bytes as usize,
-            inventory_bytes_max: server.max_inventory_bytes as usize,
-            inventory_sessions_max: server.request_bodies_bytes_max as usize / 8 * 3 / InventoryBody::SESSION_BYTES,
-            batch_operations_max: server.batch_operations_max as usize,
-            in_flight_max: server.requests_in_flight_max.div_ceil(workers.max(1) as u32),
-            body_deadline: Duration::from_millis(server.body_deadline_ms.into()),
-            write_deadline: Duration::from_millis(server.write_deadline_ms.into()),
-        }
-    }
-}
-
-/// The limits of the edge as configured.
-pub fn edge_limits(config: &Config) -> edge::Limits {
-    let server = &config.settings.server;
-    let ms = |ms: u32| Duration::from_millis(ms.into());
-    let body_deadline = ms(server.body_deadline_ms);
-    edge::Limits {
-        first_byte_deadline: ms(server.first_byte_deadline_ms),
-        head_deadline: ms(server.head_deadline_ms),
-        body_deadline,
-        answer_deadline: body_deadline + Duration::from_secs(20),
-        write_deadline: ms(server.write_deadline_ms),
-        idle_deadline: Duration::from_secs(server.idle_deadline_s.into()),
-        connection_age: Duration::from_secs(server.connection_age_s.into()),
-        drain_deadline: ms(server.drain_deadline_ms),
-        buf_bytes_max: server.max_head_bytes as usize,
-        bodies_bytes_max: server.request_bodies_bytes_max as usize,
-        connections_max: server.connections_max,
-        connections_reserved_for_nodes: server.connections_reserved_for_nodes,
-        connections_per_address_max: server.connections_per_address_max,
-        ..edge::Limits::default()
-    }
-}
-
-/// How long commits of the journal took: a histogram that waits for nobody.
-#[derive(Debug, Default)]
-pub struct CommitTimes {
-    counts: [AtomicU64; COMMIT_SECONDS.len() + 1],
-    sum_ns: AtomicU64,
-}
-
-const COMMIT_SECONDS: [f64; 12] = [2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2.5e-2, 1e-1, 1.0];
-
-impl CommitTimes {
-    /// A commit took so many nanoseconds.
-    pub fn observe(&self, nanos: u64) {
-        let seconds = nanos as f64 / 1e9;
-        let bucket = COMMIT_SECONDS.partition_point(|bound| *bound < seconds);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_ns.fetch_add(nanos, Ordering::Relaxed);
-    }
-
-    /// What was observed so far.
-    pub fn read(&self) -> CommitCounts {
-        CommitCounts {
-            counts: std::array::from_fn(|at| self.counts[at].load(Ordering::Relaxed)),
-            sum_seconds: self.sum_ns.load(Ordering::Relaxed) as f64 / 1e9,
-        }
-    }
-}
-
-/// A reading of [`CommitTimes`].
-#[derive(Clone, Copy, Debug)]
-pub struct CommitCounts {
-    counts: [u64; COMMIT_SECONDS.len() + 1],
-    sum_seconds: f64,
-}
-
-impl CommitCounts {
-    /// For the exposition.
-    pub fn stats(&self) -> HistogramStats<'_> {
-        HistogramStats { bounds_seconds: &COMMIT_SECONDS, counts: &self.counts, sum_seconds: self.sum_seconds }
-    }
 }
 
 /// One listener of the daemon.
@@ -356,132 +259,5 @@ impl App {
             "tenants_away": config.away.len(),
             "certificates_unusable": state.certificates.len(),
         })
-    }
-}
-
-/// Peaks and denials since midnight in the billing zone, those of before a restart included.
-#[derive(Debug, Default)]
-pub struct Today(Mutex<Day>);
-
-#[derive(Debug, Default)]
-struct Day {
-    date: NaiveDate,
-    tenants: HashMap<Name, OfDay>,
-}
-
-/// What is known of one tenant's day. Its table counts denials since it was made, which may have been yesterday.
-#[derive(Clone, Copy, Debug, Default)]
-struct OfDay {
-    peak: u32,
-    /// Denials of today that the table does not count: of before a restart, or of a table that is gone.
-    earlier: u64,
-    /// Whose counts `from` and `seen` are; `None` before the first look.
-    generation: Option<u64>,
-    /// What the table had counted when the day began.
-    from: u64,
-    /// What it had counted when it was looked at last.
-    seen: u64,
-}
-
-impl OfDay {
-    fn follow(&mut self, view: &TenantView) {
-        if self.generation != Some(view.generation) {
-            self.earlier += self.seen.saturating_sub(self.from);
-            (self.generation, self.from) = (Some(view.generation), 0);
-        }
-        self.seen = view.denials;
-    }
-}
-
-/// What a tenant reached since midnight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TodayView {
-    /// Most seats held at once.
-    pub peak: u32,
-    /// Denials.
-    pub denials: u64,
-}
-
-impl Today {
-    /// Begins with what the history knows of this date: of each tenant the peak and the denials.
-    pub fn begin(&self, date: NaiveDate, known: HashMap<Name, (u32, u64)>) {
-        let of_day = |(peak, earlier)| OfDay { peak, earlier, ..OfDay::default() };
-        let tenants = known.into_iter().map(|(tenant, known)| (tenant, of_day(known))).collect();
-        *self.0.lock() = Day { date, tenants };
-    }
-
-    /// Takes over the peak of a window that ended; a new date begins a new day.
-    pub fn note(&self, date: NaiveDate, ended: &[(TenantView, u32)]) {
-        let mut day = self.0.lock();
-        if day.date != date {
-            day.date = date;
-            day.tenants.clear();
-            for (view, _) in ended {
-                let (generation, denials) = (Some(view.generation), view.denials);
-                let begun = OfDay { peak: view.held, earlier: 0, generation, from: denials, seen: denials };
-                day.tenants.insert(view.id.clone(), begun);
-            }
-            return;
-        }
-        for (view, peak) in ended {
-            let known = day.tenants.entry(view.id.clone()).or_default();
-            known.peak = known.peak.max(*peak);
-            known.follow(view);
-        }
-    }
-
-    /// What a tenant reached, up to this view of it.
-    pub fn of(&self, tenant: &str, view: &TenantView) -> TodayView {
-        let mut known = self.0.lock().tenants.get(tenant).copied().unwrap_or_default();
-        known.follow(view);
-        let denials = known.earlier + known.seen.saturating_sub(known.from);
-        TodayView { peak: known.peak.max(view.peak_now), denials }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use usherd_engine::Standing;
-
-    fn view(generation: u64, denials: u64, held: u32) -> TenantView {
-        TenantView {
-            id: "acme".into(),
-            generation,
-            standing: Standing::Active,
-            quota: Some(9),
-            held,
-            peak: held,
-            peak_now: held,
-            sessions: 0,
-            channels_inbound: 0,
-            channels_outbound: 0,
-            channels_limit: None,
-            denials,
-            seat_ms: None,
-            saturated_ms: None,
-            configured: true,
-        }
-    }
-
-    #[test]
-    fn today_is_the_history_plus_the_counts_of_the_table_since() {
-        let (date, today) = (NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(), Today::default());
-        let of = |view: &TenantView| {
-            let TodayView { peak, denials } = today.of("acme", view);
-            (peak, denials)
-        };
-        today.begin(date, HashMap::from([("acme".into(), (5, 7))]));
-        assert_eq!(of(&view(1, 0, 0)), (5, 7), "before the restart");
-        assert_eq!(of(&view(1, 2, 6)), (6, 9), "and in the first five minutes");
-        today.note(date, &[(view(1, 3, 2), 8)]);
-        assert_eq!(of(&view(1, 4, 1)), (8, 11));
-        assert_eq!(of(&view(2, 1, 1)), (8, 11), "a table that is gone took three with it, and one came since");
-        today.note(date, &[(view(2, 1, 1), 1)]);
-        assert_eq!(of(&view(2, 2, 1)), (8, 12));
-        today.note(date.succ_opt().unwrap(), &[(view(2, 5, 3), 4)]);
-        assert_eq!((of(&view(2, 5, 3)), of(&view(2, 6, 1))), ((3, 0), (3, 1)));
-        today.begin(date, HashMap::new());
-        assert_eq!(of(&view(1, 3, 1)), (1, 3), "a first run loses none");
     }
 }

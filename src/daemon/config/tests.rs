@@ -188,7 +188,7 @@ const TAKEN_UP: &[(&str, &[&str])] = &[
     ("events.subscribers_max", &["api/stream.rs"]),
 ];
 /// Files through which a reload reaches the edge, or every request.
-const EDGE: &[&str] = &["app/mod.rs"];
+const EDGE: &[&str] = &["app/knobs.rs"];
 
 #[test]
 fn every_key_is_taken_up_by_a_reload_or_needs_a_restart() {
