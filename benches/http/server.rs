@@ -152,7 +152,7 @@ pub(crate) fn child(what: &str, folder: &Path) {
             };
             let daemon = Daemon::start(options).unwrap_or_else(|error| panic!("{error}"));
             assert!(daemon.wait_ready(Duration::from_secs(60)), "not ready");
-            let resp = daemon.app().listeners.iter().find(|listener| listener.name == "listener-1").unwrap();
+            let resp = daemon.app().serving.listeners.iter().find(|listener| listener.name == "listener-1").unwrap();
             println!("{} {}", daemon.address().unwrap(), resp.address);
             questions();
             daemon.stop();

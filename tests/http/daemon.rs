@@ -45,17 +45,17 @@ impl Running {
 
     /// Where a listener of the configuration listens.
     pub(crate) fn listener(&self, name: &str) -> SocketAddr {
-        self.app().listeners.iter().find(|listener| listener.name == name).unwrap().address.parse().unwrap()
+        self.app().serving.listeners.iter().find(|listener| listener.name == name).unwrap().address.parse().unwrap()
     }
 
     /// When the usage history looked at the table last.
     pub(crate) fn looked_ms(&self) -> Option<u64> {
-        self.app().history.looked_ms()
+        self.app().publishing.history.looked_ms()
     }
 
     /// The path of the Unix socket of the configuration.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.app().listeners.iter().find(|listener| listener.name == "unix").unwrap().address.clone().into()
+        self.app().serving.listeners.iter().find(|listener| listener.name == "unix").unwrap().address.clone().into()
     }
 
     /// Writes a tenant file, and puts it in force.
@@ -73,13 +73,13 @@ impl Running {
     pub(crate) fn advance(&self, seconds: u64) {
         self.clock.advance(seconds * 1_000);
         let (app, now) = (self.app(), self.clock.now());
-        self.wait_until("the reaper", |_| app.engine.next_deadline().is_none_or(|due| due > now.uptime_ms));
+        self.wait_until("the reaper", |_| app.deciding.engine.next_deadline().is_none_or(|due| due > now.uptime_ms));
         let utc = chrono::DateTime::from_timestamp_millis(now.utc_ms).unwrap();
         self.wait_until("booked changes", |_| {
-            let config = app.config();
+            let config = app.configuration.running.get();
             let mut tenants = config.tenants.iter();
             tenants.all(|(id, tenant)| {
-                app.engine.tenant(now, id).is_some_and(|view| view.quota == tenant.entitlement(utc).seats)
+                app.deciding.engine.tenant(now, id).is_some_and(|view| view.quota == tenant.entitlement(utc).seats)
             })
         });
     }

@@ -39,7 +39,8 @@ fn started(main: &str) -> (Running, tempfile::TempDir) {
 #[test]
 fn every_reason_is_there_from_the_start() {
     let (daemon, _place) = started("[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"resp\"\n");
-    let names: Vec<String> = daemon.daemon().app().listeners.iter().map(|listener| listener.name.clone()).collect();
+    let names: Vec<String> =
+        daemon.daemon().app().serving.listeners.iter().map(|listener| listener.name.clone()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
     for (family, reasons) in REASONS {
         for listener in &names {
@@ -58,7 +59,8 @@ fn every_reason_is_there_from_the_start() {
 fn what_happens_at_the_edge_moves_its_counter() {
     let limits = "connections_per_address_max = 3\nfirst_byte_deadline_ms = 200\nhead_deadline_ms = 200\nbody_deadline_ms = 200\n";
     let (daemon, _place) = started(&format!("{limits}[[listener]]\nlisten = \"127.0.0.2:0\"\nprotocol = \"resp\"\n"));
-    let main = daemon.daemon().app().listeners.iter().find(|l| l.address == daemon.address().to_string()).unwrap();
+    let main =
+        daemon.daemon().app().serving.listeners.iter().find(|l| l.address == daemon.address().to_string()).unwrap();
     let main = main.name.clone();
     let moves = |family: &str, listener: &str, why: &str| {
         let name = reason(family, listener, why);
@@ -74,7 +76,7 @@ fn what_happens_at_the_edge_moves_its_counter() {
     let cut = reason("usherd_connection_deadlines_total", &main, "first_byte");
     daemon.wait_until(&cut, |daemon| series(daemon, &cut) >= Some(3));
     drop(held);
-    daemon.wait_until("room for others", |daemon| daemon.daemon().app().edge.gate().open() == 0);
+    daemon.wait_until("room for others", |daemon| daemon.daemon().app().serving.edge.gate().open() == 0);
     let half = say(b"GET /livez HT");
     moves("usherd_connection_deadlines_total", &main, "head");
     drop(half);
@@ -96,7 +98,8 @@ fn what_happens_at_the_edge_moves_its_counter() {
 fn a_full_house_is_counted() {
     let (daemon, _place) = started("connections_max = 9\nconnections_reserved_for_nodes = 5\n");
     let held: Vec<_> = (0..8).map(|_| TcpStream::connect(daemon.address()).unwrap()).collect();
-    let main = daemon.daemon().app().listeners.iter().find(|l| l.address == daemon.address().to_string()).unwrap();
+    let main =
+        daemon.daemon().app().serving.listeners.iter().find(|l| l.address == daemon.address().to_string()).unwrap();
     let name = reason("usherd_connections_refused_total", &main.name, "full");
     daemon.wait_until(&name, |daemon| series(daemon, &name) >= Some(1));
     drop(held);

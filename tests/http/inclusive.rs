@@ -101,7 +101,7 @@ fn addon_channels_are_shown_and_enforced_until_the_end_l3_n10() {
     daemon.advance(60);
     let limit = |daemon: &Running| {
         let app = daemon.daemon().app();
-        app.engine.tenant(app.now(), "acme").unwrap().channels_limit
+        app.deciding.engine.tenant(app.deciding.clock.now(), "acme").unwrap().channels_limit
     };
     daemon.wait_until("the engine to know", |daemon| limit(daemon) == Some(1));
     assert_eq!(shown(), (Some(1), Some(2), Some(1)), "nobody is cut off");

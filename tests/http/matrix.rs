@@ -149,11 +149,11 @@ fn with_a_journal_that_cannot_be_written() {
         };
         let body: String = (0..500).map(line).collect();
         assert_eq!(daemon.call("POST", "/v1/batch", &headers, &body).status, 200);
-        if daemon.daemon().app().degraded().is_some() {
+        if daemon.daemon().app().deciding.degraded().is_some() {
             break;
         }
     }
-    daemon.wait_until("the journal to be degraded", |daemon| daemon.daemon().app().degraded().is_some());
+    daemon.wait_until("the journal to be degraded", |daemon| daemon.daemon().app().deciding.degraded().is_some());
     assert_eq!(daemon.get("/readyz?verbose").json()["durability"], "degraded");
     assert_eq!(desktop(&daemon, "room").body, "allow.new", "calls flow");
     all_pass(&daemon, "full", false);
@@ -192,7 +192,7 @@ fn while_draining() {
         let answer = ask_h2(&mut connection, "POST", "/v1/acquire", &headers, body);
         let stop = async {
             // What stands in the way of the answer is a body that has not ended: that it began is seen first.
-            let stats = || daemon.daemon().app().listeners.iter().map(|listener| &listener.stats);
+            let stats = || daemon.daemon().app().serving.listeners.iter().map(|listener| &listener.stats);
             while stats().map(|stats| stats.requests()).sum::<u64>() == 0
                 || stats().map(|stats| stats.open()).sum::<u64>() < 17
             {

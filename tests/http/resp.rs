@@ -217,6 +217,7 @@ fn an_endless_command_is_cut_and_a_stop_waits_for_a_begun_one() {
         daemon
             .daemon()
             .app()
+            .serving
             .listeners
             .iter()
             .find(|listener| listener.name == "listener-1")
@@ -284,7 +285,8 @@ fn a_client_that_does_not_read_is_left_and_the_others_go_on() {
     let mut talk = talk(&daemon);
     assert_eq!(talk.ask(&ANNA), "+allow.new");
     daemon.wait_until("the deaf client to be left", |daemon| {
-        let listener = daemon.daemon().app().listeners.iter().find(|listener| listener.name == "listener-1").unwrap();
+        let listener =
+            daemon.daemon().app().serving.listeners.iter().find(|listener| listener.name == "listener-1").unwrap();
         listener.stats.ended_by(usherd::daemon::edge::stats::Deadline::Write) == 1
     });
 }

@@ -36,7 +36,7 @@ fn is_answered(daemon: &Running, address: &str, method: &str, path: &str, body: 
 fn strangers(daemon: &Running) -> Vec<TcpStream> {
     let held: Vec<TcpStream> = (0..6).map(|_| from("127.0.0.9", daemon.address())).collect();
     daemon.wait_until("the strangers' share to be taken", |daemon| {
-        let listeners = daemon.daemon().app().listeners.iter();
+        let listeners = daemon.daemon().app().serving.listeners.iter();
         listeners.map(|listener| listener.stats.refused(Refusal::Full)).sum::<u64>() == 2
     });
     assert!(!is_answered(daemon, "127.0.0.8", "GET", "/livez", ""), "no more strangers");

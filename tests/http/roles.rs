@@ -331,7 +331,7 @@ fn without_tokens_loopback_may_all_and_nobody_else_anything() {
 /// Asks as a host that is not this one would.
 fn from_elsewhere(daemon: &Running, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let request = request(method, path, headers, body);
-    let app = Arc::clone(daemon.daemon().app());
+    let app = daemon.daemon().app().clone();
     client::wait(async {
         let local = tokio::task::LocalSet::new();
         local
@@ -339,7 +339,7 @@ fn from_elsewhere(daemon: &Running, method: &str, path: &str, headers: &str, bod
                 let (mut here, there) = tokio::io::duplex(1 << 20);
                 let (_shutdown, on_shutdown) = tokio::sync::watch::channel(false);
                 let address = PeerAddress::Ip(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)));
-                let edge = Arc::clone(&app.edge);
+                let edge = Arc::clone(&app.serving.edge);
                 let worker = Rc::new(Worker::new(app, 0));
                 tokio::task::spawn_local(serve_stream(there, Protocol::Http1, address, worker, edge, on_shutdown));
                 here.write_all(request.as_bytes()).await.unwrap();

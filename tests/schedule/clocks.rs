@@ -303,12 +303,12 @@ fn a_file_refused_by_a_wrong_clock_is_taken_once_trusted() {
     std::fs::remove_dir_all(world.path().join("state/journal")).unwrap();
     world.restart_at("2020-11-22T13:00:00Z");
     assert_eq!((world.look("acme"), world.look("beta")), ("pending_change 50 0".to_owned(), "active 50 0".to_owned()));
-    assert!(!world.app().config().tenants.contains_key("cara"), "there is no room for it in 2020");
+    assert!(!world.app().configuration.running.get().tenants.contains_key("cara"), "there is no room for it in 2020");
     // No file is saved from here on.
     world.step(2_191 * 86_400);
-    assert!(!world.app().config().tenants.contains_key("cara"));
+    assert!(!world.app().configuration.running.get().tenants.contains_key("cara"));
     world.after(600);
-    world.wait("the reload", || world.app().config().tenants.contains_key("cara"));
+    world.wait("the reload", || world.app().configuration.running.get().tenants.contains_key("cara"));
     assert_eq!((world.look("acme"), world.look("beta")), ("active 10 0".to_owned(), "active 50 0".to_owned()));
-    assert!(world.app().config().rejected.is_empty());
+    assert!(world.app().configuration.running.get().rejected.is_empty());
 }

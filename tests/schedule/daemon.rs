@@ -134,27 +134,27 @@ impl World {
     }
 
     pub(crate) fn clock_steps(&self) -> u64 {
-        self.app().timeline.lock().steps()
+        self.app().deciding.timeline.lock().steps()
     }
 
     /// True if the usage history has looked at the table at this instant.
     pub(crate) fn has_looked(&self) -> bool {
-        self.app().history.looked_ms() == Some(self.daemon.clock.now().uptime_ms)
+        self.app().publishing.history.looked_ms() == Some(self.daemon.clock.now().uptime_ms)
     }
 
-    pub(crate) fn app(&self) -> &Arc<usherd::daemon::app::App> {
+    pub(crate) fn app(&self) -> &usherd::daemon::app::App {
         self.daemon.app()
     }
 
     /// Waits until every tenant is what it should be, and what was due has ended: both can be seen from outside.
     fn settled(&self) {
         let now = self.daemon.clock.now();
-        self.wait("the reaper", || self.app().engine.next_deadline().is_none_or(|due| due > now.uptime_ms));
+        self.wait("the reaper", || self.app().deciding.engine.next_deadline().is_none_or(|due| due > now.uptime_ms));
         self.wait("booked changes", || {
-            let (config, at) = (self.app().config(), self.app().timelines(now));
+            let (config, at) = (self.app().configuration.running.get(), self.app().deciding.timelines(now));
             config.tenants.iter().all(|(id, tenant)| {
                 let entitled = tenant.entitled(at);
-                let view = self.app().engine.tenant(now, id);
+                let view = self.app().deciding.engine.tenant(now, id);
                 view.is_some_and(|view| (view.standing, view.quota) == (entitled.standing, entitled.seats))
             })
         });
@@ -223,7 +223,7 @@ impl World {
 
     /// The sentences of the events of a type, of this run.
     pub(crate) fn told(&self, kind: &str) -> Vec<String> {
-        let events = self.app().events.clone();
+        let events = self.app().publishing.events.clone();
         let mut listener = events.subscribe(Some(0), 100).unwrap();
         let mut told = Vec::new();
         for _ in 0..1_000 {

@@ -1,7 +1,6 @@
 //! A folder that hangs while it is read: time goes on, and what is booked comes into force (J13, H5).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -35,10 +34,10 @@ impl Files for Hangs {
 /// Reads in the turn of all reloads until it is let go: every other one hangs meanwhile, as on a mount that hangs.
 fn hang(world: &World) -> (Sender<()>, JoinHandle<()>) {
     let ((go, gone), (reads, read)) = (channel(), channel());
-    let app = Arc::clone(world.app());
+    let app = world.app().clone();
     let reader = std::thread::spawn(move || {
         let attempt = Attempt::asked(DateTime::UNIX_EPOCH, false);
-        let rejected = app.running.reload(&Hangs(reads, gone), &attempt, |_| None, |_| ());
+        let rejected = app.configuration.running.reload(&Hangs(reads, gone), &attempt, |_| None, |_| ());
         assert!(rejected.is_err());
     });
     read.recv().unwrap();
@@ -52,13 +51,13 @@ fn begin(world: &World) -> oneshot::Receiver<Outcome> {
     let removals = Removals::Delayed;
     let request =
         Request { trigger, force: false, removals, dry_run: false, actor, note: None, reply: Some(reply), sync: None };
-    world.app().reloads.try_send(request).unwrap();
+    world.app().configuration.reloads.try_send(request).unwrap();
     world.wait("it to begin", || is_queue_empty(world));
     outcome
 }
 
 fn is_queue_empty(world: &World) -> bool {
-    world.app().reloads.capacity() == world.app().reloads.max_capacity()
+    world.app().configuration.reloads.capacity() == world.app().configuration.reloads.max_capacity()
 }
 
 #[test]
@@ -66,7 +65,7 @@ fn a_reload_that_hangs_stops_nothing_that_is_booked() {
     let change = "[[change]]\neffective_at = \"2026-12-01\"\nseats = 16\n";
     let world = World::start("2026-11-30T22:59:00Z", &[("acme", &paid(10, change)), ("gone", &paid(1, ""))]);
     std::fs::remove_file(world.path().join("tenants.d/gone.toml")).unwrap();
-    world.wait("the watch", || world.app().config().away.len() == 1);
+    world.wait("the watch", || world.app().configuration.running.get().away.len() == 1);
     let (go, reader) = hang(&world);
     let outcome = begin(&world);
     world.until("2026-11-30T23:00:00Z");
@@ -82,7 +81,7 @@ fn a_reload_that_hangs_stops_nothing_that_is_booked() {
     outcome.blocking_recv().unwrap().unwrap();
     assert_eq!(world.look("acme"), "active 16 0");
     world.after(1);
-    world.wait("the removal", || world.app().config().tenants.len() == 1);
+    world.wait("the removal", || world.app().configuration.running.get().tenants.len() == 1);
     let mut told = world.told_all("subscription", 1);
     told.retain(|told| told.starts_with("acme: "));
     assert_eq!(told, ["acme: a booked change took effect: 16 seats, before 10"], "once");

@@ -109,7 +109,9 @@ impl Office {
     /// Seats of a tenant; `None` where it is not configured.
     pub(crate) fn quota(&self, tenant: &str) -> Option<u64> {
         let app = self.daemon.app();
-        app.config()
+        app.configuration
+            .running
+            .get()
             .tenants
             .contains_key(tenant)
             .then(|| self.get(&format!("/v1/tenants/{tenant}"))["quota"].as_u64().unwrap())
@@ -129,10 +131,15 @@ impl Office {
     /// Everything that a failed try must leave as it is.
     pub(crate) fn picture(&self) -> String {
         let app = self.daemon.app();
-        let held = app.keeper.holding().map(|held| (held.bundle.serial, held.confirmed_utc_ms));
+        let held = app.configuration.keeper.holding().map(|held| (held.bundle.serial, held.confirmed_utc_ms));
         let files = ["bundle", "ratchet.json", "confirmed.json"].map(|name| std::fs::read(self.stored(name)).ok());
-        let quotas: Vec<_> = app.config().tenants.keys().map(|id| (id.to_string(), self.quota(id))).collect();
-        format!("{} {quotas:?} {held:?} {:?} {files:?}", app.config().hash, app.keeper.marks())
+        let quotas: Vec<_> =
+            app.configuration.running.get().tenants.keys().map(|id| (id.to_string(), self.quota(id))).collect();
+        format!(
+            "{} {quotas:?} {held:?} {:?} {files:?}",
+            app.configuration.running.get().hash,
+            app.configuration.keeper.marks()
+        )
     }
 
     fn stored(&self, name: &str) -> PathBuf {
@@ -141,7 +148,8 @@ impl Office {
 
     pub(crate) fn events(&self) -> Vec<String> {
         let app = self.daemon.app();
-        let mut listener = app.events.subscribe(Some(noon().timestamp_millis().unsigned_abs() - 1), 64).unwrap();
+        let mut listener =
+            app.publishing.events.subscribe(Some(noon().timestamp_millis().unsigned_abs() - 1), 64).unwrap();
         match listener.take(10_000) {
             usherd::daemon::events::Next::Events(events) => {
                 let of_sync = events.into_iter().filter(|(_, event)| event.kind.as_str() == "sync");

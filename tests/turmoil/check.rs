@@ -29,9 +29,9 @@ pub(crate) fn agreed(site: &Site, nodes: &[Rc<Pbx>]) -> usize {
         );
         live.extend(real.into_iter().map(|(key, ask)| (key, (Name::from(&node.name), ask))));
     }
-    let now = app.now();
+    let now = app.deciding.clock.now();
     for (tenant, _) in TENANTS {
-        let table = app.engine.sessions(tenant, &SessionFilter::default(), "", usize::MAX).unwrap();
+        let table = app.deciding.engine.sessions(tenant, &SessionFilter::default(), "", usize::MAX).unwrap();
         let table: BTreeMap<Key, _> =
             table.into_iter().map(|view| ((tenant.into(), view.session.clone()), view)).collect();
         let wanted: BTreeMap<_, _> = live.iter().filter(|((own, _), _)| own == tenant).collect();
@@ -48,7 +48,7 @@ pub(crate) fn agreed(site: &Site, nodes: &[Rc<Pbx>]) -> usize {
                 seated.insert(subject);
             }
         }
-        let held = app.engine.tenant(now, tenant).unwrap().held;
+        let held = app.deciding.engine.tenant(now, tenant).unwrap().held;
         assert_eq!(held as usize, seated.len(), "{tenant}: seats held, and people who need one");
     }
     live.len()
@@ -60,7 +60,7 @@ pub(crate) fn kept(site: &Site, nodes: &[Rc<Pbx>]) {
     for node in nodes {
         for (tenant, session) in node.granted() {
             assert!(
-                app.engine.session(&tenant, &session).is_some(),
+                app.deciding.engine.session(&tenant, &session).is_some(),
                 "{}: {session} was granted and is lost",
                 node.name
             );

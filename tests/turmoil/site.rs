@@ -36,7 +36,7 @@ pub(crate) struct Site {
     folder: tempfile::TempDir,
     pub(crate) clock: Arc<ManualClock>,
     /// Of the daemon that runs at present.
-    app: RefCell<Option<Arc<App>>>,
+    app: RefCell<Option<App>>,
     hung: Rc<Hung>,
     pub(crate) starts: Cell<u32>,
 }
@@ -71,8 +71,8 @@ impl Site {
     }
 
     /// The daemon that runs at present.
-    pub(crate) fn app(&self) -> Arc<App> {
-        Arc::clone(self.app.borrow().as_ref().expect("the daemon runs"))
+    pub(crate) fn app(&self) -> App {
+        self.app.borrow().as_ref().expect("the daemon runs").clone()
     }
 
     /// It was killed: nothing of it is left but its folder.
@@ -91,8 +91,8 @@ impl Site {
     pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
         let prepared = Prepared::new(&self.folder.path().join("usherd.toml"), Arc::clone(&self.clock) as _, false)?;
         let daemon = prepared.embedded()?;
-        let app = Arc::clone(daemon.app());
-        let (worker, edge) = (Rc::new(daemon.worker()), Arc::clone(&app.edge));
+        let app = daemon.app().clone();
+        let (worker, edge) = (Rc::new(daemon.worker()), Arc::clone(&app.serving.edge));
         self.app.replace(Some(app));
         self.starts.set(self.starts.get() + 1);
         let listener = turmoil::net::TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT)).await?;

@@ -47,7 +47,11 @@ fn a_node_is_lost_and_back(office: &Office) {
     assert_eq!(office.call("POST", "/v1/nodes/n1/hello", "{\"epoch\": 1}").0, 200);
     office.after(1);
     let app = office.daemon.app();
-    crate::office::wait("a look at the node", || app.engine.nodes(app.now())[0].up, String::new);
+    crate::office::wait(
+        "a look at the node",
+        || app.deciding.engine.nodes(app.deciding.clock.now())[0].up,
+        String::new,
+    );
     office.after(1);
     office.after(20);
     assert_eq!(about(office, "node.lost")["node"], "n1");
@@ -190,7 +194,10 @@ fn a_storm_of_100_000_denials_is_a_few_messages_that_add_up() {
     let got = office.receiver.got();
     let first = got.iter().find(|got| got.about() == "seat.denied").unwrap();
     assert!(first.json()["data"]["subject"].as_str().unwrap().starts_with('u'), "names = true names");
-    assert!(!office.daemon.app().events.is_awake(1), "nobody listens: grants and releases are not kept for it");
+    assert!(
+        !office.daemon.app().publishing.events.is_awake(1),
+        "nobody listens: grants and releases are not kept for it"
+    );
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Office {
     /// Waits until the thread of the webhooks has looked at the tenants and at all that is due by this time.
     pub(crate) fn settled(&self) {
         // The one that is under way may have read the clock before.
-        let turns = || self.daemon.app().webhooks.turns();
+        let turns = || self.daemon.app().publishing.webhooks.turns();
         let before = turns();
         wait("two turns", || turns() >= before + 2, String::new);
     }

@@ -70,7 +70,7 @@ impl Running {
     }
 
     /// The parts of the daemon.
-    pub fn app(&self) -> &Arc<App> {
+    pub fn app(&self) -> &App {
         self.daemon().app()
     }
 

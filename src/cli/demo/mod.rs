@@ -139,7 +139,7 @@ fn run_office(
     let daemon = start(folder, Arc::clone(&clock) as Arc<dyn Clock>)?;
     let mut play = Play::new(Stage {
         clock: Arc::clone(&clock),
-        app: Arc::clone(daemon.app()),
+        deciding: Arc::clone(&daemon.app().deciding),
         address: listen,
         terminal,
         seed: arguments.seed,

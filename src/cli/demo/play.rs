@@ -17,7 +17,7 @@ use super::narrate::{Tally, by_hand, told};
 use super::office::{Act, CLOSES_S, Ends, Happening, Node, OPENS_S, Scene, TENANT, Thing, at, script};
 use super::terminal::{Terminal, Tone, seats_bar};
 use crate::cli::failure::Failure;
-use crate::daemon::app::App;
+use crate::daemon::app::Deciding;
 use crate::daemon::clock::{Clock, HurriedClock};
 use crate::daemon::config::Settings;
 
@@ -50,7 +50,7 @@ struct Live {
 /// The office while it is played.
 pub(super) struct Play<'a> {
     clock: Arc<HurriedClock>,
-    app: Arc<App>,
+    deciding: Arc<Deciding>,
     address: SocketAddr,
     terminal: Terminal<'a>,
     seed: u64,
@@ -87,7 +87,7 @@ pub(super) fn utc_ms(date: NaiveDate, at_s: u32) -> i64 {
 /// The parts of a play.
 pub(super) struct Stage<'a> {
     pub clock: Arc<HurriedClock>,
-    pub app: Arc<App>,
+    pub deciding: Arc<Deciding>,
     pub address: SocketAddr,
     pub terminal: Terminal<'a>,
     pub seed: u64,
@@ -98,10 +98,10 @@ pub(super) struct Stage<'a> {
 
 impl<'a> Play<'a> {
     pub(super) fn new(stage: Stage<'a>) -> Self {
-        let Stage { clock, app, address, terminal, seed, speed, raise, date } = stage;
+        let Stage { clock, deciding, address, terminal, seed, speed, raise, date } = stage;
         Play {
             clock,
-            app,
+            deciding,
             address,
             terminal,
             seed,
@@ -261,7 +261,7 @@ impl<'a> Play<'a> {
     }
 
     fn view(&self) -> Option<TenantView> {
-        self.app.engine.tenant(self.clock.now(), TENANT)
+        self.deciding.engine.tenant(self.clock.now(), TENANT)
     }
 
     fn say(&mut self, tone: Tone, text: &str) -> Result<(), Failure> {
@@ -355,12 +355,12 @@ impl<'a> Play<'a> {
         let Some(client) = self.nodes.remove(&Node::Dect) else { return Ok(()) };
         drop(client);
         self.live.retain(|_, live| live.node != Node::Dect);
-        let text = self.gateway.loses_power(&self.app.engine);
+        let text = self.gateway.loses_power(&self.deciding.engine);
         self.say(Tone::Bad, &text)
     }
 
     fn sessions(&self) -> HashSet<Name> {
-        let all = self.app.engine.sessions(TENANT, &SessionFilter::default(), "", 10_000).unwrap_or_default();
+        let all = self.deciding.engine.sessions(TENANT, &SessionFilter::default(), "", 10_000).unwrap_or_default();
         all.into_iter().map(|session| session.session).collect()
     }
 
@@ -370,7 +370,7 @@ impl<'a> Play<'a> {
         if view.quota != self.quota {
             self.quota_changed(view.quota)?;
         }
-        if let Some(text) = self.gateway.look(&self.app.engine, self.clock.now()) {
+        if let Some(text) = self.gateway.look(&self.deciding.engine, self.clock.now()) {
             self.say(Tone::Plain, &text)?;
         }
         let calls = self.live.values().filter(|live| live.kind == Kind::Call).count();

@@ -139,7 +139,7 @@ fn write(wanted: &Wanted, folder: &Folder) -> Result<(), Failure> {
 async fn load(wanted: Wanted, daemon: &Daemon, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let began = monotonic_ns();
     fill(wanted).await?;
-    let (took, live) = (seconds_since(began), daemon.app().engine.session_total());
+    let (took, live) = (seconds_since(began), daemon.app().deciding.engine.session_total());
     let rate = grouped((f64::from(live) / took) as u32);
     let figures =
         format!("{} sessions in {took:.1} s: {rate} decisions a second over HTTP, {BATCH} in a batch", grouped(live));

@@ -84,7 +84,11 @@ impl Worker {
             sync: None,
         };
         let (force, dry_run) = (request.force, request.dry_run);
-        self.app.reloads.try_send(request).map_err(|_| Problem::unavailable(1, "too many reloads wait already"))?;
+        self.app
+            .configuration
+            .reloads
+            .try_send(request)
+            .map_err(|_| Problem::unavailable(1, "too many reloads wait already"))?;
         match outcome.await {
             Ok(Ok(applied)) => Ok(json(&json!({
                 "code": code(dry_run, &applied),
@@ -106,12 +110,12 @@ impl Worker {
 
     /// `GET /v1/admin/config`
     pub(super) fn config(&self) -> HandlerResult {
-        let config = self.app.config();
+        let config = self.app.configuration.running.get();
         let sources: serde_json::Map<String, Value> =
             config.tenants.values().map(|tenant| (tenant.id.to_string(), json!(tenant.source))).collect();
-        let mut state = self.app.config_state();
+        let mut state = self.app.configuration.show();
         let (problems, certificates) = {
-            let state = self.app.state.lock();
+            let state = self.app.configuration.state.lock();
             (state.problems.clone(), state.certificates.clone())
         };
         if let Value::Object(state) = &mut state {
@@ -132,12 +136,12 @@ impl Worker {
     pub(super) async fn end_session(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((tenant, access), session) = (allowed.into_parts(), call.variable(1)?);
         let force = call.query()?.is_set("force")?;
-        let now = self.app.now();
-        self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
+        let now = self.app.deciding.clock.now();
+        self.app.deciding.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
         let outcome = self.decide_durably(now, |worker, group, events| {
             let Some(group) = group else { return Ok(EndOutcome::NotFound) };
             let mut recorder = Recorder::new(group, &worker.shard, Some(events), now.utc_ms);
-            let outcome = worker.app.engine.end_session(now, &tenant, &session, force, &mut recorder);
+            let outcome = worker.app.deciding.engine.end_session(now, &tenant, &session, force, &mut recorder);
             let text = format!("ended by hand, force {force}: {outcome:?}");
             let about = Audit { tenant: &tenant, session: &session, ..Audit::new(AuditKind::Admin) };
             group.audit(&Audit { actor: &access.id, text: &text, ..about });
@@ -152,11 +156,11 @@ impl Worker {
     pub(super) async fn end_subject(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((tenant, access), subject) = (allowed.into_parts(), call.variable(1)?);
         let force = call.query()?.is_set("force")?;
-        let now = self.app.now();
-        self.app.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
+        let now = self.app.deciding.clock.now();
+        self.app.deciding.engine.tenant(now, &tenant).ok_or_else(|| no_tenant(&tenant))?;
         let (of, whom) = (tenant.clone(), subject.clone());
         let (names, calls) =
-            self.run_blocking(move |app| app.engine.sessions_of(&of, &whom).unwrap_or_default()).await?;
+            self.run_blocking(move |app| app.deciding.engine.sessions_of(&of, &whom).unwrap_or_default()).await?;
         let needs_force = calls && !force;
         let (of, whom, actor) = (tenant.clone(), subject.clone(), access.id.clone());
         // One piece of work that nobody can break off: whoever asked may be gone by now.
@@ -165,7 +169,8 @@ impl Worker {
             for piece in names.chunks(ENDED_AT_ONCE_MAX).filter(|_| !needs_force) {
                 let (done, ticket) = writer.record(now.utc_ms, |group| {
                     let mut recorder = Recorder::new(group, shard, Some(&mut events), now.utc_ms);
-                    let ends = piece.iter().map(|name| app.engine.end_session(now, &of, name, true, &mut recorder));
+                    let ends =
+                        piece.iter().map(|name| app.deciding.engine.end_session(now, &of, name, true, &mut recorder));
                     ends.filter(|end| matches!(end, EndOutcome::Done { .. })).count()
                 });
                 // What is recorded after it is committed after it.
@@ -182,7 +187,7 @@ impl Worker {
                 let about = Audit { tenant: &of, subject: &whom, ..Audit::new(AuditKind::Admin) };
                 group.audit(&Audit { actor: &actor, text: &text, ..about });
             });
-            events.into_iter().for_each(|event| app.events.publish(event));
+            events.into_iter().for_each(|event| app.publishing.events.publish(event));
             Ok((outcome, ticket))
         });
         let (outcome, commit) = ending.await?;
@@ -195,14 +200,14 @@ impl Worker {
         let body = call.peer.collect(body, 4_096).await?;
         let wanted = LogLevel::parse(&body)?;
         let for_s = wanted.for_s.filter(|for_s| *for_s > 0);
-        let Some(log) = self.app.log.clone() else {
+        let Some(log) = self.app.publishing.log.clone() else {
             return Err(Problem::unavailable(60, "this process does not log by itself"));
         };
         let change = log
             .set(&wanted.filter)
             .map_err(|error| Problem::malformed("the filter cannot be read").error("/filter", error))?;
         tracing::info!(filter = wanted.filter, for_s, actor = access.id, "log level changed");
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let text = format!("log filter {}", wanted.filter);
         let (_, committed) = self.decide(now, |_, group, _| {
             if let Some(group) = group {

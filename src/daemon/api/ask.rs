@@ -65,7 +65,7 @@ impl Worker {
     /// Whatever HTTP would answer with another status than 200: the caller allows then, and says why.
     pub(super) async fn ask_form(&self, verb: Verb, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
         let _in_flight = super::InFlight::new(&self.in_flight);
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let of_asker = |wrong| first(caller, RouteClass::Decide, wrong);
         let decided = match verb {
             Verb::Acquire => self.ask_acquire(now, form, caller).await.map_err(of_asker),
@@ -156,7 +156,7 @@ impl Worker {
         if node.is_some() || access.nodes.is_empty() {
             return access.need_node(node);
         }
-        let known = session.and_then(|session| self.app.engine.session(tenant, session));
+        let known = session.and_then(|session| self.app.deciding.engine.session(tenant, session));
         let node = known.map(|known| known.node).filter(|node| !node.is_empty());
         access.need_node(node.as_deref())
     }
@@ -176,7 +176,7 @@ impl Worker {
             None => (decide(self, None, &mut events), None),
         };
         for event in events {
-            self.app.events.publish(event);
+            self.app.publishing.events.publish(event);
         }
         (result, Committed(ticket))
     }
@@ -190,12 +190,12 @@ impl Worker {
         events: &mut Vec<Event>,
     ) -> Result<Decision, Fault> {
         let began = monotonic_ns();
-        let awake = self.app.events.is_awake(now.uptime_ms);
+        let awake = self.app.publishing.events.is_awake(now.uptime_ms);
         let decided = match group {
             Some(group) => {
                 let listening = awake.then_some(&mut *events);
                 let mut recorder = Recorder::new(group, &self.shard, listening, now.utc_ms);
-                let decided = self.app.engine.acquire(now, message, &mut recorder);
+                let decided = self.app.deciding.engine.acquire(now, message, &mut recorder);
                 if let Ok(decision) = &decided
                     && (decision.code.denies() || decision.detail == Detail::Emergency)
                 {
@@ -203,7 +203,7 @@ impl Worker {
                 }
                 decided
             }
-            None => self.app.engine.acquire(now, message, &mut ()),
+            None => self.app.deciding.engine.acquire(now, message, &mut ()),
         };
         let decision = decided?;
         self.shard.decision(Some(message.kind), decision.code, decision.detail, monotonic_ns().saturating_sub(began));
@@ -225,12 +225,12 @@ impl Worker {
         let is_denied = decision.code.denies() && decision.code != Code::DenyUnknownTenant;
         let is_granted = matches!(decision.code, Code::AllowNew | Code::AllowOver);
         let (true, Some(subject)) = (is_denied || is_granted, message.subject) else { return };
-        let lender = self.app.engine.default_tenant_for(message.tenant, subject);
+        let lender = self.app.deciding.engine.default_tenant_for(message.tenant, subject);
         let (tenant, subject) = match &lender {
             Some((lender, subject)) => (lender.as_str(), subject.as_str()),
             None => (message.tenant, subject),
         };
-        let demand = &self.app.history.demand;
+        let demand = &self.app.publishing.history.demand;
         if is_denied {
             demand.denied(tenant, subject, decision.held, now.uptime_ms);
         } else {
@@ -246,12 +246,14 @@ impl Worker {
         events: &mut Vec<Event>,
     ) -> Decision {
         let began = monotonic_ns();
-        let listening = self.app.events.is_awake(now.uptime_ms).then_some(events);
+        let listening = self.app.publishing.events.is_awake(now.uptime_ms).then_some(events);
         let decision = match group {
-            Some(group) => {
-                self.app.engine.release(now, message, &mut Recorder::new(group, &self.shard, listening, now.utc_ms))
-            }
-            None => self.app.engine.release(now, message, &mut ()),
+            Some(group) => self.app.deciding.engine.release(
+                now,
+                message,
+                &mut Recorder::new(group, &self.shard, listening, now.utc_ms),
+            ),
+            None => self.app.deciding.engine.release(now, message, &mut ()),
         };
         self.shard.decision(None, decision.code, decision.detail, monotonic_ns().saturating_sub(began));
         decision
@@ -270,7 +272,7 @@ impl Worker {
             ..Audit::new(AuditKind::Decision)
         };
         if decision.code.denies() {
-            match self.app.sampler.lock().sample(now.uptime_ms, message.tenant, decision.code) {
+            match self.app.deciding.sampler.lock().sample(now.uptime_ms, message.tenant, decision.code) {
                 Sample::Suppress => return,
                 Sample::Record { suppressed: 0 } => {}
                 Sample::Record { suppressed } => {
@@ -301,7 +303,7 @@ impl Worker {
     /// Whether a request is allowed whatever else is the case: emergency, or inbound.
     fn free_pass(&self, message: &Acquire<'_>) -> Option<Detail> {
         let emergency =
-            message.emergency || message.to.is_some_and(|to| self.app.engine.is_emergency(message.tenant, to));
+            message.emergency || message.to.is_some_and(|to| self.app.deciding.engine.is_emergency(message.tenant, to));
         if emergency {
             return Some(Detail::Emergency);
         }
@@ -313,7 +315,8 @@ impl Worker {
         if !self.is_overloaded(100) || self.free_pass(message).is_some() {
             return Ok(());
         }
-        let known = message.session.is_some_and(|session| self.app.engine.session(message.tenant, session).is_some());
+        let known =
+            message.session.is_some_and(|session| self.app.deciding.engine.session(message.tenant, session).is_some());
         if known {
             Ok(())
         } else {
@@ -324,7 +327,7 @@ impl Worker {
     /// What is allowed in spite of a problem: an emergency call that can be recognised at all (C14), and an
     /// inbound one unless it is the request itself that is wrong (I8, C20).
     pub(super) fn free_hint(&self, body: &[u8], query: Option<&str>, problem: &Problem) -> Option<(Hint, Detail)> {
-        let known = |tenant: Option<&str>, to: &str| self.app.engine.is_emergency(tenant.unwrap_or(""), to);
+        let known = |tenant: Option<&str>, to: &str| self.app.deciding.engine.is_emergency(tenant.unwrap_or(""), to);
         if let Some(hint) = emergency_hint(body, query, known) {
             return Some((hint, Detail::Emergency));
         }
@@ -347,8 +350,8 @@ impl Worker {
     /// As [`Self::note_unrecorded`], outside a turn.
     pub(super) fn pass_unrecorded(&self, hint: &Hint, detail: Detail) -> Decision {
         let mut events = Vec::new();
-        let decision = self.note_unrecorded(self.app.now(), hint, detail, &mut events);
-        events.into_iter().for_each(|event| self.app.events.publish(event));
+        let decision = self.note_unrecorded(self.app.deciding.clock.now(), hint, detail, &mut events);
+        events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
         decision
     }
 }

@@ -16,10 +16,10 @@ impl Worker {
     /// # Errors
     /// 503 while nobody trusts the wall clock; nothing is wrong with the request, and later it is taken as it is.
     pub(super) fn need_date(&self, now: Now) -> Result<(), Problem> {
-        if self.app.is_clock_trusted(now) {
+        if self.app.deciding.is_clock_trusted(now) {
             return Ok(());
         }
-        let wait = self.app.timeline.lock().wait(now);
+        let wait = self.app.deciding.timeline.lock().wait(now);
         let for_proof = wait.is_some_and(|wait| wait.for_proof);
         let left_ms = wait.map_or(WINDOW_MS, |wait| wait.until_uptime_ms.saturating_sub(now.uptime_ms));
         // Where it has to be confirmed the window is the least.
@@ -39,9 +39,9 @@ impl Worker {
     /// After a step over a stop nothing else is waited for then but the ten minutes, which a hand does not shorten.
     pub(super) async fn trust_clock(&self, allowed: Allowed) -> HandlerResult {
         let access = allowed.access();
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let wait = {
-            let mut timeline = self.app.timeline.lock();
+            let mut timeline = self.app.deciding.timeline.lock();
             timeline.prove();
             timeline.wait(now)
         };

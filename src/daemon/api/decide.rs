@@ -30,8 +30,8 @@ impl Worker {
     /// `POST /v1/acquire`
     pub(super) async fn acquire(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Response<ReplyBody> {
         // Who asks is looked at before the body is collected: who may not is worth its first bytes and no more.
-        let caller = self.caller(by_any_name(head), peer, self.app.now());
-        let most = self.app.knobs.load().body_bytes_max;
+        let caller = self.caller(by_any_name(head), peer, self.app.deciding.clock.now());
+        let most = self.app.deciding.knobs.load().body_bytes_max;
         let collected = match sender(&caller) {
             Sender::Permitted => peer.collect_call(body, most, Sender::Permitted).await,
             Sender::Unknown => peer.collect_call(body, most.min(FIRST_BYTES), Sender::Unknown).await,
@@ -57,7 +57,7 @@ impl Worker {
         let format = body_format(head, body).map_err(of_caller)?;
         let read = AcquireBody::parse(body, format, head.uri.query()).map_err(|wrong| of_caller(wrong.into()))?;
         let message = read.request().map_err(|wrong| of_caller(wrong.into()))?;
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let (decision, commit) = self
             .decide_durably(now, |worker, group, events| worker.acquire_now(now, &message, &caller, group, events))
             .await?;
@@ -77,8 +77,8 @@ impl Worker {
     }
 
     async fn released(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> HandlerResult {
-        let caller = self.caller(by_any_name(head), peer, self.app.now());
-        let most = self.app.knobs.load().body_bytes_max;
+        let caller = self.caller(by_any_name(head), peer, self.app.deciding.clock.now());
+        let most = self.app.deciding.knobs.load().body_bytes_max;
         let body = match &caller {
             Ok(_) => peer.collect(body, most).await?,
             Err(problem) => {
@@ -91,7 +91,7 @@ impl Worker {
         let format = body_format(head, body).map_err(of_caller)?;
         let read = ReleaseBody::parse(body, format, head.uri.query()).map_err(|wrong| of_caller(wrong.into()))?;
         let message = read.checked().map_err(|wrong| of_caller(wrong.into()))?;
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let (decision, commit) = self
             .decide_durably(now, |worker, group, events| worker.release_now(now, &message, &caller, group, events))
             .await?;
@@ -111,11 +111,11 @@ impl Worker {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson"));
-        let caller = self.caller(by_any_name(call.head), call.peer, self.app.now());
+        let caller = self.caller(by_any_name(call.head), call.peer, self.app.deciding.clock.now());
         if ndjson {
             return self.batch_lines(call, body, caller);
         }
-        let most = self.app.knobs.load().body_bytes_max;
+        let most = self.app.deciding.knobs.load().body_bytes_max;
         let body = match &caller {
             Ok(_) => call.peer.collect(body, most).await?,
             // Each of its operations may be an inbound call.
@@ -125,8 +125,8 @@ impl Worker {
             }
         };
         let ops = batch_ops(&body).map_err(|wrong| first(&caller, RouteClass::Decide, wrong))?;
-        if ops.len() > self.app.knobs.load().batch_operations_max {
-            let most = self.app.knobs.load().batch_operations_max;
+        if ops.len() > self.app.deciding.knobs.load().batch_operations_max {
+            let most = self.app.deciding.knobs.load().batch_operations_max;
             return Err(Problem::new(
                 ProblemKind::TooLarge,
                 format!("{} operations; at most {most}, or send NDJSON", ops.len()),
@@ -135,7 +135,7 @@ impl Worker {
         if ops.len() > OPS_ANSWERED_SMALL_MAX {
             call.peer.room_for_answer()?;
         }
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let mut out = BytesMut::with_capacity(ops.len() * 192 + 16);
         out.put_slice(b"{\"results\":[");
         let (_, committed) = self.decide(now, |worker, mut group, events| {
@@ -192,7 +192,7 @@ impl Worker {
 
     /// `POST /v1/explain`
     pub(super) async fn explain(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
-        let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
+        let body = call.peer.collect(body, self.app.deciding.knobs.load().body_bytes_max).await?;
         let format = body_format(call.head, &body)?;
         let read = AcquireBody::parse(&body, format, call.head.uri.query())?;
         let message = read.request()?;
@@ -200,15 +200,15 @@ impl Worker {
         self.in_order(&message)?;
         allowed.access().need(RouteClass::Explain, Some(message.tenant))?;
         let (_, access) = allowed.into_parts();
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let (body, query) = (body, call.head.uri.query().map(str::to_owned));
         // Who holds the seats, and whom a pseudonym means, is found by reading the whole tenant.
         self.answer_blocking(move |app| {
             let read = AcquireBody::parse(&body, format, query.as_deref())?;
-            let (sight, message) = (app.sight(&access), read.request()?);
+            let (sight, message) = (app.publishing.sight(&access), read.request()?);
             let explanation = match sight.is_clear() {
-                true => app.engine.explain(now, &message),
-                false => sight.explain(&app.engine, now, &message),
+                true => app.deciding.engine.explain(now, &message),
+                false => sight.explain(&app.deciding.engine, now, &message),
             };
             Ok(explained(now, &explanation))
         })

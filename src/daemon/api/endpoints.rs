@@ -71,10 +71,10 @@ impl Worker {
         let format = BodyFormat::of(named, &body)
             .ok_or_else(|| Problem::new(ProblemKind::UnsupportedType, "send application/json or a form"))?;
         let asked = Asked::parse(&body, format)?;
-        let config = self.app.config();
+        let config = self.app.configuration.running.get();
         let tenant = (config.tenants.get(id))
             .ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("tenant {id:?} is not configured")))?;
-        let limit = tenant.inclusive(utc(self.app.now())).endpoints;
+        let limit = tenant.inclusive(utc(self.app.deciding.clock.now())).endpoints;
         let endpoints = asked.endpoints.or(tenant.record.endpoints);
         Ok(json(&answer(limit, endpoints, asked.add)))
     }

@@ -50,7 +50,7 @@ pub use routes::{ROUTES, Row};
 
 /// Answers the requests of one runtime.
 pub struct Worker {
-    app: Arc<App>,
+    app: App,
     writer: OnceCell<TurnWriter<Journal>>,
     shard: Shard,
     number: usize,
@@ -65,10 +65,10 @@ pub struct Worker {
 
 impl Worker {
     /// The handler of runtime `number`.
-    pub fn new(app: Arc<App>, number: usize) -> Self {
-        let shard = app.metrics.shard();
-        let id_prefix = Name::from(format!("{:08x}-{number:x}-", app.boot));
-        let has_roles = app.listeners.iter().any(|listener| !listener.roles.is_empty());
+    pub fn new(app: App, number: usize) -> Self {
+        let shard = app.publishing.metrics.shard();
+        let id_prefix = Name::from(format!("{:08x}-{number:x}-", app.deciding.boot));
+        let has_roles = app.serving.listeners.iter().any(|listener| !listener.roles.is_empty());
         Worker {
             app,
             writer: OnceCell::new(),
@@ -84,18 +84,19 @@ impl Worker {
 
     /// A worker of the same runtime, for an answer that goes on after its handler.
     fn sibling(&self) -> Self {
-        Worker::new(Arc::clone(&self.app), self.number)
+        Worker::new(self.app.clone(), self.number)
     }
 
     /// Whether this runtime has more requests in progress than so many percent of its limit (I27).
     fn is_overloaded(&self, percent: u32) -> bool {
-        u64::from(self.in_flight.get()) * 100 > u64::from(self.app.knobs.load().in_flight_max) * u64::from(percent)
+        u64::from(self.in_flight.get()) * 100
+            > u64::from(self.app.deciding.knobs.load().in_flight_max) * u64::from(percent)
     }
 
     /// Where decisions of this runtime are recorded; `None` before recovery.
     fn writer(&self) -> Option<&TurnWriter<Journal>> {
         if self.writer.get().is_none() {
-            let _ = self.writer.set(self.app.writer()?);
+            let _ = self.writer.set(self.app.deciding.writer()?);
         }
         self.writer.get()
     }
@@ -114,7 +115,7 @@ impl Worker {
 
     /// Who asks, if the listener takes their requests at all.
     fn access(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
-        let auth = self.app.auth.load();
+        let auth = self.app.configuration.auth.load();
         let access = auth.authenticate(asked, peer, now.uptime_ms)?;
         self.need_listener(access, peer)?;
         Ok(Arc::clone(access))
@@ -124,7 +125,7 @@ impl Worker {
         if !self.has_roles {
             return Ok(());
         }
-        let listener = self.app.listeners.iter().find(|listener| listener.name == peer.listener());
+        let listener = self.app.serving.listeners.iter().find(|listener| listener.name == peer.listener());
         match listener {
             Some(listener) if !listener.roles.is_empty() && !listener.roles.contains(&access.role) => {
                 let detail = format!("listener {} takes no requests of role {}", listener.name, access.role.as_str());
@@ -164,11 +165,11 @@ impl Worker {
         + Send
         + 'static,
     ) -> Result<(R, Commit), Problem> {
-        let app = Arc::clone(&self.app);
+        let app = self.app.clone();
         let done = tokio::task::spawn_blocking(move || {
             let reading = || Problem::unavailable(1, "the journal is being read");
-            let writer = app.writer().ok_or_else(reading)?;
-            let shard = app.metrics.shard();
+            let writer = app.deciding.writer().ok_or_else(reading)?;
+            let shard = app.publishing.metrics.shard();
             let (result, ticket) = act(&app, &writer, &shard)?;
             Ok((result, tokio::runtime::Handle::current().block_on(ticket)))
         });
@@ -192,7 +193,7 @@ impl Worker {
         &self,
         read: impl FnOnce(&App) -> R + Send + 'static,
     ) -> Result<R, Problem> {
-        let app = Arc::clone(&self.app);
+        let app = self.app.clone();
         let read = tokio::task::spawn_blocking(move || read(&app)).await;
         read.map_err(|_| Problem::unavailable(1, "reading failed; see the log"))
     }

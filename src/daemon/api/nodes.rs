@@ -5,13 +5,13 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use usherd_contract::format::BodyFormat;
 use usherd_contract::node_calls::{InventoryBody, NodeBody};
-use usherd_engine::{Acquire, ForgetOutcome, NodeFault, Now, check_word};
+use usherd_engine::{Acquire, Engine, ForgetOutcome, NodeFault, Now, check_word};
 
 use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json, marked, queries, unfenced};
 use crate::daemon::access::auth::{Access, RouteClass};
-use crate::daemon::app::App;
 use crate::daemon::app::recorder::Recorder;
+use crate::daemon::config::Config;
 use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
@@ -27,8 +27,11 @@ impl Worker {
     /// `GET /v1/nodes`
     pub(super) async fn list_nodes(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (_, access) = allowed.into_parts();
-        let (query, now) = (call.query()?, self.app.now());
-        self.answer_blocking(move |app| queries::nodes(app, now, &query, &|node| access.sees_node(node))).await
+        let (query, now) = (call.query()?, self.app.deciding.clock.now());
+        self.answer_blocking(move |app| {
+            queries::nodes(&app.deciding.engine, now, &query, &|node| access.sees_node(node))
+        })
+        .await
     }
 
     /// `DELETE /v1/nodes/{node}[?force=1]`
@@ -39,10 +42,10 @@ impl Worker {
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
         let force = call.query()?.is_set("force")?;
-        let (now, actor, name) = (self.app.now(), access.id.clone(), node.clone());
+        let (now, actor, name) = (self.app.deciding.clock.now(), access.id.clone(), node.clone());
         let outcome = self.record_blocking(now, move |app, group, shard| {
             let mut recorder = Recorder::new(group, shard, None, now.utc_ms);
-            let outcome = app.engine.forget_node(now, &name, force, &mut recorder);
+            let outcome = app.deciding.engine.forget_node(now, &name, force, &mut recorder);
             let text = format!("forget node, force {force}: {outcome:?}");
             group.audit(&Audit { node: &name, actor: &actor, text: &text, ..Audit::new(AuditKind::Admin) });
             outcome
@@ -52,7 +55,7 @@ impl Worker {
             ForgetOutcome::Forgotten { epoch, orphaned } => {
                 let text = format!("node {node} is forgotten by {}: {orphaned} sessions wait", access.id);
                 let forgotten = Event::came_to(EventType::Node, EventResult::Forgotten, now.utc_ms, text);
-                self.app.events.publish(Event { node: node.as_str().into(), ..forgotten });
+                self.app.publishing.events.publish(Event { node: node.as_str().into(), ..forgotten });
                 Ok(marked(json(&json!({ "code": "forgotten", "epoch": epoch, "orphaned": orphaned })), commit))
             }
             ForgetOutcome::NotFound => {
@@ -73,11 +76,12 @@ impl Worker {
     /// `POST /v1/nodes/{node}/hello`
     pub(super) async fn hello(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let (node, epoch) = self.said(call, &allowed, body).await?;
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let (said, commit) = if self.is_much(&node) {
             let done = self.record_blocking(now, move |app, group, shard| {
                 let mut events = Vec::new();
-                let said = hello(app, shard, now, (&node, epoch), Some(group), &mut events);
+                let config = app.configuration.running.get();
+                let said = hello(&app.deciding.engine, &config, shard, now, (&node, epoch), Some(group), &mut events);
                 (said, events)
             });
             let (done, commit) = done.await?;
@@ -91,19 +95,19 @@ impl Worker {
 
     /// Whether what a node says of all that it carries walks through so much that it must not hold decisions up.
     fn is_much(&self, node: &str) -> bool {
-        self.app.engine.sessions_beside(node) > SESSIONS_INLINE_MAX
+        self.app.deciding.engine.sessions_beside(node) > SESSIONS_INLINE_MAX
     }
 
     /// Tells what happened aside.
     fn published<R>(&self, (result, events): (R, Vec<Event>)) -> R {
-        events.into_iter().for_each(|event| self.app.events.publish(event));
+        events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
         result
     }
 
     /// `POST /v1/nodes/{node}/heartbeat`
     pub(super) async fn heartbeat(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let (node, epoch) = self.said(call, &allowed, body).await?;
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let (said, commit) =
             self.decide_durably(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
         call.peer.mark_node();
@@ -113,11 +117,11 @@ impl Worker {
     /// `POST /v1/nodes/{node}/goodbye`
     pub(super) async fn goodbye(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let (node, epoch) = self.said(call, &allowed, body).await?;
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let (said, commit) = if self.is_much(&node) {
             let done = self.record_blocking(now, move |app, _, _| {
                 let mut events = Vec::new();
-                let said = goodbye(app, now, &node, epoch, &mut events);
+                let said = goodbye(&app.deciding.engine, now, &node, epoch, &mut events);
                 (said, events)
             });
             let (done, commit) = done.await?;
@@ -137,7 +141,8 @@ impl Worker {
         group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
     ) -> Result<Value, Problem> {
-        hello(&self.app, &self.shard, now, (node, epoch), group, events)
+        let config = self.app.configuration.running.get();
+        hello(&self.app.deciding.engine, &config, &self.shard, now, (node, epoch), group, events)
     }
 
     /// A node lives; it touches nothing else, and only its first one is recorded.
@@ -151,9 +156,9 @@ impl Worker {
         let heard = match group {
             Some(group) => {
                 let mut recorder = Recorder::new(group, &self.shard, None, now.utc_ms);
-                self.app.engine.heartbeat(now, node, epoch, &mut recorder)
+                self.app.deciding.engine.heartbeat(now, node, epoch, &mut recorder)
             }
-            None => self.app.engine.heartbeat(now, node, epoch, &mut ()),
+            None => self.app.deciding.engine.heartbeat(now, node, epoch, &mut ()),
         };
         heard.map_err(|fault| refused(node, fault))?;
         Ok(json!({ "code": "ok" }))
@@ -167,16 +172,16 @@ impl Worker {
         epoch: u64,
         events: &mut Vec<Event>,
     ) -> Result<Value, Problem> {
-        goodbye(&self.app, now, node, epoch, events)
+        goodbye(&self.app.deciding.engine, now, node, epoch, events)
     }
 
     /// `POST /v1/nodes/{node}/inventory`
     pub(super) async fn inventory(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let node = speaker(call, &allowed)?;
         let (_, access) = allowed.into_parts();
-        let mut body = call.peer.collect(body, self.app.knobs.load().inventory_bytes_max).await?;
-        let sessions_max = self.app.knobs.load().inventory_sessions_max;
-        let now = self.app.now();
+        let mut body = call.peer.collect(body, self.app.deciding.knobs.load().inventory_bytes_max).await?;
+        let sessions_max = self.app.deciding.knobs.load().inventory_sessions_max;
+        let now = self.app.deciding.clock.now();
         let (said, commit) = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
             // Wholly read, and taken in one record of the journal, as the short ones are (I19); only elsewhere.
             let done = self.record_blocking_by(move |app, writer, shard| {
@@ -186,7 +191,9 @@ impl Worker {
                 let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
                 let (said, ticket) = listed.read(|epoch, seq, sessions| {
                     writer.record(now.utc_ms, |group| {
-                        take_inventory(app, shard, now, (&node, epoch, seq), sessions, Some(group), &mut events)
+                        let listening = app.publishing.events.is_awake(now.uptime_ms).then_some(&mut events);
+                        let said = (node.as_str(), epoch, seq);
+                        take_inventory(&app.deciding.engine, shard, now, said, sessions, Some(group), listening)
                     })
                 })?;
                 Ok(((said, events), ticket))
@@ -197,7 +204,10 @@ impl Worker {
             let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
             let taken = listed.read(|epoch, seq, sessions| {
                 self.decide(now, |worker, group, events| {
-                    take_inventory(&worker.app, &worker.shard, now, (&node, epoch, seq), sessions, group, events)
+                    let app = &worker.app;
+                    let listening = app.publishing.events.is_awake(now.uptime_ms).then_some(events);
+                    let said = (node.as_str(), epoch, seq);
+                    take_inventory(&app.deciding.engine, &worker.shard, now, said, sessions, group, listening)
                 })
             });
             let (said, committed) = taken?;
@@ -210,7 +220,7 @@ impl Worker {
     /// Node and epoch of a message, permitted.
     async fn said(&self, call: &Call<'_>, allowed: &Allowed, body: Incoming) -> Result<(String, u64), Problem> {
         let node = speaker(call, allowed)?;
-        let body = call.peer.collect(body, self.app.knobs.load().body_bytes_max).await?;
+        let body = call.peer.collect(body, self.app.deciding.knobs.load().body_bytes_max).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
             .ok_or_else(|| Problem::new(ProblemKind::UnsupportedType, "send application/json or a form"))?;
@@ -228,7 +238,8 @@ fn speaker(call: &Call<'_>, allowed: &Allowed) -> Result<String, Problem> {
 
 /// A node starts, or comes back (G6, G8).
 fn hello(
-    app: &App,
+    engine: &Engine,
+    config: &Config,
     shard: &Shard,
     now: Now,
     (node, epoch): (&str, u64),
@@ -238,9 +249,9 @@ fn hello(
     let report = match group {
         Some(group) => {
             let mut recorder = Recorder::new(group, shard, Some(&mut *events), now.utc_ms);
-            app.engine.hello(now, node, epoch, &mut recorder)
+            engine.hello(now, node, epoch, &mut recorder)
         }
-        None => app.engine.hello(now, node, epoch, &mut ()),
+        None => engine.hello(now, node, epoch, &mut ()),
     };
     let report = report.map_err(|fault| refused(node, fault))?;
     let text = format!(
@@ -248,7 +259,6 @@ fn hello(
         report.dropped, report.orphaned
     );
     events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, EventResult::Hello, now.utc_ms, text) });
-    let config = app.config();
     let nodes = &config.settings.nodes;
     Ok(json!({
         "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
@@ -258,8 +268,8 @@ fn hello(
 }
 
 /// A node stops as planned: its grace begins now (G6).
-fn goodbye(app: &App, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
-    let report = app.engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
+fn goodbye(engine: &Engine, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
+    let report = engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
     let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
     events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, EventResult::Goodbye, now.utc_ms, text) });
     Ok(json!({ "code": "ok", "orphaned": report.orphaned }))
@@ -290,21 +300,20 @@ impl Listed<'_> {
 
 /// What a node says that it carries, against what is known (G9).
 fn take_inventory(
-    app: &App,
+    engine: &Engine,
     shard: &Shard,
     now: Now,
     (node, epoch, seq): (&str, u64, u64),
     sessions: &[Acquire<'_>],
     group: Option<&mut RecordBuilder>,
-    events: &mut Vec<Event>,
+    listening: Option<&mut Vec<Event>>,
 ) -> Result<Value, Problem> {
     let report = match group {
         Some(group) => {
-            let listening = app.events.is_awake(now.uptime_ms).then_some(events);
             let mut recorder = Recorder::new(group, shard, listening, now.utc_ms);
-            app.engine.inventory(now, node, epoch, seq, sessions, &mut recorder)
+            engine.inventory(now, node, epoch, seq, sessions, &mut recorder)
         }
-        None => app.engine.inventory(now, node, epoch, seq, sessions, &mut ()),
+        None => engine.inventory(now, node, epoch, seq, sessions, &mut ()),
     };
     let report = report.map_err(|fault| refused(node, fault))?;
     Ok(json!({

@@ -1,8 +1,7 @@
 //! For machines that watch (API 6): metrics, liveness, readiness, service discovery.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
@@ -11,14 +10,14 @@ use usherd_subscription::entitlement::State;
 use super::routes::{Call, HandlerResult};
 use super::{Worker, queries, typed};
 use crate::daemon::access::auth::{Asked, RouteClass};
-use crate::daemon::app::App;
+use crate::daemon::app::{self, App, ListenerInfo};
 use crate::daemon::config::Config;
 use crate::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Journal as _;
 use crate::daemon::log::panics;
 use crate::daemon::metrics::{
-    CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, Faults, JournalStats, ListenerFaults,
+    CONTENT_TYPE as EXPOSITION, ChangeKind, ConfigState, EventStats, Faults, JournalStats, ListenerFaults, Metrics,
     ScheduledChange, ScrapeInput, ScrapeShard, service_discovery,
 };
 use crate::daemon::text::utc;
@@ -26,9 +25,9 @@ use crate::daemon::text::utc;
 impl Worker {
     /// Whether who asks where anybody may is one who may read everything.
     fn is_reader(&self, call: &Call<'_>) -> bool {
-        let auth = self.app.auth.load();
+        let auth = self.app.configuration.auth.load();
         let asked = Asked::Head { head: call.head, by_any_name: false };
-        auth.recognise(asked, call.peer, self.app.now().uptime_ms).is_some_and(|access| {
+        auth.recognise(asked, call.peer, self.app.deciding.clock.now().uptime_ms).is_some_and(|access| {
             let may_read = access.tenants.is_empty() && access.may(RouteClass::Read, None);
             may_read && self.need_listener(access, call.peer).is_ok()
         })
@@ -41,7 +40,7 @@ impl Worker {
 
     /// Whether decisions are made.
     pub(super) fn ready(&self) -> Result<(), Problem> {
-        if self.app.is_ready() {
+        if self.app.serving.is_ready() {
             return Ok(());
         }
         Err(Problem::unavailable(1, "the journal is being read; inbound and emergency calls are allowed meanwhile"))
@@ -50,26 +49,26 @@ impl Worker {
     /// `GET /readyz[?verbose]`. What is wrong is told in words to who may read everything, for these may name files and
     /// tenants; all others see what is well and what is not.
     pub(super) fn readyz(&self, call: &Call<'_>) -> HandlerResult {
-        let app = &self.app;
-        let ready = app.is_ready() && !app.is_draining();
+        let (deciding, serving) = (&self.app.deciding, &self.app.serving);
+        let ready = serving.is_ready() && !serving.is_draining();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if !call.query()?.is_set("verbose")? {
             let body = if ready { &b"ok\n"[..] } else { b"not ready\n" };
             return Ok(typed(status, "text/plain", Bytes::from_static(body)));
         }
-        let (degraded, config) = (app.degraded(), app.config_state());
+        let (degraded, config) = (deciding.degraded(), self.app.configuration.show());
         let mut body = json!({
             "ready": ready,
-            "recovered": app.is_ready(),
-            "draining": app.is_draining(),
-            "durability": if degraded.is_some() { "degraded" } else { app.durability() },
+            "recovered": serving.is_ready(),
+            "draining": serving.is_draining(),
+            "durability": if degraded.is_some() { "degraded" } else { deciding.durability() },
             "config": { "last_reload_successful": config["last_reload_successful"] },
         });
         if self.is_reader(call) {
             body["degraded"] = json!(degraded);
-            body["journal_form"] = json!(app.journal_form());
+            body["journal_form"] = json!(deciding.journal_form());
             body["config"] = config;
-            body["time"] = queries::time(app, app.now());
+            body["time"] = queries::time(deciding, &self.app.configuration.running.get(), deciding.clock.now());
         }
         Ok(typed(status, "application/json", body.to_string().into()))
     }
@@ -87,9 +86,12 @@ impl Worker {
             }
         };
         call.peer.room_for_answer()?;
-        let app = Arc::clone(&self.app);
-        let scraped =
-            self.app.scrapes.get(shard, move || scrape(&app, shard).map(|text| app.edge.answers().hold(text)));
+        let app = self.app.clone();
+        let scraped = self
+            .app
+            .publishing
+            .scrapes
+            .get(shard, move || scrape(&app, shard).map(|text| app.serving.edge.answers().hold(text)));
         let body = scraped.await.ok_or_else(|| Problem::unavailable(5, "the scrape failed; see the log"))?;
         let mut response = Response::new(ReplyBody::shared(body));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(EXPOSITION));
@@ -99,23 +101,73 @@ impl Worker {
     /// `GET /v1/prometheus/sd`
     pub(super) fn service_discovery(&self, call: &Call<'_>) -> HandlerResult {
         let host = call.head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let target =
-            host.map(str::to_owned).or_else(|| self.app.listeners.first().map(|listener| listener.address.clone()));
-        let shards = self.app.metrics.shards_offered(self.app.config().tenants.len());
+        let target = host
+            .map(str::to_owned)
+            .or_else(|| self.app.serving.listeners.first().map(|listener| listener.address.clone()));
+        let shards = self.app.publishing.metrics.shards_offered(self.app.configuration.running.get().tenants.len());
         Ok(super::json_bytes(service_discovery(&[target.as_deref().unwrap_or("")], shards).into()))
     }
 }
 
 /// One exposition; `None` where it cannot be encoded, which is logged.
 fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
-    let now = app.now();
-    let config = app.config();
-    let at = utc(now);
-    let in_force = app.timelines(now);
+    let App { deciding, publishing, configuration, serving } = app;
+    let now = deciding.clock.now();
+    let config = configuration.running.get();
+    let in_force = deciding.timelines(now);
     let state_of =
         |tenant: &str| config.tenants.get(tenant).map_or(State::Ended, |tenant| tenant.entitlement(in_force).state);
     let connections: Vec<(&str, u64)> =
-        app.listeners.iter().map(|listener| (listener.name.as_str(), listener.stats.open())).collect();
+        serving.listeners.iter().map(|listener| (listener.name.as_str(), listener.stats.open())).collect();
+    let scheduled = scheduled(&config, utc(now));
+    let state = config_state(&configuration.state.lock(), &config);
+    let commits = deciding.commits.read();
+    let degraded = deciding.degraded().is_some();
+    let journal = deciding.committer.get().and_then(|committer| {
+        let counters = committer.journal()?.counters();
+        Some(JournalStats {
+            records: counters.records(),
+            bytes: counters.bytes(),
+            errors: counters.errors(),
+            not_durable: committer.not_durable(),
+            ring_used_ratio: committer.ring_used_ratio(),
+            commits: commits.stats(),
+            degraded,
+        })
+    });
+    let input = ScrapeInput {
+        engine: &deciding.engine,
+        now,
+        subscription_state: &state_of,
+        connections: &connections,
+        request_bodies_bytes: serving.edge.bodies().used(),
+        answers_bytes: serving.edge.answers().used(),
+        answers_refused: serving.edge.answers().refused(),
+        config: state,
+        scheduled: &scheduled,
+        journal: journal.unwrap_or_default(),
+        events: EventStats {
+            subscribers: u64::from(publishing.events.subscribers()),
+            dropped: publishing.events.dropped(),
+        },
+        clock_steps: deciding.timeline.lock().steps(),
+    };
+    see_faults(&publishing.metrics, &serving.listeners, deciding.engine.impossible_total());
+    let mut out = Vec::with_capacity(64 << 10);
+    match publishing.metrics.render(&input, shard, &mut out) {
+        Ok(()) => {
+            out.shrink_to_fit();
+            Some(out.into())
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be encoded");
+            None
+        }
+    }
+}
+
+/// What is booked next of each tenant.
+fn scheduled(config: &Config, at: DateTime<Utc>) -> Vec<ScheduledChange<'_>> {
     let booked = config.tenants.values().filter_map(|tenant| {
         let change_at = tenant.entitlement(at).next_change_at?;
         let (before, then) = (tenant.entitlement(at), tenant.entitlement(change_at));
@@ -130,53 +182,12 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
         let at_utc_ms = change_at.timestamp_millis();
         Some(ScheduledChange { tenant: tenant.id.as_str(), at_utc_ms, kind, seats: then.seats })
     });
-    let scheduled: Vec<_> = booked.collect();
-    let commits = app.commits.read();
-    let degraded = app.degraded().is_some();
-    let journal = app.committer().and_then(|committer| {
-        let counters = committer.journal()?.counters();
-        Some(JournalStats {
-            records: counters.records(),
-            bytes: counters.bytes(),
-            errors: counters.errors(),
-            not_durable: committer.not_durable(),
-            ring_used_ratio: committer.ring_used_ratio(),
-            commits: commits.stats(),
-            degraded,
-        })
-    });
-    let input = ScrapeInput {
-        engine: &app.engine,
-        now,
-        subscription_state: &state_of,
-        connections: &connections,
-        request_bodies_bytes: app.edge.bodies().used(),
-        answers_bytes: app.edge.answers().used(),
-        answers_refused: app.edge.answers().refused(),
-        config: config_state(app, &config),
-        scheduled: &scheduled,
-        journal: journal.unwrap_or_default(),
-        events: EventStats { subscribers: u64::from(app.events.subscribers()), dropped: app.events.dropped() },
-        clock_steps: app.timeline.lock().steps(),
-    };
-    see_faults(app);
-    let mut out = Vec::with_capacity(64 << 10);
-    match app.metrics.render(&input, shard, &mut out) {
-        Ok(()) => {
-            out.shrink_to_fit();
-            Some(out.into())
-        }
-        Err(error) => {
-            tracing::error!(%error, "metrics cannot be encoded");
-            None
-        }
-    }
+    booked.collect()
 }
 
 /// Tells the metrics what went wrong at the edge and elsewhere.
-fn see_faults(app: &App) {
-    let listeners: Vec<_> = app
-        .listeners
+fn see_faults(metrics: &Metrics, listeners: &[ListenerInfo], impossible: u64) {
+    let listeners: Vec<_> = listeners
         .iter()
         .map(|listener| {
             let stats = &listener.stats;
@@ -192,16 +203,11 @@ fn see_faults(app: &App) {
             }
         })
         .collect();
-    app.metrics.see_faults(&Faults {
-        listeners: &listeners,
-        panics: panics::seen(),
-        impossible: app.engine.impossible_total(),
-    });
+    metrics.see_faults(&Faults { listeners: &listeners, panics: panics::seen(), impossible });
 }
 
 /// What the configuration looks like from outside.
-fn config_state(app: &App, config: &Config) -> ConfigState {
-    let state = app.state.lock();
+fn config_state(state: &app::ConfigState, config: &Config) -> ConfigState {
     ConfigState {
         last_reload_successful: state.successful,
         last_success_utc_ms: state.loaded_utc_ms,

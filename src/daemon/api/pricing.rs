@@ -117,8 +117,8 @@ fn seats(text: &str) -> Option<u32> {
 impl Worker {
     /// `GET /v1/quote?from=&to=&on=&partner=&price_mode=`
     pub(super) fn quote(&self, call: &Call<'_>) -> HandlerResult {
-        let settings = &self.app.config().settings;
-        let today = civil::civil(settings.time_zone.0, utc(self.app.now())).date();
+        let settings = &self.app.configuration.running.get().settings;
+        let today = civil::civil(settings.time_zone.0, utc(self.app.deciding.clock.now())).date();
         let request = QuoteRequest::read(&call.query()?, settings.rules.policy.price_mode, today)?;
         Ok(json(&request.answer()))
     }

@@ -5,7 +5,9 @@
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
-use usherd_engine::{Direction, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
+use usherd_engine::{
+    Direction, Engine, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView,
+};
 use usherd_subscription::civil::TZ_DATA_VERSION;
 use usherd_subscription::entitlement::{State, Timelines};
 use usherd_subscription::schedule::schedule;
@@ -14,10 +16,11 @@ use super::Worker;
 use super::fullest::Fullest;
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
-use crate::daemon::app::App;
 use crate::daemon::app::names::Sight;
+use crate::daemon::app::{App, Deciding, Today};
 use crate::daemon::config::{Config, Tenant};
-use crate::daemon::events::EventType;
+use crate::daemon::events::{EventType, Events};
+use crate::daemon::history::History;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::metrics::Band;
@@ -32,7 +35,13 @@ const DENIALS_MAX: usize = 20;
 const SEARCH_BYTES_MAX: usize = 64;
 
 /// `GET /v1/tenants?after=&limit=&state=&band=&search=`
-pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str) -> bool) -> Result<Value, Problem> {
+pub(super) fn tenants(
+    deciding: &Deciding,
+    config: &Config,
+    now: Now,
+    query: &Query,
+    permitted: &dyn Fn(&str) -> bool,
+) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
     let (state, band, search) = (query.get("state"), query.get("band"), search(query)?);
     let states = || State::ALL.iter().map(|state| state.as_str());
@@ -49,10 +58,9 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
             })
         })
         .transpose()?;
-    let config = app.config();
-    let called = search.as_deref().map(|part| called(&config, part));
+    let called = search.as_deref().map(|part| called(config, part));
     let mut views = Vec::new();
-    app.engine.each_tenant(now, |view| {
+    deciding.engine.each_tenant(now, |view| {
         let wanted = view.id.as_str() > after.as_str() && band.is_none_or(|band| band == band_of(view));
         // One that the configuration does not name any more is called by its id.
         let found = match (&called, &search) {
@@ -64,15 +72,15 @@ pub(super) fn tenants(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&st
             views.push(view.clone());
         }
     });
-    let at = app.timelines(now);
+    let at = deciding.timelines(now);
     if let Some(state) = &state {
-        views.retain(|view| state_word(app, at, view) == state);
+        views.retain(|view| state_word(config, at, view) == state);
     }
     views.sort_by(|a, b| a.id.cmp(&b.id));
     let next = cut(&mut views, limit, |view| view.id.to_string());
     let rows = views.iter().map(|view| {
-        let mut fields = tenant_fields(view, state_word(app, at, view));
-        fields.insert("name".into(), json!(name_of(&config, view)));
+        let mut fields = tenant_fields(view, state_word(config, at, view));
+        fields.insert("name".into(), json!(name_of(config, view)));
         Value::Object(fields)
     });
     Ok(page("tenants", rows.collect(), next))
@@ -100,18 +108,25 @@ fn name_of<'a>(config: &'a Config, view: &'a TenantView) -> &'a str {
 }
 
 /// `GET /v1/tenants/{t}`
-pub(super) fn tenant(app: &App, now: Now, id: &str, sight: Sight<'_>) -> Result<Value, Problem> {
-    let view = app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
-    let at = app.timelines(now);
-    let mut fields = tenant_fields(&view, state_word(app, at, &view));
-    let today = app.today.of(id, &view);
+pub(super) fn tenant(
+    deciding: &Deciding,
+    config: &Config,
+    today: &Today,
+    now: Now,
+    id: &str,
+    sight: Sight<'_>,
+) -> Result<Value, Problem> {
+    let view = deciding.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
+    let at = deciding.timelines(now);
+    let mut fields = tenant_fields(&view, state_word(config, at, &view));
+    let today = today.of(id, &view);
     fields.insert("at".into(), json!(rfc3339(now.utc_ms)));
     fields.insert("peak_today".into(), json!(today.peak));
     fields.insert("denials_today".into(), json!(today.denials));
     fields.insert("sessions".into(), json!(view.sessions));
     fields.insert("names".into(), json!(sight.is_clear()));
-    fields.insert("time_zone".into(), json!(app.config().settings.time_zone.0.name()));
-    if let Some(tenant) = app.config().tenants.get(id) {
+    fields.insert("time_zone".into(), json!(config.settings.time_zone.0.name()));
+    if let Some(tenant) = config.tenants.get(id) {
         fields.insert("name".into(), json!(tenant.name));
         fields.insert("source".into(), json!(tenant.source));
         fields.insert("next_change".into(), next_change(tenant, now));
@@ -147,20 +162,20 @@ fn inclusive(tenant: &Tenant, view: &TenantView, at: Timelines) -> Value {
 }
 
 /// `GET /v1/tenants/{t}/subjects`
-pub(super) fn subjects(app: &App, id: &str, query: &Query, sight: Sight<'_>) -> Result<Value, Problem> {
+pub(super) fn subjects(engine: &Engine, id: &str, query: &Query, sight: Sight<'_>) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
-    let read = |after: &str, limit| app.engine.subjects(id, after, limit);
+    let read = |after: &str, limit| engine.subjects(id, after, limit);
     let mut rows = sight.page(id, &after, limit + 1, read).ok_or_else(|| no_tenant(id))?;
     let next = cut(&mut rows, limit, |row| row.subject.to_string());
     Ok(page("subjects", rows.iter().map(subject_row).collect(), next))
 }
 
 /// `GET /v1/tenants/{t}/subjects/{s}`
-pub(super) fn subject(app: &App, now: Now, id: &str, subject: &str, sight: Sight<'_>) -> Result<Value, Problem> {
-    app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
-    let filter = SessionFilter { subject: sight.find_subject(&app.engine, id, subject), ..SessionFilter::default() };
+pub(super) fn subject(engine: &Engine, now: Now, id: &str, subject: &str, sight: Sight<'_>) -> Result<Value, Problem> {
+    engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
+    let filter = SessionFilter { subject: sight.find_subject(engine, id, subject), ..SessionFilter::default() };
     let read = |after: &str, limit| match filter.subject {
-        Some(_) => app.engine.sessions(id, &filter, after, limit),
+        Some(_) => engine.sessions(id, &filter, after, limit),
         None => None,
     };
     let sessions = sight.page(id, "", PAGE_MAX, read).unwrap_or_default();
@@ -174,7 +189,7 @@ pub(super) fn subject(app: &App, now: Now, id: &str, subject: &str, sight: Sight
 }
 
 /// `GET /v1/tenants/{t}/sessions?kind=&node=&counts=`
-pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query, sight: Sight<'_>) -> Result<Value, Problem> {
+pub(super) fn sessions(engine: &Engine, now: Now, id: &str, query: &Query, sight: Sight<'_>) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
     let kind = match query.get("kind") {
         None => None,
@@ -183,13 +198,13 @@ pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query, sight: Sigh
             query.fault("kind", format!("must be one of {}", words.join(", ")))
         })?),
     };
-    app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
+    engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
     let asked = query.get("subject");
-    let subject = asked.as_deref().and_then(|seen| sight.find_subject(&app.engine, id, seen));
+    let subject = asked.as_deref().and_then(|seen| sight.find_subject(engine, id, seen));
     let nobody = asked.is_some() && subject.is_none();
     let filter =
         SessionFilter { kind, node: query.get("node").map(Name::from), counts: query.flag("counts")?, subject };
-    let read = |after: &str, limit| if nobody { None } else { app.engine.sessions(id, &filter, after, limit) };
+    let read = |after: &str, limit| if nobody { None } else { engine.sessions(id, &filter, after, limit) };
     // An unknown node or subject simply has no sessions here.
     let mut rows = sight.page(id, &after, limit + 1, read).unwrap_or_default();
     let next = cut(&mut rows, limit, |row| row.session.to_string());
@@ -197,9 +212,14 @@ pub(super) fn sessions(app: &App, now: Now, id: &str, query: &Query, sight: Sigh
 }
 
 /// `GET /v1/nodes`
-pub(super) fn nodes(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str) -> bool) -> Result<Value, Problem> {
+pub(super) fn nodes(
+    engine: &Engine,
+    now: Now,
+    query: &Query,
+    permitted: &dyn Fn(&str) -> bool,
+) -> Result<Value, Problem> {
     let (after, limit) = query.page(PAGE_MAX)?;
-    let mut rows = app.engine.nodes(now);
+    let mut rows = engine.nodes(now);
     rows.retain(|row| row.node.as_str() > after.as_str() && permitted(&row.node));
     rows.sort_by(|a, b| a.node.cmp(&b.node));
     let next = cut(&mut rows, limit, |row| row.node.to_string());
@@ -220,10 +240,12 @@ pub(super) fn nodes(app: &App, now: Now, query: &Query, permitted: &dyn Fn(&str)
 
 /// `GET /v1/overview`
 pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
+    let App { deciding, publishing, configuration, serving } = app;
+    let (engine, config) = (&deciding.engine, configuration.running.get());
     let (mut held, mut quota, mut over, mut tenants) = (0u64, 0u64, 0u64, 0u64);
     let mut in_band = [0u64; Band::ALL.len()];
     let mut fullest = Fullest::default();
-    app.engine.each_tenant(now, |view| {
+    engine.each_tenant(now, |view| {
         tenants += 1;
         held += u64::from(view.held);
         quota += u64::from(view.quota.unwrap_or(0));
@@ -234,44 +256,43 @@ pub(super) fn overview(app: &App, now: Now, sight: Sight<'_>) -> Value {
     let bands: Map<String, Value> =
         Band::ALL.iter().map(|band| (band.to_string(), json!(in_band[*band as usize]))).collect();
     let by_kind = Kind::ALL.iter().map(|kind| {
-        let (counting, free) = (app.engine.session_count(*kind, true), app.engine.session_count(*kind, false));
+        let (counting, free) = (engine.session_count(*kind, true), engine.session_count(*kind, false));
         (kind.as_str().to_owned(), json!({ "counting": counting, "free": free }))
     });
     let sessions: Map<String, Value> = by_kind.collect();
-    let pools = app.engine.pools();
+    let pools = engine.pools();
     let pools = pools.iter().map(|pool| {
         json!({
             "pool": pool.id, "licensed": pool.licensed, "unassigned": pool.unassigned(),
             "assigned_unused": pool.assigned_unused(), "in_use": pool.in_use, "over": pool.over(),
         })
     });
-    let mut nodes = app.engine.nodes(now);
+    let mut nodes = engine.nodes(now);
     // A name that never said hello has no lease to lose, and nobody waits for who said goodbye.
     nodes.retain(|node| node.epoch.is_some() && !node.left);
     let up = nodes.iter().filter(|node| node.up).count();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "ready": app.is_ready(),
+        "ready": serving.is_ready(),
         "at": rfc3339(now.utc_ms),
         "tenants": tenants, "held": held, "quota": quota, "over": over,
         "bands": bands, "sessions": sessions,
-        "fullest": fullest_rows(app, now, fullest), "denials": denials(app, sight), "pools": pools.collect::<Vec<_>>(),
+        "fullest": fullest_rows(engine, &config, now, fullest), "denials": denials(&publishing.events, sight), "pools": pools.collect::<Vec<_>>(),
         "nodes": { "up": up, "silent": nodes.len() - up },
-        "journal": { "durability": app.durability(), "degraded": app.degraded() },
-        "config": app.config_state(),
-        "time": time(app, now),
-        "next_change": next_change_of_all(app, now),
-        "history": history(app),
-        "sync": app.sync_status.show(&app.config(), &app.keeper, app.timelines(now)),
+        "journal": { "durability": deciding.durability(), "degraded": deciding.degraded() },
+        "config": configuration.show(),
+        "time": time(deciding, &config, now),
+        "next_change": next_change_of_all(&config, now),
+        "history": history(&publishing.history, &config),
+        "sync": configuration.sync_status.show(&config, &configuration.keeper, deciding.timelines(now)),
     })
 }
 
-fn fullest_rows(app: &App, now: Now, fullest: Fullest) -> Value {
-    let config = app.config();
-    let views = fullest.ids().filter_map(|id| app.engine.tenant(now, &id));
+fn fullest_rows(engine: &Engine, config: &Config, now: Now, fullest: Fullest) -> Value {
+    let views = fullest.ids().filter_map(|id| engine.tenant(now, &id));
     let rows = views.map(|view| {
         json!({
-            "tenant": view.id, "name": name_of(&config, &view), "quota": view.quota, "held": view.held,
+            "tenant": view.id, "name": name_of(config, &view), "quota": view.quota, "held": view.held,
             "free": view.free(), "over": view.over(), "band": band_of(&view).as_str(),
         })
     });
@@ -279,17 +300,17 @@ fn fullest_rows(app: &App, now: Now, fullest: Fullest) -> Value {
 }
 
 /// What was denied lately, the newest first.
-fn denials(app: &App, sight: Sight<'_>) -> Value {
-    let latest = app.events.latest(EventType::Denied, DENIALS_MAX);
+fn denials(events: &Events, sight: Sight<'_>) -> Value {
+    let latest = events.latest(EventType::Denied, DENIALS_MAX);
     let lines = latest.iter().map(|(id, event)| sight.event(event).to_json(*id));
     lines.filter_map(|line| serde_json::from_str::<Value>(&line).ok()).collect()
 }
 
 /// What is kept of the past.
-fn history(app: &App) -> Value {
-    let status = app.history.status();
+fn history(history: &History, config: &Config) -> Value {
+    let status = history.status();
     let from = |at: Option<i64>| at.map(|at| rfc3339(at * 1_000));
-    let bytes_max = app.config().settings.history.bytes_max;
+    let bytes_max = config.settings.history.bytes_max;
     json!({
         "bytes": status.bytes, "bytes_max": bytes_max, "from": from(status.from_s), "detail_from": from(status.detail_from_s),
         "problem": status.problem,
@@ -297,21 +318,20 @@ fn history(app: &App) -> Value {
 }
 
 /// By which time subscriptions go.
-pub(super) fn time(app: &App, now: Now) -> Value {
-    let timeline = app.timeline.lock();
+pub(super) fn time(deciding: &Deciding, config: &Config, now: Now) -> Value {
+    let timeline = deciding.timeline.lock();
     let waits_for = timeline.wait(now).map(|wait| if wait.for_proof { "confirmation" } else { "ten_minutes" });
     json!({
-        "zone": app.config().settings.time_zone.0.name(),
+        "zone": config.settings.time_zone.0.name(),
         "tz_data": TZ_DATA_VERSION,
         "clock_steps": timeline.steps(),
         "wall_clock_trusted": timeline.at(now).old.is_none(),
         "waits_for": waits_for,
-        "synchronised": app.clock.is_synchronised(),
+        "synchronised": deciding.clock.is_synchronised(),
     })
 }
 
-fn next_change_of_all(app: &App, now: Now) -> Value {
-    let config = app.config();
+fn next_change_of_all(config: &Config, now: Now) -> Value {
     let Some((at, id)) = config.next_change(utc(now)) else { return Value::Null };
     let then = config.tenants.get(id).map(|tenant| tenant.entitlement(at));
     let (seats, state) = (then.and_then(|then| then.seats), then.map(|then| then.state.as_str()));
@@ -323,8 +343,8 @@ fn band_of(view: &TenantView) -> Band {
 }
 
 /// The state of a tenant's subscription, in the words of the rule book.
-pub(super) fn state_word(app: &App, at: Timelines, view: &TenantView) -> &'static str {
-    match app.config().tenants.get(&view.id) {
+pub(super) fn state_word(config: &Config, at: Timelines, view: &TenantView) -> &'static str {
+    match config.tenants.get(&view.id) {
         Some(tenant) => tenant.entitlement(at).state.as_str(),
         None if view.standing == Standing::Active => "active",
         None => "ended",
@@ -396,32 +416,43 @@ impl Worker {
     /// `GET /v1/tenants`
     pub(super) async fn list_tenants(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (_, access) = allowed.into_parts();
-        let (query, now) = (call.query()?, self.app.now());
-        self.answer_blocking(move |app| tenants(app, now, &query, &|tenant| access.sees(tenant))).await
+        let (query, now) = (call.query()?, self.app.deciding.clock.now());
+        let permitted = move |tenant: &str| access.sees(tenant);
+        self.answer_blocking(move |app| {
+            tenants(&app.deciding, &app.configuration.running.get(), now, &query, &permitted)
+        })
+        .await
     }
 
     /// `GET /v1/tenants/{t}`
     pub(super) async fn tenant(&self, allowed: Allowed) -> HandlerResult {
-        let ((id, access), now) = (allowed.into_parts(), self.app.now());
-        self.answer_blocking(move |app| tenant(app, now, &id, app.sight(&access))).await
+        let ((id, access), now) = (allowed.into_parts(), self.app.deciding.clock.now());
+        self.answer_blocking(move |app| {
+            let (config, sight) = (app.configuration.running.get(), app.publishing.sight(&access));
+            tenant(&app.deciding, &config, &app.publishing.today, now, &id, sight)
+        })
+        .await
     }
 
     /// `GET /v1/tenants/{t}/subjects`
     pub(super) async fn subjects(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let ((id, access), query) = (allowed.into_parts(), call.query()?);
-        self.answer_blocking(move |app| subjects(app, &id, &query, app.sight(&access))).await
+        self.answer_blocking(move |app| subjects(&app.deciding.engine, &id, &query, app.publishing.sight(&access)))
+            .await
     }
 
     /// `GET /v1/tenants/{t}/subjects/{s}`
     pub(super) async fn subject(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
-        let ((id, access), name, now) = (allowed.into_parts(), call.variable(1)?, self.app.now());
-        self.answer_blocking(move |app| subject(app, now, &id, &name, app.sight(&access))).await
+        let ((id, access), name, now) = (allowed.into_parts(), call.variable(1)?, self.app.deciding.clock.now());
+        self.answer_blocking(move |app| subject(&app.deciding.engine, now, &id, &name, app.publishing.sight(&access)))
+            .await
     }
 
     /// `GET /v1/tenants/{t}/sessions`
     pub(super) async fn sessions(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
-        let ((id, access), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
-        self.answer_blocking(move |app| sessions(app, now, &id, &query, app.sight(&access))).await
+        let ((id, access), query, now) = (allowed.into_parts(), call.query()?, self.app.deciding.clock.now());
+        self.answer_blocking(move |app| sessions(&app.deciding.engine, now, &id, &query, app.publishing.sight(&access)))
+            .await
     }
 
     /// `GET /v1/overview`
@@ -431,7 +462,7 @@ impl Worker {
             let detail = format!("{} is for some tenants only; ask for each at /v1/tenants/{{tenant}}", access.id);
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
-        let now = self.app.now();
-        self.answer_blocking(move |app| Ok(overview(app, now, app.sight(&access)))).await
+        let now = self.app.deciding.clock.now();
+        self.answer_blocking(move |app| Ok(overview(app, now, app.publishing.sight(&access)))).await
     }
 }

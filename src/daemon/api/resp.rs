@@ -13,6 +13,7 @@ use super::ask::Caller;
 use super::nodes::check_speaker;
 use super::{InFlight, Worker, ask, queries};
 use crate::daemon::access::auth::{Asked, RouteClass};
+use crate::daemon::app::App;
 use crate::daemon::edge::{Peer, Talk};
 use crate::daemon::events::Event;
 use crate::daemon::http::Problem;
@@ -80,7 +81,7 @@ impl Worker {
     /// Answers the whole commands at the front of `bytes` within one turn.
     pub(super) fn answer_commands(&self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, ask::Committed<'_>) {
         let _in_flight = InFlight::new(&self.in_flight);
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let mut caller = self.caller(Asked::Bare(talk.authorization.as_deref()), peer, now);
         self.decide(now, |worker, mut group, events| {
             let mut at = 0;
@@ -237,7 +238,9 @@ impl Worker {
         let tenant = command.word(1)?;
         let access = caller.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Read, Some(tenant))?;
-        let status = queries::tenant(&self.app, turn.now, tenant, self.app.sight(access))?;
+        let App { deciding, publishing, configuration, .. } = &self.app;
+        let (config, sight) = (configuration.running.get(), publishing.sight(access));
+        let status = queries::tenant(deciding, &config, &publishing.today, turn.now, tenant, sight)?;
         if command.wants_json(2) {
             reply::bulk(&mut command.talk.out, status.to_string().as_bytes());
         } else {

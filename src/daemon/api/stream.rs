@@ -14,7 +14,7 @@ use super::ask::Caller;
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
 use crate::daemon::access::auth::{Access, RouteClass};
-use crate::daemon::app::App;
+use crate::daemon::app::Publishing;
 use crate::daemon::edge::collect::{BodyError, FIRST_BYTES, Room, Sender};
 use crate::daemon::events::{EventType, Next, Subscriber};
 use crate::daemon::http::lines::Lines;
@@ -42,7 +42,7 @@ struct Wanted {
     /// One line for all that happened in so long a time, instead of one for each event.
     pulse: Option<Duration>,
     access: Arc<Access>,
-    app: Arc<App>,
+    publishing: Arc<Publishing>,
 }
 
 /// A batch that comes line by line.
@@ -79,23 +79,23 @@ impl Worker {
             Some(Ok(id)) => Some(id.min(u64::MAX - 1)),
             Some(Err(_)) => return Err(query.fault("after", "must be the id of an event".to_owned())),
         };
-        let most = self.app.config().settings.events.subscribers_max;
-        let subscriber = self.app.events.subscribe(after, most).ok_or_else(|| {
+        let most = self.app.configuration.running.get().settings.events.subscribers_max;
+        let subscriber = self.app.publishing.events.subscribe(after, most).ok_or_else(|| {
             Problem::too_many(5, format!("{most} listen already; [events] subscribers_max allows no more"))
         })?;
         let (sender, body) = ReplyBody::stream(CHUNKS_MAX, Duration::from_secs(20));
-        let app = Arc::clone(&self.app);
-        let wanted = Wanted { tenant, types, ndjson, pulse, access, app: Arc::clone(&self.app) };
+        let clock = Arc::clone(&self.app.deciding.clock);
+        let wanted = Wanted { tenant, types, ndjson, pulse, access, publishing: Arc::clone(&self.app.publishing) };
         tokio::task::spawn_local(async move {
             forward(subscriber, &wanted, &sender).await;
-            app.events.stay_awake(app.now().uptime_ms);
+            wanted.publishing.events.stay_awake(clock.now().uptime_ms);
         });
         Ok(streamed(body, if ndjson { "application/x-ndjson" } else { "text/event-stream" }))
     }
 
     /// `POST /v1/batch` with `application/x-ndjson`: a line in, a line out, without an end but the client's.
     pub(super) fn batch_lines(&self, call: &Call<'_>, body: Incoming, caller: Caller) -> HandlerResult {
-        let knobs = self.app.knobs.load();
+        let knobs = self.app.deciding.knobs.load();
         let worker = self.sibling();
         let (sender, reply) = ReplyBody::stream(CHUNKS_MAX, knobs.write_deadline);
         let patience = knobs.body_deadline;
@@ -157,7 +157,7 @@ impl Worker {
         if lines.is_empty() {
             return true;
         }
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let mut out = BytesMut::with_capacity(lines.len() * 192);
         let (_, committed) = self.decide(now, |worker, mut group, events| {
             for line in &lines {
@@ -183,7 +183,7 @@ async fn forward(mut subscriber: Subscriber, wanted: &Wanted, sender: &ReplySend
             Next::Events(events) => {
                 let mut out = String::new();
                 for (id, event) in events.iter().filter(|(_, event)| wanted.takes(event)) {
-                    let shown = wanted.app.sight(&wanted.access).event(event).to_json(*id);
+                    let shown = wanted.publishing.sight(&wanted.access).event(event).to_json(*id);
                     wanted.write(&mut out, Some((*id, event.kind.as_str())), &shown);
                 }
                 out

@@ -1,7 +1,5 @@
 //! `POST /v1/tenants/{t}/subscription`: a request of customer or operator, decided and written down (API 5).
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use hyper::body::Incoming;
@@ -13,9 +11,8 @@ use usherd_subscription::request::Request;
 use super::queries::no_tenant;
 use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json, typed};
-use crate::daemon::app::App;
 use crate::daemon::app::reload_request::Request as ReloadRequest;
-use crate::daemon::config::{Removals, Submission, Unwritten, submit};
+use crate::daemon::config::{Config, Removals, Submission, Unwritten, submit};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::journal::{Audit, AuditKind};
@@ -43,7 +40,7 @@ impl Worker {
             let errors = errors.map(|(field, what)| FieldError { pointer: format!("/{field}"), detail: what.into() });
             Problem::faulty(errors.collect())
         })?;
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         self.need_date(now)?;
         let submission = self.submitted(&tenant, &request, utc(now), dry_run).await?;
         let told = told(&request);
@@ -76,12 +73,12 @@ impl Worker {
         now: DateTime<Utc>,
         dry_run: bool,
     ) -> Result<Submission, Problem> {
-        let (app, id, request) = (Arc::clone(&self.app), tenant.to_owned(), request.clone());
-        let config = app.config();
+        let (id, request) = (tenant.to_owned(), request.clone());
+        let config = self.app.configuration.running.get();
         let decide = move || submit(config.main(), &id, &request, now, dry_run, &config.contents);
         let done = tokio::task::spawn_blocking(decide).await;
         let done = done.map_err(|_| Problem::unavailable(1, "reading the files failed; see the log"))?;
-        done.map_err(|unwritten| unwritten_problem(&self.app, tenant, unwritten))
+        done.map_err(|unwritten| unwritten_problem(&self.app.configuration.running.get(), tenant, unwritten))
     }
 
     /// Who asked for what, and what was answered.
@@ -129,7 +126,7 @@ impl Worker {
             reply: Some(reply),
             sync: None,
         };
-        self.app.reloads.send(request).await.map_err(|_| "the daemon stops".to_owned())?;
+        self.app.configuration.reloads.send(request).await.map_err(|_| "the daemon stops".to_owned())?;
         match outcome.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(rejection)) => Err(rejection.to_string()),
@@ -138,9 +135,9 @@ impl Worker {
     }
 }
 
-fn unwritten_problem(app: &App, tenant: &str, unwritten: Unwritten) -> Problem {
+fn unwritten_problem(config: &Config, tenant: &str, unwritten: Unwritten) -> Problem {
     match unwritten {
-        Unwritten::UnknownTenant if app.config().tenants.contains_key(tenant) => Problem::new(
+        Unwritten::UnknownTenant if config.tenants.contains_key(tenant) => Problem::new(
             ProblemKind::Conflict,
             "the tenant is not in the files: its record is pulled from a portal, ask there",
         ),

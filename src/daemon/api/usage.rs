@@ -13,7 +13,9 @@ use super::Worker;
 use super::queries::no_tenant;
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
-use crate::daemon::app::App;
+use crate::daemon::app::Deciding;
+use crate::daemon::config::Config;
+use crate::daemon::history::History;
 use crate::daemon::history::slot::Levels;
 use crate::daemon::history::usage::{POINTS_MAX, Point, Step, Stretch};
 use crate::daemon::http::Problem;
@@ -30,9 +32,16 @@ const QUOTAS_MAX: u32 = 200;
 const QUOTAS_AROUND: (u32, u32) = (4, 8);
 
 /// `GET /v1/tenants/{t}/usage?from=&to=&step=`
-fn usage(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem> {
-    let view = app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
-    let zone = app.config().settings.time_zone.0;
+fn usage(
+    deciding: &Deciding,
+    history: &History,
+    config: &Config,
+    now: Now,
+    id: &str,
+    query: &Query,
+) -> Result<Value, Problem> {
+    let view = deciding.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
+    let zone = config.settings.time_zone.0;
     let (from_s, to_s) = stretch(query, zone, now, DAY_S)?;
     let step = step(query, to_s - from_s)?;
     if (to_s - from_s) / i64::from(step.seconds()) >= POINTS_MAX as i64 {
@@ -44,8 +53,9 @@ fn usage(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem>
         Step::Hour => at_s - at_s.rem_euclid(3_600),
         Step::Day => civil::midnight(zone, civil::civil(zone, instant(at_s)).date(), Edge::Start).timestamp(),
     };
-    let points =
-        app.history.usage(id, &|| present(app, id), (from_s, to_s), step, begin).map_err(|error| unreadable(&error))?;
+    let points = history
+        .usage(id, &|| present(deciding, id), (from_s, to_s), step, begin)
+        .map_err(|error| unreadable(&error))?;
     let mut total = Point::default();
     points.values().for_each(|point| total.add(point));
     let peak_at = points.iter().find(|(_, point)| point.slot.peak == total.slot.peak && total.slot.peak > 0);
@@ -64,9 +74,9 @@ fn usage(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem>
     }))
 }
 
-fn present(app: &App, id: &str) -> Option<(Now, TenantView)> {
-    let now = app.now();
-    Some((now, app.engine.tenant(now, id)?))
+fn present(deciding: &Deciding, id: &str) -> Option<(Now, TenantView)> {
+    let now = deciding.clock.now();
+    Some((now, deciding.engine.tenant(now, id)?))
 }
 
 fn point_fields(point: &Point) -> Value {
@@ -79,9 +89,15 @@ fn point_fields(point: &Point) -> Value {
 }
 
 /// `GET /v1/tenants/{t}/whatif?quota=14..24&from=&to=&target=`
-fn whatif(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem> {
-    let view = app.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
-    let config = app.config();
+fn whatif(
+    deciding: &Deciding,
+    history: &History,
+    config: &Config,
+    now: Now,
+    id: &str,
+    query: &Query,
+) -> Result<Value, Problem> {
+    let view = deciding.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
     let (from_s, to_s) = stretch(query, config.settings.time_zone.0, now, WHATIF_DAYS * DAY_S)?;
     let target = match query.get("target") {
         None => Target::default(),
@@ -92,7 +108,7 @@ fn whatif(app: &App, now: Now, id: &str, query: &Query) -> Result<Value, Problem
             .ok_or_else(|| query.fault("target", "must be a share from 0.000001 to 0.5, as in 0.01".to_owned()))?,
     };
     let (levels, observed_ms) =
-        app.history.demand_of(id, &|| present(app, id), (from_s, to_s)).map_err(|error| unreadable(&error))?;
+        history.demand_of(id, &|| present(deciding, id), (from_s, to_s)).map_err(|error| unreadable(&error))?;
     let recommended = from_usage(&levels.demand(), target);
     let quotas = quotas(query, &view, recommended)?;
     let mode = config.tenants.get(id).map_or(config.settings.rules.policy.price_mode, |tenant| tenant.terms.price_mode);
@@ -193,13 +209,21 @@ fn unreadable(error: &std::io::Error) -> Problem {
 impl Worker {
     /// `GET /v1/tenants/{t}/usage`
     pub(super) async fn usage(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
-        let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
-        self.answer_blocking(move |app| usage(app, now, &id, &query)).await
+        let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.deciding.clock.now());
+        self.answer_blocking(move |app| {
+            let config = app.configuration.running.get();
+            usage(&app.deciding, &app.publishing.history, &config, now, &id, &query)
+        })
+        .await
     }
 
     /// `GET /v1/tenants/{t}/whatif`
     pub(super) async fn whatif(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
-        let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.now());
-        self.answer_blocking(move |app| whatif(app, now, &id, &query)).await
+        let ((id, _), query, now) = (allowed.into_parts(), call.query()?, self.app.deciding.clock.now());
+        self.answer_blocking(move |app| {
+            let config = app.configuration.running.get();
+            whatif(&app.deciding, &app.publishing.history, &config, now, &id, &query)
+        })
+        .await
     }
 }

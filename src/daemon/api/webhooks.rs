@@ -18,7 +18,7 @@ const PATIENCE_S: u64 = 5;
 impl Worker {
     /// `GET /v1/admin/webhooks`
     pub(super) fn list_webhooks(&self) -> HandlerResult {
-        Ok(json(&json!({ "webhooks": self.app.webhooks.list() })))
+        Ok(json(&json!({ "webhooks": self.app.publishing.webhooks.list() })))
     }
 
     /// `GET /v1/admin/webhooks/{name}/deliveries?after=&limit=`
@@ -27,7 +27,8 @@ impl Worker {
         let (after, limit) = query.page(PAGE_MAX)?;
         let number = if after.is_empty() { Ok(0) } else { after.parse() };
         let number = number.map_err(|_| query.fault("after", "must be the number of a delivery".to_owned()))?;
-        let (page, has_more) = self.app.webhooks.deliveries(&name, number, limit).ok_or_else(|| no_webhook(&name))?;
+        let (page, has_more) =
+            self.app.publishing.webhooks.deliveries(&name, number, limit).ok_or_else(|| no_webhook(&name))?;
         let mut answer = json!({ "deliveries": page.iter().map(|entry| entry.to_json()).collect::<Vec<Value>>() });
         if let Some(last) = page.last().filter(|_| has_more) {
             answer["next"] = json!(last.number.to_string());
@@ -38,10 +39,10 @@ impl Worker {
     /// `POST /v1/admin/webhooks/{name}/test`: answers when the try is over.
     pub(super) async fn test_webhook(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
         let (access, name) = (allowed.access(), call.variable(0)?);
-        let patience_s = self.app.webhooks.patience_s(&name).ok_or_else(|| no_webhook(&name))?;
+        let patience_s = self.app.publishing.webhooks.patience_s(&name).ok_or_else(|| no_webhook(&name))?;
         let busy = || Problem::unavailable(1, "too many webhooks are being tried already");
-        let over = self.app.webhooks.test(&name).ok_or_else(busy)?;
-        let now = self.app.now();
+        let over = self.app.publishing.webhooks.test(&name).ok_or_else(busy)?;
+        let now = self.app.deciding.clock.now();
         let text = format!("webhook {name} tried by hand");
         let (_, committed) = self.decide(now, |_, group, _| {
             if let Some(group) = group {

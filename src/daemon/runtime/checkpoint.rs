@@ -4,13 +4,14 @@ use std::path::Path;
 
 use usherd_engine::{Changes, GoneRecord, Now, RestoredTombstone, SessionRecord};
 
-use crate::daemon::app::{App, Journal};
+use crate::daemon::app::{Deciding, Journal};
 use crate::daemon::journal::{Committer, Recovered};
+use crate::daemon::sync::keeper::Keeper;
 
 /// Puts back what the journal remembers; answers how many sessions there was no room for.
-pub(super) fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: u64) -> u32 {
+pub(super) fn restore(deciding: &Deciding, now: Now, recovered: &Recovered, tombstone_ms: u64) -> u32 {
     // A clock that stepped over the stop must not take tombstones away.
-    let utc_ms = app.trusted_utc_ms(now);
+    let utc_ms = deciding.trusted_utc_ms(now);
     let tombstones: Vec<RestoredTombstone> = recovered
         .tombstones
         .iter()
@@ -28,11 +29,11 @@ pub(super) fn restore(app: &App, now: Now, recovered: &Recovered, tombstone_ms: 
         })
         .collect();
     let sessions = recovered.sessions.iter().map(|session| session.record());
-    app.engine.restore(now, sessions, &tombstones, &recovered.nodes, recovered.version_max)
+    deciding.engine.restore(now, sessions, &tombstones, &recovered.nodes, recovered.version_max)
 }
 
 /// Logs what a recovery found, and keeps what is damaged to be shown.
-pub(super) fn tell_recovered(app: &App, recovered: &Recovered, lost: u32, folder: &Path) {
+pub(super) fn tell_recovered(deciding: &Deciding, recovered: &Recovered, lost: u32, folder: &Path) {
     let (sessions, Recovered { records, bytes, .. }) = (recovered.sessions.len(), recovered);
     tracing::info!(sessions, records, bytes, folder = %folder.display(), "journal recovered");
     if let Some(cut) = &recovered.tail_cut {
@@ -56,7 +57,7 @@ pub(super) fn tell_recovered(app: &App, recovered: &Recovered, lost: u32, folder
     if let Some(why) = &recovered.degraded {
         tracing::error!(why, set_aside = ?recovered.set_aside, "the journal is damaged: calls flow, nodes report their sessions again");
         let text = format!("the journal was damaged, sessions are learned again from the nodes: {why}");
-        *app.damage.lock() = Some(text);
+        deciding.note_damage(text);
     }
     if lost > 0 {
         tracing::error!(lost, "sessions beyond sessions_max were not restored");
@@ -64,7 +65,7 @@ pub(super) fn tell_recovered(app: &App, recovered: &Recovered, lost: u32, folder
 }
 
 /// Writes what the engine holds as the journal's next snapshot.
-pub(super) fn checkpoint(app: &App, committer: &Committer<Journal>) {
+pub(super) fn checkpoint(deciding: &Deciding, keeper: &Keeper, committer: &Committer<Journal>) {
     /// The engine's snapshot on its way into the journal's.
     struct Live<'f, F>(&'f mut F);
     impl<F: Changes> Changes for Live<'_, F> {
@@ -81,13 +82,13 @@ pub(super) fn checkpoint(app: &App, committer: &Committer<Journal>) {
             self.0.between();
         }
     }
-    let now = app.now();
+    let now = deciding.clock.now();
     let done = committer.checkpoint(|feed| {
         // Tombstones count from here on: they stand a little longer than they had to.
         feed.at(now.utc_ms);
-        app.keeper.marks().iter().for_each(|(key, serial)| feed.mark(key, *serial));
-        app.engine.snapshot(now, &mut Live(feed));
-        app.marks.each(app.trusted_utc_ms(now), |key, value| feed.mark(key, value));
+        keeper.marks().iter().for_each(|(key, serial)| feed.mark(key, *serial));
+        deciding.engine.snapshot(now, &mut Live(feed));
+        deciding.marks.each(deciding.trusted_utc_ms(now), |key, value| feed.mark(key, value));
     });
     match done {
         Ok(checkpoint) => tracing::debug!(entries = checkpoint.entries, "snapshot taken"),

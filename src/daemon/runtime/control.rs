@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,7 +39,7 @@ const DISK_PATIENCE_MS: u64 = 1_000;
 
 /// What the control thread is given.
 pub(super) struct Control {
-    pub(super) app: Arc<App>,
+    pub(super) app: App,
     pub(super) journal: Arc<Journal>,
     pub(super) epoch: Epoch,
     pub(super) state_dir: PathBuf,
@@ -74,7 +73,7 @@ struct Due {
 
 /// The control thread while it runs.
 struct Loop {
-    app: Arc<App>,
+    app: App,
     committer: Arc<Committer<Journal>>,
     writer: TurnWriter<Journal>,
     counts: Counts,
@@ -118,16 +117,17 @@ impl Control {
         let mut signals = self.as_process.then(Signals::new).flatten();
         let _ = notify::status("reading the journal");
         let Recovery { committer, now, step } = self.recover()?;
-        let app = Arc::clone(&self.app);
-        let config = app.config();
+        let app = self.app.clone();
+        let config = app.configuration.running.get();
         self.first_good(&config);
-        app.begin_today(now);
-        let mut schedule = Schedule::new(Arc::clone(&app), committer.writer());
+        let zone = config.settings.time_zone.0;
+        app.publishing.begin_today(zone, app.deciding.date(now, zone));
+        let mut schedule = Schedule::new(app.clone(), committer.writer());
         schedule.begin(now, step);
         let mut control = Loop {
             schedule: Arc::new(Mutex::new(schedule)),
             writer: committer.writer(),
-            counts: app.metrics.shard(),
+            counts: app.publishing.metrics.shard(),
             due: Due {
                 second_at: now.uptime_ms,
                 looked_at: now.uptime_ms,
@@ -136,17 +136,17 @@ impl Control {
                 sweep_at: now.uptime_ms + 60_000,
             },
             upkeep: Upkeep::new(now),
-            app: Arc::clone(&app),
+            app: app.clone(),
             committer,
             stop: self.stop.clone(),
             reloading: None,
             silence: Silence::default(),
             as_process: self.as_process,
         };
-        app.ready.store(true, Ordering::Release);
+        app.serving.set_ready();
         self.ready.send_replace(true);
         let _ = notify::ready(&control.status());
-        tracing::info!(tenants = config.tenants.len(), listeners = ?app.listeners.iter().map(|l| &l.address).collect::<Vec<_>>(), "ready");
+        tracing::info!(tenants = config.tenants.len(), listeners = ?app.serving.listeners.iter().map(|l| &l.address).collect::<Vec<_>>(), "ready");
         let _watch = self.watch_files(&config);
         control.run(&mut self.reloads, &mut signals).await;
         control.end().await;
@@ -158,33 +158,35 @@ impl Control {
     fn recover(&self) -> Result<Recovery, JournalError> {
         let app = &self.app;
         let recovered = self.journal.replay(Shard::ALL)?;
-        let now = app.now();
-        app.marks.recover(&recovered.marks);
-        let step = app.marks.trusted_utc_ms().and_then(|trusted| app.timeline.lock().resume(now, trusted));
+        let now = app.deciding.clock.now();
+        app.deciding.marks.recover(&recovered.marks);
+        let step =
+            app.deciding.marks.trusted_utc_ms().and_then(|trusted| app.deciding.timeline.lock().resume(now, trusted));
         match step {
-            Some(_) => app.engine.hold_ends(),
+            Some(_) => app.deciding.engine.hold_ends(),
             // Nobody reloads yet.
             None => {
-                app.redate_confirmation(now);
+                app.configuration.redate_confirmation(now);
             }
         }
-        let config = app.config();
-        let mut plan = config.plan(app.timelines(now));
+        let config = app.configuration.running.get();
+        let mut plan = config.plan(app.deciding.timelines(now));
         // Whatever ended meanwhile ends for the engine when its sessions are back, and the journal hears it (J6).
         let ended = plan.tenants.iter_mut().filter(|tenant| tenant.entitled.standing == Standing::Ended);
         ended.for_each(|tenant| tenant.entitled.standing = Standing::Suspended);
-        app.engine.install(now, plan, &mut ());
-        let lost = restore(app, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
+        app.deciding.engine.install(now, plan, &mut ());
+        let lost = restore(&app.deciding, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
         let sessions = recovered.sessions.len();
-        tell_recovered(app, &recovered, lost, &self.state_dir);
-        let forgotten = app.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
+        tell_recovered(&app.deciding, &recovered, lost, &self.state_dir);
+        let forgotten =
+            app.configuration.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
         if !forgotten.is_empty() {
             tracing::error!(
                 ?forgotten,
                 "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused"
             );
         }
-        let commits = Arc::clone(&app.commits);
+        let commits = Arc::clone(&app.deciding.commits);
         let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
         let durability = match config.settings.journal.durability {
             Wanted::None => Durability::None,
@@ -196,10 +198,10 @@ impl Control {
             true => Committer::inline(journal, self.epoch, durability, hooks),
             false => Committer::new(journal, self.epoch, durability, hooks)?,
         };
-        let _ = app.committer.set(Arc::clone(&committer));
+        let _ = app.deciding.committer.set(Arc::clone(&committer));
         reload::take_up(app, now, &config);
-        reload::show_certificates(app);
-        app.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
+        reload::show_certificates(&app.serving.listeners, &app.publishing.metrics);
+        app.publishing.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
@@ -211,27 +213,27 @@ impl Control {
         if !config.rejected.is_empty() {
             let text = config::render_rejected(&config.rejected, false);
             tracing::error!("{text}");
-            self.app.events.publish(Event::came_to(
+            self.app.publishing.events.publish(Event::came_to(
                 EventType::Config,
                 EventResult::Rejected,
-                self.app.now().utc_ms,
+                self.app.deciding.clock.now().utc_ms,
                 text,
             ));
         }
-        if self.app.state.lock().from_last_good {
+        if self.app.configuration.state.lock().from_last_good {
             tracing::error!("the configuration is bad; the last good one is in force until it is fixed");
-            let text = config::render_problems(&self.app.state.lock().problems, false);
-            self.app.events.publish(Event::came_to(
+            let text = config::render_problems(&self.app.configuration.state.lock().problems, false);
+            self.app.publishing.events.publish(Event::came_to(
                 EventType::Config,
                 EventResult::Rejected,
-                self.app.now().utc_ms,
+                self.app.deciding.clock.now().utc_ms,
                 text,
             ));
         } else if let Err(error) = config::store(&self.state_dir, config) {
             tracing::warn!(%error, "the configuration cannot be kept as the last good one");
         }
         match config::Accounts::read(&self.state_dir) {
-            Ok(accounts) => self.app.running.remember(accounts.unwrap_or_default()),
+            Ok(accounts) => self.app.configuration.running.remember(accounts.unwrap_or_default()),
             Err(why) => {
                 tracing::error!(
                     why,
@@ -240,11 +242,11 @@ impl Control {
                 config::Accounts::set_aside(&self.state_dir);
             }
         }
-        reload::note_accounts(&self.app, self.app.now(), &self.state_dir, config);
+        reload::note_accounts(&self.app.configuration.running, self.app.deciding.clock.now(), &self.state_dir, config);
     }
 
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
-        let reloads = self.app.reloads.clone();
+        let reloads = self.app.configuration.reloads.clone();
         let changed = move |_| {
             // A full queue holds reloads enough that read the same files.
             let _ = reloads.try_send(by_watch());
@@ -271,11 +273,11 @@ impl Loop {
                 done = Reloading::done(&mut self.reloading) => self.reloaded(done),
                 asked = Signals::next(signals) => match asked {
                     Asked::Stop => {
-                        self.app.draining.store(true, Ordering::Release);
+                        self.app.serving.set_draining();
                         self.stop.send_replace(true);
                     }
                     // A full queue holds reloads enough that read the same files.
-                    Asked::Reload => _ = self.app.reloads.try_send(by_signal()),
+                    Asked::Reload => _ = self.app.configuration.reloads.try_send(by_signal()),
                 },
                 () = notify::due(&mut watchdog) => self.prove_alive(),
                 () = tokio::time::sleep(rest) => {}
@@ -286,8 +288,8 @@ impl Loop {
 
     /// Time until something is due.
     fn rest(&self) -> Duration {
-        let now = self.app.now();
-        let due = self.app.engine.next_deadline().map(|due| due.max(self.due.reap_from));
+        let now = self.app.deciding.clock.now();
+        let due = self.app.deciding.engine.next_deadline().map(|due| due.max(self.due.reap_from));
         let until = due.map_or(u64::MAX, |due| due.saturating_sub(now.uptime_ms));
         let until = until.min(self.due.second_at.saturating_sub(now.uptime_ms)).max(1);
         let booked = self.schedule.try_lock().and_then(|schedule| schedule.next_utc_ms());
@@ -297,29 +299,29 @@ impl Loop {
 
     /// Everything that is due.
     fn tick(&mut self) {
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         self.reap(now);
         self.keep_to_schedule(now);
         if self.due.second_at <= now.uptime_ms {
             self.due.second_at = now.uptime_ms + 1_000;
             self.look(now);
             // One that is in progress may let them go already; were it to hang, the queue would be full of them.
-            if self.reloading.is_none() && self.app.running.is_removal_due(now.uptime_ms) {
+            if self.reloading.is_none() && self.app.configuration.running.is_removal_due(now.uptime_ms) {
                 // A full queue holds a reload that lets them go.
-                let _ = self.app.reloads.try_send(by_watch());
+                let _ = self.app.configuration.reloads.try_send(by_watch());
             }
             self.committer.watch(DISK_PATIENCE_MS);
             self.committer.check();
             if self.due.learned_at <= now.uptime_ms {
-                self.app.damage.lock().take();
+                self.app.deciding.forget_damage();
             }
-            if self.upkeep.tell_degraded(&self.app, now) {
+            if self.upkeep.tell_degraded(&self.app.deciding, &self.app.publishing.events, now) {
                 let _ = notify::status(&self.status());
             }
-            self.silence.look(&self.app, now);
-            let (utc_ms, is_trusted) = (self.app.trusted_utc_ms(now), self.app.is_clock_trusted(now));
-            self.app.node_addresses.look(self.app.edge.gate(), utc_ms, is_trusted);
-            self.upkeep.look_after(&self.app, &self.committer, now);
+            self.silence.look(&self.app.deciding.engine, &self.app.publishing.events, now);
+            let (utc_ms, is_trusted) = (self.app.deciding.trusted_utc_ms(now), self.app.deciding.is_clock_trusted(now));
+            self.app.serving.node_addresses.look(self.app.serving.edge.gate(), utc_ms, is_trusted);
+            self.upkeep.look_after(&self.app.deciding, &self.app.configuration, &self.committer, now);
         }
         if self.due.sweep_at <= now.uptime_ms {
             self.due.sweep_at = now.uptime_ms + 60_000;
@@ -333,11 +335,12 @@ impl Loop {
         let Some(mut schedule) = self.schedule.try_lock() else { return };
         schedule.tick(now);
         if schedule.take_plans_changed() {
-            reload::install(&self.app, now, &self.app.config());
+            reload::install(&self.app, now, &self.app.configuration.running.get());
         }
         if schedule.take_trusted_again() {
             // What a wrong clock had refused is good now, and no file tells.
-            let _ = self.app.reloads.try_send(unasked(ReloadTrigger::Schedule, Removals::Delayed, "clock"));
+            let _ =
+                self.app.configuration.reloads.try_send(unasked(ReloadTrigger::Schedule, Removals::Delayed, "clock"));
         }
     }
 
@@ -346,7 +349,7 @@ impl Loop {
         let rested_ms = now.uptime_ms.saturating_sub(self.due.looked_at);
         self.due.looked_at = now.uptime_ms;
         if self.as_process && rested_ms > STALL_MS {
-            let lease_s = self.app.config().settings.nodes.lease_s;
+            let lease_s = self.app.configuration.running.get().settings.nodes.lease_s;
             tracing::warn!(
                 rested_ms,
                 lease_s,
@@ -354,22 +357,24 @@ impl Loop {
             );
             self.due.reap_from = now.uptime_ms + u64::from(lease_s) * 1_000;
         }
-        if self.due.reap_from > now.uptime_ms || self.app.engine.next_deadline().is_none_or(|due| due > now.uptime_ms) {
+        if self.due.reap_from > now.uptime_ms
+            || self.app.deciding.engine.next_deadline().is_none_or(|due| due > now.uptime_ms)
+        {
             return;
         }
-        let awake = self.app.events.is_awake(now.uptime_ms);
+        let awake = self.app.publishing.events.is_awake(now.uptime_ms);
         let mut events = Vec::new();
         let (_, ticket) = self.writer.record(now.utc_ms, |group| {
             let mut recorder = Recorder::new(group, &self.counts, awake.then_some(&mut events), now.utc_ms);
-            self.app.engine.expire(now, &mut recorder);
+            self.app.deciding.engine.expire(now, &mut recorder);
         });
         ticket.commit_detached();
-        events.into_iter().for_each(|event| self.app.events.publish(event));
+        events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
     }
 
     /// Reads the files on a thread that decides nothing. Until it has ended no other reload begins.
     fn begin_reload(&mut self, request: Request) {
-        self.reloading = Some(Reloading::begin(&self.app, &self.schedule, self.app.now(), request));
+        self.reloading = Some(Reloading::begin(&self.app, &self.schedule, self.app.deciding.clock.now(), request));
     }
 
     fn reloaded(&self, reloaded: Reloaded) {
@@ -380,7 +385,7 @@ impl Loop {
     }
 
     fn tell_suppressed(&self, now: Now) {
-        let suppressed = self.app.sampler.lock().sweep(now.uptime_ms);
+        let suppressed = self.app.deciding.sampler.lock().sweep(now.uptime_ms);
         for left_out in suppressed {
             let audit = Audit {
                 tenant: &left_out.tenant,
@@ -394,17 +399,23 @@ impl Loop {
 
     /// Shows the table to whoever counts over time; every five minutes of the clock windows of peaks begin anew.
     fn look(&self, now: Now) {
-        let (held, peaks) = self.app.history.look(&self.app.engine, now, self.app.trusted_utc_ms(now));
-        self.app.metrics.see_held(now, held);
+        let (held, peaks) =
+            self.app.publishing.history.look(&self.app.deciding.engine, now, self.app.deciding.trusted_utc_ms(now));
+        self.app.publishing.metrics.see_held(now, held);
         if let Some(peaks) = peaks {
-            self.app.today.note(self.app.date(now), &peaks);
+            let zone = self.app.configuration.running.get().settings.time_zone.0;
+            self.app.publishing.today.note(self.app.deciding.date(now, zone), &peaks);
         }
     }
 
     /// The watchdog's ping comes from a request to ourselves, through listener, table and journal.
     fn prove_alive(&self) {
-        let Some(listener) =
-            self.app.listeners.iter().find(|listener| listener.is_plain_http && selfcheck::can_ask(&listener.address))
+        let Some(listener) = self
+            .app
+            .serving
+            .listeners
+            .iter()
+            .find(|listener| listener.is_plain_http && selfcheck::can_ask(&listener.address))
         else {
             let _ = notify::alive();
             return;
@@ -419,16 +430,18 @@ impl Loop {
     }
 
     fn status(&self) -> String {
-        let tenants = self.app.config().tenants.len();
-        let degraded = self.app.degraded().map_or(String::new(), |why| format!("; durability degraded: {why}"));
-        format!("{tenants} tenants, {} sessions{degraded}", self.app.engine.session_total())
+        let tenants = self.app.configuration.running.get().tenants.len();
+        let degraded =
+            self.app.deciding.degraded().map_or(String::new(), |why| format!("; durability degraded: {why}"));
+        format!("{tenants} tenants, {} sessions{degraded}", self.app.deciding.engine.session_total())
     }
 
     /// Drains: answers in progress are finished by the listeners; what is decided is committed.
     async fn end(mut self) {
         let _ = notify::stopping("draining");
         tracing::info!("draining");
-        let drain = Duration::from_millis(self.app.config().settings.server.drain_deadline_ms.into());
+        let drain =
+            Duration::from_millis(self.app.configuration.running.get().settings.server.drain_deadline_ms.into());
         let ended = async {
             self.upkeep.end().await;
             if self.reloading.is_some() {
@@ -439,7 +452,7 @@ impl Loop {
         // A disk that hangs does not keep the answers in progress from being finished.
         let hangs = tokio::time::timeout(drain, ended).await.is_err();
         let patience = if hangs { HUNG_DISK_PATIENCE.min(drain) } else { drain };
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         self.keep_to_schedule(now);
         if let Some(schedule) = self.schedule.try_lock() {
             schedule.trust(now);
@@ -449,21 +462,25 @@ impl Loop {
         let hangs = tokio::time::timeout(patience, stopped).await.is_err();
         let patience = if hangs { HUNG_DISK_PATIENCE.min(drain) } else { patience };
         let drained = async {
-            while self.app.listeners.iter().any(|listener| listener.stats.open() > 0) {
+            while self.app.serving.listeners.iter().any(|listener| listener.stats.open() > 0) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let _ = tokio::time::timeout(drain, drained).await;
-        let (app, committer) = (Arc::clone(&self.app), Arc::clone(&self.committer));
+        let (app, committer) = (self.app.clone(), Arc::clone(&self.committer));
         let closed = tokio::task::spawn_blocking(move || {
             // What was decided first: what only makes the next start better may wait for a folder that hangs.
             committer.close();
-            let now = app.now();
-            app.history.end(&app.engine, now, app.trusted_utc_ms(now));
-            app.node_addresses.end(app.edge.gate(), app.trusted_utc_ms(now), app.is_clock_trusted(now));
+            let now = app.deciding.clock.now();
+            app.publishing.history.end(&app.deciding.engine, now, app.deciding.trusted_utc_ms(now));
+            app.serving.node_addresses.end(
+                app.serving.edge.gate(),
+                app.deciding.trusted_utc_ms(now),
+                app.deciding.is_clock_trusted(now),
+            );
         });
         if tokio::time::timeout(patience, closed).await.is_err() {
-            self.app.unfinished.store(true, Ordering::Release);
+            self.app.serving.set_unfinished();
             tracing::error!(
                 "the daemon ends without its disk, which hangs: what was decided since, and is in no ring, may be forgotten"
             );

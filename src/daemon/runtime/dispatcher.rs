@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -34,8 +33,8 @@ const MINUTE_MS: u64 = 60_000;
 const EVENTS_MAX: usize = 256;
 
 /// Carries messages until a stop was asked for; nothing before the daemon is ready.
-pub fn run(app: &Arc<App>, mut stopped: watch::Receiver<bool>) {
-    let Some(mut inbox) = app.webhooks.inbox() else { return };
+pub fn run(app: &App, mut stopped: watch::Receiver<bool>) {
+    let Some(mut inbox) = app.publishing.webhooks.inbox() else { return };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -65,7 +64,7 @@ struct Tried {
 }
 
 struct Courier {
-    app: Arc<App>,
+    app: App,
     state_dir: PathBuf,
     hooks: Vec<Hook>,
     selector: Selector,
@@ -83,10 +82,10 @@ struct Courier {
 }
 
 impl Courier {
-    fn new(app: &Arc<App>) -> Self {
-        let state_dir = app.config().state_dir(std::env::var("STATE_DIRECTORY").ok().as_deref());
+    fn new(app: &App) -> Self {
+        let state_dir = app.configuration.running.get().state_dir(std::env::var("STATE_DIRECTORY").ok().as_deref());
         Courier {
-            app: Arc::clone(app),
+            app: app.clone(),
             state_dir,
             hooks: Vec::new(),
             selector: Selector::default(),
@@ -103,9 +102,9 @@ impl Courier {
 
     async fn carry(&mut self, inbox: &mut mpsc::Receiver<Order>) {
         loop {
-            if self.app.ready.load(Ordering::Acquire) {
+            if self.app.serving.is_ready() {
                 self.turn();
-                self.app.webhooks.turned();
+                self.app.publishing.webhooks.turned();
             }
             let rest = if self.hooks.is_empty() { IDLE_EVERY } else { LOOK_EVERY };
             tokio::select! {
@@ -120,7 +119,7 @@ impl Courier {
 
     /// Everything that is due.
     fn turn(&mut self) {
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         self.follow_config(now);
         if self.hooks.is_empty() {
             return;
@@ -141,7 +140,7 @@ impl Courier {
     }
 
     fn follow_config(&mut self, now: Now) {
-        let config = self.app.config();
+        let config = self.app.configuration.running.get();
         if self.config.as_ref().is_some_and(|own| Arc::ptr_eq(own, &config)) {
             return;
         }
@@ -157,10 +156,10 @@ impl Courier {
             (self.ring, self.selector) = (None, Selector::default());
             return;
         }
-        let events = &self.app.events;
+        let events = &self.app.publishing.events;
         self.ring.get_or_insert_with(|| events.overhear(is_first));
         if self.wants(HookType::StateChanged) {
-            let at = self.app.timelines(now);
+            let at = self.app.deciding.timelines(now);
             let all: HashMap<Name, Worth> =
                 config.tenants.iter().map(|(id, tenant)| (id.clone(), worth(tenant, at))).collect();
             let news = self.selector.configured(now, all, is_first || !had_hooks);
@@ -246,7 +245,7 @@ impl Courier {
             return None;
         }
         let config = self.config.as_ref()?;
-        let worth = worth(config.tenants.get(&event.tenant)?, self.app.timelines(now));
+        let worth = worth(config.tenants.get(&event.tenant)?, self.app.deciding.timelines(now));
         self.selector.changed(event, worth)
     }
 
@@ -256,7 +255,7 @@ impl Courier {
             return;
         }
         let (mut news, selector) = (Vec::new(), &mut self.selector);
-        self.app.engine.each_tenant(now, |view| selector.see(now, view, &mut news));
+        self.app.deciding.engine.each_tenant(now, |view| selector.see(now, view, &mut news));
         selector.looked(now);
         self.tell_all(now, news);
     }
@@ -281,7 +280,7 @@ impl Courier {
 
     fn count(&self, results: &[WebhookResult]) {
         for result in results {
-            self.app.metrics.webhook(*result);
+            self.app.publishing.metrics.webhook(*result);
         }
     }
 
@@ -297,7 +296,7 @@ impl Courier {
     }
 
     fn fly(&mut self, now: Now, settings: Webhook, message: Waiting, test: Option<Order>) {
-        let config = self.app.config();
+        let config = self.app.configuration.running.get();
         let folder = config.main().parent().unwrap_or(Path::new("")).to_owned();
         self.flying.spawn_local(async move {
             let outcome = deliver(&settings, &folder, &message.id, message.body.clone(), now.utc_ms).await;
@@ -306,7 +305,7 @@ impl Courier {
     }
 
     fn finish_try(&mut self, tried: Tried) {
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         let Tried { hook: name, message, outcome, test } = tried;
         let Some(hook) = self.hooks.iter_mut().find(|hook| hook.settings.name == name) else { return };
         let mut results = Vec::new();
@@ -320,7 +319,7 @@ impl Courier {
                 Entry::new(now, &message, &outcome, result)
             }
         };
-        self.app.webhooks.log(&name, &mut entry);
+        self.app.publishing.webhooks.log(&name, &mut entry);
         let Entry { result, status, duration_ms, error, attempt, .. } = &entry;
         let (id, about, result) = (&message.id, &message.about, result.as_str());
         if outcome.is_success() {
@@ -329,7 +328,7 @@ impl Courier {
             tracing::warn!(webhook = %name, id, about, result, status, duration_ms, attempt, error, "webhook");
         }
         // Whoever is answered sees what came of it.
-        hook.show(&self.app.webhooks);
+        hook.show(&self.app.publishing.webhooks);
         self.count(&results);
         if let Some(order) = test {
             // Who asked may have gone meanwhile.
@@ -339,7 +338,7 @@ impl Courier {
 
     /// Sends a test now, whatever waits.
     fn try_out(&mut self, order: Order) {
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         self.follow_config(now);
         // Whoever asked for one that is gone meanwhile is told by the silence.
         let Some(hook) = self.hooks.iter().find(|hook| hook.settings.name == order.hook) else { return };
@@ -353,24 +352,24 @@ impl Courier {
         for hook in &mut self.hooks {
             let name = &hook.settings.name;
             match hook.queue.save(now) {
-                Ok(()) => self.app.webhooks.show_unsaved(name, None),
+                Ok(()) => self.app.publishing.webhooks.show_unsaved(name, None),
                 Err(error) => {
                     tracing::error!(webhook = %name, %error, "what waits for a webhook cannot be stored; a restart would forget it");
-                    self.app.webhooks.show_unsaved(name, Some(error.to_string()));
+                    self.app.publishing.webhooks.show_unsaved(name, Some(error.to_string()));
                 }
             }
         }
     }
 
     fn show(&self) {
-        self.hooks.iter().for_each(|hook| hook.show(&self.app.webhooks));
-        self.app.metrics.webhooks_waiting(self.hooks.iter().map(|hook| hook.queue.len()).sum());
+        self.hooks.iter().for_each(|hook| hook.show(&self.app.publishing.webhooks));
+        self.app.publishing.metrics.webhooks_waiting(self.hooks.iter().map(|hook| hook.queue.len()).sum());
     }
 
     /// What happened up to the end is kept for the next start.
     fn end(&mut self) {
-        let now = self.app.now();
-        if self.app.ready.load(Ordering::Acquire) && !self.hooks.is_empty() {
+        let now = self.app.deciding.clock.now();
+        if self.app.serving.is_ready() && !self.hooks.is_empty() {
             self.overhear(now);
             self.tell_missed(now, true);
             self.tell_counted(now, true);

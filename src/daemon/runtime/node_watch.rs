@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use usherd_engine::{Name, NodeView, Now};
+use usherd_engine::{Engine, Name, NodeView, Now};
 
-use crate::daemon::app::App;
-use crate::daemon::events::{Event, EventResult, EventType};
+use crate::daemon::events::{Event, EventResult, EventType, Events};
 
 /// What was told of the nodes; as many as the engine lists.
 #[derive(Debug, Default)]
@@ -16,8 +15,8 @@ pub(super) struct Silence {
 
 impl Silence {
     /// Looks at all nodes; call it about every second.
-    pub(super) fn look(&mut self, app: &App, now: Now) {
-        for (node, result) in self.see(&app.engine.nodes(now)) {
+    pub(super) fn look(&mut self, engine: &Engine, events: &Events, now: Now) {
+        for (node, result) in self.see(&engine.nodes(now)) {
             let text = match result {
                 EventResult::Lost => format!(
                     "node {node} is silent and its lease is over: its sessions keep their seats for their grace"
@@ -25,7 +24,7 @@ impl Silence {
                 _ => format!("node {node} is heard again"),
             };
             tracing::warn!(node = %node, "{text}");
-            app.events.publish(Event { node, ..Event::came_to(EventType::Node, result, now.utc_ms, text) });
+            events.publish(Event { node, ..Event::came_to(EventType::Node, result, now.utc_ms, text) });
         }
     }
 

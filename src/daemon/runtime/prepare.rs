@@ -2,25 +2,22 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use chrono::DateTime;
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use usherd_engine::Engine;
+use usherd_engine::Now;
 
 use super::certificates;
 use super::control::Control;
 use super::reload;
 use super::signals::outlive_file_size_limit;
 use crate::daemon::api::Worker;
-use crate::daemon::app::names::Pseudonyms;
 use crate::daemon::app::node_addresses::NodeAddresses;
 use crate::daemon::app::reload_request;
-use crate::daemon::app::timeline::Timeline;
-use crate::daemon::app::{App, CommitTimes, ConfigState, Journal, Knobs, ListenerInfo, Today, edge_limits};
+use crate::daemon::app::{
+    App, ConfigState, Configuration, Deciding, Journal, ListenerInfo, Publishing, Serving, edge_limits,
+};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Boot, Config};
 use crate::daemon::edge::Edge;
@@ -28,16 +25,12 @@ use crate::daemon::events::Events;
 use crate::daemon::history::History;
 use crate::daemon::history::store::Limits as HistoryLimits;
 use crate::daemon::journal::ring_file::{left_ring, open_ring};
-use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
-use crate::daemon::journal::watermarks::Marks;
 use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
 use crate::daemon::log;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
-use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::utc;
-use crate::daemon::webhook::board::Board;
 
 /// Why a daemon could not be started.
 #[derive(Debug)]
@@ -69,14 +62,6 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
-
-/// What the state directory holds beside the journal, and the edge that knows of it.
-struct Kept {
-    keeper: Keeper,
-    history: History,
-    edge: Arc<Edge>,
-    node_addresses: Arc<NodeAddresses>,
-}
 
 /// A daemon before its sockets and threads.
 pub struct Prepared {
@@ -131,15 +116,21 @@ impl Prepared {
 
     /// Puts it together for these listeners, and as many runtimes that decide.
     pub(super) fn control(self, listeners: Vec<ListenerInfo>, workers: usize) -> Result<Control, StartError> {
+        let now = self.clock.now();
         let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
-        let limits = HistoryLimits::of(&self.boot.config.settings.history);
-        let history = History::open(&self.state_dir, self.clock.now().utc_ms, limits);
-        let edge = Arc::new(Edge::new(edge_limits(&self.boot.config)));
-        let node_addresses = NodeAddresses::recall(&self.state_dir, edge.gate());
-        let kept = Kept { keeper: self.keeper, history, edge, node_addresses: Arc::new(node_addresses) };
-        let app = app(self.boot, &self.clock, listeners, reloads, self.log, workers, kept)?;
+        let config = &self.boot.config;
+        let deciding = Deciding::new(now, config, self.clock, workers);
+        let publishing = publishing(now, config, &self.state_dir, self.log)?;
+        let serving = serving(config, &self.state_dir, listeners);
+        let configuration = configuration(now, self.boot, reloads, self.keeper);
+        let app = App {
+            deciding: Arc::new(deciding),
+            publishing: Arc::new(publishing),
+            configuration: Arc::new(configuration),
+            serving: Arc::new(serving),
+        };
         Ok(Control {
-            app: Arc::new(app),
+            app,
             journal: self.journal,
             epoch: self.epoch,
             state_dir: self.state_dir,
@@ -170,13 +161,13 @@ pub struct Embedded {
 
 impl Embedded {
     /// What it consists of.
-    pub fn app(&self) -> &Arc<App> {
+    pub fn app(&self) -> &App {
         &self.control.app
     }
 
     /// Answers its requests.
     pub fn worker(&self) -> Worker {
-        Worker::new(Arc::clone(&self.control.app), 0)
+        Worker::new(self.control.app.clone(), 0)
     }
 
     /// Recovers the journal, then does what is due, until the future is dropped; inside a `LocalSet`. Dropping
@@ -241,68 +232,50 @@ fn give_ring(config: &Config, folder: &Path, journal: &Journal) {
     }
 }
 
-fn app(
-    boot: Boot,
-    clock: &Arc<dyn Clock>,
-    listeners: Vec<ListenerInfo>,
-    reloads: mpsc::Sender<reload_request::Request>,
+fn publishing(
+    now: Now,
+    config: &Config,
+    state_dir: &Path,
     log: Option<log::LogControl>,
-    workers: usize,
-    Kept { keeper, history, edge, node_addresses }: Kept,
-) -> Result<App, StartError> {
-    let now = clock.now();
-    let config = &boot.config;
+) -> Result<Publishing, StartError> {
     let settings = &config.settings;
+    let history = History::open(state_dir, now.utc_ms, HistoryLimits::of(&settings.history));
     let build = BuildInfo {
         version: env!("CARGO_PKG_VERSION"),
         revision: option_env!("USHERD_REVISION").unwrap_or("unknown"),
         rustc: option_env!("USHERD_RUSTC").unwrap_or("unknown"),
     };
     let metrics = Metrics::new(&build).map_err(|why| StartError::failed("register metrics", why))?;
+    // Ids go on from the time of day, so that those of an earlier run are seen as gone.
+    let events = Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs());
+    Ok(Publishing::new(events, metrics, history, log))
+}
+
+fn serving(config: &Config, state_dir: &Path, listeners: Vec<ListenerInfo>) -> Serving {
+    let edge = Edge::new(edge_limits(config));
+    let node_addresses = NodeAddresses::recall(state_dir, edge.gate());
+    Serving::new(listeners, edge, node_addresses)
+}
+
+fn configuration(
+    now: Now,
+    boot: Boot,
+    reloads: mpsc::Sender<reload_request::Request>,
+    keeper: Keeper,
+) -> Configuration {
+    let config = &boot.config;
+    let folder = config.main().parent().unwrap_or(Path::new("."));
     let state = ConfigState {
         loaded_utc_ms: now.utc_ms,
         successful: boot.problems.is_empty(),
         from_last_good: !boot.problems.is_empty(),
         problems: boot.problems,
-        certificates: certificates::look(settings, config.main().parent().unwrap_or(Path::new(".")), utc(now)),
+        certificates: certificates::look(&config.settings, folder, utc(now)),
         started: config.effective.clone(),
         waits_for_restart: Vec::new(),
     };
     // Records of the last good copy do not know when they were confirmed.
     let running = config::Running::new(config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now))));
     running.away_since(now.uptime_ms);
-    Ok(App {
-        engine: Engine::new(settings.server.limits()),
-        clock: Arc::clone(clock),
-        // Ids go on from the time of day, so that those of an earlier run are seen as gone.
-        events: Arc::new(Events::new(settings.events.buffered_max as usize, now.utc_ms.unsigned_abs())),
-        metrics,
-        edge,
-        node_addresses,
-        listeners,
-        auth: ArcSwap::from_pointee(reload::authenticator(config)),
-        sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
-        timeline: Mutex::new(Timeline::new(now)),
-        marks: Marks::default(),
-        today: Today::default(),
-        pseudonyms: Pseudonyms::default(),
-        history,
-        reloads,
-        log,
-        scrapes: Arc::default(),
-        knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),
-        commits: Arc::new(CommitTimes::default()),
-        boot: fastrand::u32(..),
-        workers,
-        running,
-        keeper,
-        sync_status: SyncStatus::default(),
-        webhooks: Board::default(),
-        state: Mutex::new(state),
-        committer: OnceLock::new(),
-        damage: Mutex::new(None),
-        ready: AtomicBool::new(false),
-        draining: AtomicBool::new(false),
-        unfinished: AtomicBool::new(false),
-    })
+    Configuration::new(running, reload::authenticator(config), reloads, keeper, state)
 }

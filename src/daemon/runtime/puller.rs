@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -26,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const BACKOFF_FIRST_S: u32 = 15;
 
 /// Pulls until a stop was asked for; nothing before the daemon is ready.
-pub fn run(app: &Arc<App>, mut stopped: watch::Receiver<bool>) {
+pub fn run(app: &App, mut stopped: watch::Receiver<bool>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -35,7 +34,7 @@ pub fn run(app: &Arc<App>, mut stopped: watch::Receiver<bool>) {
         }
     };
     runtime.block_on(async {
-        let mut puller = Puller { app: Arc::clone(app), due_ms: 0, failures: 0, settings: Publisher::default() };
+        let mut puller = Puller { app: app.clone(), due_ms: 0, failures: 0, settings: Publisher::default() };
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => {}
             () = puller.pull_for_ever() => {}
@@ -46,7 +45,7 @@ pub fn run(app: &Arc<App>, mut stopped: watch::Receiver<bool>) {
 }
 
 struct Puller {
-    app: Arc<App>,
+    app: App,
     /// When the next try is due, uptime milliseconds.
     due_ms: u64,
     /// Tries in a row that did not reach the publisher.
@@ -58,28 +57,31 @@ struct Puller {
 impl Puller {
     async fn pull_for_ever(&mut self) {
         loop {
-            let config = self.app.config();
+            let config = self.app.configuration.running.get();
             let publisher = &config.settings.sync;
             if *publisher != self.settings {
                 (self.settings, self.due_ms, self.failures) = (publisher.clone(), 0, 0);
             }
-            if publisher.is_on() && self.app.ready.load(Ordering::Acquire) && self.due_ms <= self.app.now().uptime_ms {
+            if publisher.is_on()
+                && self.app.serving.is_ready()
+                && self.due_ms <= self.app.deciding.clock.now().uptime_ms
+            {
                 self.pull(&config).await;
             }
-            self.app.keeper.store_redated();
+            self.app.configuration.keeper.store_redated();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     async fn pull(&mut self, config: &Config) {
         let outcome = self.attempt(config).await;
-        let now = self.app.now();
+        let now = self.app.deciding.clock.now();
         self.failures = if outcome.result == SyncResult::Failed { self.failures + 1 } else { 0 };
         let wait_ms = wait_ms(&config.settings.sync, self.failures);
         self.due_ms = now.uptime_ms + wait_ms;
-        self.app.sync_status.next_at(now.utc_ms.saturating_add_unsigned(wait_ms));
-        let news = self.app.sync_status.note(now, &outcome);
-        self.app.metrics.synced(outcome.result, outcome.is_success().then_some(now.utc_ms));
+        self.app.configuration.sync_status.next_at(now.utc_ms.saturating_add_unsigned(wait_ms));
+        let news = self.app.configuration.sync_status.note(now, &outcome);
+        self.app.publishing.metrics.synced(outcome.result, outcome.is_success().then_some(now.utc_ms));
         let Outcome { result, code, message } = outcome;
         if !news {
             tracing::debug!(result = result.as_str(), code, message, "sync, as before");
@@ -90,19 +92,19 @@ impl Puller {
             _ => tracing::error!(code, message, "sync {}, what was in force stays", result.as_str()),
         }
         let text = format!("{}: {message}", result.as_str());
-        self.app.events.publish(Event::came_to(EventType::Sync, result.into(), now.utc_ms, text));
+        self.app.publishing.events.publish(Event::came_to(EventType::Sync, result.into(), now.utc_ms, text));
     }
 
     async fn attempt(&self, config: &Config) -> Outcome {
         let settings = &config.settings;
-        let keeper = &self.app.keeper;
+        let keeper = &self.app.configuration.keeper;
         let url = &settings.sync.url;
         let folder = config.main().parent().unwrap_or(Path::new(""));
         let answer = match fetch(&settings.sync, folder, keeper.etag(url).as_deref()).await {
             Ok(answer) => answer,
             Err(why) => return Outcome::new(SyncResult::Failed, why),
         };
-        let at = self.app.timelines(self.app.now());
+        let at = self.app.deciding.timelines(self.app.deciding.clock.now());
         let (bytes, etag) = match answer {
             Fetched::NotModified => {
                 return match by_either(at, |now| keeper.may_confirm(settings, now)) {
@@ -156,7 +158,7 @@ impl Puller {
             sync: Some(step),
         };
         let stops = || Outcome::new(SyncResult::Failed, "the daemon stops");
-        self.app.reloads.send(request).await.map_err(|_| stops())?;
+        self.app.configuration.reloads.send(request).await.map_err(|_| stops())?;
         match outcome.await {
             Ok(Ok(applied)) if applied.unchanged => Ok("its records are those in force".to_owned()),
             Ok(Ok(applied)) => Ok(applied.diff.render()),

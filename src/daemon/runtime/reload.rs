@@ -15,24 +15,25 @@ use crate::daemon::access::auth::{
 };
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::reload_request::{Applied, Outcome, Request, SyncStep};
-use crate::daemon::app::{App, Knobs, ListenerInfo, edge_limits};
-use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Tenant, TenantSeries};
+use crate::daemon::app::{App, Deciding, Knobs, ListenerInfo, edge_limits};
+use crate::daemon::clock::Clock;
+use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Running, Tenant, TenantSeries};
 use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::history::store::Limits;
 use crate::daemon::journal::{Audit, AuditKind};
-use crate::daemon::metrics::{ReloadResult, TenantExport, TenantMode};
-use crate::daemon::sync::keeper::{DiskAndRecords, Pulled};
+use crate::daemon::metrics::{Metrics, ReloadResult, TenantExport, TenantMode};
+use crate::daemon::sync::keeper::{DiskAndRecords, Keeper, Pulled};
 use crate::daemon::text::utc;
 
 /// Reads, compares and takes up; runs on a thread that decides nothing. It is read as of an instant, and taken up as of
 /// the one at which it is read: that may be much later, where a file system hangs.
 pub(super) fn reload(app: &App, schedule: &Mutex<Schedule>, now: Now, request: &Request) -> Outcome {
-    let held = |tenant: &str| app.engine.tenant(now, tenant).map(|view| view.held);
+    let held = |tenant: &str| app.deciding.engine.tenant(now, tenant).map(|view| view.held);
     // By the time that is trusted: a wrong clock makes no good file bad.
-    let trusted = utc(Now { utc_ms: app.trusted_utc_ms(now), ..now });
+    let trusted = utc(Now { utc_ms: app.deciding.trusted_utc_ms(now), ..now });
     let attempt = Attempt { now: trusted, uptime_ms: now.uptime_ms, force: request.force, removals: request.removals };
     if request.dry_run {
-        let plan = app.running.plan(&app.keeper.files(), &attempt, held)?;
+        let plan = app.configuration.running.plan(&app.configuration.keeper.files(), &attempt, held)?;
         let certificates = certificates::look(&plan.config.settings, folder(&plan.config), utc(now));
         return Ok(Applied { certificates, ..applied(plan) });
     }
@@ -41,12 +42,13 @@ pub(super) fn reload(app: &App, schedule: &Mutex<Schedule>, now: Now, request: &
         Some(SyncStep::Take(pulled)) => Some(pulled),
         None => None,
     };
-    let at = app.confirmation(now).at;
-    let files = pulled.map_or_else(|| app.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, at));
-    let remember = || pulled.map_or(Ok(()), |pulled| remember(app, now, pulled));
-    let known = app.config().warnings.clone();
-    let mut swap = Swap::new(app, schedule);
-    let done = app.running.reload_kept(&files, &attempt, held, remember, |reload: &Reload| {
+    let at = app.deciding.confirmation(now).at;
+    let files =
+        pulled.map_or_else(|| app.configuration.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, at));
+    let remember = || pulled.map_or(Ok(()), |pulled| remember(&app.deciding, &app.configuration.keeper, now, pulled));
+    let known = app.configuration.running.get().warnings.clone();
+    let mut swap = Swap::new(&*app.deciding.clock, schedule);
+    let done = app.configuration.running.reload_kept(&files, &attempt, held, remember, |reload: &Reload| {
         let now = swap.begin();
         take_up(app, now, &reload.config);
     });
@@ -54,13 +56,14 @@ pub(super) fn reload(app: &App, schedule: &Mutex<Schedule>, now: Now, request: &
     if let Ok(reload) = &done
         && !reload.unchanged
     {
-        keep(app, now, &reload.config);
+        keep(&app.configuration.running, now, &reload.config);
     }
     let mut outcome = done.map(applied);
     if let Ok(applied) = &mut outcome
         && pulled.is_none()
     {
-        applied.certificates = renew_certificates(app, now);
+        let config = app.configuration.running.get();
+        applied.certificates = renew_certificates(&config, &app.serving.listeners, &app.publishing.metrics, now);
     }
     if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
         // The same records under a new serial: what is in force is confirmed by it.
@@ -97,13 +100,13 @@ pub fn log_warnings<'a>(warnings: impl IntoIterator<Item = &'a Problem>) {
 }
 
 /// Stores a bundle before it is in force; its serial goes into the journal too, which outlives a lost file.
-fn remember(app: &App, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
+fn remember(deciding: &Deciding, keeper: &Keeper, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
     let mark = |key: &str, serial: u64| {
-        if let Some(writer) = app.writer() {
+        if let Some(writer) = deciding.writer() {
             drop(writer.record(now.utc_ms, |group| group.mark(key, serial)).1);
         }
     };
-    app.keeper.keep(pulled, app.confirmation(now), mark).map_err(|why| {
+    keeper.keep(pulled, deciding.confirmation(now), mark).map_err(|why| {
         let help = "make room in the state directory, and let this user write it";
         Rejection::NotKept { problems: vec![Problem::of_file("sync", why).help(help)] }
     })
@@ -111,9 +114,9 @@ fn remember(app: &App, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
 
 /// The publisher stands by what is held: nothing is read anew, only what is stale comes back (J7).
 fn confirm(app: &App, schedule: &Mutex<Schedule>, now: Now, etag: Option<&str>) -> Applied {
-    let config = app.config();
-    let confirmation = app.confirmation(now);
-    app.keeper.confirm(confirmation, &config.settings.sync.url, etag);
+    let config = app.configuration.running.get();
+    let confirmation = app.deciding.confirmation(now);
+    app.configuration.keeper.confirm(confirmation, &config.settings.sync.url, etag);
     put_confirmed(app, schedule, confirmation.at);
     Applied {
         hash: config.hash.clone(),
@@ -131,20 +134,20 @@ fn confirm(app: &App, schedule: &Mutex<Schedule>, now: Now, etag: Option<&str>) 
 /// one before; from its end on by the new one; in between nobody does. So nothing is told twice, or by nobody, and what
 /// waits for a disk is outside of it.
 struct Swap<'a> {
-    app: &'a App,
+    clock: &'a dyn Clock,
     schedule: &'a Mutex<Schedule>,
     held: Option<MutexGuard<'a, Schedule>>,
 }
 
 impl<'a> Swap<'a> {
-    fn new(app: &'a App, schedule: &'a Mutex<Schedule>) -> Self {
-        Swap { app, schedule, held: None }
+    fn new(clock: &'a dyn Clock, schedule: &'a Mutex<Schedule>) -> Self {
+        Swap { clock, schedule, held: None }
     }
 
     /// Does what is due by now; from here on the schedule waits. The instant as of which all is put in force.
     fn begin(&mut self) -> Now {
         let schedule = self.held.insert(self.schedule.lock());
-        let now = self.app.now();
+        let now = self.clock.now();
         schedule.tick(now);
         now
     }
@@ -152,15 +155,15 @@ impl<'a> Swap<'a> {
     /// The new configuration is in force: the schedule goes on by it.
     fn end(self) {
         if let Some(mut schedule) = self.held {
-            schedule.refresh(self.app.now());
+            schedule.refresh(self.clock.now());
         }
     }
 }
 
 /// Puts it in force that the publisher confirmed at an instant all that was pulled.
 fn put_confirmed(app: &App, schedule: &Mutex<Schedule>, at: DateTime<Utc>) {
-    let mut swap = Swap::new(app, schedule);
-    app.running.confirm(at, |before, config| {
+    let mut swap = Swap::new(&*app.deciding.clock, schedule);
+    app.configuration.running.confirm(at, |before, config| {
         let now = swap.begin();
         install_confirmed(app, now, before, config);
     });
@@ -169,7 +172,7 @@ fn put_confirmed(app: &App, schedule: &Mutex<Schedule>, at: DateTime<Utc>) {
 
 /// Tells the engine only where the confirmation makes a difference to it, which it seldom does.
 fn install_confirmed(app: &App, now: Now, before: &Config, config: &Config) {
-    let at = app.timelines(now);
+    let at = app.deciding.timelines(now);
     let state = |tenant: &Tenant| tenant.entitlement(at).state;
     let mut synced = config.tenants.iter().filter(|(_, tenant)| tenant.is_synced());
     if synced.any(|(id, tenant)| before.tenants.get(id).is_some_and(|old| state(old) != state(tenant))) {
@@ -180,13 +183,13 @@ fn install_confirmed(app: &App, now: Now, before: &Config, config: &Config) {
 /// Puts a configuration in force: the engine's plan, who may do what, what is exported and logged.
 pub fn take_up(app: &App, now: Now, config: &Config) {
     install(app, now, config);
-    app.auth.store(Arc::new(authenticator(config)));
-    app.metrics.export_tenants(tenant_export(config));
-    app.webhooks.configure(&config.settings.webhooks);
-    app.history.set_limits(Limits::of(&config.settings.history));
-    app.knobs.store(Arc::new(Knobs::of(config, app.workers)));
-    app.edge.set_limits(edge_limits(config));
-    if let Some(log) = &app.log
+    app.configuration.auth.store(Arc::new(authenticator(config)));
+    app.publishing.metrics.export_tenants(tenant_export(config));
+    app.publishing.webhooks.configure(&config.settings.webhooks);
+    app.publishing.history.set_limits(Limits::of(&config.settings.history));
+    app.deciding.knobs.store(Arc::new(Knobs::of(config, app.deciding.workers)));
+    app.serving.edge.set_limits(edge_limits(config));
+    if let Some(log) = &app.publishing.log
         && let Err(error) = log.configure(&config.settings.log.filter)
     {
         tracing::error!(
@@ -199,11 +202,10 @@ pub fn take_up(app: &App, now: Now, config: &Config) {
 
 /// Takes up the certificates that stand in the files of the listeners by now, which are no part of the configuration;
 /// answers those that cannot be used, in whose place the ones before stay.
-fn renew_certificates(app: &App, now: Now) -> Vec<Problem> {
-    let config = app.config();
-    let faults = certificates::faults(&config.settings, folder(&config), utc(now));
+fn renew_certificates(config: &Config, listeners: &[ListenerInfo], metrics: &Metrics, now: Now) -> Vec<Problem> {
+    let faults = certificates::faults(&config.settings, folder(config), utc(now));
     let mut problems = certificates::told(&faults);
-    for listener in &app.listeners {
+    for listener in listeners {
         let Some(served) = &listener.tls else { continue };
         if faults.iter().any(|fault| fault.is_of(&served.cert_file, &served.key_file)) {
             continue;
@@ -214,34 +216,39 @@ fn renew_certificates(app: &App, now: Now) -> Vec<Problem> {
             Err(why) => problems.push(certificates::problem(&served.cert_file, why)),
         }
     }
-    show_certificates(app);
+    show_certificates(listeners, metrics);
     problems
 }
 
 /// Tells the metrics when the certificates that are shown expire.
-pub fn show_certificates(app: &App) {
+pub fn show_certificates(listeners: &[ListenerInfo], metrics: &Metrics) {
     let expiry = |listener: &'_ ListenerInfo| listener.tls.as_ref()?.certificate.expires_s();
     let expiries: Vec<_> =
-        app.listeners.iter().filter_map(|listener| Some((listener.name.as_str(), expiry(listener)?))).collect();
-    app.metrics.set_tls_expiries(&expiries);
+        listeners.iter().filter_map(|listener| Some((listener.name.as_str(), expiry(listener)?))).collect();
+    metrics.set_tls_expiries(&expiries);
 }
 
 /// Gives the engine the plan of a configuration at an instant; what ended by it goes to the journal.
 pub fn install(app: &App, now: Now, config: &Config) {
-    let plan = config.plan(app.timelines(now));
+    let plan = config.plan(app.deciding.timelines(now));
     let ended = newly_ended(app, now, config, &plan);
-    let shard = app.metrics.shard();
-    match app.writer() {
-        None => app.engine.install(now, plan, &mut ()),
+    let shard = app.publishing.metrics.shard();
+    match app.deciding.writer() {
+        None => app.deciding.engine.install(now, plan, &mut ()),
         Some(writer) => {
             let mut events = Vec::new();
             let (_, ticket) = writer.record(now.utc_ms, |group| {
-                let mut turn = ChangeContext { app, counts: &shard, now, group, events: &mut events };
+                let mut turn =
+                    ChangeContext { deciding: &app.deciding, counts: &shard, now, group, events: &mut events };
                 ended.iter().for_each(|tenant| turn.end(tenant));
-                app.engine.install(now, plan, &mut Recorder::new(group, &shard, Some(&mut events), now.utc_ms));
+                app.deciding.engine.install(
+                    now,
+                    plan,
+                    &mut Recorder::new(group, &shard, Some(&mut events), now.utc_ms),
+                );
             });
             ticket.commit_detached();
-            events.into_iter().for_each(|event| app.events.publish(event));
+            events.into_iter().for_each(|event| app.publishing.events.publish(event));
         }
     }
 }
@@ -249,29 +256,30 @@ pub fn install(app: &App, now: Now, config: &Config) {
 /// Whom a plan ends who has not ended yet (J6): by their record, or because they are gone from the configuration.
 /// Nobody at the start, where the schedule tells what ended while the daemon was stopped.
 fn newly_ended(app: &App, now: Now, config: &Config, plan: &Plan) -> Vec<Arc<Tenant>> {
-    if !app.is_ready() {
+    if !app.serving.is_ready() {
         return Vec::new();
     }
-    let running = app.config();
+    let running = app.configuration.running.get();
     let planned = plan.tenants.iter().filter(|tenant| tenant.entitled.standing == Standing::Ended);
     let planned = planned.filter_map(|tenant| config.tenants.get(&tenant.id));
     let removed = running.tenants.values().filter(|tenant| !config.tenants.contains_key(&tenant.id));
-    let live =
-        |tenant: &Tenant| app.engine.tenant(now, &tenant.id).is_some_and(|view| view.standing != Standing::Ended);
+    let live = |tenant: &Tenant| {
+        app.deciding.engine.tenant(now, &tenant.id).is_some_and(|view| view.standing != Standing::Ended)
+    };
     planned.chain(removed).filter(|tenant| live(tenant)).cloned().collect()
 }
 
-fn keep(app: &App, now: Now, config: &Config) {
+fn keep(running: &Running, now: Now, config: &Config) {
     let state = config.state_dir(std::env::var("STATE_DIRECTORY").ok().as_deref());
     if let Err(error) = config::store(&state, config) {
         tracing::warn!(folder = %state.display(), %error, "the last good configuration cannot be kept; a bad file at the next start will stop it");
     }
-    note_accounts(app, now, &state, config);
+    note_accounts(running, now, &state, config);
 }
 
 /// Remembers who is on trial or paid (J3).
-pub fn note_accounts(app: &App, now: Now, state: &Path, config: &Config) {
-    if let Err(error) = app.running.note_accounts(state, config, utc(now)) {
+pub fn note_accounts(running: &Running, now: Now, state: &Path, config: &Config) {
+    if let Err(error) = running.note_accounts(state, config, utc(now)) {
         tracing::warn!(folder = %state.display(), %error, "who is on trial or paid cannot be kept; after a restart a second trial may go unseen");
     }
 }
@@ -284,20 +292,20 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome, known: &[Prob
         Ok(applied) => (ReloadResult::Applied, applied.diff.render()),
         Err(rejection) => (ReloadResult::Rejected, rejection.to_string()),
     };
-    app.metrics.reloaded(request.trigger, result);
+    app.publishing.metrics.reloaded(request.trigger, result);
     if request.sync.is_some() && outcome.is_err() {
         // The files are as good as before, and the publisher is asked again soon: the sync tells of it, once.
         return;
     }
     let mut is_news = false;
     {
-        let mut state = app.state.lock();
+        let mut state = app.configuration.state.lock();
         state.successful = outcome.is_ok();
         match outcome {
             Ok(applied) => {
                 state.problems.clear();
                 state.from_last_good = false;
-                state.waits_for_restart = config::waiting(&state.started, &app.config().effective);
+                state.waits_for_restart = config::waiting(&state.started, &app.configuration.running.get().effective);
                 if request.sync.is_none() {
                     is_news = state.certificates != applied.certificates;
                     state.certificates.clone_from(&applied.certificates);
@@ -321,15 +329,20 @@ fn tell(app: &App, now: Now, request: &Request, outcome: &Outcome, known: &[Prob
     }
     let unchanged = matches!(outcome, Ok(applied) if applied.unchanged);
     if !unchanged {
-        app.events.publish(Event::came_to(EventType::Config, result.into(), now.utc_ms, text.clone()));
+        app.publishing.events.publish(Event::came_to(EventType::Config, result.into(), now.utc_ms, text.clone()));
     }
     let aside = outcome.as_ref().ok().filter(|_| is_news).map(tell_of_units);
     if let Some(aside) = aside.as_ref().filter(|aside| !aside.is_empty()) {
-        app.events.publish(Event::came_to(EventType::Config, EventResult::Rejected, now.utc_ms, aside.clone()));
+        app.publishing.events.publish(Event::came_to(
+            EventType::Config,
+            EventResult::Rejected,
+            now.utc_ms,
+            aside.clone(),
+        ));
     }
     if !unchanged || request.note.is_some() || aside.is_some() {
         let text = [request.note.clone(), Some(text), aside].into_iter().flatten().collect::<Vec<_>>().join("\n");
-        if let Some(writer) = app.writer() {
+        if let Some(writer) = app.deciding.writer() {
             let audit = Audit { actor: &request.actor, text: &text, ..Audit::new(AuditKind::Reload) };
             drop(writer.record(now.utc_ms, |group| group.audit(&audit)).1);
         }

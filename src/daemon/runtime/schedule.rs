@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use usherd_engine::plan::Entitled;
-use usherd_engine::{Name, Now, Standing};
+use usherd_engine::{Engine, Name, Now, Standing};
 use usherd_subscription::entitlement::{Timelines, ends_at};
 use usherd_subscription::policy::AfterEnd;
 use usherd_subscription::reminder;
 
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::timeline::{Seen, Step};
-use crate::daemon::app::{App, Journal};
+use crate::daemon::app::{App, Deciding, Journal};
 use crate::daemon::config::Tenant;
 use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::journal::{Audit, AuditKind, RecordBuilder, TurnWriter};
@@ -30,7 +30,7 @@ const BATCH_MAX: usize = 256;
 
 /// Who puts subscriptions into force as time passes.
 pub(super) struct Schedule {
-    app: Arc<App>,
+    app: App,
     writer: TurnWriter<Journal>,
     counts: Counts,
     /// When to look at a tenant again, milliseconds since 1970 UTC by the wall clock.
@@ -49,8 +49,8 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Knows nothing until [`Schedule::begin`].
-    pub(super) fn new(app: Arc<App>, writer: TurnWriter<Journal>) -> Self {
-        let counts = app.metrics.shard();
+    pub(super) fn new(app: App, writer: TurnWriter<Journal>) -> Self {
+        let counts = app.publishing.metrics.shard();
         Schedule {
             app,
             writer,
@@ -82,7 +82,7 @@ impl Schedule {
     /// After a recovery: tells what became due since all was applied and told, which is in force already (H6), and
     /// goes on with the drains that were under way. Where the clock stepped over the stop they wait until it is trusted.
     pub(super) fn begin(&mut self, now: Now, step: Option<Step>) {
-        let settled = self.app.marks.applied_until_utc_ms().map(|until| utc(Now { utc_ms: until, ..now }));
+        let settled = self.app.deciding.marks.applied_until_utc_ms().map(|until| utc(Now { utc_ms: until, ..now }));
         if let Some(step) = step {
             self.turn(now, |turn| turn.tell_start(step));
             self.stopped = settled;
@@ -98,10 +98,10 @@ impl Schedule {
     /// Looks at the clocks, and applies what is due.
     pub(super) fn tick(&mut self, now: Now) {
         self.seek_proof(now);
-        let seen = self.app.timeline.lock().observe(now);
+        let seen = self.app.deciding.timeline.lock().observe(now);
         match seen {
             Seen::Step(step) => {
-                self.app.engine.hold_ends();
+                self.app.deciding.engine.hold_ends();
                 self.turn(now, |turn| turn.tell_step(step));
                 return self.refresh(now);
             }
@@ -109,18 +109,18 @@ impl Schedule {
                 self.trusted_again = true;
                 let text = "the wall clock is trusted again: it alone decides what subscriptions are worth";
                 self.turn(now, |turn| turn.tell_clock(text));
-                self.unsettled = !self.app.redate_confirmation(now);
+                self.unsettled = !self.app.configuration.redate_confirmation(now);
                 // Whoever has a subscription again is taken out first: of the rest the end takes effect now.
                 self.refresh(now);
                 return self.release_ends(now);
             }
             Seen::Nothing => self.note_trust(now),
         }
-        if self.unsettled && self.app.is_clock_trusted(now) {
-            self.unsettled = !self.app.redate_confirmation(now);
+        if self.unsettled && self.app.deciding.is_clock_trusted(now) {
+            self.unsettled = !self.app.configuration.redate_confirmation(now);
             self.refresh(now);
         }
-        let config = self.app.config();
+        let config = self.app.configuration.running.get();
         while self.next_utc_ms().is_some_and(|at| at <= now.utc_ms) {
             let due = std::iter::from_fn(|| match self.due.first() {
                 Some((at, _)) if *at <= now.utc_ms => self.due.pop_first(),
@@ -134,9 +134,9 @@ impl Schedule {
 
     /// After a step over a stop the kernel may know by now that a time server keeps the clock.
     fn seek_proof(&self, now: Now) {
-        let waits = self.app.timeline.lock().wait(now).is_some_and(|wait| wait.for_proof);
-        if waits && self.app.clock.is_synchronised() == Some(true) {
-            self.app.timeline.lock().prove();
+        let waits = self.app.deciding.timeline.lock().wait(now).is_some_and(|wait| wait.for_proof);
+        if waits && self.app.deciding.clock.is_synchronised() == Some(true) {
+            self.app.deciding.timeline.lock().prove();
             let text = "the kernel says that a time server keeps the wall clock: it needs nobody's word any more";
             self.turn(now, |turn| turn.tell_clock(text));
         }
@@ -152,18 +152,18 @@ impl Schedule {
 
     /// The same at once: before a stop.
     pub(super) fn trust(&self, now: Now) {
-        if self.app.is_clock_trusted(now) {
-            self.turn(now, |turn| turn.app.marks.trust(now.utc_ms, turn.group));
+        if self.app.deciding.is_clock_trusted(now) {
+            self.turn(now, |turn| turn.deciding.marks.trust(now.utc_ms, turn.group));
         }
     }
 
     /// What ended while the clock was not trusted ends for pairings and clients now.
     fn release_ends(&mut self, now: Now) {
         let stopped = self.stopped.take();
-        let config = self.app.config();
+        let config = self.app.configuration.running.get();
         self.turn(now, |turn| {
             let mut recorder = Recorder::new(turn.group, turn.counts, Some(&mut *turn.events), now.utc_ms);
-            let ended = turn.app.engine.release_ends(now, &mut recorder);
+            let ended = turn.deciding.engine.release_ends(now, &mut recorder);
             for tenant in ended.iter().filter_map(|id| config.tenants.get(id)) {
                 match stopped.filter(|stopped| tenant.entitled(*stopped).standing == Standing::Ended) {
                     Some(_) => turn.go_on_draining(tenant),
@@ -184,12 +184,12 @@ impl Schedule {
     }
 
     fn all(&self) -> Vec<Arc<Tenant>> {
-        self.app.config().tenants.values().cloned().collect()
+        self.app.configuration.running.get().tenants.values().cloned().collect()
     }
 
     /// `last`: with these tenants all that is due is applied and told.
     fn apply_due(&mut self, tenants: &[Arc<Tenant>], now: Now, last: bool) {
-        let at = self.app.timelines(now);
+        let at = self.app.deciding.timelines(now);
         let changed = self.turn(now, |turn| {
             let mut changed = false;
             for tenant in tenants {
@@ -200,15 +200,15 @@ impl Schedule {
                 }
             }
             if last && at.old.is_none() {
-                turn.app.marks.note_applied(now.utc_ms, turn.group);
+                turn.deciding.marks.note_applied(now.utc_ms, turn.group);
             }
             changed
         });
-        if tenants.iter().any(|tenant| has_other_channels(&self.app, now, tenant)) {
+        if tenants.iter().any(|tenant| has_other_channels(&self.app.deciding.engine, now, tenant)) {
             self.plans_changed = true;
         }
         if changed {
-            self.app.metrics.reloaded(ReloadTrigger::Schedule, ReloadResult::Applied);
+            self.app.publishing.metrics.reloaded(ReloadTrigger::Schedule, ReloadResult::Applied);
         }
         self.due.extend(tenants.iter().filter_map(|tenant| Some((look_again(tenant, at)?, tenant.id.clone()))));
     }
@@ -216,18 +216,24 @@ impl Schedule {
     fn turn<R>(&self, now: Now, act: impl FnOnce(&mut ChangeContext<'_>) -> R) -> R {
         let mut events = Vec::new();
         let (result, ticket) = self.writer.record(now.utc_ms, |group| {
-            act(&mut ChangeContext { app: &self.app, counts: &self.counts, now, group, events: &mut events })
+            act(&mut ChangeContext {
+                deciding: &self.app.deciding,
+                counts: &self.counts,
+                now,
+                group,
+                events: &mut events,
+            })
         });
         ticket.commit_detached();
-        events.into_iter().for_each(|event| self.app.events.publish(event));
+        events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
         result
     }
 }
 
 /// Whether add-ons brought trunk lines that are gone (N10), while the engine still counts them.
-fn has_other_channels(app: &App, now: Now, tenant: &Tenant) -> bool {
+fn has_other_channels(engine: &Engine, now: Now, tenant: &Tenant) -> bool {
     let extra = tenant.record.addons.iter().any(|addon| addon.extra.channels > 0);
-    let view = extra.then(|| app.engine.tenant(now, &tenant.id)).flatten();
+    let view = extra.then(|| engine.tenant(now, &tenant.id)).flatten();
     view.is_some_and(|view| view.channels_limit != tenant.inclusive(utc(now)).channels)
 }
 
@@ -241,7 +247,7 @@ fn look_again(tenant: &Tenant, at: Timelines) -> Option<i64> {
 
 /// What is done and told in one record of the journal.
 pub(super) struct ChangeContext<'a> {
-    pub(super) app: &'a App,
+    pub(super) deciding: &'a Deciding,
     pub(super) counts: &'a Counts,
     pub(super) now: Now,
     pub(super) group: &'a mut RecordBuilder,
@@ -252,7 +258,7 @@ pub(super) struct ChangeContext<'a> {
 impl ChangeContext<'_> {
     /// Puts a tenant to what it is entitled to; `false` where that is in force.
     fn entitle(&mut self, tenant: &Tenant, after: Entitled) -> bool {
-        let view = self.app.engine.tenant(self.now, &tenant.id).filter(|view| view.configured);
+        let view = self.deciding.engine.tenant(self.now, &tenant.id).filter(|view| view.configured);
         let before = view.map(|view| Entitled { standing: view.standing, seats: view.quota });
         let Some(before) = before.filter(|before| *before != after) else { return false };
         self.tell(EventType::Subscription, Some(after.standing.into()), &tenant.id, sentence(tenant, before, after));
@@ -260,18 +266,18 @@ impl ChangeContext<'_> {
             self.end(tenant);
         }
         let mut recorder = Recorder::new(self.group, self.counts, Some(self.events), self.now.utc_ms);
-        self.app.engine.entitle(self.now, &tenant.id, after, &mut recorder)
+        self.deciding.engine.entitle(self.now, &tenant.id, after, &mut recorder)
     }
 
     /// Tells what an end does to people (J6), and remembers until when; the engine does it. While ends are held nothing
     /// is done to anybody, and it is told once the clock is trusted.
     pub(super) fn end(&mut self, tenant: &Tenant) {
-        if self.app.engine.holds_ends() {
+        if self.deciding.engine.holds_ends() {
             return;
         }
         let policy = &tenant.rules.policy;
         let drain_s = policy.end_drain_s;
-        self.app.marks.drain(&tenant.id, self.now.utc_ms + i64::from(drain_s) * 1_000, self.group);
+        self.deciding.marks.drain(&tenant.id, self.now.utc_ms + i64::from(drain_s) * 1_000, self.group);
         let text = format!(
             "the end takes effect: desktop and guest sessions are closed within {drain_s} s, nodes log their clients off; pairings left the account, running calls are not cut"
         );
@@ -284,7 +290,7 @@ impl ChangeContext<'_> {
 
     /// What happened to a tenant since all was told.
     fn catch_up(&mut self, tenant: &Tenant, stopped: DateTime<Utc>) {
-        let (before, after) = (tenant.entitled(stopped), tenant.entitled(self.app.timelines(self.now)));
+        let (before, after) = (tenant.entitled(stopped), tenant.entitled(self.deciding.timelines(self.now)));
         if before != after {
             let text = sentence(tenant, before, after);
             let text = format!("{text}, while the daemon was stopped");
@@ -292,7 +298,7 @@ impl ChangeContext<'_> {
             if after.standing == Standing::Ended {
                 self.end(tenant);
             }
-        } else if after.standing == Standing::Ended && !self.app.engine.holds_ends() {
+        } else if after.standing == Standing::Ended && !self.deciding.engine.holds_ends() {
             self.go_on_draining(tenant);
         }
     }
@@ -301,19 +307,19 @@ impl ChangeContext<'_> {
     /// the files were changed while the daemon was stopped, they have the whole.
     fn go_on_draining(&mut self, tenant: &Tenant) {
         let end = ends_at(&tenant.record, &tenant.terms).map_or(i64::MAX, |end| end.timestamp_millis());
-        let told = self.app.marks.drained_until_utc_ms(&tenant.id).filter(|until| *until >= end);
+        let told = self.deciding.marks.drained_until_utc_ms(&tenant.id).filter(|until| *until >= end);
         if let Some(until) = told {
             let drain_ms = i64::from(tenant.rules.policy.end_drain_s) * 1_000;
             let left_ms = until.saturating_sub(self.now.utc_ms).clamp(0, drain_ms);
-            self.app.engine.drain_by(&tenant.id, self.now.uptime_ms + left_ms.unsigned_abs());
-        } else if self.app.engine.tenant(self.now, &tenant.id).is_some_and(|view| view.sessions > 0) {
+            self.deciding.engine.drain_by(&tenant.id, self.now.uptime_ms + left_ms.unsigned_abs());
+        } else if self.deciding.engine.tenant(self.now, &tenant.id).is_some_and(|view| view.sessions > 0) {
             self.end(tenant);
         }
     }
 
     fn remind(&mut self, tenant: &Tenant, now: DateTime<Utc>) {
         let Some(reminder) = reminder::due(&tenant.record, &tenant.terms, now) else { return };
-        if self.app.marks.remind(&tenant.id, &reminder, self.group) {
+        if self.deciding.marks.remind(&tenant.id, &reminder, self.group) {
             self.tell(EventType::Reminder, None, &tenant.id, reminder.sentence());
         }
     }

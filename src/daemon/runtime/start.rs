@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub struct Options {
 
 /// A running daemon. Dropping it stops it.
 pub struct Daemon {
-    app: Arc<App>,
+    app: App,
     stop: watch::Sender<bool>,
     ready: watch::Receiver<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -86,29 +85,29 @@ impl Daemon {
             stats: Arc::clone(&site.stats),
         });
         let control = prepared.control(listeners.collect(), workers)?;
-        let (app, stop, ready) = (Arc::clone(&control.app), control.stop.clone(), control.ready.subscribe());
+        let (app, stop, ready) = (control.app.clone(), control.stop.clone(), control.ready.subscribe());
         let stopped = stop.subscribe();
         let mut threads = start_workers(&app, sites, workers, &stopped)?;
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control.run());
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);
-        let (carrying, until) = (Arc::clone(&app), stopped.clone());
+        let (carrying, until) = (app.clone(), stopped.clone());
         let thread =
             std::thread::Builder::new().name("webhooks".to_owned()).spawn(move || dispatcher::run(&carrying, until));
         threads.push(thread.map_err(|why| StartError::failed("start the thread of the webhooks", why))?);
-        let (pulling, until) = (Arc::clone(&app), stopped);
+        let (pulling, until) = (app.clone(), stopped);
         let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || puller::run(&pulling, until));
         threads.push(thread.map_err(|why| StartError::failed("start the thread that pulls records", why))?);
         Ok(Daemon { app, stop, ready, threads })
     }
 
     /// What it consists of; for tests, and for who embeds it.
-    pub fn app(&self) -> &Arc<App> {
+    pub fn app(&self) -> &App {
         &self.app
     }
 
     /// The TCP address of the main listener, or of the first there is.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.app.listeners.iter().find_map(|listener| listener.address.parse().ok())
+        self.app.serving.listeners.iter().find_map(|listener| listener.address.parse().ok())
     }
 
     /// Waits until it decides; `false` where that took longer, or it ended before.
@@ -122,7 +121,7 @@ impl Daemon {
 
     /// Asks it to stop: no new connections, answers in progress are finished.
     pub fn stop(&self) {
-        self.app.draining.store(true, Ordering::Release);
+        self.app.serving.set_draining();
         self.stop.send_replace(true);
     }
 
@@ -132,7 +131,7 @@ impl Daemon {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        self.app.is_ready() && !self.app.unfinished.load(Ordering::Acquire)
+        self.app.serving.is_ready() && !self.app.serving.is_unfinished()
     }
 }
 
@@ -311,14 +310,14 @@ const NICENESS_ASIDE: i32 = 5;
 
 /// One thread, one runtime, one handle of every socket each.
 fn start_workers(
-    app: &Arc<App>,
+    app: &App,
     mut sites: Vec<Site>,
     workers: usize,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
     let mut threads = Vec::with_capacity(workers);
     for number in 0..workers {
-        let app = Arc::clone(app);
+        let app = app.clone();
         let stopped = stopped.clone();
         let mine: Vec<_> = sites.iter_mut().filter_map(Site::handle).collect();
         let thread = std::thread::Builder::new().name(format!("decide-{number}")).spawn(move || {
@@ -365,8 +364,9 @@ impl Site {
     }
 }
 
-async fn work(app: Arc<App>, number: usize, handles: Vec<Handle>, stopped: watch::Receiver<bool>) {
-    let worker = Rc::new(Worker::new(Arc::clone(&app), number));
+async fn work(app: App, number: usize, handles: Vec<Handle>, stopped: watch::Receiver<bool>) {
+    let edge = Arc::clone(&app.serving.edge);
+    let worker = Rc::new(Worker::new(app, number));
     let mut serving = Vec::new();
     for handle in handles {
         let listener = match handle.socket {
@@ -383,7 +383,7 @@ async fn work(app: Arc<App>, number: usize, handles: Vec<Handle>, stopped: watch
         if let Some(tls) = handle.tls {
             listener = listener.with_tls(tls);
         }
-        let (worker, edge, stopped) = (Rc::clone(&worker), Arc::clone(&app.edge), stopped.clone());
+        let (worker, edge, stopped) = (Rc::clone(&worker), Arc::clone(&edge), stopped.clone());
         serving.push(tokio::task::spawn_local(edge::serve(listener, worker, edge, stopped)));
     }
     for served in serving {

@@ -11,9 +11,9 @@ use super::checkpoint::checkpoint;
 use super::schedule::Schedule;
 use super::{notify, reload};
 use crate::daemon::app::reload_request::{Outcome, Request};
-use crate::daemon::app::{App, Journal};
+use crate::daemon::app::{App, Configuration, Deciding, Journal};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::events::{Event, EventResult, EventType};
+use crate::daemon::events::{Event, EventResult, EventType, Events};
 use crate::daemon::journal::{Committer, Journal as _, Keep};
 use crate::daemon::metrics::ReloadTrigger;
 
@@ -49,11 +49,17 @@ impl Upkeep {
     }
 
     /// A snapshot when enough was written, when time has passed, or to heal; records nobody wants go.
-    pub(super) fn look_after(&mut self, app: &Arc<App>, committer: &Arc<Committer<Journal>>, now: Now) {
+    pub(super) fn look_after(
+        &mut self,
+        deciding: &Arc<Deciding>,
+        configuration: &Arc<Configuration>,
+        committer: &Arc<Committer<Journal>>,
+        now: Now,
+    ) {
         if self.work.as_ref().is_some_and(|work| !work.is_finished()) {
             return;
         }
-        let config = app.config();
+        let config = configuration.running.get();
         let journal = &config.settings.journal;
         let written = committer.journal().map_or(0, |journal| journal.counters().bytes());
         let grown = written.saturating_sub(self.checkpoint_bytes) >= journal.checkpoint_bytes;
@@ -61,11 +67,13 @@ impl Upkeep {
         if grown || heals || self.checkpoint_at <= now.uptime_ms {
             self.checkpoint_at = now.uptime_ms + CHECKPOINT_EVERY_MS;
             self.checkpoint_bytes = written;
-            let (app, committer) = (Arc::clone(app), Arc::clone(committer));
-            self.work = Some(tokio::task::spawn_blocking(move || checkpoint(&app, &committer)));
+            let (deciding, configuration) = (Arc::clone(deciding), Arc::clone(configuration));
+            let committer = Arc::clone(committer);
+            let work = move || checkpoint(&deciding, &configuration.keeper, &committer);
+            self.work = Some(tokio::task::spawn_blocking(work));
             // What the new snapshot makes superfluous goes with it: each start takes one.
             self.trim_at = now.uptime_ms;
-        } else if self.trim_at <= now.uptime_ms && app.is_clock_trusted(now) {
+        } else if self.trim_at <= now.uptime_ms && deciding.is_clock_trusted(now) {
             // A clock that nobody trusts is no reason to throw the audit trail away.
             self.trim_at = now.uptime_ms + TRIM_EVERY_MS;
             let keep = Keep { age_ms: i64::from(journal.keep_days) * 86_400_000, bytes: journal.keep_bytes };
@@ -81,8 +89,8 @@ impl Upkeep {
     }
 
     /// Says once that durability is degraded, and once that it is whole again; answers whether it did.
-    pub(super) fn tell_degraded(&mut self, app: &App, now: Now) -> bool {
-        let degraded = app.degraded();
+    pub(super) fn tell_degraded(&mut self, deciding: &Deciding, events: &Events, now: Now) -> bool {
+        let degraded = deciding.degraded();
         if degraded.is_some() == self.was_degraded {
             return false;
         }
@@ -99,7 +107,7 @@ impl Upkeep {
             tracing::info!("{text}");
         }
         let result = if degraded.is_some() { EventResult::Degraded } else { EventResult::Whole };
-        app.events.publish(Event::came_to(EventType::Journal, result, now.utc_ms, text));
+        events.publish(Event::came_to(EventType::Journal, result, now.utc_ms, text));
         true
     }
 
@@ -128,13 +136,13 @@ pub(super) struct Reloaded {
 
 impl Reloading {
     /// Reads the files as of an instant.
-    pub(super) fn begin(app: &Arc<App>, schedule: &Arc<Mutex<Schedule>>, now: Now, mut request: Request) -> Self {
+    pub(super) fn begin(app: &App, schedule: &Arc<Mutex<Schedule>>, now: Now, mut request: Request) -> Self {
         let reply = request.reply.take();
         let signalled = request.trigger == ReloadTrigger::Signal;
         if signalled {
             let _ = notify::reloading(monotonic_ns() / 1_000, "reading the configuration");
         }
-        let (app, schedule) = (Arc::clone(app), Arc::clone(schedule));
+        let (app, schedule) = (app.clone(), Arc::clone(schedule));
         let thread = tokio::task::spawn_blocking(move || reload::reload(&app, &schedule, now, &request));
         Reloading { thread, reply, signalled }
     }

@@ -32,7 +32,7 @@ const ABOVE: [&[u8]; 9] =
 struct Desk {
     runtime: tokio::runtime::Runtime,
     tasks: LocalSet,
-    app: Arc<App>,
+    app: App,
     worker: Rc<Worker>,
     clock: Arc<ManualClock>,
     _folder: tempfile::TempDir,
@@ -53,12 +53,12 @@ impl Desk {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let prepared = Prepared::new(&folder.path().join("usherd.toml"), Arc::clone(&clock) as _, false).unwrap();
         let daemon = prepared.embedded().unwrap();
-        let (app, worker) = (Arc::clone(daemon.app()), Rc::new(daemon.worker()));
+        let (app, worker) = (daemon.app().clone(), Rc::new(daemon.worker()));
         let tasks = LocalSet::new();
         tasks.spawn_local(daemon.run());
-        let ready = Arc::clone(&app);
+        let serving = Arc::clone(&app.serving);
         tasks.block_on(&runtime, async move {
-            while !ready.is_ready() {
+            while !serving.is_ready() {
                 tokio::task::yield_now().await;
             }
         });
@@ -67,7 +67,7 @@ impl Desk {
 
     /// The bytes that come back for these parts, until the daemon closes.
     fn converse(&self, protocol: Protocol, parts: &[&[u8]]) -> Vec<u8> {
-        let (edge, worker) = (Arc::clone(&self.app.edge), Rc::clone(&self.worker));
+        let (edge, worker) = (Arc::clone(&self.app.serving.edge), Rc::clone(&self.worker));
         self.tasks.block_on(&self.runtime, async move {
             let (client, server) = duplex(1 << 20);
             let (_stop, shutdown) = watch::channel(false);
@@ -80,7 +80,7 @@ impl Desk {
     }
 
     fn seats(&self) -> (u32, u32) {
-        let view = self.app.engine.tenant(self.app.now(), "acme").unwrap();
+        let view = self.app.deciding.engine.tenant(self.app.deciding.clock.now(), "acme").unwrap();
         (view.held, view.held.saturating_sub(QUOTA))
     }
 }
@@ -149,8 +149,8 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(desk.converse(Protocol::Resp, &[inbound]), b"+allow.free inbound\r\n");
         // Everything ends: the next input finds the table as this one did.
         let filter = usherd_engine::SessionFilter::default();
-        for session in desk.app.engine.sessions("acme", &filter, "", 1_000).unwrap_or_default() {
-            desk.app.engine.end_session(desk.app.now(), "acme", &session.session, true, &mut ());
+        for session in desk.app.deciding.engine.sessions("acme", &filter, "", 1_000).unwrap_or_default() {
+            desk.app.deciding.engine.end_session(desk.app.deciding.clock.now(), "acme", &session.session, true, &mut ());
         }
         desk.clock.advance(600_000);
     });

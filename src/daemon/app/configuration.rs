@@ -1,0 +1,94 @@
+//! The part of a daemon that is configured: what is in force, and where it came from.
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use usherd_engine::Now;
+
+use super::reload_request::Request;
+use crate::daemon::access::auth::Authenticator;
+use crate::daemon::config::{Effective, Problem, Running};
+use crate::daemon::sync::keeper::Keeper;
+use crate::daemon::sync::status::Status as SyncStatus;
+use crate::daemon::text::rfc3339;
+
+/// What is in force, where it came from, and where it becomes another.
+pub struct Configuration {
+    /// What is in force, and the one way in which it becomes another.
+    pub running: Running,
+    /// Who may do what.
+    pub auth: ArcSwap<Authenticator>,
+    /// Where reloads are asked for.
+    pub reloads: mpsc::Sender<Request>,
+    /// What is held of the publisher of tenant records.
+    pub keeper: Keeper,
+    /// How pulling them went.
+    pub sync_status: SyncStatus,
+    /// How what is in force came to be.
+    pub state: Mutex<ConfigState>,
+}
+
+/// How the configuration in force came to be.
+#[derive(Debug, Default)]
+pub struct ConfigState {
+    /// When it was taken up, milliseconds since 1970 UTC.
+    pub loaded_utc_ms: i64,
+    /// Whether the last attempt succeeded.
+    pub successful: bool,
+    /// What was wrong with the last attempt, until one succeeds.
+    pub problems: Vec<Problem>,
+    /// It comes from the last good copy, because the files were bad at the start.
+    pub from_last_good: bool,
+    /// Certificates of listeners that could not be used by the last attempt: those before are shown.
+    pub certificates: Vec<Problem>,
+    /// The settings that the daemon was started with.
+    pub started: Vec<Effective>,
+    /// Keys whose values were changed since, and take effect with the next start only.
+    pub waits_for_restart: Vec<String>,
+}
+
+impl Configuration {
+    /// Begins with what a start found.
+    pub fn new(
+        running: Running,
+        auth: Authenticator,
+        reloads: mpsc::Sender<Request>,
+        keeper: Keeper,
+        state: ConfigState,
+    ) -> Self {
+        Configuration {
+            running,
+            auth: ArcSwap::from_pointee(auth),
+            reloads,
+            keeper,
+            sync_status: SyncStatus::default(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The clock is trusted from now on: what synced records were confirmed at is put right, and not in force yet.
+    /// `false` where a reload is under way: then it is to be tried again.
+    pub(in crate::daemon) fn redate_confirmation(&self, now: Now) -> bool {
+        self.keeper.redate(now);
+        self.keeper.confirmed_at().is_none_or(|at| self.running.try_confirm(at))
+    }
+
+    /// Its state, as `/v1/admin/config` and the overview show it.
+    pub fn show(&self) -> Value {
+        let state = self.state.lock();
+        let problem = state.problems.first().map(|problem| problem.message.clone());
+        let config = self.running.get();
+        json!({
+            "hash": config.hash,
+            "loaded_at": rfc3339(state.loaded_utc_ms),
+            "last_reload_successful": state.successful,
+            "last_error": problem,
+            "from_last_good": state.from_last_good,
+            "waits_for_restart": state.waits_for_restart,
+            "tenants_rejected": config.rejected.len(),
+            "tenants_away": config.away.len(),
+            "certificates_unusable": state.certificates.len(),
+        })
+    }
+}

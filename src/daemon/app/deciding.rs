@@ -1,0 +1,130 @@
+//! The part of a daemon that a decision needs.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, NaiveDate};
+use chrono_tz::Tz;
+use parking_lot::Mutex;
+use usherd_engine::{Engine, Now};
+use usherd_subscription::civil::civil;
+use usherd_subscription::entitlement::Timelines;
+
+use super::commit_times::CommitTimes;
+use super::knobs::Knobs;
+use super::timeline::Timeline;
+use crate::daemon::clock::Clock;
+use crate::daemon::config::Config;
+use crate::daemon::journal::sampler::Sampler;
+use crate::daemon::journal::storage::Folder;
+use crate::daemon::journal::watermarks::Marks;
+use crate::daemon::journal::{Committer, Local, TurnWriter};
+use crate::daemon::sync::keeper::Confirmation;
+
+/// The journal of a daemon on one machine.
+pub type Journal = Local<Folder>;
+
+/// What a decision needs: the engine, the time, the limits, and the journal that it goes to.
+pub struct Deciding {
+    /// Who decides.
+    pub engine: Engine,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether the wall clock can be trusted.
+    pub timeline: Mutex<Timeline>,
+    /// Limits that a reload may change, at hand for every request.
+    pub knobs: ArcSwap<Knobs>,
+    /// Which denials are written to the audit trail in a storm.
+    pub sampler: Mutex<Sampler>,
+    /// What the journal remembers beside the sessions.
+    pub marks: Marks,
+    /// Commits what is decided; not set before recovery.
+    pub committer: OnceLock<Arc<Committer<Journal>>>,
+    /// How long commits of the journal took.
+    pub commits: Arc<CommitTimes>,
+    /// Marks the answers of this run.
+    pub boot: u32,
+    /// Runtimes that decide.
+    pub workers: usize,
+    /// What was damaged in the journal at the start, until the nodes had time to report what they carry.
+    damage: Mutex<Option<String>>,
+}
+
+impl Deciding {
+    /// Nothing is recovered and no tenant is known yet.
+    pub fn new(now: Now, config: &Config, clock: Arc<dyn Clock>, workers: usize) -> Self {
+        Deciding {
+            engine: Engine::new(config.settings.server.limits()),
+            clock,
+            timeline: Mutex::new(Timeline::new(now)),
+            knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),
+            sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
+            marks: Marks::default(),
+            committer: OnceLock::new(),
+            commits: Arc::default(),
+            boot: fastrand::u32(..),
+            workers,
+            damage: Mutex::default(),
+        }
+    }
+
+    /// The wall clock as far as it is trusted, milliseconds since 1970 UTC (H5).
+    pub fn trusted_utc_ms(&self, now: Now) -> i64 {
+        let timelines = self.timelines(now);
+        timelines.old.unwrap_or(timelines.wall).timestamp_millis()
+    }
+
+    /// Whether the wall clock is trusted (H5).
+    pub fn is_clock_trusted(&self, now: Now) -> bool {
+        self.timelines(now).old.is_none()
+    }
+
+    /// The timelines that subscriptions follow at an instant (H5).
+    pub fn timelines(&self, now: Now) -> Timelines {
+        self.timeline.lock().at(now)
+    }
+
+    /// When the publisher of synced records stands by them now; to be dated anew where nobody trusts the clock (H5).
+    pub fn confirmation(&self, now: Now) -> Confirmation {
+        let at = self.timelines(now);
+        let doubted_uptime_ms = at.old.map(|_| now.uptime_ms);
+        Confirmation { at: at.old.unwrap_or(at.wall), doubted_uptime_ms }
+    }
+
+    /// The civil date in a zone, by the wall clock as far as it is trusted.
+    pub fn date(&self, now: Now, zone: Tz) -> NaiveDate {
+        let trusted = DateTime::from_timestamp_millis(self.trusted_utc_ms(now)).unwrap_or_default();
+        civil(zone, trusted).date()
+    }
+
+    /// A writer for one runtime; `None` before recovery.
+    pub fn writer(&self) -> Option<TurnWriter<Journal>> {
+        Some(self.committer.get()?.writer())
+    }
+
+    /// What was asked of the journal.
+    pub fn durability(&self) -> &'static str {
+        self.committer.get().map_or("none", |committer| committer.durability().as_str())
+    }
+
+    /// Who writes what is decided: `none`, `inline`, `hand-off` or `ring`.
+    pub fn journal_form(&self) -> &'static str {
+        self.committer.get().map_or("none", |committer| committer.form().as_str())
+    }
+
+    /// Why decisions are not durable at present, or what was lost at the start and is being learned again.
+    pub fn degraded(&self) -> Option<String> {
+        let damage = || self.damage.lock().clone();
+        self.committer.get().and_then(|committer| committer.degraded()).or_else(damage)
+    }
+
+    /// Something of the journal is lost, and is learned again from the nodes.
+    pub(in crate::daemon) fn note_damage(&self, text: String) {
+        *self.damage.lock() = Some(text);
+    }
+
+    /// The nodes had time to report what they carry.
+    pub(in crate::daemon) fn forget_damage(&self) {
+        self.damage.lock().take();
+    }
+}
