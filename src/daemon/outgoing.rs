@@ -1,4 +1,7 @@
 //! Requests that go out: one a connection, with a limit on everything, no redirects, nothing remembered.
+//!
+//! `usherd-client` connects by itself: it keeps its connections, tells a PBX apart why one failed, and is published without
+//! any of this.
 
 use std::fmt::Display;
 use std::io;
