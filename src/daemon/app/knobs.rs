@@ -5,7 +5,7 @@ use std::time::Duration;
 use usherd_contract::node_calls::InventoryBody;
 
 use crate::daemon::config::Config;
-use crate::daemon::edge;
+use crate::daemon::edge::Limits;
 
 /// Limits that a reload may change, at hand for every request.
 #[derive(Clone, Debug)]
@@ -43,11 +43,11 @@ impl Knobs {
 }
 
 /// The limits of the edge as configured.
-pub fn edge_limits(config: &Config) -> edge::Limits {
+pub fn edge_limits(config: &Config) -> Limits {
     let server = &config.settings.server;
     let ms = |ms: u32| Duration::from_millis(ms.into());
     let body_deadline = ms(server.body_deadline_ms);
-    edge::Limits {
+    Limits {
         first_byte_deadline: ms(server.first_byte_deadline_ms),
         head_deadline: ms(server.head_deadline_ms),
         body_deadline,
@@ -61,6 +61,6 @@ pub fn edge_limits(config: &Config) -> edge::Limits {
         connections_max: server.connections_max,
         connections_reserved_for_nodes: server.connections_reserved_for_nodes,
         connections_per_address_max: server.connections_per_address_max,
-        ..edge::Limits::default()
+        ..Limits::default()
     }
 }

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn today_is_what_the_history_knows_and_what_the_table_counted_since() {
+    fn today_is_the_history_and_what_was_counted_since() {
         let (date, today) = (NaiveDate::from_ymd_opt(2026, 11, 22).unwrap(), Today::default());
         let of = |view: &TenantView| {
             let TodayView { peak, denials } = today.of("acme", view);
