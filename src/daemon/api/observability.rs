@@ -10,7 +10,7 @@ use usherd_subscription::entitlement::State;
 use super::routes::{Call, HandlerResult};
 use super::{Worker, queries, typed};
 use crate::daemon::access::auth::{Asked, RouteClass};
-use crate::daemon::app::{self, App, ListenerInfo};
+use crate::daemon::app::{App, Configuration, ListenerInfo};
 use crate::daemon::config::Config;
 use crate::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
 use crate::daemon::http::{Problem, ReplyBody};
@@ -120,7 +120,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
     let connections: Vec<(&str, u64)> =
         serving.listeners.iter().map(|listener| (listener.name.as_str(), listener.stats.open())).collect();
     let scheduled = scheduled(&config, utc(now));
-    let state = config_state(&configuration.state.lock(), &config);
+    let state = config_state(configuration, &config);
     let commits = deciding.commits.read();
     let degraded = deciding.degraded().is_some();
     let journal = deciding.committer.get().and_then(|committer| {
@@ -207,7 +207,8 @@ fn see_faults(metrics: &Metrics, listeners: &[ListenerInfo], impossible: u64) {
 }
 
 /// What the configuration looks like from outside.
-fn config_state(state: &app::ConfigState, config: &Config) -> ConfigState {
+fn config_state(configuration: &Configuration, config: &Config) -> ConfigState {
+    let state = configuration.state.lock();
     ConfigState {
         last_reload_successful: state.successful,
         last_success_utc_ms: state.loaded_utc_ms,

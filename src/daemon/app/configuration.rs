@@ -69,7 +69,7 @@ impl Configuration {
 
     /// The clock is trusted from now on: what synced records were confirmed at is put right, and not in force yet.
     /// `false` where a reload is under way: then it is to be tried again.
-    pub(in crate::daemon) fn redate_confirmation(&self, now: Now) -> bool {
+    pub(crate) fn redate_confirmation(&self, now: Now) -> bool {
         self.keeper.redate(now);
         self.keeper.confirmed_at().is_none_or(|at| self.running.try_confirm(at))
     }

@@ -119,12 +119,12 @@ impl Deciding {
     }
 
     /// Something of the journal is lost, and is learned again from the nodes.
-    pub(in crate::daemon) fn note_damage(&self, text: String) {
+    pub(crate) fn note_damage(&self, text: String) {
         *self.damage.lock() = Some(text);
     }
 
     /// The nodes had time to report what they carry.
-    pub(in crate::daemon) fn forget_damage(&self) {
+    pub(crate) fn forget_damage(&self) {
         self.damage.lock().take();
     }
 }

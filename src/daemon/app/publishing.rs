@@ -57,7 +57,7 @@ impl Publishing {
     }
 
     /// Goes on with the day of before the start, as the history knows it.
-    pub(in crate::daemon) fn begin_today(&self, zone: Tz, date: NaiveDate) {
+    pub(crate) fn begin_today(&self, zone: Tz, date: NaiveDate) {
         let midnight = civil::midnight(zone, date, civil::Edge::Start);
         self.today.begin(date, self.history.since(midnight.timestamp()));
     }

@@ -63,22 +63,22 @@ impl Serving {
     }
 
     /// Whether it stopped before all that was decided was written.
-    pub(in crate::daemon) fn is_unfinished(&self) -> bool {
+    pub(crate) fn is_unfinished(&self) -> bool {
         self.unfinished.load(Ordering::Acquire)
     }
 
     /// Decisions are made from now on.
-    pub(in crate::daemon) fn set_ready(&self) {
+    pub(crate) fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
     /// A stop was asked for.
-    pub(in crate::daemon) fn set_draining(&self) {
+    pub(crate) fn set_draining(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
     /// It stops before all that was decided is written.
-    pub(in crate::daemon) fn set_unfinished(&self) {
+    pub(crate) fn set_unfinished(&self) {
         self.unfinished.store(true, Ordering::Release);
     }
 }

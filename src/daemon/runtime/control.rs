@@ -157,36 +157,35 @@ impl Control {
     /// that it answers, with the step that the wall clock made over the stop (H5).
     fn recover(&self) -> Result<Recovery, JournalError> {
         let app = &self.app;
+        let App { deciding, publishing, configuration, serving } = app;
         let recovered = self.journal.replay(Shard::ALL)?;
-        let now = app.deciding.clock.now();
-        app.deciding.marks.recover(&recovered.marks);
-        let step =
-            app.deciding.marks.trusted_utc_ms().and_then(|trusted| app.deciding.timeline.lock().resume(now, trusted));
+        let now = deciding.clock.now();
+        deciding.marks.recover(&recovered.marks);
+        let step = deciding.marks.trusted_utc_ms().and_then(|trusted| deciding.timeline.lock().resume(now, trusted));
         match step {
-            Some(_) => app.deciding.engine.hold_ends(),
+            Some(_) => deciding.engine.hold_ends(),
             // Nobody reloads yet.
             None => {
-                app.configuration.redate_confirmation(now);
+                configuration.redate_confirmation(now);
             }
         }
-        let config = app.configuration.running.get();
-        let mut plan = config.plan(app.deciding.timelines(now));
+        let config = configuration.running.get();
+        let mut plan = config.plan(deciding.timelines(now));
         // Whatever ended meanwhile ends for the engine when its sessions are back, and the journal hears it (J6).
         let ended = plan.tenants.iter_mut().filter(|tenant| tenant.entitled.standing == Standing::Ended);
         ended.for_each(|tenant| tenant.entitled.standing = Standing::Suspended);
-        app.deciding.engine.install(now, plan, &mut ());
-        let lost = restore(&app.deciding, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
+        deciding.engine.install(now, plan, &mut ());
+        let lost = restore(deciding, now, &recovered, u64::from(config.settings.nodes.tombstone_s) * 1_000);
         let sessions = recovered.sessions.len();
-        tell_recovered(&app.deciding, &recovered, lost, &self.state_dir);
-        let forgotten =
-            app.configuration.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
+        tell_recovered(deciding, &recovered, lost, &self.state_dir);
+        let forgotten = configuration.keeper.raise(recovered.marks.iter().map(|(key, serial)| (key.as_str(), *serial)));
         if !forgotten.is_empty() {
             tracing::error!(
                 ?forgotten,
                 "the files of the sync are older than the journal: somebody put old ones back; what is older than these serials is refused"
             );
         }
-        let commits = Arc::clone(&app.deciding.commits);
+        let commits = Arc::clone(&deciding.commits);
         let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
         let durability = match config.settings.journal.durability {
             Wanted::None => Durability::None,
@@ -198,10 +197,10 @@ impl Control {
             true => Committer::inline(journal, self.epoch, durability, hooks),
             false => Committer::new(journal, self.epoch, durability, hooks)?,
         };
-        let _ = app.deciding.committer.set(Arc::clone(&committer));
+        let _ = deciding.committer.set(Arc::clone(&committer));
         reload::take_up(app, now, &config);
-        reload::show_certificates(&app.serving.listeners, &app.publishing.metrics);
-        app.publishing.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
+        reload::show_certificates(&serving.listeners, &publishing.metrics);
+        publishing.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
@@ -210,30 +209,25 @@ impl Control {
 
     /// Keeps what the daemon starts with, for the next start, unless it comes from there.
     fn first_good(&self, config: &config::Config) {
+        let App { deciding, publishing, configuration, .. } = &self.app;
+        let tell_rejected = |text| {
+            let utc_ms = deciding.clock.now().utc_ms;
+            publishing.events.publish(Event::came_to(EventType::Config, EventResult::Rejected, utc_ms, text));
+        };
         if !config.rejected.is_empty() {
             let text = config::render_rejected(&config.rejected, false);
             tracing::error!("{text}");
-            self.app.publishing.events.publish(Event::came_to(
-                EventType::Config,
-                EventResult::Rejected,
-                self.app.deciding.clock.now().utc_ms,
-                text,
-            ));
+            tell_rejected(text);
         }
-        if self.app.configuration.state.lock().from_last_good {
+        if configuration.state.lock().from_last_good {
             tracing::error!("the configuration is bad; the last good one is in force until it is fixed");
-            let text = config::render_problems(&self.app.configuration.state.lock().problems, false);
-            self.app.publishing.events.publish(Event::came_to(
-                EventType::Config,
-                EventResult::Rejected,
-                self.app.deciding.clock.now().utc_ms,
-                text,
-            ));
+            let text = config::render_problems(&configuration.state.lock().problems, false);
+            tell_rejected(text);
         } else if let Err(error) = config::store(&self.state_dir, config) {
             tracing::warn!(%error, "the configuration cannot be kept as the last good one");
         }
         match config::Accounts::read(&self.state_dir) {
-            Ok(accounts) => self.app.configuration.running.remember(accounts.unwrap_or_default()),
+            Ok(accounts) => configuration.running.remember(accounts.unwrap_or_default()),
             Err(why) => {
                 tracing::error!(
                     why,
@@ -242,7 +236,7 @@ impl Control {
                 config::Accounts::set_aside(&self.state_dir);
             }
         }
-        reload::note_accounts(&self.app.configuration.running, self.app.deciding.clock.now(), &self.state_dir, config);
+        reload::note_accounts(&configuration.running, deciding.clock.now(), &self.state_dir, config);
     }
 
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
@@ -399,12 +393,12 @@ impl Loop {
 
     /// Shows the table to whoever counts over time; every five minutes of the clock windows of peaks begin anew.
     fn look(&self, now: Now) {
-        let (held, peaks) =
-            self.app.publishing.history.look(&self.app.deciding.engine, now, self.app.deciding.trusted_utc_ms(now));
-        self.app.publishing.metrics.see_held(now, held);
+        let App { deciding, publishing, configuration, .. } = &self.app;
+        let (held, peaks) = publishing.history.look(&deciding.engine, now, deciding.trusted_utc_ms(now));
+        publishing.metrics.see_held(now, held);
         if let Some(peaks) = peaks {
-            let zone = self.app.configuration.running.get().settings.time_zone.0;
-            self.app.publishing.today.note(self.app.deciding.date(now, zone), &peaks);
+            let zone = configuration.running.get().settings.time_zone.0;
+            publishing.today.note(deciding.date(now, zone), &peaks);
         }
     }
 
