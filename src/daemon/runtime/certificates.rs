@@ -1,14 +1,18 @@
-//! Whether the certificates of the listeners are such that a start would take them and clients would trust them.
+//! The certificates of the listeners: whether a start would take them and clients would trust them, and new ones.
 
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use usherd_contract::file::{DOES_NOT_EXIST, MAY_NOT_BE_READ};
+use usherd_engine::Now;
 
-use crate::daemon::config::{Disk, Files as _, Problem, ProblemCode, Settings, Tls};
+use crate::daemon::app::ListenerInfo;
+use crate::daemon::config::{Config, Disk, Files as _, Problem, ProblemCode, Settings, Tls};
 use crate::daemon::edge::Protocol;
 use crate::daemon::edge::tls::{TlsFiles, acceptor};
 use crate::daemon::edge::validity::validity;
+use crate::daemon::metrics::Metrics;
+use crate::daemon::text::utc;
 
 /// Largest file of certificates or of a key, bytes.
 const PEM_BYTES_MAX: usize = 4 << 20;
@@ -99,6 +103,39 @@ fn check(tls: &Tls, folder: &Path, now: DateTime<Utc>) -> Result<(), (PathBuf, S
         Ok(_) => Ok(()),
         Err(why) => Err((cert_file, why)),
     }
+}
+
+/// Takes up the certificates that stand in the files of the listeners by now, which are no part of the configuration;
+/// answers those that cannot be used, in whose place the ones before stay.
+pub(super) fn renew(config: &Config, listeners: &[ListenerInfo], metrics: &Metrics, now: Now) -> Vec<Problem> {
+    let faults = faults(&config.settings, folder(config), utc(now));
+    let mut problems = told(&faults);
+    for listener in listeners {
+        let Some(served) = &listener.tls else { continue };
+        if faults.iter().any(|fault| fault.is_of(&served.cert_file, &served.key_file)) {
+            continue;
+        }
+        match served.renew() {
+            Ok(true) => tracing::info!(listener = listener.name, "another certificate is shown from now on"),
+            Ok(false) => {}
+            Err(why) => problems.push(problem(&served.cert_file, why)),
+        }
+    }
+    show(listeners, metrics);
+    problems
+}
+
+/// Tells the metrics when the certificates that are shown expire.
+pub(super) fn show(listeners: &[ListenerInfo], metrics: &Metrics) {
+    let expiry = |listener: &'_ ListenerInfo| listener.tls.as_ref()?.certificate.expires_s();
+    let expiries: Vec<_> =
+        listeners.iter().filter_map(|listener| Some((listener.name.as_str(), expiry(listener)?))).collect();
+    metrics.set_tls_expiries(&expiries);
+}
+
+/// The folder of `usherd.toml`, which the files of listeners are named from.
+pub(super) fn folder(config: &Config) -> &Path {
+    config.main().parent().unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

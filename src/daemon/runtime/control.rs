@@ -11,11 +11,12 @@ use usherd_engine::{Now, Standing};
 
 use super::checkpoint::{restore, tell_recovered};
 use super::node_watch::Silence;
-use super::reload;
+use super::reload::note_accounts;
 use super::schedule::Schedule;
 use super::signals::{Asked, Signals};
+use super::take_up::{install, take_up};
 use super::upkeep::{Reloaded, Reloading, Upkeep};
-use super::{notify, selfcheck};
+use super::{certificates, notify, selfcheck};
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::reload_request::Request;
 use crate::daemon::app::timeline::Step;
@@ -198,8 +199,8 @@ impl Control {
             false => Committer::new(journal, self.epoch, durability, hooks)?,
         };
         let _ = deciding.committer.set(Arc::clone(&committer));
-        reload::take_up(app, now, &config);
-        reload::show_certificates(&serving.listeners, &publishing.metrics);
+        take_up(app, now, &config);
+        certificates::show(&serving.listeners, &publishing.metrics);
         publishing.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
@@ -236,7 +237,7 @@ impl Control {
                 config::Accounts::set_aside(&self.state_dir);
             }
         }
-        reload::note_accounts(&configuration.running, deciding.clock.now(), &self.state_dir, config);
+        note_accounts(&configuration.running, deciding.clock.now(), &self.state_dir, config);
     }
 
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
@@ -329,7 +330,7 @@ impl Loop {
         let Some(mut schedule) = self.schedule.try_lock() else { return };
         schedule.tick(now);
         if schedule.take_plans_changed() {
-            reload::install(&self.app, now, &self.app.configuration.running.get());
+            install(&self.app, now, &self.app.configuration.running.get());
         }
         if schedule.take_trusted_again() {
             // What a wrong clock had refused is good now, and no file tells.

@@ -1,5 +1,6 @@
 //! The life of the daemon: wire up, serve, reload, follow schedule and silence, write checkpoints, drain.
 
+mod announce;
 pub mod certificates;
 mod checkpoint;
 mod control;
@@ -8,12 +9,13 @@ mod node_watch;
 pub mod notify;
 mod prepare;
 pub mod puller;
-pub mod reload;
+mod reload;
 mod schedule;
 pub mod selfcheck;
 pub mod signals;
 pub mod sockets;
 pub mod start;
+mod take_up;
 mod upkeep;
 
 pub use prepare::{Embedded, Prepared, StartError};

@@ -8,10 +8,11 @@ use chrono::DateTime;
 use tokio::sync::{mpsc, watch};
 use usherd_engine::Now;
 
-use super::certificates;
+use super::announce::log_warnings;
+use super::certificates::{self, folder};
 use super::control::Control;
-use super::reload;
 use super::signals::outlive_file_size_limit;
+use super::take_up::authenticator;
 use crate::daemon::api::Worker;
 use crate::daemon::app::node_addresses::NodeAddresses;
 use crate::daemon::app::reload_request;
@@ -96,7 +97,7 @@ impl Prepared {
         if as_process && let Err(error) = outlive_file_size_limit() {
             tracing::warn!(%error, "a limit on the size of files will end this process instead of failing a write");
         }
-        reload::log_warnings(&boot.config.warnings);
+        log_warnings(&boot.config.warnings);
         let state_dir = boot.config.state_dir(from_systemd.as_deref());
         let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
         let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings);
@@ -264,18 +265,17 @@ fn configuration(
     keeper: Keeper,
 ) -> Configuration {
     let config = &boot.config;
-    let folder = config.main().parent().unwrap_or(Path::new("."));
     let state = ConfigState {
         loaded_utc_ms: now.utc_ms,
         successful: boot.problems.is_empty(),
         from_last_good: !boot.problems.is_empty(),
         problems: boot.problems,
-        certificates: certificates::look(&config.settings, folder, utc(now)),
+        certificates: certificates::look(&config.settings, folder(config), utc(now)),
         started: config.effective.clone(),
         waits_for_restart: Vec::new(),
     };
     // Records of the last good copy do not know when they were confirmed.
     let running = config::Running::new(config.confirmed(keeper.confirmed_at().unwrap_or_else(|| utc(now))));
     running.away_since(now.uptime_ms);
-    Configuration::new(running, reload::authenticator(config), reloads, keeper, state)
+    Configuration::new(running, authenticator(config), reloads, keeper, state)
 }
