@@ -7,7 +7,7 @@ use usherd::daemon::config::{
     load_from, problems_of, store,
 };
 
-use super::{MAIN, now, tenant_path};
+use super::{MAIN, now, reloaded, tenant_path};
 
 fn paid(seats: u32) -> String {
     format!("kind = \"paid\"\nstart = \"2026-01-01\"\nseats = {seats}\n")
@@ -41,7 +41,7 @@ fn seats(config: &Config) -> Vec<(&str, Option<u32>)> {
 #[track_caller]
 fn refused(running: &Running, files: &dyn Files, attempt: &Attempt, held: Option<u32>) -> Vec<ProblemCode> {
     let before = running.get();
-    let rejection = running.reload(files, attempt, |_| held, |_| panic!("it must not be installed")).unwrap_err();
+    let rejection = reloaded(running, files, attempt, |_| held).unwrap_err();
     assert_eq!(before.hash, running.get().hash);
     rejection.problems().iter().map(|problem| problem.code).collect()
 }
@@ -54,22 +54,21 @@ fn one_bad_file_of_five_thousand_stops_no_other_t175() {
     let running = running(&files);
     let hash = running.get().hash.clone();
     files.put(tenant_path("t0007"), "seats = -1\n");
-    let reload = running.reload(&files, &asked(), |_| Some(2), |_| panic!("nothing in force is another")).unwrap();
+    let reload = reloaded(&running, &files, &asked(), |_| Some(2)).unwrap();
     assert!(reload.unchanged && reload.is_news && running.get().hash == hash, "the hash tells what is in force");
     files.put(tenant_path("t0001"), paid(6));
-    let mut installed = 0;
-    let reload = running.reload(&files, &asked(), |_| Some(2), |_| installed += 1).unwrap();
+    let reload = reloaded(&running, &files, &asked(), |_| Some(2)).unwrap();
     let after = running.get();
-    assert_eq!((installed, reload.diff.changed.len(), after.tenants.len()), (1, 1, 5_000));
+    assert_eq!((reload.unchanged, reload.diff.changed.len(), after.tenants.len()), (false, 1, 5_000));
     assert_eq!(after.tenants["t0001"].record.seats, Some(6));
     assert_eq!(after.tenants["t0007"].record.seats, Some(5));
     let [file] = after.rejected.as_slice() else { panic!("{:?}", after.rejected) };
     assert_eq!((file.tenant.as_str(), file.kept, file.file.ends_with("t0007.toml")), ("t0007", true, true));
     assert_eq!(file.problems.len(), 2, "all that is wrong is told");
     assert!(!reload.is_news, "the same is not told again");
-    assert!(running.reload(&files, &asked(), |_| None, |_| ()).unwrap().unchanged);
+    assert!(reloaded(&running, &files, &asked(), |_| None).unwrap().unchanged);
     files.put(tenant_path("t0007"), paid(9));
-    assert!(running.reload(&files, &asked(), |_| None, |_| ()).unwrap().is_news);
+    assert!(reloaded(&running, &files, &asked(), |_| None).unwrap().is_news);
     assert!(running.get().rejected.is_empty() && running.get().tenants["t0007"].record.seats == Some(9));
 }
 
@@ -82,7 +81,7 @@ fn strict_makes_the_folder_one_unit_again() {
     assert_eq!(refused(&running, &files, &asked(), None), [ProblemCode::Missing, ProblemCode::OutOfRange]);
     // The key itself is taken at once.
     files.put(MAIN, "strict = false\n");
-    running.reload(&files, &asked(), |_| None, |_| ()).unwrap();
+    reloaded(&running, &files, &asked(), |_| None).unwrap();
     assert_eq!(seats(&running.get()), [("a", Some(5)), ("b", Some(6))]);
 }
 
@@ -111,7 +110,7 @@ fn what_can_be_bad_of_a_file_is_bad_of_its_tenant_alone() {
         files.put(tenant_path("a"), bytes);
         files.put(tenant_path("b"), paid(6));
         files.put(tenant_path("new"), bytes);
-        let result = running.reload(&files, &asked(), |_| Some(1), |_| ());
+        let result = reloaded(&running, &files, &asked(), |_| Some(1));
         result.unwrap_or_else(|rejection| panic!("{what}: {rejection}"));
         let after = running.get();
         assert_eq!(seats(&after), [("a", Some(5)), ("b", Some(6)), ("c", Some(5))], "{what}");
@@ -144,7 +143,7 @@ fn what_cannot_be_read_keeps_its_tenant_over_a_restart_too() {
     let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
     std::fs::write(path("good"), paid(6)).unwrap();
     let running = Running::new(first);
-    running.reload(&Disk, &asked(), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &Disk, &asked(), |_| Some(1)).unwrap();
     let boot = load_for_boot(&Disk, &main, None, now()).unwrap();
     assert!(boot.problems.is_empty(), "{:?}", boot.problems);
     for config in [&*running.get(), &boot.config] {
@@ -166,7 +165,7 @@ fn of_two_tenants_with_one_id_the_file_of_the_daemon_wins() {
     let with_inline = running(&files);
     files.put(tenant_path("a"), paid(4));
     files.put(tenant_path("b"), paid(6));
-    with_inline.reload(&files, &asked(), |_| None, |_| ()).unwrap();
+    reloaded(&with_inline, &files, &asked(), |_| None).unwrap();
     assert_eq!(seats(&with_inline.get()), [("a", Some(3)), ("b", Some(6))]);
     assert_eq!(problems_of(&with_inline.get().rejected)[0].code, ProblemCode::DuplicateTenant);
     // In force as a file, it does not become another by a line in usherd.toml: that is the file that is wrong then.
@@ -179,7 +178,7 @@ fn of_two_tenants_with_one_id_the_file_of_the_daemon_wins() {
     let moved = running(&files);
     let main = "[trial]\nseats = 1\n";
     assert!(!refused(&moved, &memory(main, &[("a", "seats = 3")]), &asked(), None).is_empty());
-    moved.reload(&memory(main, &[("a", &paid(3))]), &asked(), |_| None, |_| ()).unwrap();
+    reloaded(&moved, &memory(main, &[("a", &paid(3))]), &asked(), |_| None).unwrap();
 }
 
 #[test]
@@ -189,7 +188,7 @@ fn a_pool_takes_what_fits_and_refuses_the_file_beyond_it() {
     let fleet = |main: &str, a: u32, b: u32, c: u32| memory(main, &[("a", &of(a)), ("b", &of(b)), ("c", &of(c))]);
     let run = |old: &Memory, new: &Memory| {
         let running = running(old);
-        running.reload(new, &asked(), |_| None, |_| ()).map(|_| {
+        reloaded(&running, new, &asked(), |_| None).map(|_| {
             let config = running.get();
             let told: Vec<String> = config.rejected.iter().map(|file| file.tenant.clone()).collect();
             (config.tenants.values().map(|tenant| tenant.record.seats.unwrap()).collect::<Vec<_>>(), told.join(" "))
@@ -226,7 +225,7 @@ fn a_file_that_is_away_for_a_moment_ends_nothing_t186() {
     without.0.remove(&tenant_path("a"));
     let running = running(&all);
     let away = |uptime_ms: u64, files: &Memory| {
-        running.reload(files, &seen(uptime_ms), |_| Some(3), |_| ()).unwrap();
+        reloaded(&running, files, &seen(uptime_ms), |_| Some(3)).unwrap();
         (running.get().tenants.len(), running.get().away.len(), running.is_removal_due(uptime_ms))
     };
     assert_eq!(away(1_000, &without), (2, 1, false));
@@ -249,7 +248,7 @@ fn a_removal_by_request_lets_unused_tenants_go_at_once() {
     let without = memory("", &[("b", &paid(5))]);
     let run = |attempt: Attempt, held: u32| {
         let running = running(&all);
-        let outcome = running.reload(&without, &attempt, |_| Some(held), |_| ());
+        let outcome = reloaded(&running, &without, &attempt, |_| Some(held));
         outcome.map(|_| running.get().tenants.len()).map_err(|rejection| rejection.problems()[0].code)
     };
     assert_eq!(run(asked(), 0), Ok(1));
@@ -259,9 +258,9 @@ fn a_removal_by_request_lets_unused_tenants_go_at_once() {
     assert_eq!((run(by_signal, 0), run(by_signal, 3)), (Ok(1), Ok(2)), "a signal cannot be asked back");
     // A plan says the same as the reload.
     let running = running(&all);
-    assert!(running.plan(&without, &asked(), |_| Some(1)).unwrap_err().is_forceable());
-    running.reload(&without, &seen(0), |_| Some(1), |_| ()).unwrap();
-    running.reload(&without, &asked(), |_| Some(0), |_| ()).unwrap();
+    assert!(running.candidate(&without, &asked(), |_| Some(1)).unwrap_err().is_forceable());
+    reloaded(&running, &without, &seen(0), |_| Some(1)).unwrap();
+    reloaded(&running, &without, &asked(), |_| Some(0)).unwrap();
     assert_eq!((running.get().tenants.len(), running.is_removal_due(u64::MAX)), (1, false));
 }
 
@@ -270,10 +269,10 @@ fn a_cut_main_file_drops_its_tenants_after_the_delay_only() {
     let inline = "[trial]\nseats = 9\n[[tenant]]\nid = \"a\"\nkind = \"paid\"\nseats = 3\n";
     let running = running(&memory(inline, &[("b", &paid(5))]));
     let cut = memory("[trial]\nseats = 9\n", &[("b", &paid(6))]);
-    running.reload(&cut, &seen(0), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &cut, &seen(0), |_| Some(1)).unwrap();
     assert_eq!(seats(&running.get()), [("a", Some(3)), ("b", Some(6))], "the others are taken meanwhile");
     assert_eq!(running.get().away, [PathBuf::from(MAIN)]);
-    running.reload(&cut, &seen(30_000), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &cut, &seen(30_000), |_| Some(1)).unwrap();
     assert_eq!(seats(&running.get()), [("b", Some(6))]);
 }
 
@@ -284,13 +283,13 @@ fn a_folder_that_lost_many_files_needs_force_and_blocks_none() {
     ids.iter().for_each(|id| files.put(tenant_path(id), paid(5)));
     let running = running(&files);
     ids.iter().take(6).for_each(|id| drop(files.0.remove(&tenant_path(id))));
-    running.reload(&files, &seen(0), |_| None, |_| ()).unwrap();
+    reloaded(&running, &files, &seen(0), |_| None).unwrap();
     assert_eq!(refused(&running, &files, &seen(30_000), None), [ProblemCode::Shrinks]);
     assert!(!running.is_removal_due(60_000), "what was refused is not tried again and again");
     files.put(tenant_path("t9"), paid(6));
-    running.reload(&files, &seen(61_000), |_| None, |_| ()).unwrap();
+    reloaded(&running, &files, &seen(61_000), |_| None).unwrap();
     assert_eq!((running.get().tenants.len(), running.get().tenants["t9"].record.seats), (10, Some(6)));
-    running.reload(&files, &Attempt { force: true, ..asked() }, |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &files, &Attempt { force: true, ..asked() }, |_| Some(1)).unwrap();
     assert_eq!(running.get().tenants.len(), 4);
 }
 
@@ -298,10 +297,10 @@ fn a_folder_that_lost_many_files_needs_force_and_blocks_none() {
 fn the_default_tenant_stays_though_its_file_is_away() {
     let main = "default_tenant = \"a\"\n";
     let running = running(&memory(main, &[("a", &paid(5)), ("b", &paid(5))]));
-    running.reload(&memory(main, &[("b", &paid(6))]), &asked(), |_| Some(0), |_| ()).unwrap();
+    reloaded(&running, &memory(main, &[("b", &paid(6))]), &asked(), |_| Some(0)).unwrap();
     assert_eq!(seats(&running.get()), [("a", Some(5)), ("b", Some(6))]);
     assert!(running.get().rejected[0].problems[0].message.contains("default_tenant"));
-    running.reload(&memory("default_tenant = \"\"\n", &[("b", &paid(6))]), &asked(), |_| Some(0), |_| ()).unwrap();
+    reloaded(&running, &memory("default_tenant = \"\"\n", &[("b", &paid(6))]), &asked(), |_| Some(0)).unwrap();
     assert_eq!(running.get().tenants.len(), 1);
 }
 
@@ -332,7 +331,7 @@ fn what_opens_the_daemon_is_done_by_force_only_t188() {
         }
     }
     let forced = Attempt { force: true, ..asked() };
-    running.reload(&memory("[server]\nworkers = 1\n", &tenants), &forced, |_| None, |_| ()).unwrap();
+    reloaded(&running, &memory("[server]\nworkers = 1\n", &tenants), &forced, |_| None).unwrap();
     assert!(running.get().settings.auth.tokens.is_empty());
 }
 
@@ -375,7 +374,7 @@ fn a_file_that_vanished_during_a_stop_stays_for_the_delay() {
     let running = Running::new(boot.config);
     running.away_since(500);
     assert!(!running.is_removal_due(30_499) && running.is_removal_due(30_500));
-    running.reload(&Disk, &seen(30_500), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &Disk, &seen(30_500), |_| Some(1)).unwrap();
     assert_eq!((running.get().tenants.len(), running.is_removal_due(u64::MAX)), (1, false));
 }
 
@@ -428,18 +427,18 @@ fn pulled_records_stay_without_a_bundle_until_one_is_taken() {
     ["a", "b"].iter().for_each(|id| drop(files.0.remove(&pulled(id))));
     for (seats_of_file, attempt) in [(6, seen(0)), (7, asked()), (8, seen(90_000))] {
         files.put(tenant_path("file"), paid(seats_of_file));
-        running.reload(&files, &attempt, |_| Some(1), |_| ()).unwrap();
+        reloaded(&running, &files, &attempt, |_| Some(1)).unwrap();
         let config = running.get();
         assert_eq!(seats(&config), [("a", Some(7)), ("b", Some(7)), ("file", Some(seats_of_file))]);
         assert_eq!(config.tenants["a"].record.synced_at, Some(now()), "as old as it was");
     }
     // A bundle that is held says what is in force, and without `[sync]` nothing is pulled.
     files.put(pulled("a"), paid(9));
-    running.reload(&files, &asked(), |_| None, |_| ()).unwrap();
+    reloaded(&running, &files, &asked(), |_| None).unwrap();
     assert_eq!(seats(&running.get()), [("a", Some(9)), ("file", Some(8))]);
     files.put(MAIN, "");
     files.0.remove(&pulled("a"));
-    running.reload(&files, &Attempt { force: true, ..asked() }, |_| None, |_| ()).unwrap();
+    reloaded(&running, &files, &Attempt { force: true, ..asked() }, |_| None).unwrap();
     assert_eq!(seats(&running.get()), [("file", Some(8))]);
 }
 
@@ -476,23 +475,23 @@ fn only_tenants_that_left_the_main_file_wait() {
     let running = running(&memory(&format!("{x}{y}"), &[("a", &paid(5))]));
     let pooled = paid(6) + "pool = \"p\"\n";
     let after = memory(&format!("{pool}{y}"), &[("a", &pooled)]);
-    running.reload(&after, &seen(0), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &after, &seen(0), |_| Some(1)).unwrap();
     let config = running.get();
     assert!(config.rejected.is_empty(), "{:?}", config.rejected);
     assert_eq!(seats(&config), [("a", Some(6)), ("x", Some(3)), ("y", Some(2))]);
     assert_eq!((config.tenants["x"].record.changes.len(), config.away.as_slice()), (1, &[PathBuf::from(MAIN)][..]));
     assert!(config.effective_for("x").is_some(), "people are told of it as of any other");
-    running.reload(&after, &seen(20_000), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &after, &seen(20_000), |_| Some(1)).unwrap();
     assert_eq!(running.get().hash, config.hash, "another look changes nothing");
-    running.reload(&after, &seen(30_000), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &after, &seen(30_000), |_| Some(1)).unwrap();
     assert_eq!(seats(&running.get()), [("a", Some(6)), ("y", Some(2))]);
     // Where what left does not fit into what came, all of the file waits.
     let inline = format!("{pool}{x}").replace("id = \"x\"\n", "id = \"x\"\npool = \"p\"\n");
     let running = self::running(&memory(&inline, &[("a", &paid(5))]));
     let without = memory("[trial]\nseats = 1\n", &[("a", &paid(5))]);
-    running.reload(&without, &seen(0), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &without, &seen(0), |_| Some(1)).unwrap();
     assert_eq!(seats(&running.get()), [("a", Some(5)), ("x", Some(3))]);
-    running.reload(&without, &seen(30_000), |_| Some(1), |_| ()).unwrap();
+    reloaded(&running, &without, &seen(30_000), |_| Some(1)).unwrap();
     assert_eq!(seats(&running.get()), [("a", Some(5))]);
 }
 
@@ -504,13 +503,13 @@ fn a_folder_that_empties_file_by_file_is_one_loss_t187() {
     let running = running(&files);
     for (n, id) in ids.iter().take(6).enumerate() {
         files.0.remove(&tenant_path(id));
-        running.reload(&files, &seen(n as u64 * 2_000), |_| None, |_| ()).unwrap();
+        reloaded(&running, &files, &seen(n as u64 * 2_000), |_| None).unwrap();
     }
     assert!(running.is_removal_due(30_000));
     assert_eq!(refused(&running, &files, &seen(30_000), None), [ProblemCode::Shrinks]);
     // Nobody else is held up by those that are away.
     files.put(tenant_path("t9"), paid(6));
-    running.reload(&files, &seen(31_000), |_| None, |_| ()).unwrap();
+    reloaded(&running, &files, &seen(31_000), |_| None).unwrap();
     assert_eq!((running.get().tenants.len(), running.get().tenants["t9"].record.seats), (10, Some(6)));
     // Few are let go as they fall due.
     let mut files = memory("", &[]);
@@ -518,8 +517,8 @@ fn a_folder_that_empties_file_by_file_is_one_loss_t187() {
     let running = self::running(&files);
     for (n, id) in ids.iter().take(4).enumerate() {
         files.0.remove(&tenant_path(id));
-        running.reload(&files, &seen(n as u64 * 2_000), |_| None, |_| ()).unwrap();
+        reloaded(&running, &files, &seen(n as u64 * 2_000), |_| None).unwrap();
     }
-    running.reload(&files, &seen(30_000), |_| None, |_| ()).unwrap();
+    reloaded(&running, &files, &seen(30_000), |_| None).unwrap();
     assert_eq!((running.get().tenants.len(), running.get().away.len()), (9, 3));
 }

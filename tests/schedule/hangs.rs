@@ -37,8 +37,9 @@ fn hang(world: &World) -> (Sender<()>, JoinHandle<()>) {
     let app = world.app().clone();
     let reader = std::thread::spawn(move || {
         let attempt = Attempt::asked(DateTime::UNIX_EPOCH, false);
-        let rejected = app.configuration.running.reload(&Hangs(reads, gone), &attempt, |_| None, |_| ());
-        assert!(rejected.is_err());
+        let running = &app.configuration.running;
+        let _lock = running.lock();
+        assert!(running.candidate(&Hangs(reads, gone), &attempt, |_| None).is_err());
     });
     read.recv().unwrap();
     (go, reader)

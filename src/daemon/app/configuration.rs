@@ -1,5 +1,7 @@
 //! The part of a daemon that is configured: what is in force, and where it came from.
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -71,7 +73,10 @@ impl Configuration {
     /// `false` where a reload is under way: then it is to be tried again.
     pub(crate) fn redate_confirmation(&self, now: Now) -> bool {
         self.keeper.redate(now);
-        self.keeper.confirmed_at().is_none_or(|at| self.running.try_confirm(at))
+        let Some(at) = self.keeper.confirmed_at() else { return true };
+        let Some(lock) = self.running.try_lock() else { return false };
+        lock.put_confirmed(Arc::new(self.running.get().confirmed(at)));
+        true
     }
 
     /// Its state, as `/v1/admin/config` and the overview show it.

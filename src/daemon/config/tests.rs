@@ -149,7 +149,7 @@ const TAKEN_UP: &[(&str, &[&str])] = &[
     ("default_tenant", &["config/load.rs"]),
     ("tenants_dir", &["config/load.rs"]),
     ("strict", &["config/load.rs"]),
-    ("removal_delay_s", &["config/reload.rs"]),
+    ("removal_delay_s", &["config/running.rs"]),
     ("server.insecure", &["runtime/take_up.rs"]),
     ("server.names", &["runtime/take_up.rs"]),
     ("server.first_byte_deadline_ms", EDGE),

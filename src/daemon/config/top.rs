@@ -26,6 +26,13 @@ impl Default for TenantsDir {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemovalDelay(pub u32);
 
+impl RemovalDelay {
+    /// The same in milliseconds.
+    pub fn ms(self) -> u64 {
+        u64::from(self.0) * 1_000
+    }
+}
+
 impl Default for RemovalDelay {
     fn default() -> Self {
         RemovalDelay(30)

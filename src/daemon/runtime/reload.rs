@@ -1,72 +1,133 @@
-//! The one way in which a running daemon takes up a configuration: by verb, signal, HTTP or file watch.
+//! A reload from its request to its outcome: by verb, signal, HTTP, file watch or sync.
+//!
+//! The files become a candidate, the candidate is taken up, and the outcome is announced; each step has a file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
-use usherd_engine::Now;
+use usherd_engine::{Engine, Now};
 
 use super::announce::announce;
 use super::certificates::{self, folder};
 use super::schedule::Schedule;
 use super::take_up::{install_confirmed, take_up};
 use crate::daemon::app::reload_request::{Applied, Outcome, Request, SyncStep};
-use crate::daemon::app::{App, Deciding};
+use crate::daemon::app::{App, Configuration, Deciding};
 use crate::daemon::clock::Clock;
-use crate::daemon::config::{self, Attempt, Config, Problem, Rejection, Reload, Running};
+use crate::daemon::config::{self, Attempt, Candidate, Config, Files, Problem, Rejection, Running};
 use crate::daemon::sync::keeper::{DiskAndRecords, Keeper, Pulled};
 use crate::daemon::text::utc;
 
-/// Reads, compares and takes up; runs on a thread that decides nothing. It is read as of an instant, and taken up as of
-/// the one at which it is read: that may be much later, where a file system hangs.
+/// Reads, compares, takes up and announces; runs on a thread that decides nothing. It is read as of an instant, and
+/// taken up as of the one at which it is read: that may be much later, where a file system hangs.
 pub(super) fn reload(app: &App, schedule: &Mutex<Schedule>, now: Now, request: &Request) -> Outcome {
-    let held = |tenant: &str| app.deciding.engine.tenant(now, tenant).map(|view| view.held);
-    // By the time that is trusted: a wrong clock makes no good file bad.
-    let trusted = utc(Now { utc_ms: app.deciding.trusted_utc_ms(now), ..now });
-    let attempt = Attempt { now: trusted, uptime_ms: now.uptime_ms, force: request.force, removals: request.removals };
+    let attempt = attempt(&app.deciding, now, request);
     if request.dry_run {
-        let plan = app.configuration.running.plan(&app.configuration.keeper.files(), &attempt, held)?;
-        let certificates = certificates::look(&plan.config.settings, folder(&plan.config), utc(now));
-        return Ok(Applied { certificates, ..applied(plan) });
+        return planned(&app.deciding, &app.configuration, now, &attempt);
     }
-    let pulled = match &request.sync {
-        Some(SyncStep::Confirm { etag }) => return Ok(confirm(app, schedule, now, etag.as_deref())),
-        Some(SyncStep::Take(pulled)) => Some(pulled),
-        None => None,
-    };
-    let at = app.deciding.confirmation(now).at;
-    let files =
-        pulled.map_or_else(|| app.configuration.keeper.files(), |pulled| DiskAndRecords::with(&pulled.bundle, at));
-    let remember = || pulled.map_or(Ok(()), |pulled| remember(&app.deciding, &app.configuration.keeper, now, pulled));
     let known = app.configuration.running.get().warnings.clone();
-    let mut swap = Swap::new(&*app.deciding.clock, schedule);
-    let done = app.configuration.running.reload_kept(&files, &attempt, held, remember, |reload: &Reload| {
-        let now = swap.begin();
-        take_up(app, now, &reload.config);
-    });
-    swap.end();
-    if let Ok(reload) = &done
-        && !reload.unchanged
-    {
-        keep(&app.configuration.running, now, &reload.config);
-    }
-    let mut outcome = done.map(applied);
-    if let Ok(applied) = &mut outcome
-        && pulled.is_none()
-    {
-        let config = app.configuration.running.get();
-        applied.certificates = certificates::renew(&config, &app.serving.listeners, &app.publishing.metrics, now);
-    }
-    if pulled.is_some() && outcome.as_ref().is_ok_and(|applied| applied.unchanged) {
-        // The same records under a new serial: what is in force is confirmed by it.
-        put_confirmed(app, schedule, at);
-    }
+    let outcome = match &request.sync {
+        None => take_files(app, schedule, now, &attempt),
+        Some(SyncStep::Take(pulled)) => take_pulled(app, schedule, now, &attempt, pulled),
+        Some(SyncStep::Confirm { etag }) => return Ok(confirm(app, schedule, now, etag.as_deref())),
+    };
     announce(app, now, request, &outcome, &known);
     outcome
 }
 
-fn applied(reload: Reload) -> Applied {
-    let Reload { config, diff, unchanged, is_news, .. } = reload;
+/// By the time that is trusted: a wrong clock makes no good file bad.
+fn attempt(deciding: &Deciding, now: Now, request: &Request) -> Attempt {
+    let trusted = utc(Now { utc_ms: deciding.trusted_utc_ms(now), ..now });
+    Attempt { now: trusted, uptime_ms: now.uptime_ms, force: request.force, removals: request.removals }
+}
+
+/// Only what the files would change.
+fn planned(deciding: &Deciding, configuration: &Configuration, now: Now, attempt: &Attempt) -> Outcome {
+    let files = configuration.keeper.files();
+    let candidate = configuration.running.candidate(&files, attempt, occupancy(&deciding.engine, now))?;
+    let config = Arc::clone(&candidate.config);
+    let certificates = certificates::look(&config.settings, folder(&config), utc(now));
+    Ok(Applied { certificates, ..applied(candidate, &config) })
+}
+
+/// The files as they are, with the records that are held of the publisher, and the certificates of the listeners.
+fn take_files(app: &App, schedule: &Mutex<Schedule>, now: Now, attempt: &Attempt) -> Outcome {
+    let applied = replace(app, schedule, now, attempt, &app.configuration.keeper.files(), None)?;
+    let config = app.configuration.running.get();
+    let certificates = certificates::renew(&config, &app.serving.listeners, &app.publishing.metrics, now);
+    Ok(Applied { certificates, ..applied })
+}
+
+/// The files as they are, with the records that the publisher brought.
+fn take_pulled(app: &App, schedule: &Mutex<Schedule>, now: Now, attempt: &Attempt, pulled: &Pulled) -> Outcome {
+    let at = app.deciding.confirmation(now).at;
+    let files = DiskAndRecords::with(&pulled.bundle, at);
+    let applied = replace(app, schedule, now, attempt, &files, Some(pulled))?;
+    if applied.unchanged {
+        // The same records under a new serial: what is in force is confirmed by it.
+        put_confirmed(app, schedule, at);
+    }
+    Ok(applied)
+}
+
+/// One configuration takes the place of another, as a whole or not at all.
+fn replace(
+    app: &App,
+    schedule: &Mutex<Schedule>,
+    now: Now,
+    attempt: &Attempt,
+    files: &dyn Files,
+    pulled: Option<&Pulled>,
+) -> Outcome {
+    let App { deciding, configuration, .. } = app;
+    let running = &configuration.running;
+    let lock = running.lock();
+    let good = running.candidate(files, attempt, occupancy(&deciding.engine, now));
+    let good = good.and_then(|candidate| match pulled {
+        Some(pulled) => remember(deciding, &configuration.keeper, now, pulled).map(|()| candidate),
+        None => Ok(candidate),
+    });
+    let candidate = match good {
+        Ok(candidate) => candidate,
+        Err(rejection) => {
+            lock.reject(attempt);
+            return Err(rejection);
+        }
+    };
+    if candidate.unchanged {
+        let config = lock.put_in_force(&candidate, attempt);
+        return Ok(applied(candidate, &config));
+    }
+    let (mut schedule, taken_up_at) = hold(schedule, &*deciding.clock);
+    take_up(app, taken_up_at, &candidate.config);
+    let config = lock.put_in_force(&candidate, attempt);
+    schedule.refresh(deciding.clock.now());
+    drop(schedule);
+    keep(running, now, &config);
+    Ok(applied(candidate, &config))
+}
+
+/// The seats held by a tenant. The one question that the configuration asks back: about the tenants that the files change, of
+/// the table as it is once the files are read, which may take long.
+fn occupancy(engine: &Engine, now: Now) -> impl Fn(&str) -> Option<u32> {
+    move |tenant| engine.tenant(now, tenant).map(|view| view.held)
+}
+
+/// Begins the moment in which one configuration takes the place of another. Up to it time does what is booked, by the
+/// one before; once the guard is dropped by the new one; in between nobody does. So nothing is told twice, or by nobody,
+/// and what waits for a disk is outside of it. The instant is that as of which all is put in force.
+fn hold<'a>(schedule: &'a Mutex<Schedule>, clock: &dyn Clock) -> (MutexGuard<'a, Schedule>, Now) {
+    let mut schedule = schedule.lock();
+    let now = clock.now();
+    schedule.tick(now);
+    (schedule, now)
+}
+
+/// A candidate, with the configuration that is in force, or would be.
+fn applied(candidate: Candidate, config: &Config) -> Applied {
+    let Candidate { diff, unchanged, is_news, .. } = candidate;
     Applied {
         hash: config.hash.clone(),
         diff,
@@ -110,44 +171,16 @@ fn confirm(app: &App, schedule: &Mutex<Schedule>, now: Now, etag: Option<&str>) 
     }
 }
 
-/// The moment in which one configuration takes the place of another. Up to it time does what is booked, by the
-/// one before; from its end on by the new one; in between nobody does. So nothing is told twice, or by nobody, and what
-/// waits for a disk is outside of it.
-struct Swap<'a> {
-    clock: &'a dyn Clock,
-    schedule: &'a Mutex<Schedule>,
-    held: Option<MutexGuard<'a, Schedule>>,
-}
-
-impl<'a> Swap<'a> {
-    fn new(clock: &'a dyn Clock, schedule: &'a Mutex<Schedule>) -> Self {
-        Swap { clock, schedule, held: None }
-    }
-
-    /// Does what is due by now; from here on the schedule waits. The instant as of which all is put in force.
-    fn begin(&mut self) -> Now {
-        let schedule = self.held.insert(self.schedule.lock());
-        let now = self.clock.now();
-        schedule.tick(now);
-        now
-    }
-
-    /// The new configuration is in force: the schedule goes on by it.
-    fn end(self) {
-        if let Some(mut schedule) = self.held {
-            schedule.refresh(self.clock.now());
-        }
-    }
-}
-
-/// Puts it in force that the publisher confirmed at an instant all that was pulled.
+/// Puts it in force that the publisher confirmed at an instant all that was pulled: no file is read (J7).
 fn put_confirmed(app: &App, schedule: &Mutex<Schedule>, at: DateTime<Utc>) {
-    let mut swap = Swap::new(&*app.deciding.clock, schedule);
-    app.configuration.running.confirm(at, |before, config| {
-        let now = swap.begin();
-        install_confirmed(app, now, before, config);
-    });
-    swap.end();
+    let running = &app.configuration.running;
+    let lock = running.lock();
+    let before = running.get();
+    let confirmed = Arc::new(before.confirmed(at));
+    let (mut schedule, now) = hold(schedule, &*app.deciding.clock);
+    install_confirmed(app, now, &before, &confirmed);
+    lock.put_confirmed(confirmed);
+    schedule.refresh(app.deciding.clock.now());
 }
 
 /// Keeps it for a start that finds bad files (I21), and who is on trial or paid.
