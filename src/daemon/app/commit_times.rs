@@ -22,7 +22,7 @@ impl CommitTimes {
         self.sum_ns.fetch_add(nanos, Ordering::Relaxed);
     }
 
-    /// What was observed so far.
+    /// A reading of all that was observed so far.
     pub fn read(&self) -> CommitCounts {
         CommitCounts {
             counts: std::array::from_fn(|at| self.counts[at].load(Ordering::Relaxed)),

@@ -15,30 +15,30 @@ use crate::daemon::sync::keeper::Keeper;
 use crate::daemon::sync::status::Status as SyncStatus;
 use crate::daemon::text::rfc3339;
 
-/// What is in force, where it came from, and where it becomes another.
+/// The configuration of a daemon: in force, where it came from, and where it becomes another.
 pub struct Configuration {
-    /// What is in force, and the one way in which it becomes another.
+    /// The configuration in force, and the one way in which it becomes another.
     pub running: Running,
-    /// Who may do what.
+    /// The rights of everybody who asks.
     pub auth: ArcSwap<Authenticator>,
     /// Where reloads are asked for.
     pub reloads: mpsc::Sender<Request>,
-    /// What is held of the publisher of tenant records.
+    /// The records that are held of their publisher.
     pub keeper: Keeper,
-    /// How pulling them went.
+    /// The outcome of pulling them.
     pub sync_status: SyncStatus,
-    /// How what is in force came to be.
+    /// The origin of the configuration in force.
     pub state: Mutex<ConfigState>,
 }
 
-/// How the configuration in force came to be.
+/// The origin of the configuration in force.
 #[derive(Debug, Default)]
 pub struct ConfigState {
     /// When it was taken up, milliseconds since 1970 UTC.
     pub loaded_utc_ms: i64,
-    /// Whether the last attempt succeeded.
+    /// True if the last attempt succeeded.
     pub successful: bool,
-    /// What was wrong with the last attempt, until one succeeds.
+    /// The problems of the last attempt, until one succeeds.
     pub problems: Vec<Problem>,
     /// It comes from the last good copy, because the files were bad at the start.
     pub from_last_good: bool,

@@ -24,29 +24,29 @@ use crate::daemon::sync::keeper::Confirmation;
 /// The journal of a daemon on one machine.
 pub type Journal = Local<Folder>;
 
-/// What a decision needs: the engine, the time, the limits, and the journal that it goes to.
+/// The part that a decision needs: the engine, the time, the limits, and the journal that it goes to.
 pub struct Deciding {
-    /// Who decides.
+    /// The engine, which decides.
     pub engine: Engine,
-    /// Tells the time.
+    /// The clock of the daemon.
     pub clock: Arc<dyn Clock>,
-    /// Whether the wall clock can be trusted.
+    /// The wall clock, as far as it can be trusted.
     pub timeline: Mutex<Timeline>,
     /// Limits that a reload may change, at hand for every request.
     pub knobs: ArcSwap<Knobs>,
-    /// Which denials are written to the audit trail in a storm.
+    /// The choice of denials that are written to the audit trail in a storm.
     pub sampler: Mutex<Sampler>,
-    /// What the journal remembers beside the sessions.
+    /// The marks that the journal remembers beside the sessions.
     pub marks: Marks,
-    /// Commits what is decided; not set before recovery.
+    /// The committer of decisions; not set before recovery.
     pub committer: OnceLock<Arc<Committer<Journal>>>,
-    /// How long commits of the journal took.
+    /// The durations of commits of the journal.
     pub commits: Arc<CommitTimes>,
-    /// Marks the answers of this run.
+    /// The number of this run, which marks its answers.
     pub boot: u32,
-    /// Runtimes that decide.
+    /// The number of runtimes that decide.
     pub workers: usize,
-    /// What was damaged in the journal at the start, until the nodes had time to report what they carry.
+    /// The damage found in the journal at the start, until the nodes had time to report what they carry.
     damage: Mutex<Option<String>>,
 }
 
@@ -74,7 +74,7 @@ impl Deciding {
         timelines.old.unwrap_or(timelines.wall).timestamp_millis()
     }
 
-    /// Whether the wall clock is trusted (H5).
+    /// True if the wall clock is trusted (H5).
     pub fn is_clock_trusted(&self, now: Now) -> bool {
         self.timelines(now).old.is_none()
     }
@@ -102,12 +102,12 @@ impl Deciding {
         Some(self.committer.get()?.writer())
     }
 
-    /// What was asked of the journal.
+    /// The durability that was asked of the journal.
     pub fn durability(&self) -> &'static str {
         self.committer.get().map_or("none", |committer| committer.durability().as_str())
     }
 
-    /// Who writes what is decided: `none`, `inline`, `hand-off` or `ring`.
+    /// The way of decisions to the disk: `none`, `inline`, `hand-off` or `ring`.
     pub fn journal_form(&self) -> &'static str {
         self.committer.get().map_or("none", |committer| committer.form().as_str())
     }

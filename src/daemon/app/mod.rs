@@ -23,15 +23,15 @@ pub use publishing::Publishing;
 pub use serving::{ListenerInfo, Serving};
 pub use today::{Today, TodayView};
 
-/// A running daemon: four parts, each of which goes to who needs no other.
+/// A running daemon in four parts. Who needs one or two of them takes these, not the whole.
 #[derive(Clone)]
 pub struct App {
-    /// What a decision needs.
+    /// The part that a decision needs.
     pub deciding: Arc<Deciding>,
-    /// What is shown to others.
+    /// The part that is shown to others.
     pub publishing: Arc<Publishing>,
-    /// What is in force.
+    /// The configuration, in force and as it becomes another.
     pub configuration: Arc<Configuration>,
-    /// Where it is asked, and from when until when it decides.
+    /// The listeners, and from when until when they are answered.
     pub serving: Arc<Serving>,
 }

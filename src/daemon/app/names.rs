@@ -1,4 +1,4 @@
-//! Who sees the names of people: everybody else gets pseudonyms, the same for a name while the daemon runs.
+//! The names of people, and pseudonyms for everybody who may not see them, the same for a name while the daemon runs.
 //!
 //! A subject is a person. What a token without the right to names reads (lists, events, explanations) has a
 //! pseudonym in place of each subject, and of each session id, which may be made of a name. Pseudonyms are
@@ -27,7 +27,7 @@ impl<'a> Sight<'a> {
         Sight((!sees_names).then_some(pseudonyms))
     }
 
-    /// Whether names are shown.
+    /// True if names are shown.
     pub fn is_clear(self) -> bool {
         self.0.is_none()
     }
@@ -77,7 +77,7 @@ impl<'a> Sight<'a> {
         rows.into_iter().map(|row| row.session).find(|session| self.session(tenant, session) == seen)
     }
 
-    /// What [`Engine::explain`] says to a reader who asks with pseudonyms. What belongs to nobody who is live, as a
+    /// The answer of [`Engine::explain`] to a reader who asks with pseudonyms. What belongs to nobody who is live, as a
     /// real name does, stands for somebody who holds no seat.
     pub fn explain(self, engine: &Engine, now: Now, asked: &Acquire<'_>) -> Explanation {
         let tenant = asked.tenant;

@@ -37,9 +37,9 @@ pub struct NodeAddresses {
 #[derive(Debug, Default)]
 struct Kept {
     seen: BTreeMap<IpAddr, i64>,
-    /// What the gate had heard when it was looked at last.
+    /// The count of the gate when it was looked at last.
     heard: u64,
-    /// Whether the file does not say so yet.
+    /// True if the file does not say so yet.
     is_new: bool,
 }
 
@@ -78,7 +78,7 @@ impl NodeAddresses {
         self.write();
     }
 
-    /// Whether there is something to write that nobody was told of.
+    /// True if there is something to write that nobody was told of.
     fn note(&self, gate: &Gate, utc_ms: i64, is_trusted: bool) -> bool {
         let now_s = utc_ms / 1_000;
         let mut kept = self.kept.lock();
@@ -142,7 +142,7 @@ fn text(seen: &BTreeMap<IpAddr, i64>) -> String {
     text
 }
 
-/// What a file says; nothing where there is none.
+/// The addresses in a file; none where there is no file.
 fn read(path: &Path) -> Result<BTreeMap<IpAddr, i64>, String> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),

@@ -16,23 +16,23 @@ use crate::daemon::metrics::Metrics;
 use crate::daemon::metrics::scrapes::Scrapes;
 use crate::daemon::webhook::board::Board;
 
-/// What is shown to others: events, metrics, usage, webhooks, the log.
+/// The part that is shown to others: events, metrics, usage, webhooks, the log.
 pub struct Publishing {
-    /// What happened lately.
+    /// The events of late.
     pub events: Arc<Events>,
-    /// What is counted.
+    /// The counters and gauges.
     pub metrics: Arc<Metrics>,
     /// The scrapes that wait to be answered.
     pub scrapes: Arc<Scrapes>,
-    /// What was used and wanted over months.
+    /// The usage and demand of months.
     pub history: History,
     /// Peaks and denials since midnight.
     pub today: Today,
-    /// What is shown of the webhooks.
+    /// The webhooks as they are shown.
     pub webhooks: Board,
-    /// Changes what is logged.
+    /// The control of the log; `None` where this process does not log by itself.
     pub log: Option<LogControl>,
-    /// What stands for names that a reader may not see.
+    /// The pseudonyms for names that a reader may not see.
     pseudonyms: Pseudonyms,
 }
 
@@ -51,7 +51,7 @@ impl Publishing {
         }
     }
 
-    /// How somebody sees the names of subjects.
+    /// The sight that somebody has of the names of subjects.
     pub fn sight(&self, access: &Access) -> Sight<'_> {
         Sight::new(&self.pseudonyms, access.sees_names())
     }

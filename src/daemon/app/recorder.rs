@@ -10,7 +10,7 @@ use crate::daemon::metrics::Shard;
 pub struct Recorder<'a> {
     group: &'a mut RecordBuilder,
     shard: &'a Shard,
-    /// What happened, to be published once the critical sections are left; `None` while nobody listens.
+    /// The events, to be published once the critical sections are left; `None` while nobody listens.
     events: Option<&'a mut Vec<Event>>,
     utc_ms: i64,
 }

@@ -8,7 +8,7 @@ use crate::daemon::access::auth::Role;
 use crate::daemon::edge::tls::Served;
 use crate::daemon::edge::{Edge, EdgeStats};
 
-/// Where a daemon is asked, and from when until when it decides.
+/// The listeners of a daemon, and from when until when they are answered.
 pub struct Serving {
     /// The listeners, each with its counters.
     pub listeners: Vec<ListenerInfo>,
@@ -25,13 +25,13 @@ pub struct Serving {
 /// One listener of the daemon.
 #[derive(Debug)]
 pub struct ListenerInfo {
-    /// What logs, metrics and problems call it.
+    /// The name in logs, metrics and problems.
     pub name: String,
-    /// Where it listens: `127.0.0.1:7788`, or the path of a Unix socket.
+    /// The address that it listens on: `127.0.0.1:7788`, or the path of a Unix socket.
     pub address: String,
-    /// Whose requests it takes; empty: everybody's.
+    /// The roles whose requests it takes; empty: everybody's.
     pub roles: Vec<Role>,
-    /// Whether it speaks HTTP/1 in the clear, so that the daemon can ask itself there.
+    /// True if it speaks HTTP/1 in the clear, so that the daemon can ask itself there.
     pub is_plain_http: bool,
     /// The certificate that it shows, where it speaks TLS.
     pub tls: Option<Arc<Served>>,
@@ -52,17 +52,17 @@ impl Serving {
         }
     }
 
-    /// Whether decisions are made: the journal is recovered and the configuration installed.
+    /// True if decisions are made: the journal is recovered and the configuration installed.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Whether a stop was asked for.
+    /// True if a stop was asked for.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Whether it stopped before all that was decided was written.
+    /// True if it stopped before all that was decided was written.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.unfinished.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! Whether the wall clock can be trusted: its steps against the monotonic clock and across a stop, and what follows (H5).
+//! Trust in the wall clock: its steps against the monotonic clock and across a stop, and what follows (H5).
 //!
 //! Reads no clock. The control thread shows it an instant at least once a second. A request between a step
 //! and the next look is decided by the plan that is installed, which did not change: nothing is lost by it.
@@ -16,27 +16,27 @@ pub const WINDOW_MS: u64 = 600_000;
 /// How long a daemon may be stopped before the clock that it finds is taken for a step, milliseconds.
 const STOPPED_MS_MAX: i64 = 48 * 3_600_000;
 
-/// What a look at the clocks found.
+/// The result of a look at the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Nothing new.
     Nothing,
     /// The wall clock stepped.
     Step(Step),
-    /// What there was to wait for is over: the wall clock is trusted again.
+    /// The wait is over: the wall clock is trusted again.
     Trusted,
 }
 
 /// A step of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What it would show without the step, milliseconds since 1970 UTC; at a start the last instant that was trusted.
+    /// The time without the step, milliseconds since 1970 UTC; at a start the last instant that was trusted.
     pub expected_utc_ms: i64,
-    /// What it shows.
+    /// The time that it shows.
     pub utc_ms: i64,
 }
 
-/// What is waited for until the wall clock is trusted again.
+/// The conditions on which the wall clock is trusted again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// The ten minutes end at this uptime, milliseconds.
@@ -113,7 +113,7 @@ impl Timeline {
         }
     }
 
-    /// What is waited for at an instant; `None` while the wall clock is trusted.
+    /// The wait at an instant; `None` while the wall clock is trusted.
     pub fn wait(&self, now: Now) -> Option<Wait> {
         self.window.filter(|window| window.is_open(now)).map(|window| window.wait)
     }
@@ -136,7 +136,7 @@ impl Timeline {
     }
 }
 
-/// What the wall clock shows where it goes on from an instant as the monotonic one does.
+/// The wall clock, where it goes on from an instant as the monotonic one does.
 fn progressed(from: Now, now: Now) -> i64 {
     let by_ms = i128::from(now.uptime_ms) - i128::from(from.uptime_ms);
     i64::try_from(i128::from(from.utc_ms) + by_ms).unwrap_or(now.utc_ms)
@@ -146,7 +146,7 @@ fn stepped(last: Now, now: Now) -> bool {
     now.utc_ms.abs_diff(progressed(last, now)) > APART_MS
 }
 
-/// Whether a clock may show this after a stop.
+/// True if a clock may show this after a stop.
 fn follows(trusted_utc_ms: i64, utc_ms: i64) -> bool {
     let later_ms = i128::from(utc_ms) - i128::from(trusted_utc_ms);
     (-i128::from(APART_MS)..=i128::from(STOPPED_MS_MAX)).contains(&later_ms)

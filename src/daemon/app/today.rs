@@ -1,4 +1,4 @@
-//! What each tenant reached since midnight.
+//! Peak and denials of each tenant since midnight.
 
 use std::collections::HashMap;
 
@@ -16,17 +16,18 @@ struct Day {
     tenants: HashMap<Name, OfDay>,
 }
 
-/// What is known of one tenant's day. Its table counts denials since it was made, which may have been yesterday.
+/// The day of one tenant, as far as it is known. Its table counts denials since it was made, which may have been
+/// yesterday.
 #[derive(Clone, Copy, Debug, Default)]
 struct OfDay {
     peak: u32,
     /// Denials of today that the table does not count: of before a restart, or of a table that is gone.
     earlier: u64,
-    /// Whose counts `from` and `seen` are; `None` before the first look.
+    /// The generation whose counts `from` and `seen` are; `None` before the first look.
     generation: Option<u64>,
-    /// What the table had counted when the day began.
+    /// The count of the table when the day began.
     from: u64,
-    /// What it had counted when it was looked at last.
+    /// Its count when it was looked at last.
     seen: u64,
 }
 
@@ -40,7 +41,7 @@ impl OfDay {
     }
 }
 
-/// What a tenant reached since midnight.
+/// Peak and denials of a tenant since midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TodayView {
     /// Most seats held at once.
@@ -77,7 +78,7 @@ impl Today {
         }
     }
 
-    /// What a tenant reached, up to this view of it.
+    /// Peak and denials of a tenant, up to this view of it.
     pub fn of(&self, tenant: &str, view: &TenantView) -> TodayView {
         let mut known = self.0.lock().tenants.get(tenant).copied().unwrap_or_default();
         known.follow(view);
