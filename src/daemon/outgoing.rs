@@ -141,7 +141,7 @@ fn why_untrusted(error: &io::Error, key: &str) -> String {
              `-addext basicConstraints=critical,CA:FALSE`, and name it in the file {key}; or sign one with this \
              authority and name the authority there"
         ),
-        other => format!("its certificate is not good: {other}; see {key}"),
+        other => format!("its certificate is not valid: {other}; see {key}"),
     }
 }
 

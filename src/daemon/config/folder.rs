@@ -209,7 +209,7 @@ impl<'a> TenantSet<'a> {
             let settings = self.base.settings;
             if settings.default_tenant.as_deref() == Some(stem) {
                 let mut found = Problems::default();
-                let message = format!("the file is away, and `default_tenant` names its tenant `{stem}`");
+                let message = format!("the file is missing, and `default_tenant` names its tenant `{stem}`");
                 let problem = Problem::of_file(path.display().to_string(), message).code(ProblemCode::Unreadable);
                 found.push(problem.help("put it back, or name another default_tenant in usherd.toml"));
                 self.reject(path, stem, found, common);
@@ -230,7 +230,7 @@ impl<'a> TenantSet<'a> {
             Ok(Some(synced)) => synced,
             Ok(None) => self.pulled_before(),
             Err(why) => {
-                common.push(Problem::of_file(STORED_BUNDLE, why).help("the next pull brings it anew"));
+                common.push(Problem::of_file(STORED_BUNDLE, why).help("the next pull fetches it again"));
                 return;
             }
         };

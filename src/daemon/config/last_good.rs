@@ -136,7 +136,7 @@ pub fn load_for_boot(
     let mut problems = match load_after(files, main, now, &before) {
         Ok(config) if has_lost_records(&config, texts) => {
             let message = "the records that were pulled are lost; those of the last good configuration hold meanwhile";
-            vec![Problem::of_file(STORED_BUNDLE, message).help("the next pull brings them anew")]
+            vec![Problem::of_file(STORED_BUNDLE, message).help("the next pull fetches them again")]
         }
         Ok(config) => {
             let is_another = texts.files.get(main).is_some_and(|text| config.contents.files.get(main) != Some(text));
@@ -183,7 +183,7 @@ fn has_lost_records(config: &Config, last: &Contents) -> bool {
 /// Why there is nothing to fall back to: once, however many places were looked at.
 fn absence(why: Vec<Problem>) -> Vec<Problem> {
     let (none, mut others): (Vec<_>, Vec<_>) = why.into_iter().partition(|why| why.message.contains("does not exist"));
-    let help = "with a first start nothing is there yet: the files must be good";
+    let help = "with a first start nothing is there yet: the files must be valid";
     let places: Vec<&str> = none.iter().map(|why| why.file.as_str()).collect();
     if let (true, Some(first)) = (others.is_empty(), none.first()) {
         let mut note = first.clone().help(help);

@@ -97,7 +97,7 @@ pub(super) struct Queue<J> {
     /// Tells who keeps watch that somebody waits.
     waited_for: Condvar,
     stalled: AtomicBool,
-    /// There is something of which nobody may say that it survives the end of the process: no ring and no disk has it.
+    /// Something is in no ring and on no disk: a crash of the process would lose it.
     unkept: AtomicBool,
     /// A look at the files is on its way.
     checks: AtomicBool,

@@ -6,7 +6,7 @@
 //! one, is never taken for its own. It is written before a copy is tried (what the copy's record will be) and after it
 //! (that it is there), so that a start finds exactly what is missing, whichever instruction was the last.
 //!
-//! It survives the end of the process as the page cache does, and like it no power cut. Format 1 is frozen: header and
+//! Like the page cache, it survives a crash of the process, but not a power cut. Format 1 is frozen: header and
 //! notes as `Note::encode` has them, frames as `frame` has them.
 
 use std::io;

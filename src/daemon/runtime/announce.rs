@@ -12,7 +12,7 @@ use crate::daemon::metrics::ReloadResult;
 /// Tells the outcome of a reload. What is odd is told once: not where it was `known` before.
 pub(super) fn announce(app: &App, now: Now, request: &Request, outcome: &Outcome, known: &[Problem]) {
     let (result, text) = match outcome {
-        Ok(applied) if applied.unchanged => (ReloadResult::Unchanged, "nothing that is in force is another".to_owned()),
+        Ok(applied) if applied.unchanged => (ReloadResult::Unchanged, "nothing in force changed".to_owned()),
         Ok(applied) => (ReloadResult::Applied, applied.diff.render()),
         Err(rejection) => (ReloadResult::Rejected, rejection.to_string()),
     };
@@ -78,7 +78,7 @@ fn note_state(configuration: &Configuration, now: Now, request: &Request, outcom
 /// text; empty where everything is good again.
 fn tell_of_units(applied: &Applied) -> String {
     for file in &applied.away {
-        tracing::warn!(file, "the file is away, or drops tenants; what was in force of it stays for removal_delay_s");
+        tracing::warn!(file, "the file is missing, or drops tenants; they stay in force for removal_delay_s");
     }
     for problem in &applied.certificates {
         tracing::error!(%problem, "a certificate cannot be used; the one that is shown stays");

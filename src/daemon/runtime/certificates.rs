@@ -116,7 +116,7 @@ pub(super) fn renew(config: &Config, listeners: &[ListenerInfo], metrics: &Metri
             continue;
         }
         match served.renew() {
-            Ok(true) => tracing::info!(listener = listener.name, "another certificate is shown from now on"),
+            Ok(true) => tracing::info!(listener = listener.name, "a new certificate is in use"),
             Ok(false) => {}
             Err(why) => problems.push(problem(&served.cert_file, why)),
         }

@@ -104,7 +104,7 @@ impl Prepared {
         if let Some(why) = problem {
             tracing::error!(
                 why,
-                "what is stored of the publisher of tenant records is not used; the next pull brings it anew"
+                "what is stored of the publisher of tenant records is not used; the next pull fetches it again"
             );
         }
         Ok(Prepared { boot, clock, as_process, log, journal, epoch, state_dir, keeper })

@@ -137,7 +137,7 @@ impl Schedule {
         let waits = self.app.deciding.timeline.lock().wait(now).is_some_and(|wait| wait.for_proof);
         if waits && self.app.deciding.clock.is_synchronised() == Some(true) {
             self.app.deciding.timeline.lock().prove();
-            let text = "the kernel says that a time server keeps the wall clock: it needs nobody's word any more";
+            let text = "the kernel says that a time server keeps the wall clock: no confirmation is required any more";
             self.turn(now, |turn| turn.tell_clock(text));
         }
     }

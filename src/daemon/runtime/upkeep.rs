@@ -88,7 +88,7 @@ impl Upkeep {
         }
     }
 
-    /// Says once that durability is degraded, and once that it is whole again; answers whether it did.
+    /// Says once that durability is degraded, and once that the journal recovered; true if it said so now.
     pub(super) fn tell_degraded(&mut self, deciding: &Deciding, events: &Events, now: Now) -> bool {
         let degraded = deciding.degraded();
         if degraded.is_some() == self.was_degraded {
