@@ -10,7 +10,7 @@ use usherd_subscription::record::{Actor, Object, Record, SEATS_MAX, When};
 use usherd_subscription::request::{Request, Verb};
 use usherd_subscription::schedule::{Booked, What, addon_state, object_seats, schedule, subscription_state};
 
-use crate::daemon::config::{Keyword, Submission, Tenant, rfc3339};
+use crate::daemon::config::{Submission, Tenant, rfc3339};
 
 /// The verbs of requests, as they are written.
 pub const VERBS: [&str; 10] =

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::names::Fault;
 
@@ -10,9 +10,11 @@ use super::names::Fault;
 pub const ERRORS_MAX: usize = 32;
 
 /// One wrong field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FieldError {
-    /// JSON pointer, also for form and query fields.
+    /// JSON pointer of the field; also for form fields and query parameters, as `/limit`. Empty for the body as a
+    /// whole.
     pub pointer: String,
     /// The fault, and what is allowed.
     pub detail: Cow<'static, str>,

@@ -24,6 +24,12 @@ macro_rules! vocabulary {
             }
         }
 
+        impl $crate::word::Vocabulary for $name {
+            const ALL: &'static [Self] = $name::ALL;
+
+            fn as_str(self) -> &'static str { $name::as_str(self) }
+        }
+
         impl ::std::fmt::Display for $name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result { f.write_str(self.as_str()) }
         }

@@ -201,3 +201,13 @@ vocabulary! {
         Ended = 3 => "ended",
     }
 }
+
+vocabulary! {
+    /// The behaviour of a node when nobody answers in time (G7).
+    OnUnreachable {
+        /// The call goes on.
+        Allow = "allow",
+        /// It does not.
+        Deny = "deny",
+    }
+}

@@ -3,55 +3,33 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Duration, Utc};
+use usherd_contract::vocabulary;
 
 use super::civil::{self, Edge};
 use super::policy::Terms;
 use super::record::{Addon, Change, ContractKind, Record};
 
-/// Where a subscription stands (N1, METRICS `usherd_subscriptions`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
-    /// In its trial (J3).
-    Trial,
-    /// Running, nothing booked.
-    Active,
-    /// A change of the base seats is booked.
-    PendingChange,
-    /// The end is booked.
-    PendingCancel,
-    /// Suspended by the operator (J5).
-    Suspended,
-    /// Not confirmed for too long (J7).
-    Stale,
-    /// Trial over, or cancelled (J6).
-    Ended,
+vocabulary! {
+    /// Where a subscription stands (N1, METRICS `usherd_subscriptions`).
+    State {
+        /// In its trial (J3).
+        Trial = "trial",
+        /// Running, nothing booked.
+        Active = "active",
+        /// A change of the base seats is booked.
+        PendingChange = "pending_change",
+        /// The end is booked.
+        PendingCancel = "pending_cancel",
+        /// Suspended by the operator (J5).
+        Suspended = "suspended",
+        /// Not confirmed for too long (J7).
+        Stale = "stale",
+        /// Trial over, or cancelled (J6).
+        Ended = "ended",
+    }
 }
 
 impl State {
-    /// Every state, in the order of the catalogue of metrics.
-    pub const ALL: &'static [State] = &[
-        State::Trial,
-        State::Active,
-        State::PendingChange,
-        State::PendingCancel,
-        State::Suspended,
-        State::Stale,
-        State::Ended,
-    ];
-
-    /// The word on the wire, in metrics and in logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            State::Trial => "trial",
-            State::Active => "active",
-            State::PendingChange => "pending_change",
-            State::PendingCancel => "pending_cancel",
-            State::Suspended => "suspended",
-            State::Stale => "stale",
-            State::Ended => "ended",
-        }
-    }
-
     /// True if seats are given in this state (J5, J6, J7).
     pub const fn gives_seats(self) -> bool {
         !matches!(self, State::Suspended | State::Stale | State::Ended)

@@ -1,6 +1,7 @@
 //! Extras that come with the seats: numbers, trunk lines, and devices that may be set up (rule book 6, N10).
 
 use chrono::{DateTime, Utc};
+use usherd_contract::vocabulary;
 
 use super::entitlement::{State, entitlement};
 use super::policy::Terms;
@@ -60,25 +61,15 @@ fn surplus(used: Option<u32>, limit: Option<u32>) -> Option<u32> {
     Some(used?.saturating_sub(limit?))
 }
 
-/// The answer to setting up more devices (L4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setup {
-    /// Within the limit.
-    WithinLimit,
-    /// There is no limit.
-    NotEnforced,
-    /// There would be more than the limit.
-    LimitReached,
-}
-
-impl Setup {
-    /// In words.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Setup::WithinLimit => "within limit",
-            Setup::NotEnforced => "not enforced",
-            Setup::LimitReached => "limit reached",
-        }
+vocabulary! {
+    /// The answer to setting up more devices (L4).
+    Setup {
+        /// Within the limit.
+        WithinLimit = "within limit",
+        /// There is no limit.
+        NotEnforced = "not enforced",
+        /// There would be more than the limit.
+        LimitReached = "limit reached",
     }
 }
 

@@ -1,25 +1,28 @@
 //! The record of a subscription as the synced configuration brings it (J1).
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use usherd_contract::vocabulary;
 
-/// The kind of a contract (J1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContractKind {
-    /// Free of charge for a limited time (J3).
-    Trial,
-    /// With a minimum term (J4).
-    Paid,
-    /// Not for resale (K8).
-    Nfr,
+vocabulary! {
+    /// The kind of a contract (J1).
+    ContractKind {
+        /// Free of charge for a limited time (J3).
+        Trial = "trial",
+        /// With a minimum term (J4).
+        Paid = "paid",
+        /// Not for resale (K8).
+        Nfr = "nfr",
+    }
 }
 
-/// The party that booked something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Actor {
-    /// The customer, in the portal.
-    Customer,
-    /// The operator, in the back office.
-    Operator,
+vocabulary! {
+    /// The party that booked something.
+    Actor {
+        /// The customer, in the portal.
+        Customer = "customer",
+        /// The operator, in the back office.
+        Operator = "operator",
+    }
 }
 
 /// A booked change: absolute seats from an instant on.

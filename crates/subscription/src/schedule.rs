@@ -1,6 +1,7 @@
 //! The bookings of a subscription, under ids by which they can be revoked, and its parts' states (N1, N6, N12).
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use usherd_contract::vocabulary;
 
 use super::entitlement::{addon_seats, base_seats, ends_at};
 use super::policy::Terms;
@@ -37,59 +38,35 @@ pub enum What {
     Asked(Option<u32>),
 }
 
-/// The status of a booking, which says if it will happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// At its instant.
-    Pending,
-    /// Not, unless the end before it is revoked (N6, N7).
-    Void,
-    /// When an operator accepts it (N2).
-    Submitted,
-}
-
-impl Status {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Status::Pending => "pending",
-            Status::Void => "void",
-            Status::Submitted => "submitted",
-        }
+vocabulary! {
+    /// The status of a booking, which says if it will happen.
+    Status {
+        /// At its instant.
+        Pending = "pending",
+        /// Not, unless the end before it is revoked (N6, N7).
+        Void = "void",
+        /// When an operator accepts it (N2).
+        Submitted = "submitted",
     }
 }
 
-/// Where a subscription or an add-on stands in the storefront (N1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectState {
-    /// In use, nothing booked.
-    Active,
-    /// Another number of seats is booked.
-    PendingQuantityChange,
-    /// Its end is booked.
-    PendingCancel,
-    /// It has ended, for good (N7).
-    Cancelled,
-    /// Suspended by the operator (J5).
-    Suspended,
-    /// An action of the vendor did not finish (N12); what it entitles to stays.
-    Failed,
-    /// In its trial (J3).
-    Trial,
-}
-
-impl ObjectState {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ObjectState::Active => "active",
-            ObjectState::PendingQuantityChange => "pending_quantity_change",
-            ObjectState::PendingCancel => "pending_cancel",
-            ObjectState::Cancelled => "cancelled",
-            ObjectState::Suspended => "suspended",
-            ObjectState::Failed => "failed",
-            ObjectState::Trial => "trial",
-        }
+vocabulary! {
+    /// Where a subscription or an add-on stands in the storefront (N1).
+    ObjectState {
+        /// In use, nothing booked.
+        Active = "active",
+        /// Another number of seats is booked.
+        PendingQuantityChange = "pending_quantity_change",
+        /// Its end is booked.
+        PendingCancel = "pending_cancel",
+        /// It has ended, for good (N7).
+        Cancelled = "cancelled",
+        /// Suspended by the operator (J5).
+        Suspended = "suspended",
+        /// An action of the vendor did not finish (N12); what it entitles to stays.
+        Failed = "failed",
+        /// In its trial (J3).
+        Trial = "trial",
     }
 }
 

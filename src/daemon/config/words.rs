@@ -1,6 +1,7 @@
 //! The closed vocabularies of the configuration.
 
 use usherd_contract::vocabulary;
+pub use usherd_contract::words::OnUnreachable;
 use usherd_engine::plan::Billing;
 use usherd_engine::session::Class;
 
@@ -41,11 +42,9 @@ macro_rules! words {
 }
 
 words!(Billing { Count = "count", Free = "free" });
-words!(ContractKind { Trial = "trial", Paid = "paid", Nfr = "nfr" });
 words!(SubmittedStatus {
     Submitted = "submitted", Accepted = "accepted", Rejected = "rejected", Withdrawn = "withdrawn"
 });
-words!(Actor { Customer = "customer", Operator = "operator" });
 words!(Downgrade { Scheduled = "scheduled", AfterTermRecreate = "after_term_recreate", RecreateNow = "recreate_now" });
 words!(PendingConflict { Keep = "keep", Replace = "replace", Reject = "reject" });
 words!(CancelAfterTerm { MonthEnd = "month_end", TermEnd = "term_end", PeriodEnd = "period_end" });
@@ -56,6 +55,8 @@ words!(PriceMode { Volume = "volume", Graduated = "graduated" });
 
 words!(
     Class,
+    ContractKind,
+    Actor,
     Profile,
     TransferOut,
     TransferredOutbound,
@@ -100,16 +101,6 @@ vocabulary! {
         Free = "free",
         /// The claim goes with the call.
         Follow = "follow",
-    }
-}
-
-vocabulary! {
-    /// The behaviour of a node when nobody answers in time (G7).
-    OnUnreachable {
-        /// The call goes on.
-        Allow = "allow",
-        /// It does not.
-        Deny = "deny",
     }
 }
 

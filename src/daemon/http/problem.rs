@@ -5,78 +5,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
-use serde::Serialize;
 
 use super::body::ReplyBody;
 pub use usherd_contract::malformed::FieldError;
 use usherd_contract::malformed::{ERRORS_MAX, Malformed, in_one_line};
 use usherd_contract::names::Fault;
-
-/// The kind of a problem; each has one status, one type and one title for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// 400: a field or the whole body is wrong.
-    Malformed,
-    /// 401: no valid credential, or it may not do this. Never 403, which is a decision.
-    NotPermitted,
-    /// 404.
-    NotFound,
-    /// 405, with `Allow`.
-    MethodNotAllowed,
-    /// 408: the body did not come in time.
-    Timeout,
-    /// 409: the state of the object forbids it.
-    Conflict,
-    /// 409: the node is not known by this epoch; say hello and send an inventory.
-    UnknownEpoch,
-    /// 413.
-    TooLarge,
-    /// 415.
-    UnsupportedType,
-    /// 422: understood and refused, as a configuration with errors.
-    Rejected,
-    /// 429, with `Retry-After`.
-    TooMany,
-    /// 431.
-    HeadTooLarge,
-    /// 503, with `Retry-After`: nobody answered, as far as a caller is concerned (I10).
-    Unavailable,
-}
-
-impl ProblemKind {
-    /// Status, type and title.
-    pub const fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            ProblemKind::Malformed => (StatusCode::BAD_REQUEST, "/problems/malformed", "The request is malformed"),
-            ProblemKind::NotPermitted => (StatusCode::UNAUTHORIZED, "/problems/not-permitted", "Not permitted"),
-            ProblemKind::NotFound => (StatusCode::NOT_FOUND, "/problems/not-found", "There is no such thing"),
-            ProblemKind::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "/problems/method", "The method does not fit the route")
-            }
-            ProblemKind::Timeout => (StatusCode::REQUEST_TIMEOUT, "/problems/timeout", "The request came too slowly"),
-            ProblemKind::Conflict => (StatusCode::CONFLICT, "/problems/conflict", "The present state forbids it"),
-            ProblemKind::UnknownEpoch => {
-                (StatusCode::CONFLICT, "/problems/unknown-epoch", "Say hello and send an inventory")
-            }
-            ProblemKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "/problems/too-large", "The request is too large"),
-            ProblemKind::UnsupportedType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "/problems/media-type", "The content type is not understood")
-            }
-            ProblemKind::Rejected => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "/problems/rejected", "Understood and rejected")
-            }
-            ProblemKind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "/problems/rate", "Too many requests"),
-            ProblemKind::HeadTooLarge => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "/problems/head-too-large",
-                "The head of the request is too large",
-            ),
-            ProblemKind::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "/problems/unavailable", "Not able to answer now")
-            }
-        }
-    }
-}
+use usherd_contract::problem;
+pub use usherd_contract::problem::ProblemKind;
 
 /// A problem object to answer with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,21 +23,6 @@ pub struct Problem {
     known_epoch: Option<u64>,
     allow: Option<HeaderValue>,
     of_transport: bool,
-}
-
-#[derive(Serialize)]
-struct Wire<'a> {
-    #[serde(rename = "type")]
-    type_uri: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
-    errors: &'a [FieldError],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_s: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    known_epoch: Option<u64>,
 }
 
 /// 400 or 413.
@@ -216,7 +136,7 @@ impl Problem {
 
     /// Its HTTP status.
     pub fn status(&self) -> StatusCode {
-        self.kind.parts().0
+        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// Its sentence.
@@ -242,13 +162,12 @@ impl Problem {
 
     /// The JSON object, also for its place in a batch.
     pub fn to_json(&self) -> Vec<u8> {
-        let (status, type_uri, title) = self.kind.parts();
-        let wire = Wire {
-            type_uri,
-            title,
-            status: status.as_u16(),
-            detail: &self.detail,
-            errors: &self.errors,
+        let wire = problem::Problem {
+            kind: self.kind.into(),
+            title: self.kind.title().into(),
+            status: self.kind.status(),
+            detail: (&*self.detail).into(),
+            errors: (&*self.errors).into(),
             retry_after_s: self.retry_after_s,
             known_epoch: self.known_epoch,
         };

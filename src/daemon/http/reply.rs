@@ -191,6 +191,8 @@ pub fn release_response(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use usherd_contract::answers;
+    use usherd_contract::word::Word;
     use usherd_engine::session::Code;
 
     fn decision(code: Code, detail: Detail) -> Decision {
@@ -233,6 +235,75 @@ mod tests {
                 write_plain(&mut out, &decision);
                 assert!(out.len() <= 200 && out.iter().all(|b| (b' '..=b'~').contains(b)) && !out.ends_with(b" "));
             }
+        }
+    }
+
+    fn acquired(decision: &Decision, about: &About<'_>) -> answers::Decision {
+        let denied = decision.code.denies();
+        answers::Decision {
+            code: decision.code.into(),
+            allow: decision.code.allows(),
+            detail: decision.detail.into(),
+            first: decision.first.map(Word::from),
+            message: said(decision, about),
+            tenant: about.tenant.to_owned(),
+            subject: about.subject.map(str::to_owned),
+            session: about.session.map(str::to_owned),
+            held: decision.held,
+            quota: decision.quota,
+            over: decision.over(),
+            ttl_s: decision.ttl_ms.map(|ms| ms / 1_000),
+            retry_after_s: denied.then_some(decision.retry_after_s),
+            sip_code: denied.then_some(decision.sip_code),
+            decision_id: about.decision_id.to_owned(),
+        }
+    }
+
+    fn released(decision: &Decision, about: &About<'_>) -> answers::Released {
+        answers::Released {
+            code: decision.code.into(),
+            detail: decision.detail.into(),
+            message: said(decision, about),
+            tenant: about.tenant.to_owned(),
+            session: about.session.unwrap_or_default().to_owned(),
+            held: decision.held,
+            quota: decision.quota,
+            decision_id: about.decision_id.to_owned(),
+        }
+    }
+
+    fn said(decision: &Decision, about: &About<'_>) -> String {
+        let own = Some(about.message).filter(|own| !own.is_empty());
+        own.unwrap_or(message(decision.code, decision.detail)).to_owned()
+    }
+
+    #[test]
+    fn what_is_written_by_hand_is_what_the_types_say() {
+        let codes = Code::ALL.iter().flat_map(|code| Detail::ALL.iter().map(move |detail| (*code, *detail)));
+        for ((code, detail), options) in codes.flat_map(|words| (0..64u32).map(move |options| (words, options))) {
+            let has = |option: u32| options & (1 << option) != 0;
+            let decision = Decision {
+                first: has(0).then_some(Code::AllowNew),
+                quota: has(1).then_some(2),
+                ttl_ms: has(2).then_some(15_999),
+                ..decision(code, detail)
+            };
+            let about = About {
+                tenant: "acme",
+                subject: has(3).then_some("ü\"\\\n"),
+                session: has(4).then_some("s 1"),
+                decision_id: "7-1",
+                message: if has(5) { "Call \"us\"." } else { "" },
+            };
+            let mut out = BytesMut::new();
+            write_acquire(&mut out, &decision, &about);
+            assert_eq!(out, serde_json::to_string(&acquired(&decision, &about)).unwrap());
+            assert_eq!(serde_json::from_slice::<answers::Decision>(&out).unwrap(), acquired(&decision, &about));
+            out.clear();
+            // A release has a session, always, and never a subject.
+            let about = About { subject: None, session: Some("s 1"), ..about };
+            write_release(&mut out, &decision, &about);
+            assert_eq!(out, serde_json::to_string(&released(&decision, &about)).unwrap());
         }
     }
 
