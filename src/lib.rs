@@ -8,11 +8,12 @@
 //! | [`usherd_agent`] | sits beside a PBX: reports what lives there, keeps what is to be sent, answers its scripts | decide |
 //! | [`usherd_client`] | asks a daemon for a PBX node, and allows where nobody answers | deny by itself, wait for inbound or emergency |
 //! | [`daemon`] | everything that waits, reads, writes or tells the time | decide |
+//! | [`answers`] | what the daemon answers about contracts and operation, as types | wait, decide |
 //! | [`usherd_engine`] | decides: who may take a seat, who keeps one, when it is free | I/O, clocks, async, logging, serde |
 //! | [`usherd_subscription`] | what a subscription allows at an instant | the same |
 //! | [`usherd_contract`] | the words, names, limits and messages of the wire, which all others share | wait, decide |
 //!
-//! All but `cli` and `daemon` are crates beside this one, in `crates/`: what each may use, its manifest says.
+//! All but `cli`, `daemon` and `answers` are crates beside this one, in `crates/`: what each may use, its manifest says.
 //!
 //! Read in this order: [`usherd_contract::message`] and [`usherd_engine::session`] (the nouns); of the engine's files
 //! `rules.rs` (which session counts), `seats.rs` (the seat word), `table.rs` (the table and its locks), `decide.rs`
@@ -38,5 +39,6 @@
 //! - Node names and tenants are behind an atomically swapped map, because they are read on every message and
 //!   change seldom: reading them writes to no shared cache line.
 
+pub mod answers;
 pub mod cli;
 pub mod daemon;

@@ -15,6 +15,7 @@ use super::failure::{CONFIGURATION, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
 use super::table::Table;
+use crate::answers::value_of;
 use crate::daemon::api::QuoteRequest;
 use crate::daemon::config::Keyword;
 
@@ -93,7 +94,7 @@ pub(super) fn quote(arguments: &QuoteArgs, main: Option<&Path>, screen: &mut Scr
         mode: PriceMode::ALL.iter().find(named).copied().unwrap_or(terms.price_mode),
         partner: Partner::ALL.iter().find(level).copied(),
     };
-    let answer = request.answer();
+    let answer = value_of(&request.answer());
     match screen.format {
         Format::Json => screen.write(&format!("{answer}\n"))?,
         Format::Csv => {

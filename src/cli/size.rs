@@ -7,7 +7,8 @@ use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
 use super::table::Table;
 use super::whatif::size_from_history;
-use crate::daemon::api::size::fields;
+use crate::answers::value_of;
+use crate::daemon::api::size::size_of;
 
 /// `usherd size`
 #[derive(Clone, Debug, clap::Args)]
@@ -62,7 +63,7 @@ pub(super) fn size(
         .and_then(|mix| sizing(mix, target))
         .map_err(|unfit| Failure::usage(unfit.to_string()).fix("size the sites of a larger company one by one"))?;
     match screen.format {
-        Format::Json => screen.write(&format!("{}\n", fields(&sizing)))?,
+        Format::Json => screen.write(&format!("{}\n", value_of(&size_of(&sizing))))?,
         Format::Csv => screen.table(&risk_table(&sizing, |share| format!("{share:.9}")))?,
         Format::Table => {
             let brochure = sizing.brochure;

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
+use crate::answers::value_of;
 use crate::daemon::config::{Unwritten, render_problems, submit};
 use crate::daemon::subscriptions::{Written, answered, shown, told};
 
@@ -107,7 +108,7 @@ pub(super) fn subscription(
 fn show(main: &Path, tenant: &str, at: DateTime<Utc>, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let config = load_all(main, screen.colour)?;
     let tenant = tenant_of(&config, tenant, screen.colour)?;
-    let answer = shown(tenant, at);
+    let answer = value_of(&shown(tenant, at));
     print(&answer, screen)?;
     Ok(OK)
 }
@@ -201,8 +202,9 @@ fn ask(arguments: &RequestArgs, main: &Path, connection: &Connection, screen: &m
                 Unwritten::File(why) => Failure::failed(why).fix("nothing was changed"),
             }
         })?;
-    let mut answer = answered(&submission, now, arguments.dry_run);
-    let accepted = submission.answer.is_ok();
+    let answer = answered(&submission, now, arguments.dry_run);
+    let accepted = answer.is_ok();
+    let mut answer = answer.map_or_else(|refused| value_of(&refused), |accepted| value_of(&accepted));
     if accepted && !arguments.dry_run {
         let taken_up = tell_daemon(main, &told(&request), &arguments.tenant, connection);
         if let Value::Object(answer) = &mut answer {

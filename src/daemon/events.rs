@@ -10,83 +10,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use usherd_contract::vocabulary;
 use usherd_engine::{Class, Code, Detail, Direction, Kind, Name, Reason};
 
+pub use crate::answers::words::{EventResult, EventType};
 use crate::daemon::text::{rfc3339, write_json_str};
 
 /// How long grants and releases are kept after the last listener left, milliseconds.
 const AWAKE_MS: u64 = 600_000;
-
-vocabulary! {
-    /// The kinds of events, as `types=` and the field `type` name them.
-    EventType {
-        /// A seat was taken, or a claim admitted above the quota.
-        Granted = "granted",
-        /// A request was denied.
-        Denied = "denied",
-        /// A session that counted ended.
-        Released = "released",
-        /// An emergency call was allowed.
-        Emergency = "emergency",
-        /// A node said hello or goodbye, was lost, or is heard again.
-        Node = "node",
-        /// A configuration was applied or rejected.
-        Config = "config",
-        /// A booked change took effect, or clients are being logged off after an end.
-        Subscription = "subscription",
-        /// A subscription ends soon (J13).
-        Reminder = "reminder",
-        /// The wall clock stepped, or is trusted again (H5).
-        ClockStep = "clock_step",
-        /// The journal is degraded, or recovered.
-        Journal = "journal",
-        /// Records were pulled, or could not be any more.
-        Sync = "sync",
-    }
-}
-
-vocabulary! {
-    /// How something ended, where the type of the event leaves it open.
-    EventResult {
-        /// A node came, or came back with another epoch.
-        Hello = "hello",
-        /// A node left.
-        Goodbye = "goodbye",
-        /// A node is silent and its lease is over.
-        Lost = "lost",
-        /// A lost node is heard again.
-        Back = "back",
-        /// An operator took a node and its tombstones off.
-        Forgotten = "forgotten",
-        /// A configuration or a bundle of records is in force.
-        Applied = "applied",
-        /// Nothing was different.
-        Unchanged = "unchanged",
-        /// A configuration, or a file of it, is not taken.
-        Rejected = "rejected",
-        /// A bundle of records is not taken.
-        Refused = "refused",
-        /// The publisher was not reached, or its bundle could not be stored.
-        Failed = "failed",
-        /// A subscription gives seats.
-        Active = "active",
-        /// A subscription is suspended.
-        Suspended = "suspended",
-        /// A subscription was not confirmed for too long.
-        Stale = "stale",
-        /// A subscription ended.
-        Ended = "ended",
-        /// Clients of an ended subscription are being logged off.
-        Drains = "drains",
-        /// The platform is asked to switch a phone system off.
-        Off = "off",
-        /// The journal does not keep its promise at present.
-        Degraded = "degraded",
-        /// The journal recovered.
-        Whole = "whole",
-    }
-}
 
 /// One thing that happened.
 #[derive(Clone, Debug)]

@@ -1,15 +1,19 @@
 //! Requests to subscriptions as they come by wire and command line, and what is answered (API 5, 7).
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use usherd_contract::word::Word;
 use usherd_subscription::entitlement::{ends_at, term_ends_at, trial_ends_at};
 use usherd_subscription::inclusive::inclusive;
 use usherd_subscription::policy::Terms;
 use usherd_subscription::price::price;
 use usherd_subscription::record::{Actor, Object, Record, SEATS_MAX, When};
 use usherd_subscription::request::{Request, Verb};
-use usherd_subscription::schedule::{Booked, What, addon_state, object_seats, schedule, subscription_state};
+use usherd_subscription::schedule::{
+    Booked, ObjectState, What, addon_state, object_seats, schedule, subscription_state,
+};
 
+use crate::answers::subscriptions::{self as answers, ObjectRow, Refused, Subscription, SubscriptionAccepted};
 use crate::daemon::config::{Submission, Tenant, rfc3339};
 
 /// The verbs of requests, as they are written.
@@ -20,20 +24,33 @@ pub const VERBS: [&str; 10] =
 pub type FieldFault = (&'static str, String);
 
 /// A request as it is written: words and numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, JsonSchema)]
 pub struct Written {
-    /// `customer` (default) or `operator`.
+    /// The one who asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Word<Actor>", extend("default" = Actor::Customer.as_str()))]
     pub actor: Option<String>,
-    /// One of [`VERBS`].
+    /// The verb.
+    #[schemars(schema_with = "verbs")]
     pub request: Option<String>,
-    /// `subscription` (default) or `addon:ID`.
+    /// `subscription`, or `addon:ID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "subscription"))]
     pub object: Option<String>,
-    /// How many to add, what to reduce to, how many to cancel, what to upgrade to.
+    /// add: how many more; reduce, upgrade: how many then; cancel: how many, all where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = SEATS_MAX))]
     pub seats: Option<u64>,
-    /// `immediate`, `period_end` or a civil date.
+    /// cancel: `immediate`, `period_end`, or for operators a civil date; when the contract allows where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
-    /// The id of something booked or submitted.
+    /// revoke, accept, reject, withdraw: an id of the schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
+}
+
+fn verbs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": VERBS })
 }
 
 impl Written {
@@ -111,54 +128,73 @@ impl Written {
     }
 }
 
-/// The JSON of a subscription at an instant (`subscription show`).
-pub fn shown(tenant: &Tenant, now: DateTime<Utc>) -> Value {
+/// A subscription at an instant (`subscription show`).
+pub fn shown(tenant: &Tenant, now: DateTime<Utc>) -> Subscription {
     let (record, terms) = (&tenant.record, &*tenant.terms);
     let entitlement = tenant.entitlement(now);
     let included = inclusive(record, terms, now);
-    json!({
-        "tenant": tenant.id, "at": rfc3339(now), "kind": record.kind.as_str(),
-        "state": entitlement.state.as_str(), "seats": entitlement.seats,
-        "start": record.start.map(|start| start.format("%Y-%m-%dT%H:%M:%S").to_string()),
-        "term_ends_at": term_ends_at(record, terms).map(rfc3339),
-        "trial_ends_at": trial_ends_at(record, terms).map(rfc3339),
-        "ends_at": ends_at(record, terms).map(rfc3339),
-        "next_change_at": entitlement.next_change_at.map(rfc3339),
-        "schedule": schedule_shown(record, terms, now), "objects": objects(record, terms, now),
-        "numbers": included.numbers, "channels": included.channels, "endpoints": included.endpoints,
-        "surplus_numbers": included.surplus_numbers,
-    })
+    let at = |at: DateTime<Utc>| rfc3339(at).into();
+    Subscription {
+        tenant: tenant.id.to_string(),
+        at: at(now),
+        kind: record.kind.into(),
+        state: entitlement.state.into(),
+        seats: entitlement.seats,
+        start: record.start.map(|start| start.format("%Y-%m-%dT%H:%M:%S").to_string()),
+        term_ends_at: term_ends_at(record, terms).map(at),
+        trial_ends_at: trial_ends_at(record, terms).map(at),
+        ends_at: ends_at(record, terms).map(at),
+        next_change_at: entitlement.next_change_at.map(at),
+        schedule: schedule_shown(record, terms, now),
+        objects: objects(record, terms, now),
+        numbers: included.numbers,
+        channels: included.channels,
+        endpoints: included.endpoints,
+        surplus_numbers: included.surplus_numbers,
+    }
 }
 
-/// The JSON of a request's result (`subscription request`, `POST /v1/tenants/{t}/subscription`).
-pub fn answered(submission: &Submission, now: DateTime<Utc>, dry_run: bool) -> Value {
+/// The result of a request (`subscription request`, `POST /v1/tenants/{t}/subscription`).
+///
+/// # Errors
+/// A rule forbids it.
+pub fn answered(
+    submission: &Submission,
+    now: DateTime<Utc>,
+    dry_run: bool,
+) -> Result<SubscriptionAccepted, Box<Refused>> {
     let tenant = &submission.before;
-    let mut answer = match &submission.answer {
+    match &submission.answer {
         Ok(accepted) => {
             let price = price(&tenant.record, &accepted.record, &tenant.terms, now);
             let after = Tenant { record: accepted.record.clone(), ..(**tenant).clone() };
             let entitlement = after.entitlement(now);
-            json!({
-                "accepted": true, "refusal": null, "change": accepted.change,
-                "effective_at": accepted.effective_at.map(rfc3339),
-                "charge_cents": price.charge_cents, "credit_cents": price.credit_cents,
-                "monthly_cents": price.monthly_cents,
-                "state": entitlement.state.as_str(), "seats": entitlement.seats,
-                "schedule": schedule_shown(&accepted.record, &tenant.terms, now),
+            Ok(SubscriptionAccepted {
+                tenant: tenant.id.to_string(),
+                dry_run,
+                accepted: true,
+                refusal: (),
+                change: accepted.change.clone(),
+                effective_at: accepted.effective_at.map(|at| rfc3339(at).into()),
+                charge_cents: price.charge_cents,
+                credit_cents: price.credit_cents,
+                monthly_cents: price.monthly_cents,
+                state: entitlement.state.into(),
+                seats: entitlement.seats,
+                schedule: schedule_shown(&accepted.record, &tenant.terms, now),
+                waiting: None,
             })
         }
-        Err(refusal) => json!({
-            "accepted": false, "refusal": refusal.code.as_str(), "message": refusal.message,
-            "earliest_at": refusal.earliest.map(rfc3339), "change": null, "effective_at": null,
-            "charge_cents": 0, "credit_cents": 0,
-            "schedule": schedule_shown(&tenant.record, &tenant.terms, now),
-        }),
-    };
-    if let Value::Object(answer) = &mut answer {
-        answer.insert("tenant".into(), json!(tenant.id));
-        answer.insert("dry_run".into(), json!(dry_run));
+        Err(refusal) => Err(Box::new(Refused {
+            tenant: tenant.id.to_string(),
+            dry_run,
+            refusal: refusal.code.into(),
+            message: refusal.message.clone(),
+            earliest_at: refusal.earliest.map(|at| rfc3339(at).into()),
+            schedule: schedule_shown(&tenant.record, &tenant.terms, now),
+            ..Refused::default()
+        })),
     }
-    answer
 }
 
 /// A request in one line, for the audit trail.
@@ -182,41 +218,39 @@ pub fn told(ask: &Request) -> String {
 }
 
 /// The bookings, by their dates.
-pub fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
-    schedule(record, terms, now).iter().map(|item| Value::Object(item_shown(item))).collect()
+pub fn schedule_shown(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<answers::Booked> {
+    schedule(record, terms, now).iter().map(item_shown).collect()
 }
 
 /// Something that is booked.
-pub fn item_shown(item: &Booked) -> Map<String, Value> {
-    let mut shown = Map::new();
-    shown.insert("id".into(), json!(item.id));
-    shown.insert("object".into(), json!(item.object.to_string()));
-    shown.insert("effective_at".into(), json!(rfc3339(item.effective_at)));
-    match item.what {
-        What::Seats(seats) => _ = shown.insert("seats".into(), json!(seats)),
-        What::Cancel => _ = shown.insert("cancel".into(), json!(true)),
-        What::Asked(licences) => {
-            shown.insert("cancel".into(), json!(true));
-            shown.insert("cancel_licences".into(), json!(licences));
-        }
+pub fn item_shown(item: &Booked) -> answers::Booked {
+    let (seats, asked) = match item.what {
+        What::Seats(seats) => (Some(seats), None),
+        What::Cancel => (None, None),
+        What::Asked(licences) => (None, Some(licences)),
+    };
+    answers::Booked {
+        id: item.id.clone(),
+        object: item.object.to_string(),
+        effective_at: rfc3339(item.effective_at).into(),
+        seats,
+        cancel: seats.is_none().then_some(true),
+        cancel_licences: asked,
+        by: item.by.into(),
+        status: item.status.into(),
+        seats_then: None,
     }
-    shown.insert("by".into(), json!(item.by.as_str()));
-    shown.insert("status".into(), json!(item.status.as_str()));
-    shown
 }
 
 /// Where subscription and add-ons stand (N1).
-fn objects(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<Value> {
-    let base = json!({
-        "object": "subscription", "state": subscription_state(record, terms, now).as_str(),
-        "seats": object_seats(record, &Object::Subscription, now),
-    });
-    let addons = record.addons.iter().map(|addon| {
-        let object = Object::Addon(addon.id.clone());
-        json!({
-            "object": object.to_string(), "state": addon_state(record, addon, terms, now).as_str(),
-            "seats": object_seats(record, &object, now),
-        })
-    });
+fn objects(record: &Record, terms: &Terms, now: DateTime<Utc>) -> Vec<ObjectRow> {
+    let row = |object: Object, state: ObjectState| ObjectRow {
+        seats: object_seats(record, &object, now),
+        object: object.to_string(),
+        state: state.into(),
+    };
+    let base = row(Object::Subscription, subscription_state(record, terms, now));
+    let addons = record.addons.iter();
+    let addons = addons.map(|addon| row(Object::Addon(addon.id.clone()), addon_state(record, addon, terms, now)));
     std::iter::once(base).chain(addons).collect()
 }

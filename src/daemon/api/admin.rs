@@ -4,40 +4,36 @@ use std::time::Duration;
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use usherd_contract::answers::Done;
 use usherd_engine::EndOutcome;
 
+use super::bodies::{LOG_FOR_SECONDS_MAX, LogLevel};
 use super::queries::no_tenant;
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
-use super::{Worker, json, marked, typed};
+use super::{Worker, json, marked, text, typed};
+use crate::answers::Timestamp;
+use crate::answers::config::{
+    self as answers, ConfigProblem, FILES_SHOWN_MAX, Rejected, RejectedFile, ReloadCode, Reloaded,
+};
+use crate::answers::operation::LogLevelReply;
+use crate::answers::sessions::{Ended, EndedCode};
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::app::reload_request::{Applied, Request};
-use crate::daemon::config::Removals;
+use crate::daemon::config::{self, Removals};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::metrics::ReloadTrigger;
 use crate::daemon::text::rfc3339;
 
-/// Longest time for which a passing log level holds, seconds.
-const LOG_FOR_SECONDS_MAX: u64 = 86_400;
-
-/// Most tenant files that are not taken, or away, of which an answer tells; it counts them all.
-const REJECTED_SHOWN_MAX: usize = 200;
-
 /// Longest note of a reload, bytes.
-const NOTE_BYTES_MAX: usize = 500;
+pub(super) const NOTE_BYTES_MAX: usize = 500;
 
 /// Sessions of a subject that are ended in one record of the journal.
 const ENDED_AT_ONCE_MAX: usize = 512;
-
-/// The body of `PUT /v1/admin/log-level`.
-struct LogLevel {
-    filter: String,
-    for_s: Option<u64>,
-}
 
 impl LogLevel {
     fn parse(body: &[u8]) -> Result<Self, Problem> {
@@ -90,19 +86,18 @@ impl Worker {
             .try_send(request)
             .map_err(|_| Problem::unavailable(1, "too many reloads wait already"))?;
         match outcome.await {
-            Ok(Ok(applied)) => Ok(json(&json!({
-                "code": code(dry_run, &applied),
-                "dry_run": dry_run, "hash": applied.hash, "diff": applied.diff, "text": applied.diff.render(),
-                "warnings": applied.warnings, "certificates": applied.certificates, "away": applied.away,
-                "rejected": applied.rejected.iter().take(REJECTED_SHOWN_MAX).collect::<Vec<_>>(),
-                "tenants_rejected": applied.rejected.len(),
-            }))),
+            Ok(Ok(applied)) => Ok(json(&reloaded(dry_run, applied))),
             Ok(Err(rejection)) => {
-                let body = json!({
-                    "type": "/problems/rejected", "title": "The configuration is rejected, the one before stays",
-                    "status": 422, "detail": rejection.to_string(), "force": force, "forceable": rejection.is_forceable(), "problems": rejection.problems(),
-                });
-                Ok(typed(StatusCode::UNPROCESSABLE_ENTITY, "application/problem+json", body.to_string().into()))
+                let answer = Rejected {
+                    kind: ProblemKind::Rejected.into(),
+                    title: "The configuration is rejected, the one before stays".to_owned(),
+                    status: ProblemKind::Rejected.status(),
+                    detail: rejection.to_string(),
+                    force,
+                    forceable: rejection.is_forceable(),
+                    problems: told(rejection.problems()),
+                };
+                Ok(typed(StatusCode::UNPROCESSABLE_ENTITY, "application/problem+json", text(&answer)))
             }
             Err(_) => Err(Problem::unavailable(1, "the daemon stops")),
         }
@@ -111,25 +106,21 @@ impl Worker {
     /// `GET /v1/admin/config`
     pub(super) fn config(&self) -> HandlerResult {
         let config = self.app.configuration.running.get();
-        let sources: serde_json::Map<String, Value> =
-            config.tenants.values().map(|tenant| (tenant.id.to_string(), json!(tenant.source))).collect();
-        let mut state = self.app.configuration.show();
         let (problems, certificates) = {
             let state = self.app.configuration.state.lock();
-            (state.problems.clone(), state.certificates.clone())
+            (told(&state.problems), told(&state.certificates))
         };
-        if let Value::Object(state) = &mut state {
-            state.insert("main".into(), json!(config.main().display().to_string()));
-            state.insert("problems".into(), json!(problems));
-            state.insert("warnings".into(), json!(config.warnings));
-            state.insert("certificates".into(), json!(certificates));
-            let rejected: Vec<_> = config.rejected.iter().take(REJECTED_SHOWN_MAX).collect();
-            state.insert("rejected".into(), json!(rejected));
-            let away = config.away.iter().take(REJECTED_SHOWN_MAX).map(|path| path.display().to_string());
-            state.insert("away".into(), json!(away.collect::<Vec<_>>()));
-            state.insert("tenants".into(), Value::Object(sources));
-        }
-        Ok(json(&state))
+        let away = config.away.iter().take(FILES_SHOWN_MAX).map(|path| path.display().to_string());
+        Ok(json(&answers::Config {
+            state: self.app.configuration.show(),
+            main: config.main().display().to_string(),
+            problems,
+            warnings: told(&config.warnings),
+            rejected: rejected(&config.rejected),
+            away: away.collect(),
+            certificates,
+            tenants: config.tenants.values().map(|tenant| (tenant.id.to_string(), tenant.source.clone())).collect(),
+        }))
     }
 
     /// `DELETE /v1/tenants/{t}/sessions/{s}[?force=1]`
@@ -222,18 +213,38 @@ impl Worker {
             });
         }
         let until = for_s.map(|for_s| rfc3339(now.utc_ms + for_s as i64 * 1_000));
-        Ok(json(&json!({ "code": "ok", "filter": wanted.filter, "until": until })))
+        Ok(json(&LogLevelReply { code: Done::Ok.into(), filter: wanted.filter, until: until.map(Timestamp::from) }))
     }
 }
 
-/// What came of it, in one word.
-fn code(dry_run: bool, applied: &Applied) -> &'static str {
-    match (dry_run, applied.rejected.is_empty(), applied.unchanged) {
-        (true, ..) => "planned",
-        (_, false, _) => "partly",
-        (_, _, true) => "unchanged",
-        _ => "applied",
+/// The answer to a reload that was not rejected.
+fn reloaded(dry_run: bool, applied: Applied) -> Reloaded {
+    let code = match (dry_run, applied.rejected.is_empty(), applied.unchanged) {
+        (true, ..) => ReloadCode::Planned,
+        (_, false, _) => ReloadCode::Partly,
+        (_, _, true) => ReloadCode::Unchanged,
+        _ => ReloadCode::Applied,
+    };
+    Reloaded {
+        code: code.into(),
+        dry_run,
+        hash: applied.hash,
+        text: applied.diff.render(),
+        diff: applied.diff,
+        warnings: told(&applied.warnings),
+        rejected: rejected(&applied.rejected),
+        tenants_rejected: applied.rejected.len(),
+        away: applied.away,
+        certificates: told(&applied.certificates),
     }
+}
+
+fn told(problems: &[config::Problem]) -> Vec<ConfigProblem> {
+    problems.iter().map(ConfigProblem::from).collect()
+}
+
+fn rejected(files: &[config::RejectedFile]) -> Vec<RejectedFile> {
+    files.iter().take(FILES_SHOWN_MAX).map(RejectedFile::from).collect()
 }
 
 /// When tenants go whose files are away: at once, unless whoever asks wants something else of the reload.
@@ -248,7 +259,7 @@ fn removals(query: &Query) -> Result<Removals, Problem> {
 /// What ending by hand came to.
 fn ended(outcome: EndOutcome, what: &str, id: &str, tenant: &str) -> HandlerResult {
     match outcome {
-        EndOutcome::Done { count } => Ok(json(&json!({ "code": "ended", "count": count }))),
+        EndOutcome::Done { count } => Ok(json(&Ended { code: EndedCode::Ended.into(), count })),
         EndOutcome::NotFound => {
             Err(Problem::new(ProblemKind::NotFound, format!("{what} {id:?} is not live in tenant {tenant}")))
         }

@@ -3,17 +3,23 @@
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use serde_json::Value;
+use serde::Serialize;
 
+use crate::answers::value_of;
 use crate::daemon::http::ReplyBody;
 use crate::daemon::journal::Commit;
 
 /// In the head of an answer that is not as durable as was asked for.
 const DURABILITY: HeaderName = HeaderName::from_static("usherd-durability");
 
-/// 200 with a JSON value.
-pub(super) fn json(value: &Value) -> Response<ReplyBody> {
-    json_bytes(value.to_string().into())
+/// 200 with an answer.
+pub(super) fn json(answer: &impl Serialize) -> Response<ReplyBody> {
+    json_bytes(text(answer))
+}
+
+/// The text of an answer.
+pub(super) fn text(answer: &impl Serialize) -> Bytes {
+    value_of(answer).to_string().into()
 }
 
 pub(super) fn json_bytes(bytes: Bytes) -> Response<ReplyBody> {

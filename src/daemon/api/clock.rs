@@ -1,10 +1,12 @@
 //! `POST /v1/admin/clock/trust`: somebody looked at the machine's wall clock and says that it is right (H5).
 
-use serde_json::json;
+use usherd_contract::answers::Done;
 use usherd_engine::Now;
 
 use super::routes::{Allowed, HandlerResult};
 use super::{Worker, json};
+use crate::answers::Timestamp;
+use crate::answers::operation::ClockTrust;
 use crate::daemon::app::timeline::WINDOW_MS;
 use crate::daemon::http::Problem;
 use crate::daemon::journal::{Audit, AuditKind};
@@ -62,6 +64,11 @@ impl Worker {
         })
         .await?;
         tracing::info!(actor = access.id, "{message}");
-        Ok(json(&json!({ "code": "ok", "at": shown, "trusted_at": trusted_at, "message": message })))
+        Ok(json(&ClockTrust {
+            code: Done::Ok.into(),
+            at: shown.into(),
+            trusted_at: trusted_at.map(Timestamp::from),
+            message,
+        }))
     }
 }

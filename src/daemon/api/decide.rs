@@ -4,16 +4,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, request};
 use hyper::body::Incoming;
-use serde_json::json;
 use usherd_contract::batch::{Op, batch_ops};
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_contract::format::BodyFormat;
 use usherd_contract::hint::Hint;
-use usherd_engine::{Detail, Explanation, Now};
+use usherd_engine::{Detail, Now};
 
 use super::ask::{Caller, first};
 use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, by_any_name, marked, unfenced};
+use crate::answers::operation::{Explanation, FreesNext, Step};
 use crate::daemon::access::auth::RouteClass;
 use crate::daemon::edge::Peer;
 use crate::daemon::edge::collect::{FIRST_BYTES, Sender};
@@ -210,7 +210,7 @@ impl Worker {
                 true => app.deciding.engine.explain(now, &message),
                 false => sight.explain(&app.deciding.engine, now, &message),
             };
-            Ok(explained(now, &explanation))
+            Ok(explained(now, explanation))
         })
         .await
     }
@@ -252,23 +252,23 @@ fn body_format(head: &request::Parts, body: &Bytes) -> Result<BodyFormat, Proble
     })
 }
 
-fn explained(now: Now, explanation: &Explanation) -> serde_json::Value {
-    let steps =
-        explanation.steps.iter().map(|step| json!({ "rule": step.rule, "input": step.input, "outcome": step.outcome }));
-    let holders = explanation.holders.iter().map(|(kind, count)| (kind.as_str().to_owned(), json!(count)));
-    let frees_next = explanation.frees_next_ms.map(|at| {
-        json!({ "in_s": at.saturating_sub(now.uptime_ms).div_ceil(1_000), "by": "the earliest session that ends unless it is renewed" })
+fn explained(now: Now, explanation: usherd_engine::Explanation) -> Explanation {
+    let steps = explanation.steps.into_iter();
+    let steps = steps.map(|step| Step { rule: step.rule.to_owned(), input: step.input, outcome: step.outcome });
+    let frees_next = explanation.frees_next_ms.map(|at| FreesNext {
+        in_s: at.saturating_sub(now.uptime_ms).div_ceil(1_000),
+        by: "the earliest session that ends unless it is renewed".to_owned(),
     });
-    json!({
-        "code": explanation.code.as_str(),
-        "detail": explanation.detail.as_str(),
-        "allow": explanation.code.allows(),
-        "message": reply::message(explanation.code, explanation.detail),
-        "held": explanation.held,
-        "quota": explanation.quota,
-        "steps": steps.collect::<Vec<_>>(),
-        "holders": holders.collect::<serde_json::Map<_, _>>(),
-        "frees_next": frees_next,
-        "would_allow": explanation.would_allow,
-    })
+    Explanation {
+        code: explanation.code.into(),
+        detail: explanation.detail.into(),
+        allow: explanation.code.allows(),
+        message: reply::message(explanation.code, explanation.detail).to_owned(),
+        held: explanation.held,
+        quota: explanation.quota,
+        steps: steps.collect(),
+        holders: explanation.holders.iter().map(|(kind, count)| ((*kind).into(), *count)).collect(),
+        frees_next,
+        would_allow: explanation.would_allow,
+    }
 }

@@ -2,32 +2,23 @@
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use usherd_contract::format::BodyFormat;
 use usherd_subscription::inclusive::{Setup, may_set_up};
 
+use super::bodies::{ADD_MAX, ENDPOINTS_MAX, EndpointsAsked};
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json};
+use crate::answers::operation::{EndpointsChecked, SetupCode};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::{FieldError, ProblemKind};
 use crate::daemon::text::utc;
 
 /// Largest body, bytes.
 const BODY_BYTES_MAX: usize = 4_096;
-/// Most devices that are asked for at once.
-const ADD_MAX: u64 = 100_000;
-/// Most devices of a tenant, as in its file.
-const ENDPOINTS_MAX: u64 = 100_000_000;
 
-/// What is asked: how many more, and how many there are, where the caller knows better than the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Asked {
-    add: u32,
-    endpoints: Option<u32>,
-}
-
-impl Asked {
+impl EndpointsAsked {
     /// Reads JSON or a form; an empty body asks for one more.
     fn parse(body: &[u8], format: BodyFormat) -> Result<Self, Problem> {
         let fields = match format {
@@ -51,7 +42,11 @@ impl Asked {
             let pointer = format!("/{}", key.chars().take(64).collect::<String>());
             errors.push(FieldError { pointer, detail: "is not known; add and endpoints are".into() });
         }
-        if errors.is_empty() { Ok(Asked { add: add.unwrap_or(1), endpoints }) } else { Err(Problem::faulty(errors)) }
+        if errors.is_empty() {
+            Ok(EndpointsAsked { add: add.unwrap_or(1), endpoints })
+        } else {
+            Err(Problem::faulty(errors))
+        }
     }
 }
 
@@ -70,7 +65,7 @@ impl Worker {
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
             .ok_or_else(|| Problem::new(ProblemKind::UnsupportedType, "send application/json or a form"))?;
-        let asked = Asked::parse(&body, format)?;
+        let asked = EndpointsAsked::parse(&body, format)?;
         let config = self.app.configuration.running.get();
         let tenant = (config.tenants.get(id))
             .ok_or_else(|| Problem::new(ProblemKind::NotFound, format!("tenant {id:?} is not configured")))?;
@@ -81,7 +76,7 @@ impl Worker {
 }
 
 /// The answer; devices that nobody counted are taken for none.
-fn answer(limit: Option<u32>, endpoints: Option<u32>, add: u32) -> Value {
+fn answer(limit: Option<u32>, endpoints: Option<u32>, add: u32) -> EndpointsChecked {
     let present = endpoints.unwrap_or(0);
     let setup = may_set_up(limit, present, add);
     let message = match (setup, limit) {
@@ -92,10 +87,8 @@ fn answer(limit: Option<u32>, endpoints: Option<u32>, add: u32) -> Value {
         _ => "The number of devices is not limited.".to_owned(),
     };
     let allow = setup != Setup::LimitReached;
-    json!({
-        "allow": allow, "code": if allow { "allow" } else { "deny" }, "detail": setup.as_str(),
-        "endpoints": endpoints, "limit": limit, "message": message,
-    })
+    let code = if allow { SetupCode::Allow } else { SetupCode::Deny };
+    EndpointsChecked { allow, code: code.into(), detail: setup.into(), endpoints, limit, message }
 }
 
 #[cfg(test)]
@@ -104,9 +97,9 @@ mod tests {
 
     #[test]
     fn both_formats_say_the_same_and_faults_are_named() {
-        let json = |text: &str| Asked::parse(text.as_bytes(), BodyFormat::Json);
-        let form = |text: &str| Asked::parse(text.as_bytes(), BodyFormat::Form);
-        assert_eq!(json(""), Ok(Asked { add: 1, endpoints: None }));
+        let json = |text: &str| EndpointsAsked::parse(text.as_bytes(), BodyFormat::Json);
+        let form = |text: &str| EndpointsAsked::parse(text.as_bytes(), BodyFormat::Form);
+        assert_eq!(json(""), Ok(EndpointsAsked { add: 1, endpoints: None }));
         assert_eq!(json(r#"{"add":2,"endpoints":48}"#), form("add=2&endpoints=48"));
         assert_eq!(form("endpoints=0&add="), json(r#"{"endpoints":0,"add":null}"#));
         for (asked, pointer) in [

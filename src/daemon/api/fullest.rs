@@ -5,8 +5,7 @@ use std::collections::BinaryHeap;
 
 use usherd_engine::{Name, TenantView};
 
-/// How many are kept.
-pub(super) const FULLEST_MAX: usize = 20;
+use crate::answers::overview::FULLEST_MAX;
 
 /// Share in millionths, so that 99,999 of 100,000 seats are less than all; seats held; and of equals the first id.
 type Rank = (u64, u32, Reverse<Name>);

@@ -4,6 +4,7 @@ mod admin;
 mod agi;
 mod answer;
 mod ask;
+mod bodies;
 mod clock;
 mod decide;
 mod endpoints;
@@ -11,6 +12,7 @@ mod fullest;
 mod nodes;
 mod observability;
 mod openapi;
+mod overview;
 mod parameters;
 mod pricing;
 mod queries;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use serde_json::Value;
+use serde::Serialize;
 use usherd_contract::agi::Variable;
 use usherd_engine::{Name, Now};
 
@@ -41,7 +43,7 @@ use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Commit, RecordBuilder, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
-use answer::{json, json_bytes, marked, typed};
+use answer::{json, json_bytes, marked, text, typed};
 use query::percent_decoded;
 
 pub use openapi::OPENAPI;
@@ -181,11 +183,11 @@ impl Worker {
     }
 
     /// Answers from what reads much, on a thread that decides nothing.
-    async fn answer_blocking(
+    async fn answer_blocking<A: Serialize>(
         &self,
-        read: impl FnOnce(&App) -> Result<Value, Problem> + Send + 'static,
+        read: impl FnOnce(&App) -> Result<A, Problem> + Send + 'static,
     ) -> Result<Response<ReplyBody>, Problem> {
-        Ok(json(&self.run_blocking(read).await??))
+        Ok(json_bytes(self.run_blocking(|app| Ok::<_, Problem>(text(&read(app)?))).await??))
     }
 
     /// Runs what reads much on a thread that decides nothing.

@@ -2,13 +2,14 @@
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use usherd_contract::answers::{self, Done};
 use usherd_contract::format::BodyFormat;
 use usherd_contract::node_calls::{InventoryBody, NodeBody};
 use usherd_engine::{Acquire, Engine, ForgetOutcome, NodeFault, Now, check_word};
 
 use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json, marked, queries, unfenced};
+use crate::answers::nodes::{ForgottenCode, NodeForgotten};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::config::Config;
@@ -56,7 +57,8 @@ impl Worker {
                 let text = format!("node {node} is forgotten by {}: {orphaned} sessions wait", access.id);
                 let forgotten = Event::came_to(EventType::Node, EventResult::Forgotten, now.utc_ms, text);
                 self.app.publishing.events.publish(Event { node: node.as_str().into(), ..forgotten });
-                Ok(marked(json(&json!({ "code": "forgotten", "epoch": epoch, "orphaned": orphaned })), commit))
+                let answer = NodeForgotten { code: ForgottenCode::Forgotten.into(), epoch, orphaned };
+                Ok(marked(json(&answer), commit))
             }
             ForgetOutcome::NotFound => {
                 Err(Problem::new(ProblemKind::NotFound, format!("node {node:?} is not known; see /v1/nodes")))
@@ -140,7 +142,7 @@ impl Worker {
         epoch: u64,
         group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
-    ) -> Result<Value, Problem> {
+    ) -> Result<answers::Hello, Problem> {
         let config = self.app.configuration.running.get();
         hello(&self.app.deciding.engine, &config, &self.shard, now, (node, epoch), group, events)
     }
@@ -152,7 +154,7 @@ impl Worker {
         node: &str,
         epoch: u64,
         group: Option<&mut RecordBuilder>,
-    ) -> Result<Value, Problem> {
+    ) -> Result<answers::Ok, Problem> {
         let heard = match group {
             Some(group) => {
                 let mut recorder = Recorder::new(group, &self.shard, None, now.utc_ms);
@@ -161,7 +163,7 @@ impl Worker {
             None => self.app.deciding.engine.heartbeat(now, node, epoch, &mut ()),
         };
         heard.map_err(|fault| refused(node, fault))?;
-        Ok(json!({ "code": "ok" }))
+        Ok(answers::Ok { code: Done::Ok.into() })
     }
 
     /// A node stops as planned: its grace begins now (G6).
@@ -171,7 +173,7 @@ impl Worker {
         node: &str,
         epoch: u64,
         events: &mut Vec<Event>,
-    ) -> Result<Value, Problem> {
+    ) -> Result<answers::Goodbye, Problem> {
         goodbye(&self.app.deciding.engine, now, node, epoch, events)
     }
 
@@ -245,7 +247,7 @@ fn hello(
     (node, epoch): (&str, u64),
     group: Option<&mut RecordBuilder>,
     events: &mut Vec<Event>,
-) -> Result<Value, Problem> {
+) -> Result<answers::Hello, Problem> {
     let report = match group {
         Some(group) => {
             let mut recorder = Recorder::new(group, shard, Some(&mut *events), now.utc_ms);
@@ -260,19 +262,31 @@ fn hello(
     );
     events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, EventResult::Hello, now.utc_ms, text) });
     let nodes = &config.settings.nodes;
-    Ok(json!({
-        "code": "ok", "heartbeat_s": nodes.heartbeat_s, "lease_s": nodes.lease_s, "inventory_s": nodes.inventory_s,
-        "presence_grace_s": nodes.presence_grace_s, "deadline_ms": nodes.deadline_ms, "on_unreachable": nodes.on_unreachable.as_str(),
-        "dropped": report.dropped, "orphaned": report.orphaned,
-    }))
+    Ok(answers::Hello {
+        code: Done::Ok.into(),
+        heartbeat_s: nodes.heartbeat_s,
+        lease_s: nodes.lease_s,
+        inventory_s: nodes.inventory_s,
+        presence_grace_s: nodes.presence_grace_s,
+        deadline_ms: nodes.deadline_ms,
+        on_unreachable: nodes.on_unreachable.into(),
+        dropped: report.dropped,
+        orphaned: report.orphaned,
+    })
 }
 
 /// A node stops as planned: its grace begins now (G6).
-fn goodbye(engine: &Engine, now: Now, node: &str, epoch: u64, events: &mut Vec<Event>) -> Result<Value, Problem> {
+fn goodbye(
+    engine: &Engine,
+    now: Now,
+    node: &str,
+    epoch: u64,
+    events: &mut Vec<Event>,
+) -> Result<answers::Goodbye, Problem> {
     let report = engine.goodbye(now, node, epoch, &mut ()).map_err(|fault| refused(node, fault))?;
     let text = format!("node {node} said goodbye: {} sessions wait for it or another", report.orphaned);
     events.push(Event { node: node.into(), ..Event::came_to(EventType::Node, EventResult::Goodbye, now.utc_ms, text) });
-    Ok(json!({ "code": "ok", "orphaned": report.orphaned }))
+    Ok(answers::Goodbye { code: Done::Ok.into(), orphaned: report.orphaned })
 }
 
 /// An inventory as it came.
@@ -307,7 +321,7 @@ fn take_inventory(
     sessions: &[Acquire<'_>],
     group: Option<&mut RecordBuilder>,
     listening: Option<&mut Vec<Event>>,
-) -> Result<Value, Problem> {
+) -> Result<answers::InventoryReply, Problem> {
     let report = match group {
         Some(group) => {
             let mut recorder = Recorder::new(group, shard, listening, now.utc_ms);
@@ -316,9 +330,13 @@ fn take_inventory(
         None => engine.inventory(now, node, epoch, seq, sessions, &mut ()),
     };
     let report = report.map_err(|fault| refused(node, fault))?;
-    Ok(json!({
-        "code": "ok", "kept": report.kept, "adopted": report.adopted, "removed": report.removed, "ignored": report.ignored,
-    }))
+    Ok(answers::InventoryReply {
+        code: Done::Ok.into(),
+        kept: report.kept,
+        adopted: report.adopted,
+        removed: report.removed,
+        ignored: report.ignored,
+    })
 }
 
 /// Whether this is a name of a node, and who asks may speak for it.

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use serde_json::json;
 use usherd_subscription::entitlement::State;
 
 use super::routes::{Call, HandlerResult};
-use super::{Worker, queries, typed};
+use super::{Worker, json, overview, text, typed};
+use crate::answers::overview::{Ready, ReadyConfig};
+use crate::answers::words::Durability;
 use crate::daemon::access::auth::{Asked, RouteClass};
 use crate::daemon::app::{App, Configuration, ListenerInfo};
 use crate::daemon::config::Config;
@@ -57,20 +58,23 @@ impl Worker {
             return Ok(typed(status, "text/plain", Bytes::from_static(body)));
         }
         let (degraded, config) = (deciding.degraded(), self.app.configuration.show());
-        let mut body = json!({
-            "ready": ready,
-            "recovered": serving.is_ready(),
-            "draining": serving.is_draining(),
-            "durability": if degraded.is_some() { "degraded" } else { deciding.durability() },
-            "config": { "last_reload_successful": config["last_reload_successful"] },
-        });
+        let durability = if degraded.is_some() { Durability::Degraded } else { deciding.durability() };
+        let mut answer = Ready {
+            ready,
+            recovered: serving.is_ready(),
+            draining: serving.is_draining(),
+            durability: durability.into(),
+            config: ReadyConfig::Outcome(config.outcome.clone()),
+            ..Ready::default()
+        };
         if self.is_reader(call) {
-            body["degraded"] = json!(degraded);
-            body["journal_form"] = json!(deciding.journal_form());
-            body["config"] = config;
-            body["time"] = queries::time(deciding, &self.app.configuration.running.get(), deciding.clock.now());
+            let config_in_force = self.app.configuration.running.get();
+            answer.degraded = Some(degraded);
+            answer.journal_form = Some(deciding.journal_form().into());
+            answer.config = ReadyConfig::Whole(config);
+            answer.time = Some(overview::time(deciding, &config_in_force, deciding.clock.now()));
         }
-        Ok(typed(status, "application/json", body.to_string().into()))
+        Ok(typed(status, "application/json", text(&answer)))
     }
 
     /// `GET /metrics[?shard=i/n]`
@@ -105,7 +109,7 @@ impl Worker {
             .map(str::to_owned)
             .or_else(|| self.app.serving.listeners.first().map(|listener| listener.address.clone()));
         let shards = self.app.publishing.metrics.shards_offered(self.app.configuration.running.get().tenants.len());
-        Ok(super::json_bytes(service_discovery(&[target.as_deref().unwrap_or("")], shards).into()))
+        Ok(json(&service_discovery(&[target.as_deref().unwrap_or("")], shards)))
     }
 }
 

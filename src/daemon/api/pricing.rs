@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use chrono::NaiveDate;
-use serde_json::{Value, json};
 use usherd_subscription::civil;
 use usherd_subscription::invoice::quote;
 use usherd_subscription::policy::PriceMode;
@@ -13,6 +12,7 @@ use usherd_subscription::tariff::{Partner, commission_cents, wholesale_cents};
 use super::query::Query;
 use super::routes::{Call, HandlerResult};
 use super::{Worker, json};
+use crate::answers::pricing::{Advice, Quote};
 use crate::daemon::config::Keyword as _;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
@@ -35,24 +35,20 @@ pub struct QuoteRequest {
 
 impl QuoteRequest {
     /// The quote as API 7 has it, amounts in cents: K1-K3, K5, K6 and K8.
-    pub fn answer(&self) -> Value {
+    pub fn answer(&self) -> Quote {
         let quote = quote(self.mode, self.from, self.to, self.on);
-        let mut fields = json!({
-            "unit_cents": quote.unit_cents,
-            "monthly_cents": quote.monthly_cents,
-            "charge_cents": quote.upgrade.charge_cents,
-            "net_cents": quote.upgrade.net_cents,
-            "credit_cents": quote.upgrade.credit_cents,
-            "next_invoice_cents": quote.next_invoice_cents,
-        });
-        if let Some(advice) = quote.advice {
-            fields["advice"] = json!({ "seats": advice.seats, "monthly_cents": advice.monthly_cents });
+        let monthly_cents = quote.monthly_cents;
+        Quote {
+            unit_cents: quote.unit_cents,
+            monthly_cents,
+            charge_cents: quote.upgrade.charge_cents,
+            net_cents: quote.upgrade.net_cents,
+            credit_cents: quote.upgrade.credit_cents,
+            next_invoice_cents: quote.next_invoice_cents,
+            advice: quote.advice.map(Advice::from),
+            commission_cents: self.partner.map(|partner| commission_cents(partner, monthly_cents)),
+            wholesale_cents: self.partner.map(|partner| wholesale_cents(partner, monthly_cents)),
         }
-        if let Some(partner) = self.partner {
-            fields["commission_cents"] = json!(commission_cents(partner, quote.monthly_cents));
-            fields["wholesale_cents"] = json!(wholesale_cents(partner, quote.monthly_cents));
-        }
-        fields
     }
 
     /// Reads the parameters of a request; all that are bad are told at once.

@@ -3,7 +3,6 @@
 use std::str;
 
 use bytes::BytesMut;
-use serde_json::Value;
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_contract::form;
 use usherd_contract::node_calls::bounded;
@@ -11,7 +10,8 @@ use usherd_engine::{Decision, Now};
 
 use super::ask::Caller;
 use super::nodes::check_speaker;
-use super::{InFlight, Worker, ask, queries};
+use super::{InFlight, Worker, ask, queries, text};
+use crate::answers::tenants::TenantFigures;
 use crate::daemon::access::auth::{Asked, RouteClass};
 use crate::daemon::app::App;
 use crate::daemon::edge::{Peer, Talk};
@@ -214,14 +214,14 @@ impl Worker {
         let epoch = epoch.parse().map_err(|_| Problem::malformed("the epoch is not a whole number"))?;
         bounded(epoch)?;
         let said = match verb.to_ascii_lowercase().as_str() {
-            "hello" => self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?,
-            "heartbeat" => self.heartbeat_now(turn.now, node, epoch, turn.group.as_deref_mut())?,
-            "goodbye" => self.goodbye_now(turn.now, node, epoch, turn.events)?,
+            "hello" => text(&self.hello_now(turn.now, node, epoch, turn.group.as_deref_mut(), turn.events)?),
+            "heartbeat" => text(&self.heartbeat_now(turn.now, node, epoch, turn.group.as_deref_mut())?),
+            "goodbye" => text(&self.goodbye_now(turn.now, node, epoch, turn.events)?),
             _ => return Err(Problem::malformed(NODE)),
         };
         command.peer.mark_node();
         if command.wants_json(4) {
-            reply::bulk(&mut command.talk.out, said.to_string().as_bytes());
+            reply::bulk(&mut command.talk.out, &said);
         } else {
             reply::simple(&mut command.talk.out, "ok");
         }
@@ -242,9 +242,9 @@ impl Worker {
         let (config, sight) = (configuration.running.get(), publishing.sight(access));
         let status = queries::tenant(deciding, &config, &publishing.today, turn.now, tenant, sight)?;
         if command.wants_json(2) {
-            reply::bulk(&mut command.talk.out, status.to_string().as_bytes());
+            reply::bulk(&mut command.talk.out, &text(&status));
         } else {
-            reply::simple(&mut command.talk.out, &status_line(&status));
+            reply::simple(&mut command.talk.out, &status_line(&status.figures));
         }
         Ok(())
     }
@@ -361,8 +361,7 @@ impl Worker {
 }
 
 /// `active held=3 quota=16 over=0`; `quota=-` is an unlimited one.
-fn status_line(status: &Value) -> String {
-    let number = |key: &str| status[key].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
-    let state = status["state"].as_str().unwrap_or("-");
-    format!("{state} held={} quota={} over={}", number("held"), number("quota"), number("over"))
+fn status_line(status: &TenantFigures) -> String {
+    let quota = status.quota.map_or_else(|| "-".to_owned(), |quota| quota.to_string());
+    format!("{} held={} quota={quota} over={}", status.state, status.held, status.over)
 }

@@ -1,10 +1,10 @@
 //! `GET /v1/size`: how many seats a mix of employees needs (API 4, P1-P3).
 
-use serde_json::{Value, json};
 use usherd_subscription::sizing::{EMPLOYEES_PER_TYPE_MAX, Mix, Sizing, Target, sizing};
 
 use super::Worker;
 use super::routes::{Call, HandlerResult};
+use crate::answers::pricing::{Risk, Size};
 
 impl Worker {
     /// `GET /v1/size?types=5,10,5,10`
@@ -14,24 +14,24 @@ impl Worker {
         let mix = types_of(&types).map_err(|what| query.fault("types", what))?;
         // The largest mixes take milliseconds, which decisions would wait for.
         self.answer_blocking(move |_| match sizing(mix, Target::default()) {
-            Ok(sizing) => Ok(fields(&sizing)),
+            Ok(sizing) => Ok(size_of(&sizing)),
             Err(unfit) => Err(query.fault("types", format!("has {unfit}"))),
         })
         .await
     }
 }
 
-/// A sizing as JSON (API 7), the probabilities with nine digits.
-pub fn fields(sizing: &Sizing) -> Value {
+/// A sizing as it is answered (API 7), the probabilities with nine digits.
+pub fn size_of(sizing: &Sizing) -> Size {
     let digits = |share: f64| (share * 1e9).round() / 1e9;
-    let risk = sizing.risk.iter().map(|risk| json!({ "seats": risk.seats, "probability": digits(risk.probability) }));
-    json!({
-        "employees": sizing.brochure.employees,
-        "tenths": sizing.brochure.tenths,
-        "seats": sizing.brochure.seats,
-        "safe_seats": sizing.safe_seats,
-        "risk": risk.collect::<Vec<_>>(),
-    })
+    let risk = sizing.risk.iter().map(|risk| Risk { seats: risk.seats, probability: digits(risk.probability) });
+    Size {
+        employees: sizing.brochure.employees,
+        tenths: sizing.brochure.tenths,
+        seats: sizing.brochure.seats,
+        safe_seats: sizing.safe_seats,
+        risk: risk.collect(),
+    }
 }
 
 /// Four numbers with commas between them.

@@ -24,7 +24,7 @@ use crate::daemon::journal::Commit;
 /// How often a silent stream says that it lives.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// Shortest and longest time between two pulses, milliseconds.
-const PULSE_MS: std::ops::RangeInclusive<u64> = 250..=60_000;
+pub(super) const PULSE_MS: std::ops::RangeInclusive<u64> = 250..=60_000;
 /// Chunks that are passed over for one pulse: more than the ring holds as a rule.
 const DRAINED_CHUNKS_MAX: usize = 64;
 /// Events of one chunk.

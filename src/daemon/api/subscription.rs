@@ -3,14 +3,16 @@
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 use hyper::body::Incoming;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use usherd_engine::Now;
 use usherd_subscription::request::Request;
 
+use super::bodies::SubscriptionRequest;
 use super::queries::no_tenant;
 use super::routes::{Allowed, Call, HandlerResult};
-use super::{Worker, json, typed};
+use super::{Worker, json, text, typed};
+use crate::answers::subscriptions::{RefusedType, SubscriptionRefused};
 use crate::daemon::app::reload_request::Request as ReloadRequest;
 use crate::daemon::config::{Config, Removals, Submission, Unwritten, submit};
 use crate::daemon::http::Problem;
@@ -34,7 +36,7 @@ impl Worker {
     ) -> HandlerResult {
         let (tenant, access) = allowed.into_parts();
         let body = call.peer.collect(body, BODY_BYTES_MAX).await?;
-        let (written, dry_run) = parse(&body)?;
+        let SubscriptionRequest { written, dry_run } = parse(&body)?;
         let request = written.read().map_err(|faults| {
             let errors = faults.into_iter();
             let errors = errors.map(|(field, what)| FieldError { pointer: format!("/{field}"), detail: what.into() });
@@ -45,24 +47,26 @@ impl Worker {
         let submission = self.submitted(&tenant, &request, utc(now), dry_run).await?;
         let told = told(&request);
         self.audit_request(now, &tenant, &access.id, &told, &submission, dry_run).await;
-        let mut answer = answered(&submission, utc(now), dry_run);
-        if let Err(refusal) = &submission.answer {
-            let mut problem = json!({
-                "type": "/problems/refused", "title": "The request is refused, nothing was changed",
-                "status": 409, "detail": refusal.message,
-            });
-            if let (Value::Object(problem), Value::Object(answer)) = (&mut problem, answer) {
-                problem.extend(answer);
+        let mut accepted = match answered(&submission, utc(now), dry_run) {
+            Ok(accepted) => accepted,
+            Err(refused) => {
+                let answer = SubscriptionRefused {
+                    kind: RefusedType::Refused.into(),
+                    title: "The request is refused, nothing was changed".to_owned(),
+                    status: StatusCode::CONFLICT.as_u16(),
+                    detail: refused.message.clone(),
+                    refused: *refused,
+                };
+                return Ok(typed(StatusCode::CONFLICT, "application/problem+json", text(&answer)));
             }
-            return Ok(typed(StatusCode::CONFLICT, "application/problem+json", problem.to_string().into()));
-        }
+        };
         if !dry_run {
             // It is written, and booked: an error would have it sent and booked again.
             if let Err(why) = self.take_up(format!("{tenant}: {told}"), access.id.clone()).await {
-                answer["waiting"] = format!("written, and in force with the next reload: {why}").into();
+                accepted.waiting = Some(format!("written, and in force with the next reload: {why}"));
             }
         }
-        Ok(json(&answer))
+        Ok(json(&accepted))
     }
 
     /// Reads and writes files on a thread that decides nothing.
@@ -156,7 +160,7 @@ fn unwritten_problem(config: &Config, tenant: &str, unwritten: Unwritten) -> Pro
     }
 }
 
-fn parse(body: &[u8]) -> Result<(Written, bool), Problem> {
+fn parse(body: &[u8]) -> Result<SubscriptionRequest, Problem> {
     let fields: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| Problem::malformed("the body must be a JSON object").error("", error.to_string()))?;
     let mut errors = Vec::new();
@@ -195,5 +199,5 @@ fn parse(body: &[u8]) -> Result<(Written, bool), Problem> {
             _ => wrong(&field, "must be a text".to_owned()),
         }
     }
-    if errors.is_empty() { Ok((written, dry_run)) } else { Err(Problem::faulty(errors)) }
+    if errors.is_empty() { Ok(SubscriptionRequest { written, dry_run }) } else { Err(Problem::faulty(errors)) }
 }

@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use serde_json::{Value, json};
 use usherd_engine::{Now, TenantView};
 use usherd_subscription::civil::{self, Edge};
 use usherd_subscription::policy::PriceMode;
@@ -13,6 +12,8 @@ use super::Worker;
 use super::queries::no_tenant;
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
+use crate::answers::pricing::Advice;
+use crate::answers::usage::{QUOTAS_MAX, Usage, UsageFigures, UsagePoint, UsageTotal, Whatif, WhatifRow};
 use crate::daemon::app::Deciding;
 use crate::daemon::config::Config;
 use crate::daemon::history::History;
@@ -26,8 +27,6 @@ const POINTS_WANTED: i64 = 300;
 const DAY_S: i64 = 86_400;
 /// What [`whatif`] looks at where nothing is said, days (P4).
 const WHATIF_DAYS: i64 = 30;
-/// Quotas of one answer at most.
-const QUOTAS_MAX: u32 = 200;
 /// Where no quota is asked for: so many below the present one, and above.
 const QUOTAS_AROUND: (u32, u32) = (4, 8);
 
@@ -39,7 +38,7 @@ fn usage(
     now: Now,
     id: &str,
     query: &Query,
-) -> Result<Value, Problem> {
+) -> Result<Usage, Problem> {
     let view = deciding.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
     let zone = config.settings.time_zone.0;
     let (from_s, to_s) = stretch(query, zone, now, DAY_S)?;
@@ -59,19 +58,21 @@ fn usage(
     let mut total = Point::default();
     points.values().for_each(|point| total.add(point));
     let peak_at = points.iter().find(|(_, point)| point.slot.peak == total.slot.peak && total.slot.peak > 0);
-    let mut sums = point_fields(&total);
-    sums["peak_at"] = json!(peak_at.map(|(at, _)| rfc3339(at * 1_000)));
-    let rows = points.iter().map(|(at, point)| {
-        let mut fields = point_fields(point);
-        fields["at"] = json!(rfc3339(at * 1_000));
-        fields["quota"] = json!(point.slot.quota);
-        fields
+    let rows = points.iter().map(|(at, point)| UsagePoint {
+        figures: figures(point),
+        at: rfc3339(at * 1_000).into(),
+        quota: point.slot.quota,
     });
-    Ok(json!({
-        "tenant": id, "from": rfc3339(from_s * 1_000), "to": rfc3339(to_s * 1_000),
-        "step": step.as_str(), "step_s": step.seconds(), "quota": view.quota,
-        "usage": rows.collect::<Vec<_>>(), "total": sums,
-    }))
+    Ok(Usage {
+        tenant: id.to_owned(),
+        from: rfc3339(from_s * 1_000).into(),
+        to: rfc3339(to_s * 1_000).into(),
+        step: step.into(),
+        step_s: step.seconds(),
+        quota: view.quota,
+        usage: rows.collect(),
+        total: UsageTotal { figures: figures(&total), peak_at: peak_at.map(|(at, _)| rfc3339(at * 1_000).into()) },
+    })
 }
 
 fn present(deciding: &Deciding, id: &str) -> Option<(Now, TenantView)> {
@@ -79,13 +80,18 @@ fn present(deciding: &Deciding, id: &str) -> Option<(Now, TenantView)> {
     Some((now, deciding.engine.tenant(now, id)?))
 }
 
-fn point_fields(point: &Point) -> Value {
+fn figures(point: &Point) -> UsageFigures {
     let slot = &point.slot;
-    json!({
-        "peak": slot.peak, "mean": (point.mean() * 1_000.0).round() / 1_000.0, "demand": slot.demand,
-        "seat_s": slot.seat_ms / 1_000, "saturated_s": slot.saturated_ms / 1_000,
-        "denials": slot.denials, "denials_true": slot.denials_true, "observed_s": point.observed_ms / 1_000,
-    })
+    UsageFigures {
+        peak: slot.peak,
+        mean: (point.mean() * 1_000.0).round() / 1_000.0,
+        demand: slot.demand,
+        seat_s: slot.seat_ms / 1_000,
+        saturated_s: slot.saturated_ms / 1_000,
+        denials: slot.denials,
+        denials_true: slot.denials_true,
+        observed_s: point.observed_ms / 1_000,
+    }
 }
 
 /// `GET /v1/tenants/{t}/whatif?quota=14..24&from=&to=&target=`
@@ -96,7 +102,7 @@ fn whatif(
     now: Now,
     id: &str,
     query: &Query,
-) -> Result<Value, Problem> {
+) -> Result<Whatif, Problem> {
     let view = deciding.engine.tenant(now, id).ok_or_else(|| no_tenant(id))?;
     let (from_s, to_s) = stretch(query, config.settings.time_zone.0, now, WHATIF_DAYS * DAY_S)?;
     let target = match query.get("target") {
@@ -112,25 +118,31 @@ fn whatif(
     let recommended = from_usage(&levels.demand(), target);
     let quotas = quotas(query, &view, recommended)?;
     let mode = config.tenants.get(id).map_or(config.settings.rules.policy.price_mode, |tenant| tenant.terms.price_mode);
-    let rows: Vec<Value> = quotas.map(|quota| row(&levels, mode, quota)).collect();
-    let mut fields = json!({
-        "tenant": id, "from": rfc3339(from_s * 1_000), "to": rfc3339(to_s * 1_000), "quota": view.quota,
-        "requests": levels.starts(), "observed_s": observed_ms / 1_000, "whatif": rows,
-        "target": target.share(), "recommended": recommended, "monthly_cents": monthly_cents(mode, recommended),
-    });
-    if let Some(advice) = advice(mode, recommended) {
-        fields["advice"] = json!({ "seats": advice.seats, "monthly_cents": advice.monthly_cents });
-    }
-    Ok(fields)
+    Ok(Whatif {
+        tenant: id.to_owned(),
+        from: rfc3339(from_s * 1_000).into(),
+        to: rfc3339(to_s * 1_000).into(),
+        quota: view.quota,
+        requests: levels.starts(),
+        observed_s: observed_ms / 1_000,
+        whatif: quotas.map(|quota| row(&levels, mode, quota)).collect(),
+        target: target.share(),
+        recommended,
+        monthly_cents: monthly_cents(mode, recommended),
+        advice: advice(mode, recommended).map(Advice::from),
+    })
 }
 
-fn row(levels: &Levels, mode: PriceMode, quota: u32) -> Value {
+fn row(levels: &Levels, mode: PriceMode, quota: u32) -> WhatifRow {
     let (denials, above_ms) = levels.above(quota);
     let share = if denials == 0 { 0.0 } else { denials as f64 / levels.starts() as f64 };
-    json!({
-        "quota": quota, "denials": denials, "share": (share * 1e6).round() / 1e6,
-        "saturated_s": above_ms / 1_000, "monthly_cents": monthly_cents(mode, quota),
-    })
+    WhatifRow {
+        quota,
+        denials,
+        share: (share * 1e6).round() / 1e6,
+        saturated_s: above_ms / 1_000,
+        monthly_cents: monthly_cents(mode, quota),
+    }
 }
 
 /// The quotas that are asked for: `14..24`, both in it, or one.

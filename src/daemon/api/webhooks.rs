@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, json};
+use crate::answers::webhooks::{WebhookDeliveries, WebhookDelivery, Webhooks};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::journal::{Audit, AuditKind};
@@ -18,7 +17,7 @@ const PATIENCE_S: u64 = 5;
 impl Worker {
     /// `GET /v1/admin/webhooks`
     pub(super) fn list_webhooks(&self) -> HandlerResult {
-        Ok(json(&json!({ "webhooks": self.app.publishing.webhooks.list() })))
+        Ok(json(&Webhooks { webhooks: self.app.publishing.webhooks.list() }))
     }
 
     /// `GET /v1/admin/webhooks/{name}/deliveries?after=&limit=`
@@ -29,11 +28,8 @@ impl Worker {
         let number = number.map_err(|_| query.fault("after", "must be the number of a delivery".to_owned()))?;
         let (page, has_more) =
             self.app.publishing.webhooks.deliveries(&name, number, limit).ok_or_else(|| no_webhook(&name))?;
-        let mut answer = json!({ "deliveries": page.iter().map(|entry| entry.to_json()).collect::<Vec<Value>>() });
-        if let Some(last) = page.last().filter(|_| has_more) {
-            answer["next"] = json!(last.number.to_string());
-        }
-        Ok(json(&answer))
+        let next = page.last().filter(|_| has_more).map(|last| last.number.to_string());
+        Ok(json(&WebhookDeliveries { deliveries: page.iter().map(WebhookDelivery::from).collect(), next }))
     }
 
     /// `POST /v1/admin/webhooks/{name}/test`: answers when the try is over.
@@ -52,7 +48,7 @@ impl Worker {
         committed.await;
         let patience = Duration::from_secs(u64::from(patience_s) + PATIENCE_S);
         match tokio::time::timeout(patience, over).await {
-            Ok(Ok(entry)) => Ok(json(&entry.to_json())),
+            Ok(Ok(entry)) => Ok(json(&WebhookDelivery::from(&entry))),
             Ok(Err(_)) => Err(no_webhook(&name)),
             Err(_) => Err(busy()),
         }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use usherd_engine::Now;
 
 use super::reload_request::Request;
+use crate::answers::config::{self as answers, ReloadState};
 use crate::daemon::access::auth::Authenticator;
 use crate::daemon::config::{Effective, Problem, Running};
 use crate::daemon::sync::keeper::Keeper;
@@ -80,20 +80,19 @@ impl Configuration {
     }
 
     /// Its state, as `/v1/admin/config` and the overview show it.
-    pub fn show(&self) -> Value {
+    pub fn show(&self) -> answers::ConfigState {
         let state = self.state.lock();
-        let problem = state.problems.first().map(|problem| problem.message.clone());
         let config = self.running.get();
-        json!({
-            "hash": config.hash,
-            "loaded_at": rfc3339(state.loaded_utc_ms),
-            "last_reload_successful": state.successful,
-            "last_error": problem,
-            "from_last_good": state.from_last_good,
-            "waits_for_restart": state.waits_for_restart,
-            "tenants_rejected": config.rejected.len(),
-            "tenants_away": config.away.len(),
-            "certificates_unusable": state.certificates.len(),
-        })
+        answers::ConfigState {
+            hash: config.hash.clone(),
+            loaded_at: rfc3339(state.loaded_utc_ms).into(),
+            outcome: ReloadState { last_reload_successful: state.successful },
+            last_error: state.problems.first().map(|problem| problem.message.clone()),
+            from_last_good: state.from_last_good,
+            waits_for_restart: state.waits_for_restart.clone(),
+            tenants_rejected: config.rejected.len(),
+            tenants_away: config.away.len(),
+            certificates_unusable: state.certificates.len(),
+        }
     }
 }

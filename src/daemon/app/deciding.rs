@@ -13,8 +13,10 @@ use usherd_subscription::entitlement::Timelines;
 use super::commit_times::CommitTimes;
 use super::knobs::Knobs;
 use super::timeline::Timeline;
+use crate::answers::words::{Durability, JournalForm};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::Config;
+use crate::daemon::journal;
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::watermarks::Marks;
@@ -103,13 +105,17 @@ impl Deciding {
     }
 
     /// The durability that was asked of the journal.
-    pub fn durability(&self) -> &'static str {
-        self.committer.get().map_or("none", |committer| committer.durability().as_str())
+    pub fn durability(&self) -> Durability {
+        match self.committer.get().map(|committer| committer.durability()) {
+            None | Some(journal::Durability::None) => Durability::None,
+            Some(journal::Durability::Written) => Durability::Written,
+            Some(journal::Durability::Synced) => Durability::Synced,
+        }
     }
 
-    /// The way of decisions to the disk: `none`, `inline`, `hand-off` or `ring`.
-    pub fn journal_form(&self) -> &'static str {
-        self.committer.get().map_or("none", |committer| committer.form().as_str())
+    /// The way of decisions to the disk.
+    pub fn journal_form(&self) -> JournalForm {
+        self.committer.get().map_or(JournalForm::Nothing, |committer| committer.form())
     }
 
     /// Why decisions are not durable at present, or what was lost at the start and is being learned again.

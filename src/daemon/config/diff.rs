@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use usherd_subscription::entitlement::{Entitlement, State};
 use usherd_subscription::record::{Change, Record};
 
@@ -13,52 +12,12 @@ use super::origin::Effective;
 use super::settings::RESTART_ONLY;
 use super::tenant::Tenant;
 use super::value::rfc3339;
-
-/// The changes of a reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Diff {
-    /// Tenants that are new.
-    pub added: Vec<TenantDiff>,
-    /// Tenants that are gone.
-    pub removed: Vec<TenantDiff>,
-    /// Tenants that are not what they were.
-    pub changed: Vec<TenantDiff>,
-    /// Keys of `usherd.toml` with another value.
-    pub settings: Vec<SettingDiff>,
-}
-
-/// The changes of one tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TenantDiff {
-    /// The tenant.
-    pub tenant: String,
-    /// Seats before; absent where it is new.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota_before: Option<Quota>,
-    /// Seats after; absent where it is gone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub quota_after: Option<Quota>,
-    /// Seats held now, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held: Option<u32>,
-    /// The differences, in words of the configuration.
-    pub what: Vec<String>,
-    /// The consequences, in sentences for people.
-    pub consequences: Vec<String>,
-}
-
-/// A number of seats, or the word `unlimited`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quota {
-    /// So many.
-    Seats(u32),
-    /// As many as are asked for.
-    Unlimited,
-}
+use crate::answers::config::Unlimited;
+pub use crate::answers::config::{Diff, Quota, SettingDiff, TenantDiff};
 
 impl From<Option<u32>> for Quota {
     fn from(seats: Option<u32>) -> Self {
-        seats.map_or(Quota::Unlimited, Quota::Seats)
+        seats.map_or(Quota::Unlimited(Unlimited::Unlimited), Quota::Seats)
     }
 }
 
@@ -66,33 +25,9 @@ impl std::fmt::Display for Quota {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Quota::Seats(seats) => write!(f, "{seats}"),
-            Quota::Unlimited => f.write_str("unlimited"),
+            Quota::Unlimited(_) => f.write_str("unlimited"),
         }
     }
-}
-
-impl Serialize for Quota {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Quota::Seats(seats) => serializer.serialize_u32(*seats),
-            Quota::Unlimited => serializer.serialize_str("unlimited"),
-        }
-    }
-}
-
-/// A key of `usherd.toml` with another value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SettingDiff {
-    /// The key.
-    pub key: String,
-    /// The value before, as TOML writes it; absent where the key is new.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<String>,
-    /// The value after; absent where the key is gone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
-    /// True if it waits for the next start.
-    pub needs_restart: bool,
 }
 
 /// Compares two configurations as they are at `now`. `occupancy` tells the seats a tenant holds, `None`

@@ -8,9 +8,9 @@ use serde::{Serialize, Serializer};
 use usherd_contract::file::Source;
 
 use super::words::{Keyword, ProblemCode, Severity};
+use crate::answers::config::ConfigProblem;
+pub use crate::answers::config::{PROBLEMS_MAX, Related};
 
-/// Most problems that one attempt reports; the last then says that there are more.
-pub const PROBLEMS_MAX: usize = 200;
 /// Longest line that is shown of a file, in bytes; a longer one is cut around the fault.
 const LINE_BYTES_MAX: usize = 200;
 /// How secrets of webhooks begin: a line with one is not shown, whatever is wrong with it.
@@ -42,17 +42,6 @@ pub struct Problem {
     pub related: Option<Related>,
     #[serde(skip)]
     excerpt: Option<Excerpt>,
-}
-
-/// The other half of a contradiction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Related {
-    /// The file.
-    pub file: String,
-    /// Line, from 1.
-    pub line: usize,
-    /// The text at fault.
-    pub what: String,
 }
 
 /// The line at fault, and the bytes of it that are marked.
@@ -176,6 +165,22 @@ impl Problem {
             groups.push(Group::with_title(Level::HELP.secondary_title(help.as_str())));
         }
         renderer.decor_style(DecorStyle::Ascii).render(&groups)
+    }
+}
+
+impl From<&Problem> for ConfigProblem {
+    fn from(problem: &Problem) -> Self {
+        ConfigProblem {
+            severity: problem.severity.into(),
+            code: problem.code.into(),
+            file: problem.file.clone(),
+            line: problem.line,
+            column: problem.column,
+            key_path: problem.key_path.clone(),
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+            related: problem.related.clone(),
+        }
     }
 }
 

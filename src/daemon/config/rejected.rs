@@ -3,9 +3,7 @@
 use serde::Serialize;
 
 use super::problem::{PROBLEMS_MAX, Problem, Problems};
-
-/// Most problems that are kept of one bad tenant file.
-const FILE_PROBLEMS_MAX: usize = 20;
+use crate::answers::config::{self as answers, ConfigProblem, FILE_PROBLEMS_MAX};
 
 /// A tenant file that is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +24,17 @@ impl RejectedFile {
         let mut problems = problems.into_vec();
         problems.truncate(if earlier < PROBLEMS_MAX { FILE_PROBLEMS_MAX } else { 1 });
         RejectedFile { tenant: tenant.to_owned(), file, kept, problems }
+    }
+}
+
+impl From<&RejectedFile> for answers::RejectedFile {
+    fn from(file: &RejectedFile) -> Self {
+        answers::RejectedFile {
+            tenant: file.tenant.clone(),
+            file: file.file.clone(),
+            kept: file.kept,
+            problems: file.problems.iter().map(ConfigProblem::from).collect(),
+        }
     }
 }
 

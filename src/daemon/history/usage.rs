@@ -5,38 +5,15 @@ use std::io;
 
 use usherd_engine::{Name, Now, TenantView};
 
+pub use crate::answers::usage::POINTS_MAX;
+pub use crate::answers::words::Step;
+
 use super::History;
 use super::live::SLOT_S;
 use super::slot::{Levels, Row, Slot};
 use super::span::Head;
 
-/// Points of an answer at most.
-pub const POINTS_MAX: usize = 5_000;
-
-/// How long a point is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Five minutes.
-    FiveMinutes,
-    /// An hour.
-    Hour,
-    /// A civil day in the billing zone.
-    Day,
-}
-
 impl Step {
-    /// All steps, the finest first.
-    pub const ALL: &'static [Step] = &[Step::FiveMinutes, Step::Hour, Step::Day];
-
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Step::FiveMinutes => "5m",
-            Step::Hour => "1h",
-            Step::Day => "1d",
-        }
-    }
-
     /// Its length, seconds; a day with a clock change has an hour more or less.
     pub const fn seconds(self) -> u32 {
         match self {

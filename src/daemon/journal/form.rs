@@ -1,5 +1,7 @@
 //! The forms of writing a turn's decisions, and the hooks that the daemon lends for it.
 
+pub use crate::answers::words::JournalForm as Form;
+
 /// The hooks that the daemon lends to the committer: time, and an ear.
 pub struct Hooks {
     /// A monotonic clock, nanoseconds since an arbitrary start.
@@ -11,31 +13,5 @@ pub struct Hooks {
 impl Default for Hooks {
     fn default() -> Self {
         Hooks { clock_ns: || 0, committed: Box::new(|_| {}) }
-    }
-}
-
-/// The writer of a turn's decisions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Nobody: nothing is kept.
-    Nothing,
-    /// The thread that decided, before its answers go out. A disk that hangs stops it: for simulations, whose time
-    /// passes on one thread.
-    Inline,
-    /// A thread of its own; the answers wait for it, and not for long ([`Committer`](super::Committer)).
-    HandOff,
-    /// The thread that decided, into a ring in memory that outlives the process; another one copies it to the disk.
-    Ring,
-}
-
-impl Form {
-    /// As `/readyz?verbose` and the log call it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Form::Nothing => "none",
-            Form::Inline => "inline",
-            Form::HandOff => "hand-off",
-            Form::Ring => "ring",
-        }
     }
 }

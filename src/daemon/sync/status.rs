@@ -1,11 +1,11 @@
 //! How the last tries went: for the overview, and to tell a change from the same again.
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use usherd_engine::Now;
 use usherd_subscription::entitlement::Timelines;
 
 use super::keeper::Keeper;
+use crate::answers::overview::SyncState;
 use crate::daemon::config::Config;
 use crate::daemon::metrics::SyncResult;
 use crate::daemon::text::rfc3339;
@@ -74,31 +74,32 @@ impl Status {
         self.0.lock().next_utc_ms = utc_ms;
     }
 
-    /// For `/v1/overview` and `usherd status`; null where nothing is pulled.
-    pub fn show(&self, config: &Config, keeper: &Keeper, at: Timelines) -> Value {
+    /// For `/v1/overview` and `usherd status`; `None` where nothing is pulled.
+    pub fn show(&self, config: &Config, keeper: &Keeper, at: Timelines) -> Option<SyncState> {
         if !config.settings.sync.is_on() {
-            return Value::Null;
+            return None;
         }
         let tries = self.0.lock().clone();
         let holding = keeper.holding();
+        let held = holding.as_ref();
         // While nobody trusts the clock no confirmation runs out.
         let now_ms = at.trusted.unwrap_or(at.wall).timestamp_millis();
-        let at = |utc_ms: i64| (utc_ms != 0).then(|| rfc3339(utc_ms));
+        let at = |utc_ms: i64| (utc_ms != 0).then(|| rfc3339(utc_ms).into());
         let stale_ms = i64::from(config.settings.rules.policy.stale_after_days) * 86_400_000;
-        let stale = holding.as_ref().is_some_and(|held| stale_ms > 0 && held.confirmed_utc_ms + stale_ms <= now_ms);
-        json!({
-            "result": tries.last.as_ref().map(|last| last.result.as_str()),
-            "code": tries.last.as_ref().map(|last| last.code).filter(|code| !code.is_empty()),
-            "message": tries.last.as_ref().map(|last| last.message.as_str()),
-            "last_attempt_at": at(tries.attempt_utc_ms),
-            "last_success_at": at(tries.success_utc_ms),
-            "next_attempt_at": at(tries.next_utc_ms),
-            "key": holding.as_ref().map(|held| held.bundle.key.as_str()),
-            "serial": holding.as_ref().map(|held| held.bundle.serial),
-            "records": holding.as_ref().map_or(0, |held| held.bundle.records.len()),
-            "expires_at": holding.as_ref().map(|held| rfc3339(held.bundle.expires.timestamp_millis())),
-            "confirmed_at": holding.as_ref().map(|held| rfc3339(held.confirmed_utc_ms)),
-            "stale": stale,
+        let last = tries.last;
+        Some(SyncState {
+            result: last.as_ref().map(|last| last.result.into()),
+            code: last.as_ref().filter(|last| !last.code.is_empty()).map(|last| last.code.to_owned()),
+            message: last.map(|last| last.message),
+            last_attempt_at: at(tries.attempt_utc_ms),
+            last_success_at: at(tries.success_utc_ms),
+            next_attempt_at: at(tries.next_utc_ms),
+            key: held.map(|held| held.bundle.key.clone()),
+            serial: held.map(|held| held.bundle.serial),
+            records: held.map_or(0, |held| held.bundle.records.len()),
+            expires_at: held.map(|held| rfc3339(held.bundle.expires.timestamp_millis()).into()),
+            confirmed_at: held.map(|held| rfc3339(held.confirmed_utc_ms).into()),
+            stale: held.is_some_and(|held| stale_ms > 0 && held.confirmed_utc_ms + stale_ms <= now_ms),
         })
     }
 }

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use usherd_engine::{Name, Now};
 
 use super::deliver::Outcome;
-use super::event::type_words;
 use super::queue::Waiting;
+use crate::answers::webhooks::{self as answers, WebhookDelivery, WebhookState};
 use crate::daemon::config::Webhook;
 use crate::daemon::metrics::WebhookResult;
 use crate::daemon::text::rfc3339;
@@ -63,15 +62,24 @@ impl Entry {
             next_utc_ms: None,
         }
     }
+}
 
-    /// As the API answers it.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "number": self.number, "at": rfc3339(self.utc_ms), "id": self.id, "type": self.about,
-            "tenant": (!self.tenant.is_empty()).then_some(&self.tenant), "attempt": self.attempt,
-            "status": self.status, "duration_ms": self.duration_ms, "result": self.result.as_str(),
-            "error": (!self.error.is_empty()).then_some(&self.error), "next_attempt_at": self.next_utc_ms.map(rfc3339),
-        })
+impl From<&Entry> for WebhookDelivery {
+    fn from(entry: &Entry) -> Self {
+        let told = |text: &String| (!text.is_empty()).then(|| text.clone());
+        WebhookDelivery {
+            number: entry.number,
+            at: rfc3339(entry.utc_ms).into(),
+            id: entry.id.clone(),
+            about: entry.about.clone(),
+            tenant: told(&entry.tenant),
+            attempt: entry.attempt,
+            status: entry.status,
+            duration_ms: entry.duration_ms,
+            result: entry.result.into(),
+            error: told(&entry.error),
+            next_attempt_at: entry.next_utc_ms.map(|at| rfc3339(at).into()),
+        }
     }
 }
 
@@ -113,8 +121,8 @@ impl Default for Board {
 
 impl Board {
     /// The webhooks in the order of the configuration, as the API answers them.
-    pub fn list(&self) -> Vec<Value> {
-        self.rows.lock().iter().map(Row::to_json).collect()
+    pub fn list(&self) -> Vec<answers::Webhook> {
+        self.rows.lock().iter().map(answers::Webhook::from).collect()
     }
 
     /// The tries of one after a number, at most `limit`, and whether there are more; `None` where there is no such
@@ -208,22 +216,30 @@ impl Board {
     }
 }
 
-impl Row {
-    fn to_json(&self) -> Value {
-        let settings = &self.settings;
-        let state = match (settings.enabled, self.gone, &self.failure) {
-            (false, ..) => "off",
-            (_, true, _) => "gone",
-            (.., Some((at, _))) if self.success_utc_ms.is_none_or(|success| success < *at) => "failing",
-            _ => "ok",
+impl From<&Row> for answers::Webhook {
+    fn from(row: &Row) -> Self {
+        let settings = &row.settings;
+        let state = match (settings.enabled, row.gone, &row.failure) {
+            (false, ..) => WebhookState::Off,
+            (_, true, _) => WebhookState::Gone,
+            (.., Some((at, _))) if row.success_utc_ms.is_none_or(|success| success < *at) => WebhookState::Failing,
+            _ => WebhookState::Ok,
         };
-        json!({
-            "name": settings.name, "url": settings.shown_url(), "state": state,
-            "types": type_words(&settings.types), "tenants": settings.tenants, "names": settings.names,
-            "queued": self.queued, "queue_max": settings.queue_max, "oldest_at": self.oldest_utc_ms.map(rfc3339),
-            "last_success_at": self.success_utc_ms.map(rfc3339),
-            "last_error_at": self.failure.as_ref().map(|(at, _)| rfc3339(*at)),
-            "last_error": self.failure.as_ref().map(|(_, why)| why), "not_saved": self.unsaved,
-        })
+        let at = |utc_ms: i64| rfc3339(utc_ms).into();
+        answers::Webhook {
+            name: settings.name.to_string(),
+            url: settings.shown_url(),
+            state: state.into(),
+            types: settings.types.iter().map(|topic| (*topic).into()).collect(),
+            tenants: settings.tenants.iter().map(Name::to_string).collect(),
+            names: settings.names,
+            queued: row.queued,
+            queue_max: settings.queue_max,
+            oldest_at: row.oldest_utc_ms.map(at),
+            last_success_at: row.success_utc_ms.map(at),
+            last_error_at: row.failure.as_ref().map(|(failed, _)| at(*failed)),
+            last_error: row.failure.as_ref().map(|(_, why)| why.clone()),
+            not_saved: row.unsaved.clone(),
+        }
     }
 }

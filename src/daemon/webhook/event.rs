@@ -1,8 +1,10 @@
 //! How a message looks: a CloudEvent 1.0, whole in its JSON body.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use usherd_engine::Name;
 
+use crate::answers::value_of;
+use crate::answers::webhooks::CloudEvent;
 use crate::daemon::config::HookType;
 use crate::daemon::text::rfc3339;
 
@@ -84,15 +86,21 @@ impl Notice {
 
     /// The body of the message: structured mode, so that one signature covers all of it.
     pub(crate) fn body(&self, source: &str, id: &str) -> String {
-        let mut event = json!({
-            "specversion": "1.0", "id": id, "source": source, "type": self.about.as_str(),
-            "time": rfc3339(self.utc_ms), "datacontenttype": "application/json", "data": self.data,
-        });
+        let mut event = CloudEvent {
+            specversion: "1.0".to_owned(),
+            id: id.to_owned(),
+            source: source.to_owned(),
+            about: self.about.as_str().to_owned(),
+            time: rfc3339(self.utc_ms).into(),
+            subject: None,
+            datacontenttype: "application/json".to_owned(),
+            data: self.data.clone(),
+        };
         if !self.tenant.is_empty() {
-            event["subject"] = json!(self.tenant);
-            event["data"]["tenant"] = json!(self.tenant);
+            event.subject = Some(self.tenant.to_string());
+            event.data.insert("tenant".to_owned(), self.tenant.as_str().into());
         }
-        event.to_string()
+        value_of(&event).to_string()
     }
 }
 
@@ -105,14 +113,10 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// The words of types in the log.
-pub(crate) fn type_words(types: &[HookType]) -> Vec<&'static str> {
-    types.iter().map(|kind| kind.as_str()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_body_is_a_cloud_event_with_all_that_it_must_have() {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use serde_json::json;
 use usherd_engine::{Code, Kind, Name, Now, TenantView};
 use usherd_subscription::entitlement::State;
 
@@ -150,12 +149,10 @@ pub(crate) fn notice(about: HookType, event: &Event) -> Notice {
 fn change(utc_ms: i64, tenant: &Name, was: Option<Worth>, is: Worth, message: &str) -> Notice {
     let notice = Notice::new(Topic::Of(HookType::StateChanged), tenant, utc_ms)
         .with("state", is.state.as_str())
-        .with("seats", json!(is.seats))
+        .with("seats", is.seats)
         .with("message", message);
     match was {
-        Some(was) if was != is => {
-            notice.with("state_before", was.state.as_str()).with("seats_before", json!(was.seats))
-        }
+        Some(was) if was != is => notice.with("state_before", was.state.as_str()).with("seats_before", was.seats),
         _ => notice,
     }
 }
@@ -163,6 +160,7 @@ fn change(utc_ms: i64, tenant: &Name, was: Option<Worth>, is: Worth, message: &s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use usherd_engine::Standing;
 
     fn at(seconds: u64) -> Now {
