@@ -1,6 +1,6 @@
 //! Answers about contracts and operation: types that the daemon writes and the command line reads.
 //!
-//! Each answer is written as its type says. A field that is null says so by
+//! Each answer is written as its type says; `/openapi.json` is made of the types. A field that is null says so by
 //! `Option`; one that may be absent is not written then. Whatever is missing is read as its default, and a word that is
 //! not known as its text, so that either side may be the older one.
 

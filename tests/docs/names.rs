@@ -178,7 +178,7 @@ fn is_route(path: &str, templates: &[String]) -> bool {
 
 #[test]
 fn every_route_is_one() {
-    let document: serde_json::Value = serde_json::from_str(&read("src/daemon/api/openapi.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_str(usherd::daemon::api::openapi()).unwrap();
     let templates: Vec<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
     let mut faults = Vec::new();
     let watched = ["/v1/", "/metrics", "/livez", "/readyz", "/openapi.json"];
@@ -208,7 +208,7 @@ fn every_route_is_one() {
 #[test]
 fn every_route_is_on_its_page() {
     let page = Page::read("docs/api.md");
-    let document: serde_json::Value = serde_json::from_str(&read("src/daemon/api/openapi.json")).unwrap();
+    let document: serde_json::Value = serde_json::from_str(usherd::daemon::api::openapi()).unwrap();
     let paths = document["paths"].as_object().unwrap();
     let files = ["/dashboard.js", "/dashboard.css"];
     let missing: Vec<&String> = paths

@@ -6,12 +6,12 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use usherd::daemon::api::OPENAPI;
+use usherd::daemon::api::openapi;
 
 use crate::daemon::Answer;
 
 /// The document as it is served.
-pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(OPENAPI).unwrap());
+pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(openapi()).unwrap());
 
 /// The document with every object closed: a field that it does not name is then a fault.
 static CLOSED: LazyLock<Value> = LazyLock::new(|| {

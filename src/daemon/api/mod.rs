@@ -7,11 +7,11 @@ mod ask;
 mod bodies;
 mod clock;
 mod decide;
+mod document;
 mod endpoints;
 mod fullest;
 mod nodes;
 mod observability;
-mod openapi;
 mod overview;
 mod parameters;
 mod pricing;
@@ -46,7 +46,7 @@ use crate::daemon::metrics::{Route, Shard};
 use answer::{json, json_bytes, marked, text, typed};
 use query::percent_decoded;
 
-pub use openapi::OPENAPI;
+pub use document::openapi;
 pub use pricing::QuoteRequest;
 pub use routes::{ROUTES, Row};
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use http::{Method, Response, request};
 use hyper::body::Incoming;
 
+use super::document::Operation;
 use super::query::Query;
-use super::{OPENAPI, Worker, json_bytes, parameters, segment};
+use super::{Worker, document, parameters, segment};
 use crate::daemon::access::auth::{Access, Asked, RouteClass, check_host};
 use crate::daemon::dashboard;
 use crate::daemon::edge::Peer;
@@ -36,6 +37,8 @@ pub struct Row {
     /// The query parameters that it knows: any other is refused. `None` where what is not known is passed over: on routes
     /// that nodes speak to, whose newer releases may say more, and outside of `/v1/`, which browsers and probes add to.
     pub parameters: Option<&'static [&'static str]>,
+    /// Its description in the document.
+    pub(super) operation: &'static Operation,
     handler: Handler,
 }
 
@@ -111,83 +114,113 @@ impl Allowed {
 }
 
 macro_rules! row {
-    ($method:ident $path:literal $route:ident, $handler:expr) => {
-        row!($method $path $route None, $handler)
+    ($method:ident $path:literal $route:ident, $operation:ident, $handler:expr) => {
+        row!($method $path $route None, $operation, $handler)
     };
-    ($method:ident $path:literal $route:ident [$($parameter:literal),*], $handler:expr) => {
-        row!($method $path $route Some(&[$($parameter),*]), $handler)
+    ($method:ident $path:literal $route:ident [$($parameter:literal),*], $operation:ident, $handler:expr) => {
+        row!($method $path $route Some(&[$($parameter),*]), $operation, $handler)
     };
-    ($method:ident $path:literal $route:ident $parameters:expr, $handler:expr) => {
-        Row { method: Method::$method, path: $path, route: Route::$route, parameters: $parameters, handler: $handler }
+    ($method:ident $path:literal $route:ident $parameters:expr, $operation:ident, $handler:expr) => {
+        Row {
+            method: Method::$method,
+            path: $path,
+            route: Route::$route,
+            parameters: $parameters,
+            operation: &document::$operation,
+            handler: $handler,
+        }
     };
 }
 
 /// Every route that is served. In the handlers `w` is the worker, `c` the call, `a` what it is allowed to.
 pub const ROUTES: &[Row] = &[
     // The two that come most are asked for by name before this table is.
-    row!(POST "/v1/acquire" Acquire, ByMessage(|w, c, body| Box::pin(async { Ok(w.acquire(c.head, body, c.peer).await) }))),
-    row!(POST "/v1/release" Release, ByMessage(|w, c, body| Box::pin(async { Ok(w.release(c.head, body, c.peer).await) }))),
-    row!(POST "/v1/batch" Batch, ByMessage(|w, c, body| Box::pin(w.batch(c, body)))),
-    row!(POST "/v1/explain" Explain, Of(RouteClass::Explain, All, |w, c, a, body| Box::pin(w.explain(c, a, body)))),
-    row!(POST "/v1/nodes/{node}/hello" Hello, Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.hello(c, a, body)))),
-    row!(POST "/v1/nodes/{node}/heartbeat" Heartbeat,
+    row!(POST "/v1/acquire" Acquire, ACQUIRE,
+        ByMessage(|w, c, body| Box::pin(async { Ok(w.acquire(c.head, body, c.peer).await) }))),
+    row!(POST "/v1/release" Release, RELEASE,
+        ByMessage(|w, c, body| Box::pin(async { Ok(w.release(c.head, body, c.peer).await) }))),
+    row!(POST "/v1/batch" Batch, BATCH, ByMessage(|w, c, body| Box::pin(w.batch(c, body)))),
+    row!(POST "/v1/explain" Explain, EXPLAIN,
+        Of(RouteClass::Explain, All, |w, c, a, body| Box::pin(w.explain(c, a, body)))),
+    row!(POST "/v1/nodes/{node}/hello" Hello, HELLO,
+        Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.hello(c, a, body)))),
+    row!(POST "/v1/nodes/{node}/heartbeat" Heartbeat, HEARTBEAT,
         Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.heartbeat(c, a, body)))),
-    row!(POST "/v1/nodes/{node}/inventory" Inventory,
+    row!(POST "/v1/nodes/{node}/inventory" Inventory, INVENTORY,
         Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.inventory(c, a, body)))),
-    row!(POST "/v1/nodes/{node}/goodbye" Goodbye,
+    row!(POST "/v1/nodes/{node}/goodbye" Goodbye, GOODBYE,
         Of(RouteClass::Nodes, All, |w, c, a, body| Box::pin(w.goodbye(c, a, body)))),
-    row!(GET "/v1/nodes" Nodes ["after", "limit"], Of(Read, All, |w, c, a, _| Box::pin(w.list_nodes(c, a)))),
-    row!(DELETE "/v1/nodes/{node}" ForgetNode ["force"], Of(Admin, All, |w, c, a, _| Box::pin(w.forget_node(c, a)))),
-    row!(GET "/v1/tenants" Tenants ["after", "limit", "state", "band", "search"],
+    row!(GET "/v1/nodes" Nodes ["after", "limit"], LIST_NODES,
+        Of(Read, All, |w, c, a, _| Box::pin(w.list_nodes(c, a)))),
+    row!(DELETE "/v1/nodes/{node}" ForgetNode ["force"], FORGET_NODE,
+        Of(Admin, All, |w, c, a, _| Box::pin(w.forget_node(c, a)))),
+    row!(GET "/v1/tenants" Tenants ["after", "limit", "state", "band", "search"], LIST_TENANTS,
         Of(Read, All, |w, c, a, _| Box::pin(w.list_tenants(c, a)))),
-    row!(GET "/v1/tenants/{tenant}" Tenant [], Of(Read, Tenant, |w, _, a, _| Box::pin(w.tenant(a)))),
-    row!(GET "/v1/tenants/{tenant}/subjects" Subjects ["after", "limit"],
+    row!(GET "/v1/tenants/{tenant}" Tenant [], TENANT, Of(Read, Tenant, |w, _, a, _| Box::pin(w.tenant(a)))),
+    row!(GET "/v1/tenants/{tenant}/subjects" Subjects ["after", "limit"], LIST_SUBJECTS,
         Of(Read, Tenant, |w, c, a, _| Box::pin(w.subjects(c, a)))),
-    row!(GET "/v1/tenants/{tenant}/subjects/{subject}" Subjects [],
+    row!(GET "/v1/tenants/{tenant}/subjects/{subject}" Subjects [], SUBJECT,
         Of(Read, Tenant, |w, c, a, _| Box::pin(w.subject(c, a)))),
-    row!(DELETE "/v1/tenants/{tenant}/subjects/{subject}" EndSubject ["force"],
+    row!(DELETE "/v1/tenants/{tenant}/subjects/{subject}" EndSubject ["force"], END_SUBJECT,
         Of(Admin, Tenant, |w, c, a, _| Box::pin(w.end_subject(c, a)))),
-    row!(GET "/v1/tenants/{tenant}/sessions" Sessions ["after", "limit", "kind", "node", "subject", "counts"],
+    row!(GET "/v1/tenants/{tenant}/sessions" Sessions
+        ["after", "limit", "kind", "node", "subject", "counts"], LIST_SESSIONS,
         Of(Read, Tenant, |w, c, a, _| Box::pin(w.sessions(c, a)))),
-    row!(DELETE "/v1/tenants/{tenant}/sessions/{session}" EndSession ["force"],
+    row!(DELETE "/v1/tenants/{tenant}/sessions/{session}" EndSession ["force"], END_SESSION,
         Of(Admin, Tenant, |w, c, a, _| Box::pin(w.end_session(c, a)))),
-    row!(POST "/v1/tenants/{tenant}/endpoints/check" EndpointsCheck,
+    row!(POST "/v1/tenants/{tenant}/endpoints/check" EndpointsCheck, CHECK_ENDPOINTS,
         Of(RouteClass::Decide, Tenant, |w, c, a, body| Box::pin(w.check_endpoints(c, a, body)))),
-    row!(POST "/v1/tenants/{tenant}/subscription" Subscription [],
+    row!(POST "/v1/tenants/{tenant}/subscription" Subscription [], REQUEST_SUBSCRIPTION,
         Of(Admin, Tenant, |w, c, a, body| Box::pin(w.request_subscription(c, a, body)))),
-    row!(GET "/v1/tenants/{tenant}/usage" Usage ["from", "to", "step"],
+    row!(GET "/v1/tenants/{tenant}/usage" Usage ["from", "to", "step"], USAGE,
         Of(Read, Tenant, |w, c, a, _| Box::pin(w.usage(c, a)))),
-    row!(GET "/v1/tenants/{tenant}/whatif" Whatif ["quota", "from", "to", "target"],
+    row!(GET "/v1/tenants/{tenant}/whatif" Whatif ["quota", "from", "to", "target"], WHATIF,
         Of(Read, Tenant, |w, c, a, _| Box::pin(w.whatif(c, a)))),
-    row!(GET "/v1/overview" Overview [], Of(Read, All, |w, _, a, _| Box::pin(w.overview(a)))),
-    row!(GET "/v1/quote" Quote ["from", "to", "on", "partner", "price_mode"],
+    row!(GET "/v1/overview" Overview [], OVERVIEW, Of(Read, All, |w, _, a, _| Box::pin(w.overview(a)))),
+    row!(GET "/v1/quote" Quote ["from", "to", "on", "partner", "price_mode"], QUOTE,
         Of(Read, All, |w, c, _, _| Box::pin(ready(w.quote(c))))),
-    row!(GET "/v1/size" Size ["types"], Of(Read, All, |w, c, _, _| Box::pin(w.size(c)))),
-    row!(GET "/v1/events" Events ["tenant", "types", "after", "pulse_ms"],
+    row!(GET "/v1/size" Size ["types"], SIZE, Of(Read, All, |w, c, _, _| Box::pin(w.size(c)))),
+    row!(GET "/v1/events" Events ["tenant", "types", "after", "pulse_ms"], EVENTS,
         Of(Read, Parameter, |w, c, a, _| Box::pin(ready(w.events(c, a))))),
-    row!(POST "/v1/admin/reload" Reload ["dry_run", "force", "removals", "note"],
+    row!(POST "/v1/admin/reload" Reload ["dry_run", "force", "removals", "note"], RELOAD,
         Of(Admin, All, |w, c, a, _| Box::pin(w.reload(c, a)))),
-    row!(GET "/v1/admin/config" Config [], Of(Admin, All, |w, _, _, _| Box::pin(ready(w.config())))),
-    row!(PUT "/v1/admin/log-level" LogLevel [], Of(Admin, All, |w, c, a, body| Box::pin(w.log_level(c, a, body)))),
-    row!(POST "/v1/admin/clock/trust" ClockTrust [], Of(Admin, All, |w, _, a, _| Box::pin(w.trust_clock(a)))),
-    row!(GET "/v1/admin/webhooks" Webhooks [], Of(Admin, All, |w, _, _, _| Box::pin(ready(w.list_webhooks())))),
-    row!(GET "/v1/admin/webhooks/{webhook}/deliveries" WebhookDeliveries ["after", "limit"],
+    row!(GET "/v1/admin/config" Config [], CONFIG, Of(Admin, All, |w, _, _, _| Box::pin(ready(w.config())))),
+    row!(PUT "/v1/admin/log-level" LogLevel [], LOG_LEVEL,
+        Of(Admin, All, |w, c, a, body| Box::pin(w.log_level(c, a, body)))),
+    row!(POST "/v1/admin/clock/trust" ClockTrust [], TRUST_CLOCK,
+        Of(Admin, All, |w, _, a, _| Box::pin(w.trust_clock(a)))),
+    row!(GET "/v1/admin/webhooks" Webhooks [], WEBHOOKS,
+        Of(Admin, All, |w, _, _, _| Box::pin(ready(w.list_webhooks())))),
+    row!(GET "/v1/admin/webhooks/{webhook}/deliveries" WebhookDeliveries ["after", "limit"], WEBHOOK_DELIVERIES,
         Of(Admin, All, |w, c, _, _| Box::pin(ready(w.webhook_deliveries(c))))),
-    row!(POST "/v1/admin/webhooks/{webhook}/test" WebhookTest [],
+    row!(POST "/v1/admin/webhooks/{webhook}/test" WebhookTest [], TEST_WEBHOOK,
         Of(Admin, All, |w, c, a, _| Box::pin(w.test_webhook(c, a)))),
-    row!(GET "/v1/prometheus/sd" PrometheusSd [],
+    row!(GET "/v1/prometheus/sd" PrometheusSd [], SERVICE_DISCOVERY,
         Of(Metrics, All, |w, c, _, _| Box::pin(ready(w.service_discovery(c))))),
-    row!(GET "/metrics" Metrics, Of(Metrics, All, |w, c, _, _| Box::pin(w.metrics(c)))),
-    row!(GET "/livez" Livez, Open(|w, _| Ok(w.livez()))),
-    row!(GET "/readyz" Readyz, Open(|w, c| w.readyz(c))),
-    row!(GET "/openapi.json" Openapi, Open(|_, _| Ok(json_bytes(OPENAPI.as_bytes().into())))),
-    row!(GET "/" Dashboard, Open(|_, c| page(c))),
-    row!(GET "/dashboard.js" Dashboard, Open(|_, c| page(c))),
-    row!(GET "/dashboard.css" Dashboard, Open(|_, c| page(c))),
-    row!(GET "/rulebook.md" Dashboard, Open(|_, c| page(c))),
+    row!(GET "/metrics" Metrics, METRICS, Of(Metrics, All, |w, c, _, _| Box::pin(w.metrics(c)))),
+    row!(GET "/livez" Livez, LIVEZ, Open(|w, _| Ok(w.livez()))),
+    row!(GET "/readyz" Readyz, READYZ, Open(|w, c| w.readyz(c))),
+    row!(GET "/openapi.json" Openapi, OPENAPI, Open(|w, _| Ok(w.document()))),
+    row!(GET "/" Dashboard, DASHBOARD, Open(|_, c| page(c))),
+    row!(GET "/dashboard.js" Dashboard, DASHBOARD_SCRIPT, Open(|_, c| page(c))),
+    row!(GET "/dashboard.css" Dashboard, DASHBOARD_STYLE, Open(|_, c| page(c))),
+    row!(GET "/rulebook.md" Dashboard, RULE_BOOK, Open(|_, c| page(c))),
 ];
 
 impl Row {
+    /// The class of who may ask; `None` for anybody, and where the message itself says it.
+    pub(super) fn class(&self) -> Option<RouteClass> {
+        match self.handler {
+            Handler::Of(class, ..) => Some(class),
+            Handler::Open(_) | Handler::ByMessage(_) => None,
+        }
+    }
+
+    /// True if nobody is asked who he is.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.handler, Handler::Open(_))
+    }
+
     /// The variables of a path that is this one's, undecoded.
     fn variables<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
         let mut variables = Vec::new();
@@ -327,6 +360,13 @@ mod tests {
         }
         assert!(of(&Method::GET, "/v1/overview", "a=%zz").is_err());
         assert!(told(&Method::GET, "/v1/nodes", &"é".repeat(500))[0].len() < 300);
+    }
+
+    #[test]
+    fn metrics_expect_each_route_by_the_method_of_its_row() {
+        for row in ROUTES {
+            assert_eq!(row.route.method().as_str(), row.method.as_str(), "{}", row.path);
+        }
     }
 
     #[test]
