@@ -256,7 +256,7 @@ fn removals(query: &Query) -> Result<Removals, Problem> {
     }
 }
 
-/// What ending by hand came to.
+/// The answer to ending by hand.
 fn ended(outcome: EndOutcome, what: &str, id: &str, tenant: &str) -> HandlerResult {
     match outcome {
         EndOutcome::Done { count } => Ok(json(&Ended { code: EndedCode::Ended.into(), count })),
@@ -271,7 +271,7 @@ fn ended(outcome: EndOutcome, what: &str, id: &str, tenant: &str) -> HandlerResu
     }
 }
 
-/// What a reload is for, in the words of whoever asks for it.
+/// The purpose of a reload, in the caller's words.
 fn note(query: &Query) -> Result<Option<String>, Problem> {
     match query.get("note") {
         Some(note) if note.len() > NOTE_BYTES_MAX || note.contains(char::is_control) => {

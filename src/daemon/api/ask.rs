@@ -20,7 +20,7 @@ use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::journal::sampler::Sample;
 use crate::daemon::journal::{Audit, AuditKind, Commit, RecordBuilder, Ticket};
 
-/// Who sent a message, or why that is not known yet.
+/// The sender of a message, or why that is not known yet.
 pub(super) type Caller = Result<Arc<Access>, Problem>;
 
 /// Ready when what was decided is as durable as was asked for. Before recovery nothing is.
@@ -37,7 +37,7 @@ impl Future for Committed<'_> {
     }
 }
 
-/// What is asked by a message that is a list of fields.
+/// The question of a message that is a list of fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     /// A session begins, or goes on (API 2).
@@ -46,7 +46,8 @@ pub(super) enum Verb {
     Release,
 }
 
-/// What somebody is told whose message is wrong: who may not send it at all is told that, and nothing of its form.
+/// The problem for the sender of a wrong message: a sender that may not send it at all is told that, and nothing of its
+/// form.
 pub(super) fn first(caller: &Caller, class: RouteClass, wrong: impl Into<Problem>) -> Problem {
     match caller {
         // Not ready: then the credential was good.
@@ -95,7 +96,7 @@ impl Worker {
         self.decide_durably(now, decide).await.map(|(decision, _)| decision)
     }
 
-    /// Who sends, if the listener takes their messages, once decisions are made at all.
+    /// The sender, if the listener takes their messages, once decisions are made at all.
     pub(super) fn caller(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Caller {
         let access = self.access(asked, peer, now)?;
         self.ready()?;
@@ -144,8 +145,8 @@ impl Worker {
         Ok(self.decide_release(now, message, group, events))
     }
 
-    /// Whether somebody may speak as the node of a message. One that names none is of the node of its session, for
-    /// who may speak as some nodes only: to leave the name out opens no other's sessions.
+    /// Checks that somebody may speak as the node of a message. One that names none is of the node of its session, for
+    /// those who may speak as some nodes only: to leave the name out opens no other's sessions.
     fn need_node(
         &self,
         access: &Access,
@@ -292,7 +293,7 @@ impl Worker {
         group.audit(&audit);
     }
 
-    /// Whether a request is in order; an emergency call need not be (C14).
+    /// Checks that a request is in order; an emergency call need not be (C14).
     pub(super) fn in_order(&self, message: &Acquire<'_>) -> Result<(), Problem> {
         match message.check() {
             Err(faults) if self.free_pass(message) != Some(Detail::Emergency) => Err(Problem::from_faults(&faults)),
@@ -300,7 +301,7 @@ impl Worker {
         }
     }
 
-    /// Whether a request is allowed whatever else is the case: emergency, or inbound.
+    /// The reason to allow a request whatever else is the case: emergency, or inbound.
     fn free_pass(&self, message: &Acquire<'_>) -> Option<Detail> {
         let emergency =
             message.emergency || message.to.is_some_and(|to| self.app.deciding.engine.is_emergency(message.tenant, to));
@@ -324,7 +325,7 @@ impl Worker {
         }
     }
 
-    /// What is allowed in spite of a problem: an emergency call that can be recognised at all (C14), and an
+    /// The call that is allowed in spite of a problem: an emergency call that can be recognised at all (C14), and an
     /// inbound one unless it is the request itself that is wrong (I8, C20).
     pub(super) fn free_hint(&self, body: &[u8], query: Option<&str>, problem: &Problem) -> Option<(Hint, Detail)> {
         let known = |tenant: Option<&str>, to: &str| self.app.deciding.engine.is_emergency(tenant.unwrap_or(""), to);

@@ -13,7 +13,7 @@ use crate::daemon::journal::{Audit, AuditKind};
 use crate::daemon::text::rfc3339;
 
 impl Worker {
-    /// Whether what is written now may be dated. A request is no decision about a call: it waits.
+    /// Checks that a change made now may be dated. A request is no decision about a call: it waits.
     ///
     /// # Errors
     /// 503 while nobody trusts the wall clock; nothing is wrong with the request, and later it is taken as it is.

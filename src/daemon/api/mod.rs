@@ -1,4 +1,4 @@
-//! What the wire contract answers: one table of routes, one file per family.
+//! The routes of the wire contract: one table, one file per family.
 
 mod admin;
 mod agi;
@@ -58,7 +58,7 @@ pub struct Worker {
     number: usize,
     /// Run and runtime, as decision ids begin.
     id_prefix: Name,
-    /// Whether any listener takes only some roles.
+    /// True if any listener takes only some roles.
     has_roles: bool,
     decisions: Cell<u64>,
     in_flight: Cell<u32>,
@@ -89,7 +89,7 @@ impl Worker {
         Worker::new(self.app.clone(), self.number)
     }
 
-    /// Whether this runtime has more requests in progress than so many percent of its limit (I27).
+    /// True if this runtime has more requests in progress than so many percent of its limit (I27).
     fn is_overloaded(&self, percent: u32) -> bool {
         u64::from(self.in_flight.get()) * 100
             > u64::from(self.app.deciding.knobs.load().in_flight_max) * u64::from(percent)
@@ -115,7 +115,7 @@ impl Worker {
         id
     }
 
-    /// Who asks, if the listener takes their requests at all.
+    /// The caller, if the listener takes their requests at all.
     fn access(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
         let auth = self.app.configuration.auth.load();
         let access = auth.authenticate(asked, peer, now.uptime_ms)?;
@@ -243,7 +243,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// What the head of a request of machines shows.
+/// The marks in the head of a request of machines.
 fn by_any_name(head: &http::request::Parts) -> Asked<'_> {
     Asked::Head { head, by_any_name: true }
 }

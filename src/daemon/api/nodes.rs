@@ -1,4 +1,4 @@
-//! What nodes say of themselves: hello, heartbeat, inventory, goodbye (API 3).
+//! The messages of nodes about themselves: hello, heartbeat, inventory, goodbye (API 3).
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
@@ -95,7 +95,7 @@ impl Worker {
         Ok(marked(json(&said), commit))
     }
 
-    /// Whether what a node says of all that it carries walks through so much that it must not hold decisions up.
+    /// True if a node's report of all that it carries walks through so much that it must not hold decisions up.
     fn is_much(&self, node: &str) -> bool {
         self.app.deciding.engine.sessions_beside(node) > SESSIONS_INLINE_MAX
     }
@@ -312,7 +312,7 @@ impl Listed<'_> {
     }
 }
 
-/// What a node says that it carries, against what is known (G9).
+/// Takes a node's list of its sessions, and compares it with the known ones (G9).
 fn take_inventory(
     engine: &Engine,
     shard: &Shard,
@@ -339,7 +339,7 @@ fn take_inventory(
     })
 }
 
-/// Whether this is a name of a node, and who asks may speak for it.
+/// Checks that this is a name of a node, and that the caller may speak for it.
 pub(super) fn check_speaker(access: &Access, node: &str) -> Result<(), Problem> {
     let mut faults = Vec::new();
     check_word("node", node, &mut faults);

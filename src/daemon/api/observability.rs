@@ -24,7 +24,7 @@ use crate::daemon::metrics::{
 use crate::daemon::text::utc;
 
 impl Worker {
-    /// Whether who asks where anybody may is one who may read everything.
+    /// True if the caller of an open route may read everything.
     fn is_reader(&self, call: &Call<'_>) -> bool {
         let auth = self.app.configuration.auth.load();
         let asked = Asked::Head { head: call.head, by_any_name: false };
@@ -39,7 +39,7 @@ impl Worker {
         typed(StatusCode::OK, "text/plain", Bytes::from_static(b"ok\n"))
     }
 
-    /// Whether decisions are made.
+    /// Checks that decisions are made.
     pub(super) fn ready(&self) -> Result<(), Problem> {
         if self.app.serving.is_ready() {
             return Ok(());
@@ -170,7 +170,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
     }
 }
 
-/// What is booked next of each tenant.
+/// The next booking of each tenant.
 fn scheduled(config: &Config, at: DateTime<Utc>) -> Vec<ScheduledChange<'_>> {
     let booked = config.tenants.values().filter_map(|tenant| {
         let change_at = tenant.entitlement(at).next_change_at?;
@@ -210,7 +210,7 @@ fn see_faults(metrics: &Metrics, listeners: &[ListenerInfo], impossible: u64) {
     metrics.see_faults(&Faults { listeners: &listeners, panics: panics::seen(), impossible });
 }
 
-/// What the configuration looks like from outside.
+/// The configuration as seen from outside.
 fn config_state(configuration: &Configuration, config: &Config) -> ConfigState {
     let state = configuration.state.lock();
     ConfigState {

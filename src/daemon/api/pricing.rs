@@ -1,4 +1,4 @@
-//! What can be calculated without any tenant: the price of a number of seats (API 4).
+//! Calculations that need no tenant: the price of a number of seats (API 4).
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
 use crate::daemon::text::utc;
 
-/// What a quote is asked for.
+/// The parameters of a quote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuoteRequest {
     /// Seats that are billed for the month already, 0 to 1,000,000.

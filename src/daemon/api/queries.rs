@@ -97,7 +97,7 @@ fn called<'a>(config: &'a Config, part: &str) -> HashSet<&'a Name> {
     config.tenants.iter().filter(|(_, tenant)| is_called(tenant)).map(|(id, _)| id).collect()
 }
 
-/// What people call it; the id of a tenant that the configuration does not name any more.
+/// The name for people; the id of a tenant that the configuration does not name any more.
 pub(super) fn name_of<'a>(config: &'a Config, view: &'a TenantView) -> &'a str {
     config.tenants.get(&view.id).map_or(&view.id, |tenant| &tenant.name)
 }
@@ -278,7 +278,7 @@ fn figures(view: &TenantView, state: State) -> TenantFigures {
     }
 }
 
-/// What is booked next, by the wall clock alone.
+/// The next booking, by the wall clock alone.
 fn next_change(tenant: &Tenant, now: Now) -> Option<NextChange> {
     let at = tenant.entitlement(utc(now)).next_change_at?;
     let then = tenant.entitlement(at);

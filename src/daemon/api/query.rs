@@ -42,7 +42,7 @@ impl Query {
         self.0
     }
 
-    /// Whether a parameter is there, with or without a value, and not switched off.
+    /// True if a parameter is there, with or without a value, and not switched off.
     ///
     /// # Errors
     /// 400: it is neither yes nor no.

@@ -22,10 +22,10 @@ use crate::daemon::http::reply::{About, write_acquire, write_plain, write_releas
 use crate::daemon::journal::RecordBuilder;
 use crate::daemon::resp::{Next, next, reply};
 
-/// What an absent subject is written as.
+/// The sign for an absent subject.
 const ABSENT: &[u8] = b"-";
 
-/// What a command is answered within: the turn, the instant, who asks.
+/// The context of a command: the turn, the instant, the caller.
 struct CommandContext<'a> {
     now: Now,
     group: Option<&'a mut RecordBuilder>,
@@ -57,7 +57,7 @@ impl<'a> Command<'a> {
         (from..self.count()).step_by(2).map(|at| (self.arg(at), self.arg(at + 1)))
     }
 
-    /// Whether the arguments are as many as the command has places, and whole pairs behind them.
+    /// Checks that the arguments are as many as the command has places, and whole pairs behind them.
     fn check(&self, places: usize, usage: &'static str) -> Result<(), Problem> {
         let whole = self.count() > places && (self.count() - places - 1).is_multiple_of(2);
         if whole { Ok(()) } else { Err(Problem::malformed(usage)) }
@@ -273,7 +273,7 @@ impl Worker {
         }
     }
 
-    /// What clients say of themselves, and ask of any server.
+    /// Answers commands about the client and the server, which any server has.
     fn of_the_protocol(&self, now: Now, command: &mut Command<'_>, caller: &mut Caller) -> Result<(), Problem> {
         let name = String::from_utf8_lossy(command.arg(0)).to_ascii_uppercase();
         let second = command.arg(1).to_ascii_uppercase();

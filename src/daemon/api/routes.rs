@@ -20,7 +20,7 @@ use About::{All, Parameter, Tenant};
 use Handler::{ByMessage, Of, Open};
 use RouteClass::{Admin, Metrics, Read};
 
-/// What a handler comes to.
+/// The result of a handler.
 pub(super) type HandlerResult = Result<Response<ReplyBody>, Problem>;
 
 /// A handler under way.
@@ -42,8 +42,8 @@ pub struct Row {
     handler: Handler,
 }
 
-/// What answers, by who may ask. A handler of a class gets an [`Allowed`], which only [`Worker::admit`] makes: none runs
-/// without the check.
+/// A handler, by the class of its callers. One of a class gets an [`Allowed`], which only [`Worker::admit`] makes: none
+/// runs without the check.
 enum Handler {
     /// Whoever reaches the listener by a name of ours; nobody is asked who he is.
     Open(for<'a> fn(&'a Worker, &'a Call<'a>) -> HandlerResult),
@@ -53,7 +53,7 @@ enum Handler {
     Of(RouteClass, About, for<'a> fn(&'a Worker, &'a Call<'a>, Allowed, Incoming) -> Answering<'a>),
 }
 
-/// What a route is about.
+/// The subject matter of a route.
 #[derive(Clone, Copy)]
 enum About {
     /// All tenants, or those that the caller may see.
@@ -97,7 +97,7 @@ pub(super) struct Allowed {
 }
 
 impl Allowed {
-    /// Who asks.
+    /// The caller.
     pub(super) fn access(&self) -> &Arc<Access> {
         &self.access
     }
@@ -236,7 +236,7 @@ impl Row {
         given.next().is_none().then_some(variables)
     }
 
-    /// Whether it answers this method.
+    /// True if it answers this method.
     fn answers(&self, method: &Method) -> bool {
         self.method == *method || (self.method == Method::GET && *method == Method::HEAD)
     }
@@ -287,7 +287,7 @@ impl Worker {
         (row.route, answer.unwrap_or_else(Problem::into_response))
     }
 
-    /// Who asks, once the daemon is ready, if they may do this.
+    /// Admits a caller that may do this, once the daemon is ready.
     fn admit(&self, call: &Call<'_>, row: &Row, class: RouteClass, about: About) -> Result<Allowed, Problem> {
         let tenant = match about {
             About::All => None,
@@ -309,7 +309,7 @@ impl Worker {
         Ok(Allowed { access, tenant: tenant.transpose()?.unwrap_or_default() })
     }
 
-    /// Whether such a request is taken now.
+    /// Checks that such a request is taken now.
     fn need_room(&self, class: RouteClass) -> Result<(), Problem> {
         if matches!(class, Read | RouteClass::Explain | Admin) && self.is_overloaded(75) {
             return Err(Problem::unavailable(5, "too many requests at once: reading and administration wait"));

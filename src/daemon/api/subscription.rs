@@ -85,7 +85,7 @@ impl Worker {
         done.map_err(|unwritten| unwritten_problem(&self.app.configuration.running.get(), tenant, unwritten))
     }
 
-    /// Who asked for what, and what was answered.
+    /// Records the caller, the request and the answer.
     async fn audit_request(
         &self,
         now: Now,

@@ -1,4 +1,4 @@
-//! What a tenant used and wanted over time, and what another quota would have meant (API 4, P4).
+//! The usage and the demand of a tenant over time, and the effect of another quota (API 4, P4).
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -25,7 +25,7 @@ use crate::daemon::text::{rfc3339, utc};
 /// Points that an answer has where no step is asked for, at most.
 const POINTS_WANTED: i64 = 300;
 const DAY_S: i64 = 86_400;
-/// What [`whatif`] looks at where nothing is said, days (P4).
+/// The days that [`whatif`] looks at where nothing is said (P4).
 const WHATIF_DAYS: i64 = 30;
 /// Where no quota is asked for: so many below the present one, and above.
 const QUOTAS_AROUND: (u32, u32) = (4, 8);

@@ -77,8 +77,8 @@ impl<'a> Sight<'a> {
         rows.into_iter().map(|row| row.session).find(|session| self.session(tenant, session) == seen)
     }
 
-    /// The answer of [`Engine::explain`] to a reader who asks with pseudonyms. What belongs to nobody who is live, as a
-    /// real name does, stands for somebody who holds no seat.
+    /// The answer of [`Engine::explain`] to a reader who asks with pseudonyms. A pseudonym of nobody who is live, or a
+    /// real name, stands for somebody who holds no seat.
     pub fn explain(self, engine: &Engine, now: Now, asked: &Acquire<'_>) -> Explanation {
         let tenant = asked.tenant;
         let nobody = |seen: &str| self.subject(tenant, seen);

@@ -19,7 +19,7 @@ const PEM_BYTES_MAX: usize = 4 << 20;
 const HELP: &str = "put certificate and key that belong together into these files, then `usherd reload`; until then the \
                     certificate shown before stays, and a start would fail";
 
-/// What is wrong with the certificate or the key of a listener, and which pair that is.
+/// The fault of a listener's certificate or key, and the pair of files.
 #[derive(Debug)]
 pub struct Fault {
     cert_file: PathBuf,
@@ -28,15 +28,15 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Whether a listener must not be given what stands in these files: of listeners that share one file, the other may
-    /// be as wrong as it likes.
+    /// True if a listener must not be given the contents of these files: of listeners that share one file, the other
+    /// may be as wrong as it likes.
     pub fn is_of(&self, cert_file: &Path, key_file: &Path) -> bool {
         let own = [cert_file, key_file].iter().any(|own| own.display().to_string() == self.problem.file);
         own && self.cert_file == cert_file && self.key_file == key_file
     }
 }
 
-/// What is wrong with the TLS files of all listeners, each told once; `folder` is that of `usherd.toml`.
+/// The faults of the TLS files of all listeners, each reported once; `folder` is that of `usherd.toml`.
 pub fn look(settings: &Settings, folder: &Path, now: DateTime<Utc>) -> Vec<Problem> {
     told(&faults(settings, folder, now))
 }

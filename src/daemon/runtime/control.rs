@@ -38,7 +38,7 @@ const HUNG_DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// A disk that takes longer is told of, even where no answer waits for it.
 const DISK_PATIENCE_MS: u64 = 1_000;
 
-/// What the control thread is given.
+/// The parts that the control thread is given.
 pub(super) struct Control {
     pub(super) app: App,
     pub(super) journal: Arc<Journal>,
@@ -52,12 +52,12 @@ pub(super) struct Control {
     pub(super) on_one_thread: bool,
 }
 
-/// What a recovery came to.
+/// The result of a recovery.
 struct Recovery {
     committer: Arc<Committer<Journal>>,
     /// As of when.
     now: Now,
-    /// What the wall clock did over the stop, where nobody trusts it (H5).
+    /// The step of the wall clock over the stop, where nobody trusts it (H5).
     step: Option<Step>,
 }
 
@@ -324,8 +324,8 @@ impl Loop {
         }
     }
 
-    /// What is booked comes into force, also while files are read: they may hang. Only while the configuration is
-    /// swapped nothing does, which is a moment.
+    /// Puts bookings into force, also while files are read: they may hang. It waits only while the configuration is
+    /// swapped, which is a moment.
     fn keep_to_schedule(&mut self, now: Now) {
         let Some(mut schedule) = self.schedule.try_lock() else { return };
         schedule.tick(now);

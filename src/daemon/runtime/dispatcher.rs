@@ -59,7 +59,7 @@ struct Tried {
     hook: Name,
     message: Waiting,
     outcome: Outcome,
-    /// Who waits for it, where it is a test.
+    /// The order of the caller that waits for it, where it is a test.
     test: Option<Order>,
 }
 
@@ -199,7 +199,7 @@ impl Courier {
         self.hooks.iter().any(|hook| hook.settings.enabled && hook.settings.types.contains(&kind))
     }
 
-    /// What happened since the last time.
+    /// Takes in the events since the last time.
     fn overhear(&mut self, now: Now) {
         loop {
             let Some(ring) = self.ring.as_mut() else { return };
@@ -249,7 +249,7 @@ impl Courier {
         self.selector.changed(event, worth)
     }
 
-    /// Who is full or over: at most a second late, and not told where it was for less than that.
+    /// Looks for tenants that are full or over: at most a second late, and not for less than that.
     fn look(&mut self, now: Now) {
         if !self.wants(HookType::Full) && !self.wants(HookType::Over) {
             return;
@@ -366,7 +366,7 @@ impl Courier {
         self.app.publishing.metrics.webhooks_waiting(self.hooks.iter().map(|hook| hook.queue.len()).sum());
     }
 
-    /// What happened up to the end is kept for the next start.
+    /// Keeps what happened up to the end for the next start.
     fn end(&mut self) {
         let now = self.app.deciding.clock.now();
         if self.app.serving.is_ready() && !self.hooks.is_empty() {

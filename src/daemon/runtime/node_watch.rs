@@ -6,7 +6,7 @@ use usherd_engine::{Engine, Name, NodeView, Now};
 
 use crate::daemon::events::{Event, EventResult, EventType, Events};
 
-/// What was told of the nodes; as many as the engine lists.
+/// The nodes that were reported as silent; as many as the engine lists.
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     /// Nodes that were up, and whether they have been told as lost.

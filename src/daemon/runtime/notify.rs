@@ -1,4 +1,4 @@
-//! What the service manager is told: ready, reloading, stopping, alive, and one line for `systemctl status`.
+//! The messages to the service manager: ready, reloading, stopping, alive, and one line for `systemctl status`.
 //!
 //! Without a service manager (no `NOTIFY_SOCKET`) every call does nothing and succeeds.
 

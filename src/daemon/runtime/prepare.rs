@@ -40,7 +40,7 @@ pub enum StartError {
     Config(Vec<config::Problem>),
     /// Something else; what was tried, and how it failed.
     Failed {
-        /// What was tried.
+        /// The step that was tried.
         what: String,
         /// How it failed.
         why: String,
@@ -110,7 +110,7 @@ impl Prepared {
         Ok(Prepared { boot, clock, as_process, log, journal, epoch, state_dir, keeper })
     }
 
-    /// What it starts with.
+    /// The configuration that it starts with.
     pub fn config(&self) -> &Config {
         &self.boot.config
     }
@@ -161,7 +161,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// What it consists of.
+    /// The parts of the daemon.
     pub fn app(&self) -> &App {
         &self.control.app
     }

@@ -50,7 +50,7 @@ struct Puller {
     due_ms: u64,
     /// Tries in a row that did not reach the publisher.
     failures: u32,
-    /// What the last try was made with: with others the next one is due at once.
+    /// The settings of the last try: with others the next one is due at once.
     settings: Publisher,
 }
 

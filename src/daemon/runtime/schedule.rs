@@ -1,6 +1,6 @@
 //! Applies what subscriptions booked at its second, tenant by tenant, and tells of it once (H5, H6, J6, J13).
 //!
-//! What is due next is kept in order, so that nobody walks all tenants each second. They are walked at the
+//! Due dates are kept in order, so that nobody walks all tenants each second. They are walked at the
 //! start, after a reload, after a step of the wall clock and when it is trusted again: then every tenant is put
 //! to what its record says at that instant, and nothing is done or told where the engine has that in force.
 
@@ -28,7 +28,7 @@ const TRUST_EVERY_MS: u64 = 300_000;
 /// Tenants that are settled in one record of the journal: midnight is due for many at once.
 const BATCH_MAX: usize = 256;
 
-/// Who puts subscriptions into force as time passes.
+/// The schedule, which puts subscriptions into force as time passes.
 pub(super) struct Schedule {
     app: App,
     writer: TurnWriter<Journal>,
@@ -69,12 +69,12 @@ impl Schedule {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Whether the engine needs a new plan since this was asked last.
+    /// True if the engine needs a new plan since this was asked last.
     pub(super) fn take_plans_changed(&mut self) -> bool {
         std::mem::take(&mut self.plans_changed)
     }
 
-    /// Whether the wall clock became trusted again since this was asked last.
+    /// True if the wall clock became trusted again since this was asked last.
     pub(super) fn take_trusted_again(&mut self) -> bool {
         std::mem::take(&mut self.trusted_again)
     }
@@ -157,7 +157,7 @@ impl Schedule {
         }
     }
 
-    /// What ended while the clock was not trusted ends for pairings and clients now.
+    /// Ends, for pairings and clients too, what ended while the clock was not trusted.
     fn release_ends(&mut self, now: Now) {
         let stopped = self.stopped.take();
         let config = self.app.configuration.running.get();
@@ -230,7 +230,7 @@ impl Schedule {
     }
 }
 
-/// Whether add-ons brought trunk lines that are gone (N10), while the engine still counts them.
+/// True if add-ons brought trunk lines that are gone (N10), while the engine still counts them.
 fn has_other_channels(engine: &Engine, now: Now, tenant: &Tenant) -> bool {
     let extra = tenant.record.addons.iter().any(|addon| addon.extra.channels > 0);
     let view = extra.then(|| engine.tenant(now, &tenant.id)).flatten();
@@ -245,7 +245,7 @@ fn look_again(tenant: &Tenant, at: Timelines) -> Option<i64> {
     Some(next.timestamp_millis() + i64::from(next.timestamp_subsec_nanos() % 1_000_000 > 0))
 }
 
-/// What is done and told in one record of the journal.
+/// The context of the changes and messages in one record of the journal.
 pub(super) struct ChangeContext<'a> {
     pub(super) deciding: &'a Deciding,
     pub(super) counts: &'a Counts,
@@ -288,7 +288,7 @@ impl ChangeContext<'_> {
         }
     }
 
-    /// What happened to a tenant since all was told.
+    /// Catches up on a tenant's changes since all was reported.
     fn catch_up(&mut self, tenant: &Tenant, stopped: DateTime<Utc>) {
         let (before, after) = (tenant.entitled(stopped), tenant.entitled(self.deciding.timelines(self.now)));
         if before != after {
@@ -370,7 +370,7 @@ impl From<Standing> for EventResult {
     }
 }
 
-/// What took effect, with what was before.
+/// The change that took effect, with what was before, as a sentence.
 fn sentence(tenant: &Tenant, before: Entitled, after: Entitled) -> String {
     let seats = |of: Entitled| of.seats.map_or("unlimited".to_owned(), |seats| seats.to_string());
     let what = match (before.standing, after.standing) {

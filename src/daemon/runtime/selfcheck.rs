@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether a listener of this address can be asked in the clear.
+/// True if a listener of this address can be asked in the clear.
 pub fn can_ask(address: &str) -> bool {
     address.starts_with('/') || address.parse::<std::net::SocketAddr>().is_ok()
 }

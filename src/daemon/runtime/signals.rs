@@ -1,4 +1,4 @@
-//! What the operator asks by signal: stop, or reload.
+//! The operator's requests by signal: stop, or reload.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub fn outlive_file_size_limit() -> io::Result<()> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
-/// What a signal asks for.
+/// The request of a signal.
 pub(super) enum Asked {
     Stop,
     Reload,

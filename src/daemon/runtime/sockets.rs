@@ -10,7 +10,7 @@ use socket2::SockRef;
 /// Most sockets that are taken.
 pub const PASSED_SOCKETS_MAX: usize = 64;
 
-/// What kind of socket was passed.
+/// The kind of a socket that was passed.
 #[derive(Debug)]
 pub enum Socket {
     /// An IPv4 or IPv6 address.

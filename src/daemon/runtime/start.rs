@@ -34,7 +34,7 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Sockets that the service manager passed; they take the place of those in the configuration.
     pub passed: Vec<Passed>,
-    /// Whether it logs, to the standard error stream, and listens to signals.
+    /// True if it logs, to the standard error stream, and listens to signals.
     pub as_process: bool,
 }
 
@@ -100,7 +100,7 @@ impl Daemon {
         Ok(Daemon { app, stop, ready, threads })
     }
 
-    /// What it consists of; for tests, and for who embeds it.
+    /// The parts of the daemon; for tests, and for code that embeds it.
     pub fn app(&self) -> &App {
         &self.app
     }
@@ -344,7 +344,7 @@ fn stand_back() {
     let _ = rustix::process::nice(NICENESS_ASIDE);
 }
 
-/// What one runtime serves of a site.
+/// The part of a site that one runtime serves.
 struct Handle {
     name: String,
     socket: Socket,

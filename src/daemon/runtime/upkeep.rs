@@ -1,4 +1,4 @@
-//! What the control thread leaves to others, because it may wait for a disk: snapshots, trims and reloads.
+//! The work that the control thread leaves to others, because it may wait for a disk: snapshots, trims and reloads.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ const CHECKPOINT_EVERY_MS: u64 = 3_600_000;
 /// How often audit records that nobody wants to keep are looked for.
 const TRIM_EVERY_MS: u64 = 3_600_000;
 
-/// What the journal needs from time to time.
+/// The upkeep of the journal.
 pub(super) struct Upkeep {
     /// When it is due, uptime milliseconds.
     checkpoint_at: u64,
