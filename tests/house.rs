@@ -17,7 +17,7 @@ mod tree;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rules::{Exceptions, ROOMS, check, long_names, rooms, undone_tests};
+use rules::{Exceptions, ROOMS, check, long_names, question_docs, rooms, undone_tests};
 use tree::Tree;
 
 /// Empty is the goal; an entry needs its reason, and may only go.
@@ -79,6 +79,7 @@ fn no_test_is_switched_off_and_every_file_says_what_it_is() {
     for (name, text) in ["tests", "benches", "crates", "src"].iter().flat_map(|folder| sources(folder)) {
         undone_tests(&name, &text, &mut findings);
         long_names(&name, &text, &mut findings);
+        question_docs(&name, &text, &mut findings);
         assert!(text.starts_with("//! "), "{name} does not open with a `//!` sentence");
     }
     assert!(findings.is_empty(), "{}", told(&findings));

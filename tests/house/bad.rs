@@ -62,6 +62,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("src/daemon/a.rs", "fn f() { unimplemented!(\"x\") }", "is not merged"),
     ("src/daemon/a.rs", "#[cfg(test)] mod tests { #[test] #[ignore] fn f() {} }", "proves nothing"),
     ("src/daemon/a.rs", "#[cfg(test)] mod tests { #[test] #[ignore = \"slow\"] fn f() {} }", "proves nothing"),
+    ("src/daemon/a.rs", "/// Whether it is.\nfn f() {}", "begins with `Whether`"),
+    ("src/daemon/a.rs", "struct A {\n    /// It is.\n    ///\n    /// Who it is.\n    b: u8,\n}", "begins with `Who`"),
     (
         "src/daemon/a.rs",
         "#[cfg(test)] mod tests { #[test] fn a_name_of_sixty_one_characters_which_is_one_more_than_allowed() {} }",
@@ -116,6 +118,10 @@ fn what_is_allowed_is_not_refused() {
         ("src/daemon/a.rs", "use std::fs; use usherd_engine::x; use usherd_subscription; use hyper_util::rt;"),
         ("src/cli/a.rs", "use crate::daemon::clock; use usherd_engine;"),
         ("src/main.rs", "fn main() { usherd::cli::x() }"),
+        (
+            "src/daemon/a.rs",
+            "/// It is. In a long sentence that goes on it is\n/// What the name of a type may be.\nfn f() {}",
+        ),
     ] {
         let mut files = AROUND.to_vec();
         files.push((name, text));

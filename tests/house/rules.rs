@@ -46,6 +46,8 @@ pub(crate) const ROOMS: [(&str, &[&str]); 5] = [
 
 /// Longest name of a function, characters; a test's is a sentence.
 const FUNCTION_NAME_CHARS_MAX: usize = 60;
+/// Words that a doc comment does not begin with.
+const QUESTION_WORDS: [&str; 3] = ["What", "Whether", "Who"];
 
 /// Parts of the standard library that wait, read, write, or tell the time.
 const IMPURE: [&str; 8] = ["env", "fs", "io", "net", "os", "process", "thread", "time"];
@@ -85,6 +87,7 @@ const WHY_SENTENCE: &str = "a reader should know from the first line whether to 
 const WHY_LONG: &str = "a file is read as a whole; beyond 500 lines without tests it is two";
 const WHY_UNSAFE: &str = "no unsafe of our own is a promise of the README";
 const WHY_UNDONE: &str = "what is not done is not merged, and a test that is switched off proves nothing";
+const WHY_DOC: &str = "a doc comment says first what the item is: a noun, or `Returns`, `True if`, `Checks`";
 const WHY_NAME_LENGTH: &str =
     "a name is read in lists of results, beside others: it says the behaviour in a short sentence";
 const WHY_EXCEPTION: &str = "an exception that nothing needs any more hides the next one";
@@ -211,6 +214,7 @@ fn words(file: &File, findings: &mut Vec<Finding>) {
     }
     undone_tests(&file.name, &file.text, findings);
     long_names(&file.name, &file.text, findings);
+    question_docs(&file.name, &file.text, findings);
 }
 
 /// Names of functions that are too long, in any file.
@@ -221,6 +225,20 @@ pub(crate) fn long_names(name: &str, text: &str, findings: &mut Vec<Finding>) {
             let what = format!("`{}` has {length} characters, not {FUNCTION_NAME_CHARS_MAX}", window[1].text);
             findings.push(Finding { place: format!("{name}:{}", window[1].line), what, why: WHY_NAME_LENGTH });
         }
+    }
+}
+
+/// Doc comments, and paragraphs of them, that begin with a question word, in any file.
+pub(crate) fn question_docs(name: &str, text: &str, findings: &mut Vec<Finding>) {
+    let mut before = None;
+    for (at, line) in text.lines().map(str::trim_start).enumerate() {
+        let sign = ["/// ", "//! "].into_iter().find(|sign| line.starts_with(sign));
+        let first = line.split(' ').nth(1).unwrap_or_default();
+        if sign.is_some() && sign != before && QUESTION_WORDS.contains(&first) {
+            let what = format!("a doc comment begins with `{first}`");
+            findings.push(Finding { place: format!("{name}:{}", at + 1), what, why: WHY_DOC });
+        }
+        before = sign;
     }
 }
 
