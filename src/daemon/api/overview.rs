@@ -100,14 +100,14 @@ fn fullest_rows(engine: &Engine, config: &Config, now: Now, fullest: Fullest) ->
     rows.collect()
 }
 
-/// What was denied lately, the newest first.
+/// The latest denials, the newest first.
 fn denials(events: &Events, sight: Sight<'_>) -> Vec<Event> {
     let latest = events.latest(EventType::Denied, DENIALS_MAX);
     let lines = latest.iter().map(|(id, event)| sight.event(event).to_json(*id));
     lines.filter_map(|line| serde_json::from_str(&line).ok()).collect()
 }
 
-/// What is kept of the past.
+/// The records of the past.
 fn history(history: &History, config: &Config) -> HistoryState {
     let status = history.status();
     let from = |at: Option<i64>| at.map(|at| rfc3339(at * 1_000).into());
