@@ -33,12 +33,19 @@ vocabulary! {
 }
 
 /// How the last attempt to read the files went.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("additionalProperties" = false))]
 pub struct ReloadState {
     /// It succeeded.
     pub last_reload_successful: bool,
+}
+
+/// Nothing is known to be wrong.
+impl Default for ReloadState {
+    fn default() -> Self {
+        ReloadState { last_reload_successful: true }
+    }
 }
 
 /// How the configuration in force came to be.

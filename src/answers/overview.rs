@@ -201,7 +201,7 @@ pub struct SyncState {
 }
 
 /// The time that subscriptions go by.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Time {
     /// The billing zone.
@@ -218,6 +218,20 @@ pub struct Time {
     pub waits_for: Option<Word<WaitsFor>>,
     /// The kernel says that a time server keeps the clock; null where it may not be asked.
     pub synchronised: Option<bool>,
+}
+
+/// Nothing is known to be wrong.
+impl Default for Time {
+    fn default() -> Self {
+        Time {
+            zone: String::new(),
+            tz_data: String::new(),
+            clock_steps: 0,
+            wall_clock_trusted: true,
+            waits_for: None,
+            synchronised: None,
+        }
+    }
 }
 
 /// How ready the daemon is. What is wrong is told in words, and what else there is, to who may read everything; to all

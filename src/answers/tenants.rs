@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use usherd_contract::word::Word;
 use usherd_subscription::entitlement::State;
 
-use super::absent::{or_null, some};
+use super::absent::{or_null, some, yes};
 use super::subscriptions::Booked;
 use super::timestamp::Timestamp;
 use super::words::Band;
@@ -77,6 +77,7 @@ pub struct Tenant {
     /// Live sessions, counting or not.
     pub sessions: u32,
     /// True where whoever asks sees the names of subjects; else pseudonyms.
+    #[serde(default = "yes")]
     pub names: bool,
     /// Most seats held at once since midnight in the billing zone.
     pub peak_today: u32,

@@ -10,9 +10,11 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+use usherd_contract::problem::Problem;
 
 use super::address::Address;
 use super::failure::Failure;
@@ -276,26 +278,33 @@ impl Reply {
     /// # Errors
     /// It is not JSON.
     pub(super) fn json(&self) -> Result<Value, Failure> {
+        self.read()
+    }
+
+    /// The body as an answer of its type: what it lacks has its default, and what it has beyond is left out.
+    ///
+    /// # Errors
+    /// It is not JSON, or another answer.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
-            Failure::failed(format!("{} answered {} with something that is not JSON: {error}", self.from, self.status))
+            let what = if error.is_data() { "another answer than was asked for" } else { "something that is not JSON" };
+            Failure::failed(format!("{} answered {} with {what}: {error}", self.from, self.status))
         })
     }
 
     /// The failure that a problem object (RFC 9457) describes, and how to fix it.
     pub(super) fn failure(&self) -> Failure {
-        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let word = |key: &str| problem.get(key).and_then(Value::as_str).unwrap_or_default();
+        let problem: Problem<'_> = serde_json::from_slice(&self.body).unwrap_or_default();
         let reason = self.status.canonical_reason().unwrap_or("no success");
         let mut what = format!("{} answered {}", self.from, self.status.as_u16());
-        let _ = match (word("title"), word("detail")) {
+        let _ = match (&*problem.title, &*problem.detail) {
             ("", "") => write!(what, " ({reason})"),
             (title, "") => write!(what, ": {title}"),
             ("", detail) => write!(what, ": {detail}"),
             (title, detail) => write!(what, ": {title}: {detail}"),
         };
-        for error in problem.get("errors").and_then(Value::as_array).into_iter().flatten() {
-            let field = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
-            let _ = write!(what, "\n  {} {}", field("pointer").trim_start_matches('/'), field("detail"));
+        for error in &*problem.errors {
+            let _ = write!(what, "\n  {} {}", error.pointer.trim_start_matches('/'), error.detail);
         }
         let fix = match self.status {
             StatusCode::UNAUTHORIZED => "give a token of a role that may do this: --token-file FILE or USHERD_TOKEN",
@@ -330,6 +339,7 @@ pub(super) fn with_query(path: &str, parameters: &[(&str, Option<String>)]) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answers::overview::Overview;
 
     #[test]
     fn a_name_stays_one_segment() {
@@ -350,5 +360,23 @@ mod tests {
         );
         let reply = Reply { status: StatusCode::BAD_GATEWAY, body: "<html>".into(), from: Address::Tcp("a:1".into()) };
         assert_eq!(reply.failure().what, "a:1 answered 502 (Bad Gateway)");
+    }
+
+    #[test]
+    fn an_answer_of_an_older_or_newer_daemon_is_read() {
+        let reply =
+            |body: &'static str| Reply { status: StatusCode::OK, body: body.into(), from: Address::Tcp("a:1".into()) };
+        let newer = r#"{"held":7,"nodes":{"up":2,"asleep":1},"journal":{"durability":"engraved"},"moons":["Io"]}"#;
+        let overview: Overview = reply(newer).read().unwrap();
+        assert_eq!((overview.held, overview.nodes.up, &*overview.journal.durability), (7, 2, "engraved"));
+        let older: Overview = reply("{}").read().unwrap();
+        assert_eq!(older, Overview::default());
+        assert!(older.time.wall_clock_trusted && older.config.outcome.last_reload_successful, "nothing is said");
+        for (body, what) in
+            [("<html>", "something that is not JSON"), (r#"{"held":"7"}"#, "another answer than was asked for")]
+        {
+            let failure = reply(body).read::<Overview>().unwrap_err();
+            assert!(failure.what.starts_with(&format!("a:1 answered 200 OK with {what}: ")), "{}", failure.what);
+        }
     }
 }
