@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 
+use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(String);
+
+impl Timestamp {
+    /// The instant, where the text is one.
+    pub fn instant(&self) -> Option<DateTime<Utc>> {
+        DateTime::parse_from_rfc3339(&self.0).ok().map(|at| at.to_utc())
+    }
+}
 
 impl From<String> for Timestamp {
     fn from(text: String) -> Self {

@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::finding::Finding;
+use crate::answers::overview::Overview;
+use crate::answers::words::WaitsFor;
 
 const CHECK: &str = "clock";
 const WHY: &str = "contracts begin and end, and bundles of records expire, by the wall clock";
@@ -38,11 +39,10 @@ pub(super) fn of_machine(synchronized: Option<bool>) -> Finding {
 }
 
 /// Checks that the daemon's clock went evenly, and agrees with the one here; `here` is when its overview was asked for.
-pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
-    let time = overview.get("time").unwrap_or(&Value::Null);
-    let at = overview.get("at").and_then(Value::as_str).and_then(|at| DateTime::parse_from_rfc3339(at).ok());
-    let skew_s = at.map_or(0, |at| (at.to_utc() - here).num_seconds());
-    if time.get("waits_for").and_then(Value::as_str) == Some("confirmation") {
+pub(super) fn of_daemon(overview: &Overview, here: DateTime<Utc>) -> Finding {
+    let time = &overview.time;
+    let skew_s = overview.at.instant().map_or(0, |at| (at - here).num_seconds());
+    if time.waits_for == Some(WaitsFor::Confirmation.into()) {
         return Finding::fail(
             CHECK,
             "the daemon started with a clock far from where it was, and nothing confirms it: each subscription is worth the more generous of both times, and no end takes a pairing or closes a client",
@@ -50,7 +50,7 @@ pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
             "look at `timedatectl` and set the clock right; a time server confirms it by itself, otherwise say `usherd clock trust`",
         );
     }
-    if time.get("wall_clock_trusted") == Some(&Value::Bool(false)) {
+    if !time.wall_clock_trusted {
         return Finding::fail(
             CHECK,
             "the wall clock jumped by more than it may: for ten minutes contracts follow the old one as well",
@@ -62,7 +62,7 @@ pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
         let what = format!("the daemon's clock and the one here are {} s apart", skew_s.abs());
         return Finding::warn(CHECK, what, WHY, "let both follow a time server");
     }
-    match time.get("clock_steps").and_then(Value::as_u64).unwrap_or(0) {
+    match time.clock_steps {
         0 => Finding::ok(CHECK, "it has not been set since the daemon started"),
         steps => Finding::warn(
             CHECK,
@@ -75,15 +75,18 @@ pub(super) fn of_daemon(overview: &Value, here: DateTime<Utc>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::finding::Verdict::{self, *};
     use super::*;
+    use crate::answers::overview::Time;
 
     #[test]
     fn the_clock_of_the_daemon_against_the_one_here() {
         let here = DateTime::from_timestamp(1_795_352_060, 0).unwrap();
-        let overview = |at: &str, steps: u64, trusted: bool| json!({"at": at, "time": {"clock_steps": steps, "wall_clock_trusted": trusted}});
+        let overview = |at: &str, clock_steps, wall_clock_trusted| Overview {
+            at: at.to_owned().into(),
+            time: Time { clock_steps, wall_clock_trusted, ..Time::default() },
+            ..Overview::default()
+        };
         let table: [(&str, u64, bool, Verdict); 5] = [
             ("2026-11-22T12:54:20.006Z", 0, true, Ok),
             ("2026-11-22T12:54:22.006Z", 0, true, Ok),

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::finding::Finding;
+use crate::answers::config::Config as InForce;
 use crate::cli::screen::counted;
 use crate::daemon::config::{Config, Problem, problems_of};
 
@@ -64,11 +63,11 @@ fn place(problem: &Problem) -> String {
     format!("{}:{}:{}: {}", problem.file, problem.line, problem.column, problem.message)
 }
 
-/// Checks that the daemon runs with these files; `admin` is the answer of `/v1/admin/config`, `hash` that of the files.
-pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
-    let word = |key: &str| admin.get(key).and_then(Value::as_str).unwrap_or_default();
-    let check = "in force";
-    if admin.get("from_last_good") == Some(&Value::Bool(true)) {
+/// Checks that the daemon runs with these files; `running` is the configuration in force, `hash` that of the files.
+pub(super) fn in_force(running: &InForce, hash: Option<&str>) -> Finding {
+    let (check, state, main) = ("in force", &running.state, &running.main);
+    let loaded_at = &state.loaded_at;
+    if state.from_last_good {
         return Finding::fail(
             check,
             "the daemon runs with the last good configuration, because the files were not valid when it started",
@@ -76,9 +75,9 @@ pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
             "fix what `usherd config check` shows, then `usherd reload`",
         );
     }
-    if admin.get("last_reload_successful") == Some(&Value::Bool(false)) {
-        let why = format!("the configuration of {} stays in force", word("loaded_at"));
-        let error = if word("last_error").is_empty() { String::new() } else { format!(": {}", word("last_error")) };
+    if !state.outcome.last_reload_successful {
+        let why = format!("the configuration of {loaded_at} stays in force");
+        let error = state.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
         return Finding::fail(
             check,
             format!("the last reload was rejected{error}"),
@@ -86,64 +85,53 @@ pub(super) fn in_force(admin: &Value, hash: Option<&str>) -> Finding {
             "fix what `usherd config check` shows, then `usherd reload`",
         );
     }
-    if let Some(finding) = units(admin) {
+    if let Some(finding) = units(running) {
         return finding;
     }
-    let waiting = waiting(admin);
+    let waiting = state.waits_for_restart.join(", ");
     match hash {
-        Some(hash) if hash == word("hash") && !waiting.is_empty() => Finding::warn(
+        Some(hash) if hash == state.hash && !waiting.is_empty() => Finding::warn(
             check,
             format!("the daemon has read these files, but runs with other values of {waiting}"),
             "these settings take effect only at a start",
             "`systemctl restart usherd`; its sockets stay open and no session is lost",
         ),
-        Some(hash) if hash == word("hash") => {
-            Finding::ok(check, format!("the daemon has run with these files since {}", word("loaded_at")))
+        Some(hash) if hash == state.hash => {
+            Finding::ok(check, format!("the daemon has run with these files since {loaded_at}"))
         }
         Some(_) => Finding::warn(
             check,
-            format!("the daemon runs with something other than these files; it reads {}", word("main")),
+            format!("the daemon runs with something other than these files; it reads {main}"),
             "an edit is not in force yet, or these are not the files that it reads",
             "`usherd plan` shows the difference, `usherd reload` takes it up; --config names other files",
         ),
-        None => Finding::note(check, format!("the daemon has read {} since {}", word("main"), word("loaded_at")), ""),
+        None => Finding::note(check, format!("the daemon has read {main} since {loaded_at}"), ""),
     }
 }
 
 /// Tenant files and certificates that the daemon does not take while all else is in force.
-fn units(admin: &Value) -> Option<Finding> {
-    let all = |key: &str| admin.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let rejected: Vec<String> =
-        all("rejected").iter().filter_map(|file| Some(file.get("tenant")?.as_str()?.to_owned())).collect();
-    let certificates = all("certificates");
-    let certificate = certificates.first().and_then(|problem| problem.get("message")).and_then(Value::as_str);
-    let (what, why) = match (rejected.first(), certificate) {
+fn units(running: &InForce) -> Option<Finding> {
+    let (what, why) = match (running.rejected.first(), running.certificates.first()) {
         (Some(first), _) => {
-            let count = admin.get("tenants_rejected").and_then(Value::as_u64).unwrap_or(rejected.len() as u64);
-            let what = format!("the daemon rejects {count} tenant files; the first is that of {first}");
+            let count = running.state.tenants_rejected.max(running.rejected.len());
+            let what = format!("the daemon rejects {count} tenant files; the first is that of {}", first.tenant);
             (
                 what,
                 "these tenants keep their last good records, if they have any; changes to their files have no effect",
             )
         }
-        (None, Some(message)) => {
-            (format!("the daemon cannot use a certificate: {message}"), "it shows the previous one until that expires")
+        (None, Some(problem)) => {
+            let what = format!("the daemon cannot use a certificate: {}", problem.message);
+            (what, "it shows the previous one until that expires")
         }
         (None, None) => return None,
     };
     Some(Finding::fail("in force", what, why, "fix what `usherd config check` shows, then `usherd reload`"))
 }
 
-/// The keys that wait for a restart, as one text.
-fn waiting(admin: &Value) -> String {
-    let keys = admin.get("waits_for_restart").and_then(Value::as_array);
-    let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
-    keys.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::finding::Verdict::{self, *};
     use super::*;
@@ -166,8 +154,8 @@ mod tests {
             (&failed, Some("abc"), Fail, "seats = -1"),
             (&json!({"from_last_good": true}), None, Fail, "last good"),
         ];
-        for (admin, hash, verdict, word) in table {
-            let finding = in_force(admin, hash);
+        for (answer, hash, verdict, word) in table {
+            let finding = in_force(&serde_json::from_value(answer.clone()).unwrap(), hash);
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert!(finding.what.contains(word), "{finding:?}");
         }

@@ -1,8 +1,9 @@
 //! Tenants and nodes: who is full, who is silent, and what is known of one node.
 
-use serde_json::Value;
-
 use super::finding::Finding;
+use crate::answers::nodes::{NodeRow, NodeState};
+use crate::answers::overview::Overview;
+use crate::answers::words::Band;
 
 const TENANTS: &str = "tenants";
 const NODES: &str = "nodes";
@@ -10,10 +11,10 @@ const NODES: &str = "nodes";
 const NAMES_MAX: usize = 5;
 
 /// Tenants that are full or above their quota, by the counts of the overview.
-pub(super) fn tenants(overview: &Value) -> Finding {
-    let count = |band: &str| overview.get("bands").and_then(|bands| bands.get(band)?.as_u64()).unwrap_or(0);
-    let all = overview.get("tenants").and_then(Value::as_u64).unwrap_or(0);
-    match (count("over"), count("full")) {
+pub(super) fn tenants(overview: &Overview) -> Finding {
+    let count = |band: Band| overview.bands.get(&band.into()).copied().unwrap_or(0);
+    let all = overview.tenants;
+    match (count(Band::Over), count(Band::Full)) {
         _ if all == 0 => Finding::warn(
             TENANTS,
             "the daemon knows no tenant",
@@ -37,11 +38,10 @@ pub(super) fn tenants(overview: &Value) -> Finding {
 }
 
 /// Nodes that went silent.
-pub(super) fn nodes(nodes: &[Value]) -> Finding {
-    let said_hello = nodes.iter().filter(|node| node.get("epoch").is_some_and(|epoch| !epoch.is_null()));
-    let known: Vec<&Value> = said_hello.collect();
-    let silent: Vec<String> =
-        known.iter().filter(|node| word(node, "state") == "silent").map(|node| name(node)).collect();
+pub(super) fn nodes(nodes: &[NodeRow]) -> Finding {
+    let known: Vec<&NodeRow> = nodes.iter().filter(|node| node.epoch.is_some()).collect();
+    let is_silent = |node: &NodeRow| node.state == NodeState::Silent.into();
+    let silent: Vec<String> = known.iter().filter(|node| is_silent(node)).map(|node| name(node)).collect();
     if silent.is_empty() {
         return match known.len() {
             0 => Finding::note(
@@ -63,10 +63,10 @@ pub(super) fn nodes(nodes: &[Value]) -> Finding {
 }
 
 /// Checks one node.
-pub(super) fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Finding {
+pub(super) fn node(nodes: &[NodeRow], wanted: &str, lease_s: Option<u32>) -> Finding {
     let check = "node";
-    let Some(node) = nodes.iter().find(|node| word(node, "node") == wanted) else {
-        let others: Vec<&str> = nodes.iter().map(|node| word(node, "node")).take(NAMES_MAX).collect();
+    let Some(node) = nodes.iter().find(|node| node.node == wanted) else {
+        let others: Vec<&str> = nodes.iter().map(|node| node.node.as_str()).take(NAMES_MAX).collect();
         let known = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
         return Finding::fail(
             check,
@@ -75,16 +75,19 @@ pub(super) fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Findi
             "compare `node` in /etc/usherd/agent.toml there; is usherd's address right, and reached from there?",
         );
     };
-    let what = told(node);
-    match (word(node, "state"), node.get("epoch").is_some_and(|epoch| !epoch.is_null())) {
-        (_, false) => Finding::warn(
+    let Some(epoch) = node.epoch else {
+        return Finding::warn(
             check,
             format!("{wanted} asks, but never said hello"),
             "its sessions end only with their ttl_s: after a crash there they keep their seats until then",
             "run `usherd agent` beside it",
-        ),
-        ("up", true) => Finding::ok(check, format!("{wanted} is up: {what}")),
-        ("left", true) => Finding::warn(
+        );
+    };
+    let last_seen = node.last_seen.as_ref().map(|at| format!(", last seen {at}")).unwrap_or_default();
+    let what = format!("epoch {epoch}{last_seen}");
+    match NodeState::from_word(&node.state) {
+        Some(NodeState::Up) => Finding::ok(check, format!("{wanted} is up: {what}")),
+        Some(NodeState::Left) => Finding::warn(
             check,
             format!("{wanted} said goodbye: {what}"),
             "its sessions ended with it, and calls that go on there are not counted",
@@ -102,25 +105,12 @@ pub(super) fn node(nodes: &[Value], wanted: &str, lease_s: Option<u32>) -> Findi
     }
 }
 
-/// Everything that the daemon tells of a node, whatever that is: heartbeat, epoch, inventory.
-fn told(node: &Value) -> String {
-    let fields = node.as_object().into_iter().flatten();
-    let shown = fields.filter(|(key, value)| !matches!(key.as_str(), "node" | "state") && !value.is_null());
-    let pairs = shown.map(|(key, value)| match value {
-        Value::String(text) => format!("{} {text}", key.replace('_', " ")),
-        other => format!("{} {other}", key.replace('_', " ")),
-    });
-    pairs.collect::<Vec<_>>().join(", ")
-}
-
-fn word<'a>(node: &'a Value, key: &str) -> &'a str {
-    node.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
 /// The name of a node and when it was heard last.
-fn name(node: &Value) -> String {
-    let seen = word(node, "last_seen");
-    if seen.is_empty() { word(node, "node").to_owned() } else { format!("{} (last heard {seen})", word(node, "node")) }
+fn name(node: &NodeRow) -> String {
+    match &node.last_seen {
+        None => node.node.clone(),
+        Some(seen) => format!("{} (last heard {seen})", node.node),
+    }
 }
 
 #[cfg(test)]
@@ -135,18 +125,23 @@ mod tests {
         let table: [(u64, u64, u64, Verdict); 4] = [(4, 0, 0, Ok), (4, 1, 0, Warn), (4, 0, 1, Warn), (0, 0, 0, Warn)];
         for (tenants_in_all, full, over, verdict) in table {
             let overview = json!({"tenants": tenants_in_all, "bands": {"full": full, "over": over}});
-            assert_eq!(tenants(&overview).verdict, verdict, "{overview}");
+            assert_eq!(
+                tenants(&serde_json::from_value(overview).unwrap()).verdict,
+                verdict,
+                "{tenants_in_all} {full} {over}"
+            );
         }
     }
 
     #[test]
     fn a_node_that_is_silent_or_unknown_is_told_by_its_name() {
-        let all = [
-            json!({"node": "pbx1", "epoch": 7, "state": "up", "last_seen": "2026-11-22T12:54:20Z"}),
-            json!({"node": "pbx2", "epoch": 3, "state": "silent", "last_seen": "2026-11-22T11:00:00Z"}),
-            json!({"node": "pbx3", "epoch": null, "state": "silent", "last_seen": null}),
-            json!({"node": "pbx5", "epoch": 2, "state": "left", "last_seen": "2026-11-22T11:00:00Z"}),
-        ];
+        let all = json!([
+            {"node": "pbx1", "epoch": 7, "state": "up", "last_seen": "2026-11-22T12:54:20Z"},
+            {"node": "pbx2", "epoch": 3, "state": "silent", "last_seen": "2026-11-22T11:00:00Z"},
+            {"node": "pbx3", "epoch": null, "state": "silent", "last_seen": null},
+            {"node": "pbx5", "epoch": 2, "state": "left", "last_seen": "2026-11-22T11:00:00Z"},
+        ]);
+        let all: Vec<NodeRow> = serde_json::from_value(all).unwrap();
         let table: [(&str, Verdict, &str); 5] = [
             ("pbx1", Ok, "epoch 7, last seen 2026-11-22T12:54:20Z"),
             ("pbx2", Fail, "last seen 2026-11-22T11:00:00Z"),

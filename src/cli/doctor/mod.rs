@@ -15,6 +15,7 @@ mod storage;
 use std::path::{Path, PathBuf};
 
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use finding::{Finding, Verdict};
@@ -25,6 +26,9 @@ use super::connection::Connection;
 use super::failure::{FAILED, Failure, OK};
 use super::instant::wall_clock;
 use super::screen::Screen;
+use crate::answers::nodes::Nodes;
+use crate::answers::overview::Overview;
+use crate::answers::webhooks::Webhooks;
 use crate::daemon::config::{Config, load};
 
 /// Most nodes that are asked for: as many as a page has.
@@ -141,12 +145,12 @@ fn running(client: &Client, asked: Option<&Asked<'_>>, findings: &mut Vec<Findin
             return;
         }
     };
-    let body: Value = ready.json().unwrap_or_default();
-    if body.get("ready").is_none() {
+    let says_so = ready.json().is_ok_and(|body: Value| body.get("ready").is_some());
+    let Some(body) = ready.read().ok().filter(|_| says_so) else {
         let failure = ready.failure();
         findings.push(Finding::fail("daemon", failure.what, "whoever answers there is not usherd", failure.fix));
         return;
-    }
+    };
     findings.extend(running::readiness(&body, &ready.from.to_string()));
     let Some(asked) = asked else { return };
     if let Some(config) = asked.config.filter(|_| asked.local) {
@@ -162,7 +166,7 @@ fn deeper(client: &Client, asked: &Asked<'_>, findings: &mut Vec<Finding>) {
         findings.push(configuration::in_force(&admin, asked.config.map(|config| config.hash.as_str())));
     }
     let here = wall_clock();
-    if let Some(overview) = answer(client, "/v1/overview", "overview", findings) {
+    if let Some(overview) = answer::<Overview>(client, "/v1/overview", "overview", findings) {
         findings.push(running::release(&overview, env!("CARGO_PKG_VERSION")));
         findings.push(clock::of_daemon(&overview, here));
         findings.extend(running::sync(&overview));
@@ -170,12 +174,11 @@ fn deeper(client: &Client, asked: &Asked<'_>, findings: &mut Vec<Finding>) {
         findings.push(fleet::tenants(&overview));
     }
     // A release that knows no webhooks answers 404, and a token may lack the right: then there is nothing to say.
-    let hooks = client.ask_ok(&Ask::get("/v1/admin/webhooks")).and_then(|reply| reply.json());
-    findings.extend(hooks.ok().as_ref().and_then(running::webhooks));
+    let hooks = client.ask_ok(&Ask::get("/v1/admin/webhooks")).and_then(|reply| reply.read::<Webhooks>());
+    findings.extend(hooks.ok().and_then(|list| running::webhooks(&list.webhooks)));
     let tenant = asked.config.and_then(|config| config.tenants.keys().next()).map_or("-", |tenant| tenant.as_str());
     findings.push(reach::latency(client, tenant, settings.map_or(50, |settings| settings.nodes.deadline_ms)));
-    if let Some(list) = answer(client, NODES_PATH, "nodes", findings) {
-        let nodes = list.get("nodes").and_then(Value::as_array).cloned().unwrap_or_default();
+    if let Some(Nodes { nodes, .. }) = answer(client, NODES_PATH, "nodes", findings) {
         findings.push(fleet::nodes(&nodes));
         let lease_s = settings.map(|settings| settings.nodes.lease_s);
         findings.extend(asked.node.map(|wanted| fleet::node(&nodes, wanted, lease_s)));
@@ -191,10 +194,15 @@ fn deeper(client: &Client, asked: &Asked<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// An answer as JSON; where there is none, a finding says why.
-fn answer(client: &Client, path: &str, check: &'static str, findings: &mut Vec<Finding>) -> Option<Value> {
+/// An answer; where there is none, a finding says why.
+fn answer<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    check: &'static str,
+    findings: &mut Vec<Finding>,
+) -> Option<T> {
     let reply = match client.ask(&Ask::get(path)) {
-        Ok(reply) if reply.status.is_success() => reply.json(),
+        Ok(reply) if reply.status.is_success() => reply.read(),
         Ok(reply) if matches!(reply.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
             findings.push(Finding::note(
                 check,

@@ -1,9 +1,11 @@
 //! The daemon by what it says of itself: readiness, durability, release, limits, sync, webhooks, scrapes.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
 use super::finding::Finding;
+use crate::answers::overview::{HistoryState, Overview, Ready};
+use crate::answers::webhooks::{Webhook, WebhookState};
+use crate::answers::words::{Durability, JournalForm, SyncResult};
 
 /// Descriptors beside the connections: listeners, journal, files, watches.
 const FILES_RESERVE: u64 = 256;
@@ -13,18 +15,17 @@ const SCRAPED_AFTER_S: i64 = 300;
 const FULL_PERCENT: u64 = 90;
 
 /// Checks that it decides, and records its decisions; `ready` is the answer of `/readyz?verbose`.
-pub(super) fn readiness(ready: &Value, address: &str) -> Vec<Finding> {
-    let flag = |key: &str| ready.get(key).and_then(Value::as_bool);
+pub(super) fn readiness(ready: &Ready, address: &str) -> Vec<Finding> {
     let check = "daemon";
-    let daemon = match (flag("ready"), flag("draining")) {
-        (Some(true), _) => Finding::ok(check, format!("{address} decides")),
-        (_, Some(true)) => Finding::fail(
+    let daemon = match (ready.ready, ready.draining) {
+        (true, _) => Finding::ok(check, format!("{address} decides")),
+        (false, true) => Finding::fail(
             check,
             format!("{address} is stopping"),
             "new connections go to whoever starts next",
             "wait until it is back; `journalctl -u usherd` says who stopped it",
         ),
-        _ => Finding::fail(
+        (false, false) => Finding::fail(
             check,
             format!("{address} is not ready: it is still reading its journal"),
             "inbound and emergency calls are allowed, everybody else has to wait",
@@ -34,32 +35,32 @@ pub(super) fn readiness(ready: &Value, address: &str) -> Vec<Finding> {
     vec![daemon, durability(ready)]
 }
 
-fn durability(ready: &Value) -> Finding {
-    let word = ready.get("durability").and_then(Value::as_str).unwrap_or_default();
+fn durability(ready: &Ready) -> Finding {
     let check = "durability";
-    match ready.get("degraded").and_then(Value::as_str) {
-        Some(why) => Finding::fail(
+    let word = &ready.durability;
+    match (ready.degraded.as_ref().and_then(Option::as_ref), Durability::from_word(word)) {
+        (Some(why), _) => Finding::fail(
             check,
             format!("nothing is recorded any more: {why}"),
             "calls flow, but a restart forgets who holds a seat",
             "check the disk of the state directory (df, dmesg), fix it, then `systemctl restart usherd`",
         ),
-        None if word == "degraded" => Finding::fail(
+        (None, Some(Durability::Degraded)) => Finding::fail(
             check,
             "nothing is recorded any more; the reason is shown only to those who may read it",
             "calls flow, but a restart forgets who holds a seat",
             "ask again with a token of the role viewer or admin, or look at `journalctl -u usherd`",
         ),
-        None if word == "none" => Finding::warn(
+        (None, Some(Durability::None)) => Finding::warn(
             check,
             "journal.durability is \"none\"",
             "a restart forgets who holds a seat, and there is no audit trail",
             "set journal.durability = \"written\"",
         ),
-        None => {
-            let form = match ready.get("journal_form").and_then(Value::as_str) {
-                Some("ring") => ", into memory that outlives the daemon (ring)",
-                Some("hand-off") => ", by a thread of its own (hand-off)",
+        (None, _) => {
+            let form = match ready.journal_form.as_deref().and_then(JournalForm::from_word) {
+                Some(JournalForm::Ring) => ", into memory that outlives the daemon (ring)",
+                Some(JournalForm::HandOff) => ", by a thread of its own (hand-off)",
                 _ => "",
             };
             Finding::ok(check, format!("every answer is {word} before it goes out{form}"))
@@ -68,69 +69,72 @@ fn durability(ready: &Value) -> Finding {
 }
 
 /// Checks that the running daemon is of the same release as this program.
-pub(super) fn release(overview: &Value, own: &str) -> Finding {
-    match overview.get("version").and_then(Value::as_str) {
-        Some(version) if version == own => Finding::ok("release", format!("the daemon and this program are {own}")),
-        version => Finding::warn(
-            "release",
-            format!("the daemon is {}, this program is {own}", version.unwrap_or("of an unknown release")),
-            "what the newer one fixed is not in force",
-            "systemctl restart usherd; with its socket unit nobody is refused",
-        ),
+pub(super) fn release(overview: &Overview, own: &str) -> Finding {
+    let version = if overview.version.is_empty() { "of an unknown release" } else { &overview.version };
+    if version == own {
+        return Finding::ok("release", format!("the daemon and this program are {own}"));
     }
+    Finding::warn(
+        "release",
+        format!("the daemon is {version}, this program is {own}"),
+        "what the newer one fixed is not in force",
+        "systemctl restart usherd; with its socket unit nobody is refused",
+    )
 }
 
 /// Checks that pulled records arrive; nothing where none are pulled.
-pub(super) fn sync(overview: &Value) -> Option<Finding> {
-    let sync = overview.get("sync").filter(|sync| !sync.is_null())?;
-    let word = |key: &str| sync.get(key).and_then(Value::as_str).unwrap_or_default();
-    let since = if word("last_success_at").is_empty() { "never" } else { word("last_success_at") };
+pub(super) fn sync(overview: &Overview) -> Option<Finding> {
+    let sync = overview.sync.as_ref()?;
+    let since = sync.last_success_at.as_deref().unwrap_or("never");
     let check = "sync";
     let fix = "`usherd status` has the message; ask whoever publishes; see [sync] and IPAddressAllow= of the unit";
-    if sync.get("stale") == Some(&Value::Bool(true)) {
-        let what = format!("the records are stale, last confirmed {}", word("confirmed_at"));
+    if sync.stale {
+        let confirmed_at = sync.confirmed_at.as_deref().unwrap_or_default();
+        let what = format!("the records are stale, last confirmed {confirmed_at}");
         return Some(Finding::fail(check, what, "their tenants are inbound only", fix));
     }
-    Some(match word("result") {
-        "applied" | "unchanged" => Finding::ok(check, format!("records were confirmed {since}")),
-        "" => Finding::note(check, "no records were asked for yet", ""),
-        result => Finding::warn(
+    let Some(result) = &sync.result else { return Some(Finding::note(check, "no records were asked for yet", "")) };
+    let message = sync.message.as_deref().unwrap_or_default();
+    Some(match SyncResult::from_word(result) {
+        Some(SyncResult::Applied | SyncResult::Unchanged) => {
+            Finding::ok(check, format!("records were confirmed {since}"))
+        }
+        _ => Finding::warn(
             check,
-            format!("the last try {result}: {} (the last successful one: {since})", word("message")),
+            format!("the last try {result}: {message} (the last successful one: {since})"),
             "changes that were published are not in force, and after policy.stale_after_days tenants are inbound only",
             fix,
         ),
     })
 }
 
-/// Checks that webhooks arrive, by the answer of `/v1/admin/webhooks`; nothing where there are none.
-pub(super) fn webhooks(list: &Value) -> Option<Finding> {
-    let hooks = list.get("webhooks")?.as_array().filter(|hooks| !hooks.is_empty())?;
-    let state = |hook: &Value| hook.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let failing = hooks.iter().filter(|hook| matches!(state(hook).as_str(), "failing" | "gone"));
-    let word = |hook: &Value, key: &str| hook.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+/// Checks that webhooks arrive; nothing where there are none.
+pub(super) fn webhooks(hooks: &[Webhook]) -> Option<Finding> {
+    let bad = [WebhookState::Failing.into(), WebhookState::Gone.into()];
+    let failing = hooks.iter().filter(|hook| bad.contains(&hook.state));
     let told: Vec<String> =
-        failing.map(|hook| format!("{} ({})", word(hook, "name"), word(hook, "last_error"))).collect();
-    Some(if told.is_empty() {
-        Finding::ok("webhooks", format!("{} of them, none failing", hooks.len()))
-    } else {
-        let fix = "check the receiver; IPAddressAllow= of the unit must include its address";
-        let why = "whoever waits for these events does not learn of them";
-        Finding::warn("webhooks", format!("cannot be delivered: {}", told.join(", ")), why, fix)
+        failing.map(|hook| format!("{} ({})", hook.name, hook.last_error.as_deref().unwrap_or_default())).collect();
+    (!hooks.is_empty()).then(|| {
+        if told.is_empty() {
+            Finding::ok("webhooks", format!("{} of them, none failing", hooks.len()))
+        } else {
+            let fix = "check the receiver; IPAddressAllow= of the unit must include its address";
+            let why = "whoever waits for these events does not learn of them";
+            Finding::warn("webhooks", format!("cannot be delivered: {}", told.join(", ")), why, fix)
+        }
     })
 }
 
 /// Checks that the usage history is kept; nothing where the daemon has none.
-pub(super) fn history(overview: &Value) -> Option<Finding> {
-    let history = overview.get("history").filter(|history| !history.is_null())?;
-    let bytes = history.get("bytes").and_then(Value::as_u64).unwrap_or(0);
-    let from = history.get("from").and_then(Value::as_str).unwrap_or("now");
-    if let Some(problem) = history.get("problem").and_then(Value::as_str) {
+pub(super) fn history(overview: &Overview) -> Option<Finding> {
+    let history = Some(&overview.history).filter(|history| **history != HistoryState::default())?;
+    if let Some(problem) = &history.problem {
         let why = "reports, whatif and sizing by history lack these hours";
         let fix = "check the disk of the state directory (df, dmesg)";
         return Some(Finding::warn("history", format!("usage is not kept: {problem}"), why, fix));
     }
-    Some(Finding::ok("history", format!("usage is known from {from} on, {} KiB", bytes >> 10)))
+    let from = history.from.as_deref().unwrap_or("now");
+    Some(Finding::ok("history", format!("usage is known from {from} on, {} KiB", history.bytes >> 10)))
 }
 
 /// Room for connections: as many descriptors as the configuration allows connections, and some left.
@@ -183,10 +187,16 @@ fn sum(metrics: &str, begin: &str, label: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
 
     use super::super::finding::Verdict::{self, *};
     use super::*;
+    use crate::answers::webhooks::Webhooks;
+
+    fn read<T: DeserializeOwned>(answer: &Value) -> T {
+        serde_json::from_value(answer.clone()).unwrap()
+    }
 
     fn verdicts(findings: &[Finding]) -> Vec<Verdict> {
         findings.iter().map(|finding| finding.verdict).collect()
@@ -202,14 +212,14 @@ mod tests {
             (json!({"ready": false, "draining": false, "durability": "synced"}), [Fail, Ok]),
         ];
         for (ready, expected) in table {
-            assert_eq!(verdicts(&readiness(&ready, "a:1")), expected, "{ready}");
+            assert_eq!(verdicts(&readiness(&read(&ready), "a:1")), expected, "{ready}");
         }
     }
 
     #[test]
     fn another_release_is_told() {
-        assert_eq!(release(&json!({"version": "1.2.3"}), "1.2.3").verdict, Ok);
-        assert_eq!(release(&json!({"version": "1.2.2"}), "1.2.3").verdict, Warn);
+        assert_eq!(release(&read(&json!({"version": "1.2.3"})), "1.2.3").verdict, Ok);
+        assert_eq!(release(&read(&json!({"version": "1.2.2"})), "1.2.3").verdict, Warn);
     }
 
     #[test]
@@ -222,12 +232,14 @@ mod tests {
             (json!({"sync": {"result": "failed", "stale": true}}), Some(Fail)),
         ];
         for (overview, expected) in table {
-            assert_eq!(sync(&overview).map(|finding| finding.verdict), expected, "{overview}");
+            assert_eq!(sync(&read(&overview)).map(|finding| finding.verdict), expected, "{overview}");
         }
         let hooks = json!({"webhooks": [{"name": "crm", "state": "gone", "last_error": "410"}, {"state": "ok"}]});
-        assert_eq!(webhooks(&hooks).unwrap().what, "cannot be delivered: crm (410)");
-        assert_eq!(history(&json!({"history": {"bytes": 4096, "problem": "disk full"}})).unwrap().verdict, Warn);
-        assert_eq!((webhooks(&json!({})), history(&json!({}))), (None, None));
+        let hooks: Webhooks = read(&hooks);
+        assert_eq!(webhooks(&hooks.webhooks).unwrap().what, "cannot be delivered: crm (410)");
+        let disk_full = json!({"history": {"bytes": 4096, "problem": "disk full"}});
+        assert_eq!(history(&read(&disk_full)).unwrap().verdict, Warn);
+        assert_eq!((webhooks(&[]), history(&read(&json!({})))), (None, None));
     }
 
     #[test]
