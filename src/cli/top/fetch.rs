@@ -6,16 +6,24 @@ use std::thread;
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::facts::{Detail, Event, Explanation, Overview, Tenant, text};
+use super::facts::Detail;
 use super::news::{Fleet, News, Wish};
+use crate::answers::events::Event;
+use crate::answers::nodes::{NodeState, Nodes};
+use crate::answers::operation::Explanation;
+use crate::answers::overview::Overview;
+use crate::answers::sessions::{Sessions, Subjects};
+use crate::answers::tenants::Tenants;
+use crate::answers::usage::Usage;
+use crate::answers::words::EventType;
 use crate::cli::client::{Ask, Client, encoded, with_query};
 use crate::cli::failure::{Failure, OK};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::events::EventType;
 
 /// Rows of a page, the most that the daemon gives.
 const PAGE_ROWS: usize = 1_000;
@@ -159,7 +167,7 @@ struct Memory {
     searched: String,
     usage_due_ns: u64,
     usage_of: String,
-    usage: Value,
+    usage: Usage,
 }
 
 impl Memory {
@@ -172,26 +180,27 @@ impl Memory {
 
     async fn fleet(&mut self, client: &Client, search: &str) -> Result<Fleet, Failure> {
         let reply = client.answer(&Ask::get("/v1/overview")).await?;
-        let overview = match reply.status {
+        let overview: Option<Overview> = match reply.status {
             // A token that is for some tenants only: they are listed below, and nothing is said of the others.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => None,
-            status if status.is_success() => Some(Overview::read(&reply.json()?)),
+            status if status.is_success() => Some(reply.read()?),
             _ => return Err(reply.failure()),
         };
         let mut fleet = Fleet { overview, ..Fleet::default() };
-        if fleet.overview.as_ref().is_some_and(|overview| overview.nodes_silent > 0) {
-            let (nodes, _) = rows(client, "/v1/nodes", "nodes", &[], PAGE_ROWS).await?;
-            let silent = nodes.iter().filter(|node| text(node, "state") == "silent");
-            fleet.silent = silent.map(|node| text(node, "node")).collect();
+        if fleet.overview.as_ref().is_some_and(|overview| overview.nodes.silent > 0) {
+            let (nodes, _) = rows(client, "/v1/nodes", &[], PAGE_ROWS, |page: Nodes| (page.nodes, page.next)).await?;
+            let silent = nodes.into_iter().filter(|node| node.state == NodeState::Silent.into());
+            fleet.silent = silent.map(|node| node.node).collect();
         }
         let start = monotonic_ns();
         if start >= self.tenants_due_ns || search != self.searched {
             let search_for = [("search", (!search.is_empty()).then(|| search.to_owned()))];
-            let (found, cut) = rows(client, "/v1/tenants", "tenants", &search_for, TENANTS_MAX).await?;
-            (fleet.tenants, fleet.cut) = (Some(found.iter().map(Tenant::read).collect()), cut);
+            let list = |page: Tenants| (page.tenants, page.next);
+            let (found, cut) = rows(client, "/v1/tenants", &search_for, TENANTS_MAX, list).await?;
             let end = monotonic_ns();
             // What is one page is read every time.
             let rest = if found.len() < PAGE_ROWS { 0 } else { (end - start) * REST };
+            (fleet.tenants, fleet.cut) = (Some(found), cut);
             (self.tenants_due_ns, self.searched) = (end + rest, search.to_owned());
         }
         Ok(fleet)
@@ -202,41 +211,40 @@ impl Memory {
         self.tenants_due_ns = 0;
         let path = format!("/v1/tenants/{}", encoded(id));
         let tenant = checked(client, &Ask::get(&path)).await?;
-        let (sessions, cut) = rows(client, &format!("{path}/sessions"), "sessions", &[], SESSIONS_MAX).await?;
-        let (subjects, cut_too) = rows(client, &format!("{path}/subjects"), "subjects", &[], SESSIONS_MAX).await?;
+        let list = |page: Sessions| (page.sessions, page.next);
+        let (sessions, cut) = rows(client, &format!("{path}/sessions"), &[], SESSIONS_MAX, list).await?;
+        let list = |page: Subjects| (page.subjects, page.next);
+        let (subjects, cut_too) = rows(client, &format!("{path}/subjects"), &[], SESSIONS_MAX, list).await?;
         if monotonic_ns() >= self.usage_due_ns || self.usage_of != id {
             let reply = client.answer(&Ask::get(&format!("{path}/usage"))).await?;
             // An older daemon keeps no history; then there is no curve.
-            self.usage = if reply.status.is_success() { reply.json()? } else { Value::Null };
+            self.usage = if reply.status.is_success() { reply.read()? } else { Usage::default() };
             (self.usage_due_ns, self.usage_of) = (monotonic_ns() + USAGE_NS, id.to_owned());
         }
-        Ok(Detail::read(&tenant, &sessions, &subjects, &self.usage, cut || cut_too))
+        Ok(Detail::new(tenant, &sessions, subjects, &self.usage, cut || cut_too))
     }
 }
 
-async fn checked(client: &Client, ask: &Ask<'_>) -> Result<Value, Failure> {
+async fn checked<T: DeserializeOwned>(client: &Client, ask: &Ask<'_>) -> Result<T, Failure> {
     let reply = client.answer(ask).await?;
-    if reply.status.is_success() { reply.json() } else { Err(reply.failure()) }
+    if reply.status.is_success() { reply.read() } else { Err(reply.failure()) }
 }
 
-/// Reads a list page by page, and whether there is more than `most` rows of it.
-async fn rows(
+/// Reads a list page by page, and whether there is more than `most` rows of it; `taken` takes the rows and the place
+/// of the next page out of a page.
+async fn rows<P: DeserializeOwned, R>(
     client: &Client,
     path: &str,
-    noun: &str,
     filters: &[(&str, Option<String>)],
     most: usize,
-) -> Result<(Vec<Value>, bool), Failure> {
+    taken: impl Fn(P) -> (Vec<R>, Option<String>),
+) -> Result<(Vec<R>, bool), Failure> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
         let mut parameters = filters.to_vec();
         parameters.extend([("after", after.clone()), ("limit", Some(PAGE_ROWS.to_string()))]);
-        let mut page = checked(client, &Ask::get(&with_query(path, &parameters))).await?;
-        match page.get_mut(noun).map(Value::take) {
-            Some(Value::Array(found)) => rows.extend(found),
-            _ => return Err(Failure::failed(format!("the daemon answered a list without {noun:?}"))),
-        }
-        let next = page.get("next").and_then(Value::as_str).map(str::to_owned);
+        let (found, next) = taken(checked(client, &Ask::get(&with_query(path, &parameters))).await?);
+        rows.extend(found);
         // A daemon that names the same place for ever would keep us for ever.
         if next.is_none() || next == after {
             return Ok((rows, false));
@@ -248,9 +256,8 @@ async fn rows(
     }
 }
 
-async fn explain(client: &Client, body: &Value) -> Result<Explanation, String> {
-    let answer = checked(client, &Ask::post("/v1/explain", body)).await;
-    answer.map(|answer| Explanation::read(&answer)).map_err(|failure| one_line(&failure))
+async fn explain(client: &Client, body: &Value) -> Result<Box<Explanation>, String> {
+    checked(client, &Ask::post("/v1/explain", body)).await.map_err(|failure| one_line(&failure))
 }
 
 /// Follows what happens: everything of a tenant that is looked at, otherwise what an operator must see.
@@ -291,11 +298,8 @@ async fn listen(client: &Client, mut wishes: watch::Receiver<Wish>, news: &Sende
 
 /// Passes an event on; `false` where nobody wants it any more. A gap is none: nothing of before was seen.
 fn pass_on(line: &str, last: &mut u64, news: &Sender<News>) -> bool {
-    let Ok(value) = serde_json::from_str::<Value>(line) else { return true };
-    let event = Event::read(&value);
-    if event.id == 0 {
-        return true;
-    }
-    *last = event.id;
-    news.send(News::Event(event)).is_ok()
+    let Ok(event) = serde_json::from_str::<Event>(line) else { return true };
+    let Some(id) = event.id else { return true };
+    *last = id;
+    news.send(News::Event(Box::new(event))).is_ok()
 }

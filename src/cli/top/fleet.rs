@@ -1,13 +1,19 @@
 //! The fleet: totals, and the tenants as a table.
 
 use ratatui::layout::Rect;
+use usherd_contract::word::Word;
+use usherd_subscription::entitlement::State as Standing;
 
-use super::facts::{Booked, Event, Overview, Tenant};
+use super::facts::{fullness, joined, seats_after};
 use super::order::Sort;
 use super::paint::{Look, Pen, Tone, grouped, quota, span, width};
 use super::places;
 use super::state::State;
-use crate::daemon::metrics::Band;
+use crate::answers::Timestamp;
+use crate::answers::events::Event;
+use crate::answers::overview::Overview;
+use crate::answers::tenants::TenantRow;
+use crate::answers::words::{Band, EventType};
 
 /// Columns of a label at the left edge.
 const LABEL: u16 = 10;
@@ -111,7 +117,8 @@ fn head(pen: &mut Pen<'_>, area: Rect, state: &State) {
 
 fn bands(overview: &Overview) -> Vec<(String, Tone)> {
     let mut pieces = vec![(grouped(overview.tenants), Tone::Strong)];
-    for (band, count) in Band::ALL.iter().zip(overview.bands) {
+    for band in Band::ALL {
+        let count = overview.bands.get(&(*band).into()).copied().unwrap_or(0);
         let (word, tone) = match band {
             Band::Idle => ("idle", Tone::Plain),
             Band::Below50 => ("<50%", Tone::Plain),
@@ -128,8 +135,8 @@ fn bands(overview: &Overview) -> Vec<(String, Tone)> {
 }
 
 fn nodes(overview: &Overview, state: &State) -> Vec<(String, Tone)> {
-    let mut pieces = vec![plain(format!("{} up", grouped(overview.nodes_up)))];
-    match (overview.nodes_silent, state.silent.as_slice()) {
+    let mut pieces = vec![plain(format!("{} up", grouped(overview.nodes.up as u64)))];
+    match (overview.nodes.silent as u64, state.silent.as_slice()) {
         (0, _) => {}
         (count, []) => pieces.push((format!(", {} silent", grouped(count)), Tone::Warn)),
         (count, [first, more @ ..]) => {
@@ -137,8 +144,8 @@ fn nodes(overview: &Overview, state: &State) -> Vec<(String, Tone)> {
             pieces.push((format!(", {} silent: {first}{others}", grouped(count)), Tone::Warn));
         }
     }
-    let claims: u64 = overview.sessions.iter().map(|(_, claims, _)| claims).sum();
-    let free: u64 = overview.sessions.iter().map(|(_, _, free)| free).sum();
+    let claims: u64 = overview.sessions.values().map(|of| u64::from(of.counting)).sum();
+    let free: u64 = overview.sessions.values().map(|of| u64::from(of.free)).sum();
     pieces.push(plain(format!("   Sessions {} with a seat, {} without", grouped(claims), grouped(free))));
     let denials = state.denials();
     pieces.push((format!("   Denied {}", grouped(denials)), if denials > 0 { Tone::Warn } else { Tone::Plain }));
@@ -147,33 +154,37 @@ fn nodes(overview: &Overview, state: &State) -> Vec<(String, Tone)> {
 
 fn daemon(overview: &Overview, look: Look) -> Vec<(String, Tone)> {
     let mut pieces = Vec::new();
-    match &overview.degraded {
+    match &overview.journal.degraded {
         Some(why) => pieces.push((format!("JOURNAL DEGRADED: {why}"), Tone::Bad)),
-        None => pieces.push(plain(format!("journal {}", overview.durability))),
+        None => pieces.push(plain(format!("journal {}", overview.journal.durability))),
     }
-    match (&overview.config_error, overview.config_old, overview.config_loaded) {
-        (Some(why), ..) => pieces.push((format!("  CONFIG REJECTED: {why}"), Tone::Bad)),
-        (None, true, _) => pieces.push(("  CONFIG is the last good one, the files are not valid".into(), Tone::Bad)),
-        (None, false, Some(at)) => pieces.push(plain(format!("  config of {}", look.minute(at)))),
-        (None, false, None) => {}
+    let config = &overview.config;
+    match (config.outcome.last_reload_successful, config.from_last_good, config.loaded_at.instant()) {
+        (false, ..) => {
+            let why = config.last_error.as_deref().unwrap_or("rejected");
+            pieces.push((format!("  CONFIG REJECTED: {why}"), Tone::Bad));
+        }
+        (true, true, _) => pieces.push(("  CONFIG is the last good one, the files are not valid".into(), Tone::Bad)),
+        (true, false, Some(at)) => pieces.push(plain(format!("  config of {}", look.minute(at)))),
+        (true, false, None) => {}
     }
-    if !overview.clock_trusted {
+    if !overview.time.wall_clock_trusted {
         pieces.push(("  CLOCK NOT TRUSTED".into(), Tone::Bad));
     }
-    if let Some(next) = &overview.next {
-        pieces.push(plain(format!("  next change {}", booked(next, look))));
+    if let Some(next) = &overview.next_change {
+        let then = booked(&next.at, next.seats, &next.state, look);
+        pieces.push(plain(format!("  next change {} {then}", next.tenant)));
     }
     pieces
 }
 
-/// `acme 2026-12-01 00:00: 12 seats`
-pub(super) fn booked(next: &Booked, look: Look) -> String {
-    let at = next.at.map(|at| look.minute(at)).unwrap_or_default();
-    let then = match next.state.as_str() {
-        "ended" => "ended".to_owned(),
-        _ => format!("{} seats", quota(next.seats)),
-    };
-    format!("{} {at}: {then}", next.tenant).trim_start().to_owned()
+/// A booked change: `2026-12-01 00:00: 12 seats`
+pub(super) fn booked(at: &Timestamp, seats: Option<u32>, state: &Word<Standing>, look: Look) -> String {
+    let at = at.instant().map(|at| look.minute(at)).unwrap_or_default();
+    if *state == Standing::Ended.into() {
+        return format!("{at}: ended");
+    }
+    format!("{at}: {} seats", quota(seats.map(u64::from)))
 }
 
 /// Where each column begins and how wide it is.
@@ -275,33 +286,34 @@ fn column_titles(pen: &mut Pen<'_>, area: Rect, columns: &Columns, state: &State
     pen.text(x, area.y, area.right().saturating_sub(x), "FULLNESS", sorted(Sort::Fullness));
 }
 
-fn tenant_row(pen: &mut Pen<'_>, area: Rect, columns: &Columns, tenant: &Tenant) {
-    let share = tenant.fullness();
+fn tenant_row(pen: &mut Pen<'_>, area: Rect, columns: &Columns, tenant: &TenantRow) {
+    let TenantRow { figures, name } = tenant;
+    let share = fullness(figures);
     let tone = if share >= 0.9 { tone_of(share) } else { Tone::Plain };
     let y = area.y;
     let mut x = area.x + 2;
-    let behind = pen.text(x, y, columns.name, &tenant.id, Tone::Strong);
-    if tenant.name != tenant.id && behind + 8 < x + columns.name {
-        pen.text(behind + 2, y, x + columns.name - behind - 2, &tenant.name, Tone::Plain);
+    let behind = pen.text(x, y, columns.name, &figures.tenant, Tone::Strong);
+    if *name != figures.tenant && behind + 8 < x + columns.name {
+        pen.text(behind + 2, y, x + columns.name - behind - 2, name, Tone::Plain);
     }
     x += columns.name + 1;
-    let state = if columns.wide { tenant.state.as_str() } else { short(&tenant.state) };
-    let is_well = matches!(tenant.state.as_str(), "active" | "trial" | "pending_change" | "pending_cancel");
+    let state = if columns.wide { &*figures.state } else { short(&figures.state) };
+    let is_well = matches!(&*figures.state, "active" | "trial" | "pending_change" | "pending_cancel");
     pen.text(x, y, columns.state, state, if is_well { Tone::Plain } else { Tone::Warn });
     x += columns.state + 1;
     if columns.wide {
-        pen.text(x, y, columns.band, &tenant.band, tone);
+        pen.text(x, y, columns.band, &figures.band, tone);
         x += columns.band + 1;
     }
-    let free = tenant.quota.map(|quota| quota.saturating_sub(tenant.held));
+    let free = figures.quota.map(|quota| quota.saturating_sub(figures.held));
     let unless_none = |count: u64, tone| if count == 0 { (None, Tone::Faint) } else { (Some(count), tone) };
     let cells = [
-        (Some(tenant.held), Tone::Strong),
-        (tenant.quota, Tone::Plain),
-        (free, Tone::Plain),
-        unless_none(tenant.over, Tone::Bad),
-        (Some(tenant.peak), Tone::Plain),
-        unless_none(tenant.denials, Tone::Warn),
+        (Some(figures.held.into()), Tone::Strong),
+        (figures.quota.map(u64::from), Tone::Plain),
+        (free.map(u64::from), Tone::Plain),
+        unless_none(figures.over.into(), Tone::Bad),
+        (Some(figures.peak.into()), Tone::Plain),
+        unless_none(figures.denials, Tone::Warn),
     ];
     for (at, ((count, tone), wide)) in cells.into_iter().zip(columns.figures()).enumerate() {
         let nothing = if at < 3 { "unlim" } else { "-" };
@@ -309,10 +321,10 @@ fn tenant_row(pen: &mut Pen<'_>, area: Rect, columns: &Columns, tenant: &Tenant)
         x += wide + 1;
     }
     pen.bar(x, y, columns.bar, share, tone_of(share));
-    let word = match (tenant.quota, tenant.over) {
+    let word = match (figures.quota, figures.over) {
         (None, _) => "-".to_owned(),
         (_, 1..) => "over".to_owned(),
-        (Some(quota), 0) if quota > 0 && tenant.held == quota => "full".to_owned(),
+        (Some(quota), 0) if quota > 0 && figures.held == quota => "full".to_owned(),
         _ => format!("{}%", percent(share)),
     };
     pen.right(x + columns.bar, y, BEHIND_BAR, &word, tone);
@@ -352,20 +364,22 @@ fn happenings(pen: &mut Pen<'_>, area: Rect, state: &State) {
         pen.text(area.x, area.y, area.width, "Nothing was denied and nothing else happened so far.", Tone::Faint);
     }
     for (row, event) in state.events.iter().take(usize::from(area.height)).enumerate() {
-        let tone = if event.what == "denied" { Tone::Warn } else { Tone::Plain };
+        let tone = if event.event == EventType::Denied.into() { Tone::Warn } else { Tone::Plain };
         pen.text(area.x, area.y + row as u16, area.width, &told(event, pen.look, true), tone);
     }
 }
 
 /// An event as one line.
 pub(super) fn told(event: &Event, look: Look, with_tenant: bool) -> String {
-    let at = event.at.map(|at| look.time(at)).unwrap_or_default();
-    let what = format!("{:<9}", event.what);
-    let tenant = if with_tenant { event.tenant.as_str() } else { "" };
-    let kind = format!("{} {}", event.direction, event.kind);
-    let words = [at.as_str(), &what, tenant, &event.subject, kind.trim(), &event.told, &event.seats];
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    words.join("  ")
+    let at = event.at.as_ref().and_then(Timestamp::instant).map(|at| look.time(at));
+    let what = format!("{:<9}", &*event.event);
+    let tenant = event.tenant.as_deref().filter(|_| with_tenant);
+    let kind = joined([event.direction.as_deref(), event.kind.as_deref()], " ");
+    let Event { code, detail, reason, message, subject, .. } = event;
+    let outcome = joined([code.as_deref(), detail.as_deref(), reason.as_deref(), message.as_deref()], " ");
+    let seats = seats_after(event);
+    let words = [at.as_deref(), Some(&what), tenant, subject.as_deref(), Some(&kind), Some(&outcome), Some(&seats)];
+    joined(words, "  ")
 }
 
 fn foot(pen: &mut Pen<'_>, area: Rect, state: &State) {

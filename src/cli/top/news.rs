@@ -1,6 +1,10 @@
 //! The messages between the view and the reader beside it: fresh data, and wishes for more.
 
-use super::facts::{Detail, Event, Explanation, Overview, Tenant};
+use super::facts::Detail;
+use crate::answers::events::Event;
+use crate::answers::operation::Explanation;
+use crate::answers::overview::Overview;
+use crate::answers::tenants::TenantRow;
 
 /// A message from the reader beside the view.
 #[derive(Clone, Debug)]
@@ -10,11 +14,11 @@ pub(super) enum News {
     /// All about a tenant.
     Tenant(Box<Detail>),
     /// Something happened.
-    Event(Event),
+    Event(Box<Event>),
     /// Events cannot be followed now.
     NoEvents(String),
     /// The answer to a question.
-    Explained(Result<Explanation, String>),
+    Explained(Result<Box<Explanation>, String>),
     /// The daemon did not answer, or not well.
     Failed(String),
     /// The process shall end.
@@ -27,7 +31,7 @@ pub(super) struct Fleet {
     /// The totals; not for tokens that are for some tenants only.
     pub overview: Option<Overview>,
     /// The tenants; `None` where those of before are still good.
-    pub tenants: Option<Vec<Tenant>>,
+    pub tenants: Option<Vec<TenantRow>>,
     /// True if there are more tenants than were read.
     pub cut: bool,
     /// Nodes that were lost, by name.

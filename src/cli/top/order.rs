@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use ratatui::crossterm::event::KeyCode;
 
-use super::facts::Tenant;
+use super::facts::fullness;
+use crate::answers::tenants::TenantRow;
 
 /// By what the fleet is sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -43,10 +44,11 @@ impl Sort {
     }
 
     /// Compares two rows, the first one less; equals go by name, so that rows do not jump.
-    pub(super) fn compare(self, a: &Tenant, b: &Tenant, reversed: bool) -> Ordering {
-        let names = a.id.cmp(&b.id);
+    pub(super) fn compare(self, a: &TenantRow, b: &TenantRow, reversed: bool) -> Ordering {
+        let (a, b) = (&a.figures, &b.figures);
+        let names = a.tenant.cmp(&b.tenant);
         let order = match self {
-            Sort::Fullness => b.fullness().total_cmp(&a.fullness()).then(b.held.cmp(&a.held)),
+            Sort::Fullness => fullness(b).total_cmp(&fullness(a)).then(b.held.cmp(&a.held)),
             Sort::Held => b.held.cmp(&a.held),
             Sort::Denials => b.denials.cmp(&a.denials),
             Sort::Name => names,
@@ -56,11 +58,12 @@ impl Sort {
 }
 
 /// True if a tenant fits a filter: each word is a part of its id or name, its state, or its band.
-pub(super) fn matches(tenant: &Tenant, filter: &str) -> bool {
+pub(super) fn matches(tenant: &TenantRow, filter: &str) -> bool {
     filter.split_whitespace().all(|word| {
         let word = word.to_lowercase();
         let within = |text: &str| text.to_lowercase().contains(&word);
-        within(&tenant.id) || within(&tenant.name) || tenant.state == word || tenant.band == word
+        let TenantRow { figures, name } = tenant;
+        within(&figures.tenant) || within(name) || *figures.state == *word || *figures.band == *word
     })
 }
 
@@ -129,10 +132,15 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use usherd_subscription::entitlement::State;
 
-    fn tenant(id: &str, held: u64, quota: Option<u64>, denials: u64) -> Tenant {
-        Tenant { id: id.into(), held, quota, denials, ..Tenant::default() }
+    use super::*;
+    use crate::answers::tenants::TenantFigures;
+    use crate::answers::words::Band;
+
+    fn tenant(id: &str, held: u32, quota: Option<u32>, denials: u64) -> TenantRow {
+        let figures = TenantFigures { tenant: id.into(), held, quota, denials, ..TenantFigures::default() };
+        TenantRow { figures, ..TenantRow::default() }
     }
 
     #[test]
@@ -146,9 +154,9 @@ mod tests {
             tenant("empty", 0, Some(0), 0),
         ];
         let sorted = |sort: Sort, reversed| {
-            let mut rows: Vec<&Tenant> = tenants.iter().collect();
+            let mut rows: Vec<&TenantRow> = tenants.iter().collect();
             rows.sort_by(|a, b| sort.compare(a, b, reversed));
-            rows.iter().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(" ")
+            rows.iter().map(|tenant| tenant.figures.tenant.as_str()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(sorted(Sort::Fullness, false), "none over a-half b-half free empty");
         assert_eq!(sorted(Sort::Fullness, true), "empty free a-half b-half over none");
@@ -159,13 +167,8 @@ mod tests {
 
     #[test]
     fn a_filter_is_words_of_name_state_or_band() {
-        let tenant = Tenant {
-            id: "acme".into(),
-            name: "Müller Bau".into(),
-            state: "stale".into(),
-            band: "full".into(),
-            ..Tenant::default()
-        };
+        let mut tenant = TenantRow { name: "Müller Bau".into(), ..tenant("acme", 0, None, 0) };
+        (tenant.figures.state, tenant.figures.band) = (State::Stale.into(), Band::Full.into());
         for (filter, expected) in [
             ("", true),
             ("CM", true),

@@ -5,11 +5,17 @@ use std::collections::{BTreeSet, VecDeque};
 use chrono::{DateTime, TimeDelta, Utc};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::{Value, json};
+use usherd_contract::words::Kind;
 
-use super::facts::{Detail, Event, Explanation, Holder, Overview, Session, Tenant};
+use super::facts::{Detail, Holder, described, joined};
 use super::news::{Fleet, News, Wish};
 use super::order::{Cursor, Sort, matches};
 use super::paint::span;
+use crate::answers::events::Event;
+use crate::answers::operation::Explanation;
+use crate::answers::overview::{FullestRow, Overview};
+use crate::answers::sessions::SessionRow;
+use crate::answers::tenants::{TenantFigures, TenantRow};
 
 /// How long an answer may take beyond two intervals before that is said, seconds.
 const LATE_S: i64 = 2;
@@ -53,7 +59,7 @@ pub(super) enum Above {
     /// The keys.
     Help,
     /// The answer to a question, which is told in the first field.
-    Why(String, Option<Result<Explanation, String>>),
+    Why(String, Option<Result<Box<Explanation>, String>>),
 }
 
 /// One tenant in depth.
@@ -94,7 +100,7 @@ pub(super) struct State {
     pub silent: Vec<String>,
     /// True if there are more tenants than were read.
     pub cut: bool,
-    tenants: Vec<Tenant>,
+    tenants: Vec<TenantRow>,
     /// Places in `tenants`, as they are shown.
     order: Vec<usize>,
     /// How they are sorted.
@@ -136,7 +142,7 @@ impl State {
     }
 
     /// The tenants as they are shown.
-    pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = &Tenant> {
+    pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = &TenantRow> {
         self.order.iter().map(|at| &self.tenants[*at])
     }
 
@@ -147,13 +153,13 @@ impl State {
 
     /// Denials of all tenants that were read.
     pub(super) fn denials(&self) -> u64 {
-        self.tenants.iter().map(|tenant| tenant.denials).sum()
+        self.tenants.iter().map(|tenant| tenant.figures.denials).sum()
     }
 
     /// Decisions of the tenant that is shown, the newest first.
     pub(super) fn decisions(&self) -> impl Iterator<Item = &Event> {
-        let id = self.depth.as_ref().map_or("", |depth| depth.id.as_str());
-        self.events.iter().filter(move |event| event.tenant == id)
+        let id = self.depth.as_ref().map(|depth| depth.id.as_str());
+        self.events.iter().filter(move |event| event.tenant.as_deref() == id)
     }
 
     /// The trouble with reading: an answer that failed, or none for longer than it should take.
@@ -192,7 +198,7 @@ impl State {
     }
 
     fn chosen(&self) -> Option<String> {
-        self.rows().nth(self.cursor.at).map(|tenant| tenant.id.clone())
+        self.rows().nth(self.cursor.at).map(|tenant| tenant.figures.tenant.clone())
     }
 
     /// Goes into a tenant.
@@ -225,14 +231,14 @@ impl State {
             News::Fleet(fleet) => self.take_fleet(*fleet),
             News::Tenant(detail) => self.take_tenant(*detail),
             News::NoEvents(why) => self.deaf = self.now.map(|now| (now, why)),
-            News::Event(event) => self.take_event(event),
+            News::Event(event) => self.take_event(*event),
         }
         true
     }
 
     fn take_fleet(&mut self, fleet: Fleet) {
         (self.answered, self.failed) = (self.now, None);
-        self.set_clock(fleet.overview.as_ref().and_then(|overview| overview.at));
+        self.set_clock(fleet.overview.as_ref().and_then(|overview| overview.at.instant()));
         self.silent = fleet.silent;
         self.overview = fleet.overview;
         if let Some(tenants) = fleet.tenants {
@@ -245,18 +251,18 @@ impl State {
     /// Of a fleet that is too large to be read, the fullest are there anyway.
     fn add_fullest(&mut self) {
         let Some(overview) = self.overview.as_ref().filter(|_| self.cut) else { return };
-        let known: BTreeSet<&str> = self.tenants.iter().map(|tenant| tenant.id.as_str()).collect();
-        let more: Vec<Tenant> =
-            overview.fullest.iter().filter(|tenant| !known.contains(tenant.id.as_str())).cloned().collect();
+        let known: BTreeSet<&str> = self.tenants.iter().map(|tenant| tenant.figures.tenant.as_str()).collect();
+        let more = overview.fullest.iter().filter(|tenant| !known.contains(tenant.tenant.as_str()));
+        let more: Vec<TenantRow> = more.map(row_of).collect();
         self.tenants.extend(more);
     }
 
     fn take_tenant(&mut self, detail: Detail) {
-        let Some(depth) = self.depth.as_mut().filter(|depth| depth.id == detail.line.id) else { return };
+        let Some(depth) = self.depth.as_mut().filter(|depth| depth.id == detail.tenant.figures.tenant) else { return };
         (self.answered, self.failed) = (self.now, None);
         let names = detail.holders.iter().map(|holder| holder.subject.as_str());
         depth.holder.follow_row(names);
-        let at = detail.at;
+        let at = detail.tenant.at.instant();
         depth.detail = Some(detail);
         self.set_clock(at);
     }
@@ -264,7 +270,7 @@ impl State {
     fn take_event(&mut self, event: Event) {
         self.deaf = None;
         let rows = self.events.len() + 1;
-        if let Some(depth) = self.depth.as_mut().filter(|depth| depth.id == event.tenant) {
+        if let Some(depth) = self.depth.as_mut().filter(|depth| event.tenant.as_ref() == Some(&depth.id)) {
             depth.decision.pushed(rows.min(EVENTS_MAX));
         }
         self.events.push_front(event);
@@ -277,7 +283,7 @@ impl State {
         order.retain(|at| matches(&self.tenants[*at], &self.filter));
         order.sort_by(|a, b| self.sort.compare(&self.tenants[*a], &self.tenants[*b], self.reversed));
         self.order = order;
-        let ids: Vec<String> = self.rows().map(|tenant| tenant.id.clone()).collect();
+        let ids: Vec<String> = self.rows().map(|tenant| tenant.figures.tenant.clone()).collect();
         self.cursor.follow_row(ids.iter().map(String::as_str));
     }
 
@@ -359,7 +365,7 @@ impl State {
             }
             KeyCode::Char(c) if Sort::of_key(c).is_some() => self.sort_by(c),
             code => {
-                let ids: Vec<String> = self.rows().map(|tenant| tenant.id.clone()).collect();
+                let ids: Vec<String> = self.rows().map(|tenant| tenant.figures.tenant.clone()).collect();
                 self.cursor.key(code, page, ids.iter().map(String::as_str));
                 return Effect::Draw;
             }
@@ -377,7 +383,7 @@ impl State {
     }
 
     fn key_tenant(&mut self, code: KeyCode, page: usize) -> Effect {
-        let ids: Vec<String> = self.decisions().map(|event| event.id.to_string()).collect();
+        let ids: Vec<String> = self.decisions().map(|event| event.id.unwrap_or(0).to_string()).collect();
         let Some(depth) = &mut self.depth else { return Effect::Draw };
         match (code, depth.pane) {
             (KeyCode::Esc | KeyCode::Left | KeyCode::Backspace | KeyCode::Char('q'), _) => self.leave(),
@@ -416,70 +422,80 @@ impl State {
         let tenant = depth.id.clone();
         let chosen = depth.detail.as_ref().and_then(|detail| detail.holders.get(depth.holder.at));
         let Some(Holder { subject, claims }) = chosen.cloned() else { return self.ask_for_somebody(&tenant) };
-        let claim = claims.first().cloned().unwrap_or_else(|| Session {
-            id: ASKED_SESSION.to_owned(),
-            kind: "desktop".to_owned(),
-            ..Session::default()
+        let claim = claims.first().cloned().unwrap_or_else(|| SessionRow {
+            session: ASKED_SESSION.to_owned(),
+            kind: Kind::Desktop.into(),
+            ..SessionRow::default()
         });
-        let about = format!("{subject} in {tenant}: {}", claim.told());
+        let about = format!("{subject} in {tenant}: {}", described(&claim));
         self.show(Above::Why(about, None));
         let mut body = json!({
-            "tenant": tenant, "subject": subject, "session": claim.id, "kind": claim.kind,
+            "tenant": tenant, "subject": subject, "session": claim.session, "kind": claim.kind,
             "direction": claim.direction, "leg": claim.leg,
         });
-        complete(&mut body, claim.kind == "call", &claim.node);
+        complete(&mut body, claim.kind == Kind::Call.into(), claim.node.as_deref());
         Effect::Ask(body)
     }
 
     /// Why it was decided so, or would be now.
     fn ask_of_decision(&mut self) -> Effect {
         let at = self.depth.as_ref().map_or(0, |depth| depth.decision.at);
-        let chosen = self.decisions().nth(at).filter(|event| !event.kind.is_empty() && !event.subject.is_empty());
-        let Some(event) = chosen.cloned() else { return Effect::Draw };
-        let words = [event.direction.as_str(), &event.kind, &event.session];
-        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-        self.show(Above::Why(format!("{} in {}: {}", event.subject, event.tenant, words.join(" ")), None));
+        let Some(event) = self.decisions().nth(at).cloned() else { return Effect::Draw };
+        let (Some(tenant), Some(subject), Some(kind)) = (&event.tenant, &event.subject, &event.kind) else {
+            return Effect::Draw;
+        };
+        let words = joined([event.direction.as_deref(), Some(kind), event.session.as_deref()], " ");
+        self.show(Above::Why(format!("{subject} in {tenant}: {words}"), None));
         let mut body = json!({
-            "tenant": event.tenant, "subject": event.subject, "session": event.session, "kind": event.kind,
+            "tenant": tenant, "subject": subject, "session": event.session, "kind": kind,
             "direction": event.direction, "class": event.class, "group": event.group,
         });
-        complete(&mut body, event.kind == "call", "");
+        complete(&mut body, *kind == Kind::Call.into(), None);
         Effect::Ask(body)
     }
 }
 
-/// Makes a question of fields that may be empty. Where nobody said which way a call goes, it is one that counts.
-fn complete(body: &mut Value, is_call: bool, node: &str) {
+/// A row of the fleet of what is told of one of the fullest.
+fn row_of(full: &FullestRow) -> TenantRow {
+    let FullestRow { tenant, name, quota, held, free, over, band } = full.clone();
+    let (quota, free) = (Some(quota), Some(free));
+    TenantRow { figures: TenantFigures { tenant, quota, held, free, over, band, ..TenantFigures::default() }, name }
+}
+
+/// Makes a question of fields that may be absent. Where nobody said which way a call goes, it is one that counts.
+fn complete(body: &mut Value, is_call: bool, node: Option<&str>) {
     let Some(fields) = body.as_object_mut() else { return };
-    fields.retain(|_, value| value.as_str() != Some(""));
+    fields.retain(|_, value| !value.is_null());
     if is_call && !fields.contains_key("direction") {
         fields.insert("direction".to_owned(), json!("outbound"));
     }
-    if node.is_empty() {
-        fields.insert("ttl_s".to_owned(), json!(60));
-    } else {
-        fields.insert("node".to_owned(), json!(node));
-    }
+    match node {
+        None => fields.insert("ttl_s".to_owned(), json!(60)),
+        Some(node) => fields.insert("node".to_owned(), json!(node)),
+    };
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::de::DeserializeOwned;
+
     use super::*;
+    use crate::answers::usage::Usage;
 
     fn at(second: i64) -> Option<DateTime<Utc>> {
         DateTime::from_timestamp(1_800_000_000 + second, 0)
     }
 
-    fn tenant(id: &str, held: u64, quota: u64) -> Tenant {
-        Tenant { id: id.into(), held, quota: Some(quota), ..Tenant::default() }
+    fn tenant(id: &str, held: u32, quota: u32) -> TenantRow {
+        row_of(&FullestRow { tenant: id.into(), held, quota, ..FullestRow::default() })
     }
 
-    fn fleet(tenants: &[Tenant]) -> News {
+    fn fleet(tenants: &[TenantRow]) -> News {
         let overview = Overview { tenants: tenants.len() as u64, ready: true, ..Overview::default() };
         News::Fleet(Box::new(Fleet { overview: Some(overview), tenants: Some(tenants.to_vec()), ..Fleet::default() }))
     }
 
-    fn state(tenants: &[Tenant]) -> State {
+    fn state(tenants: &[TenantRow]) -> State {
         let mut state = State::new("here:1".into(), 2, Sort::default(), String::new());
         state.now = at(0);
         assert!(state.news(fleet(tenants)));
@@ -512,7 +528,7 @@ mod tests {
     }
 
     fn shown(state: &State) -> String {
-        state.rows().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>().join(" ")
+        state.rows().map(|tenant| tenant.figures.tenant.as_str()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -557,10 +573,18 @@ mod tests {
             json!({ "session": id, "subject": "anna", "kind": kind, "direction": direction, "counts": true,
                 "leg": "originate", "node": "pbx", "started": "2027-01-15T08:00:00Z" })
         };
-        let sessions = [session("c1", "call", "outbound"), session("d1", "desktop", "")];
-        let subjects = [json!({ "subject": "anna", "seated": true }), json!({ "subject": "bob", "seated": true })];
-        let tenant = json!({ "tenant": id, "held": 2, "quota": 2 });
-        News::Tenant(Box::new(Detail::read(&tenant, &sessions, &subjects, &Value::Null, false)))
+        let sessions = json!([session("c1", "call", "outbound"), session("d1", "desktop", "")]);
+        let subjects = json!([{ "subject": "anna", "seated": true }, { "subject": "bob", "seated": true }]);
+        depth(json!({ "tenant": id, "held": 2, "quota": 2 }), sessions, subjects)
+    }
+
+    fn depth(tenant: Value, sessions: Value, subjects: Value) -> News {
+        let (sessions, subjects): (Vec<SessionRow>, _) = (read(sessions), read(subjects));
+        News::Tenant(Box::new(Detail::new(read(tenant), &sessions, subjects, &Usage::default(), false)))
+    }
+
+    fn read<T: DeserializeOwned>(answer: Value) -> T {
+        serde_json::from_value(answer).unwrap()
     }
 
     #[test]
@@ -587,7 +611,7 @@ mod tests {
         press(&mut state, "Enter Tab");
         let event =
             json!({ "id": 7, "type": "denied", "tenant": "b", "subject": "bob", "session": "c9", "kind": "call" });
-        state.news(News::Event(Event::read(&event)));
+        state.news(News::Event(Box::new(read(event))));
         let Effect::Ask(body) = press(&mut state, "e") else { panic!("nothing was asked") };
         assert_eq!(body["direction"], "outbound");
         assert_eq!(body["ttl_s"], 60);
@@ -598,19 +622,15 @@ mod tests {
         let mut state = three();
         press(&mut state, "Enter Tab");
         let event = |id: u64, tenant: &str| {
-            News::Event(Event {
-                id,
-                tenant: tenant.into(),
-                kind: "desktop".into(),
-                subject: "x".into(),
-                ..Event::default()
-            })
+            let event = json!({ "id": id, "tenant": tenant, "kind": "desktop", "subject": "x" });
+            News::Event(Box::new(read(event)))
         };
         for id in 1..=3 {
             state.news(event(id, "b"));
         }
         press(&mut state, "Down");
-        let chosen = |state: &State| state.decisions().nth(state.depth.as_ref().unwrap().decision.at).unwrap().id;
+        let chosen =
+            |state: &State| state.decisions().nth(state.depth.as_ref().unwrap().decision.at).unwrap().id.unwrap();
         assert_eq!(chosen(&state), 2);
         state.news(event(4, "b"));
         state.news(event(5, "other"));
@@ -659,8 +679,8 @@ mod tests {
     fn the_clock_is_the_daemons_and_waiting_is_measured_by_ones_own() {
         let mut state = three();
         assert_eq!(state.clock(), at(0), "a daemon that does not tell its own");
-        let tells = |at| {
-            let overview = Overview { at, ..Overview::default() };
+        let tells = |at: Option<DateTime<Utc>>| {
+            let overview = Overview { at: at.unwrap().to_rfc3339().into(), ..Overview::default() };
             News::Fleet(Box::new(Fleet { overview: Some(overview), ..Fleet::default() }))
         };
         state.news(tells(at(7_200)));
@@ -677,9 +697,9 @@ mod tests {
         assert_eq!(state.clock(), at(-7_493));
         press(&mut state, "Enter");
         let tenant = json!({ "tenant": "b", "at": "2027-01-15T09:00:00Z" });
-        state.news(News::Tenant(Box::new(Detail::read(&tenant, &[], &[], &Value::Null, false))));
+        state.news(depth(tenant, json!([]), json!([])));
         assert_eq!(state.clock(), at(3_600));
-        state.news(tells(Some(DateTime::<Utc>::MAX_UTC)));
+        state.set_clock(Some(DateTime::<Utc>::MAX_UTC));
         state.now = at(11);
         assert_eq!(state.clock(), None, "nonsense is not shown, and ends nothing");
     }
@@ -688,7 +708,8 @@ mod tests {
     fn a_fleet_too_large_to_read_is_searched_by_the_daemon() {
         let mut state = three();
         let news = |search: &str| {
-            let overview = Overview { tenants: 30_000, fullest: vec![tenant("zz", 3, 2)], ..Overview::default() };
+            let full = FullestRow { tenant: "zz".into(), held: 3, quota: 2, ..FullestRow::default() };
+            let overview = Overview { tenants: 30_000, fullest: vec![full], ..Overview::default() };
             let tenants = if search.is_empty() { vec![tenant("a", 1, 10)] } else { vec![tenant("x7", 1, 2)] };
             News::Fleet(Box::new(Fleet {
                 overview: Some(overview),

@@ -3,11 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use ratatui::layout::Rect;
 
-use super::facts::{Detail, Holder, Slot};
+use super::facts::{Detail, Holder, described, seats_after};
 use super::fleet::{booked, keys, line, seats, title, told};
 use super::paint::{Pen, Tone, grouped, span, width};
 use super::places;
 use super::state::{Depth, Pane, State};
+use crate::answers::usage::UsagePoint;
+use crate::answers::words::EventType;
 
 /// Columns at the left of the curve for its scale.
 const SCALE: u16 = 7;
@@ -43,33 +45,38 @@ pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth, 
 }
 
 fn head(pen: &mut Pen<'_>, area: Rect, state: &State, detail: &Detail) {
-    let tenant = &detail.line;
-    let mut words = vec![(tenant.id.clone(), Tone::Title)];
-    if !tenant.name.is_empty() && tenant.name != tenant.id {
-        words.push((format!("  {}", tenant.name), Tone::Plain));
+    let tenant = &detail.tenant;
+    let figures = &tenant.figures;
+    let mut words = vec![(figures.tenant.clone(), Tone::Title)];
+    if let Some(name) = tenant.name.as_ref().filter(|name| !name.is_empty() && **name != figures.tenant) {
+        words.push((format!("  {name}"), Tone::Plain));
     }
-    let is_well = matches!(tenant.state.as_str(), "active" | "trial");
-    words.push((format!("  {}", tenant.state), if is_well { Tone::Good } else { Tone::Warn }));
+    let is_well = matches!(&*figures.state, "active" | "trial");
+    words.push((format!("  {}", figures.state), if is_well { Tone::Good } else { Tone::Warn }));
     if state.paused {
         words.push(("  PAUSED".to_owned(), Tone::Warn));
     }
     title(pen, area, state, &words);
-    let more = match (tenant.over, tenant.quota) {
-        (1.., _) => vec![(format!("  {} over quota", grouped(tenant.over)), Tone::Bad)],
-        (0, Some(quota)) => vec![(format!("  {} free", grouped(quota.saturating_sub(tenant.held))), Tone::Plain)],
+    let (held, quota) = (u64::from(figures.held), figures.quota.map(u64::from));
+    let more = match (figures.over, quota) {
+        (over @ 1.., _) => vec![(format!("  {} over quota", grouped(over.into())), Tone::Bad)],
+        (0, Some(quota)) => vec![(format!("  {} free", grouped(quota.saturating_sub(held))), Tone::Plain)],
         (0, None) => Vec::new(),
     };
-    seats(pen, area, 1, tenant.held, tenant.quota, &more);
-    let (channels, included) = detail.channels;
-    let of = included.map(|included| format!(" of {} included", grouped(included))).unwrap_or_default();
-    let denied = if tenant.denials > 0 { Tone::Warn } else { Tone::Plain };
+    seats(pen, area, 1, held, quota, &more);
+    let inclusive = tenant.inclusive.clone().unwrap_or_default();
+    let of = inclusive.channels.map(|channels| format!(" of {} included", grouped(channels.into())));
+    let channels = format!("   channels now {}{}", grouped(inclusive.channels_in_use.into()), of.unwrap_or_default());
+    let denied = if tenant.denials_today > 0 { Tone::Warn } else { Tone::Plain };
     let today = [
-        (format!("peak {}, ", grouped(tenant.peak)), Tone::Plain),
-        (format!("{} denied", grouped(tenant.denials)), denied),
-        (format!("   channels now {}{of}", grouped(channels)), Tone::Plain),
+        (format!("peak {}, ", grouped(tenant.peak_today.into())), Tone::Plain),
+        (format!("{} denied", grouped(tenant.denials_today)), denied),
+        (channels, Tone::Plain),
     ];
     line(pen, area, 2, "Today", &today);
-    let next = detail.next.as_ref().map_or_else(|| "nothing".to_owned(), |next| booked(next, pen.look));
+    let next = tenant.next_change.as_ref().and_then(Option::as_ref);
+    let next = next.map(|next| booked(&next.at, next.seats, &next.state, pen.look));
+    let next = next.unwrap_or_else(|| "nothing".to_owned());
     line(pen, area, 3, "Booked", &[(next, Tone::Plain)]);
     line(pen, area, 4, "Sessions", &sessions(detail));
 }
@@ -78,7 +85,7 @@ fn sessions(detail: &Detail) -> Vec<(String, Tone)> {
     if detail.sessions.is_empty() {
         return vec![("none".to_owned(), Tone::Plain)];
     }
-    let told = |(kind, claims, free): &(String, u64, u64)| match (*claims, *free) {
+    let told = |(kind, claims, free): &(&str, u64, u64)| match (*claims, *free) {
         (claims, 0) => format!("{claims} {kind}"),
         (0, free) => format!("{free} {kind} without a seat"),
         (claims, free) => format!("{claims} {kind} and {free} without a seat"),
@@ -90,16 +97,17 @@ fn sessions(detail: &Detail) -> Vec<(String, Tone)> {
     vec![(words, Tone::Plain)]
 }
 
-fn curve(pen: &mut Pen<'_>, area: Rect, usage: &[Slot]) {
-    let (Some(first), Some(last)) = (usage.first(), usage.last()) else { return };
-    let step = usage.windows(2).map(|pair| pair[1].at - pair[0].at).min().unwrap_or_else(|| TimeDelta::minutes(5));
-    let end = last.at + step;
-    let start = first.at.min(end - TimeDelta::hours(1));
-    let peak = usage.iter().map(|slot| slot.peak).max().unwrap_or(0);
-    let denials: u64 = usage.iter().map(|slot| slot.denials).sum();
-    let top = peak.max(last.quota.unwrap_or(0)).max(1);
+fn curve(pen: &mut Pen<'_>, area: Rect, usage: &[(DateTime<Utc>, UsagePoint)]) {
+    let (Some((first, _)), Some((last, now))) = (usage.first(), usage.last()) else { return };
+    let step = usage.windows(2).map(|pair| pair[1].0 - pair[0].0).min().unwrap_or_else(|| TimeDelta::minutes(5));
+    let end = *last + step;
+    let start = *first.min(&(end - TimeDelta::hours(1)));
+    let peak = usage.iter().map(|(_, point)| u64::from(point.figures.peak)).max().unwrap_or(0);
+    let denials: u64 = usage.iter().map(|(_, point)| point.figures.denials).sum();
+    let limit = now.quota.map(u64::from);
+    let top = peak.max(limit.unwrap_or(0)).max(1);
     let heading = format!("Seats over {}", span(u64::try_from((end - start).num_seconds()).unwrap_or(0)));
-    let quota = last.quota.map_or_else(|| "unlimited".to_owned(), |quota| format!("quota {}", grouped(quota)));
+    let quota = limit.map_or_else(|| "unlimited".to_owned(), |quota| format!("quota {}", grouped(quota)));
     let right = format!("{quota}, peak {}, {} denied", grouped(peak), grouped(denials));
     pen.rule(area.x, area.y, area.width, &heading, &right, Tone::Title);
     let plot =
@@ -108,7 +116,7 @@ fn curve(pen: &mut Pen<'_>, area: Rect, usage: &[Slot]) {
     pen.right(area.x, plot.bottom().saturating_sub(1), SCALE - 1, "0", Tone::Faint);
     let values: Vec<Option<u64>> =
         (0..plot.width).map(|column| peak_in(usage, start, end, step, column, plot.width)).collect();
-    pen.curve(plot, &values, last.quota, top);
+    pen.curve(plot, &values, limit, top);
     let y = plot.bottom();
     let middle = start + (end - start) / 2;
     pen.text(plot.x, y, 5, &pen.look.hour(start), Tone::Faint);
@@ -118,7 +126,7 @@ fn curve(pen: &mut Pen<'_>, area: Rect, usage: &[Slot]) {
 
 /// The most seats in the part of the time that a column stands for; `None` where the daemon did not run.
 fn peak_in(
-    usage: &[Slot],
+    usage: &[(DateTime<Utc>, UsagePoint)],
     start: DateTime<Utc>,
     end: DateTime<Utc>,
     step: TimeDelta,
@@ -127,7 +135,8 @@ fn peak_in(
 ) -> Option<u64> {
     let edge = |column: u16| start + (end - start) * i32::from(column) / i32::from(columns.max(1));
     let (from, to) = (edge(column), edge(column + 1));
-    usage.iter().filter(|slot| slot.at < to && slot.at + step > from).map(|slot| slot.peak).max()
+    let within = usage.iter().filter(|(at, _)| *at < to && *at + step > from);
+    within.map(|(_, point)| point.figures.peak.into()).max()
 }
 
 fn heading_tone(depth: &Depth, pane: Pane) -> (Tone, &'static str) {
@@ -138,7 +147,8 @@ fn holders(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth, detail: 
     let (tone, mark) = if live { heading_tone(depth, Pane::Holders) } else { (Tone::Title, "") };
     let heading = format!("{mark}Who holds a seat, and why");
     let people = grouped(detail.holders.len() as u64);
-    let right = if detail.pseudonyms { format!("{people}, by pseudonym: the token may not see names") } else { people };
+    let right =
+        if detail.tenant.names { people } else { format!("{people}, by pseudonym: the token may not see names") };
     pen.rule(area.x, area.y, area.width, &heading, &right, tone);
     if detail.holders.is_empty() {
         pen.text(area.x + 2, area.y + 1, area.width.saturating_sub(2), "Nobody.", Tone::Plain);
@@ -187,16 +197,16 @@ fn holder_cells(holder: &Holder, now: Option<DateTime<Utc>>) -> [String; 5] {
             String::new(),
         ];
     };
-    let mut why = holder.claims.iter().map(super::facts::Session::told).collect::<Vec<_>>().join(", ");
+    let mut why = holder.claims.iter().map(described).collect::<Vec<_>>().join(", ");
     if holder.claims.iter().any(|claim| claim.orphan) {
         why = format!("node lost: {why}");
     }
-    let age = first.started.zip(now).map(|(started, now)| (now - started).num_seconds().max(0));
+    let age = first.started.instant().zip(now).map(|(started, now)| (now - started).num_seconds().max(0));
     let age = age.and_then(|seconds| u64::try_from(seconds).ok()).map(span).unwrap_or_default();
     // The seat is free when the last of its claims has ended.
     let ends: Option<Vec<u64>> = holder.claims.iter().map(|claim| claim.ends_in_s).collect();
     let ends = ends.and_then(|ends| ends.into_iter().max()).map_or_else(|| "-".to_owned(), span);
-    [holder.subject.clone(), why, age, first.node.clone(), ends]
+    [holder.subject.clone(), why, age, first.node.clone().unwrap_or_default(), ends]
 }
 
 fn decisions(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth) {
@@ -216,16 +226,16 @@ fn decisions(pen: &mut Pen<'_>, area: Rect, state: &State, depth: &Depth) {
     let top = depth.decision.top(page);
     for (row, event) in state.decisions().skip(top).take(page).enumerate() {
         let y = area.y + 1 + row as u16;
-        let tone = match event.what.as_str() {
-            "denied" => Tone::Warn,
-            "granted" => Tone::Good,
+        let tone = match EventType::from_word(&event.event) {
+            Some(EventType::Denied) => Tone::Warn,
+            Some(EventType::Granted) => Tone::Good,
             _ => Tone::Plain,
         };
         let text = told(event, pen.look, false);
-        let seats = width(&event.seats);
-        let text = text.strip_suffix(&event.seats).unwrap_or(&text).trim_end();
-        pen.text(area.x + 2, y, area.width.saturating_sub(3 + seats), text, tone);
-        pen.right(area.x, y, area.width, &event.seats, Tone::Strong);
+        let seats = seats_after(event);
+        let text = text.strip_suffix(&seats).unwrap_or(&text).trim_end();
+        pen.text(area.x + 2, y, area.width.saturating_sub(3 + width(&seats)), text, tone);
+        pen.right(area.x, y, area.width, &seats, Tone::Strong);
         if depth.pane == Pane::Decisions && top + row == depth.decision.at {
             pen.text(area.x, y, 1, ">", Tone::Strong);
             pen.choose(area.x, y, area.width);

@@ -3,11 +3,12 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::facts::Explanation;
+use super::facts::joined;
 use super::paint::{Look, Pen, Tone, width};
 use super::places::{SMALLEST, above};
 use super::state::{Above, State};
 use super::{fleet, tenant};
+use crate::answers::operation::{Explanation, Step};
 use crate::cli::rules;
 
 const HELP: &[(&str, &str)] = &[
@@ -99,7 +100,7 @@ fn help() -> Vec<Line> {
     HELP.iter().map(|(key, what)| ((*key).to_owned(), (*what).to_owned(), Tone::Plain)).collect()
 }
 
-fn why(answer: Option<&Result<Explanation, String>>) -> Vec<Line> {
+fn why(answer: Option<&Result<Box<Explanation>, String>>) -> Vec<Line> {
     let line = |word: &str, text: &str, tone| (word.to_owned(), text.to_owned(), tone);
     let explanation = match answer {
         None => return vec![line("", "asking ...", Tone::Plain)],
@@ -107,15 +108,16 @@ fn why(answer: Option<&Result<Explanation, String>>) -> Vec<Line> {
         Some(Ok(explanation)) => explanation,
     };
     let tone = if explanation.allow { Tone::Good } else { Tone::Bad };
-    let mut lines = vec![line("Now", &format!("{}. {}", explanation.code, explanation.message), tone)];
+    let code = joined([Some(&explanation.code), Some(&explanation.detail)], " ");
+    let mut lines = vec![line("Now", &format!("{code}. {}", explanation.message), tone)];
     lines.push(line("", "", Tone::Plain));
     // There is room for one sentence: that of the step that decided.
     if let Some((decided, before)) = explanation.steps.split_last() {
-        for [rules, input, outcome] in before {
-            lines.push(line("", &format!("{input}: {outcome}{}", rules::codes(rules, None)), Tone::Plain));
+        for Step { rule, input, outcome } in before {
+            lines.push(line("", &format!("{input}: {outcome}{}", rules::codes(rule, None)), Tone::Plain));
         }
-        let [rules, input, outcome] = decided;
-        let told = rules::lines(rules, &format!("{input}: {outcome}"), None);
+        let Step { rule, input, outcome } = decided;
+        let told = rules::lines(rule, &format!("{input}: {outcome}"), None);
         lines.extend(told.iter().map(|text| line("", text, Tone::Strong)));
     }
     lines.push(line("", "", Tone::Plain));
@@ -123,7 +125,7 @@ fn why(answer: Option<&Result<Explanation, String>>) -> Vec<Line> {
         lines.push(line("Would help", way, Tone::Plain));
     }
     if let Some(frees) = &explanation.frees_next {
-        lines.push(line("Free next", frees, Tone::Plain));
+        lines.push(line("Free next", &format!("in {} s: {}", frees.in_s, frees.by), Tone::Plain));
     }
     lines.push(line("", "Asked as of now; nothing was changed.", Tone::Faint));
     lines
@@ -177,12 +179,19 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use ratatui::crossterm::event::{KeyCode, KeyEvent};
+    use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
+    use usherd_contract::word::Word;
+    use usherd_subscription::entitlement::State as Standing;
 
-    use super::super::facts::{Detail, Event, Overview, Slot, Tenant};
+    use super::super::facts::Detail;
     use super::super::news::{Fleet, News};
     use super::super::order::Sort;
     use super::*;
+    use crate::answers::overview::{JournalState, NodeCount, Overview};
+    use crate::answers::tenants::{TenantFigures, TenantRow};
+    use crate::answers::usage::{Usage, UsageFigures, UsagePoint};
+    use crate::answers::words::{Band, Durability};
 
     const LOOK: Look = Look { colour: true, unicode: true, utc: true };
 
@@ -194,7 +203,7 @@ mod tests {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn fleet_of(tenants: Vec<Tenant>) -> State {
+    fn fleet_of(tenants: Vec<TenantRow>) -> State {
         let mut state = State::new("127.0.0.1:7788".into(), 2, Sort::default(), String::new());
         state.now = DateTime::from_timestamp(1_800_000_000, 0);
         let overview = Overview {
@@ -204,11 +213,9 @@ mod tests {
             held: 1_234,
             quota: 2_000,
             over: 3,
-            bands: [5, 20, 9, 3, 2, 2, 1],
-            nodes_up: 3,
-            nodes_silent: 1,
-            durability: "written".into(),
-            clock_trusted: true,
+            bands: Band::ALL.iter().map(|band| Word::from(*band)).zip([5, 20, 9, 3, 2, 2, 1]).collect(),
+            nodes: NodeCount { up: 3, silent: 1 },
+            journal: JournalState { durability: Durability::Written.into(), degraded: None },
             ..Overview::default()
         };
         let silent = vec!["pbx2".to_owned()];
@@ -221,18 +228,17 @@ mod tests {
         state
     }
 
-    fn tenant(id: &str, held: u64, quota: Option<u64>) -> Tenant {
+    fn tenant(id: &str, held: u32, quota: Option<u32>) -> TenantRow {
         let over = quota.map_or(0, |quota| held.saturating_sub(quota));
-        Tenant { id: id.into(), state: "active".into(), held, quota, over, peak: held, ..Tenant::default() }
+        let (tenant, state, peak) = (id.into(), Standing::Active.into(), held);
+        let figures = TenantFigures { tenant, state, held, quota, over, peak, ..TenantFigures::default() };
+        TenantRow { figures, ..TenantRow::default() }
     }
 
     fn some() -> State {
-        let stale = Tenant {
-            state: "pending_cancel".into(),
-            denials: 1_234_567,
-            ..tenant("a-company-with-a-long-name", 9, Some(10))
-        };
-        fleet_of(vec![tenant("acme", 12, Some(10)), stale, tenant("vast", 123_456, None), tenant("full", 2, Some(2))])
+        let mut ending = tenant("a-company-with-a-long-name", 9, Some(10));
+        (ending.figures.state, ending.figures.denials) = (Standing::PendingCancel.into(), 1_234_567);
+        fleet_of(vec![tenant("acme", 12, Some(10)), ending, tenant("vast", 123_456, None), tenant("full", 2, Some(2))])
     }
 
     fn line<'a>(lines: &'a [String], part: &str) -> &'a str {
@@ -280,6 +286,10 @@ mod tests {
         }
     }
 
+    fn read<T: DeserializeOwned>(answer: Value) -> T {
+        serde_json::from_value(answer).unwrap()
+    }
+
     fn detail() -> News {
         let session = json!({ "session": "d1", "subject": "anna", "kind": "desktop", "counts": true, "node": "pbx1",
             "started": "2027-01-15T07:00:00Z", "ends_in_s": 58 });
@@ -288,15 +298,14 @@ mod tests {
         let tenant = json!({ "tenant": "müller", "name": "Müller Bau", "state": "pending_change", "held": 1, "quota": 8,
             "peak_today": 7, "denials_today": 4, "inclusive": { "channels": 20, "channels_in_use": 1 },
             "next_change": { "at": "2027-02-01T00:00:00Z", "seats": 12, "state": "active" } });
-        let mut detail = Detail::read(&tenant, &[session, idle], &[], &Value::Null, false);
+        let mut detail = Detail::new(read(tenant), &[read(session), read(idle)], Vec::new(), &Usage::default(), false);
         let start = DateTime::from_timestamp(1_800_000_000 - 86_400, 0).unwrap();
         detail.usage = (0..288)
             .filter(|slot| !(100..120).contains(slot))
-            .map(|slot| Slot {
-                at: start + TimeDelta::minutes(5) * slot,
-                peak: (slot as u64 / 30).min(8),
-                quota: Some(8),
-                denials: 0,
+            .map(|slot| {
+                let figures = UsageFigures { peak: (slot as u32 / 30).min(8), ..UsageFigures::default() };
+                let point = UsagePoint { figures, quota: Some(8), ..UsagePoint::default() };
+                (start + TimeDelta::minutes(5) * slot, point)
             })
             .collect();
         News::Tenant(Box::new(detail))
@@ -307,7 +316,7 @@ mod tests {
         let mut state = some();
         state.enter("müller");
         let News::Tenant(mut told) = detail() else { panic!("no tenant") };
-        told.at = DateTime::from_timestamp(1_800_000_000 + 7_200, 0);
+        told.tenant.at = "2027-01-15T10:00:00Z".to_owned().into();
         state.news(News::Tenant(told));
         let lines = shown(&state, 80, 24, LOOK);
         assert!(lines[0].ends_with("2027-01-15 10:00:00 UTC"), "{}", lines[0]);
@@ -321,7 +330,7 @@ mod tests {
         state.news(detail());
         let event = json!({ "id": 5, "type": "denied", "at": "2027-01-15T07:59:58Z", "tenant": "müller", "subject": "cleo",
             "kind": "desktop", "code": "deny.full", "detail": "tenant", "held": 8, "quota": 8 });
-        state.news(News::Event(Event::read(&event)));
+        state.news(News::Event(Box::new(read(event))));
         let lines = shown(&state, 80, 24, LOOK);
         assert!(lines[0].starts_with("müller  Müller Bau  pending_change"), "{}", lines[0]);
         assert_eq!(lines[3], "Booked    2027-02-01 00:00: 12 seats");
@@ -353,7 +362,7 @@ mod tests {
         let answer = json!({ "code": "deny.full", "detail": "tenant", "allow": false, "message": "All in use.",
             "steps": [{ "rule": "D3 F6 F7", "input": "12 of 10 seats held", "outcome": "full: tenant" }],
             "would_allow": ["a larger quota"], "frees_next": { "in_s": 30, "by": "the earliest" } });
-        state.news(News::Explained(Ok(Explanation::read(&answer))));
+        state.news(News::Explained(Ok(read(answer))));
         let lines = shown(&state, 80, 24, LOOK);
         for part in [
             "deny.full tenant. All in use.",
