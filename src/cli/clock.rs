@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::client::{Ask, Client};
 use super::failure::{Failure, OK};
+use super::list::typed;
 use super::screen::{Format, Screen};
+use crate::answers::operation::ClockTrust;
 
 /// `usherd clock`
 #[derive(Clone, Debug, clap::Args)]
@@ -27,9 +29,7 @@ pub(super) fn clock(arguments: &ClockArgs, client: &Client, screen: &mut Screen<
     let ClockVerb::Trust = arguments.verb;
     let reply = client.ask_ok(&Ask::post("/v1/admin/clock/trust", &Value::Null))?;
     if screen.format == Format::Table {
-        let answer = reply.json()?;
-        let message = answer.get("message").and_then(Value::as_str).unwrap_or_default();
-        screen.line(message)?;
+        screen.line(&typed::<ClockTrust>(&reply)?.message)?;
     } else {
         screen.verbatim(&reply.body)?;
     }

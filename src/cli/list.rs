@@ -1,10 +1,11 @@
 //! `status`, `tenants`, `sessions`, `nodes`: what is the case now.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use usherd_engine::Kind;
 use usherd_subscription::entitlement::State;
 
-use super::client::{Ask, Client, encoded, with_query};
+use super::client::{Ask, Client, Reply, encoded, with_query};
 use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
 use crate::daemon::metrics::Band;
@@ -74,6 +75,28 @@ pub(super) struct Part {
 /// The words of a closed vocabulary, as the values of an option.
 pub(super) fn words<T: Copy>(all: &'static [T], word: fn(T) -> &'static str) -> clap::builder::PossibleValuesParser {
     all.iter().map(|one| word(*one)).collect::<Vec<_>>().into()
+}
+
+/// An answer as its type. A field that it lacks has its default, and an unknown word its text.
+///
+/// # Errors
+/// It is not JSON, or another answer.
+pub(super) fn typed<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
+    serde_json::from_slice(&reply.body).map_err(|error| {
+        let what = if error.is_data() { "another answer than was asked for" } else { "something that is not JSON" };
+        Failure::failed(format!("{} answered {} with {what}: {error}", reply.from, reply.status))
+    })
+}
+
+/// Shows the rows of an answer as they came.
+///
+/// # Errors
+/// The answer is not JSON, or the output cannot be written.
+pub(super) fn show_rows(reply: &Reply, noun: &str, columns: &[&str], screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let answer = reply.json()?;
+    let rows = answer.get(noun).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let table = screen.rows(rows, columns);
+    screen.table(&table)
 }
 
 /// How the daemon is: ready or not, and its totals. Fails where it is not ready.

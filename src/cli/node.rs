@@ -1,10 +1,10 @@
 //! `node`: what is done by hand to one PBX node.
 
-use serde_json::Value;
-
 use super::client::{Ask, Client, encoded};
 use super::failure::{Failure, OK};
+use super::list::typed;
 use super::screen::{Format, Screen};
+use crate::answers::nodes::NodeForgotten;
 
 /// `usherd node`
 #[derive(Clone, Debug, clap::Args)]
@@ -34,13 +34,9 @@ pub(super) fn node(arguments: &NodeArgs, client: &Client, screen: &mut Screen<'_
     let path = format!("/v1/nodes/{}{}", encoded(name), if *force { "?force=1" } else { "" });
     let reply = client.ask_ok(&Ask::delete(&path))?;
     if screen.format == Format::Table {
-        let answer = reply.json()?;
-        let waiting = answer.get("orphaned").and_then(Value::as_u64).unwrap_or(0);
-        let epoch = match answer.get("epoch").and_then(Value::as_u64) {
-            Some(epoch) => format!("its epoch was {epoch}"),
-            None => "it had no epoch".to_owned(),
-        };
-        screen.line(&format!("{name} is forgotten: {epoch}, {waiting} sessions wait for it or another node"))?;
+        let NodeForgotten { epoch, orphaned, .. } = typed(&reply)?;
+        let epoch = epoch.map_or("it had no epoch".to_owned(), |epoch| format!("its epoch was {epoch}"));
+        screen.line(&format!("{name} is forgotten: {epoch}, {orphaned} sessions wait for it or another node"))?;
     } else {
         screen.verbatim(&reply.body)?;
     }

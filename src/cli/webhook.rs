@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::client::{Ask, Client, encoded};
 use super::failure::{FAILED, Failure, OK};
-use super::list::{Part, list};
+use super::list::{Part, list, show_rows, typed};
 use super::screen::{Format, Screen};
+use crate::answers::webhooks::WebhookDelivery;
+use crate::answers::words::WebhookResult;
 use crate::daemon::webhook::sign;
 
 const COLUMNS: [&str; 7] = ["name", "state", "queued", "oldest_at", "last_success_at", "last_error", "url"];
@@ -67,34 +69,29 @@ fn show_all(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let reply = client.ask_ok(&Ask::get("/v1/admin/webhooks"))?;
     if screen.format == Format::Json {
         screen.verbatim(&reply.body)?;
-        return Ok(OK);
+    } else {
+        show_rows(&reply, "webhooks", &COLUMNS, screen)?;
     }
-    let answer = reply.json()?;
-    let rows = answer.get("webhooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let table = screen.rows(rows, &COLUMNS);
-    screen.table(&table)?;
     Ok(OK)
 }
 
 fn test(name: &str, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let path = format!("/v1/admin/webhooks/{}/test", encoded(name));
     let reply = client.patient(TEST_DEADLINE).ask_ok(&Ask::post(&path, &Value::Null))?;
-    let tried = reply.json()?;
-    let word = |key: &str| tried.get(key).and_then(Value::as_str).unwrap_or_default();
+    let tried: WebhookDelivery = typed(&reply)?;
     if screen.format == Format::Table {
-        let status = tried.get("status").and_then(Value::as_u64);
-        let answered = status.map_or("nobody answered".to_owned(), |status| format!("it answered {status}"));
-        let took = tried.get("duration_ms").and_then(Value::as_u64).unwrap_or(0);
-        let line = match word("error") {
-            "" => format!("{name} took the test {} in {took} ms: {answered}", word("id")),
-            error => format!("{name} did not take the test {} within {took} ms: {error}", word("id")),
+        let answered = tried.status.map_or("nobody answered".to_owned(), |status| format!("it answered {status}"));
+        let (id, took) = (&tried.id, tried.duration_ms);
+        let line = match tried.error.as_deref().unwrap_or_default() {
+            "" => format!("{name} took the test {id} in {took} ms: {answered}"),
+            error => format!("{name} did not take the test {id} within {took} ms: {error}"),
         };
         screen.line(&line)?;
     } else if screen.format == Format::Json {
         screen.verbatim(&reply.body)?;
     } else {
-        let table = screen.rows(std::slice::from_ref(&tried), &DELIVERY_COLUMNS);
+        let table = screen.rows(&[reply.json()?], &DELIVERY_COLUMNS);
         screen.table(&table)?;
     }
-    Ok(if word("result") == "delivered" { OK } else { FAILED })
+    Ok(if tried.result == WebhookResult::Delivered.into() { OK } else { FAILED })
 }
