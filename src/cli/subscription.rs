@@ -13,7 +13,9 @@ use super::config::{in_force, load_all, main_file, tenant_of};
 use super::connection::Connection;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
+use super::list::typed;
 use super::screen::{Format, Screen};
+use crate::answers::config::Config;
 use crate::answers::value_of;
 use crate::daemon::config::{Unwritten, render_problems, submit};
 use crate::daemon::subscriptions::{Written, answered, shown, told};
@@ -219,10 +221,9 @@ fn ask(arguments: &RequestArgs, main: &Path, connection: &Connection, screen: &m
 fn tell_daemon(main: &Path, told: &str, tenant: &str, connection: &Connection) -> bool {
     let Ok(client) = connection.client(Some(main)) else { return false };
     let client = client.patient(LOOK_DEADLINE);
-    let serves = client.ask(&Ask::get("/v1/admin/config")).ok().and_then(|reply| reply.json().ok());
-    let theirs = serves.and_then(|config| Some(config.get("main")?.as_str()?.to_owned()));
-    let same = theirs.is_some_and(|theirs| Path::new(&theirs).canonicalize().ok() == main.canonicalize().ok());
-    if !same {
+    let serves = client.ask(&Ask::get("/v1/admin/config")).and_then(|reply| typed::<Config>(&reply));
+    let theirs = serves.ok().and_then(|config| Path::new(&config.main).canonicalize().ok());
+    if theirs.is_none() || theirs != main.canonicalize().ok() {
         return false;
     }
     let note = Some(format!("{tenant}: {told}"));
