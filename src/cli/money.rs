@@ -15,6 +15,7 @@ use super::failure::{CONFIGURATION, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
 use super::screen::{Format, Screen};
 use super::table::Table;
+use crate::answers::pricing::Quote;
 use crate::answers::value_of;
 use crate::daemon::api::QuoteRequest;
 use crate::daemon::config::Keyword;
@@ -94,11 +95,11 @@ pub(super) fn quote(arguments: &QuoteArgs, main: Option<&Path>, screen: &mut Scr
         mode: PriceMode::ALL.iter().find(named).copied().unwrap_or(terms.price_mode),
         partner: Partner::ALL.iter().find(level).copied(),
     };
-    let answer = value_of(&request.answer());
+    let answer = request.answer();
     match screen.format {
-        Format::Json => screen.write(&format!("{answer}\n"))?,
+        Format::Json => screen.write(&format!("{}\n", value_of(&answer)))?,
         Format::Csv => {
-            let table = screen.fields(&answer);
+            let table = screen.fields(&value_of(&answer));
             screen.table(&table)?;
         }
         Format::Table => screen.table(&quote_table(&request, &answer))?,
@@ -113,23 +114,20 @@ fn terms(main: Option<&Path>, colour: bool) -> Result<Terms, Failure> {
     Ok(settings.rules.terms(settings.time_zone.0, settings.trial.days))
 }
 
-fn quote_table(request: &QuoteRequest, answer: &Value) -> Table {
+fn quote_table(request: &QuoteRequest, quote: &Quote) -> Table {
     let mut table = Table::new(["net of VAT", "EUR"]);
-    let mut line = |what: String, cents: &Value| {
-        if let Some(cents) = cents.as_u64() {
-            table.push([what, euros(cents)]);
-        }
-    };
-    line("one seat, a month".to_owned(), &answer["unit_cents"]);
-    line(format!("{} seats, a month", request.to), &answer["monthly_cents"]);
-    line(format!("charged on {}", request.on), &answer["charge_cents"]);
-    line("  for the rest of the month".to_owned(), &answer["net_cents"]);
-    line("  credited for its part before".to_owned(), &answer["credit_cents"]);
-    line("next invoice".to_owned(), &answer["next_invoice_cents"]);
-    line("commission, a month".to_owned(), &answer["commission_cents"]);
-    line("wholesale, a month".to_owned(), &answer["wholesale_cents"]);
-    let advice = &answer["advice"];
-    line(format!("no more for {} seats, a month", advice["seats"]), &advice["monthly_cents"]);
+    let mut line = |what: String, cents: u64| table.push([what, euros(cents)]);
+    line("one seat, a month".to_owned(), quote.unit_cents);
+    line(format!("{} seats, a month", request.to), quote.monthly_cents);
+    line(format!("charged on {}", request.on), quote.charge_cents);
+    line("  for the rest of the month".to_owned(), quote.net_cents);
+    line("  credited for its part before".to_owned(), quote.credit_cents);
+    line("next invoice".to_owned(), quote.next_invoice_cents);
+    quote.commission_cents.into_iter().for_each(|cents| line("commission, a month".to_owned(), cents));
+    quote.wholesale_cents.into_iter().for_each(|cents| line("wholesale, a month".to_owned(), cents));
+    if let Some(advice) = &quote.advice {
+        line(format!("no more for {} seats, a month", advice.seats), advice.monthly_cents);
+    }
     table
 }
 
