@@ -1,12 +1,14 @@
 //! `whatif`, `size --from-history`: what another quota would have denied, by the demand that was measured (P4, K3).
 
-use serde_json::Value;
-
 use super::client::{Ask, Client, encoded, with_query};
 use super::failure::{Failure, OK};
+use super::list::{show_rows, typed};
 use super::money::euros;
 use super::screen::{Format, Screen};
 use super::table::Table;
+use crate::answers::usage::Whatif;
+
+const COLUMNS: [&str; 5] = ["quota", "denials", "share", "saturated_s", "monthly_cents"];
 
 /// `usherd whatif`
 #[derive(Clone, Debug, clap::Args)]
@@ -81,49 +83,40 @@ fn ask(
         client.ask_ok(&Ask::get(&with_query(&format!("/v1/tenants/{}/whatif", encoded(tenant)), parameters)))?;
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
-        Format::Csv => {
-            let answer = reply.json()?;
-            let rows = answer["whatif"].as_array().cloned().unwrap_or_default();
-            let table = screen.rows(&rows, &["quota", "denials", "share", "saturated_s", "monthly_cents"]);
-            screen.table(&table)?;
-        }
-        Format::Table => show(&reply.json()?, screen)?,
+        Format::Csv => show_rows(&reply, "whatif", &COLUMNS, screen)?,
+        Format::Table => show(&typed(&reply)?, screen)?,
     }
     Ok(OK)
 }
 
-fn show(answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let instant = |key: &str| answer[key].as_str().and_then(|text| screen.instant(text)).unwrap_or_default();
-    let (from, to) = (instant("from"), instant("to"));
-    let whole = |key: &str| answer[key].as_u64().unwrap_or(0);
-    let (tenant, seen_s) = (answer["tenant"].as_str().unwrap_or(""), whole("observed_s"));
+fn show(answer: &Whatif, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let [from, to] = [&answer.from, &answer.to].map(|at| screen.instant(at).unwrap_or_default());
+    let (tenant, seen_s) = (&answer.tenant, answer.observed_s);
     let (hours, minutes) = (seen_s / 3_600, seen_s % 3_600 / 60);
     screen.line(&format!("{tenant}, {from} to {to}, {hours} h {minutes} min of history"))?;
-    screen.line(&format!("{} requests of people without a seat\n", whole("requests")).replace('\n', ""))?;
+    screen.line(&format!("{} requests of people without a seat", answer.requests))?;
     screen.line("")?;
-    let table = table(answer);
-    screen.table(&table)?;
+    screen.table(&table(answer))?;
     screen.line("")?;
     screen.line(&recommendation(answer))
 }
 
 /// Row by row, with the present quota and the recommended one marked.
-pub(super) fn table(answer: &Value) -> Table {
+fn table(answer: &Whatif) -> Table {
     let mut table = Table::new(["quota", "denied", "share", "too few for", "a month", ""]);
-    for row in answer["whatif"].as_array().into_iter().flatten() {
-        let whole = |key: &str| row[key].as_u64().unwrap_or(0);
-        let mark = match (row["quota"] == answer["quota"], row["quota"] == answer["recommended"]) {
+    for row in &answer.whatif {
+        let mark = match (Some(row.quota) == answer.quota, row.quota == answer.recommended) {
             (true, true) => "now, recommended",
             (true, false) => "now",
             (false, true) => "recommended",
             (false, false) => "",
         };
         table.push([
-            whole("quota").to_string(),
-            whole("denials").to_string(),
-            format!("{:.2}%", row["share"].as_f64().unwrap_or(0.0) * 100.0),
-            hours(whole("saturated_s")),
-            euros(whole("monthly_cents")),
+            row.quota.to_string(),
+            row.denials.to_string(),
+            format!("{:.2}%", row.share * 100.0),
+            hours(row.saturated_s),
+            euros(row.monthly_cents),
             mark.to_owned(),
         ]);
     }
@@ -131,20 +124,18 @@ pub(super) fn table(answer: &Value) -> Table {
 }
 
 /// The recommended quota in a sentence, with a larger one that costs no more.
-pub(super) fn recommendation(answer: &Value) -> String {
-    if answer["requests"].as_u64() == Some(0) {
+pub(super) fn recommendation(answer: &Whatif) -> String {
+    if answer.requests == 0 {
         return "nobody asked for a seat in this time, so there is nothing to recommend".to_owned();
     }
-    let whole = |value: &Value| value.as_u64().unwrap_or(0);
-    let percent = answer["target"].as_f64().unwrap_or(0.0) * 100.0;
     let mut text = format!(
-        "{} seats would have denied less than {percent}% of the requests; {} a month",
-        whole(&answer["recommended"]),
-        euros(whole(&answer["monthly_cents"])),
+        "{} seats would have denied less than {}% of the requests; {} a month",
+        answer.recommended,
+        answer.target * 100.0,
+        euros(answer.monthly_cents),
     );
-    if let Some(advice) = answer.get("advice") {
-        text +=
-            &format!("; {} seats cost no more: {}", whole(&advice["seats"]), euros(whole(&advice["monthly_cents"])));
+    if let Some(advice) = &answer.advice {
+        text += &format!("; {} seats cost no more: {}", advice.seats, euros(advice.monthly_cents));
     }
     text
 }

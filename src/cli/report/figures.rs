@@ -5,9 +5,14 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 use usherd_subscription::civil::civil;
 
+use crate::answers::tenants::Tenant;
+use crate::answers::usage::{Usage, UsageFigures, UsagePoint, Whatif};
+use crate::answers::{Timestamp, value_of};
 use crate::cli::client::{Ask, Client, encoded, with_query};
 use crate::cli::failure::Failure;
+use crate::cli::list::typed;
 use crate::cli::whatif::{Time, hours};
+use crate::daemon::config::Quota;
 
 /// Hours that are asked for at once: the daemon answers 5,000 points.
 const HOURS_ASKED: i64 = 4_800;
@@ -18,64 +23,51 @@ const HOURS_MAX: i64 = 61 * 31 * 24;
 #[derive(Debug)]
 pub(super) struct Report {
     /// All that is known of the tenant now.
-    pub(super) tenant: Value,
+    pub(super) tenant: Tenant,
     /// The effect that other quotas would have had.
-    pub(super) whatif: Value,
+    pub(super) whatif: Whatif,
+    /// Both as they came.
+    pub(super) answers: Value,
+    /// From when.
+    pub(super) from: DateTime<Utc>,
+    /// Until when, not in it.
+    pub(super) to: DateTime<Utc>,
     /// Hour by hour.
     pub(super) hours: Vec<Hour>,
     /// In all, as the daemon sums it.
-    pub(super) total: Total,
+    pub(super) total: UsageFigures,
     /// The billing zone: days and hours of the day are its own, wherever the report is read (H2).
     pub(super) zone: Tz,
 }
 
 /// One hour.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Hour {
     pub(super) at: DateTime<Utc>,
-    pub(super) quota: Option<u64>,
-    pub(super) total: Total,
+    pub(super) quota: Option<u32>,
+    pub(super) total: UsageFigures,
 }
 
-/// Sums and peaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Total {
-    pub(super) peak: u64,
-    pub(super) demand: u64,
-    pub(super) seat_s: u64,
-    pub(super) saturated_s: u64,
-    pub(super) denials: u64,
-    pub(super) denials_true: u64,
-    pub(super) observed_s: u64,
+/// Sums and peaks of hours. Their mean is exact: that of an answer is rounded.
+pub(super) fn in_all<'a>(hours: impl IntoIterator<Item = &'a Hour>) -> UsageFigures {
+    let mut total = UsageFigures::default();
+    hours.into_iter().for_each(|hour| add(&mut total, &hour.total));
+    total
 }
 
-impl Total {
-    pub(super) fn of(row: &Value) -> Self {
-        let whole = |key: &str| row[key].as_u64().unwrap_or(0);
-        Total {
-            peak: whole("peak"),
-            demand: whole("demand"),
-            seat_s: whole("seat_s"),
-            saturated_s: whole("saturated_s"),
-            denials: whole("denials"),
-            denials_true: whole("denials_true"),
-            observed_s: whole("observed_s"),
-        }
-    }
+fn add(total: &mut UsageFigures, later: &UsageFigures) {
+    total.peak = total.peak.max(later.peak);
+    total.demand = total.demand.max(later.demand);
+    total.seat_s += later.seat_s;
+    total.saturated_s += later.saturated_s;
+    total.denials += later.denials;
+    total.denials_true += later.denials_true;
+    total.observed_s += later.observed_s;
+    total.mean = if total.observed_s == 0 { 0.0 } else { total.seat_s as f64 / total.observed_s as f64 };
+}
 
-    pub(super) fn add(&mut self, later: &Total) {
-        self.peak = self.peak.max(later.peak);
-        self.demand = self.demand.max(later.demand);
-        self.seat_s += later.seat_s;
-        self.saturated_s += later.saturated_s;
-        self.denials += later.denials;
-        self.denials_true += later.denials_true;
-        self.observed_s += later.observed_s;
-    }
-
-    pub(super) fn mean(&self) -> f64 {
-        if self.observed_s == 0 { 0.0 } else { self.seat_s as f64 / self.observed_s as f64 }
-    }
+fn instant(at: &Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(at).ok().map(|at| at.to_utc())
 }
 
 impl Report {
@@ -85,31 +77,32 @@ impl Report {
     /// The daemon cannot be asked, or knows no such tenant; the time makes no sense.
     pub(super) fn read(tenant: &str, time: &Time, client: &Client) -> Result<Self, Failure> {
         let path = format!("/v1/tenants/{}", encoded(tenant));
-        let now = client.ask_ok(&Ask::get(&path))?.json()?;
-        let zone = now["time_zone"].as_str().and_then(|name| name.parse().ok());
-        let zone = zone.ok_or_else(|| Failure::failed("the daemon did not name its billing zone"))?;
+        let now = client.ask_ok(&Ask::get(&path))?;
+        let tenant: Tenant = typed(&now)?;
+        let zone = tenant.time_zone.parse();
+        let zone = zone.map_err(|_| Failure::failed("the daemon did not name its billing zone"))?;
         let span = [("from", time.from.clone()), ("to", time.to.clone())];
-        let whatif = client.ask_ok(&Ask::get(&with_query(&format!("{path}/whatif"), &span)))?.json()?;
+        let asked = client.ask_ok(&Ask::get(&with_query(&format!("{path}/whatif"), &span)))?;
+        let whatif: Whatif = typed(&asked)?;
         // The daemon has understood the time; from here on it goes by instants.
-        let instant = |key: &str| {
-            let at = whatif[key].as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-            at.map(|at| at.to_utc()).ok_or_else(|| Failure::failed(format!("the daemon answered without {key:?}")))
-        };
-        let (from, to) = (instant("from")?, instant("to")?);
+        let lacking = |key: &str| Failure::failed(format!("the daemon answered without {key:?}"));
+        let from = instant(&whatif.from).ok_or_else(|| lacking("from"))?;
+        let to = instant(&whatif.to).ok_or_else(|| lacking("to"))?;
         if (to - from).num_hours() > HOURS_MAX {
             return Err(Failure::usage("a report covers at most five years").fix("give a later --from"));
         }
-        let (mut hours, mut total, mut at) = (Vec::new(), Total::default(), from);
+        let (mut hours, mut total, mut at) = (Vec::new(), UsageFigures::default(), from);
         while at < to {
             let end = to.min(at + chrono::Duration::hours(HOURS_ASKED));
             let part =
                 [("from", Some(at.to_rfc3339())), ("to", Some(end.to_rfc3339())), ("step", Some("1h".to_owned()))];
-            let usage = client.ask_ok(&Ask::get(&with_query(&format!("{path}/usage"), &part)))?.json()?;
-            hours.extend(usage["usage"].as_array().into_iter().flatten().filter_map(Hour::of));
-            total.add(&Total::of(&usage["total"]));
+            let usage: Usage = typed(&client.ask_ok(&Ask::get(&with_query(&format!("{path}/usage"), &part)))?)?;
+            hours.extend(usage.usage.iter().filter_map(Hour::of));
+            add(&mut total, &usage.total.figures);
             at = end;
         }
-        Ok(Report { tenant: now, whatif, hours, total, zone })
+        let answers = json!({ "tenant": now.json()?, "whatif": asked.json()? });
+        Ok(Report { tenant, whatif, answers, from, to, hours, total, zone })
     }
 
     /// An instant in the billing zone.
@@ -138,11 +131,10 @@ impl Report {
     /// The report's subject, period and origin, in words.
     pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
         let total = &self.total;
-        let quota = self.tenant["quota"].as_u64().map_or("unlimited".to_owned(), |quota| quota.to_string());
         vec![
-            ("seats", quota),
+            ("seats", Quota::from(self.tenant.figures.quota).to_string()),
             ("most held at once", total.peak.to_string()),
-            ("held on average", format!("{:.2}", total.mean())),
+            ("held on average", format!("{:.2}", total.mean)),
             ("most wanted at once", total.demand.to_string()),
             ("no seat free for", hours(total.saturated_s)),
             (
@@ -155,19 +147,19 @@ impl Report {
 }
 
 impl Hour {
-    pub(super) fn of(row: &Value) -> Option<Self> {
-        let at = DateTime::parse_from_rfc3339(row["at"].as_str()?).ok()?.to_utc();
-        Some(Hour { at, quota: row["quota"].as_u64(), total: Total::of(row) })
+    fn of(point: &UsagePoint) -> Option<Self> {
+        let mut total = UsageFigures::default();
+        add(&mut total, &point.figures);
+        Some(Hour { at: instant(&point.at)?, quota: point.quota, total })
     }
 
     /// As CSV and JSON have it.
     pub(super) fn fields(&self) -> Value {
-        let total = &self.total;
-        json!({
-            "at": self.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), "quota": self.quota,
-            "peak": total.peak, "demand": total.demand, "mean": (total.mean() * 1_000.0).round() / 1_000.0,
-            "seat_s": total.seat_s, "saturated_s": total.saturated_s, "denials": total.denials,
-            "denials_true": total.denials_true, "observed_s": total.observed_s,
+        let mean = (self.total.mean * 1_000.0).round() / 1_000.0;
+        value_of(&UsagePoint {
+            figures: UsageFigures { mean, ..self.total.clone() },
+            at: self.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into(),
+            quota: self.quota,
         })
     }
 }

@@ -3,14 +3,15 @@
 mod figures;
 mod page;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::Client;
 use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
 use super::table::Table;
 use super::whatif::{Time, hours, recommendation};
-use figures::{Hour, Report, Total};
+use crate::daemon::config::Quota;
+use figures::{Hour, Report, in_all};
 
 /// `usherd report`
 #[derive(Clone, Debug, clap::Args)]
@@ -32,17 +33,17 @@ pub(super) fn report(
     screen: &mut Screen<'_>,
 ) -> Result<u8, Failure> {
     let report = Report::read(&arguments.tenant, &arguments.time, client)?;
+    let hours = || report.hours.iter().map(Hour::fields).collect::<Vec<Value>>();
     match screen.format {
         _ if as_page => screen.write(&page::page(&report))?,
         Format::Json => {
-            let hours: Vec<Value> = report.hours.iter().map(Hour::fields).collect();
-            screen
-                .write(&format!("{}\n", json!({ "tenant": report.tenant, "whatif": report.whatif, "hours": hours })))?;
+            let mut answer = report.answers.clone();
+            answer["hours"] = hours().into();
+            screen.write(&format!("{answer}\n"))?;
         }
         Format::Csv => {
-            let hours: Vec<Value> = report.hours.iter().map(Hour::fields).collect();
             let table = screen.rows(
-                &hours,
+                &hours(),
                 &["at", "quota", "peak", "demand", "seat_s", "saturated_s", "denials", "denials_true", "observed_s"],
             );
             screen.table(&table)?;
@@ -53,22 +54,20 @@ pub(super) fn report(
 }
 
 fn show(report: &Report, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let mut facts = Table::new([report.tenant["tenant"].as_str().unwrap_or("tenant"), ""]);
+    let mut facts = Table::new([report.tenant.figures.tenant.as_str(), ""]);
     report.facts().into_iter().for_each(|(what, value)| facts.push([what.to_owned(), value]));
     screen.table(&facts)?;
     screen.line("")?;
     screen.line(&format!("days of {}", report.zone.name()))?;
     let mut days = Table::new(["day", "seats", "peak", "mean", "wanted", "no seat free", "denials", "true"]);
     for (date, hours_of_day) in report.days() {
-        let mut total = Total::default();
-        hours_of_day.iter().for_each(|hour| total.add(&hour.total));
-        let quota =
-            hours_of_day.last().and_then(|hour| hour.quota).map_or("unlimited".to_owned(), |quota| quota.to_string());
+        let total = in_all(hours_of_day.iter().copied());
+        let quota = Quota::from(hours_of_day.last().and_then(|hour| hour.quota));
         days.push([
             date.format("%Y-%m-%d %a").to_string(),
-            quota,
+            quota.to_string(),
             total.peak.to_string(),
-            format!("{:.2}", total.mean()),
+            format!("{:.2}", total.mean),
             total.demand.to_string(),
             hours(total.saturated_s),
             total.denials.to_string(),

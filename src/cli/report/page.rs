@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 
-use super::figures::{Hour, Report, Total};
+use super::figures::{Hour, Report, in_all};
 use crate::cli::money::euros;
 use crate::cli::whatif::{hours, recommendation};
 
@@ -22,8 +21,8 @@ const HEAT_DAYS_MAX: usize = 62;
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
-    let name = report.tenant["name"].as_str().or(report.tenant["tenant"].as_str()).unwrap_or("tenant");
-    let (from, to) = (shown(report, &report.whatif["from"]), shown(report, &report.whatif["to"]));
+    let name = report.tenant.name.as_deref().unwrap_or(&report.tenant.figures.tenant);
+    let (from, to) = (shown(report, report.from), shown(report, report.to));
     let zone = report.zone.name();
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -62,8 +61,8 @@ fn curve(report: &Report, out: &mut String) {
     let points = points(report);
     let quota_max = report.hours.iter().filter_map(|hour| hour.quota).max().unwrap_or(0);
     // An enormous quota would press the curve flat: then it is named, not drawn.
-    let is_drawn = quota_max <= 4 * report.total.demand.max(4);
-    let top = report.total.demand.max(if is_drawn { quota_max } else { 0 }).max(1) as f64 * 1.08;
+    let is_drawn = quota_max <= report.total.demand.max(4).saturating_mul(4);
+    let top = f64::from(report.total.demand.max(if is_drawn { quota_max } else { 0 }).max(1)) * 1.08;
     let x = |at: usize| LEFT + (WIDTH - LEFT) * at as f64 / points.len() as f64;
     let y = |seats: f64| (HEIGHT - BOTTOM) * (1.0 - seats / top);
     let _ = writeln!(
@@ -75,21 +74,20 @@ fn curve(report: &Report, out: &mut String) {
     let (mut area, mut mean, mut limit, mut bars) =
         (format!("M{LEFT:.1} {:.1}", y(0.0)), String::new(), String::new(), String::new());
     for (at, hours) in points.iter().enumerate() {
-        let mut total = Total::default();
-        hours.iter().for_each(|hour| total.add(&hour.total));
-        let (left, right, peak) = (x(at), x(at + 1), y(total.peak as f64));
+        let total = in_all(hours.iter().copied());
+        let (left, right, peak) = (x(at), x(at + 1), y(f64::from(total.peak)));
         let _ = write!(area, "L{left:.1} {peak:.1}L{right:.1} {peak:.1}");
-        let _ = write!(mean, "{}{:.1} {:.1}", if at == 0 { "M" } else { "L" }, (left + right) / 2.0, y(total.mean()));
+        let _ = write!(mean, "{}{:.1} {:.1}", if at == 0 { "M" } else { "L" }, (left + right) / 2.0, y(total.mean));
         if let Some(quota) = hours.last().and_then(|hour| hour.quota).filter(|_| is_drawn) {
             let _ = write!(
                 limit,
                 "{}{left:.1} {y:.1}L{right:.1} {y:.1}",
                 if limit.is_empty() { "M" } else { "L" },
-                y = y(quota as f64)
+                y = y(f64::from(quota))
             );
         }
         if total.demand > total.peak {
-            let high = y(total.demand as f64);
+            let high = y(f64::from(total.demand));
             let _ = writeln!(
                 bars,
                 "<rect class=\"want\" x=\"{left:.1}\" y=\"{high:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
@@ -140,7 +138,7 @@ fn axes(
 fn heat(report: &Report, out: &mut String) {
     let all = report.days();
     let days = &all[all.len().saturating_sub(HEAT_DAYS_MAX)..];
-    let most = report.total.peak.max(1) as f64;
+    let most = f64::from(report.total.peak.max(1));
     let height = days.len() * 16 + 20;
     let _ = writeln!(
         out,
@@ -154,7 +152,7 @@ fn heat(report: &Report, out: &mut String) {
         let top = row * 16 + 18;
         let _ = writeln!(out, "<text x=\"0\" y=\"{}\">{}</text>", top + 11, date.format("%a %d %b"));
         let mut cells = [None; 24];
-        hours_of_day.iter().for_each(|hour| cells[report.hour_of_day(hour) % 24] = Some(hour.total));
+        hours_of_day.iter().for_each(|hour| cells[report.hour_of_day(hour) % 24] = Some(&hour.total));
         for (hour, cell) in cells.iter().enumerate() {
             let (left, width) = (column(hour), column(1) - column(0) - 2.0);
             let _ = match cell {
@@ -166,10 +164,10 @@ fn heat(report: &Report, out: &mut String) {
                     out,
                     "<rect class=\"cell{}\" x=\"{left:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"14\" fill-opacity=\"{:.2}\"><title>{} {hour:02}:00: at most {}, {:.1} on average, {} denials</title></rect>",
                     if total.saturated_s > 0 { " full" } else { "" },
-                    total.peak as f64 / most,
+                    f64::from(total.peak) / most,
                     date.format("%d %b"),
                     total.peak,
-                    total.mean(),
+                    total.mean,
                     total.denials,
                 ),
             };
@@ -184,23 +182,22 @@ fn column(hour: usize) -> f64 {
 
 fn quotas(report: &Report, out: &mut String) {
     let answer = &report.whatif;
-    if answer["requests"].as_u64() == Some(0) {
+    if answer.requests == 0 {
         return;
     }
     let _ = writeln!(out, "<h2>With another number of seats</h2>\n<p>{}.</p>", escaped(&recommendation(answer)));
     out.push_str("<table>\n<caption>What each would have denied</caption>\n<tr><th scope=\"col\">seats</th><th scope=\"col\">denied</th><th scope=\"col\">share</th><th scope=\"col\">too few for</th><th scope=\"col\">a month</th></tr>\n");
-    for row in answer["whatif"].as_array().into_iter().flatten() {
-        let whole = |key: &str| row[key].as_u64().unwrap_or(0);
-        let is_marked = row["quota"] == answer["quota"] || row["quota"] == answer["recommended"];
+    for row in &answer.whatif {
+        let is_marked = Some(row.quota) == answer.quota || row.quota == answer.recommended;
         let _ = writeln!(
             out,
             "<tr{}><td>{}</td><td>{}</td><td>{:.2} %</td><td>{}</td><td>{}</td></tr>",
             if is_marked { " class=\"marked\"" } else { "" },
-            whole("quota"),
-            whole("denials"),
-            row["share"].as_f64().unwrap_or(0.0) * 100.0,
-            hours(whole("saturated_s")),
-            euros(whole("monthly_cents")),
+            row.quota,
+            row.denials,
+            row.share * 100.0,
+            hours(row.saturated_s),
+            euros(row.monthly_cents),
         );
     }
     out.push_str("</table>\n");
@@ -209,14 +206,13 @@ fn quotas(report: &Report, out: &mut String) {
 fn days(report: &Report, out: &mut String) {
     out.push_str("<h2>Day by day</h2>\n<div class=\"scroll\"><table>\n<tr><th scope=\"col\">day</th><th scope=\"col\">peak</th><th scope=\"col\">mean</th><th scope=\"col\">wanted</th><th scope=\"col\">no seat free</th><th scope=\"col\">denials</th><th scope=\"col\">true</th></tr>\n");
     for (date, hours_of_day) in report.days() {
-        let mut total = Total::default();
-        hours_of_day.iter().for_each(|hour| total.add(&hour.total));
+        let total = in_all(hours_of_day.iter().copied());
         let _ = writeln!(
             out,
             "<tr><td>{}</td><td>{}</td><td>{:.2}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             date.format("%Y-%m-%d %a"),
             total.peak,
-            total.mean(),
+            total.mean,
             total.demand,
             hours(total.saturated_s),
             total.denials,
@@ -226,9 +222,8 @@ fn days(report: &Report, out: &mut String) {
     out.push_str("</table></div>\n");
 }
 
-fn shown(report: &Report, value: &Value) -> String {
-    let at = value.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
-    at.map_or_else(String::new, |at| report.local(at.with_timezone(&Utc)).format("%d %B %Y %H:%M").to_string())
+fn shown(report: &Report, at: DateTime<Utc>) -> String {
+    report.local(at).format("%d %B %Y %H:%M").to_string()
 }
 
 /// A text as HTML shows it.
