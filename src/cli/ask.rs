@@ -1,14 +1,18 @@
 //! `acquire`, `release`, `explain`: asking by hand.
 
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use usherd_contract::answers::{Decision, Released};
 use usherd_engine::{Class, Device, Direction, Kind, Leg};
 
 use super::client::{Ask, Client};
 use super::failure::{FAILED, Failure, OK};
-use super::list::words;
+use super::list::{show_rows, typed, words};
 use super::rules;
 use super::screen::{Format, Screen};
 use super::table::Table;
+use crate::answers::operation::{Explanation, Step};
+use crate::daemon::config::Quota;
 
 /// `usherd acquire`, `usherd explain`
 #[derive(Clone, Debug, clap::Args)]
@@ -119,8 +123,9 @@ fn without_nulls(mut body: Value) -> Value {
 /// # Errors
 /// Nobody answered with a decision.
 pub(super) fn acquire(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    let decision = decide(client, screen, "/v1/acquire", &arguments.body())?;
-    Ok(if decision.get("allow").and_then(Value::as_bool) == Some(false) { FAILED } else { OK })
+    let told = |of: &Decision| sentence(&of.code, &of.detail, of.held, of.quota, &of.message);
+    let decision = decide(client, screen, "/v1/acquire", &arguments.body(), told)?;
+    Ok(if decision.allow { OK } else { FAILED })
 }
 
 /// Gives a seat back; never denied.
@@ -128,40 +133,35 @@ pub(super) fn acquire(arguments: &AcquireArgs, client: &Client, screen: &mut Scr
 /// # Errors
 /// As [`acquire`].
 pub(super) fn release(arguments: &ReleaseArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
-    decide(client, screen, "/v1/release", &arguments.body()).map(|_| OK)
+    let told = |of: &Released| sentence(&of.code, &of.detail, of.held, of.quota, &of.message);
+    decide(client, screen, "/v1/release", &arguments.body(), told).map(|_| OK)
 }
 
-fn decide(client: &Client, screen: &mut Screen<'_>, path: &str, body: &Value) -> Result<Value, Failure> {
+fn decide<T: DeserializeOwned>(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    path: &str,
+    body: &Value,
+    told: impl Fn(&T) -> String,
+) -> Result<T, Failure> {
     let reply = client.ask_ok(&Ask::post(path, body))?;
-    let decision = reply.json()?;
+    let decision = typed(&reply)?;
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
-            let table = screen.rows(std::slice::from_ref(&decision), &["code", "detail", "held", "quota"]);
+            let table = screen.rows(&[reply.json()?], &["code", "detail", "held", "quota"]);
             screen.table(&table)?;
         }
-        Format::Table => {
-            let line = sentence(&decision, screen);
-            screen.line(&line)?;
-        }
+        Format::Table => screen.line(&told(&decision))?,
     }
     Ok(decision)
 }
 
 /// `deny.full tenant: 10 of 10 seats held. <message>`
-fn sentence(decision: &Value, screen: &Screen<'_>) -> String {
-    let cell = |key: &str| screen.cell(key, decision.get(key).unwrap_or(&Value::Null));
-    let mut line = cell("code");
-    if let Some(detail) = decision.get("detail").and_then(Value::as_str).filter(|detail| !detail.is_empty()) {
-        line.push_str(&format!(" {detail}"));
-    }
-    if decision.get("held").is_some() {
-        line.push_str(&format!(": {} of {} seats held", cell("held"), cell("quota")));
-    }
-    if let Some(message) = decision.get("message").and_then(Value::as_str).filter(|message| !message.is_empty()) {
-        line.push_str(&format!(". {message}"));
-    }
-    line
+fn sentence(code: &str, detail: &str, held: u32, quota: Option<u32>, message: &str) -> String {
+    let after = |mark: &str, text: &str| if text.is_empty() { String::new() } else { format!("{mark}{text}") };
+    let (detail, message) = (after(" ", detail), after(". ", message));
+    format!("{code}{detail}: {held} of {} seats held{message}", Quota::from(quota))
 }
 
 /// Tells what an acquire would get, rule by rule; changes nothing.
@@ -170,20 +170,15 @@ fn sentence(decision: &Value, screen: &Screen<'_>) -> String {
 /// As [`acquire`].
 pub(super) fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let reply = client.ask_ok(&Ask::post("/v1/explain", &arguments.body()))?;
-    let answer = reply.json()?;
-    let steps = answer.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    let answer: Explanation = typed(&reply)?;
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
-        Format::Csv => {
-            let table = screen.rows(&steps, &["rule", "input", "outcome"]);
-            screen.table(&table)?;
-        }
+        Format::Csv => show_rows(&reply, "steps", &["rule", "input", "outcome"], screen)?,
         Format::Table => {
-            let line = sentence(&answer, screen);
-            screen.line(&line)?;
-            if !steps.is_empty() {
+            screen.line(&sentence(&answer.code, &answer.detail, answer.held, answer.quota, &answer.message))?;
+            if !answer.steps.is_empty() {
                 let book = rules::book(&reply.from, screen);
-                let told: String = steps.iter().map(|step| told(step, book.as_deref())).collect();
+                let told: String = answer.steps.iter().map(|step| told(step, book.as_deref())).collect();
                 screen.write(&format!("\n{told}"))?;
             }
             let table = outlook(&answer, screen);
@@ -193,25 +188,22 @@ pub(super) fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Scr
             }
         }
     }
-    let code = answer.get("code").and_then(Value::as_str).unwrap_or_default();
-    Ok(if code.starts_with("deny.") { FAILED } else { OK })
+    Ok(if answer.code.starts_with("deny.") { FAILED } else { OK })
 }
 
 /// A step: the sentence of its rules, and below it what was found.
-fn told(step: &Value, book: Option<&str>) -> String {
-    let word = |key: &str| step.get(key).and_then(Value::as_str).unwrap_or_default();
-    let found = format!("{}: {}", word("input"), word("outcome"));
-    format!("{}\n", rules::lines(word("rule"), &found, book).join("\n    "))
+fn told(step: &Step, book: Option<&str>) -> String {
+    let found = format!("{}: {}", step.input, step.outcome);
+    format!("{}\n", rules::lines(&step.rule, &found, book).join("\n    "))
 }
 
-fn outlook(answer: &Value, screen: &Screen<'_>) -> Table {
-    let mut rest = Map::new();
-    for key in ["holders", "frees_next", "would_allow"] {
-        match answer.get(key) {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(items)) if items.is_empty() => {}
-            Some(value) => _ = rest.insert(key.to_owned(), value.clone()),
-        }
+fn outlook(answer: &Explanation, screen: &Screen<'_>) -> Table {
+    let mut rest = json!({ "holders": answer.holders });
+    if let Some(next) = &answer.frees_next {
+        rest["frees_next"] = json!(next);
     }
-    screen.fields(&Value::Object(rest))
+    if !answer.would_allow.is_empty() {
+        rest["would_allow"] = json!(answer.would_allow);
+    }
+    screen.fields(&rest)
 }

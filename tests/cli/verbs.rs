@@ -104,6 +104,28 @@ fn a_denial_is_1_and_a_grant_is_0() {
 }
 
 #[test]
+fn the_words_and_fields_of_another_release_are_read() {
+    let newer = r#"{"code":"deny.tide","allow":false,"detail":"ebb","moon":{"full":true},"held":1,"quota":2,"steps":[{"rule":"T1","input":"sea","outcome":"low","depth":3}],"holders":{"hologram":1}}"#;
+    let daemon = Canned::with(&[("POST /v1/acquire", 200, newer), ("POST /v1/explain", 200, newer)]);
+    let (out, _) = ask(&daemon, &["acquire", "acme", "anna", "c1", "call"], 1);
+    assert_eq!(out, "deny.tide ebb: 1 of 2 seats held\n");
+    let (csv, _) = ask(&daemon, &["acquire", "acme", "anna", "c1", "call", "-o", "csv"], 1);
+    assert!(csv.starts_with("code,detail,held,quota,") && csv.contains("moon"), "CSV has all columns: {csv}");
+    let (out, _) = ask(&daemon, &["explain", "acme", "anna", "c1", "call"], 1);
+    assert!(out.contains("sea: low") && out.contains("holders.hologram"), "{out}");
+    let (csv, _) = ask(&daemon, &["explain", "acme", "anna", "c1", "call", "-o", "csv"], 1);
+    assert_eq!(csv, "rule,input,outcome,depth\nT1,sea,low,3\n");
+    let older = Canned::with(&[("POST /v1/explain", 200, r#"{"code":"allow.new"}"#)]);
+    let (out, _) = ask(&older, &["explain", "acme", "anna", "c1", "call"], 0);
+    assert_eq!(out, "allow.new: 0 of unlimited seats held\n");
+    let odd = Canned::with(&[("POST /v1/acquire", 200, r#"{"code":7}"#), ("POST /v1/release", 200, "<html>")]);
+    let (_, err) = ask(&odd, &["acquire", "acme", "anna", "c1", "call"], 1);
+    assert!(err.contains("with another answer than was asked for: invalid type"), "{err}");
+    let (_, err) = ask(&odd, &["release", "acme", "c1"], 1);
+    assert!(err.contains("not JSON"), "{err}");
+}
+
+#[test]
 fn a_release_never_fails() {
     let daemon = Canned::with(&[("POST /v1/release", 200, r#"{"code":"released.none","held":0,"quota":10}"#)]);
     let (out, _) =
