@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::client::{Ask, Client, Reply, with_query};
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
+use super::list::typed;
 use super::screen::{Format, Screen};
+use crate::answers::config::{ConfigProblem, Diff, Rejected, Reloaded, TenantDiff};
 
 /// A hundred thousand tenant files take their time.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(120);
@@ -45,8 +47,10 @@ fn send(force: bool, dry_run: bool, client: Client, screen: &mut Screen<'_>) -> 
         if screen.format == Format::Json {
             screen.verbatim(&reply.body)?;
         }
-        let rejection = rejection(&reply);
-        if dry_run || !is_forceable(&reply) || !is_wanted(&rejection.what, screen)? {
+        let rejected: Rejected = typed(&reply).unwrap_or_default();
+        let rejection = rejection(&reply, &rejected);
+        // Force would carry it through.
+        if dry_run || !rejected.forceable || !is_wanted(&rejection.what, screen)? {
             return Err(rejection);
         }
         reply = client.ask(&Ask::post(&path(true, dry_run), &json!({})))?;
@@ -54,20 +58,15 @@ fn send(force: bool, dry_run: bool, client: Client, screen: &mut Screen<'_>) -> 
     if !reply.status.is_success() {
         return Err(reply.failure());
     }
-    let answer = reply.json()?;
+    let answer: Reloaded = typed(&reply)?;
     show(&reply, &answer, screen)?;
-    let is_whole = ["rejected", "certificates"].iter().all(|key| items(&answer, key).next().is_none());
+    let is_whole = answer.rejected.is_empty() && answer.certificates.is_empty();
     Ok(if is_whole { OK } else { FAILED })
 }
 
 fn path(force: bool, dry_run: bool) -> String {
     let set = |flag: bool| flag.then(|| "1".to_owned());
     with_query("/v1/admin/reload", &[("dry_run", set(dry_run)), ("force", set(force))])
-}
-
-/// True if force would carry it through.
-fn is_forceable(reply: &Reply) -> bool {
-    reply.json().is_ok_and(|problem| problem.get("forceable") == Some(&Value::Bool(true)))
 }
 
 /// Asks whoever sits at a terminal; where nobody does, the answer is no.
@@ -85,18 +84,14 @@ fn is_yes(answer: &str) -> bool {
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-fn show(reply: &Reply, answer: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
+fn show(reply: &Reply, answer: &Reloaded, screen: &mut Screen<'_>) -> Result<(), Failure> {
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
-            let mut rows = csv_rows(&diff_of(answer));
-            rows.extend(items(answer, "warnings").map(|warning| {
-                json!({ "change": "warning", "object": place(warning), "consequence": warning.get("message") })
-            }));
-            let files = items(answer, "rejected").flat_map(|file| items(file, "problems"));
-            rows.extend(files.chain(items(answer, "certificates")).map(|problem| {
-                json!({ "change": "rejected", "object": place(problem), "consequence": problem.get("message") })
-            }));
+            let mut rows = csv_rows(&answer.diff);
+            rows.extend(answer.warnings.iter().map(|warning| csv_row("warning", warning)));
+            let of_files = answer.rejected.iter().flat_map(|file| &file.problems);
+            rows.extend(of_files.chain(&answer.certificates).map(|problem| csv_row("rejected", problem)));
             let table = screen.rows(&rows, &["change", "object", "before", "after", "consequence"]);
             screen.table(&table)?;
         }
@@ -104,56 +99,41 @@ fn show(reply: &Reply, answer: &Value, screen: &mut Screen<'_>) -> Result<(), Fa
             for line in told(answer).lines() {
                 screen.line(line)?;
             }
-            for warning in items(answer, "warnings") {
+            for warning in &answer.warnings {
                 tell("warning", warning, screen)?;
             }
-            for file in items(answer, "away") {
-                screen.line(&format!(
-                    "{} is missing or drops tenants; they stay for removal_delay_s",
-                    plain(Some(file))
-                ))?;
+            for file in &answer.away {
+                screen.line(&format!("{file} is missing or drops tenants; they stay for removal_delay_s"))?;
             }
-            for file in items(answer, "rejected") {
-                let kept = file.get("kept") == Some(&Value::Bool(true));
-                let what = if kept { "keeps its last good record" } else { "was never good and is no tenant" };
-                let tenant = plain(file.get("tenant"));
-                screen.line(&format!("! tenant {tenant}: its file is not taken; it {what}"))?;
-                for problem in items(file, "problems") {
-                    tell("error", problem, screen)?;
-                }
+            for file in &answer.rejected {
+                let what = if file.kept { "keeps its last good record" } else { "was never good and is no tenant" };
+                screen.line(&format!("! tenant {}: its file is not taken; it {what}", file.tenant))?;
+                file.problems.iter().try_for_each(|problem| tell("error", problem, screen))?;
             }
-            for problem in items(answer, "certificates") {
-                tell("error", problem, screen)?;
-            }
+            answer.certificates.iter().try_for_each(|problem| tell("error", problem, screen))?;
         }
     }
     Ok(())
 }
 
-fn tell(severity: &str, problem: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let word = |key: &str| plain(problem.get(key));
-    screen.line(&format!("{severity}[{}]: {}: {}", word("code"), place(problem), word("message")))?;
-    screen.line(&format!("  help: {}", word("help")))
+fn tell(severity: &str, problem: &ConfigProblem, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    screen.line(&format!("{severity}[{}]: {}: {}", problem.code, place(problem), problem.message))?;
+    screen.line(&format!("  help: {}", or_none(problem.help.as_deref())))
 }
 
 /// Every error with file, line and column.
-fn rejection(reply: &Reply) -> Failure {
-    let problem = reply.json().unwrap_or_default();
-    let faults = ["problems", "errors"].iter().find_map(|key| problem.get(*key)?.as_array().cloned());
+fn rejection(reply: &Reply, rejected: &Rejected) -> Failure {
     let mut what = String::new();
-    for fault in faults.iter().flatten().filter(|fault| fault.get("file").is_some()) {
-        let word = |key: &str| fault.get(key).and_then(Value::as_str).unwrap_or_default();
-        let number = |key: &str| fault.get(key).and_then(Value::as_u64).unwrap_or(1);
-        let message = if word("message").is_empty() { word("detail") } else { word("message") };
-        let _ = write!(what, "{}:{}:{}: {message}", word("file"), number("line"), number("column"));
-        if !word("help").is_empty() {
-            let _ = write!(what, "\n  help: {}", word("help"));
+    for problem in &rejected.problems {
+        let _ = writeln!(what, "{}: {}", place(problem), problem.message);
+        if let Some(help) = problem.help.as_deref().filter(|help| !help.is_empty()) {
+            let _ = writeln!(what, "  help: {help}");
         }
-        what.push('\n');
     }
-    let failure = reply.failure();
-    let what =
-        if what.is_empty() { failure.what } else { format!("the configuration is rejected\n{}", what.trim_end()) };
+    let what = match what.trim_end() {
+        "" => reply.failure().what,
+        what => format!("the configuration is rejected\n{what}"),
+    };
     Failure {
         code: CONFIGURATION,
         what,
@@ -161,82 +141,68 @@ fn rejection(reply: &Reply) -> Failure {
     }
 }
 
-fn diff_of(answer: &Value) -> Value {
-    answer.get("diff").unwrap_or(answer).clone()
-}
-
-fn items<'a>(diff: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    diff.get(key).and_then(Value::as_array).into_iter().flatten()
-}
-
 /// File, line and column of a fault.
-fn place(fault: &Value) -> String {
-    let [file, line, column] = ["file", "line", "column"].map(|key| plain(fault.get(key)));
-    format!("{file}:{line}:{column}")
+fn place(problem: &ConfigProblem) -> String {
+    format!("{}:{}:{}", problem.file, problem.line, problem.column)
 }
 
-fn plain(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "(none)".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
+fn or_none(text: Option<&str>) -> &str {
+    text.unwrap_or("(none)")
 }
 
 /// The diff for people.
-fn told(answer: &Value) -> String {
-    if let Some(text) = ["text", "rendered"].iter().find_map(|key| answer.get(*key)?.as_str()) {
-        return text.to_owned();
+fn told(answer: &Reloaded) -> String {
+    let mut text = answer.text.clone();
+    if !text.is_empty() {
+        return text;
     }
-    let diff = diff_of(answer);
-    let mut text = String::new();
-    for (sign, key) in [('+', "added"), ('-', "removed"), ('~', "changed")] {
-        for tenant in items(&diff, key) {
-            let _ = write!(text, "{sign} tenant {}", plain(tenant.get("tenant")));
-            let _ = match (tenant.get("quota_before"), tenant.get("quota_after")) {
-                (Some(before), Some(after)) if before != after => {
-                    write!(text, ": {} -> {} seats", plain(Some(before)), plain(Some(after)))
-                }
-                (Some(seats), _) | (None, Some(seats)) => write!(text, ": {} seats", plain(Some(seats))),
-                (None, None) => Ok(()),
-            };
-            if let Some(held) = tenant.get("held").and_then(Value::as_u64) {
-                let _ = write!(text, ", {held} held");
-            }
-            text.push('\n');
-            for sentence in items(tenant, "what").chain(items(tenant, "consequences")) {
-                let _ = writeln!(text, "    {}", plain(Some(sentence)));
-            }
+    for (sign, _, tenant) in tenants(&answer.diff) {
+        let _ = write!(text, "{sign} tenant {}", tenant.tenant);
+        let _ = match (tenant.quota_before, tenant.quota_after) {
+            (Some(before), Some(after)) if before != after => write!(text, ": {before} -> {after} seats"),
+            (Some(seats), _) | (None, Some(seats)) => write!(text, ": {seats} seats"),
+            (None, None) => Ok(()),
+        };
+        if let Some(held) = tenant.held {
+            let _ = write!(text, ", {held} held");
+        }
+        text.push('\n');
+        for sentence in tenant.what.iter().chain(&tenant.consequences) {
+            let _ = writeln!(text, "    {sentence}");
         }
     }
-    for setting in items(&diff, "settings") {
-        let restart =
-            if setting.get("needs_restart") == Some(&Value::Bool(true)) { "  (waits for a restart)" } else { "" };
-        let (before, after) = (plain(setting.get("before")), plain(setting.get("after")));
-        let _ = writeln!(text, "~ {}: {before} -> {after}{restart}", plain(setting.get("key")));
+    for setting in &answer.diff.settings {
+        let restart = if setting.needs_restart { "  (waits for a restart)" } else { "" };
+        let (before, after) = (or_none(setting.before.as_deref()), or_none(setting.after.as_deref()));
+        let _ = writeln!(text, "~ {}: {before} -> {after}{restart}", setting.key);
     }
     if text.is_empty() { "no changes\n".to_owned() } else { text }
 }
 
-fn csv_rows(diff: &Value) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for key in ["added", "removed", "changed"] {
-        for tenant in items(diff, key) {
-            let sentences: Vec<String> = items(tenant, "consequences").map(|sentence| plain(Some(sentence))).collect();
-            rows.push(json!({
-                "change": key, "object": tenant.get("tenant"), "before": tenant.get("quota_before"),
-                "after": tenant.get("quota_after"), "consequence": sentences.join(" "),
-            }));
-        }
-    }
-    for setting in items(diff, "settings") {
-        let waits = setting.get("needs_restart") == Some(&Value::Bool(true));
-        rows.push(json!({
-            "change": "setting", "object": setting.get("key"), "before": setting.get("before"),
-            "after": setting.get("after"), "consequence": if waits { "waits for a restart" } else { "" },
-        }));
-    }
-    rows
+/// Every tenant of a diff, with the sign and the word of its change.
+fn tenants(diff: &Diff) -> impl Iterator<Item = (char, &'static str, &TenantDiff)> {
+    let kinds = [('+', "added", &diff.added), ('-', "removed", &diff.removed), ('~', "changed", &diff.changed)];
+    kinds.into_iter().flat_map(|(sign, change, tenants)| tenants.iter().map(move |tenant| (sign, change, tenant)))
+}
+
+fn csv_rows(diff: &Diff) -> Vec<Value> {
+    let tenants = tenants(diff).map(|(_, change, tenant)| {
+        json!({
+            "change": change, "object": tenant.tenant, "before": tenant.quota_before,
+            "after": tenant.quota_after, "consequence": tenant.consequences.join(" "),
+        })
+    });
+    let settings = diff.settings.iter().map(|setting| {
+        json!({
+            "change": "setting", "object": setting.key, "before": setting.before, "after": setting.after,
+            "consequence": if setting.needs_restart { "waits for a restart" } else { "" },
+        })
+    });
+    tenants.chain(settings).collect()
+}
+
+fn csv_row(change: &str, problem: &ConfigProblem) -> Value {
+    json!({ "change": change, "object": place(problem), "consequence": problem.message })
 }
 
 #[cfg(test)]
@@ -251,19 +217,20 @@ mod tests {
 
     #[test]
     fn a_diff_is_told_with_its_consequences() {
-        let answer = json!({"diff": {
+        let read = |answer: Value| serde_json::from_value::<Reloaded>(answer).unwrap();
+        let answer = read(json!({"diff": {
             "added": [{"tenant": "new", "quota_after": 5, "what": [], "consequences": []}],
             "removed": [],
             "changed": [{"tenant": "acme", "quota_before": 20, "quota_after": 14, "held": 17, "what": ["seats"],
                 "consequences": ["3 users stay above the quota until they end their calls"]}],
             "settings": [{"key": "server.workers", "before": "0", "after": "4", "needs_restart": true}],
-        }});
+        }}));
         assert_eq!(
             told(&answer),
             "+ tenant new: 5 seats\n~ tenant acme: 20 -> 14 seats, 17 held\n    seats\n    3 users stay above the quota \
              until they end their calls\n~ server.workers: 0 -> 4  (waits for a restart)\n"
         );
-        assert_eq!(told(&json!({"diff": {"added": []}})), "no changes\n");
-        assert_eq!(csv_rows(&diff_of(&answer)).len(), 3);
+        assert_eq!(told(&read(json!({"diff": {"added": []}}))), "no changes\n");
+        assert_eq!(csv_rows(&answer.diff).len(), 3);
     }
 }
