@@ -7,7 +7,7 @@ use usherd_engine::{Class, Device, Direction, Kind, Leg};
 
 use super::client::{Ask, Client};
 use super::failure::{FAILED, Failure, OK};
-use super::list::{show_rows, typed, words};
+use super::list::{show_rows, words};
 use super::rules;
 use super::screen::{Format, Screen};
 use super::table::Table;
@@ -145,7 +145,7 @@ fn decide<T: DeserializeOwned>(
     told: impl Fn(&T) -> String,
 ) -> Result<T, Failure> {
     let reply = client.ask_ok(&Ask::post(path, body))?;
-    let decision = typed(&reply)?;
+    let decision = reply.read()?;
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => {
@@ -170,7 +170,7 @@ fn sentence(code: &str, detail: &str, held: u32, quota: Option<u32>, message: &s
 /// As [`acquire`].
 pub(super) fn explain(arguments: &AcquireArgs, client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let reply = client.ask_ok(&Ask::post("/v1/explain", &arguments.body()))?;
-    let answer: Explanation = typed(&reply)?;
+    let answer: Explanation = reply.read()?;
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => show_rows(&reply, "steps", &["rule", "input", "outcome"], screen)?,

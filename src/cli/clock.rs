@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::client::{Ask, Client};
 use super::failure::{Failure, OK};
-use super::list::typed;
 use super::screen::{Format, Screen};
 use crate::answers::operation::ClockTrust;
 
@@ -29,7 +28,7 @@ pub(super) fn clock(arguments: &ClockArgs, client: &Client, screen: &mut Screen<
     let ClockVerb::Trust = arguments.verb;
     let reply = client.ask_ok(&Ask::post("/v1/admin/clock/trust", &Value::Null))?;
     if screen.format == Format::Table {
-        screen.line(&typed::<ClockTrust>(&reply)?.message)?;
+        screen.line(&reply.read::<ClockTrust>()?.message)?;
     } else {
         screen.verbatim(&reply.body)?;
     }

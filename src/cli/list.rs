@@ -1,6 +1,5 @@
 //! `status`, `tenants`, `sessions`, `nodes`: what is the case now.
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use usherd_engine::Kind;
 use usherd_subscription::entitlement::State;
@@ -75,17 +74,6 @@ pub(super) struct Part {
 /// The words of a closed vocabulary, as the values of an option.
 pub(super) fn words<T: Copy>(all: &'static [T], word: fn(T) -> &'static str) -> clap::builder::PossibleValuesParser {
     all.iter().map(|one| word(*one)).collect::<Vec<_>>().into()
-}
-
-/// An answer as its type. A field that it lacks has its default, and an unknown word its text.
-///
-/// # Errors
-/// It is not JSON, or another answer.
-pub(super) fn typed<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
-    serde_json::from_slice(&reply.body).map_err(|error| {
-        let what = if error.is_data() { "another answer than was asked for" } else { "something that is not JSON" };
-        Failure::failed(format!("{} answered {} with {what}: {error}", reply.from, reply.status))
-    })
 }
 
 /// Shows the rows of an answer as they came.

@@ -2,7 +2,6 @@
 
 use super::client::{Ask, Client, encoded};
 use super::failure::{Failure, OK};
-use super::list::typed;
 use super::screen::{Format, Screen};
 use crate::answers::nodes::NodeForgotten;
 
@@ -34,7 +33,7 @@ pub(super) fn node(arguments: &NodeArgs, client: &Client, screen: &mut Screen<'_
     let path = format!("/v1/nodes/{}{}", encoded(name), if *force { "?force=1" } else { "" });
     let reply = client.ask_ok(&Ask::delete(&path))?;
     if screen.format == Format::Table {
-        let NodeForgotten { epoch, orphaned, .. } = typed(&reply)?;
+        let NodeForgotten { epoch, orphaned, .. } = reply.read()?;
         let epoch = epoch.map_or("it had no epoch".to_owned(), |epoch| format!("its epoch was {epoch}"));
         screen.line(&format!("{name} is forgotten: {epoch}, {orphaned} sessions wait for it or another node"))?;
     } else {

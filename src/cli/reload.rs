@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::client::{Ask, Client, Reply, with_query};
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
-use super::list::typed;
 use super::screen::{Format, Screen};
 use crate::answers::config::{ConfigProblem, Diff, Rejected, Reloaded, TenantDiff};
 
@@ -47,7 +46,7 @@ fn send(force: bool, dry_run: bool, client: Client, screen: &mut Screen<'_>) -> 
         if screen.format == Format::Json {
             screen.verbatim(&reply.body)?;
         }
-        let rejected: Rejected = typed(&reply).unwrap_or_default();
+        let rejected: Rejected = reply.read().unwrap_or_default();
         let rejection = rejection(&reply, &rejected);
         // Force would carry it through.
         if dry_run || !rejected.forceable || !is_wanted(&rejection.what, screen)? {
@@ -58,7 +57,7 @@ fn send(force: bool, dry_run: bool, client: Client, screen: &mut Screen<'_>) -> 
     if !reply.status.is_success() {
         return Err(reply.failure());
     }
-    let answer: Reloaded = typed(&reply)?;
+    let answer: Reloaded = reply.read()?;
     show(&reply, &answer, screen)?;
     let is_whole = answer.rejected.is_empty() && answer.certificates.is_empty();
     Ok(if is_whole { OK } else { FAILED })

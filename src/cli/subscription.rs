@@ -13,7 +13,6 @@ use super::config::{in_force, load_all, main_file, tenant_of};
 use super::connection::Connection;
 use super::failure::{CONFIGURATION, FAILED, Failure, OK};
 use super::instant::{rfc3339, wall_clock};
-use super::list::typed;
 use super::screen::{Format, Screen};
 use crate::answers::config::Config;
 use crate::answers::value_of;
@@ -221,7 +220,7 @@ fn ask(arguments: &RequestArgs, main: &Path, connection: &Connection, screen: &m
 fn tell_daemon(main: &Path, told: &str, tenant: &str, connection: &Connection) -> bool {
     let Ok(client) = connection.client(Some(main)) else { return false };
     let client = client.patient(LOOK_DEADLINE);
-    let serves = client.ask(&Ask::get("/v1/admin/config")).and_then(|reply| typed::<Config>(&reply));
+    let serves = client.ask(&Ask::get("/v1/admin/config")).and_then(|reply| reply.read::<Config>());
     let theirs = serves.ok().and_then(|config| Path::new(&config.main).canonicalize().ok());
     if theirs.is_none() || theirs != main.canonicalize().ok() {
         return false;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::client::{Ask, Client, encoded};
 use super::failure::{FAILED, Failure, OK};
-use super::list::{Part, list, show_rows, typed};
+use super::list::{Part, list, show_rows};
 use super::screen::{Format, Screen};
 use crate::answers::webhooks::WebhookDelivery;
 use crate::answers::words::WebhookResult;
@@ -78,7 +78,7 @@ fn show_all(client: &Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
 fn test(name: &str, client: Client, screen: &mut Screen<'_>) -> Result<u8, Failure> {
     let path = format!("/v1/admin/webhooks/{}/test", encoded(name));
     let reply = client.patient(TEST_DEADLINE).ask_ok(&Ask::post(&path, &Value::Null))?;
-    let tried: WebhookDelivery = typed(&reply)?;
+    let tried: WebhookDelivery = reply.read()?;
     if screen.format == Format::Table {
         let answered = tried.status.map_or("nobody answered".to_owned(), |status| format!("it answered {status}"));
         let (id, took) = (&tried.id, tried.duration_ms);

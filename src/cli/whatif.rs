@@ -2,7 +2,7 @@
 
 use super::client::{Ask, Client, encoded, with_query};
 use super::failure::{Failure, OK};
-use super::list::{show_rows, typed};
+use super::list::show_rows;
 use super::money::euros;
 use super::screen::{Format, Screen};
 use super::table::Table;
@@ -84,7 +84,7 @@ fn ask(
     match screen.format {
         Format::Json => screen.verbatim(&reply.body)?,
         Format::Csv => show_rows(&reply, "whatif", &COLUMNS, screen)?,
-        Format::Table => show(&typed(&reply)?, screen)?,
+        Format::Table => show(&reply.read()?, screen)?,
     }
     Ok(OK)
 }

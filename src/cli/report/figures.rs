@@ -10,7 +10,6 @@ use crate::answers::usage::{Usage, UsageFigures, UsagePoint, Whatif};
 use crate::answers::{Timestamp, value_of};
 use crate::cli::client::{Ask, Client, encoded, with_query};
 use crate::cli::failure::Failure;
-use crate::cli::list::typed;
 use crate::cli::whatif::{Time, hours};
 use crate::daemon::config::Quota;
 
@@ -78,12 +77,12 @@ impl Report {
     pub(super) fn read(tenant: &str, time: &Time, client: &Client) -> Result<Self, Failure> {
         let path = format!("/v1/tenants/{}", encoded(tenant));
         let now = client.ask_ok(&Ask::get(&path))?;
-        let tenant: Tenant = typed(&now)?;
+        let tenant: Tenant = now.read()?;
         let zone = tenant.time_zone.parse();
         let zone = zone.map_err(|_| Failure::failed("the daemon did not name its billing zone"))?;
         let span = [("from", time.from.clone()), ("to", time.to.clone())];
         let asked = client.ask_ok(&Ask::get(&with_query(&format!("{path}/whatif"), &span)))?;
-        let whatif: Whatif = typed(&asked)?;
+        let whatif: Whatif = asked.read()?;
         // The daemon has understood the time; from here on it goes by instants.
         let lacking = |key: &str| Failure::failed(format!("the daemon answered without {key:?}"));
         let from = instant(&whatif.from).ok_or_else(|| lacking("from"))?;
@@ -96,7 +95,7 @@ impl Report {
             let end = to.min(at + chrono::Duration::hours(HOURS_ASKED));
             let part =
                 [("from", Some(at.to_rfc3339())), ("to", Some(end.to_rfc3339())), ("step", Some("1h".to_owned()))];
-            let usage: Usage = typed(&client.ask_ok(&Ask::get(&with_query(&format!("{path}/usage"), &part)))?)?;
+            let usage: Usage = client.ask_ok(&Ask::get(&with_query(&format!("{path}/usage"), &part)))?.read()?;
             hours.extend(usage.usage.iter().filter_map(Hour::of));
             add(&mut total, &usage.total.figures);
             at = end;
