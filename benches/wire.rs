@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use criterion::{Criterion, criterion_group, criterion_main};
-use usherd::daemon::http::reply::{About, write_acquire};
+use usherd::daemon::http::reply::{DecisionContext, write_acquire};
 use usherd_contract::batch::Op;
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_engine::session::{Code, Decision, Detail};
@@ -35,7 +35,7 @@ fn wire(c: &mut Criterion) {
         retry_after_s: 60,
         sip_code: 403,
     };
-    let about = About {
+    let about = DecisionContext {
         tenant: "acme-berlin",
         subject: Some("anna.schmidt@acme.example"),
         session: Some("pbx1-1718000000-1718000123.4567"),

@@ -19,7 +19,7 @@ use crate::daemon::edge::Peer;
 use crate::daemon::edge::collect::{FIRST_BYTES, Sender};
 use crate::daemon::events::Event;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::reply::{self, About, acquire_response, release_response, reply_format};
+use crate::daemon::http::reply::{self, DecisionContext, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::RecordBuilder;
 
@@ -65,7 +65,7 @@ impl Worker {
             peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About::acquire(&message, &id);
+        let about = DecisionContext::acquire(&message, &id);
         let format = reply_format(&head.headers, format);
         let mut buffer = self.buffer.borrow_mut();
         Ok(marked(acquire_response(&mut buffer, format, read.wants_status(), &decision, &about), commit))
@@ -99,7 +99,7 @@ impl Worker {
             peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About::release(&message, &id);
+        let about = DecisionContext::release(&message, &id);
         let format = reply_format(&head.headers, format);
         Ok(marked(release_response(&mut self.buffer.borrow_mut(), format, &decision, &about), commit))
     }
@@ -167,14 +167,14 @@ impl Worker {
             Op::Acquire(read) => {
                 let message = read.request()?;
                 let decision = self.acquire_now(now, &message, caller, group, &mut *events)?;
-                let about = About::acquire(&message, &id);
+                let about = DecisionContext::acquire(&message, &id);
                 reply::write_acquire(out, &decision, &about);
                 Ok(())
             }
             Op::Release(read) => {
                 let message = read.checked()?;
                 let decision = self.release_now(now, &message, caller, group, events)?;
-                let about = About::release(&message, &id);
+                let about = DecisionContext::release(&message, &id);
                 reply::write_release(out, &decision, &about);
                 Ok(())
             }
@@ -234,8 +234,8 @@ fn sender(caller: &Caller) -> Sender {
     if caller.is_ok() { Sender::Permitted } else { Sender::Unknown }
 }
 
-fn about_hint<'a>(hint: &'a Hint, decision_id: &'a str) -> About<'a> {
-    About {
+fn about_hint<'a>(hint: &'a Hint, decision_id: &'a str) -> DecisionContext<'a> {
+    DecisionContext {
         tenant: hint.tenant.as_deref().unwrap_or(""),
         subject: hint.subject.as_deref(),
         session: hint.session.as_deref(),

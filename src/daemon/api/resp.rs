@@ -18,7 +18,7 @@ use crate::daemon::edge::{Peer, Talk};
 use crate::daemon::events::Event;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
-use crate::daemon::http::reply::{About, write_acquire, write_plain, write_release};
+use crate::daemon::http::reply::{DecisionContext, write_acquire, write_plain, write_release};
 use crate::daemon::journal::RecordBuilder;
 use crate::daemon::resp::{Next, next, reply};
 
@@ -160,7 +160,7 @@ impl Worker {
             if message.node.is_some() {
                 command.peer.mark_node();
             }
-            Ok((decision, About::acquire(&message, &id)))
+            Ok((decision, DecisionContext::acquire(&message, &id)))
         });
         let (decision, about) = match decided {
             Ok(decided) => decided,
@@ -170,11 +170,11 @@ impl Worker {
                 let Some((hint, detail)) = self.free_hint(&form, None, &problem) else { return Err(problem) };
                 (
                     self.note_unrecorded(turn.now, &hint, detail, turn.events),
-                    About { decision_id: &id, ..About::default() },
+                    DecisionContext { decision_id: &id, ..DecisionContext::default() },
                 )
             }
         };
-        let json = command.wants_json(5).then_some(write_acquire as fn(&mut BytesMut, &Decision, &About<'_>));
+        let json = command.wants_json(5).then_some(write_acquire as fn(&mut BytesMut, &Decision, &DecisionContext<'_>));
         self.tell(&mut command.talk.out, &decision, &about, json);
         Ok(())
     }
@@ -194,8 +194,8 @@ impl Worker {
             command.peer.mark_node();
         }
         let id = self.decision_id();
-        let about = About::release(&message, &id);
-        let json = command.wants_json(3).then_some(write_release as fn(&mut BytesMut, &Decision, &About<'_>));
+        let about = DecisionContext::release(&message, &id);
+        let json = command.wants_json(3).then_some(write_release as fn(&mut BytesMut, &Decision, &DecisionContext<'_>));
         self.tell(&mut command.talk.out, &decision, &about, json);
         Ok(())
     }
@@ -254,8 +254,8 @@ impl Worker {
         &self,
         out: &mut Vec<u8>,
         decision: &Decision,
-        about: &About<'_>,
-        json: Option<fn(&mut BytesMut, &Decision, &About<'_>)>,
+        about: &DecisionContext<'_>,
+        json: Option<fn(&mut BytesMut, &Decision, &DecisionContext<'_>)>,
     ) {
         match json {
             None => {

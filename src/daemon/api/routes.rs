@@ -16,9 +16,9 @@ use crate::daemon::edge::Peer;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::metrics::Route;
-use About::{All, Parameter, Tenant};
 use Handler::{ByMessage, Of, Open};
 use RouteClass::{Admin, Metrics, Read};
+use Scope::{All, Parameter, Tenant};
 
 /// The result of a handler.
 pub(super) type HandlerResult = Result<Response<ReplyBody>, Problem>;
@@ -50,12 +50,12 @@ enum Handler {
     /// The message itself says who may: inbound and emergency calls are answered whoever asks (I8).
     ByMessage(for<'a> fn(&'a Worker, &'a Call<'a>, Incoming) -> Answering<'a>),
     /// Whoever may do this, for the tenants that it is for.
-    Of(RouteClass, About, for<'a> fn(&'a Worker, &'a Call<'a>, Allowed, Incoming) -> Answering<'a>),
+    Of(RouteClass, Scope, for<'a> fn(&'a Worker, &'a Call<'a>, Allowed, Incoming) -> Answering<'a>),
 }
 
 /// The subject matter of a route.
 #[derive(Clone, Copy)]
-enum About {
+enum Scope {
     /// All tenants, or those that the caller may see.
     All,
     /// The tenant that is the first variable of the path.
@@ -288,12 +288,12 @@ impl Worker {
     }
 
     /// Admits a caller that may do this, once the daemon is ready.
-    fn admit(&self, call: &Call<'_>, row: &Row, class: RouteClass, about: About) -> Result<Allowed, Problem> {
+    fn admit(&self, call: &Call<'_>, row: &Row, class: RouteClass, about: Scope) -> Result<Allowed, Problem> {
         let tenant = match about {
-            About::All => None,
-            About::Tenant => Some(call.variable(0)),
+            Scope::All => None,
+            Scope::Tenant => Some(call.variable(0)),
             // A query that is none is refused below.
-            About::Parameter => call.query().ok().and_then(|query| query.get("tenant")).map(Ok),
+            Scope::Parameter => call.query().ok().and_then(|query| query.get("tenant")).map(Ok),
         };
         let asked = Asked::Head { head: call.head, by_any_name: class.is_of_machines() };
         let access = self.access(asked, call.peer, self.app.deciding.clock.now())?;

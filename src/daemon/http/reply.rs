@@ -13,9 +13,9 @@ pub fn reply_format(headers: &HeaderMap, request: BodyFormat) -> ReplyFormat {
     ReplyFormat::of(headers.get_all(ACCEPT).into_iter().map(HeaderValue::as_bytes), request)
 }
 
-/// Whom a decision is about, as asked.
+/// The parts of a message that the answer to it repeats.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct About<'a> {
+pub struct DecisionContext<'a> {
     /// The tenant.
     pub tenant: &'a str,
     /// The subject; left out of a reply where nobody could hold a seat.
@@ -28,16 +28,22 @@ pub struct About<'a> {
     pub message: &'a str,
 }
 
-impl<'a> About<'a> {
+impl<'a> DecisionContext<'a> {
     /// The asker of a seat.
     pub fn acquire(message: &Acquire<'a>, decision_id: &'a str) -> Self {
         let Acquire { tenant, subject, session, .. } = *message;
-        About { tenant, subject, session, decision_id, message: "" }
+        DecisionContext { tenant, subject, session, decision_id, message: "" }
     }
 
     /// The session that ended.
     pub fn release(message: &Release<'a>, decision_id: &'a str) -> Self {
-        About { tenant: message.tenant, subject: None, session: Some(message.session), decision_id, message: "" }
+        DecisionContext {
+            tenant: message.tenant,
+            subject: None,
+            session: Some(message.session),
+            decision_id,
+            message: "",
+        }
     }
 }
 
@@ -87,7 +93,7 @@ fn put_quota(out: &mut BytesMut, quota: Option<u32>) {
     }
 }
 
-fn put_about(out: &mut BytesMut, decision: &Decision, about: &About<'_>) {
+fn put_about(out: &mut BytesMut, decision: &Decision, about: &DecisionContext<'_>) {
     let said = if about.message.is_empty() { message(decision.code, decision.detail) } else { about.message };
     put_text(out, b",\"message\":", said);
     put_text(out, b",\"tenant\":", about.tenant);
@@ -102,7 +108,7 @@ fn put_about(out: &mut BytesMut, decision: &Decision, about: &About<'_>) {
 }
 
 /// Writes the reply to an acquire as JSON; `out` is added to, so that it can be used again.
-pub fn write_acquire(out: &mut BytesMut, decision: &Decision, about: &About<'_>) {
+pub fn write_acquire(out: &mut BytesMut, decision: &Decision, about: &DecisionContext<'_>) {
     out.reserve(320 + about.tenant.len() + about.message.len() + about.subject.map_or(0, str::len));
     out.put_slice(b"{\"code\":\"");
     out.put_slice(decision.code.as_str().as_bytes());
@@ -125,7 +131,7 @@ pub fn write_acquire(out: &mut BytesMut, decision: &Decision, about: &About<'_>)
 }
 
 /// Writes the reply to a release as JSON.
-pub fn write_release(out: &mut BytesMut, decision: &Decision, about: &About<'_>) {
+pub fn write_release(out: &mut BytesMut, decision: &Decision, about: &DecisionContext<'_>) {
     out.put_slice(b"{\"code\":\"");
     out.put_slice(decision.code.as_str().as_bytes());
     out.put_u8(b'"');
@@ -165,7 +171,7 @@ pub fn acquire_response(
     format: ReplyFormat,
     wants_status: bool,
     decision: &Decision,
-    about: &About<'_>,
+    about: &DecisionContext<'_>,
 ) -> Response<ReplyBody> {
     match format {
         ReplyFormat::Json => write_acquire(buf, decision, about),
@@ -179,7 +185,7 @@ pub fn release_response(
     buf: &mut BytesMut,
     format: ReplyFormat,
     decision: &Decision,
-    about: &About<'_>,
+    about: &DecisionContext<'_>,
 ) -> Response<ReplyBody> {
     match format {
         ReplyFormat::Json => write_release(buf, decision, about),
@@ -210,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_decision_is_json_and_a_plain_line() {
-        let about = About {
+        let about = DecisionContext {
             tenant: "acme",
             subject: Some("ü\"\\\u{1}\u{1f}\n\t\r</script>"),
             session: Some("s 1"),
@@ -228,7 +234,7 @@ mod tests {
                 assert_eq!(json.get("sip_code").is_some(), code.denies());
                 assert_eq!((&json["ttl_s"], &json["over"]), (&15.into(), &1.into()));
                 out.clear();
-                write_release(&mut out, &decision, &About::default());
+                write_release(&mut out, &decision, &DecisionContext::default());
                 let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
                 assert_eq!(json["code"], code.as_str());
                 out.clear();
@@ -238,7 +244,7 @@ mod tests {
         }
     }
 
-    fn acquired(decision: &Decision, about: &About<'_>) -> answers::Decision {
+    fn acquired(decision: &Decision, about: &DecisionContext<'_>) -> answers::Decision {
         let denied = decision.code.denies();
         answers::Decision {
             code: decision.code.into(),
@@ -259,7 +265,7 @@ mod tests {
         }
     }
 
-    fn released(decision: &Decision, about: &About<'_>) -> answers::Released {
+    fn released(decision: &Decision, about: &DecisionContext<'_>) -> answers::Released {
         answers::Released {
             code: decision.code.into(),
             detail: decision.detail.into(),
@@ -272,7 +278,7 @@ mod tests {
         }
     }
 
-    fn said(decision: &Decision, about: &About<'_>) -> String {
+    fn said(decision: &Decision, about: &DecisionContext<'_>) -> String {
         let own = Some(about.message).filter(|own| !own.is_empty());
         own.unwrap_or(message(decision.code, decision.detail)).to_owned()
     }
@@ -288,7 +294,7 @@ mod tests {
                 ttl_ms: has(2).then_some(15_999),
                 ..decision(code, detail)
             };
-            let about = About {
+            let about = DecisionContext {
                 tenant: "acme",
                 subject: has(3).then_some("ü\"\\\n"),
                 session: has(4).then_some("s 1"),
@@ -301,7 +307,7 @@ mod tests {
             assert_eq!(serde_json::from_slice::<answers::Decision>(&out).unwrap(), acquired(&decision, &about));
             out.clear();
             // A release has a session, always, and never a subject.
-            let about = About { subject: None, session: Some("s 1"), ..about };
+            let about = DecisionContext { subject: None, session: Some("s 1"), ..about };
             write_release(&mut out, &decision, &about);
             assert_eq!(out, serde_json::to_string(&released(&decision, &about)).unwrap());
         }
@@ -311,7 +317,11 @@ mod tests {
     fn unlimited_is_null_and_what_is_absent_is_left_out() {
         let decision = Decision { quota: None, ttl_ms: None, ..decision(Code::AllowFree, Detail::Emergency) };
         let mut out = BytesMut::new();
-        write_acquire(&mut out, &decision, &About { tenant: "t", decision_id: "1", ..About::default() });
+        write_acquire(
+            &mut out,
+            &decision,
+            &DecisionContext { tenant: "t", decision_id: "1", ..DecisionContext::default() },
+        );
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert!(json["quota"].is_null() && json.get("quota").is_some());
         for absent in ["subject", "session", "ttl_s", "retry_after_s", "first"] {
@@ -347,7 +357,7 @@ mod tests {
             (Code::IgnoreStale, true, 200),
         ] {
             let decision = decision(code, Detail::Tenant);
-            let answer = acquire_response(&mut buf, ReplyFormat::Plain, wants, &decision, &About::default());
+            let answer = acquire_response(&mut buf, ReplyFormat::Plain, wants, &decision, &DecisionContext::default());
             assert_eq!(answer.status(), status);
         }
     }

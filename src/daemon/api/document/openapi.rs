@@ -18,7 +18,7 @@ use crate::daemon::api::answer::json_bytes;
 use crate::daemon::api::routes::{ROUTES, Row};
 use crate::daemon::http::ReplyBody;
 
-/// OpenAPI 3.1, as `/openapi.json` serves it; made when it is first asked for.
+/// OpenAPI 3.1, as `/openapi.json` serves it; made once, some milliseconds.
 pub fn openapi() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
     &DOCUMENT
