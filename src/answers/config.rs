@@ -23,7 +23,7 @@ vocabulary! {
     ReloadCode {
         /// It is in force.
         Applied = "applied",
-        /// Nothing that is in force is another.
+        /// Nothing in force changed.
         Unchanged = "unchanged",
         /// It would be taken.
         Planned = "planned",
@@ -103,7 +103,7 @@ pub struct Config {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Reloaded {
-    /// `unchanged`: nothing that is in force is another. `partly`: tenant files are bad, see `rejected`; all else is
+    /// `unchanged`: nothing in force changed. `partly`: tenant files are bad, see `rejected`; all else is
     /// in force.
     pub code: Word<ReloadCode>,
     /// Nothing was put in force.
@@ -187,7 +187,7 @@ pub struct ConfigProblem {
     pub key_path: String,
     /// The fault.
     pub message: String,
-    /// How to mend it.
+    /// How to fix it.
     pub help: Option<String>,
     /// Where the other half of a contradiction stands.
     #[serde(skip_serializing_if = "Option::is_none")]

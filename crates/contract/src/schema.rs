@@ -68,18 +68,9 @@ pub struct Acquire {
     /// Reservation group of the subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// The asking node: 1-64 bytes of printable ASCII without blanks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = NODE_PATTERN))]
-    pub node: Option<String>,
-    /// Boot number of the node; a restart must give a higher one. Needs `node`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = EPOCH_MAX))]
-    pub epoch: Option<u64>,
-    /// Number of the message within its epoch. Needs `epoch`. An acquire and its release have different ones; without
-    /// it the last message to arrive wins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seq: Option<u64>,
+    /// Its sender.
+    #[serde(flatten)]
+    pub sender: Sender,
     /// Ends the session when it is not renewed for so long. Needed for what counts, unless its `node` is known (it said
     /// hello or sent a heartbeat) or `kind` is `mobile`; otherwise 400. Where a node is known, its lease (`lease_s` of
     /// hello) is the life, and both hold if both are there. A free session without either is listed for 86400 s. A
@@ -103,6 +94,19 @@ pub struct Release {
     /// The node's id of this thing, as its acquire had it. 1-128 bytes of printable ASCII.
     #[schemars(length(min = 1, max = ID_BYTES_MAX), regex(pattern = "^[ -~]*$"))]
     pub session: String,
+    /// Its sender.
+    #[serde(flatten)]
+    pub sender: Sender,
+    /// `transfer`: an attended transfer to outside was completed and the parties stay bridged. With
+    /// `transfer_out = "charge_until_end"` the claim of an outbound call then stays (`released.more`, detail `linger`)
+    /// until a release without it. Any other value is ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// The sender of a message, and its place among the others.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Sender {
     /// The asking node: 1-64 bytes of printable ASCII without blanks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = NODE_PATTERN))]
@@ -115,11 +119,6 @@ pub struct Release {
     /// it the last message to arrive wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// `transfer`: an attended transfer to outside was completed and the parties stay bridged. With
-    /// `transfer_out = "charge_until_end"` the claim of an outbound call then stays (`released.more`, detail `linger`)
-    /// until a release without it. Any other value is ignored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
 }
 
 /// Many operations at once.

@@ -52,7 +52,7 @@ pub type Outcome = Result<Applied, Rejection>;
 pub struct Applied {
     /// The differences, made or planned.
     pub diff: Diff,
-    /// True if nothing that is in force is another.
+    /// True if nothing in force changed.
     pub unchanged: bool,
     /// True if other tenant files are bad or away than before.
     pub is_news: bool,
