@@ -37,7 +37,7 @@ pub struct Watch {
 impl Watch {
     /// Watches the folders of `usherd.toml` and of the tenant files (not the files themselves: editors,
     /// rsync and Kubernetes replace those). When the contents were at rest for `quiet_for` and are not those of
-    /// `hash` any more, nor those on_change last, `changed` is called with the new hash, on the watch's own
+    /// `hash` any more, nor those told last, `changed` is called with the new hash, on the watch's own
     /// thread. Whether they are good is not its business: a reload says so.
     ///
     /// # Errors
@@ -248,16 +248,16 @@ mod tests {
     /// A watch, what it tells, and that it tells the hash of the files as they are in the end.
     struct Seen {
         _watch: Watch,
-        on_change: Receiver<String>,
+        told: Receiver<String>,
         main: PathBuf,
     }
 
     impl Seen {
         fn of(main: &Path) -> Seen {
-            let (tell, on_change) = channel();
+            let (tell, told) = channel();
             let watch = Watch::start(main, hash(main), Duration::from_millis(20), move |hash| tell.send(hash).unwrap())
                 .unwrap();
-            Seen { _watch: watch, on_change, main: main.to_owned() }
+            Seen { _watch: watch, told, main: main.to_owned() }
         }
 
         #[track_caller]
@@ -267,7 +267,7 @@ mod tests {
             let wanted = hash(&self.main);
             assert_ne!(before, wanted, "the test changes nothing");
             loop {
-                if self.on_change.recv_timeout(PATIENCE).expect("nothing was on_change") == wanted {
+                if self.told.recv_timeout(PATIENCE).expect("nothing was told") == wanted {
                     break;
                 }
             }
@@ -384,6 +384,6 @@ mod tests {
         fs::write(dir.path().join("tenants.d/.a.toml.swp"), "x").unwrap();
         fs::write(dir.path().join("tenants.d/a.toml"), paid(1)).unwrap();
         seen.change(|| fs::write(&main, "# last\n").unwrap());
-        assert!(seen.on_change.try_recv().is_err());
+        assert!(seen.told.try_recv().is_err());
     }
 }
