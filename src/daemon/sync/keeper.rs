@@ -40,7 +40,7 @@ struct Inner {
 pub struct Confirmation {
     /// By the clock as far as it is trusted.
     pub at: DateTime<Utc>,
-    /// Uptime milliseconds, where that is not far: it is dated anew once the clock is trusted ([`Keeper::settle`]).
+    /// Uptime milliseconds, where that is not far: it is dated anew once the clock is trusted ([`Keeper::redate`]).
     pub doubted_uptime_ms: Option<u64>,
 }
 
