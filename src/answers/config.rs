@@ -242,21 +242,21 @@ pub struct TenantDiff {
 }
 
 /// A number of seats, or the word `unlimited`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Quota {
     /// So many.
     Seats(u32),
     /// As many as are asked for.
-    Unlimited(Unlimited),
+    Unlimited(Word<Unlimited>),
 }
 
-/// The word for no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Unlimited {
-    /// As many as are asked for.
-    Unlimited,
+vocabulary! {
+    /// The word for no limit.
+    Unlimited {
+        /// As many as are asked for.
+        Unlimited = "unlimited",
+    }
 }
 
 /// A key of `usherd.toml` with another value.

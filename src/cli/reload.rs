@@ -157,7 +157,7 @@ fn told(answer: &Reloaded) -> String {
     }
     for (sign, _, tenant) in tenants(&answer.diff) {
         let _ = write!(text, "{sign} tenant {}", tenant.tenant);
-        let _ = match (tenant.quota_before, tenant.quota_after) {
+        let _ = match (&tenant.quota_before, &tenant.quota_after) {
             (Some(before), Some(after)) if before != after => write!(text, ": {before} -> {after} seats"),
             (Some(seats), _) | (None, Some(seats)) => write!(text, ": {seats} seats"),
             (None, None) => Ok(()),

@@ -17,7 +17,7 @@ pub use crate::answers::config::{Diff, Quota, SettingDiff, TenantDiff};
 
 impl From<Option<u32>> for Quota {
     fn from(seats: Option<u32>) -> Self {
-        seats.map_or(Quota::Unlimited(Unlimited::Unlimited), Quota::Seats)
+        seats.map_or(Quota::Unlimited(Unlimited::Unlimited.into()), Quota::Seats)
     }
 }
 
@@ -25,7 +25,7 @@ impl std::fmt::Display for Quota {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Quota::Seats(seats) => write!(f, "{seats}"),
-            Quota::Unlimited(_) => f.write_str("unlimited"),
+            Quota::Unlimited(word) => f.write_str(word),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Diff {
 
 impl TenantDiff {
     fn render(&self, sign: char, text: &mut String) {
-        let quota = match (self.quota_before, self.quota_after) {
+        let quota = match (&self.quota_before, &self.quota_after) {
             (Some(before), Some(after)) if before != after => format!("{before} -> {after} seats"),
             (Some(quota), _) | (None, Some(quota)) => format!("{quota} seats"),
             (None, None) => String::new(),
@@ -284,7 +284,7 @@ fn record_differences(old: &Record, new: &Record) -> Vec<String> {
     };
     let number = |number: Option<u32>| number.map_or("(none)".to_owned(), |number| number.to_string());
     let instant = |at: Option<DateTime<Utc>>| at.map_or("(none)".to_owned(), rfc3339);
-    let word = |record: &Record| super::words::Keyword::as_str(record.kind).to_owned();
+    let word = |record: &Record| record.kind.as_str().to_owned();
     note("kind", word(old), word(new));
     let start = |record: &Record| record.start.map_or("(none)".to_owned(), |start| start.to_string());
     note("start", start(old), start(new));
@@ -300,7 +300,7 @@ fn record_differences(old: &Record, new: &Record) -> Vec<String> {
 }
 
 fn schedule(changes: &[Change]) -> String {
-    let word = |change: &Change| super::words::Keyword::as_str(change.by);
+    let word = |change: &Change| change.by.as_str();
     let all: Vec<String> = changes
         .iter()
         .map(|change| format!("{} from {} by {}", change.seats, rfc3339(change.effective_at), word(change)))
