@@ -18,7 +18,6 @@ use super::table::Table;
 use crate::answers::pricing::Quote;
 use crate::answers::value_of;
 use crate::daemon::api::QuoteRequest;
-use crate::daemon::config::Keyword;
 
 /// `usherd quote`
 #[derive(Clone, Debug, clap::Args)]

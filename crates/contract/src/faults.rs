@@ -1,10 +1,13 @@
 //! The faults of a JSON body, field by field: it is read again, on the way of the error only.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::fields::Keyword;
+use super::fields::expected;
 use super::malformed::{FieldError, Malformed};
+use super::word::Vocabulary;
 use super::words::{Class, Device, Direction, Kind, Leg};
 
 /// Longest list that is read again to tell what was wrong, bytes: as a tree it takes many times its length.
@@ -16,11 +19,11 @@ pub(super) enum Wanted {
     Text,
     Flag,
     Number { max: u64 },
-    Keyword(fn(&str) -> bool, &'static str),
+    Word(fn(&str) -> bool, fn() -> String),
 }
 
-const fn word<W: Keyword>() -> Wanted {
-    Wanted::Keyword(|word| W::parse(word).is_some(), W::EXPECTED)
+const fn word<W: Vocabulary>() -> Wanted {
+    Wanted::Word(|word| W::from_word(word).is_some(), expected::<W>)
 }
 
 const NUMBER: Wanted = Wanted::Number { max: u64::MAX };
@@ -58,11 +61,11 @@ pub(super) fn number_wanted(field: &str) -> &'static str {
 }
 
 fn fault(field: &str, value: &Value, wanted: Wanted) -> Option<FieldError> {
-    let what = match wanted {
-        Wanted::Text if !value.is_string() => "must be a string",
-        Wanted::Flag if !value.is_boolean() => "must be true or false",
-        Wanted::Number { max } if value.as_u64().is_none_or(|number| number > max) => number_wanted(field),
-        Wanted::Keyword(is_word, expected) if !value.as_str().is_some_and(is_word) => expected,
+    let what: Cow<'static, str> = match wanted {
+        Wanted::Text if !value.is_string() => "must be a string".into(),
+        Wanted::Flag if !value.is_boolean() => "must be true or false".into(),
+        Wanted::Number { max } if value.as_u64().is_none_or(|number| number > max) => number_wanted(field).into(),
+        Wanted::Word(is_word, expected) if !value.as_str().is_some_and(is_word) => expected().into(),
         _ => return None,
     };
     Some(FieldError::of(field, what))

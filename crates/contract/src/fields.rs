@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::words::{Class, Device, Direction, Kind, Leg};
+use super::word::Vocabulary;
 
 /// A string that is borrowed from the body wherever it has no escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,54 +38,35 @@ impl Serialize for Text<'_> {
     }
 }
 
-/// A vocabulary of the engine, as a field.
-pub(super) trait Keyword: Sized + Copy + 'static {
-    /// The expected value, in words.
-    const EXPECTED: &'static str;
-    fn parse(word: &str) -> Option<Self>;
-    fn word(self) -> &'static str;
+/// The sentence that says which words a field takes.
+pub(super) fn expected<W: Vocabulary>() -> String {
+    let words: Vec<&str> = W::ALL.iter().map(|word| word.as_str()).collect();
+    format!("must be one of {}", words.join(", "))
 }
 
-macro_rules! words {
-    ($($name:ident: $expected:literal),+ $(,)?) => {$(
-        impl Keyword for $name {
-            const EXPECTED: &'static str = $expected;
-            fn parse(word: &str) -> Option<Self> { $name::from_word(word) }
-            fn word(self) -> &'static str { self.as_str() }
-        }
-    )+};
-}
-
-words! {
-    Kind: "must be one of desktop, mobile, phone, connector, guest, call",
-    Direction: "must be one of outbound, internal, inbound",
-    Leg: "must be one of originate, deliver, service, system",
-    Device: "must be one of desk, dect, sip, desktop, mobile, function",
-    Class: "must be one of fax, lift, door, conference, room, other",
-}
-
+/// A word of a vocabulary, as a field.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Worded<W>(pub(super) W);
 
-impl<'de, W: Keyword> Deserialize<'de> for Worded<W> {
+impl<'de, W: Vocabulary> Deserialize<'de> for Worded<W> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Words<W>(PhantomData<W>);
-        impl<W: Keyword> Visitor<'_> for Words<W> {
+        impl<W: Vocabulary> Visitor<'_> for Words<W> {
             type Value = Worded<W>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(W::EXPECTED)
+                f.write_str(&expected::<W>())
             }
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
-                W::parse(word).map(Worded).ok_or_else(|| E::custom(W::EXPECTED))
+                W::from_word(word).map(Worded).ok_or_else(|| E::custom(expected::<W>()))
             }
         }
         deserializer.deserialize_str(Words(PhantomData))
     }
 }
 
-impl<W: Keyword> Serialize for Worded<W> {
+impl<W: Vocabulary> Serialize for Worded<W> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.word())
+        serializer.serialize_str(self.0.as_str())
     }
 }
 

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::faults;
-use super::fields::{Keyword, flag};
+use super::fields::{expected, flag};
 use super::malformed::{FieldError, Malformed};
+use super::word::Vocabulary;
 
 /// Most fields of one form; all that the contract knows, and as many unknown ones.
 const FIELDS_MAX: usize = 64;
@@ -83,14 +84,14 @@ pub struct Faulty {
 }
 
 impl Faulty {
-    fn add(&mut self, key: &str, what: &'static str) {
+    fn add(&mut self, key: &str, what: impl Into<Cow<'static, str>>) {
         self.errors.push(FieldError::of(key, what));
     }
 
-    pub(super) fn word<W: Keyword>(&mut self, key: &str, value: &str) -> Option<W> {
-        let word = W::parse(value);
+    pub(super) fn word<W: Vocabulary>(&mut self, key: &str, value: &str) -> Option<W> {
+        let word = W::from_word(value);
         if word.is_none() {
-            self.add(key, W::EXPECTED);
+            self.add(key, expected::<W>());
         }
         word
     }

@@ -28,6 +28,8 @@ macro_rules! vocabulary {
             const ALL: &'static [Self] = $name::ALL;
 
             fn as_str(self) -> &'static str { $name::as_str(self) }
+
+            fn from_word(word: &str) -> Option<Self> { $name::from_word(word) }
         }
 
         impl ::std::fmt::Display for $name {

@@ -8,12 +8,15 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 /// A closed vocabulary: its values, and the word of each.
-pub trait Vocabulary: Copy + 'static {
+pub trait Vocabulary: Copy + PartialEq + 'static {
     /// Every value, in the order of the definition.
     const ALL: &'static [Self];
 
-    /// The word on the wire.
+    /// The word on the wire and in files.
     fn as_str(self) -> &'static str;
+
+    /// The value of a word, compared byte by byte.
+    fn from_word(word: &str) -> Option<Self>;
 }
 
 /// A word of the vocabulary `T`. It is made of a value alone, but reads any text, so that an older reader takes an

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use usherd_contract::vocabulary;
+
 use super::session::{Class, Name, Standing};
 
-/// The rule by which something needs a seat or does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Billing {
-    /// It counts: its subject needs a seat.
-    Count,
-    /// It never needs one.
-    Free,
+vocabulary! {
+    /// The rule by which something needs a seat or does not.
+    Billing {
+        /// It counts: its subject needs a seat.
+        Count = "count",
+        /// It never needs one.
+        Free = "free",
+    }
 }
 
 /// The keys of a tenant that decide its requests (rule book 11, `[sessions]`, `[inclusive]`, `[deny]`).

@@ -1,6 +1,7 @@
 //! The rules for requests of customer and operator, and for what follows (rule book 4, 5, 7, 10).
 
 use chrono_tz::Tz;
+use usherd_contract::vocabulary;
 
 /// Everything besides the record that decides what it entitles to, and what may be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,73 +77,80 @@ impl Default for PerSeat {
     }
 }
 
-/// The rule for reductions: when they are possible, and how they take effect (J10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Downgrade {
-    /// Any time, in force at the end of the term or of the month.
-    Scheduled,
-    /// Not within the term; afterwards by a new subscription.
-    AfterTermRecreate,
-    /// Any time, by a new subscription at once.
-    RecreateNow,
+vocabulary! {
+    /// The rule for reductions: when they are possible, and how they take effect (J10).
+    Downgrade {
+        /// Any time, in force at the end of the term or of the month.
+        Scheduled = "scheduled",
+        /// Not within the term; afterwards by a new subscription.
+        AfterTermRecreate = "after_term_recreate",
+        /// Any time, by a new subscription at once.
+        RecreateNow = "recreate_now",
+    }
 }
 
-/// The fate of a booked change when another one is asked for (J11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PendingConflict {
-    /// Later additions are allowed, the booked target stays.
-    Keep,
-    /// The last one wins.
-    Replace,
-    /// Any other change is refused until the booked one is revoked.
-    Reject,
+vocabulary! {
+    /// The fate of a booked change when another one is asked for (J11).
+    PendingConflict {
+        /// Later additions are allowed, the booked target stays.
+        Keep = "keep",
+        /// The last one wins.
+        Replace = "replace",
+        /// Any other change is refused until the booked one is revoked.
+        Reject = "reject",
+    }
 }
 
-/// The time at which a cancellation after the term takes effect (J12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CancelAfterTerm {
-    /// At the start of the next civil month.
-    MonthEnd,
-    /// At the end of the running term.
-    TermEnd,
-    /// At the end of the billing period.
-    PeriodEnd,
+vocabulary! {
+    /// The time at which a cancellation after the term takes effect (J12).
+    CancelAfterTerm {
+        /// At the start of the next civil month.
+        MonthEnd = "month_end",
+        /// At the end of the running term.
+        TermEnd = "term_end",
+        /// At the end of the billing period.
+        PeriodEnd = "period_end",
+    }
 }
 
-/// The refund for a cancelled rest (N11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refund {
-    /// Nothing is paid back.
-    None,
-    /// By days.
-    Days,
-    /// By hours.
-    Hours,
+vocabulary! {
+    /// The refund for a cancelled rest (N11).
+    Refund {
+        /// Nothing is paid back.
+        None = "none",
+        /// By days.
+        Days = "days",
+        /// By hours.
+        Hours = "hours",
+    }
 }
 
-/// The billing period (X2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BillingPeriod {
-    /// The civil month.
-    Month,
-    /// The year; the calculator knows months only.
-    Year,
+vocabulary! {
+    /// The billing period (X2).
+    BillingPeriod {
+        /// The civil month.
+        Month = "month",
+        /// The year; the calculator knows months only.
+        Year = "year",
+    }
 }
 
-/// The action after an end, besides inbound-only mode (J6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AfterEnd {
-    /// Inbound and emergency calls go on.
-    InboundOnly,
-    /// The same, and the platform is told to switch off.
-    Off,
+vocabulary! {
+    /// The action after an end, besides inbound-only mode (J6).
+    AfterEnd {
+        /// Inbound and emergency calls go on.
+        InboundOnly = "inbound_only",
+        /// The same, and the platform is told to switch off.
+        Off = "off",
+    }
 }
 
-/// The way tiers make a price (K2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PriceMode {
-    /// All seats at the price of the tier reached.
-    Volume,
-    /// Every seat at the price of its own tier.
-    Graduated,
+vocabulary! {
+    /// The way tiers make a price (K2).
+    PriceMode {
+        /// All seats at the price of the tier reached.
+        Volume = "volume",
+        /// Every seat at the price of its own tier.
+        Graduated = "graduated",
+    }
 }

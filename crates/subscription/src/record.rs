@@ -151,17 +151,18 @@ pub struct Submitted {
     pub status: SubmittedStatus,
 }
 
-/// Where a submitted request stands (N1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubmittedStatus {
-    /// Nobody decided yet.
-    Submitted,
-    /// An operator let it be executed.
-    Accepted,
-    /// An operator refused it.
-    Rejected,
-    /// The customer took it back.
-    Withdrawn,
+vocabulary! {
+    /// Where a submitted request stands (N1).
+    SubmittedStatus {
+        /// Nobody decided yet.
+        Submitted = "submitted",
+        /// An operator let it be executed.
+        Accepted = "accepted",
+        /// An operator refused it.
+        Rejected = "rejected",
+        /// The customer took it back.
+        Withdrawn = "withdrawn",
+    }
 }
 
 /// Most seats of a tenant at any time.

@@ -2,6 +2,8 @@
 //!
 //! Money is integer euro cents, net of VAT. The daemon never invoices: these are figures to advise with.
 
+use usherd_contract::vocabulary;
+
 use super::policy::PriceMode;
 
 /// The price of one seat a month before any discount, cents (K1).
@@ -63,34 +65,21 @@ pub fn advice(mode: PriceMode, seats: u32) -> Option<Advice> {
     (cheapest.monthly_cents <= monthly_cents(mode, seats)).then_some(cheapest)
 }
 
-/// The level of a partner (K8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Partner {
-    /// 10 percent.
-    Registered,
-    /// 15 percent.
-    Certified,
-    /// 20 percent.
-    Premium,
-    /// 25 percent.
-    Excellence,
+vocabulary! {
+    /// The level of a partner (K8).
+    Partner {
+        /// 10 percent.
+        Registered = "registered",
+        /// 15 percent.
+        Certified = "certified",
+        /// 20 percent.
+        Premium = "premium",
+        /// 25 percent.
+        Excellence = "excellence",
+    }
 }
 
 impl Partner {
-    /// Every level, the lowest first.
-    pub const ALL: &'static [Partner] =
-        &[Partner::Registered, Partner::Certified, Partner::Premium, Partner::Excellence];
-
-    /// The word on the command line and on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Partner::Registered => "registered",
-            Partner::Certified => "certified",
-            Partner::Premium => "premium",
-            Partner::Excellence => "excellence",
-        }
-    }
-
     /// The commission, or the discount of a wholesale partner, percent of the net fee.
     pub const fn percent(self) -> u64 {
         match self {

@@ -13,7 +13,6 @@ use super::query::Query;
 use super::routes::{Call, HandlerResult};
 use super::{Worker, json};
 use crate::answers::pricing::{Advice, Quote};
-use crate::daemon::config::Keyword as _;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::FieldError;
 use crate::daemon::text::utc;

@@ -138,7 +138,7 @@ impl Config {
 }
 
 fn preset_origin(tenant: &Tenant) -> Origin {
-    Origin::Profile { profile: super::words::Keyword::as_str(tenant.rules.policy.profile) }
+    Origin::Profile { profile: tenant.rules.policy.profile.as_str() }
 }
 
 /// Reads a configuration from the disk; `now` decides what pools have to bear from now on.

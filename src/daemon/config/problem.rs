@@ -7,7 +7,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::{Serialize, Serializer};
 use usherd_contract::file::Source;
 
-use super::words::{Keyword, ProblemCode, Severity};
+use super::words::{ProblemCode, Severity};
 use crate::answers::config::ConfigProblem;
 pub use crate::answers::config::{PROBLEMS_MAX, Related};
 
@@ -17,13 +17,11 @@ const LINE_BYTES_MAX: usize = 200;
 const SECRET_MARK: &str = "whsec_";
 
 /// One fault of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The severity, which says if the configuration is rejected for it.
-    #[serde(serialize_with = "word")]
     pub severity: Severity,
     /// The kind of fault.
-    #[serde(serialize_with = "word")]
     pub code: ProblemCode,
     /// The file, as it was opened.
     pub file: String,
@@ -38,9 +36,7 @@ pub struct Problem {
     /// How to fix it.
     pub help: Option<String>,
     /// Where the other half of a contradiction stands.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub related: Option<Related>,
-    #[serde(skip)]
     excerpt: Option<Excerpt>,
 }
 
@@ -190,8 +186,11 @@ impl std::fmt::Display for Problem {
     }
 }
 
-fn word<W: Keyword, S: Serializer>(word: &W, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(word.as_str())
+/// As answers tell it.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ConfigProblem::from(self).serialize(serializer)
+    }
 }
 
 /// All faults as a compiler would show them, with the number of errors, or of warnings, at the end.

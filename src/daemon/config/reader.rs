@@ -8,11 +8,12 @@ use chrono_tz::Tz;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 use usherd_contract::file::nearest;
+use usherd_contract::word::Vocabulary;
 use usherd_subscription::civil::Edge;
 
 use super::origin::Origin;
 use super::value::{Cx, Item, quoted, rfc3339};
-use super::words::{Keyword, ProblemCode, one_of};
+use super::words::{ProblemCode, one_of};
 
 /// Most entries of a list.
 const LIST_MAX: usize = 1_000;
@@ -119,7 +120,7 @@ impl<'t, 'i> Table<'t, 'i> {
     }
 
     /// A word of a closed set into `slot`, which holds the default.
-    pub(crate) fn word<W: Keyword>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut W) {
+    pub(crate) fn word<W: Vocabulary>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut W) {
         if let Some(value) = self.item(key).and_then(|item| item.word(cx)) {
             *slot = value;
         }
@@ -128,7 +129,7 @@ impl<'t, 'i> Table<'t, 'i> {
     }
 
     /// A list of words of a closed set into `slot`, which holds the default.
-    pub(crate) fn words<W: Keyword>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut Vec<W>) {
+    pub(crate) fn words<W: Vocabulary>(&mut self, cx: &mut Cx<'_>, key: &'static str, slot: &mut Vec<W>) {
         if let Some(items) = self.list(cx, key) {
             slot.clear();
             for item in items {

@@ -5,7 +5,6 @@ use toml_edit::{ArrayOfTables, Decor, DocumentMut, Item, RawString, Table, Table
 use usherd_subscription::record::{Addon, Change, Record, Submitted};
 
 use super::value::rfc3339;
-use super::words::Keyword;
 
 /// The text with the new record in the place of the old one; comments, order and all other keys stay.
 ///

@@ -119,7 +119,7 @@ impl PolicyRules {
         table.word(cx, "profile", &mut profile);
         if table.has("profile") {
             self.preset(profile);
-            table.preset = Some((super::words::Keyword::as_str(profile), PRESET_KEYS));
+            table.preset = Some((profile.as_str(), PRESET_KEYS));
         }
         table.word(cx, "downgrade", &mut self.downgrade);
         table.word(cx, "pending_conflict", &mut self.pending_conflict);

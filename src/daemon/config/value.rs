@@ -6,12 +6,13 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use toml::de::DeValue;
 use usherd_contract::file::{Source, nearest};
+use usherd_contract::word::Vocabulary;
 use usherd_engine::session::{Name, check_tenant};
 use usherd_subscription::civil::{self, Edge};
 
 use super::origin::{Effective, Origin};
 use super::problem::{Problem, Problems};
-use super::words::{Keyword, ProblemCode, one_of};
+use super::words::{ProblemCode, one_of};
 
 /// Longest text that a key may hold, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -156,7 +157,7 @@ impl Item<'_, '_> {
         None
     }
 
-    pub(super) fn word<W: Keyword>(&self, cx: &mut Cx<'_>) -> Option<W> {
+    pub(super) fn word<W: Vocabulary>(&self, cx: &mut Cx<'_>) -> Option<W> {
         let DeValue::String(text) = self.value else {
             self.wrong_type(cx, &format!("one of the words {}", one_of(W::ALL.iter().map(|w| w.as_str()))));
             return None;

@@ -2,76 +2,8 @@
 
 use usherd_contract::vocabulary;
 pub use usherd_contract::words::OnUnreachable;
-use usherd_engine::plan::Billing;
-use usherd_engine::session::Class;
 
 pub use crate::answers::words::{HookType, ProblemCode, Severity};
-use usherd_subscription::policy::{
-    AfterEnd, BillingPeriod, CancelAfterTerm, Downgrade, PendingConflict, PriceMode, Refund,
-};
-use usherd_subscription::record::{Actor, ContractKind, SubmittedStatus};
-
-/// A closed set of words that a key may be set to.
-pub trait Keyword: Copy + PartialEq + 'static {
-    /// All of them, in the order in which they are listed to people.
-    const ALL: &'static [Self];
-    /// The word in the file.
-    fn as_str(self) -> &'static str;
-}
-
-/// The words of enums that others define: here stands what the file calls their values.
-macro_rules! words {
-    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
-        impl Keyword for $name {
-            const ALL: &'static [Self] = &[$($name::$variant),+];
-
-            fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $word),+ }
-            }
-        }
-    };
-    // Vocabularies know their words themselves.
-    ($($name:ident),+ $(,)?) => {$(
-        impl Keyword for $name {
-            const ALL: &'static [Self] = $name::ALL;
-
-            fn as_str(self) -> &'static str {
-                $name::as_str(self)
-            }
-        }
-    )+};
-}
-
-words!(Billing { Count = "count", Free = "free" });
-words!(SubmittedStatus {
-    Submitted = "submitted", Accepted = "accepted", Rejected = "rejected", Withdrawn = "withdrawn"
-});
-words!(Downgrade { Scheduled = "scheduled", AfterTermRecreate = "after_term_recreate", RecreateNow = "recreate_now" });
-words!(PendingConflict { Keep = "keep", Replace = "replace", Reject = "reject" });
-words!(CancelAfterTerm { MonthEnd = "month_end", TermEnd = "term_end", PeriodEnd = "period_end" });
-words!(Refund { None = "none", Days = "days", Hours = "hours" });
-words!(BillingPeriod { Month = "month", Year = "year" });
-words!(AfterEnd { InboundOnly = "inbound_only", Off = "off" });
-words!(PriceMode { Volume = "volume", Graduated = "graduated" });
-
-words!(
-    Class,
-    ContractKind,
-    Actor,
-    Profile,
-    TransferOut,
-    TransferredOutbound,
-    OnUnreachable,
-    Protocol,
-    ClientCertificates,
-    Role,
-    Durability,
-    TenantSeries,
-    LogFormat,
-    HookType,
-    ProblemCode,
-    Severity
-);
 
 vocabulary! {
     /// Presets of `[policy]` (rule book 10).

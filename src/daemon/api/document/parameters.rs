@@ -14,7 +14,6 @@ use crate::answers::words::{Band, EventType, Step};
 use crate::daemon::api::admin::NOTE_BYTES_MAX;
 use crate::daemon::api::queries::{PAGE_MAX, SEARCH_BYTES_MAX};
 use crate::daemon::api::stream::PULSE_MS;
-use crate::daemon::config::Keyword as _;
 
 /// The place of a parameter.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,14 +112,16 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "The civil date of the change in the billing zone; today where it is absent.",
         |_| json_schema!({ "type": "string", "format": "date" }),
     ),
-    query("partner", "Adds the commission and the wholesale price of a partner of this level.", |_| {
-        words(Partner::ALL.iter().map(|level| level.as_str()))
-    }),
+    query(
+        "partner",
+        "Adds the commission and the wholesale price of a partner of this level.",
+        schema_of::<Word<Partner>>,
+    ),
     query(
         "price_mode",
         "All seats at the price of the tier that is reached, or every seat at the price of its own; as configured \
          where it is absent.",
-        |_| words(PriceMode::ALL.iter().map(|mode| mode.as_str())),
+        schema_of::<Word<PriceMode>>,
     ),
     only(
         &["usage"],
@@ -222,8 +223,4 @@ fn tenant(_: &mut SchemaGenerator) -> Schema {
 
 fn node(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "pattern": NODE_PATTERN })
-}
-
-fn words(words: impl Iterator<Item = &'static str>) -> Schema {
-    json_schema!({ "type": "string", "enum": words.collect::<Vec<_>>() })
 }
