@@ -148,6 +148,7 @@ impl Control {
         self.ready.send_replace(true);
         let _ = notify::ready(&control.status());
         tracing::info!(tenants = config.tenants.len(), listeners = ?app.serving.listeners.iter().map(|l| &l.address).collect::<Vec<_>>(), "ready");
+        let _ = crate::daemon::api::openapi(); // Made in advance: no thread that decides spends its time on it.
         let _watch = self.watch_files(&config);
         control.run(&mut self.reloads, &mut signals).await;
         control.end().await;

@@ -17,7 +17,7 @@ use super::prepare::{Prepared, StartError};
 use super::puller;
 use super::sockets::{Passed, Socket};
 use crate::daemon::access::auth::Role;
-use crate::daemon::api::{self, Worker};
+use crate::daemon::api::Worker;
 use crate::daemon::app::{App, ListenerInfo};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::{self, Address, ClientCertificates, Config};
@@ -87,8 +87,6 @@ impl Daemon {
         let control = prepared.control(listeners.collect(), workers)?;
         let (app, stop, ready) = (control.app.clone(), control.stop.clone(), control.ready.subscribe());
         let stopped = stop.subscribe();
-        // Made before anybody asks for it: no thread that decides spends its time on it.
-        let _ = api::openapi();
         let mut threads = start_workers(&app, sites, workers, &stopped)?;
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || control.run());
         threads.push(thread.map_err(|why| StartError::failed("start the control thread", why))?);

@@ -52,7 +52,7 @@ fn document() -> Value {
     let mut answers = generator.take_definitions(true);
     answers.values_mut().for_each(without_defaults);
     schemas.append(&mut answers);
-    schemas.values_mut().for_each(settle);
+    schemas.values_mut().for_each(normalise);
     let headers = HEADERS.iter().map(|header| (header.component, (header.described)()));
     let everywhere = PARAMETERS.iter().filter(|parameter| parameter.of.is_empty());
     let parameters = components(everywhere.map(|parameter| (parameter.name, described(parameter, &mut generator))));
@@ -242,9 +242,9 @@ fn without_defaults(schema: &mut Value) {
 }
 
 /// Says of a property that may be absent that it is not null, and of descriptions that their lines go on.
-fn settle(schema: &mut Value) {
+fn normalise(schema: &mut Value) {
     if let Value::Array(items) = schema {
-        items.iter_mut().for_each(settle);
+        items.iter_mut().for_each(normalise);
     }
     let Value::Object(fields) = schema else { return };
     if let Some(Value::String(text)) = fields.get_mut("description") {
@@ -255,7 +255,7 @@ fn settle(schema: &mut Value) {
     if let Some(Value::Object(properties)) = fields.get_mut("properties") {
         properties.iter_mut().filter(|(name, _)| !is_required(name)).for_each(|(_, property)| never_null(property));
     }
-    fields.values_mut().for_each(settle);
+    fields.values_mut().for_each(normalise);
 }
 
 /// `Option` stands for null and for absent; here it is the latter.
