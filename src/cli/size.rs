@@ -6,7 +6,7 @@ use super::client::Client;
 use super::failure::{Failure, OK};
 use super::screen::{Format, Screen};
 use super::table::Table;
-use super::whatif::size_from_history;
+use super::whatif::{size_from_history, target};
 use crate::answers::value_of;
 use crate::daemon::api::size::size_of;
 
@@ -35,14 +35,6 @@ pub(super) struct SizeArgs {
 
 fn employees() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=i64::from(EMPLOYEES_PER_TYPE_MAX))
-}
-
-fn target(text: &str) -> Result<Target, String> {
-    let share = match text.strip_suffix('%') {
-        Some(percent) => percent.trim_end().parse::<f64>().map(|percent| percent / 100.0),
-        None => text.parse(),
-    };
-    share.ok().and_then(Target::new).ok_or_else(|| "write a share from 0.0001% to 50%, as in 1%".to_owned())
 }
 
 /// The brochure's figure, the safe one, and the risk of each number between them.

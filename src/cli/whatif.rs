@@ -1,5 +1,7 @@
 //! `whatif`, `size --from-history`: what another quota would have denied, by the demand that was measured (P4, K3).
 
+use usherd_subscription::sizing::Target;
+
 use super::client::{Ask, Client, encoded, with_query};
 use super::failure::{Failure, OK};
 use super::list::show_rows;
@@ -38,12 +40,15 @@ pub(super) struct Time {
 
 /// A share as the daemon takes it.
 fn share(text: &str) -> Result<String, String> {
+    target(text).map(|target| target.share().to_string())
+}
+
+pub(super) fn target(text: &str) -> Result<Target, String> {
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.trim_end().parse::<f64>().map(|percent| percent / 100.0),
         None => text.parse(),
     };
-    let share = share.ok().filter(|share| (1e-6..=0.5).contains(share));
-    share.map(|share| share.to_string()).ok_or_else(|| "write a share from 0.0001% to 50%, as in 1%".to_owned())
+    share.ok().and_then(Target::new).ok_or_else(|| "write a share from 0.0001% to 50%, as in 1%".to_owned())
 }
 
 /// Prints the requests that other quotas would have denied, with their price.
