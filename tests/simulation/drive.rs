@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use usherd_engine::plan::{Entitled, Limits};
 use usherd_engine::session::{Code, Decision, Direction, Fault, Kind, Now};
-use usherd_testkit::rules::machine::{Closed, Listed, Machine, Moved, Refused, TenantState};
+use usherd_engine::{EndOutcome, InventoryReport, NodeFault, NodeReport};
+use usherd_testkit::rules::machine::{Machine, TenantState};
 use usherd_testkit::rules::model::Model;
 use usherd_testkit::rules::real::Real;
 
@@ -17,10 +18,10 @@ pub(crate) enum Outcome {
     Silence,
     Decided(Decision),
     Faulty(&'static str),
-    Moved(Result<Moved, Refused>),
-    Beat(Result<(), Refused>),
-    Listed(Result<Listed, Refused>),
-    Closed(Closed),
+    Moved(Result<NodeReport, NodeFault>),
+    Beat(Result<(), NodeFault>),
+    Listed(Result<InventoryReport, NodeFault>),
+    Closed(EndOutcome),
 }
 
 fn decided(answer: Result<Decision, Fault>) -> Outcome {

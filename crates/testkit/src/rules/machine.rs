@@ -2,59 +2,7 @@
 
 use usherd_engine::plan::{Entitled, Plan};
 use usherd_engine::session::{Acquire, Code, Decision, Detail, Direction, Fault, Kind, Name, Now, Release, Standing};
-
-/// Why a node's message was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Its start is not the known one.
-    UnknownEpoch {
-        /// The known one.
-        known: Option<u64>,
-    },
-    /// It started again since.
-    StaleEpoch {
-        /// The known one.
-        known: u64,
-    },
-    /// There are as many nodes as may be.
-    Limit,
-}
-
-/// The effect of a hello or a goodbye.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// Sessions that it ended.
-    pub dropped: u32,
-    /// Sessions that wait for their node.
-    pub orphaned: u32,
-}
-
-/// The effect of an inventory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Listed {
-    /// Sessions that were known.
-    pub kept: u32,
-    /// Sessions that are new.
-    pub adopted: u32,
-    /// Sessions that were not listed.
-    pub removed: u32,
-    /// Sessions that were listed and not taken.
-    pub ignored: u32,
-}
-
-/// The effect of an admin's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// There is none.
-    NotFound,
-    /// A live call is concerned.
-    NeedsForce,
-    /// So many ended.
-    Done {
-        /// How many.
-        count: u32,
-    },
-}
+use usherd_engine::{EndOutcome, InventoryReport, NodeFault, NodeReport};
 
 /// A tenant from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,11 +78,11 @@ pub trait Machine {
     /// Gives a session back.
     fn release(&mut self, now: Now, message: &Release<'_>) -> Decision;
     /// A node has started.
-    fn hello(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused>;
+    fn hello(&mut self, now: Now, node: &str, epoch: u64) -> Result<NodeReport, NodeFault>;
     /// A node lives.
-    fn heartbeat(&mut self, now: Now, node: &str, epoch: u64) -> Result<(), Refused>;
+    fn heartbeat(&mut self, now: Now, node: &str, epoch: u64) -> Result<(), NodeFault>;
     /// A node stops.
-    fn goodbye(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused>;
+    fn goodbye(&mut self, now: Now, node: &str, epoch: u64) -> Result<NodeReport, NodeFault>;
     /// A node lists what lives on it.
     fn inventory(
         &mut self,
@@ -143,11 +91,11 @@ pub trait Machine {
         epoch: u64,
         seq: u64,
         sessions: &[Acquire<'_>],
-    ) -> Result<Listed, Refused>;
+    ) -> Result<InventoryReport, NodeFault>;
     /// An admin ends a session.
-    fn end_session(&mut self, now: Now, tenant: &str, session: &str, force: bool) -> Closed;
+    fn end_session(&mut self, now: Now, tenant: &str, session: &str, force: bool) -> EndOutcome;
     /// An admin ends all of a subject.
-    fn end_subject(&mut self, now: Now, tenant: &str, subject: &str, force: bool) -> Closed;
+    fn end_subject(&mut self, now: Now, tenant: &str, subject: &str, force: bool) -> EndOutcome;
     /// Ends what is due.
     fn expire(&mut self, now: Now);
     /// Begins anew from what is on record.

@@ -2,8 +2,9 @@
 
 use usherd_engine::plan::{Entitled, Plan};
 use usherd_engine::session::{Acquire, Code, Decision, Detail, Fault, Kind, Name, Now, Release, Stamp, Standing};
+use usherd_engine::{EndOutcome, InventoryReport, NodeFault, NodeReport};
 
-use super::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
+use super::machine::{Machine, PoolState, SessionState, TenantState};
 use super::model::{Model, Node, Session, Tenant, late};
 
 impl Tenant {
@@ -46,16 +47,16 @@ impl Model {
     }
 
     /// The node, where it is known by this epoch.
-    fn current(&mut self, node: &str, epoch: u64) -> Result<&mut Node, Refused> {
+    fn current(&mut self, node: &str, epoch: u64) -> Result<&mut Node, NodeFault> {
         match self.node(node) {
-            None => Err(Refused::UnknownEpoch { known: None }),
-            Some(n) if n.epoch != epoch => Err(Refused::UnknownEpoch { known: Some(n.epoch) }),
+            None => Err(NodeFault::UnknownEpoch { known: None }),
+            Some(n) if n.epoch != epoch => Err(NodeFault::UnknownEpoch { known: Some(n.epoch) }),
             Some(n) => Ok(n),
         }
     }
 
-    fn list(&mut self, now: Now, at: Stamp, a: &Acquire<'_>) -> Listed {
-        let one = |kept, adopted, ignored| Listed { kept, adopted, ignored, removed: 0 };
+    fn list(&mut self, now: Now, at: Stamp, a: &Acquire<'_>) -> InventoryReport {
+        let one = |kept, adopted, ignored| InventoryReport { kept, adopted, ignored, removed: 0 };
         let stamp = Stamp { epoch: at.epoch, seq: a.seq.unwrap_or(at.seq) };
         let Some((t, prefix)) = self.home(a.tenant) else { return one(0, 0, 1) };
         let id = format!("{prefix}{}", a.session.unwrap_or(""));
@@ -171,14 +172,14 @@ impl Machine for Model {
         Model::release(self, now, message)
     }
 
-    fn hello(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused> {
+    fn hello(&mut self, now: Now, node: &str, epoch: u64) -> Result<NodeReport, NodeFault> {
         let now = now.uptime_ms;
         let full = self.nodes.len() >= self.limits.nodes_max as usize;
         let was_away = self.node(node).is_some_and(|n| !n.greeted);
         match self.node(node).map(|n| n.epoch) {
-            None if full => return Err(Refused::Limit),
+            None if full => return Err(NodeFault::Limit),
             None => self.nodes.push(Node { name: node.into(), epoch, greeted: true, seen: Some(now) }),
-            Some(known) if epoch < known => return Err(Refused::StaleEpoch { known }),
+            Some(known) if epoch < known => return Err(NodeFault::StaleEpoch { known }),
             Some(known) => {
                 if let Some(n) = self.node(node) {
                     (n.epoch, n.greeted, n.seen) = (epoch, true, Some(now));
@@ -195,7 +196,7 @@ impl Machine for Model {
                     for s in sessions.filter(|s| was_away && lives_on(s)) {
                         (s.renewed, s.restored, s.orphan_until) = (now, false, None);
                     }
-                    return Ok(Moved { dropped: 0, orphaned: 0 });
+                    return Ok(NodeReport { dropped: 0, orphaned: 0 });
                 }
             }
         }
@@ -203,32 +204,32 @@ impl Machine for Model {
         let calls = |s: &Session| s.node.as_deref() == Some(node) && s.kind == Kind::Call && before(s);
         let dropped = self.tenants.iter_mut().map(|t| t.end_where(calls)).sum();
         let orphaned = self.orphan(node, now + self.plan.timers.grace_ms, before);
-        Ok(Moved { dropped, orphaned })
+        Ok(NodeReport { dropped, orphaned })
     }
 
-    fn heartbeat(&mut self, now: Now, node: &str, epoch: u64) -> Result<(), Refused> {
+    fn heartbeat(&mut self, now: Now, node: &str, epoch: u64) -> Result<(), NodeFault> {
         let full = self.nodes.len() >= self.limits.nodes_max as usize;
         let Some(n) = self.node(node) else {
             if full {
-                return Err(Refused::Limit);
+                return Err(NodeFault::Limit);
             }
             self.nodes.push(Node { name: node.into(), epoch, greeted: false, seen: Some(now.uptime_ms) });
-            return Err(Refused::UnknownEpoch { known: None });
+            return Err(NodeFault::UnknownEpoch { known: None });
         };
         if n.epoch == epoch {
             n.seen = Some(now.uptime_ms);
         }
         if n.epoch != epoch || !n.greeted {
-            return Err(Refused::UnknownEpoch { known: Some(n.epoch) });
+            return Err(NodeFault::UnknownEpoch { known: Some(n.epoch) });
         }
         Ok(())
     }
 
-    fn goodbye(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused> {
+    fn goodbye(&mut self, now: Now, node: &str, epoch: u64) -> Result<NodeReport, NodeFault> {
         let n = self.current(node, epoch)?;
         (n.seen, n.greeted) = (None, false);
         let orphaned = self.orphan(node, now.uptime_ms + self.plan.timers.grace_ms, |_| true);
-        Ok(Moved { dropped: 0, orphaned })
+        Ok(NodeReport { dropped: 0, orphaned })
     }
 
     fn inventory(
@@ -238,11 +239,11 @@ impl Machine for Model {
         epoch: u64,
         seq: u64,
         sessions: &[Acquire<'_>],
-    ) -> Result<Listed, Refused> {
+    ) -> Result<InventoryReport, NodeFault> {
         let n = self.current(node, epoch)?;
         (n.seen, n.greeted) = (Some(now.uptime_ms), true);
         let at = Stamp { epoch, seq };
-        let mut sum = Listed::default();
+        let mut sum = InventoryReport::default();
         let mut listed: Vec<(usize, Name)> = Vec::new();
         for a in sessions {
             let one = self.list(now, at, &Acquire { node: Some(node), epoch: Some(epoch), ..a.clone() });
@@ -271,34 +272,34 @@ impl Machine for Model {
         Ok(sum)
     }
 
-    fn end_session(&mut self, now: Now, tenant: &str, session: &str, force: bool) -> Closed {
+    fn end_session(&mut self, now: Now, tenant: &str, session: &str, force: bool) -> EndOutcome {
         let (life, max) = (self.plan.timers.tombstone_ms, self.limits.tombstones_per_tenant_max);
-        let Some(t) = self.tenants.iter_mut().find(|t| t.id == tenant) else { return Closed::NotFound };
-        let Some(i) = t.find(session) else { return Closed::NotFound };
+        let Some(t) = self.tenants.iter_mut().find(|t| t.id == tenant) else { return EndOutcome::NotFound };
+        let Some(i) = t.find(session) else { return EndOutcome::NotFound };
         if t.sessions[i].kind == Kind::Call && !force {
-            return Closed::NeedsForce;
+            return EndOutcome::NeedsForce;
         }
         let (s, _, _) = t.end(i, None);
         if let (Some(stamp), Some(node)) = (s.stamp(), &s.node) {
             t.bury(now.uptime_ms, life, max, &s.id, node, stamp);
         }
-        Closed::Done { count: 1 }
+        EndOutcome::Done { count: 1 }
     }
 
-    fn end_subject(&mut self, now: Now, tenant: &str, subject: &str, force: bool) -> Closed {
-        let Some(i) = self.index(tenant) else { return Closed::NotFound };
+    fn end_subject(&mut self, now: Now, tenant: &str, subject: &str, force: bool) -> EndOutcome {
+        let Some(i) = self.index(tenant) else { return EndOutcome::NotFound };
         let theirs = self.tenants[i].sessions.iter().filter(|s| s.subject == subject);
         let ids: Vec<(Name, Kind)> = theirs.map(|s| (s.id.clone(), s.kind)).collect();
         if ids.is_empty() {
-            return Closed::NotFound;
+            return EndOutcome::NotFound;
         }
         if !force && ids.iter().any(|(_, kind)| *kind == Kind::Call) {
-            return Closed::NeedsForce;
+            return EndOutcome::NeedsForce;
         }
         for (id, _) in &ids {
             self.end_session(now, tenant, id, true);
         }
-        Closed::Done { count: ids.len() as u32 }
+        EndOutcome::Done { count: ids.len() as u32 }
     }
 
     fn expire(&mut self, now: Now) {

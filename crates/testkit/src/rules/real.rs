@@ -7,9 +7,9 @@ use usherd_engine::session::{
     Acquire, Changes, Class, Code, Decision, Detail, Device, Direction, Fault, GoneRecord, Kind, Leg, Name, Now,
     Release, SessionRecord,
 };
-use usherd_engine::{EndOutcome, Engine, NodeFault, NodeReport, RestoredTombstone, SessionFilter};
+use usherd_engine::{EndOutcome, Engine, InventoryReport, NodeFault, NodeReport, RestoredTombstone, SessionFilter};
 
-use super::machine::{Closed, Listed, Machine, Moved, PoolState, Refused, SessionState, TenantState};
+use super::machine::{Machine, PoolState, SessionState, TenantState};
 
 /// Tenant and session.
 pub type Key = (Name, Name);
@@ -181,26 +181,6 @@ impl Real {
     }
 }
 
-fn refused(fault: NodeFault) -> Refused {
-    match fault {
-        NodeFault::UnknownEpoch { known } => Refused::UnknownEpoch { known },
-        NodeFault::StaleEpoch { known } => Refused::StaleEpoch { known },
-        NodeFault::Limit => Refused::Limit,
-    }
-}
-
-fn moved(report: NodeReport) -> Moved {
-    Moved { dropped: report.dropped, orphaned: report.orphaned }
-}
-
-fn closed(outcome: EndOutcome) -> Closed {
-    match outcome {
-        EndOutcome::NotFound => Closed::NotFound,
-        EndOutcome::NeedsForce => Closed::NeedsForce,
-        EndOutcome::Done { count } => Closed::Done { count },
-    }
-}
-
 impl Machine for Real {
     fn install(&mut self, now: Now, plan: &Plan) {
         self.plan = plan.clone();
@@ -234,19 +214,19 @@ impl Machine for Real {
         self.engine.release(now, message, &mut self.journal)
     }
 
-    fn hello(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused> {
+    fn hello(&mut self, now: Now, node: &str, epoch: u64) -> Result<NodeReport, NodeFault> {
         self.at(now);
-        self.engine.hello(now, node, epoch, &mut self.journal).map(moved).map_err(refused)
+        self.engine.hello(now, node, epoch, &mut self.journal)
     }
 
-    fn heartbeat(&mut self, now: Now, node: &str, epoch: u64) -> Result<(), Refused> {
+    fn heartbeat(&mut self, now: Now, node: &str, epoch: u64) -> Result<(), NodeFault> {
         self.at(now);
-        self.engine.heartbeat(now, node, epoch, &mut self.journal).map_err(refused)
+        self.engine.heartbeat(now, node, epoch, &mut self.journal)
     }
 
-    fn goodbye(&mut self, now: Now, node: &str, epoch: u64) -> Result<Moved, Refused> {
+    fn goodbye(&mut self, now: Now, node: &str, epoch: u64) -> Result<NodeReport, NodeFault> {
         self.at(now);
-        self.engine.goodbye(now, node, epoch, &mut self.journal).map(moved).map_err(refused)
+        self.engine.goodbye(now, node, epoch, &mut self.journal)
     }
 
     fn inventory(
@@ -256,21 +236,19 @@ impl Machine for Real {
         epoch: u64,
         seq: u64,
         sessions: &[Acquire<'_>],
-    ) -> Result<Listed, Refused> {
+    ) -> Result<InventoryReport, NodeFault> {
         self.at(now);
-        let report = self.engine.inventory(now, node, epoch, seq, sessions, &mut self.journal).map_err(refused)?;
-        let usherd_engine::InventoryReport { kept, adopted, removed, ignored } = report;
-        Ok(Listed { kept, adopted, removed, ignored })
+        self.engine.inventory(now, node, epoch, seq, sessions, &mut self.journal)
     }
 
-    fn end_session(&mut self, now: Now, tenant: &str, session: &str, force: bool) -> Closed {
+    fn end_session(&mut self, now: Now, tenant: &str, session: &str, force: bool) -> EndOutcome {
         self.at(now);
-        closed(self.engine.end_session(now, tenant, session, force, &mut self.journal))
+        self.engine.end_session(now, tenant, session, force, &mut self.journal)
     }
 
-    fn end_subject(&mut self, now: Now, tenant: &str, subject: &str, force: bool) -> Closed {
+    fn end_subject(&mut self, now: Now, tenant: &str, subject: &str, force: bool) -> EndOutcome {
         self.at(now);
-        closed(self.engine.end_subject(now, tenant, subject, force, &mut self.journal))
+        self.engine.end_subject(now, tenant, subject, force, &mut self.journal)
     }
 
     fn expire(&mut self, now: Now) {

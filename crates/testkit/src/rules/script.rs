@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use usherd_engine::plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan};
 use usherd_engine::session::{Acquire, Class, Decision, Direction, Fault, Kind, Leg, Name, Now, Release, Standing};
+use usherd_engine::{EndOutcome, NodeFault};
 
-use super::machine::{Closed, Machine, Refused};
+use super::machine::Machine;
 
 /// One scenario.
 pub struct Row {
@@ -84,20 +85,20 @@ fn words(d: &Decision) -> String {
     format!("{code} {detail} {held} q={quota} first={first} ttl={ttl} retry={retry_after_s} sip={sip_code}")
 }
 
-fn refused(r: Refused) -> String {
+fn refused(r: NodeFault) -> String {
     match r {
-        Refused::UnknownEpoch { known: None } => "unknown_epoch known=none".to_owned(),
-        Refused::UnknownEpoch { known: Some(known) } => format!("unknown_epoch known={known}"),
-        Refused::StaleEpoch { known } => format!("stale_epoch known={known}"),
-        Refused::Limit => "limit".to_owned(),
+        NodeFault::UnknownEpoch { known: None } => "unknown_epoch known=none".to_owned(),
+        NodeFault::UnknownEpoch { known: Some(known) } => format!("unknown_epoch known={known}"),
+        NodeFault::StaleEpoch { known } => format!("stale_epoch known={known}"),
+        NodeFault::Limit => "limit".to_owned(),
     }
 }
 
-fn closed(c: Closed) -> String {
+fn closed(c: EndOutcome) -> String {
     match c {
-        Closed::NotFound => "not_found".to_owned(),
-        Closed::NeedsForce => "needs_force".to_owned(),
-        Closed::Done { count } => format!("done {count}"),
+        EndOutcome::NotFound => "not_found".to_owned(),
+        EndOutcome::NeedsForce => "needs_force".to_owned(),
+        EndOutcome::Done { count } => format!("done {count}"),
     }
 }
 
