@@ -44,7 +44,7 @@ pub(super) fn announce(app: &App, now: Now, request: &Request, outcome: &Outcome
         let text = [request.note.clone(), Some(text), aside].into_iter().flatten().collect::<Vec<_>>().join("\n");
         if let Some(writer) = app.deciding.writer() {
             let audit = Audit { actor: &request.actor, text: &text, ..Audit::new(AuditKind::Reload) };
-            drop(writer.record(now.utc_ms, |group| group.audit(&audit)).1);
+            writer.record(now.utc_ms, |group| group.audit(&audit)).1.commit_detached();
         }
     }
 }

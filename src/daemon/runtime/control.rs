@@ -205,7 +205,7 @@ impl Control {
         publishing.metrics.reloaded(ReloadTrigger::Start, ReloadResult::Applied);
         let text = format!("started: {sessions} sessions recovered");
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
-        drop(committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1);
+        committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1.commit_detached();
         Ok(Recovery { committer, now, step })
     }
 
@@ -389,7 +389,7 @@ impl Loop {
                 count: left_out.count,
                 ..Audit::new(AuditKind::Suppressed)
             };
-            drop(self.writer.record(now.utc_ms, |group| group.audit(&audit)).1);
+            self.writer.record(now.utc_ms, |group| group.audit(&audit)).1.commit_detached();
         }
     }
 

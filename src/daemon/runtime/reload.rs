@@ -144,7 +144,7 @@ fn applied(candidate: Candidate, config: &Config) -> Applied {
 fn remember(deciding: &Deciding, keeper: &Keeper, now: Now, pulled: &Pulled) -> Result<(), Rejection> {
     let mark = |key: &str, serial: u64| {
         if let Some(writer) = deciding.writer() {
-            drop(writer.record(now.utc_ms, |group| group.mark(key, serial)).1);
+            writer.record(now.utc_ms, |group| group.mark(key, serial)).1.commit_detached();
         }
     };
     keeper.keep(pulled, deciding.confirmation(now), mark).map_err(|why| {
