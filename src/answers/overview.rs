@@ -12,7 +12,7 @@ use super::absent::{or_null, some};
 use super::config::{ConfigState, ReloadState};
 use super::events::Event;
 use super::timestamp::Timestamp;
-use super::words::{Band, Durability, JournalForm, SyncResult, WaitsFor};
+use super::words::{Band, Durability, DurabilityNow, JournalForm, SyncResult, WaitsFor};
 
 /// Tenants that are among the fullest.
 pub const FULLEST_MAX: usize = 20;
@@ -133,7 +133,6 @@ pub struct NodeCount {
 #[serde(default)]
 pub struct JournalState {
     /// As it was asked for.
-    #[schemars(schema_with = "of_journal")]
     pub durability: Word<Durability>,
     /// Why decisions are not durable at present.
     pub degraded: Option<String>,
@@ -246,7 +245,7 @@ pub struct Ready {
     /// A stop was asked for.
     pub draining: bool,
     /// How durable decisions are.
-    pub durability: Word<Durability>,
+    pub durability: Word<DurabilityNow>,
     /// Why decisions are not durable at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[serde(deserialize_with = "some")]
@@ -286,8 +285,4 @@ fn all_words<T: Vocabulary>() -> Vec<&'static str> {
 
 fn of_the_full(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     one_of(|band: Band| band != Band::Idle)
-}
-
-fn of_journal(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    one_of(|durability: Durability| durability != Durability::Degraded)
 }

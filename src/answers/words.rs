@@ -298,16 +298,38 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How durable decisions are when they are answered.
+    /// How durable a decision is when it is answered (`journal.durability`).
     Durability {
+        /// It is written: it survives `kill -9`.
+        Written = "written",
+        /// It is on disk: it survives a power cut too.
+        Synced = "synced",
         /// Nothing is written. For tests.
         None = "none",
-        /// They survive the end of the process.
+    }
+}
+
+vocabulary! {
+    /// How durable decisions are at present.
+    DurabilityNow {
+        /// As [`Durability::Written`].
         Written = "written",
-        /// They survive a power cut too.
+        /// As [`Durability::Synced`].
         Synced = "synced",
-        /// Less so than was asked for, at present.
+        /// As [`Durability::None`].
+        None = "none",
+        /// Less so than was asked for.
         Degraded = "degraded",
+    }
+}
+
+impl From<Durability> for DurabilityNow {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Written => DurabilityNow::Written,
+            Durability::Synced => DurabilityNow::Synced,
+            Durability::None => DurabilityNow::None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::finding::Finding;
 use crate::answers::overview::{HistoryState, Overview, Ready};
 use crate::answers::webhooks::{Webhook, WebhookState};
-use crate::answers::words::{Durability, JournalForm, SyncResult};
+use crate::answers::words::{DurabilityNow, JournalForm, SyncResult};
 
 /// Descriptors beside the connections: listeners, journal, files, watches.
 const FILES_RESERVE: u64 = 256;
@@ -38,20 +38,20 @@ pub(super) fn readiness(ready: &Ready, address: &str) -> Vec<Finding> {
 fn durability(ready: &Ready) -> Finding {
     let check = "durability";
     let word = &ready.durability;
-    match (ready.degraded.as_ref().and_then(Option::as_ref), Durability::from_word(word)) {
+    match (ready.degraded.as_ref().and_then(Option::as_ref), DurabilityNow::from_word(word)) {
         (Some(why), _) => Finding::fail(
             check,
             format!("nothing is recorded any more: {why}"),
             "calls flow, but a restart forgets who holds a seat",
             "check the disk of the state directory (df, dmesg), fix it, then `systemctl restart usherd`",
         ),
-        (None, Some(Durability::Degraded)) => Finding::fail(
+        (None, Some(DurabilityNow::Degraded)) => Finding::fail(
             check,
             "nothing is recorded any more; the reason is shown only to those who may read it",
             "calls flow, but a restart forgets who holds a seat",
             "ask again with a token of the role viewer or admin, or look at `journalctl -u usherd`",
         ),
-        (None, Some(Durability::None)) => Finding::warn(
+        (None, Some(DurabilityNow::None)) => Finding::warn(
             check,
             "journal.durability is \"none\"",
             "a restart forgets who holds a seat, and there is no audit trail",

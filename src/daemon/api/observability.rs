@@ -9,7 +9,7 @@ use usherd_subscription::entitlement::State;
 use super::routes::{Call, HandlerResult};
 use super::{Worker, json, overview, text, typed};
 use crate::answers::overview::{Ready, ReadyConfig};
-use crate::answers::words::Durability;
+use crate::answers::words::DurabilityNow;
 use crate::daemon::access::auth::{Asked, RouteClass};
 use crate::daemon::app::{App, Configuration, ListenerInfo};
 use crate::daemon::config::Config;
@@ -58,7 +58,7 @@ impl Worker {
             return Ok(typed(status, "text/plain", Bytes::from_static(body)));
         }
         let (degraded, config) = (deciding.degraded(), self.app.configuration.show());
-        let durability = if degraded.is_some() { Durability::Degraded } else { deciding.durability() };
+        let durability = if degraded.is_some() { DurabilityNow::Degraded } else { deciding.durability().into() };
         let mut answer = Ready {
             ready,
             recovered: serving.is_ready(),

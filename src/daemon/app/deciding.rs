@@ -16,7 +16,6 @@ use super::timeline::Timeline;
 use crate::answers::words::{Durability, JournalForm};
 use crate::daemon::clock::Clock;
 use crate::daemon::config::Config;
-use crate::daemon::journal;
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::watermarks::Marks;
@@ -106,11 +105,7 @@ impl Deciding {
 
     /// The durability that was asked of the journal.
     pub fn durability(&self) -> Durability {
-        match self.committer.get().map(|committer| committer.durability()) {
-            None | Some(journal::Durability::None) => Durability::None,
-            Some(journal::Durability::Written) => Durability::Written,
-            Some(journal::Durability::Synced) => Durability::Synced,
-        }
+        self.committer.get().map_or(Durability::None, |committer| committer.durability())
     }
 
     /// The way of decisions to the disk.

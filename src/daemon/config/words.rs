@@ -3,7 +3,7 @@
 use usherd_contract::vocabulary;
 pub use usherd_contract::words::OnUnreachable;
 
-pub use crate::answers::words::{HookType, ProblemCode, Severity};
+pub use crate::answers::words::{Durability, HookType, ProblemCode, Severity};
 
 vocabulary! {
     /// Presets of `[policy]` (rule book 10).
@@ -72,18 +72,6 @@ vocabulary! {
         Admin = "admin",
         /// Delivers subscription records.
         Sync = "sync",
-    }
-}
-
-vocabulary! {
-    /// When an answer counts as recorded (DESIGN 4).
-    Durability {
-        /// Survives the end of the process.
-        Written = "written",
-        /// Survives a power cut too.
-        Synced = "synced",
-        /// For tests.
-        None = "none",
     }
 }
 

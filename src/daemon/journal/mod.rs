@@ -31,6 +31,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use crate::answers::words::Durability;
 pub use codec::{
     Audit, AuditKind, FORMAT, HEADER_BYTES, Hash, PAYLOAD_BYTES_MAX, RecordBuilder, RecordKind, TEXT_BYTES_MAX,
 };
@@ -56,28 +57,6 @@ impl Shard {
 /// The term of an owner: a later owner of the shard has a higher one, and fences the earlier out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
-
-/// When an answer may go out (`journal.durability`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// At once; nothing is written. For tests.
-    None,
-    /// After the write: it survives `kill -9`.
-    Written,
-    /// After the write is on disk: it survives power loss.
-    Synced,
-}
-
-impl Durability {
-    /// The word in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Durability::None => "none",
-            Durability::Written => "written",
-            Durability::Synced => "synced",
-        }
-    }
-}
 
 /// The outcome of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

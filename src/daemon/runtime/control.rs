@@ -22,10 +22,10 @@ use crate::daemon::app::reload_request::Request;
 use crate::daemon::app::timeline::Step;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::config::{self, Durability as Wanted, Removals};
+use crate::daemon::config::{self, Removals};
 use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::journal::{
-    Audit, AuditKind, Committer, Durability, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
+    Audit, AuditKind, Committer, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
 };
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 
@@ -189,11 +189,7 @@ impl Control {
         }
         let commits = Arc::clone(&deciding.commits);
         let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
-        let durability = match config.settings.journal.durability {
-            Wanted::None => Durability::None,
-            Wanted::Written => Durability::Written,
-            Wanted::Synced => Durability::Synced,
-        };
+        let durability = config.settings.journal.durability;
         let journal = Arc::clone(&self.journal);
         let committer = match self.on_one_thread {
             true => Committer::inline(journal, self.epoch, durability, hooks),
