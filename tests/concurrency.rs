@@ -35,22 +35,32 @@ mod linearizability {
 
     #[test]
     fn two_threads() {
-        check(Run { seed: 1, threads: 2, ops: 8, histories: 30_000, pool: false });
+        check(Run { seed: 1, threads: 2, ops: 8, histories: 30_000, pool: false, grows: false });
     }
 
     #[test]
     fn three_threads() {
-        check(Run { seed: 2, threads: 3, ops: 5, histories: 10_000, pool: false });
+        check(Run { seed: 2, threads: 3, ops: 5, histories: 10_000, pool: false, grows: false });
     }
 
     #[test]
     fn four_threads() {
-        check(Run { seed: 3, threads: 4, ops: 4, histories: 10_000, pool: false });
+        check(Run { seed: 3, threads: 4, ops: 4, histories: 10_000, pool: false, grows: false });
+    }
+
+    #[test]
+    fn two_threads_while_the_table_grows_and_shrinks() {
+        check(Run { seed: 5, threads: 2, ops: 8, histories: 15_000, pool: false, grows: true });
+    }
+
+    #[test]
+    fn three_threads_while_the_table_grows_and_shrinks() {
+        check(Run { seed: 6, threads: 3, ops: 5, histories: 5_000, pool: false, grows: true });
     }
 
     #[test]
     fn two_threads_two_tenants_one_pool() {
-        check(Run { seed: 4, threads: 2, ops: 8, histories: 15_000, pool: true });
+        check(Run { seed: 4, threads: 2, ops: 8, histories: 15_000, pool: true, grows: false });
     }
 }
 
@@ -60,7 +70,7 @@ mod linearizability {
 #[test]
 fn the_wrong_release_order_is_caught() {
     let caught = (0..40).any(|seed| {
-        let (_, bad) = record(Run { seed, threads: 2, ops: 8, histories: 10_000, pool: false });
+        let (_, bad) = record(Run { seed, threads: 2, ops: 8, histories: 10_000, pool: false, grows: false });
         bad.is_some()
     });
     assert!(caught, "400,000 histories of a wrong engine were all explained");

@@ -9,7 +9,9 @@ use std::sync::{Arc, Barrier};
 
 use parking_lot::Mutex;
 use usherd_engine::plan::{Entitled, Limits, Plan, Policy, TenantPlan};
-use usherd_engine::session::{Acquire, Code, Decision, Kind, Now, Release, Standing};
+use usherd_engine::session::{
+    Acquire, Changes, Code, Decision, GoneRecord, Kind, Now, Release, SessionRecord, Standing,
+};
 use usherd_engine::{Engine, SessionFilter};
 
 use crate::history::{Event, Op, Seen, Spec, linearizable};
@@ -19,8 +21,6 @@ const NOW: Now = Now { uptime_ms: 1_000, utc_ms: 1_780_000_000_000 };
 fn engine(tenants: usize, seats: u32) -> (Engine, Vec<String>) {
     let names: Vec<String> = (0..tenants).map(|i| format!("t{i}")).collect();
     let engine = Engine::new(Limits::default());
-    // Made large, so that its table has many stripes, as one that is fought over would.
-    engine.install(NOW, plan(&names, seats.max(1_024)), &mut ());
     engine.install(NOW, plan(&names, seats), &mut ());
     (engine, names)
 }
@@ -304,6 +304,52 @@ fn tallies_agree_whatever_happens_to_the_nodes() {
             assert_eq!(told, *tally, "V14 of {kind}, batch {batch}");
         }
     });
+}
+
+/// Pages, snapshots and holders meet each session that stays exactly once, while the table around them grows to
+/// thousands and shrinks to nothing again.
+#[test]
+fn readers_meet_what_stays_exactly_once() {
+    struct Told(Vec<String>);
+    impl Changes for Told {
+        fn put(&mut self, session: &SessionRecord<'_>, _: bool) {
+            self.0.push(session.session.to_owned());
+        }
+        fn gone(&mut self, _: &GoneRecord<'_>) {}
+        fn node(&mut self, _: &str, _: u64) {}
+    }
+    const CYCLES: u32 = 8;
+    let (engine, tenants) = engine(1, 10_000);
+    let tenant = tenants[0].as_str();
+    let stays: Vec<String> = (0..300).map(|at| format!("stays-{at:04}")).collect();
+    let comes: Vec<String> = (0..6_000).map(|at| format!("comes-{at:04}")).collect();
+    stays.iter().for_each(|name| _ = acquire(&engine, tenant, name, name));
+    let cycles = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while cycles.fetch_add(1, Ordering::Relaxed) < CYCLES {
+                comes.iter().for_each(|name| _ = acquire(&engine, tenant, name, name));
+                comes.iter().for_each(|name| _ = release(&engine, tenant, name));
+            }
+        });
+        while cycles.load(Ordering::Relaxed) <= CYCLES {
+            let (mut pages, mut after) = (Vec::new(), String::new());
+            loop {
+                let page = engine.sessions(tenant, &SessionFilter::default(), &after, 500).unwrap();
+                let Some(last) = page.last() else { break };
+                after = last.session.to_string();
+                pages.extend(page.into_iter().map(|view| view.session.to_string()));
+            }
+            let mut told = Told(Vec::new());
+            engine.snapshot(NOW, &mut told);
+            told.0.sort();
+            for all in [pages, told.0] {
+                let met = all.iter().filter(|name| name.starts_with("stays"));
+                assert!(met.eq(&stays), "one is missing, or came twice: {all:?}");
+            }
+        }
+    });
+    assert_eq!(held(&engine, tenant) as usize, stays.len());
 }
 
 /// (v) The last release races with a new claim of the same subject and with somebody who waits: one of the

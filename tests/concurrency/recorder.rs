@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use usherd_engine::Engine;
 use usherd_engine::plan::{Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan};
 use usherd_engine::session::{Acquire, Kind, Now, Release, Standing};
+use usherd_engine::{Engine, SessionFilter, Work};
 
 use crate::history::{Event, Op, SESSIONS, SUBJECTS, Seen, Spec, TENANTS, linearizable};
 
@@ -90,7 +90,8 @@ impl Stage {
     fn quiescent(&self, quotas: [u32; 2]) -> Spec {
         let mut spec = Spec { sessions: [[None; 4]; 2], quotas, pool: self.pool };
         for (t, tenant) in TENANTS.into_iter().enumerate() {
-            for view in self.engine.sessions(tenant, &Default::default(), "", 100).unwrap() {
+            let clients = SessionFilter { kind: Some(Kind::Desktop), ..SessionFilter::default() };
+            for view in self.engine.sessions(tenant, &clients, "", 100).unwrap() {
                 let session = SESSIONS.iter().position(|s| view.session == *s).unwrap();
                 let subject = SUBJECTS.iter().position(|s| view.subject == *s).unwrap();
                 spec.sessions[t][session] = Some(subject as u8);
@@ -112,6 +113,33 @@ fn wait(until: impl Fn() -> bool) {
     }
 }
 
+/// Phones come and go: 2,000 on top of 200, so that the table is sometimes small and mostly not.
+fn phones(stage: &Stage) {
+    let names: Vec<String> = (0..2_200).map(|at| format!("phone-{at}")).collect();
+    let ask = |name| Acquire { ttl_s: Some(86_400), ..Acquire::new(TENANTS[0], name, name, Kind::Phone) };
+    while stage.round.load(Ordering::SeqCst) != usize::MAX {
+        for name in &names {
+            stage.engine.acquire(NOW, &ask(name), &mut ()).unwrap();
+        }
+        for name in &names {
+            stage.engine.release(NOW, &Release::new(TENANTS[0], name), &mut ());
+        }
+    }
+}
+
+/// Whatever walks through a table.
+fn readers(stage: &Stage) {
+    let ask = Acquire { ttl_s: Some(60), ..Acquire::new(TENANTS[0], SUBJECTS[0], SESSIONS[0], Kind::Desktop) };
+    while stage.round.load(Ordering::SeqCst) != usize::MAX {
+        let clients = SessionFilter { kind: Some(Kind::Desktop), ..SessionFilter::default() };
+        let listed = stage.engine.sessions(TENANTS[0], &clients, "", 100).unwrap();
+        assert!(listed.len() <= SESSIONS.len(), "a session is listed once: {listed:?}");
+        stage.engine.snapshot(NOW, &mut ());
+        assert!(stage.engine.explain(NOW, &ask).held <= 9);
+        stage.engine.expire(NOW, &mut ());
+    }
+}
+
 /// The parameters of a run of histories.
 #[derive(Clone, Copy)]
 pub(crate) struct Run {
@@ -120,6 +148,9 @@ pub(crate) struct Run {
     pub(crate) ops: usize,
     pub(crate) histories: usize,
     pub(crate) pool: bool,
+    /// Phones come and go meanwhile by the hundreds, so that the table gets more stripes and fewer again, and somebody
+    /// lists it, takes snapshots of it and has decisions explained.
+    pub(crate) grows: bool,
 }
 
 /// One thread's part of a history. Only the first thread changes quotas.
@@ -153,11 +184,13 @@ pub(crate) fn record(run: Run) -> (usize, Option<(Spec, Vec<Event>)>) {
         quotas: Mutex::new([1, 1]),
         pool,
     };
-    // A tenant's table gets its stripes when it is made: many for a large one, a single lock for a small one,
-    // under which no order of release could be seen to be wrong.
-    stage.engine.install(NOW, plan([1_024, 1_024], pool), &mut ());
+    stage.engine.measure_holds(|| 0);
     stage.engine.install(NOW, plan([1, 1], pool), &mut ());
     std::thread::scope(|scope| {
+        if run.grows {
+            scope.spawn(|| phones(&stage));
+            scope.spawn(|| readers(&stage));
+        }
         for me in 1..run.threads {
             let stage = &stage;
             scope.spawn(move || {
@@ -193,6 +226,8 @@ pub(crate) fn record(run: Run) -> (usize, Option<(Spec, Vec<Event>)>) {
             start = end;
         }
         stage.round.store(usize::MAX, Ordering::SeqCst);
+        let resized = stage.engine.hold_times(Work::Growth).count;
+        assert!(!run.grows || resized > 20, "the table grew or shrank {resized} times in {ran} histories");
         (ran, bad)
     })
 }

@@ -1,10 +1,13 @@
-//! How entries come into the table and leave it: the one place that keeps counters, seats and records in step.
+//! How sessions come into the table and leave it: the one place that keeps counters, seats and records in step.
 
-use super::entry::{Life, NEVER, Session, Stripe};
+use super::cell::Cell;
+use super::gate::GroupId;
+use super::ids::Tombstone;
+use super::key::{Asked, UUID_TEXT};
 use super::node::Directory;
 use super::seats::SeatState;
-use super::session::{Changes, Direction, GoneRecord, Reason, SessionRecord, Stamp};
-use super::subjects::SubjectRef;
+use super::session::{Changes, GoneRecord, Reason, Stamp};
+use super::stripes::Hold;
 use super::sync::Ordering;
 use super::table::{Ended, Tenant};
 
@@ -18,162 +21,130 @@ pub(crate) struct End {
     pub(crate) linger_until: Option<u64>,
 }
 
-/// Ends a live session by its name; the outcome is `None` where it held no seat.
-pub(crate) fn end_entry(
-    tenant: &Tenant,
-    directory: &Directory,
-    stripe: &mut Stripe,
-    hash: u64,
-    session: &str,
-    end: &End,
-    changes: &mut impl Changes,
-) -> (Option<Ended>, SeatState) {
-    let Stripe { entries, version, tombstones, .. } = stripe;
-    let Ok(mut slot) = entries.find_entry(hash, |entry| entry.name == session) else {
-        return (None, tenant.seats.read());
-    };
-    let outcome = end_session(tenant, directory, slot.get_mut(), version, end, changes);
-    if slot.get().is_live() {
-        slot.remove();
-    } else {
-        *tombstones += 1;
-        tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
-        evict_tombstones(tenant, stripe);
-    }
-    outcome
-}
-
-/// Ends a live session where it stands. It is a tombstone afterwards, or still live: then its entry must go.
+/// Ends the session of a cell in the part that was entered last; the outcome is `None` where it held no seat.
 pub(crate) fn end_session(
     tenant: &Tenant,
     directory: &Directory,
-    entry: &mut Session,
-    version: &mut u64,
+    hold: &mut Hold<'_>,
+    id: &Asked<'_>,
+    at: u32,
     end: &End,
     changes: &mut impl Changes,
 ) -> (Option<Ended>, SeatState) {
-    if entry.external() {
-        let inbound = entry.direction == Some(Direction::Inbound);
-        tenant.hot.channels[usize::from(!inbound)].fetch_sub(1, Ordering::Relaxed);
-    }
-    let (ended, word, subject) = if entry.counts() {
-        let (ended, word, name) = tenant.unclaim(end.now_ms, entry.subject, end.linger_until);
-        (Some(ended), word, name)
-    } else {
-        (None, tenant.seats.read(), tenant.unrefer(entry.subject))
+    let version = hold.ids().next_version();
+    let cell = hold.here().cell(at);
+    let (counts, kind, node) = (cell.counts(), cell.kind, cell.node);
+    tenant.free_channel(hold, at);
+    tenant.unreserve_session(hold);
+    tenant.tally(hold, kind, counts, false);
+    let apart = lives_apart(hold.here().cell(at));
+    let home = match &apart {
+        Some(session) => home_of(tenant, hold, session),
+        None => hold.here().cell(at).is_home().then_some(at),
     };
-    tenant.unreserve_session();
-    tenant.tally(entry.version, entry.kind, entry.counts(), false);
-    *version += 1;
-    entry.version = *version;
+    let part = hold.here();
+    let ended = home.and_then(|home| tenant.unclaim(part, home, counts, end.linger_until));
+    let session = apart.as_ref().unwrap_or_else(|| part.cell(at));
     changes.gone(&GoneRecord {
         tenant: &tenant.id,
-        session: &entry.name,
-        subject: &subject,
-        kind: entry.kind,
-        counts: entry.counts(),
+        session: id.text,
+        subject: session.subject.text(&mut [0; UUID_TEXT]),
+        kind,
+        counts,
         reason: end.reason,
         freed: ended == Some(Ended::Last),
         was_live: true,
-        tombstone: end.tombstone.map(|stamp| (directory.name(entry.node), stamp)),
-        version: *version,
+        tombstone: end.tombstone.map(|stamp| (directory.name(node), stamp)),
+        version,
     });
-    entry.subject = SubjectRef::NONE;
+    let word = match (ended, home) {
+        (Some(Ended::Last), Some(home)) => tenant.unseat(hold, end.now_ms, home),
+        _ => tenant.seats.read(),
+    };
+    remove(hold, id, apart.is_none().then_some(at), home);
     if let Some(stamp) = end.tombstone {
-        entry.life = Life::Tombstone;
-        entry.deadline = end.tombstone_until;
-        entry.set_order(Some(stamp.epoch), Some(stamp.seq));
+        let session = id.key();
+        let (until, id_route) = (end.tombstone_until, id.route());
+        lay(tenant, hold, Tombstone { session, stamp, until, version, node, id_route, kind });
     }
     (ended, word)
 }
 
-/// Puts an entry into its stripe, over a tombstone or a displaced session of the same name.
-pub(crate) fn put(tenant: &Tenant, stripe: &mut Stripe, hash: u64, session: Session) {
-    let deadline = if session.is_live() { session.deadline } else { NEVER };
-    let fresh_tombstone = !session.is_live();
-    if let Some(entry) = stripe.find(hash, &session.name) {
-        let was_tombstone = !entry.is_live();
-        *entry = session;
-        if was_tombstone {
-            stripe.tombstones -= 1;
-            tenant.hot.tombstones.fetch_sub(1, Ordering::Relaxed);
-        }
-    } else {
-        stripe.entries.insert_unique(hash, Box::new(session), |entry| tenant.hash(&entry.name));
+/// Takes a session that did not count out of the way of a claim of the same id; nothing is told of it.
+pub(crate) fn displace(tenant: &Tenant, hold: &mut Hold<'_>, id: &Asked<'_>) {
+    let Some(at) = hold.find(id) else { return };
+    let cell = hold.here().cell(at);
+    let (kind, counts) = (cell.kind, cell.counts());
+    tenant.free_channel(hold, at);
+    tenant.tally(hold, kind, counts, false);
+    let apart = lives_apart(hold.here().cell(at));
+    let home = match &apart {
+        Some(session) => home_of(tenant, hold, session),
+        None => hold.here().cell(at).is_home().then_some(at),
+    };
+    if let Some(home) = home {
+        tenant.unclaim(hold.here(), home, counts, None);
     }
-    if fresh_tombstone {
-        stripe.tombstones += 1;
-        tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
-        evict_tombstones(tenant, stripe);
-    }
-    watch(tenant, stripe, deadline);
+    remove(hold, id, apart.is_none().then_some(at), home);
 }
 
-/// Keeps the tombstones of a stripe within their limit: beyond it the older half goes.
-fn evict_tombstones(tenant: &Tenant, stripe: &mut Stripe) {
-    let stripes = tenant.stripes.len() as u32;
-    let most = (tenant.shared.limits.tombstones_per_tenant_max / stripes).max(1);
-    if stripe.tombstones <= most {
-        return;
-    }
-    let standing = stripe.entries.iter().filter(|entry| !entry.is_live());
-    let mut deadlines: Vec<u64> = standing.map(|entry| entry.deadline).collect();
-    let middle = deadlines.len() / 2;
-    let (_, median, _) = deadlines.select_nth_unstable(middle);
-    let oldest_kept = *median;
-    sweep_tombstones(tenant, stripe, oldest_kept.saturating_sub(1));
-    if stripe.tombstones > most {
-        // All of one instant: none is older than another.
-        sweep_tombstones(tenant, stripe, oldest_kept);
-    }
+/// A session that stands in another cell than its subject's home, copied.
+fn lives_apart(cell: &Cell) -> Option<Cell> {
+    (!cell.is_home() && !cell.subject.is_empty()).then(|| cell.clone())
 }
 
-/// Drops the tombstones of a stripe whose time ended at or before an instant.
-pub(crate) fn sweep_tombstones(tenant: &Tenant, stripe: &mut Stripe, until_ms: u64) {
-    let before = stripe.entries.len();
-    stripe.entries.retain(|entry| entry.is_live() || entry.deadline > until_ms);
-    let swept = (before - stripe.entries.len()) as u32;
-    stripe.tombstones -= swept;
-    tenant.hot.tombstones.fetch_sub(swept, Ordering::Relaxed);
-    if stripe.entries.capacity() > 64 && stripe.entries.len() * 4 < stripe.entries.capacity() {
-        stripe.entries.shrink_to_fit(|entry| tenant.hash(&entry.name));
+/// Enters the part where a session's subject is at home; the home.
+fn home_of(tenant: &Tenant, hold: &mut Hold<'_>, session: &Cell) -> Option<u32> {
+    let mut room = [0; UUID_TEXT];
+    let subject = session.subject.asked(&tenant.shared.hasher, &mut room);
+    hold.enter(subject.route()).find_home(&subject)
+}
+
+/// Takes a session out of its cell, and its subject where that is not needed any more.
+fn remove(hold: &mut Hold<'_>, id: &Asked<'_>, at: Option<u32>, home: Option<u32>) {
+    let own = at.filter(|_| !cfg!(feature = "canary-release-order"));
+    if own.is_none()
+        && let Some(home) = home
+    {
+        hold.here().forget_if_unused(home);
+    }
+    if let Some(at) = own.or_else(|| hold.find(id)) {
+        hold.clear(at);
     }
 }
 
-/// Makes sure that the reaper looks at a stripe at an instant.
-pub(crate) fn watch(tenant: &Tenant, stripe: &mut Stripe, deadline: u64) {
-    if deadline < stripe.due {
-        stripe.due = deadline;
-        tenant.due_at(deadline);
+/// A place for a session, in the part that is entered: its subject's home where that has none yet, else a cell of its
+/// own. The session is to be put into it, and then to be settled.
+pub(crate) fn place(
+    tenant: &Tenant,
+    hold: &mut Hold<'_>,
+    id: &Asked<'_>,
+    subject: &Asked<'_>,
+    home: Option<u32>,
+    group: GroupId,
+) -> u32 {
+    if hold.ids().lift(id) {
+        tenant.hot.tombstones.fetch_sub(1, Ordering::Relaxed);
     }
+    if let Some(home) = home
+        && !hold.here().cell(home).is_live()
+    {
+        return home;
+    }
+    let part = hold.enter(id.route());
+    let at = part.add(id.route());
+    let cell = part.cell_mut(at);
+    cell.subject = subject.key();
+    cell.group = group;
+    at
 }
 
-/// Everything that is recorded of a session.
-pub(crate) fn record<'a>(
-    tenant: &'a str,
-    session: &'a Session,
-    subject: &'a str,
-    group: &'a str,
-    node: &'a str,
-) -> SessionRecord<'a> {
-    SessionRecord {
-        tenant,
-        session: &session.name,
-        subject,
-        kind: session.kind,
-        direction: session.direction,
-        leg: session.leg,
-        device: session.device,
-        class: session.class,
-        counts: session.counts(),
-        external: session.external(),
-        group,
-        node,
-        epoch: session.epoch(),
-        seq: session.stamp().map(|stamp| stamp.seq),
-        ttl_s: (session.ttl_s > 0).then_some(session.ttl_s),
-        first: session.first,
-        started_utc_ms: session.started_utc_ms,
-        version: session.version,
+/// Lays a tombstone for an id that has none, and keeps the tenant within its limit: beyond it the older half goes.
+pub(crate) fn lay(tenant: &Tenant, hold: &mut Hold<'_>, tombstone: Tombstone) {
+    hold.ids().lay(tombstone);
+    hold.laid();
+    let standing = tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed) + 1;
+    if standing > tenant.shared.limits.tombstones_per_tenant_max.max(1) {
+        tenant.hot.tombstones.fetch_sub(hold.ids().sweep_older_half(), Ordering::Relaxed);
     }
 }

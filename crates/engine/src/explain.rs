@@ -1,9 +1,11 @@
 //! Why a request would be answered as it would be: the order of checks D5, told step by step.
 
+use super::cell::Cell;
+use super::holds::Work;
 use super::rules::{self, Need};
 use super::session::{Acquire, Code, Detail, Kind, Now};
 use super::sync::Ordering;
-use super::table::{ClaimTerms, Claimed, Tenant};
+use super::table::{Claim, ClaimTerms, Claimed, Tenant};
 use super::{Engine, Slot, Stamp, World, name_in_default_tenant};
 
 /// One rule that was consulted.
@@ -127,9 +129,7 @@ impl Engine {
         if let Some(known) = self.known(now, home, message, &subject, &session, trace) {
             return known;
         }
-        let hash = home.tenant.hash(&session);
-        let has_room = home.tenant.stripe(hash).lock().find(hash, &session).is_some_and(|entry| entry.is_live());
-        self.seat_outlook(home, message, &subject, (never_deny, lifeline, has_room), trace)
+        self.seat_outlook(home, message, (&session, &subject), (never_deny, lifeline), trace)
     }
 
     /// Claim id, epoch and tombstone.
@@ -144,34 +144,31 @@ impl Engine {
     ) -> Option<(Code, Detail)> {
         let directory = self.nodes.directory();
         let node = message.node.and_then(|name| directory.find(name));
-        let index = node.map_or(super::entry::NO_NODE, |node| node.index);
+        let index = node.map_or(super::cell::NO_NODE, |node| node.index);
         let past = node.is_some_and(|node| node.is_past(message.epoch));
         let stamp: Option<Stamp> = message.stamp();
         let tenant = &slot.tenant;
-        let hash = tenant.hash(session);
-        let mut stripe = tenant.stripe(hash).lock();
-        match stripe.find(hash, session) {
-            Some(entry) if entry.is_live() && entry.counts() => {
-                let verdict = if !tenant.is_subject(entry.subject, subject) {
-                    (Code::DenyConflict, Detail::None)
-                } else if past || entry.is_newer_than(index, (message.epoch, message.seq)) {
-                    (Code::IgnoreStale, Detail::None)
-                } else {
-                    (Code::AllowSame, Detail::None)
-                };
-                trace.step("G1 G4 G5", format!("session {session} is live"), verdict.0.as_str());
-                return Some(verdict);
-            }
-            Some(entry) if !entry.is_live() && entry.blocks(index, stamp, now.uptime_ms) => {
-                trace.step(
-                    "G5",
-                    format!("session {session} was released by a newer message"),
-                    Code::IgnoreStale.as_str(),
-                );
-                return Some((Code::IgnoreStale, Detail::None));
-            }
-            _ => trace.step("G1 G4 G5", format!("session {session}"), "not known as a claim"),
+        let (id, subject) = (tenant.asked(session), tenant.asked(subject));
+        let mut hold = tenant.hold(&id);
+        let live = hold.find(&id).map(|at| hold.here().cell(at).clone());
+        let released = hold.ids().tombstone(&id).is_some_and(|tombstone| tombstone.blocks(index, stamp, now.uptime_ms));
+        drop(hold);
+        if let Some(live) = live.filter(Cell::counts) {
+            let verdict = if !subject.is(&live.subject) {
+                (Code::DenyConflict, Detail::None)
+            } else if past || live.is_newer_than(index, (message.epoch, message.seq)) {
+                (Code::IgnoreStale, Detail::None)
+            } else {
+                (Code::AllowSame, Detail::None)
+            };
+            trace.step("G1 G4 G5", format!("session {session} is live"), verdict.0.as_str());
+            return Some(verdict);
         }
+        if released {
+            trace.step("G5", format!("session {session} was released by a newer message"), Code::IgnoreStale.as_str());
+            return Some((Code::IgnoreStale, Detail::None));
+        }
+        trace.step("G1 G4 G5", format!("session {session}"), "not known as a claim");
         if past {
             trace.step("G5 G8", "the message comes from before its node's last start", Code::IgnoreStale.as_str());
             return Some((Code::IgnoreStale, Detail::None));
@@ -183,8 +180,8 @@ impl Engine {
         &self,
         slot: &Slot,
         message: &Acquire<'_>,
-        subject: &str,
-        (never_deny, lifeline, has_room): (bool, bool, bool),
+        (session, subject): (&str, &str),
+        (never_deny, lifeline): (bool, bool),
         trace: &mut Trace,
     ) -> (Code, Detail) {
         let tenant = &slot.tenant;
@@ -203,14 +200,19 @@ impl Engine {
         let over = never_deny || message.existing;
         let enforced = slot.policy.channels_enforce && message.is_external() && !over;
         let terms = ClaimTerms {
-            subject,
+            subject: tenant.asked(subject),
             group: message.group,
             over,
             inactive: message.existing,
             channels_by: enforced.then_some(&*slot.policy),
             channel: None,
         };
-        let outlook = outlook(tenant, &terms, trace);
+        let (has_room, claim) = {
+            let id = tenant.asked(session);
+            let mut hold = tenant.hold(&id);
+            (hold.find(&id).is_some(), tenant.peek(&mut hold, &terms))
+        };
+        let outlook = outlook(&claim, &terms, trace);
         let sessions = tenant.hot.sessions.load(Ordering::Relaxed);
         let limits = &self.shared.limits;
         let has_block = sessions & (self.shared.block - 1) != 0;
@@ -228,11 +230,10 @@ impl Engine {
 }
 
 /// Trunk lines, seat of the subject, free seats.
-fn outlook(tenant: &Tenant, terms: &ClaimTerms<'_>, trace: &mut Trace) -> (Code, Detail) {
-    let outlook = tenant.peek(terms);
+fn outlook(outlook: &Claim, terms: &ClaimTerms<'_>, trace: &mut Trace) -> (Code, Detail) {
     let quota = outlook.word.quota().map_or("unlimited".to_owned(), |quota| quota.to_string());
     let seats = format!("{} of {quota} seats held", outlook.word.held());
-    let subject = format!("subject {}", terms.subject);
+    let subject = format!("subject {}", terms.subject.text);
     let (code, detail) = match outlook.claimed {
         Claimed::New => (Code::AllowNew, Detail::None),
         Claimed::Held => (Code::AllowHeld, Detail::None),
@@ -262,12 +263,12 @@ fn outlook(tenant: &Tenant, terms: &ClaimTerms<'_>, trace: &mut Trace) -> (Code,
 fn holders(tenant: &Tenant) -> (Vec<(Kind, u32)>, Option<u64>) {
     let mut counts = [0u32; Kind::ALL.len()];
     let mut next = u64::MAX;
-    for stripe in &tenant.stripes {
-        for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live() && entry.counts()) {
-            counts[entry.kind as usize] += 1;
-            next = next.min(entry.deadline);
+    tenant.each_part(Work::List, |part| {
+        for session in part.sessions().filter(|session| session.counts()) {
+            counts[session.kind as usize] += 1;
+            next = next.min(session.deadline);
         }
-    }
+    });
     let by_kind = Kind::ALL.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(kind, count)| (*kind, count));
     (by_kind.collect(), (next != u64::MAX).then_some(next))
 }

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::ending::{record, watch};
-use super::entry::{Life, NEVER, Stripe};
+use super::cell::{NEVER, RecordNames};
+use super::holds::Work;
+use super::key::{Key, UUID_TEXT};
 use super::node::Node;
+use super::part::Part;
 use super::session::{Changes, Kind, Now};
 use super::sync::Ordering;
 use super::table::Tenant;
@@ -100,9 +102,49 @@ impl Engine {
         for slot in world.tenants.values().filter(|slot| super::roster::has_node(&slot.tenant, &node)) {
             slot.tenant.hot.nodes.fetch_or(1 << (heir.index % 64), Ordering::SeqCst);
             let grace_until = now.uptime_ms + world.timers.grace_ms;
-            orphaned += hand_over(&slot.tenant, (&node, &heir), epoch.map(|_| grace_until), changes);
+            orphaned += self.hand_over(&slot.tenant, (&node, &heir), epoch.map(|_| grace_until), changes);
         }
         ForgetOutcome::Forgotten { epoch, orphaned }
+    }
+
+    /// Gives what stands on a node to its successor of the same name; with a grace where its lease was all that kept
+    /// it. Its tombstones go.
+    fn hand_over(
+        &self,
+        tenant: &Tenant,
+        (node, heir): (&Node, &Node),
+        grace_until: Option<u64>,
+        changes: &mut impl Changes,
+    ) -> u32 {
+        let mut orphaned = 0;
+        let look = |part: &mut Part, theirs: &mut Vec<Key>| {
+            let sessions = part.sessions().filter(|session| session.node == node.index);
+            theirs.extend(sessions.map(|session| session.session.clone()));
+        };
+        tenant.sweep(Work::Sweep, look, |session| {
+            let mut room = [0; UUID_TEXT];
+            let id = session.asked(&self.shared.hasher, &mut room);
+            let mut hold = tenant.hold(&id);
+            let Some(at) = hold.find(&id).filter(|at| hold.here().cell(*at).node == node.index) else { return };
+            let version = hold.ids().next_version();
+            let part = hold.here();
+            let session = part.cell_mut(at);
+            session.node = heir.index;
+            session.set_order(None, None);
+            session.version = version;
+            if let Some(until) = grace_until.filter(|_| session.kind != Kind::Mobile && !session.is_orphan()) {
+                session.orphan_until(until);
+                orphaned += 1;
+            }
+            let (deadline, group) = (session.deadline, tenant.group_name(session.group));
+            let mut room = [0; UUID_TEXT];
+            let subject = session.subject.text(&mut room);
+            let names = RecordNames { session: id.text, subject, group: &group, node: &heir.name };
+            changes.put(&session.record(&tenant.id, names), false);
+            tenant.watch(part, deadline);
+        });
+        tenant.sweep_tombstones(Work::Sweep, |tombstone| tombstone.node != node.index);
+        orphaned
     }
 }
 
@@ -114,11 +156,13 @@ fn nodes_in_use(world: &World, now: Now, asked: HashSet<u32>) -> HashSet<u32> {
         if slot.tenant.hot.nodes.load(Ordering::SeqCst) & bits == 0 {
             continue;
         }
-        for stripe in &slot.tenant.stripes {
-            let stripe = stripe.lock();
-            let standing = stripe.entries.iter().filter(|entry| entry.is_live() || entry.deadline > now.uptime_ms);
-            in_use.extend(standing.map(|entry| entry.node).filter(|node| asked.contains(node)));
-        }
+        slot.tenant.each_part(Work::Sweep, |part| {
+            in_use.extend(part.sessions().map(|session| session.node).filter(|node| asked.contains(node)));
+        });
+        slot.tenant.each_ids(Work::Sweep, |ids| {
+            let standing = ids.tombstones().filter(|tombstone| tombstone.until > now.uptime_ms);
+            in_use.extend(standing.map(|tombstone| tombstone.node).filter(|node| asked.contains(node)));
+        });
     }
     in_use
 }
@@ -126,53 +170,12 @@ fn nodes_in_use(world: &World, now: Now, asked: HashSet<u32>) -> HashSet<u32> {
 fn sessions_on(world: &World, node: &Node) -> u32 {
     let mut count = 0;
     for slot in world.tenants.values().filter(|slot| super::roster::has_node(&slot.tenant, node)) {
-        for stripe in &slot.tenant.stripes {
-            let stripe = stripe.lock();
-            let theirs = stripe.entries.iter().filter(|entry| entry.is_live() && entry.node == node.index);
-            count += theirs.filter(|entry| entry.kind != Kind::Mobile).count() as u32;
-        }
+        slot.tenant.each_part(Work::Sweep, |part| {
+            let theirs = part.sessions().filter(|session| session.node == node.index);
+            count += theirs.filter(|session| session.kind != Kind::Mobile).count() as u32;
+        });
     }
     count
-}
-
-/// Gives what stands on a node to its successor of the same name; with a grace where its lease was all that kept it.
-fn hand_over(
-    tenant: &Tenant,
-    (node, heir): (&Node, &Node),
-    grace_until: Option<u64>,
-    changes: &mut impl Changes,
-) -> u32 {
-    let mut orphaned = 0;
-    for stripe in &tenant.stripes {
-        let mut guard = stripe.lock();
-        let Stripe { entries, version, tombstones, .. } = &mut *guard;
-        let mut earliest = NEVER;
-        entries.retain(|entry| {
-            if entry.node != node.index {
-                return true;
-            }
-            if !entry.is_live() {
-                *tombstones -= 1;
-                tenant.hot.tombstones.fetch_sub(1, Ordering::Relaxed);
-                return false;
-            }
-            entry.node = heir.index;
-            entry.set_order(None, None);
-            if let Some(until) = grace_until.filter(|_| entry.kind != Kind::Mobile && !entry.is_orphan()) {
-                entry.life = if entry.deadline <= until { Life::OrphanTtl } else { Life::Orphan };
-                entry.deadline = entry.deadline.min(until);
-                earliest = earliest.min(entry.deadline);
-                orphaned += 1;
-            }
-            *version += 1;
-            entry.version = *version;
-            let (subject, group) = tenant.subject_and_group(entry.subject);
-            changes.put(&record(&tenant.id, entry, &subject, &tenant.group_name(group), &heir.name), false);
-            true
-        });
-        watch(tenant, &mut guard, earliest);
-    }
-    orphaned
 }
 
 #[cfg(test)]

@@ -3,13 +3,16 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::ending::{End, end_session, put, watch};
-use super::entry::{Flags, Life, NEVER, NO_NODE, Session, Stripe};
-use super::gate::{Pool, PoolState};
+use super::cell::{Cell, Life, NEVER, NO_NODE};
+use super::ending::{End, end_session, lay, place};
+use super::gate::{NO_GROUP, Pool, PoolState};
+use super::holds::Work;
+use super::ids::Tombstone;
+use super::key::{Key, UUID_TEXT};
+use super::part::Part;
 use super::plan::{Entitled, Plan};
 use super::session::{Changes, Direction, EPOCH_MAX, Kind, Name, Now, Reason, SessionRecord, Stamp, Standing};
 use super::shared::lower;
-use super::subjects::SubjectRef;
 use super::sync::{Mutex, Ordering};
 use super::table::{ClaimTerms, Tenant};
 use super::{Engine, Slot, World};
@@ -49,7 +52,7 @@ impl Engine {
         for tenant_plan in &plan.tenants {
             let tenant = match old.tenants.get(&tenant_plan.id) {
                 Some(slot) => Arc::clone(&slot.tenant),
-                None => Arc::new(self.new_tenant(tenant_plan.id.clone(), tenant_plan.entitled.seats, now)),
+                None => Arc::new(self.new_tenant(tenant_plan.id.clone(), now)),
             };
             let policy = Arc::clone(&tenant_plan.policy);
             tenants.insert(tenant_plan.id.clone(), Slot { tenant, policy, configured: true });
@@ -212,8 +215,8 @@ impl Engine {
         }
     }
 
-    fn new_tenant(&self, id: Name, seats: Option<u32>, now: Now) -> Tenant {
-        Tenant::new(id, Arc::clone(&self.shared), seats, now.uptime_ms)
+    fn new_tenant(&self, id: Name, now: Now) -> Tenant {
+        Tenant::new(id, Arc::clone(&self.shared), now.uptime_ms)
     }
 
     fn pools_of(&self, plan: &Plan, old: &World) -> Vec<Arc<Pool>> {
@@ -275,24 +278,24 @@ impl Engine {
             tenant.due_at(drain_at);
         }
         let directory = self.nodes.directory();
-        for stripe in &tenant.stripes {
-            let mut guard = stripe.lock();
-            let Stripe { entries, version, .. } = &mut *guard;
-            entries.retain(|entry| {
-                if !entry.is_live() || entry.kind != Kind::Mobile || !entry.counts() {
-                    return true;
-                }
-                let end = End {
-                    now_ms: now.uptime_ms,
-                    reason: Reason::Ended,
-                    tombstone: None,
-                    tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
-                    linger_until: None,
-                };
-                end_session(tenant, &directory, entry, version, &end, changes);
-                false
-            });
-        }
+        let ends = |session: &Cell| session.kind == Kind::Mobile && session.counts();
+        let look = |part: &mut Part, mobiles: &mut Vec<Key>| {
+            mobiles.extend(part.sessions().filter(|session| ends(session)).map(|session| session.session.clone()));
+        };
+        tenant.sweep(Work::Sweep, look, |session| {
+            let mut room = [0; UUID_TEXT];
+            let id = session.asked(&self.shared.hasher, &mut room);
+            let mut hold = tenant.hold(&id);
+            let Some(at) = hold.find(&id).filter(|at| ends(hold.here().cell(*at))) else { return };
+            let end = End {
+                now_ms: now.uptime_ms,
+                reason: Reason::Ended,
+                tombstone: None,
+                tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
+                linger_until: None,
+            };
+            end_session(tenant, &directory, &mut hold, &id, at, &end, changes);
+        });
     }
 
     fn slot_to_restore(
@@ -306,7 +309,7 @@ impl Engine {
             return slot.clone();
         }
         let slot = unknown.entry(Name::from(tenant)).or_insert_with(|| {
-            let tenant = Arc::new(self.new_tenant(Name::from(tenant), Some(0), now));
+            let tenant = Arc::new(self.new_tenant(Name::from(tenant), now));
             tenant.seats.set(now.uptime_ms, Some(0), Standing::Ended as u8, false);
             let drain_at = now.uptime_ms + world.unknown.end_drain_ms;
             tenant.hot.drain_at.store(drain_at, Ordering::Release);
@@ -318,35 +321,42 @@ impl Engine {
 
     fn restore_session(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World) -> bool {
         let tenant = &slot.tenant;
-        let hash = tenant.hash(from.session);
-        let mut stripe = tenant.stripe(hash).lock();
-        stripe.version = stripe.version.max(from.version);
-        if !tenant.reserve_session() {
+        let (id, subject) = (tenant.asked(from.session), tenant.asked(from.subject));
+        let mut hold = tenant.hold(&id);
+        let ids = hold.ids();
+        ids.version = ids.version.max(from.version);
+        if !tenant.reserve_session(&hold) {
             return false;
         }
         let channel = from.external.then_some(usize::from(from.direction != Some(Direction::Inbound)));
-        let subject = if from.counts {
+        let (home, group) = if from.counts {
             let group = (!from.group.is_empty()).then_some(from.group);
-            let terms =
-                ClaimTerms { subject: from.subject, group, over: true, inactive: true, channels_by: None, channel };
-            tenant.claim(now.uptime_ms, &terms).subject
+            let terms = ClaimTerms { subject, group, over: true, inactive: true, channels_by: None, channel };
+            let claim = tenant.claim(&mut hold, now.uptime_ms, &terms);
+            if claim.is_denied() {
+                tenant.unreserve_session(&hold);
+                return false;
+            }
+            (Some(claim.home), claim.group)
         } else {
             if let Some(channel) = channel {
-                tenant.hot.channels[channel].fetch_add(1, Ordering::Relaxed);
+                tenant.use_channel(&hold, channel);
             }
-            tenant.refer(from.subject)
+            (tenant.refer(&mut hold, &subject), NO_GROUP)
         };
-        if from.counts && subject.is_none() {
-            tenant.unreserve_session();
-            return false;
-        }
-        tenant.tally(hash, from.kind, from.counts, true);
-        let session = self.restored(now, slot, from, world, subject);
-        put(tenant, &mut stripe, hash, session);
+        tenant.tally(&hold, from.kind, from.counts, true);
+        let at = place(tenant, &mut hold, &id, &subject, home, group);
+        hold.settle(at, &id);
+        let part = hold.here();
+        let session = part.cell_mut(at);
+        session.session = id.key();
+        self.restore_into(session, now, slot, from, world);
+        let deadline = session.deadline;
+        tenant.watch(part, deadline);
         true
     }
 
-    fn restored(&self, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World, subject: SubjectRef) -> Session {
+    fn restore_into(&self, session: &mut Cell, now: Now, slot: &Slot, from: &SessionRecord<'_>, world: &World) {
         let node = match from.node {
             "" => None,
             name => self.nodes.find_or_add(name, now.uptime_ms, &self.shared),
@@ -365,47 +375,46 @@ impl Engine {
             (_, Some(ttl_s)) => (Life::Live, now.uptime_ms + u64::from(ttl_s) * 1_000),
             (_, None) => (Life::Orphan, now.uptime_ms + learning + spread),
         };
-        let node = node.map_or(NO_NODE, |node| node.index);
-        let mut session = Session {
-            name: Name::from(from.session),
-            subject,
-            epoch: 0,
-            seq: 0,
-            deadline,
-            version: from.version,
-            started_utc_ms: from.started_utc_ms,
-            node,
-            ttl_s: from.ttl_s.unwrap_or(0),
-            kind: from.kind,
-            direction: from.direction,
-            leg: from.leg,
-            device: from.device,
-            class: from.class,
-            first: from.first,
-            life,
-            flags: Flags::new(from.counts, from.external),
-        };
+        session.life = life;
+        session.deadline = deadline;
+        session.version = from.version;
+        session.started_utc_ms = from.started_utc_ms;
+        session.node = node.map_or(NO_NODE, |node| node.index);
+        session.ttl_s = from.ttl_s.unwrap_or(0);
+        session.kind = from.kind;
+        session.direction = from.direction;
+        session.leg = from.leg;
+        session.device = from.device;
+        session.class = from.class;
+        session.first = from.first;
+        session.set_uses(from.counts, from.external);
         session.set_order(from.epoch.filter(|epoch| *epoch <= EPOCH_MAX), from.seq);
-        session
     }
 
     fn restore_tombstone(&self, now: Now, tenant: &Tenant, from: &RestoredTombstone) {
         if from.stamp.epoch > EPOCH_MAX {
             return;
         }
-        let hash = tenant.hash(&from.session);
-        let mut stripe = tenant.stripe(hash).lock();
-        stripe.version = stripe.version.max(from.version);
-        if stripe.find(hash, &from.session).is_some() {
+        let id = tenant.asked(&from.session);
+        let mut hold = tenant.hold(&id);
+        if hold.find(&id).is_some() {
             return;
         }
         let node = match from.node.as_str() {
             "" => NO_NODE,
             name => self.nodes.find_or_add(name, now.uptime_ms, &self.shared).map_or(NO_NODE, |node| node.index),
         };
-        let mut session = Session::tombstone(&from.session, node, from.stamp, now.uptime_ms + from.left_ms);
-        session.version = from.version;
-        put(tenant, &mut stripe, hash, session);
+        let ids = hold.ids();
+        ids.version = ids.version.max(from.version);
+        if ids.tombstone(&id).is_none() {
+            let (session, id_route, kind) = (id.key(), id.route(), Kind::Call);
+            let until = now.uptime_ms + from.left_ms;
+            lay(
+                tenant,
+                &mut hold,
+                Tombstone { session, stamp: from.stamp, until, version: from.version, node, id_route, kind },
+            );
+        }
     }
 }
 
@@ -413,12 +422,9 @@ impl Engine {
 fn restart_mobiles(now: Now, slot: &Slot) {
     let offline_ms = slot.policy.mobile_offline_ms;
     let deadline = if offline_ms > 0 { now.uptime_ms.saturating_add(offline_ms) } else { NEVER };
-    for stripe in &slot.tenant.stripes {
-        let mut stripe = stripe.lock();
-        let mobiles = stripe.entries.iter_mut().filter(|entry| entry.is_live() && entry.kind == Kind::Mobile);
-        for entry in mobiles {
-            entry.deadline = deadline;
-        }
-        watch(&slot.tenant, &mut stripe, deadline);
-    }
+    slot.tenant.each_part(Work::Sweep, |part| {
+        let mobiles = part.sessions_mut().filter(|session| session.kind == Kind::Mobile);
+        mobiles.for_each(|session| session.deadline = deadline);
+        slot.tenant.watch(part, deadline);
+    });
 }

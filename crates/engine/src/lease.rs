@@ -1,15 +1,17 @@
 //! Deadlines: leases, graces, times to live, lingering seats, drains, tombstones.
 //!
-//! Every tenant and every stripe keeps a lower bound of its deadlines, so that the reaper looks only where
+//! Every tenant and every part of its table keeps a lower bound of its deadlines, so that the reaper looks only where
 //! something may be due; a renewal stores its own deadline and touches no queue.
 
-use super::ending::{End, end_session, sweep_tombstones};
-use super::entry::{Life, NEVER, Session, Stripe};
+use super::cell::{Cell, Life, NEVER};
+use super::ending::{End, end_session};
+use super::holds::Work;
+use super::key::{Key, UUID_TEXT};
+use super::part::Part;
 use super::plan::Timers;
 use super::session::{Changes, Kind, Now, Reason};
 use super::shared::lower;
 use super::sync::Ordering;
-use super::table::Tenant;
 use super::{Engine, Slot, World};
 
 impl Engine {
@@ -38,7 +40,8 @@ impl Engine {
             next = next.min(slot.tenant.hot.due.load(Ordering::Acquire));
             if slot.tenant.hot.tombstones.load(Ordering::Relaxed) > 0 {
                 if sweep_tombstones {
-                    self.forget_tombstones(&slot.tenant, now_ms);
+                    slot.tenant.sweep_tombstones(Work::Expiry, |tombstone| tombstone.until > now_ms);
+                    slot.tenant.stripes.shrink(&self.shared.holds, u32::MAX);
                 }
                 next = next.min(self.sweep_at.load(Ordering::Relaxed));
             }
@@ -77,77 +80,56 @@ impl Engine {
         } else {
             lower(&tenant.hot.due, drain_at);
         }
-        for stripe in &tenant.stripes {
-            let mut stripe = stripe.lock();
-            if stripe.due <= now_ms || drained_at.is_some() {
-                self.expire_stripe(tenant, &mut stripe, now, timers, drained_at, changes);
+        let look = |part: &mut Part, due: &mut Vec<Key>| {
+            if part.due <= now_ms || drained_at.is_some() {
+                let mut next = NEVER;
+                for session in part.sessions() {
+                    match due_reason(session, now_ms, drained_at) {
+                        Some(_) => due.push(session.session.clone()),
+                        None => next = next.min(session.deadline),
+                    }
+                }
+                part.due = next;
             }
-            lower(&tenant.hot.due, stripe.due);
-        }
-        lower(&tenant.hot.due, tenant.end_lingering(now_ms));
-    }
-
-    fn expire_stripe(
-        &self,
-        tenant: &Tenant,
-        stripe: &mut Stripe,
-        now: Now,
-        timers: &Timers,
-        drained_at: Option<u64>,
-        changes: &mut impl Changes,
-    ) {
+            lower(&tenant.hot.due, part.due);
+            if !part.lingering.is_empty() {
+                lower(&tenant.hot.due, tenant.end_lingering(part, now_ms));
+            }
+        };
         let directory = self.nodes.directory();
-        let now_ms = now.uptime_ms;
-        let Stripe { entries, due, version, tombstones } = stripe;
-        let mut next = NEVER;
-        entries.retain(|entry| {
-            if !entry.is_live() {
-                return true;
-            }
-            let Some(reason) = due_reason(entry, now_ms, drained_at) else {
-                next = next.min(entry.deadline);
-                return true;
-            };
+        tenant.sweep(Work::Expiry, look, |session| {
+            let mut room = [0; UUID_TEXT];
+            let id = session.asked(&self.shared.hasher, &mut room);
+            let mut hold = tenant.hold(&id);
+            let Some(at) = hold.find(&id) else { return };
+            let session = hold.here().cell(at);
+            // It may have been renewed meanwhile.
+            let Some(reason) = due_reason(session, now_ms, drained_at) else { return };
             let end = End {
                 now_ms,
                 reason,
-                tombstone: entry.stamp().filter(|_| reason == Reason::Ttl),
+                tombstone: session.stamp().filter(|_| reason == Reason::Ttl),
                 tombstone_until: now_ms + timers.tombstone_ms,
                 linger_until: None,
             };
-            end_session(tenant, &directory, entry, version, &end, changes);
-            if entry.is_live() {
-                return false;
-            }
-            *tombstones += 1;
-            tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
-            true
+            end_session(tenant, &directory, &mut hold, &id, at, &end, changes);
         });
-        *due = next;
-    }
-
-    fn forget_tombstones(&self, tenant: &Tenant, now_ms: u64) {
-        for stripe in &tenant.stripes {
-            let mut stripe = stripe.lock();
-            if stripe.tombstones > 0 {
-                sweep_tombstones(tenant, &mut stripe, now_ms);
-            }
-        }
+        tenant.stripes.shrink(&self.shared.holds, u32::MAX);
     }
 }
 
 /// Why a live session ends at an instant, if it does: whatever came first.
-fn due_reason(entry: &Session, now_ms: u64, drained_at: Option<u64>) -> Option<Reason> {
-    let drains = entry.counts() && matches!(entry.kind, Kind::Desktop | Kind::Guest);
+fn due_reason(session: &Cell, now_ms: u64, drained_at: Option<u64>) -> Option<Reason> {
+    let drains = session.counts() && matches!(session.kind, Kind::Desktop | Kind::Guest);
     if let (Some(drained_at), true) = (drained_at, drains) {
-        let earlier = entry.deadline < drained_at;
-        let at_once_by_ttl = entry.deadline == drained_at && entry.life != Life::Orphan;
+        let earlier = session.deadline < drained_at;
+        let at_once_by_ttl = session.deadline == drained_at && session.life != Life::Orphan;
         if !earlier && !at_once_by_ttl {
             return Some(Reason::Ended);
         }
     }
-    if entry.deadline > now_ms {
+    if session.deadline > now_ms {
         return None;
     }
-    Some(if entry.life == Life::Orphan { Reason::Grace } else { Reason::Ttl })
+    Some(if session.life == Life::Orphan { Reason::Grace } else { Reason::Ttl })
 }

@@ -4,15 +4,19 @@
 //! of one tenant are linearizable (D6). It reads no clock, does no I/O and logs nothing: time comes in as
 //! [`Now`], and what changed goes out through [`Changes`].
 
+mod cell;
 mod decide;
 mod ending;
-mod entry;
 mod explain;
 mod forget;
 mod gate;
+mod holds;
+mod ids;
 mod install;
+mod key;
 mod lease;
 mod node;
+mod part;
 pub mod plan;
 mod release;
 mod roster;
@@ -20,7 +24,7 @@ mod rules;
 mod seats;
 pub mod session;
 mod shared;
-mod subjects;
+mod stripes;
 mod sync;
 mod table;
 mod view;
@@ -28,10 +32,11 @@ mod view;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 
 pub use explain::{Explanation, Step};
 pub use forget::ForgetOutcome;
+pub use holds::{HOLD_MAX_NS, HoldTimes, Work};
 pub use install::RestoredTombstone;
 pub use plan::{Billing, Entitled, Limits, Plan, Policy, PoolPlan, TenantPlan, Timers};
 pub use roster::{EndOutcome, InventoryReport, NodeFault, NodeReport};
@@ -39,19 +44,19 @@ pub use rules::is_emergency_number;
 pub use session::*;
 pub use view::{NodeView, PoolView, SessionFilter, SessionView, SubjectView, TenantView};
 
-use decide::{Ask, Stored};
-use entry::NEVER;
+use cell::NEVER;
+use decide::{Ask, Context, Stored};
 use gate::Pool;
-use node::Nodes;
+use node::{Directory, Nodes};
 use rules::Need;
-use shared::{Shared, Tally};
+use shared::Shared;
 use sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use table::Tenant;
 
 /// The engine, which decides. One per process; share it by reference.
 #[derive(Debug)]
 pub struct Engine {
-    world: ArcSwap<World>,
+    world: Arc<ArcSwap<World>>,
     nodes: Nodes,
     shared: Arc<Shared>,
     /// Plans and entitlements are installed one after the other.
@@ -74,6 +79,14 @@ struct World {
     timers: Timers,
 }
 
+/// The plan and the nodes as a thread saw them last, so that it asks the other cores only where they changed: each
+/// thread that decides much keeps one of its own ([`Engine::view`]). It shows every change at once.
+#[derive(Clone, Debug)]
+pub struct View {
+    world: Cache<Arc<ArcSwap<World>>, Arc<World>>,
+    nodes: Cache<Arc<ArcSwap<Directory>>, Arc<Directory>>,
+}
+
 /// A tenant under its present policy.
 #[derive(Clone, Debug)]
 struct Slot {
@@ -88,18 +101,18 @@ impl Engine {
     pub fn new(limits: Limits) -> Self {
         let limits = Limits { sessions_per_tenant_max: limits.sessions_per_tenant_max.min(seats::SEATS_MAX), ..limits };
         Engine {
-            world: ArcSwap::from_pointee(World {
+            world: Arc::new(ArcSwap::from_pointee(World {
                 tenants: HashMap::default(),
                 pools: Vec::new(),
                 default_tenant: None,
                 unknown: Arc::new(Policy::default()),
                 timers: Timers::default(),
-            }),
+            })),
             nodes: Nodes::default(),
             shared: Arc::new(Shared {
                 hasher: foldhash::fast::RandomState::default(),
                 limits,
-                tally: Tally::default(),
+                holds: holds::Holds::default(),
                 due: AtomicU64::new(NEVER),
                 expiring: AtomicU64::new(NEVER),
                 sessions: AtomicU32::new(0),
@@ -116,30 +129,50 @@ impl Engine {
         }
     }
 
+    /// The plan and the nodes, for a thread to keep.
+    pub fn view(&self) -> View {
+        View { world: Cache::new(Arc::clone(&self.world)), nodes: Cache::new(self.nodes.shared()) }
+    }
+
     /// May this happen? D5, in its order; the message was checked by [`Acquire::check`].
     ///
     /// # Errors
     /// `ttl_s` is missing where nothing else would end the claim (E3); nothing changed.
     pub fn acquire(&self, now: Now, message: &Acquire<'_>, changes: &mut impl Changes) -> Result<Decision, Fault> {
-        self.acquire_as(now, message, false, changes).map(|(decision, _)| decision)
+        self.acquire_by(&mut self.view(), now, message, changes)
+    }
+
+    /// [`Engine::acquire`] by what the thread keeps.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn acquire_by(
+        &self,
+        view: &mut View,
+        now: Now,
+        message: &Acquire<'_>,
+        changes: &mut impl Changes,
+    ) -> Result<Decision, Fault> {
+        self.acquire_as(view, now, message, false, changes).map(|(decision, _)| decision)
     }
 
     /// The same; what an inventory lists lives, whatever number its own entry has (G9).
     fn acquire_as(
         &self,
+        view: &mut View,
         now: Now,
         message: &Acquire<'_>,
         listed: bool,
         changes: &mut impl Changes,
     ) -> Result<(Decision, Stored), Fault> {
-        let world = self.world.load();
+        let world = view.world.load();
         let slot = world.tenants.get(message.tenant);
         let policy = slot.map_or(&world.unknown, |slot| &slot.policy);
         let need = rules::need(message, policy);
         // What only a lease could keep needs a node that is known: the name of another one leaves no trace.
         let lives = message.ttl_s.is_some() || message.kind == Kind::Mobile || !matches!(need, Need::Seat { .. });
         let name = message.node.filter(|_| lives);
-        let directory = self.nodes.directory_with(name, now.uptime_ms, &self.shared);
+        let directory = self.nodes.known_with(&mut view.nodes, name, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -147,20 +180,17 @@ impl Engine {
         let subject = message.subject.unwrap_or("");
         let session = message.session.unwrap_or("");
         let ask = |slot: &'_ Slot, subject: &'_ str, session: &'_ str, changes: &mut _| {
-            let ask = Ask {
+            let context = Context {
                 now,
                 tenant: &slot.tenant,
                 policy: &slot.policy,
                 timers: &world.timers,
                 node,
-                directory: &directory,
-                session,
-                subject,
-                message,
-                stamp: message.stamp(),
-                listed,
+                directory,
+                session: slot.tenant.asked(session),
             };
-            decide::acquire(&ask, need, changes)
+            let subject = slot.tenant.asked(subject);
+            decide::acquire(&Ask { context, subject, message, stamp: message.stamp(), listed }, need, changes)
         };
         match (slot, need) {
             (Some(slot), _) => ask(slot, subject, session, changes),
@@ -181,9 +211,14 @@ impl Engine {
 
     /// This ended. Never fails (E4).
     pub fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
-        let world = self.world.load();
+        self.release_by(&mut self.view(), now, message, changes)
+    }
+
+    /// [`Engine::release`] by what the thread keeps.
+    pub fn release_by(&self, view: &mut View, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
+        let world = view.world.load();
         let known = world.tenants.get(message.tenant);
-        let directory = self.nodes.directory_with(message.node, now.uptime_ms, &self.shared);
+        let directory = self.nodes.known_with(&mut view.nodes, message.node, now.uptime_ms, &self.shared);
         let node = message.node.and_then(|name| directory.find(name));
         if let Some(node) = node {
             node.touch(now.uptime_ms, message.epoch, world.timers.lease_ms, &self.shared);
@@ -192,21 +227,16 @@ impl Engine {
             return decision_without_tenant(&world.unknown, Code::ReleasedNone, Detail::None);
         };
         let borrowed = known.is_none().then(|| name_in_default_tenant(message.tenant, message.session));
-        let nothing = Acquire::new(message.tenant, "", message.session, Kind::Call);
-        let ask = Ask {
+        let context = Context {
             now,
             tenant: &slot.tenant,
             policy: &slot.policy,
             timers: &world.timers,
             node,
-            directory: &directory,
-            session: borrowed.as_deref().unwrap_or(message.session),
-            subject: "",
-            message: &nothing,
-            stamp: message.stamp(),
-            listed: false,
+            directory,
+            session: slot.tenant.asked(borrowed.as_deref().unwrap_or(message.session)),
         };
-        release::release(&ask, message, changes)
+        release::release(&context, message, changes)
     }
 
     /// Lower bound of the next instant at which something is due, uptime milliseconds; `None` where nothing is. What
@@ -221,8 +251,8 @@ impl Engine {
 
     /// The tenant that lends its seats to this one, and as whom it knows a subject of it (D4); `None` where the tenant
     /// is known itself, or nobody lends.
-    pub fn default_tenant_for(&self, tenant: &str, subject: &str) -> Option<(Name, String)> {
-        let world = self.world.load();
+    pub fn default_tenant_for(&self, view: &mut View, tenant: &str, subject: &str) -> Option<(Name, String)> {
+        let world = view.world.load();
         let default_tenant_for = world.default_tenant.as_ref()?;
         (!world.tenants.contains_key(tenant))
             .then(|| (default_tenant_for.clone(), name_in_default_tenant(tenant, subject)))
@@ -396,10 +426,5 @@ mod tests {
             Err(NodeFault::StaleEpoch { known: 2 }),
             "its epoch is kept"
         );
-    }
-
-    #[test]
-    fn what_every_message_touches_stays_small() {
-        assert!(size_of::<entry::Session>() <= 88, "{}", size_of::<entry::Session>());
     }
 }

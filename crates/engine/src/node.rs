@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 
-use super::entry::NEVER;
+use super::cell::NEVER;
 use super::plan::Timers;
 use super::session::Name;
 use super::shared::{Shared, lower};
@@ -159,7 +159,7 @@ impl Node {
 /// All nodes; reading waits for nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
-    known: ArcSwap<Directory>,
+    known: Arc<ArcSwap<Directory>>,
     grow: Mutex<()>,
 }
 
@@ -223,20 +223,25 @@ impl Nodes {
         self.known.load()
     }
 
+    /// The directory as it changes, for a thread to keep what it saw of it.
+    pub(crate) fn shared(&self) -> Arc<ArcSwap<Directory>> {
+        Arc::clone(&self.known)
+    }
+
     /// The directory in which a message's node stands, made known if need be.
-    pub(crate) fn directory_with(
+    pub(crate) fn known_with<'v>(
         &self,
+        kept: &'v mut Cache<Arc<ArcSwap<Directory>>, Arc<Directory>>,
         name: Option<&str>,
         now_ms: u64,
         shared: &Shared,
-    ) -> arc_swap::Guard<Arc<Directory>> {
-        let known = self.known.load();
-        match name {
-            Some(name) if known.find(name).is_none() && self.find_or_add(name, now_ms, shared).is_some() => {
-                self.known.load()
-            }
-            _ => known,
+    ) -> &'v Directory {
+        if let Some(name) = name
+            && kept.load().find(name).is_none()
+        {
+            self.find_or_add(name, now_ms, shared);
         }
+        kept.load()
     }
 
     /// The node of this name that is about to get a lease; `None` where the limit on nodes is reached.

@@ -3,14 +3,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::decide::{Ask, Stored};
-use super::ending::{End, end_entry, end_session};
-use super::entry::{Life, NEVER, Session, Stripe};
+use super::cell::{Cell, Life, NEVER};
+use super::decide::{Ask, Context, Stored};
+use super::ending::{End, end_session};
+use super::holds::Work;
+use super::key::{Asked, Key, UUID_TEXT};
 use super::node::Node;
+use super::part::Part;
 use super::session::{Acquire, Changes, Kind, Now, Reason, Stamp};
 use super::sync::Ordering;
 use super::table::Tenant;
-use super::{Engine, Name, World};
+use super::{Engine, View, World};
 
 /// The result of a hello or a goodbye.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,12 +69,20 @@ pub enum EndOutcome {
 }
 
 /// The action of a sweep on a session.
+#[derive(Clone, Copy)]
 enum Fate {
     Stays,
     Ends(Reason, Option<Stamp>),
     Orphaned,
     /// It is live again, for the whole of its own time.
     Resumed,
+}
+
+/// The outcome of a sweep.
+#[derive(Default)]
+struct Swept {
+    ended: u32,
+    orphaned: u32,
 }
 
 impl Engine {
@@ -105,21 +116,18 @@ impl Engine {
             _ => node.begin(now.uptime_ms, epoch, true, lease_ms, &self.shared),
         }
         changes.node(&node.name, epoch);
-        let mut report = NodeReport::default();
-        self.sweep(&world, now, &node, changes, |session| {
+        let swept = self.sweep(&world, now, &node, changes, |session| {
             if session.epoch().is_some_and(|own| own >= epoch) || session.kind == Kind::Mobile {
                 Fate::Stays
             } else if session.kind == Kind::Call {
-                report.dropped += 1;
                 Fate::Ends(Reason::Epoch, None)
             } else if session.is_orphan() {
                 Fate::Stays
             } else {
-                report.orphaned += 1;
                 Fate::Orphaned
             }
         });
-        Ok(report)
+        Ok(NodeReport { dropped: swept.ended, orphaned: swept.orphaned })
     }
 
     /// The node lives. Touches one word, not its sessions. The first one is recorded: it gives a lease (G10).
@@ -173,15 +181,10 @@ impl Engine {
     /// All of a node's sessions wait for their node, or another, to confirm them (G6).
     pub(super) fn orphan_all(&self, world: &World, now: Now, node: &Node, changes: &mut impl Changes) -> NodeReport {
         node.greet(false);
-        let mut report = NodeReport::default();
-        self.sweep(world, now, node, changes, |session| {
-            if session.kind == Kind::Mobile || session.is_orphan() {
-                return Fate::Stays;
-            }
-            report.orphaned += 1;
-            Fate::Orphaned
+        let swept = self.sweep(world, now, node, changes, |session| {
+            if session.kind == Kind::Mobile || session.is_orphan() { Fate::Stays } else { Fate::Orphaned }
         });
-        report
+        NodeReport { orphaned: swept.orphaned, ..NodeReport::default() }
     }
 
     /// Takes a node's list of everything that is live on it at its message `seq` (G9); what is missing ended.
@@ -213,37 +216,33 @@ impl Engine {
         node.greet(true);
         let taken = Stamp { epoch, seq };
         let mut report = InventoryReport::default();
-        let mut listed: HashSet<(&str, Name), foldhash::fast::RandomState> = HashSet::default();
+        let mut view = self.view();
+        let mut listed: HashSet<(&str, Key), foldhash::fast::RandomState> = HashSet::default();
         for message in sessions {
             let listed_here = Acquire { node: Some(&node.name), epoch: Some(epoch), existing: true, ..message.clone() };
-            match self.confirm(&world, now, node, taken, &listed_here, changes) {
+            match self.confirm(&mut view, now, node, taken, &listed_here, changes) {
                 Stored::Known => report.kept += 1,
                 Stored::Fresh => report.adopted += 1,
                 Stored::No => report.ignored += 1,
             }
             if let (Some(session), Some((tenant, borrowed))) = (message.session, world.home(message.tenant)) {
-                let name = if borrowed {
-                    Name::from(super::name_in_default_tenant(message.tenant, session))
-                } else {
-                    Name::from(session)
-                };
-                listed.insert((tenant, name));
+                let borrowed = borrowed.then(|| super::name_in_default_tenant(message.tenant, session));
+                let name = borrowed.as_deref().unwrap_or(session);
+                listed.insert((tenant, Asked::new(&self.shared.hasher, name).key()));
             }
         }
-        let sweep = |tenant: &str, session: &Session| {
-            let missing = session.epoch().is_none_or(|own| own == epoch)
-                && session.kind != Kind::Mobile
-                && session.stamp().is_none_or(|own| own <= taken)
-                && !listed.contains(&(tenant, session.name.clone()));
-            if missing { Fate::Ends(Reason::Inventory, Some(taken)) } else { Fate::Stays }
-        };
         for slot in world.tenants.values().filter(|slot| has_node(&slot.tenant, node)) {
-            let fate = |session: &Session| {
-                let fate = sweep(&slot.tenant.id, session);
-                report.removed += u32::from(matches!(fate, Fate::Ends(..)));
-                fate
+            let missing = |session: &Cell| {
+                session.epoch().is_none_or(|own| own == epoch)
+                    && session.kind != Kind::Mobile
+                    && session.stamp().is_none_or(|own| own <= taken)
+                    && !listed.contains(&(slot.tenant.id.as_str(), session.session.clone()))
             };
-            self.sweep_tenant(&world, now, &slot.tenant, node, changes, fate);
+            let fate = |session: &Cell| match missing(session) {
+                true => Fate::Ends(Reason::Inventory, Some(taken)),
+                false => Fate::Stays,
+            };
+            report.removed += self.sweep_tenant(&world, now, &slot.tenant, node, changes, fate).ended;
         }
         Ok(report)
     }
@@ -251,13 +250,14 @@ impl Engine {
     /// One listed session of an inventory: what is known is confirmed as it is, what is not is adopted.
     fn confirm(
         &self,
-        world: &World,
+        view: &mut View,
         now: Now,
         node: &Arc<Node>,
         taken: Stamp,
         message: &Acquire<'_>,
         changes: &mut impl Changes,
     ) -> Stored {
+        let world = Arc::clone(view.world.load());
         let (Some(session), Some((tenant, borrowed))) = (message.session, world.home(message.tenant)) else {
             return Stored::No;
         };
@@ -266,46 +266,40 @@ impl Engine {
             |id: &str| if borrowed { super::name_in_default_tenant(message.tenant, id) } else { id.to_owned() };
         let (session, subject) = (own_name(session), own_name(message.subject.unwrap_or("")));
         let stamp = message.seq.map_or(taken, |seq| Stamp { epoch: taken.epoch, seq });
-        let hash = slot.tenant.hash(&session);
-        let mut stripe = slot.tenant.stripe(hash).lock();
-        match stripe.find(hash, &session) {
-            Some(entry) if entry.is_live() => {
-                if entry.counts() && !slot.tenant.is_subject(entry.subject, &subject) {
-                    return Stored::No;
-                }
-                // What the table knows may be newer than the list's own entry: then it keeps its number.
-                let newer = entry.is_newer_than(node.index, (Some(stamp.epoch), Some(stamp.seq)));
-                let stamp = if newer { entry.stamp() } else { Some(stamp) };
-                let ask = Ask {
-                    now,
-                    tenant: &slot.tenant,
-                    policy: &slot.policy,
-                    timers: &world.timers,
-                    node: Some(node),
-                    directory: &self.nodes.directory(),
-                    session: &session,
-                    subject: &subject,
-                    message,
-                    stamp,
-                    listed: true,
-                };
-                ask.mark_node();
-                ask.renew(hash, &mut stripe, changes);
-                return Stored::Known;
-            }
-            // It was released after the list was taken.
-            Some(entry)
-                if entry.deadline > now.uptime_ms
-                    && entry.node == node.index
-                    && entry.stamp().is_some_and(|own| own > taken) =>
-            {
+        let (id, subject) = (slot.tenant.asked(&session), slot.tenant.asked(&subject));
+        let mut hold = slot.tenant.hold(&id);
+        if let Some(at) = hold.find(&id) {
+            let known = hold.here().cell(at);
+            if known.counts() && !subject.is(&known.subject) {
                 return Stored::No;
             }
-            _ => {}
+            // What the table knows may be newer than the list's own entry: then it keeps its number.
+            let newer = known.is_newer_than(node.index, (Some(stamp.epoch), Some(stamp.seq)));
+            let stamp = if newer { known.stamp() } else { Some(stamp) };
+            let context = Context {
+                now,
+                tenant: &slot.tenant,
+                policy: &slot.policy,
+                timers: &world.timers,
+                node: Some(node),
+                directory: &self.nodes.directory(),
+                session: id,
+            };
+            let ask = Ask { context, subject, message, stamp, listed: true };
+            ask.context.mark_node();
+            ask.renew(&mut hold, at, changes);
+            return Stored::Known;
         }
-        drop(stripe);
+        // It was released after the list was taken.
+        let released = hold.ids().tombstone(&id).is_some_and(|tombstone| {
+            tombstone.until > now.uptime_ms && tombstone.node == node.index && tombstone.stamp > taken
+        });
+        drop(hold);
+        if released {
+            return Stored::No;
+        }
         let message = Acquire { seq: Some(stamp.seq), ..message.clone() };
-        self.acquire_as(now, &message, true, changes).map_or(Stored::No, |(_, stored)| stored)
+        self.acquire_as(view, now, &message, true, changes).map_or(Stored::No, |(_, stored)| stored)
     }
 
     /// Ends one session by hand; a live call only with `force`.
@@ -320,23 +314,21 @@ impl Engine {
         let world = self.world.load();
         let Some(slot) = world.tenants.get(tenant) else { return EndOutcome::NotFound };
         let directory = self.nodes.directory();
-        let hash = slot.tenant.hash(session);
-        let mut guard = slot.tenant.stripe(hash).lock();
-        let stripe = &mut *guard;
-        let Some(entry) = stripe.find(hash, session).filter(|entry| entry.is_live()) else {
-            return EndOutcome::NotFound;
-        };
-        if entry.kind == Kind::Call && !force {
+        let id = slot.tenant.asked(session);
+        let mut hold = slot.tenant.hold(&id);
+        let Some(at) = hold.find(&id) else { return EndOutcome::NotFound };
+        let known = hold.here().cell(at);
+        if known.kind == Kind::Call && !force {
             return EndOutcome::NeedsForce;
         }
         let end = End {
             now_ms: now.uptime_ms,
             reason: Reason::Admin,
-            tombstone: entry.stamp(),
+            tombstone: known.stamp(),
             tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
             linger_until: None,
         };
-        end_entry(&slot.tenant, &directory, stripe, hash, session, &end, changes);
+        end_session(&slot.tenant, &directory, &mut hold, &id, at, &end, changes);
         EndOutcome::Done { count: 1 }
     }
 
@@ -372,11 +364,15 @@ impl Engine {
         now: Now,
         node: &Node,
         changes: &mut impl Changes,
-        mut fate: impl FnMut(&Session) -> Fate,
-    ) {
+        fate: impl Fn(&Cell) -> Fate,
+    ) -> Swept {
+        let mut all = Swept::default();
         for slot in world.tenants.values().filter(|slot| has_node(&slot.tenant, node)) {
-            self.sweep_tenant(world, now, &slot.tenant, node, changes, &mut fate);
+            let swept = self.sweep_tenant(world, now, &slot.tenant, node, changes, &fate);
+            all.ended += swept.ended;
+            all.orphaned += swept.orphaned;
         }
+        all
     }
 
     fn sweep_tenant(
@@ -386,53 +382,51 @@ impl Engine {
         tenant: &Tenant,
         node: &Node,
         changes: &mut impl Changes,
-        mut fate: impl FnMut(&Session) -> Fate,
-    ) {
+        fate: impl Fn(&Cell) -> Fate,
+    ) -> Swept {
         let directory = self.nodes.directory();
-        let grace_until = now.uptime_ms + world.timers.grace_ms;
-        for stripe in &tenant.stripes {
-            let mut guard = stripe.lock();
-            let Stripe { entries, version, tombstones, due } = &mut *guard;
+        let (mut ended, mut orphaned) = (0, 0);
+        let look = |part: &mut Part, ends: &mut Vec<Key>| {
             let mut earliest = NEVER;
-            entries.retain(|entry| {
-                if !entry.is_live() || entry.node != node.index {
-                    return true;
-                }
-                match fate(entry) {
+            for session in part.sessions_mut().filter(|session| session.node == node.index) {
+                match fate(session) {
                     Fate::Stays => {}
+                    Fate::Ends(..) => ends.push(session.session.clone()),
                     Fate::Orphaned => {
-                        entry.life = if entry.deadline <= grace_until { Life::OrphanTtl } else { Life::Orphan };
-                        entry.deadline = entry.deadline.min(grace_until);
-                        earliest = earliest.min(entry.deadline);
+                        session.orphan_until(now.uptime_ms + world.timers.grace_ms);
+                        earliest = earliest.min(session.deadline);
+                        orphaned += 1;
                     }
                     Fate::Resumed => {
-                        entry.life = Life::Live;
-                        entry.deadline = now.uptime_ms + u64::from(entry.ttl_s) * 1_000;
-                        earliest = earliest.min(entry.deadline);
-                    }
-                    Fate::Ends(reason, tombstone) => {
-                        let end = End {
-                            now_ms: now.uptime_ms,
-                            reason,
-                            tombstone,
-                            tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
-                            linger_until: None,
-                        };
-                        end_session(tenant, &directory, entry, version, &end, changes);
-                        if entry.is_live() {
-                            return false;
-                        }
-                        *tombstones += 1;
-                        tenant.hot.tombstones.fetch_add(1, Ordering::Relaxed);
+                        session.life = Life::Live;
+                        session.deadline = now.uptime_ms + u64::from(session.ttl_s) * 1_000;
+                        earliest = earliest.min(session.deadline);
                     }
                 }
-                true
-            });
-            if earliest < *due {
-                *due = earliest;
-                tenant.due_at(earliest);
             }
-        }
+            tenant.watch(part, earliest);
+        };
+        tenant.sweep(Work::Sweep, look, |session| {
+            let mut room = [0; UUID_TEXT];
+            let id = session.asked(&self.shared.hasher, &mut room);
+            let mut hold = tenant.hold(&id);
+            let Some(at) = hold.find(&id) else { return };
+            let session = hold.here().cell(at);
+            // Another message may have come for it meanwhile.
+            let Some(Fate::Ends(reason, tombstone)) = (session.node == node.index).then(|| fate(session)) else {
+                return;
+            };
+            let end = End {
+                now_ms: now.uptime_ms,
+                reason,
+                tombstone,
+                tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
+                linger_until: None,
+            };
+            end_session(tenant, &directory, &mut hold, &id, at, &end, changes);
+            ended += 1;
+        });
+        Swept { ended, orphaned }
     }
 }
 

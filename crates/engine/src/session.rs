@@ -113,7 +113,9 @@ pub struct GoneRecord<'a> {
 /// Takes what the engine changed, to record and to tell it.
 ///
 /// The engine calls these inside the critical section of the session that changed, so that two changes of
-/// one session arrive in their order. An implementation encodes or copies; it must not wait.
+/// one session arrive in their order; and before a seat that becomes free can be taken, so that the changes of one seat
+/// do too. An implementation encodes or copies; it must not wait. Only a snapshot is told while no lock is held: whoever
+/// listens to one may take its time.
 pub trait Changes {
     /// A session is live from now on, or a live one changed.
     fn put(&mut self, session: &SessionRecord<'_>, fresh: bool);
@@ -123,9 +125,6 @@ pub trait Changes {
     fn node(&mut self, node: &str, epoch: u64);
     /// A node that was known is not any more: neither its epoch nor its tombstones.
     fn forgotten(&mut self, _node: &str) {}
-    /// A snapshot holds no lock at this moment: whoever listens may take its time. Everything else is called inside a
-    /// critical section and must not wait for anything.
-    fn between(&mut self) {}
 }
 
 /// Records nothing.

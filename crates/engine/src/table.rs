@@ -1,19 +1,24 @@
-//! The concurrent table of one tenant: sessions, subjects and their seats.
+//! The table of one tenant: its stripes, its seats, and what it counts.
 //!
-//! A session is changed under the lock of its stripe, and inside that its subject under the lock of its
-//! own stripe, and inside that the seat word (and, for who has one, the gate). Locks are taken in that order
-//! only. The seat changes *before* the subject's entry appears or goes (RELIABILITY, the trap), all of it
-//! inside the subject's critical section, so that a released seat is grantable as soon as anybody can see it.
+//! A session is changed in the critical section of its id ([`Hold`]), its subject under the lock of the part where the
+//! subject is at home, and inside that the seat word (and, for who has one, the gate). Locks are taken in that order
+//! only. The seat changes *before* the subject's home appears or goes (RELIABILITY, the trap), and a change is told
+//! while its seat cannot be taken by another yet, or is taken already: of two changes of one seat the first is told
+//! first.
 
 use std::sync::Arc;
 
-use super::entry::{NEVER, Stripe};
+use super::cell::{Cell, NEVER};
 use super::gate::{Gate, GroupId, NO_GROUP};
+use super::holds::Work;
+use super::ids::{Ids, Tombstone};
+use super::key::Asked;
+use super::part::Part;
 use super::plan::Policy;
 use super::seats::{SeatState, Seats, Taken, Terms};
-use super::session::{Detail, Kind, Name};
+use super::session::{Detail, Direction, Kind, Name};
 use super::shared::{Shared, lower};
-use super::subjects::{SubjectRef, Subjects, hash_of};
+use super::stripes::{Hold, Stripes};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// The outcome of a claim.
@@ -37,7 +42,8 @@ pub(crate) struct Claim {
     pub(crate) claimed: Claimed,
     /// The seats at the instant of the answer.
     pub(crate) word: SeatState,
-    pub(crate) subject: SubjectRef,
+    /// The home of the subject, in the part that was entered last; of no meaning for a denial.
+    pub(crate) home: u32,
     /// The reservation group that the subject's seat counts for.
     pub(crate) group: GroupId,
 }
@@ -45,14 +51,18 @@ pub(crate) struct Claim {
 impl Claim {
     /// A claim that nothing was stored of.
     fn denied(claimed: Claimed, word: SeatState) -> Self {
-        Claim { claimed, word, subject: SubjectRef::NONE, group: NO_GROUP }
+        Claim { claimed, word, home: u32::MAX, group: NO_GROUP }
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self.claimed, Claimed::Full(_) | Claimed::Inactive)
     }
 }
 
 /// How a claim is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClaimTerms<'a> {
-    pub(crate) subject: &'a str,
+    pub(crate) subject: Asked<'a>,
     pub(crate) group: Option<&'a str>,
     /// Admitted also when nothing is free: lifelines, adoptions (F3).
     pub(crate) over: bool,
@@ -67,174 +77,159 @@ pub(crate) struct ClaimTerms<'a> {
 /// The table of one tenant.
 #[derive(Debug)]
 pub(crate) struct Tenant {
-    pub(crate) seats: Seats,
-    pub(crate) hot: Hot,
+    pub(crate) stripes: Stripes,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) id: Name,
     /// Its number among all tables that were made.
     pub(crate) generation: u64,
-    pub(crate) stripes: Box<[Mutex<Stripe>]>,
-    subjects: Box<[Mutex<Subjects>]>,
     pub(crate) gate: Mutex<Gate>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) seats: Seats,
+    pub(crate) hot: Hot,
 }
 
 /// Counters beside the seat word.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(64))]
 pub(crate) struct Hot {
     /// Live sessions.
     pub(crate) sessions: AtomicU32,
+    /// Tombstones that stand.
+    pub(crate) tombstones: AtomicU32,
+    /// Lower bound of the deadlines of its sessions.
+    pub(crate) due: AtomicU64,
+    /// Live sessions by kind and by whether they count.
+    tally: [AtomicU32; Kind::ALL.len() * 2],
+    /// Bit `node % 64` is set once a session of that node was stored.
+    pub(crate) nodes: AtomicU64,
     /// Denials for want of a seat.
     pub(crate) denials: AtomicU64,
     /// Trunk lines in use: inbound, outbound (L3).
     pub(crate) channels: [AtomicU32; 2],
-    /// Bit `node % 64` is set once a session of that node was stored.
-    pub(crate) nodes: AtomicU64,
-    /// Lower bound of the deadlines of its sessions.
-    pub(crate) due: AtomicU64,
     /// When its clients are closed after the end (J6).
     pub(crate) drain_at: AtomicU64,
     /// It ended while ends were held: its pairings and clients wait (H5).
     pub(crate) end_held: AtomicBool,
-    /// Tombstones that stand.
-    pub(crate) tombstones: AtomicU32,
 }
 
 impl Tenant {
-    pub(crate) fn new(id: Name, shared: Arc<Shared>, seats: Option<u32>, now_ms: u64) -> Self {
-        let stripes = stripes_for(seats);
-        let version = shared.version_floor.load(Ordering::Acquire);
-        let stripe = || Mutex::new(Stripe { due: NEVER, version, ..Stripe::default() });
+    pub(crate) fn new(id: Name, shared: Arc<Shared>, now_ms: u64) -> Self {
         Tenant {
+            stripes: Stripes::new(shared.version_floor.load(Ordering::Acquire)),
             seats: Seats::new(now_ms),
             hot: Hot {
                 sessions: AtomicU32::new(0),
-                denials: AtomicU64::new(0),
-                channels: [AtomicU32::new(0), AtomicU32::new(0)],
-                nodes: AtomicU64::new(0),
+                tombstones: AtomicU32::new(0),
                 due: AtomicU64::new(NEVER),
+                tally: Default::default(),
+                nodes: AtomicU64::new(0),
+                denials: AtomicU64::new(0),
+                channels: Default::default(),
                 drain_at: AtomicU64::new(NEVER),
                 end_held: AtomicBool::new(false),
-                tombstones: AtomicU32::new(0),
             },
             id,
             generation: shared.generations.fetch_add(1, Ordering::Relaxed),
-            stripes: (0..stripes).map(|_| stripe()).collect(),
-            subjects: (0..stripes).map(|_| Mutex::new(Subjects::default())).collect(),
             gate: Mutex::new(Gate::default()),
             shared,
         }
     }
 
-    pub(crate) fn hash(&self, name: &str) -> u64 {
-        hash_of(&self.shared.hasher, name)
+    pub(crate) fn asked<'a>(&self, name: &'a str) -> Asked<'a> {
+        Asked::new(&self.shared.hasher, name)
     }
 
-    pub(crate) fn stripe(&self, hash: u64) -> &Mutex<Stripe> {
-        &self.stripes[stripe_of(hash, self.stripes.len())]
+    pub(crate) fn hold(&self, id: &Asked<'_>) -> Hold<'_> {
+        self.stripes.hold(id, &self.shared.holds)
     }
 
-    /// The name of a session's subject; empty for nobody.
-    pub(crate) fn subject_name(&self, at: SubjectRef) -> Name {
-        if at.is_none() {
-            return Name::default();
-        }
-        self.subjects[at.stripe as usize].lock().slots[at.slot as usize].name.clone()
+    /// Shows a reader copies of the cells that it wants.
+    pub(crate) fn walk(&self, work: Work, wants: impl FnMut(&Cell) -> bool, see: impl FnMut(&Cell)) {
+        self.stripes.walk(&self.shared.holds, work, wants, see);
     }
 
-    /// True if a session's subject has this name.
-    pub(crate) fn is_subject(&self, at: SubjectRef, name: &str) -> bool {
-        !at.is_none() && self.subjects[at.stripe as usize].lock().slots[at.slot as usize].name == name
+    /// Looks at every part, and acts on what it finds there ([`Stripes::sweep`]).
+    pub(crate) fn sweep<T>(&self, work: Work, look: impl FnMut(&mut Part, &mut Vec<T>), act: impl FnMut(T)) {
+        self.stripes.sweep(&self.shared.holds, work, look, act);
     }
 
-    /// Name and reservation group of a session's subject.
-    pub(crate) fn subject_and_group(&self, at: SubjectRef) -> (Name, GroupId) {
-        if at.is_none() {
-            return (Name::default(), NO_GROUP);
-        }
-        let subjects = self.subjects[at.stripe as usize].lock();
-        let subject = &subjects.slots[at.slot as usize];
-        (subject.name.clone(), subject.group)
+    /// Looks at every part.
+    pub(crate) fn each_part(&self, work: Work, mut look: impl FnMut(&mut Part)) {
+        self.sweep::<()>(work, |part, _| look(part), |()| ());
+    }
+
+    /// Looks at the ids of every stripe.
+    pub(crate) fn each_ids(&self, work: Work, look: impl FnMut(&mut Ids)) {
+        self.stripes.each_ids(&self.shared.holds, work, look);
+    }
+
+    /// Drops the tombstones that need not stand.
+    pub(crate) fn sweep_tombstones(&self, work: Work, mut stays: impl FnMut(&Tombstone) -> bool) {
+        self.each_ids(work, |ids| _ = self.hot.tombstones.fetch_sub(ids.sweep(&mut stays), Ordering::Relaxed));
     }
 
     /// The name of a reservation group; empty for none.
+    #[inline]
     pub(crate) fn group_name(&self, group: GroupId) -> Name {
         if group == NO_GROUP {
-            return Name::default();
+            return Name::const_new("");
         }
         self.gate.lock().groups.get(usize::from(group)).map(|group| group.name.clone()).unwrap_or_default()
     }
 
-    /// True if a subject holds a seat.
-    fn is_seated(&self, subject: &str) -> bool {
-        let hash = self.hash(subject);
-        let subjects = self.subjects[stripe_of(hash, self.subjects.len())].lock();
-        subjects.find(hash, subject).is_some_and(|slot| subjects.slots[slot as usize].seated)
-    }
-
-    /// Refers to a subject without a claim: for sessions that do not count.
-    pub(crate) fn refer(&self, subject: &str) -> SubjectRef {
+    /// Refers to a subject without a claim, for a session that does not count; its home, in the part that is entered.
+    pub(crate) fn refer(&self, hold: &mut Hold<'_>, subject: &Asked<'_>) -> Option<u32> {
         if subject.is_empty() {
-            return SubjectRef::NONE;
+            return None;
         }
-        let hash = self.hash(subject);
-        let stripe = stripe_of(hash, self.subjects.len());
-        let mut subjects = self.subjects[stripe].lock();
-        let slot = match subjects.find(hash, subject) {
-            Some(slot) => slot,
-            None => subjects.insert(hash, subject),
-        };
-        subjects.slots[slot as usize].sessions += 1;
-        SubjectRef { stripe: stripe as u32, slot }
+        let part = hold.enter(subject.route());
+        let home = part.find_home(subject).unwrap_or_else(|| part.add_home(subject));
+        part.cell_mut(home).sessions += 1;
+        Some(home)
     }
 
     /// One more claim of a subject: D1 to D3 and F6, F7, L3, in one critical section.
-    pub(crate) fn claim(&self, now_ms: u64, terms: &ClaimTerms<'_>) -> Claim {
-        let hash = self.hash(terms.subject);
-        let stripe = stripe_of(hash, self.subjects.len());
-        let mut subjects = self.subjects[stripe].lock();
-        let found = subjects.find(hash, terms.subject);
+    pub(crate) fn claim(&self, hold: &mut Hold<'_>, now_ms: u64, terms: &ClaimTerms<'_>) -> Claim {
+        let part = hold.enter(terms.subject.route());
+        let found = part.find_home(&terms.subject);
         let word = self.seats.read();
         if word.standing() != 0 && !terms.inactive {
             return Claim::denied(Claimed::Inactive, word);
         }
-        let seated = found.filter(|slot| subjects.slots[*slot as usize].seated);
+        let seated = found.is_some_and(|home| part.cell(home).is_seated());
         let mut gate = terms.channels_by.map(|_| self.gate.lock());
         if self.channels_full(word, terms) {
             return Claim::denied(Claimed::Full(Detail::Channels), word);
         }
         let (claimed, word, group) = match seated {
-            Some(_) => (Claimed::Held, word, NO_GROUP),
-            None => self.take_seat(now_ms, terms, &mut gate),
+            true => (Claimed::Held, word, NO_GROUP),
+            false => self.take_seat(now_ms, terms, &mut gate),
         };
         if matches!(claimed, Claimed::Full(_) | Claimed::Inactive) {
             return Claim::denied(claimed, word);
         }
         if let Some(direction) = terms.channel {
-            self.hot.channels[direction].fetch_add(1, Ordering::Relaxed);
+            self.use_channel(hold, direction);
         }
         drop(gate);
-        let slot = match found {
-            Some(slot) => slot,
-            None => subjects.insert(hash, terms.subject),
-        };
-        let subject = &mut subjects.slots[slot as usize];
-        let lingered = subject.seated && subject.claims == 0;
-        if !subject.seated {
+        let part = hold.here();
+        let home = found.unwrap_or_else(|| part.add_home(&terms.subject));
+        let subject = part.cell_mut(home);
+        let lingered = seated && subject.claims == 0;
+        if !seated {
             subject.group = group;
+            subject.set_seated(true);
         }
-        subject.seated = true;
         subject.claims += 1;
         subject.sessions += 1;
         let group = subject.group;
         if lingered {
-            subjects.lingering.retain(|(_, lingering)| *lingering != slot);
+            part.lingering.retain(|(_, lingering)| *lingering != home);
         }
-        Claim { claimed, word, subject: SubjectRef { stripe: stripe as u32, slot }, group }
+        Claim { claimed, word, home, group }
     }
 
     /// The outcome of a claim if it came now; changes nothing.
-    pub(crate) fn peek(&self, terms: &ClaimTerms<'_>) -> Claim {
+    pub(crate) fn peek(&self, hold: &mut Hold<'_>, terms: &ClaimTerms<'_>) -> Claim {
         let word = self.seats.read();
         let full = match word.gated() {
             true => {
@@ -245,10 +240,12 @@ impl Tenant {
             }
             false => word.full().then_some(Detail::Tenant),
         };
+        let part = hold.enter(terms.subject.route());
+        let seated = part.find_home(&terms.subject).is_some_and(|home| part.cell(home).is_seated());
         let claimed = match full {
             _ if word.standing() != 0 && !terms.inactive => Claimed::Inactive,
             _ if self.channels_full(word, terms) => Claimed::Full(Detail::Channels),
-            _ if self.is_seated(terms.subject) => Claimed::Held,
+            _ if seated => Claimed::Held,
             None => Claimed::New,
             Some(_) if terms.over => Claimed::Over,
             Some(detail) => Claimed::Full(detail),
@@ -304,46 +301,38 @@ impl Tenant {
         }
     }
 
-    /// One session less of a subject that did not count.
-    pub(crate) fn unrefer(&self, at: SubjectRef) -> Name {
-        if at.is_none() {
-            return Name::default();
+    /// One session less of a subject, by its home. With the last claim its seat is to be freed (E1), unless it lingers
+    /// until `linger_until` (E2); `None` for a session that did not count.
+    pub(crate) fn unclaim(&self, part: &mut Part, home: u32, counts: bool, linger_until: Option<u64>) -> Option<Ended> {
+        let subject = part.cell_mut(home);
+        subject.sessions -= 1;
+        if !counts {
+            return None;
         }
-        let mut subjects = self.subjects[at.stripe as usize].lock();
-        let subject = &mut subjects.slots[at.slot as usize];
-        let name = subject.name.clone();
-        subject.sessions -= 1;
-        subjects.forget_if_unused(at.slot);
-        name
-    }
-
-    /// One claim less; frees the seat with the last one (E1), unless it lingers until `linger_until` (E2).
-    pub(crate) fn unclaim(&self, now_ms: u64, at: SubjectRef, linger_until: Option<u64>) -> (Ended, SeatState, Name) {
-        let mut subjects = self.subjects[at.stripe as usize].lock();
-        let subject = &mut subjects.slots[at.slot as usize];
-        let name = subject.name.clone();
-        subject.sessions -= 1;
         subject.claims -= 1;
         if subject.claims > 0 {
-            return (Ended::More, self.seats.read(), name);
+            return Some(Ended::More);
         }
-        if let Some(until) = linger_until {
-            subjects.lingering.push((until, at.slot));
-            self.due_at(until);
-            return (Ended::Lingers, self.seats.read(), name);
-        }
-        let group = subject.group;
-        subject.seated = false;
+        let Some(until) = linger_until else { return Some(Ended::Last) };
+        part.lingering.push((until, home));
+        self.due_at(until);
+        Some(Ended::Lingers)
+    }
+
+    /// Frees the seat of a subject without a claim, at home in the part that was entered last.
+    pub(crate) fn unseat(&self, hold: &mut Hold<'_>, now_ms: u64, home: u32) -> SeatState {
+        let subject = hold.here().cell_mut(home);
+        subject.set_seated(false);
+        let (group, route) = (subject.group, subject.route);
         if cfg!(feature = "canary-release-order") {
-            // The known bug: the entry goes first, so that somebody can see the seat gone and be refused it.
-            subjects.forget_if_unused(at.slot);
-            drop(subjects);
+            // The known bug: the subject goes first, so that somebody can see the seat gone and be refused it.
+            hold.leave();
             std::thread::yield_now();
-            return (Ended::Last, self.free_seat(now_ms, group), name);
+            let word = self.free_seat(now_ms, group);
+            hold.enter(route);
+            return word;
         }
-        let word = self.free_seat(now_ms, group);
-        subjects.forget_if_unused(at.slot);
-        (Ended::Last, word, name)
+        self.free_seat(now_ms, group)
     }
 
     fn free_seat(&self, now_ms: u64, group: GroupId) -> SeatState {
@@ -358,77 +347,85 @@ impl Tenant {
         self.seats.free(now_ms, true).unwrap_or_else(|| self.seats.read())
     }
 
-    /// Frees the seats whose linger time is over; answers when the next one is.
-    pub(crate) fn end_lingering(&self, now_ms: u64) -> u64 {
-        let mut next = NEVER;
-        for stripe in &self.subjects {
-            let mut subjects = stripe.lock();
-            if subjects.lingering.is_empty() {
-                continue;
-            }
-            let (over, left): (Vec<_>, Vec<_>) = subjects.lingering.drain(..).partition(|(until, _)| *until <= now_ms);
-            subjects.lingering = left;
-            next = subjects.lingering.iter().fold(next, |next, (until, _)| next.min(*until));
-            for (_, slot) in over {
-                let subject = &mut subjects.slots[slot as usize];
-                subject.seated = false;
-                let group = subject.group;
-                self.free_seat(now_ms, group);
-                subjects.forget_if_unused(slot);
-            }
+    /// Frees the seats of a part whose linger time is over; answers when the next one is.
+    pub(crate) fn end_lingering(&self, part: &mut Part, now_ms: u64) -> u64 {
+        let (over, left): (Vec<_>, Vec<_>) = part.lingering.drain(..).partition(|(until, _)| *until <= now_ms);
+        part.lingering = left;
+        for (_, home) in over {
+            let subject = part.cell_mut(home);
+            subject.set_seated(false);
+            let group = subject.group;
+            self.free_seat(now_ms, group);
+            part.forget_if_unused(home);
         }
-        next
-    }
-
-    /// Every subject, under one stripe's lock at a time: name, claims, sessions, whether seated.
-    pub(crate) fn each_subject(&self, mut see: impl FnMut(&str, u32, u32, bool)) {
-        for stripe in &self.subjects {
-            let subjects = stripe.lock();
-            for slot in &subjects.index {
-                let subject = &subjects.slots[*slot as usize];
-                see(&subject.name, subject.claims, subject.sessions, subject.seated);
-            }
-        }
+        part.lingering.iter().fold(NEVER, |next, (until, _)| next.min(*until))
     }
 
     /// Gives only versions above `floor` from now on.
     pub(crate) fn raise_versions(&self, floor: u64) {
-        for stripe in &self.stripes {
-            let mut stripe = stripe.lock();
-            stripe.version = stripe.version.max(floor);
-        }
+        self.each_ids(Work::Sweep, |ids| ids.version = ids.version.max(floor));
     }
 
     /// The highest version that was given here.
     pub(crate) fn highest_version(&self) -> u64 {
-        self.stripes.iter().map(|stripe| stripe.lock().version).max().unwrap_or(0)
+        let mut highest = 0;
+        self.each_ids(Work::Sweep, |ids| highest = highest.max(ids.version));
+        highest
     }
 
     /// Room for one more live session; `false` where a limit of the daemon is reached.
-    pub(crate) fn reserve_session(&self) -> bool {
+    pub(crate) fn reserve_session(&self, hold: &Hold<'_>) -> bool {
         let shared = &*self.shared;
-        let before = self.hot.sessions.fetch_add(1, Ordering::Relaxed);
+        let before = bump(&self.hot.sessions, 1, hold);
         let begins_block = before & (shared.block - 1) == 0;
         let in_all = if begins_block { shared.sessions.fetch_add(shared.block, Ordering::Relaxed) } else { 0 };
         if before < shared.limits.sessions_per_tenant_max && in_all < shared.limits.sessions_max {
             return true;
         }
-        self.unreserve_session();
+        self.unreserve_session(hold);
         shared.limited.fetch_add(1, Ordering::Relaxed);
         false
     }
 
     /// Gives the room of a session back.
-    pub(crate) fn unreserve_session(&self) {
-        let after = self.hot.sessions.fetch_sub(1, Ordering::Relaxed) - 1;
+    pub(crate) fn unreserve_session(&self, hold: &Hold<'_>) {
+        let after = bump(&self.hot.sessions, u32::MAX, hold).wrapping_sub(1);
         if after & (self.shared.block - 1) == 0 {
             self.shared.sessions.fetch_sub(self.shared.block, Ordering::Relaxed);
         }
     }
 
     /// Counts a session by kind.
-    pub(crate) fn tally(&self, hash: u64, kind: Kind, counts: bool, live: bool) {
-        self.shared.tally.add(hash, kind, counts, if live { 1 } else { u32::MAX });
+    pub(crate) fn tally(&self, hold: &Hold<'_>, kind: Kind, counts: bool, live: bool) {
+        let count = &self.hot.tally[kind as usize * 2 + usize::from(counts)];
+        bump(count, if live { 1 } else { u32::MAX }, hold);
+    }
+
+    /// Live sessions of a kind that count, or that do not.
+    pub(crate) fn sessions_of_kind(&self, kind: Kind, counts: bool) -> u32 {
+        self.hot.tally[kind as usize * 2 + usize::from(counts)].load(Ordering::Relaxed)
+    }
+
+    /// A trunk line more in use.
+    pub(crate) fn use_channel(&self, hold: &Hold<'_>, channel: usize) {
+        bump(&self.hot.channels[channel], 1, hold);
+    }
+
+    /// A trunk line less in use, where the session of a cell in the part that was entered last uses one.
+    pub(crate) fn free_channel(&self, hold: &mut Hold<'_>, at: u32) {
+        let session = hold.here().cell(at);
+        if session.external() {
+            let inbound = session.direction == Some(Direction::Inbound);
+            bump(&self.hot.channels[usize::from(!inbound)], u32::MAX, hold);
+        }
+    }
+
+    /// Makes sure that the reaper looks at a part at an instant.
+    pub(crate) fn watch(&self, part: &mut Part, deadline: u64) {
+        if deadline < part.due {
+            part.due = deadline;
+            self.due_at(deadline);
+        }
     }
 
     /// Makes sure that the reaper looks at this tenant at an instant.
@@ -436,6 +433,16 @@ impl Tenant {
         lower(&self.hot.due, deadline);
         lower(&self.shared.due, deadline);
     }
+}
+
+/// Adds to a count that changes in critical sections only: who is alone in one need not ask the other cores.
+fn bump(count: &AtomicU32, by: u32, hold: &Hold<'_>) -> u32 {
+    if !hold.is_alone() {
+        return count.fetch_add(by, Ordering::Relaxed);
+    }
+    let before = count.load(Ordering::Relaxed);
+    count.store(before.wrapping_add(by), Ordering::Relaxed);
+    before
 }
 
 /// The outcome of the end of a claim.
@@ -451,14 +458,4 @@ pub(crate) enum Ended {
 
 fn claimed(over: bool) -> Claimed {
     if over { Claimed::Over } else { Claimed::New }
-}
-
-fn stripe_of(hash: u64, stripes: usize) -> usize {
-    (hash >> 32) as usize & (stripes - 1)
-}
-
-/// One stripe for a small office, many for who may be hot; a power of two.
-fn stripes_for(seats: Option<u32>) -> usize {
-    let seats = seats.unwrap_or(1 << 12) as usize;
-    (seats / 64).next_power_of_two().clamp(1, 256)
 }

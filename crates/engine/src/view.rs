@@ -1,13 +1,15 @@
-//! Reading the table: tenants, subjects, sessions, nodes, pools. A reader copies out under one stripe's lock
-//! at a time, and only what it will answer.
+//! Reading the table: tenants, subjects, sessions, nodes, pools. A reader copies some cells at a time under a lock, and
+//! only those that it may show; it looks at the copies while it holds none.
 
-use std::collections::BinaryHeap;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
-use super::ending::record;
-use super::entry::{NO_NODE, Session};
+use super::cell::{Cell, NO_NODE, RecordNames};
+use super::holds::{HoldTimes, Work};
+use super::ids::Tombstone;
+use super::key::UUID_TEXT;
 use super::session::{Changes, Code, Device, Direction, GoneRecord, Kind, Leg, Name, Now, Reason, Standing};
 use super::sync::Ordering;
-use super::table::Tenant;
 use super::{Class, Engine, Slot};
 
 /// One tenant, as one consistent cut of its seats.
@@ -187,21 +189,21 @@ impl Engine {
             Some(name) => Some(directory.find(name)?.index),
             None => None,
         };
-        let mut smallest = Smallest::new(limit);
-        for stripe in &slot.tenant.stripes {
-            let stripe = stripe.lock();
-            for entry in stripe.entries.iter().filter(|entry| entry.is_live()) {
-                let wanted = entry.name.as_str() > after
-                    && filter.kind.is_none_or(|kind| kind == entry.kind)
-                    && filter.counts.is_none_or(|counts| counts == entry.counts())
-                    && node.is_none_or(|node| node == entry.node)
-                    && filter.subject.as_ref().is_none_or(|name| slot.tenant.is_subject(entry.subject, name));
-                if wanted && smallest.takes(&entry.name) {
-                    smallest.push(entry.name.clone(), session_view(&slot.tenant, entry, directory.name(entry.node)));
-                }
-            }
-        }
-        Some(smallest.sorted())
+        let subject = filter.subject.as_ref().map(|subject| slot.tenant.asked(subject));
+        let smallest = RefCell::new(Smallest::new(limit));
+        let wants = |cell: &Cell| {
+            cell.is_live()
+                && filter.kind.is_none_or(|kind| kind == cell.kind)
+                && filter.counts.is_none_or(|counts| counts == cell.counts())
+                && node.is_none_or(|node| node == cell.node)
+                && subject.as_ref().is_none_or(|subject| subject.is(&cell.subject))
+                && smallest.borrow().takes(after, cell.session.text(&mut [0; UUID_TEXT]))
+        };
+        slot.tenant.walk(Work::List, wants, |cell| {
+            let view = session_view(cell, directory.name(cell.node));
+            smallest.borrow_mut().push(view.session.clone(), view);
+        });
+        Some(smallest.into_inner().sorted())
     }
 
     /// Live sessions of all tenants in which a node has any: what a hello, a goodbye or an inventory of it walks through.
@@ -216,15 +218,16 @@ impl Engine {
     pub fn sessions_of(&self, tenant: &str, subject: &str) -> Option<(Vec<Name>, bool)> {
         let world = self.world.load();
         let tenant = &world.tenants.get(tenant)?.tenant;
+        let subject = tenant.asked(subject);
         let (mut names, mut calls) = (Vec::new(), false);
-        for stripe in &tenant.stripes {
-            for entry in stripe.lock().entries.iter().filter(|entry| entry.is_live()) {
-                if tenant.is_subject(entry.subject, subject) {
-                    calls |= entry.kind == Kind::Call;
-                    names.push(entry.name.clone());
-                }
-            }
-        }
+        tenant.walk(
+            Work::List,
+            |cell| cell.is_live() && subject.is(&cell.subject),
+            |cell| {
+                calls |= cell.kind == Kind::Call;
+                names.push(cell.session.name());
+            },
+        );
         Some((names, calls))
     }
 
@@ -232,24 +235,29 @@ impl Engine {
     pub fn session(&self, tenant: &str, session: &str) -> Option<SessionView> {
         let world = self.world.load();
         let slot = world.tenants.get(tenant)?;
-        let hash = slot.tenant.hash(session);
-        let mut stripe = slot.tenant.stripe(hash).lock();
-        let entry = stripe.find(hash, session).filter(|entry| entry.is_live())?;
-        Some(session_view(&slot.tenant, entry, self.nodes.directory().name(entry.node)))
+        let id = slot.tenant.asked(session);
+        let mut hold = slot.tenant.hold(&id);
+        let cell = hold.find(&id).map(|at| hold.here().cell(at).clone())?;
+        drop(hold);
+        Some(session_view(&cell, self.nodes.directory().name(cell.node)))
     }
 
     /// Subjects of a tenant after a key, sorted, at most `limit`; `None` for an unknown tenant.
     pub fn subjects(&self, tenant: &str, after: &str, limit: usize) -> Option<Vec<SubjectView>> {
         let world = self.world.load();
         let slot = world.tenants.get(tenant)?;
-        let mut smallest = Smallest::new(limit);
-        slot.tenant.each_subject(|name, claims, sessions, seated| {
-            if name > after && smallest.takes(name) {
-                let subject = Name::from(name);
-                smallest.push(subject.clone(), SubjectView { subject, seated, claims, sessions });
-            }
-        });
-        Some(smallest.sorted())
+        let smallest = RefCell::new(Smallest::new(limit));
+        let takes = |cell: &Cell| smallest.borrow().takes(after, cell.subject.text(&mut [0; UUID_TEXT]));
+        slot.tenant.walk(
+            Work::List,
+            |cell| cell.is_home() && takes(cell),
+            |home| {
+                let (subject, seated) = (home.subject.name(), home.is_seated());
+                let view = SubjectView { subject, seated, claims: home.claims, sessions: home.sessions };
+                smallest.borrow_mut().push(view.subject.clone(), view);
+            },
+        );
+        Some(smallest.into_inner().sorted())
     }
 
     /// All nodes, in the order in which they became known.
@@ -288,14 +296,27 @@ impl Engine {
         pools
     }
 
+    /// Live sessions by kind: those that do not count, and those that do.
+    pub fn sessions_by_kind(&self) -> [[u32; 2]; Kind::ALL.len()] {
+        let mut all = [[0; 2]; Kind::ALL.len()];
+        for slot in self.world.load().tenants.values() {
+            for kind in Kind::ALL {
+                for counts in [false, true] {
+                    all[*kind as usize][usize::from(counts)] += slot.tenant.sessions_of_kind(*kind, counts);
+                }
+            }
+        }
+        all
+    }
+
     /// Live sessions of a kind that count, or that do not.
     pub fn session_count(&self, kind: Kind, counts: bool) -> u32 {
-        self.shared.tally.sum(kind, counts)
+        self.sessions_by_kind()[kind as usize][usize::from(counts)]
     }
 
     /// Live sessions in all.
     pub fn session_total(&self) -> u32 {
-        self.shared.tally.total()
+        self.world.load().tenants.values().map(|slot| slot.tenant.hot.sessions.load(Ordering::Relaxed)).sum()
     }
 
     /// Requests that met a limit of the daemon on sessions, since the start.
@@ -308,8 +329,18 @@ impl Engine {
         self.world.load().tenants.values().map(|slot| u64::from(slot.tenant.seats.strays())).sum()
     }
 
-    /// Tells everything that lives, for a checkpoint: nodes, sessions, tombstones. Decisions go on meanwhile;
-    /// versions tell which of two records of one session is newer.
+    /// How long locks were held for this work since the start, by the clock of [`Engine::measure_holds`].
+    pub fn hold_times(&self, work: Work) -> HoldTimes {
+        self.shared.holds.times(work)
+    }
+
+    /// Measures from now on, by this clock of nanoseconds, how long locks are held by everything but decisions.
+    pub fn measure_holds(&self, clock: fn() -> u64) {
+        self.shared.holds.measure_by(clock);
+    }
+
+    /// Tells everything that lives, for a checkpoint: nodes, sessions, tombstones. Decisions go on meanwhile, and no
+    /// lock is held while something is told; versions tell which of two records of one session is newer.
     pub fn snapshot(&self, now: Now, changes: &mut impl Changes) {
         let world = self.world.load();
         let directory = self.nodes.directory();
@@ -326,31 +357,35 @@ impl Engine {
     fn snapshot_tenant(&self, now: Now, slot: &Slot, changes: &mut impl Changes) {
         let tenant = &slot.tenant;
         let directory = self.nodes.directory();
-        for stripe in &tenant.stripes {
-            for entry in &stripe.lock().entries {
-                let node = directory.name(entry.node);
-                if entry.is_live() {
-                    let (subject, group) = tenant.subject_and_group(entry.subject);
-                    let group = tenant.group_name(group);
-                    changes.put(&record(&tenant.id, entry, &subject, &group, node), false);
-                } else if let (Some(stamp), true, true) =
-                    (entry.stamp(), entry.deadline > now.uptime_ms, entry.node == NO_NODE || !node.is_empty())
-                {
-                    changes.gone(&GoneRecord {
-                        tenant: &tenant.id,
-                        session: &entry.name,
-                        subject: "",
-                        kind: entry.kind,
-                        counts: false,
-                        reason: Reason::Node,
-                        freed: false,
-                        was_live: false,
-                        tombstone: Some((node, stamp)),
-                        version: entry.version,
-                    });
-                }
+        let see = |cell: &Cell| {
+            let group = tenant.group_name(cell.group);
+            let (mut session, mut subject) = ([0; UUID_TEXT], [0; UUID_TEXT]);
+            let (session, subject) = (cell.session.text(&mut session), cell.subject.text(&mut subject));
+            let names = RecordNames { session, subject, group: &group, node: directory.name(cell.node) };
+            changes.put(&cell.record(&tenant.id, names), false);
+        };
+        tenant.walk(Work::Snapshot, Cell::is_live, see);
+        let mut standing: Vec<Tombstone> = Vec::new();
+        tenant.each_ids(Work::Snapshot, |ids| {
+            standing.extend(ids.tombstones().filter(|tombstone| tombstone.until > now.uptime_ms).cloned());
+        });
+        for tombstone in &standing {
+            let node = directory.name(tombstone.node);
+            if tombstone.node != NO_NODE && node.is_empty() {
+                continue;
             }
-            changes.between();
+            changes.gone(&GoneRecord {
+                tenant: &tenant.id,
+                session: tombstone.session.text(&mut [0; UUID_TEXT]),
+                subject: "",
+                kind: tombstone.kind,
+                counts: false,
+                reason: Reason::Node,
+                freed: false,
+                was_live: false,
+                tombstone: Some((node, tombstone.stamp)),
+                version: tombstone.version,
+            });
         }
     }
 }
@@ -379,72 +414,53 @@ fn tenant_view(now: Now, slot: &Slot) -> TenantView {
     }
 }
 
-fn session_view(tenant: &Tenant, entry: &Session, node: &str) -> SessionView {
+fn session_view(cell: &Cell, node: &str) -> SessionView {
     SessionView {
-        session: entry.name.clone(),
-        subject: tenant.subject_name(entry.subject),
-        kind: entry.kind,
-        direction: entry.direction,
-        leg: entry.leg,
-        device: entry.device,
-        class: entry.class,
-        counts: entry.counts(),
-        external: entry.external(),
-        orphan: entry.is_orphan(),
+        session: cell.session.name(),
+        subject: cell.subject.name(),
+        kind: cell.kind,
+        direction: cell.direction,
+        leg: cell.leg,
+        device: cell.device,
+        class: cell.class,
+        counts: cell.counts(),
+        external: cell.external(),
+        orphan: cell.is_orphan(),
         node: Name::from(node),
-        epoch: entry.epoch(),
-        seq: entry.stamp().map(|stamp| stamp.seq),
-        first: entry.first,
-        started_utc_ms: entry.started_utc_ms,
-        deadline_ms: (entry.deadline != u64::MAX).then_some(entry.deadline),
+        epoch: cell.epoch(),
+        seq: cell.stamp().map(|stamp| stamp.seq),
+        first: cell.first,
+        started_utc_ms: cell.started_utc_ms,
+        deadline_ms: (cell.deadline != u64::MAX).then_some(cell.deadline),
     }
 }
 
-/// The smallest so many of a stream of keys, so that a page copies no more than it shows.
+/// The smallest so many of a stream of keys, so that a page copies no more than it shows. Of two with one key the later
+/// one stays: a session ended meanwhile, and came again.
 struct Smallest<T> {
     limit: usize,
-    heap: BinaryHeap<Keyed<T>>,
-}
-
-struct Keyed<T>(Name, T);
-
-impl<T> PartialEq for Keyed<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl<T> Eq for Keyed<T> {}
-
-impl<T> PartialOrd for Keyed<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Keyed<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
+    kept: BTreeMap<Name, T>,
 }
 
 impl<T> Smallest<T> {
     fn new(limit: usize) -> Self {
-        Smallest { limit, heap: BinaryHeap::new() }
+        Smallest { limit, kept: BTreeMap::new() }
     }
 
-    fn takes(&self, key: &str) -> bool {
-        self.heap.len() < self.limit || self.heap.peek().is_some_and(|largest| key < largest.0.as_str())
+    /// True if a key comes after the page before, and before the last one of this page.
+    fn takes(&self, after: &str, key: &str) -> bool {
+        let fits = self.kept.len() < self.limit;
+        (fits || self.kept.last_key_value().is_some_and(|(last, _)| key <= last.as_str())) && key > after
     }
 
     fn push(&mut self, key: Name, value: T) {
-        self.heap.push(Keyed(key, value));
-        if self.heap.len() > self.limit {
-            self.heap.pop();
+        self.kept.insert(key, value);
+        if self.kept.len() > self.limit {
+            self.kept.pop_last();
         }
     }
 
     fn sorted(self) -> Vec<T> {
-        self.heap.into_sorted_vec().into_iter().map(|keyed| keyed.1).collect()
+        self.kept.into_values().collect()
     }
 }

@@ -192,11 +192,12 @@ impl Worker {
     ) -> Result<Decision, Fault> {
         let began = monotonic_ns();
         let awake = self.app.publishing.events.is_awake(now.uptime_ms);
+        let (engine, mut view) = (&self.app.deciding.engine, self.view.borrow_mut());
         let decided = match group {
             Some(group) => {
                 let listening = awake.then_some(&mut *events);
                 let mut recorder = Recorder::new(group, &self.shard, listening, now.utc_ms);
-                let decided = self.app.deciding.engine.acquire(now, message, &mut recorder);
+                let decided = engine.acquire_by(&mut view, now, message, &mut recorder);
                 if let Ok(decision) = &decided
                     && (decision.code.denies() || decision.detail == Detail::Emergency)
                 {
@@ -204,8 +205,9 @@ impl Worker {
                 }
                 decided
             }
-            None => self.app.deciding.engine.acquire(now, message, &mut ()),
+            None => engine.acquire_by(&mut view, now, message, &mut ()),
         };
+        drop(view);
         let decision = decided?;
         self.shard.decision(Some(message.kind), decision.code, decision.detail, monotonic_ns().saturating_sub(began));
         self.remember(now, message, &decision);
@@ -226,7 +228,8 @@ impl Worker {
         let is_denied = decision.code.denies() && decision.code != Code::DenyUnknownTenant;
         let is_granted = matches!(decision.code, Code::AllowNew | Code::AllowOver);
         let (true, Some(subject)) = (is_denied || is_granted, message.subject) else { return };
-        let lender = self.app.deciding.engine.default_tenant_for(message.tenant, subject);
+        let engine = &self.app.deciding.engine;
+        let lender = engine.default_tenant_for(&mut self.view.borrow_mut(), message.tenant, subject);
         let (tenant, subject) = match &lender {
             Some((lender, subject)) => (lender.as_str(), subject.as_str()),
             None => (message.tenant, subject),
@@ -248,14 +251,15 @@ impl Worker {
     ) -> Decision {
         let began = monotonic_ns();
         let listening = self.app.publishing.events.is_awake(now.uptime_ms).then_some(events);
+        let (engine, mut view) = (&self.app.deciding.engine, self.view.borrow_mut());
         let decision = match group {
-            Some(group) => self.app.deciding.engine.release(
-                now,
-                message,
-                &mut Recorder::new(group, &self.shard, listening, now.utc_ms),
-            ),
-            None => self.app.deciding.engine.release(now, message, &mut ()),
+            Some(group) => {
+                let mut recorder = Recorder::new(group, &self.shard, listening, now.utc_ms);
+                engine.release_by(&mut view, now, message, &mut recorder)
+            }
+            None => engine.release_by(&mut view, now, message, &mut ()),
         };
+        drop(view);
         self.shard.decision(None, decision.code, decision.detail, monotonic_ns().saturating_sub(began));
         decision
     }

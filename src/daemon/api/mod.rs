@@ -33,7 +33,7 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde::Serialize;
 use usherd_contract::agi::Variable;
-use usherd_engine::{Name, Now};
+use usherd_engine::{Name, Now, View};
 
 use crate::daemon::access::auth::{Access, Asked};
 use crate::daemon::app::{App, Journal};
@@ -63,6 +63,8 @@ pub struct Worker {
     decisions: Cell<u64>,
     in_flight: Cell<u32>,
     buffer: RefCell<BytesMut>,
+    /// The plan and the nodes as this runtime saw them last; borrowed for a decision.
+    view: RefCell<View>,
 }
 
 impl Worker {
@@ -71,6 +73,7 @@ impl Worker {
         let shard = app.publishing.metrics.shard();
         let id_prefix = Name::from(format!("{:08x}-{number:x}-", app.deciding.boot));
         let has_roles = app.serving.listeners.iter().any(|listener| !listener.roles.is_empty());
+        let view = RefCell::new(app.deciding.engine.view());
         Worker {
             app,
             writer: OnceCell::new(),
@@ -81,6 +84,7 @@ impl Worker {
             decisions: Cell::new(0),
             in_flight: Cell::new(0),
             buffer: RefCell::new(BytesMut::with_capacity(4_096)),
+            view,
         }
     }
 

@@ -307,8 +307,13 @@ impl<'a, J: Journal> Feed<'a, J> {
         }
     }
 
+    /// Writes what has come together, once it is much: a snapshot holds no lock of the table, and a disk may take its
+    /// time.
     fn fed(&mut self) {
         self.entries += 1;
+        if self.group.payload_bytes() >= CHUNK_BYTES {
+            self.flush();
+        }
     }
 
     fn flush(&mut self) {
@@ -338,12 +343,5 @@ impl<J: Journal> Changes for Feed<'_, J> {
     fn forgotten(&mut self, node: &str) {
         self.group.forgotten(node);
         self.fed();
-    }
-
-    /// Writes what has come together: no lock of the table is held now, and a disk may take its time.
-    fn between(&mut self) {
-        if self.group.payload_bytes() >= CHUNK_BYTES {
-            self.flush();
-        }
     }
 }

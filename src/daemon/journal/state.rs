@@ -292,12 +292,10 @@ impl Recovered {
     pub fn feed<J: Journal>(&self, feed: &mut Feed<'_, J>) {
         for session in &self.sessions {
             feed.put(&session.record(), false);
-            feed.between();
         }
         for tombstone in &self.tombstones {
             feed.at(tombstone.laid_utc_ms);
             feed.gone(&tombstone.record());
-            feed.between();
         }
         for (node, epoch) in &self.nodes {
             feed.node(node, *epoch);

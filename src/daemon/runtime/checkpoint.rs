@@ -78,9 +78,6 @@ pub(super) fn checkpoint(deciding: &Deciding, keeper: &Keeper, committer: &Commi
         fn node(&mut self, node: &str, epoch: u64) {
             self.0.node(node, epoch);
         }
-        fn between(&mut self) {
-            self.0.between();
-        }
     }
     let now = deciding.clock.now();
     let done = committer.checkpoint(|feed| {
