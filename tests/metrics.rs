@@ -20,7 +20,7 @@ use usherd::daemon::metrics::{
 };
 use usherd_engine::{
     Acquire, Code, Detail, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Reason, Release, Standing,
-    TenantPlan,
+    TenantPlan, Work,
 };
 
 use usherd_subscription::entitlement::State;
@@ -38,6 +38,9 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_subscriptions", "gauge"),
     ("usherd_sessions", "gauge"),
     ("usherd_sessions_limited_total", "counter"),
+    ("usherd_table_holds_total", "counter"),
+    ("usherd_table_holds_long_total", "counter"),
+    ("usherd_table_hold_longest_seconds", "gauge"),
     ("usherd_channels_in_use", "gauge"),
     ("usherd_decisions_total", "counter"),
     ("usherd_releases_total", "counter"),
@@ -402,6 +405,7 @@ fn label_values_come_from_closed_sets() {
             [of_sync, words(WebhookResult::ALL, WebhookResult::as_str)].concat()
         }),
         ("change", words(ChangeKind::ALL, ChangeKind::as_str)),
+        ("work", words(Work::ALL, Work::as_str)),
         ("method", vec!["GET", "HEAD", "POST", "PUT", "DELETE", "other"]),
     ]);
     let open = ["tenant", "node", "listener", "le", "version", "revision", "rustc"];

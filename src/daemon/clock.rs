@@ -51,6 +51,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// Processor time that the calling thread has used, nanoseconds: how long it worked, whoever else had the core meanwhile.
+pub fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
 /// The file that systemd-timesyncd touches each time it has looked at the clock; it stays for the whole boot.
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
 /// How far from the present clock the mark may lie: timesyncd asks at least every 2048 s, and two answers may be lost.

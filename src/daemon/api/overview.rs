@@ -37,10 +37,8 @@ fn overview(app: &App, now: Now, sight: Sight<'_>) -> Overview {
         fullest.see(view);
         in_band[Band::of(view.held, view.quota) as usize] += 1;
     });
-    let by_kind = Kind::ALL.iter().map(|kind| {
-        let (counting, free) = (engine.session_count(*kind, true), engine.session_count(*kind, false));
-        ((*kind).into(), KindCount { counting, free })
-    });
+    let by_kind = Kind::ALL.iter().zip(engine.sessions_by_kind());
+    let by_kind = by_kind.map(|(kind, [free, counting])| ((*kind).into(), KindCount { counting, free }));
     Overview {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: serving.is_ready(),

@@ -14,7 +14,7 @@ use super::commit_times::CommitTimes;
 use super::knobs::Knobs;
 use super::timeline::Timeline;
 use crate::answers::words::{Durability, JournalForm};
-use crate::daemon::clock::Clock;
+use crate::daemon::clock::{Clock, thread_cpu_ns};
 use crate::daemon::config::Config;
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::storage::Folder;
@@ -54,8 +54,10 @@ pub struct Deciding {
 impl Deciding {
     /// Nothing is recovered and no tenant is known yet.
     pub fn new(now: Now, config: &Config, clock: Arc<dyn Clock>, workers: usize) -> Self {
+        let engine = Engine::new(config.settings.server.limits());
+        engine.measure_holds(thread_cpu_ns);
         Deciding {
-            engine: Engine::new(config.settings.server.limits()),
+            engine,
             clock,
             timeline: Mutex::new(Timeline::new(now)),
             knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),

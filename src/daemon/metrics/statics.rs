@@ -5,7 +5,7 @@ use prometheus::{
     Counter, Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, Result,
     TextEncoder,
 };
-use usherd_engine::{Engine, Kind, NodeView, TenantView};
+use usherd_engine::{Engine, Kind, NodeView, TenantView, Work};
 use usherd_subscription::entitlement::State;
 
 use super::faults::{FaultCounters, Faults};
@@ -54,6 +54,9 @@ struct Table {
     sessions: IntGaugeVec,
     sessions_limited: IntCounter,
     channels: IntGaugeVec,
+    holds: IntCounterVec,
+    holds_long: IntCounterVec,
+    hold_longest: GaugeVec,
     nodes: IntGaugeVec,
 }
 
@@ -79,6 +82,17 @@ impl Table {
                 "Requests that met a limit of the daemon on live sessions.",
             )?,
             channels: make.gauges("usherd_channels_in_use", "Trunk lines in use.", &["direction"])?,
+            holds: make.counters(
+                "usherd_table_holds_total",
+                "Holds of a lock of the table by other work than decisions.",
+                &["work"],
+            )?,
+            holds_long: make.counters("usherd_table_holds_long_total", "Those of more than 20 microseconds of work.", &["work"])?,
+            hold_longest: make.float_gauges(
+                "usherd_table_hold_longest_seconds",
+                "The longest of them since the start, processor time.",
+                &["work"],
+            )?,
             nodes: make.gauges("usherd_nodes", "Nodes that said hello, by whether their lease holds.", &["state"])?,
         })
     }
@@ -96,15 +110,20 @@ impl Table {
         for state in State::ALL {
             self.subscriptions.with_label_values(&[state.as_str()]).set(fleet.states[*state as usize]);
         }
-        for kind in Kind::ALL {
-            for counts in [false, true] {
-                let labels = [kind.as_str(), BOOLS[usize::from(counts)]];
-                self.sessions.with_label_values(&labels).set(i64::from(engine.session_count(*kind, counts)));
+        for (kind, sessions) in Kind::ALL.iter().zip(engine.sessions_by_kind()) {
+            for (counts, sessions) in BOOLS.iter().zip(sessions) {
+                self.sessions.with_label_values(&[kind.as_str(), counts]).set(i64::from(sessions));
             }
         }
         raise(&self.sessions_limited, engine.limited_total());
         for (direction, lines) in DIRECTIONS.iter().zip(fleet.channels) {
             self.channels.with_label_values(&[direction]).set(int(lines));
+        }
+        for work in Work::ALL {
+            let (times, labels) = (engine.hold_times(*work), [work.as_str()]);
+            raise(&self.holds.with_label_values(&labels), times.count);
+            raise(&self.holds_long.with_label_values(&labels), times.long);
+            self.hold_longest.with_label_values(&labels).set(times.longest_ns as f64 / 1e9);
         }
         let up = nodes.iter().filter(|node| node.up).count();
         let silent = nodes.iter().filter(|node| !node.up && !node.left && node.epoch.is_some()).count();
