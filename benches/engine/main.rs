@@ -1,7 +1,8 @@
-//! The cost of a decision in process, against one removal and insertion in a DashMap (DESIGN 6).
+//! The cost of a decision in process, against one removal and insertion in a DashMap (DESIGN 6), and against the
+//! same decision on three of them.
 //!
-//! `cargo bench --bench engine [-- ROW…]`, rows: pair, resident, hot, renewal, heartbeat, memory, expire,
-//! recovery; loop-resident and loop-million run pairs alone, for a profiler. Every ratio is of two things
+//! `cargo bench --bench engine [-- ROW…]`, rows: against, against-resident, pair, resident, hot, renewal, heartbeat,
+//! memory, expire, recovery; loop-resident and loop-million run pairs alone, for a profiler. Every ratio is of two things
 //! measured in one run, alternating, by CPU time of the thread.
 #![allow(
     missing_docs,
@@ -11,6 +12,11 @@
     reason = "a measurement stops where something is wrong, and prints"
 )]
 
+mod against;
+mod check;
+mod dashmaps;
+mod hot;
+mod key;
 #[path = "../support/measure.rs"]
 mod measure;
 mod pair;
@@ -25,10 +31,12 @@ fn main() {
     {
         return volume::memory_child(rest);
     }
-    let rows: [(&str, fn()); 8] = [
+    let rows: [(&str, fn()); 10] = [
+        ("against", against::million),
+        ("against-resident", against::resident),
         ("pair", pair::million),
         ("resident", pair::resident),
-        ("hot", pair::hot_tenant),
+        ("hot", hot::hot_tenant),
         ("renewal", time::renewal),
         ("heartbeat", time::heartbeat),
         ("expire", time::expire),
@@ -42,6 +50,7 @@ fn main() {
             &world::Shape::RESIDENT
         });
     }
+    check::all();
     println!("load {}", measure::load());
     for (name, measure) in rows {
         if args.is_empty() || args.iter().any(|arg| arg == name) {

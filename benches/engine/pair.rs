@@ -1,28 +1,27 @@
-//! Acquire and release: by names, from bodies of bytes, cache-resident, and two threads on one tenant.
+//! Acquire and release: by names, from bodies of bytes, cache-resident.
 
 use std::hint::black_box;
-use std::sync::Barrier;
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_engine::{Code, Engine, Name};
 
-use crate::measure::{Goal, alternate, cpu_of, median, ratio, row, thread_cpu_ns, wall_ns};
-use crate::world::{NOW, Names, Shape, chosen, full};
+use crate::measure::{Goal, alternate, cpu_of, median, ratio, row, thread_cpu_ns};
+use crate::world::{Decider, NOW, Names, Shape, chosen, full};
 
 /// Pairs of one measurement, from a choice whose names fit into the first cache.
-const CHOICE: usize = 200;
+pub(crate) const CHOICE: usize = 200;
 
 /// The yardstick: one map with many shards and a fast hasher; by numbers, and by the names that the engine
 /// is given. The first is the stricter one: it neither hashes nor compares a text.
-struct Yardstick {
+pub(crate) struct Yardstick {
     numbers: DashMap<u64, u64, RandomState>,
     names: DashMap<Name, u64, RandomState>,
 }
 
 impl Yardstick {
-    fn new(shape: &Shape) -> Self {
+    pub(crate) fn new(shape: &Shape) -> Self {
         let capacity = shape.sessions as usize;
         let new = || DashMap::with_capacity_and_hasher_and_shard_amount(capacity, RandomState::default(), 256);
         let yardstick = Yardstick {
@@ -37,17 +36,25 @@ impl Yardstick {
         }
         yardstick
     }
+
+    /// Removes each session by its id, and puts it back.
+    pub(crate) fn by_names(&self, names: &[Names]) {
+        for names in names {
+            let old = self.names.remove(names.session.as_str());
+            black_box(self.names.insert(Name::from(&names.session), old.map_or(0, |(_, value)| value + 1)));
+        }
+    }
 }
 
 fn key(session: u32) -> u64 {
     u64::from(session) << 16 | 0x2a
 }
 
-fn pair(engine: &Engine, names: &[Names]) {
+pub(crate) fn pair(engine: &impl Decider, names: &[Names]) {
     for names in names {
         let released = engine.release(NOW, &names.release(), &mut ());
         debug_assert!(released.code != Code::ReleasedNone);
-        black_box(engine.acquire(NOW, &names.acquire(), &mut ()).is_ok());
+        black_box(engine.acquire(NOW, &names.acquire(), &mut ()).code.allows());
     }
 }
 
@@ -65,13 +72,13 @@ fn numbered(engine: &Engine, names: &[Names], seq: &mut u64) {
 }
 
 /// The bodies that the wire brings, one pair each.
-struct Bodies {
+pub(crate) struct Bodies {
     form: (Vec<u8>, Vec<u8>),
     json: (Vec<u8>, Vec<u8>),
 }
 
 impl Bodies {
-    fn of(names: &Names) -> Self {
+    pub(crate) fn of(names: &Names) -> Self {
         let Names { tenant, subject, session } = names;
         let form =
             format!("tenant={tenant}&subject={subject}&session={session}&kind=call&direction=outbound&ttl_s=3600");
@@ -94,12 +101,12 @@ fn from_form(engine: &Engine, bodies: &[Bodies]) {
     }
 }
 
-fn from_json(engine: &Engine, bodies: &[Bodies]) {
+pub(crate) fn from_json(engine: &impl Decider, bodies: &[Bodies]) {
     for body in bodies {
         let read = ReleaseBody::from_json(&body.json.1).unwrap_or_else(|_| panic!("a release"));
         black_box(engine.release(NOW, &read.checked().unwrap_or_else(|_| panic!("a release")), &mut ()));
         let read = AcquireBody::from_json(&body.json.0).unwrap_or_else(|_| panic!("an acquire"));
-        black_box(engine.acquire(NOW, &read.checked().unwrap_or_else(|_| panic!("an acquire")), &mut ()).is_ok());
+        black_box(engine.acquire(NOW, &read.checked().unwrap_or_else(|_| panic!("an acquire")), &mut ()).code.allows());
     }
 }
 
@@ -122,14 +129,7 @@ fn measure(shape: &Shape, rounds: usize, choices: usize) -> [Vec<f64>; 6] {
                         black_box(yardstick.numbers.insert(key(*session), old.map_or(0, |(_, value)| value + 1)));
                     }
                 }),
-                1 => cpu_of(|| {
-                    for names in &names {
-                        let old = yardstick.names.remove(names.session.as_str());
-                        black_box(
-                            yardstick.names.insert(Name::from(&names.session), old.map_or(0, |(_, value)| value + 1)),
-                        );
-                    }
-                }),
+                1 => cpu_of(|| yardstick.by_names(&names)),
                 2 => cpu_of(|| pair(&engine, &names)),
                 3 => cpu_of(|| from_form(&engine, &bodies)),
                 4 => cpu_of(|| from_json(&engine, &bodies)),
@@ -184,53 +184,6 @@ pub(crate) fn resident() {
         "x",
         Goal::None,
         &ns(&numbered),
-    );
-}
-
-/// Two threads on one tenant against one: pairs per second of CPU that each got, and by the clock.
-pub(crate) fn hot_tenant() {
-    const SHAPE: Shape = Shape { sessions: 2_000, tenants: 1, sessions_per_subject: 1, long_ids: false };
-    const LOOPS: usize = 400;
-    let engine = full(&SHAPE);
-    let mut random = fastrand::Rng::with_seed(7);
-    let all: Vec<Names> = (0..SHAPE.sessions)
-        .map(|session| {
-            let mut names = Names::default();
-            SHAPE.name(session, &mut names);
-            names
-        })
-        .collect();
-    let (mut by_cpu, mut by_clock) = (Vec::new(), Vec::new());
-    let _ = alternate::<1>(9, |_| {
-        let mut mine = all.clone();
-        random.shuffle(&mut mine);
-        let halves: Vec<&[Names]> = mine.chunks(mine.len() / 2).collect();
-        let work = |names: &[Names]| (0..LOOPS).for_each(|_| pair(&engine, names));
-        let (clock, cpu) = (wall_ns(), thread_cpu_ns());
-        work(halves[0]);
-        let (one_clock, one_cpu) = ((wall_ns() - clock) as f64, (thread_cpu_ns() - cpu) as f64);
-        let start = Barrier::new(2);
-        let timed = |names: &[Names]| {
-            start.wait();
-            let (clock, cpu) = (wall_ns(), thread_cpu_ns());
-            work(names);
-            ((wall_ns() - clock) as f64, (thread_cpu_ns() - cpu) as f64)
-        };
-        let (first, second) = std::thread::scope(|scope| {
-            let second = scope.spawn(|| timed(halves[1]));
-            (timed(halves[0]), second.join().unwrap())
-        });
-        by_clock.push(2.0 * one_clock / first.0.max(second.0));
-        by_cpu.push(one_cpu / first.1 + one_cpu / second.1);
-        one_cpu
-    });
-    row("two threads on one hot tenant / one, by CPU", median(&by_cpu), "x", Goal::AtLeast(1.9), "");
-    row(
-        "two threads on one hot tenant / one, by the clock",
-        median(&by_clock),
-        "x",
-        Goal::AtLeast(1.9),
-        "(needs two idle cores)",
     );
 }
 

@@ -4,40 +4,65 @@ use std::io::Write as _;
 
 use usherd::daemon::journal::storage::Folder;
 use usherd::daemon::journal::{Commit, Feed, Journal, Local, LocalOptions, RecordBuilder, Recovered, Shard};
-use usherd_engine::Code;
+use usherd_engine::{Code, Engine};
 
+use crate::dashmaps::DashMaps;
 use crate::measure::{Goal, cpu_of, median, row, thread_cpu_ns, wall_ns};
-use crate::world::{NOW, Names, Shape, full, with_tenants};
+use crate::world::{Decider, Ids, NOW, Names, Shape, full, with_tenants};
 
 /// Resident bytes per session, each measured in a process of its own: what was freed before does not hide.
 pub(crate) fn memory() {
-    for (per_subject, ids) in [("1", "short"), ("2", "short"), ("1", "long")] {
-        let exe = std::env::current_exe().unwrap();
-        let output = std::process::Command::new(exe).args(["memory-child", per_subject, ids]).output().unwrap();
-        let figures: Vec<f64> =
-            String::from_utf8_lossy(&output.stdout).split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let [per_session, per_tenant] = figures[..] else { panic!("{output:?}") };
-        let name =
-            format!("memory per session, {per_subject} per subject, {} byte ids", if ids == "long" { 36 } else { 20 });
-        row(&name, per_session, " bytes", Goal::AtMost(160.0), &format!("and {per_tenant:.0} bytes per empty tenant"));
+    let forms = [
+        ("1", "short", 160.0, "20 byte ids"),
+        ("2", "short", 160.0, "20 byte ids"),
+        ("1", "long", 160.0, "36 byte ids"),
+        ("1", "uuid", 185.0, "UUIDs for both"),
+        ("2", "uuid", 185.0, "UUIDs for both"),
+    ];
+    for (per_subject, ids, goal, named) in forms {
+        let [per_session, per_tenant] = in_child("engine", per_subject, ids);
+        let name = format!("memory per session, {per_subject} per subject, {named}");
+        let [maps, _] = in_child("dashmaps", per_subject, ids);
+        let beside = format!("{maps:.0} on three DashMaps; and {per_tenant:.0} bytes per empty tenant");
+        row(&name, per_session, " bytes", Goal::AtMost(goal), &beside);
     }
+}
+
+fn in_child(decider: &str, per_subject: &str, ids: &str) -> [f64; 2] {
+    let exe = std::env::current_exe().unwrap();
+    let output = std::process::Command::new(exe).args(["memory-child", decider, per_subject, ids]).output().unwrap();
+    let figures: Vec<f64> =
+        String::from_utf8_lossy(&output.stdout).split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [per_session, per_tenant] = figures[..] else { panic!("{output:?}") };
+    [per_session, per_tenant]
 }
 
 /// Prints bytes per session and bytes per tenant.
 pub(crate) fn memory_child(args: &[String]) {
     let shape = Shape {
-        sessions_per_subject: args.first().and_then(|arg| arg.parse().ok()).unwrap_or(1),
-        long_ids: args.get(1).is_some_and(|ids| ids == "long"),
+        sessions_per_subject: args.get(1).and_then(|arg| arg.parse().ok()).unwrap_or(1),
+        ids: match args.get(2).map(String::as_str) {
+            Some("long") => Ids::Long,
+            Some("uuid") => Ids::Uuid,
+            _ => Ids::Short,
+        },
         ..Shape::MILLION
     };
+    match args.first().map(String::as_str) {
+        Some("dashmaps") => print_memory::<DashMaps>(&shape),
+        _ => print_memory::<Engine>(&shape),
+    }
+}
+
+fn print_memory<D: Decider>(shape: &Shape) {
     let empty = resident_bytes();
-    let engine = with_tenants(&shape);
+    let decider = D::with_tenants(shape);
     let tenants = resident_bytes();
     let mut names = Names::default();
     for session in 0..shape.sessions {
         shape.name(session, &mut names);
-        let code = engine.acquire(NOW, &names.acquire(), &mut ()).map(|decision| decision.code);
-        assert!(matches!(code, Ok(Code::AllowNew | Code::AllowHeld)));
+        let code = decider.acquire(NOW, &names.acquire(), &mut ()).code;
+        assert!(matches!(code, Code::AllowNew | Code::AllowHeld));
     }
     let full = resident_bytes();
     println!("{} {}", (full - tenants) / f64::from(shape.sessions), (tenants - empty) / f64::from(shape.tenants));

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use usherd_engine::{
-    Acquire, Code, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing, TenantPlan,
+    Acquire, Changes, Code, Decision, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing,
+    TenantPlan,
 };
+
+use crate::dashmaps::DashMaps;
 
 /// An hour after the start of the machine, 2026-11-22 12:00 UTC.
 pub(crate) const NOW: Now = Now { uptime_ms: 3_600_000, utc_ms: 1_795_348_800_000 };
@@ -15,30 +18,53 @@ pub(crate) struct Shape {
     pub sessions: u32,
     pub tenants: u32,
     pub sessions_per_subject: u32,
-    /// Session ids of 36 bytes, as UUIDs, instead of 20.
-    pub long_ids: bool,
+    pub ids: Ids,
+}
+
+/// The form of the ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// Session ids of 20 bytes, persons of 15.
+    Short,
+    /// Session ids of 36 bytes, persons of 15.
+    Long,
+    /// UUIDs of 36 bytes for both.
+    Uuid,
 }
 
 impl Shape {
     pub(crate) const MILLION: Shape =
-        Shape { sessions: 1_000_000, tenants: 10_000, sessions_per_subject: 1, long_ids: false };
+        Shape { sessions: 1_000_000, tenants: 10_000, sessions_per_subject: 1, ids: Ids::Short };
     /// Fits into the caches of a core.
-    pub(crate) const RESIDENT: Shape = Shape { sessions: 5_000, tenants: 50, sessions_per_subject: 1, long_ids: false };
+    pub(crate) const RESIDENT: Shape = Shape { sessions: 5_000, tenants: 50, sessions_per_subject: 1, ids: Ids::Short };
 
     /// Names of one session, written over those before.
     pub(crate) fn name(&self, session: u32, names: &mut Names) {
+        self.name_of(session, 0, names);
+    }
+
+    /// Names of the session of a later person in the place of an earlier one; no two who live have the same.
+    pub(crate) fn name_of(&self, session: u32, generation: u32, names: &mut Names) {
         use std::fmt::Write as _;
         let (tenant, number) = (session % self.tenants, session / self.tenants);
-        let subject = number / self.sessions_per_subject;
+        let mut subject = number / self.sessions_per_subject;
+        if generation > 0 {
+            // A number of four digits, as before.
+            subject = (subject + generation * (self.sessions / self.tenants / self.sessions_per_subject)) % 10_000;
+        }
         names.tenant.clear();
         names.subject.clear();
         names.session.clear();
-        let spread = session.wrapping_mul(2_654_435_761);
+        let spread = session.wrapping_mul(2_654_435_761) ^ generation.wrapping_mul(2_246_822_507);
+        let person = (subject << 16 ^ tenant).wrapping_mul(2_654_435_761);
         let wrote = write!(names.tenant, "tenant-{tenant:05}")
-            .and(write!(names.subject, "user-{subject:04}@{tenant:05}"))
-            .and(match self.long_ids {
-                true => write!(names.session, "{spread:08x}-6b1f-4c2e-9d0a-0000{session:08x}"),
-                false => write!(names.session, "pbx1-{spread:08x}.{session:06}"),
+            .and(match self.ids {
+                Ids::Uuid => write!(names.subject, "{person:08x}-51d3-4a7b-8e2c-{subject:04x}{tenant:08x}"),
+                Ids::Short | Ids::Long => write!(names.subject, "user-{subject:04}@{tenant:05}"),
+            })
+            .and(match self.ids {
+                Ids::Short => write!(names.session, "pbx1-{spread:08x}.{session:06}"),
+                Ids::Long | Ids::Uuid => write!(names.session, "{spread:08x}-6b1f-4c2e-9d0a-0000{session:08x}"),
             });
         assert!(wrote.is_ok());
     }
@@ -68,30 +94,86 @@ impl Names {
 
 /// An engine with the tenants of a shape, and no session yet.
 pub(crate) fn with_tenants(shape: &Shape) -> Engine {
-    let engine = Engine::new(Limits::default());
-    let policy = Arc::new(Policy::default());
-    let seats = shape.sessions / shape.tenants * 5 / 4;
-    let tenants = (0..shape.tenants).map(|at| TenantPlan {
-        id: format!("tenant-{at:05}").into(),
-        entitled: Entitled { standing: Standing::Active, seats: Some(seats) },
-        policy: Arc::clone(&policy),
-        reserve: Vec::new(),
-        pool: None,
-    });
-    engine.install(NOW, Plan { tenants: tenants.collect(), ..Plan::default() }, &mut ());
-    engine
+    Engine::with_tenants(shape)
 }
 
-/// The same with all sessions of the shape.
-pub(crate) fn full(shape: &Shape) -> Engine {
-    let engine = with_tenants(shape);
-    let mut names = Names::default();
-    for session in 0..shape.sessions {
-        shape.name(session, &mut names);
-        let code = engine.acquire(NOW, &names.acquire(), &mut ()).map(|decision| decision.code);
-        assert!(matches!(code, Ok(Code::AllowNew | Code::AllowHeld)), "{code:?}");
+/// The one that decides.
+pub(crate) trait Decider: Sync + Sized {
+    /// The tenants of a shape with so many seats each, and no session yet.
+    fn with_seats(shape: &Shape, seats: u32) -> Self;
+    fn acquire(&self, now: Now, message: &Acquire<'_>, changes: &mut impl Changes) -> Decision;
+    fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision;
+    /// Seats held by a tenant, the peak, and the sum of seat time, milliseconds.
+    fn seats(&self, now: Now, tenant: &str) -> (u32, u32, u64);
+
+    /// The tenants of a shape, and no session yet.
+    fn with_tenants(shape: &Shape) -> Self {
+        Self::with_seats(shape, shape.sessions / shape.tenants * 5 / 4)
     }
-    engine
+
+    /// The same with all sessions of the shape.
+    fn full(shape: &Shape) -> Self {
+        let decider = Self::with_tenants(shape);
+        let mut names = Names::default();
+        for session in 0..shape.sessions {
+            shape.name(session, &mut names);
+            let code = decider.acquire(NOW, &names.acquire(), &mut ()).code;
+            assert!(matches!(code, Code::AllowNew | Code::AllowHeld), "{code:?}");
+        }
+        decider
+    }
+}
+
+impl Decider for Engine {
+    fn with_seats(shape: &Shape, seats: u32) -> Self {
+        let engine = Engine::new(Limits::default());
+        let policy = Arc::new(Policy::default());
+        let tenants = (0..shape.tenants).map(|at| TenantPlan {
+            id: format!("tenant-{at:05}").into(),
+            entitled: Entitled { standing: Standing::Active, seats: Some(seats) },
+            policy: Arc::clone(&policy),
+            reserve: Vec::new(),
+            pool: None,
+        });
+        engine.install(NOW, Plan { tenants: tenants.collect(), ..Plan::default() }, &mut ());
+        engine
+    }
+
+    fn acquire(&self, now: Now, message: &Acquire<'_>, changes: &mut impl Changes) -> Decision {
+        Engine::acquire(self, now, message, changes).unwrap_or_else(|fault| panic!("{fault:?}"))
+    }
+
+    fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
+        Engine::release(self, now, message, changes)
+    }
+
+    fn seats(&self, now: Now, tenant: &str) -> (u32, u32, u64) {
+        self.tenant(now, tenant).map_or((0, 0, 0), |view| (view.held, view.peak, view.seat_ms.unwrap_or(0)))
+    }
+}
+
+impl Decider for DashMaps {
+    fn with_seats(shape: &Shape, seats: u32) -> Self {
+        let persons = shape.sessions / shape.sessions_per_subject;
+        DashMaps::new(NOW, shape.tenants, seats, shape.sessions as usize, persons as usize)
+    }
+
+    fn acquire(&self, now: Now, message: &Acquire<'_>, changes: &mut impl Changes) -> Decision {
+        DashMaps::acquire(self, now, message, changes)
+    }
+
+    fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
+        DashMaps::release(self, now, message, changes)
+    }
+
+    fn seats(&self, now: Now, tenant: &str) -> (u32, u32, u64) {
+        DashMaps::seats(self, now, tenant).unwrap_or_default()
+    }
+}
+
+/// An engine with the tenants and all sessions of the shape.
+pub(crate) fn full(shape: &Shape) -> Engine {
+    Engine::full(shape)
 }
 
 /// A random choice of sessions with their names at hand: reading them costs the caller nothing.
