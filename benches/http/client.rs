@@ -70,6 +70,12 @@ impl Connection {
         self.next = (self.next + 1) % self.requests.len();
     }
 
+    /// The answer to a request of HTTP that is none of its own.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> &[u8] {
+        self.stream.write_all(request).unwrap();
+        self.receive(Framing::Http)
+    }
+
     /// The next answer, whole.
     pub(crate) fn receive(&mut self, framing: Framing) -> &[u8] {
         let mut have = 0;

@@ -1,8 +1,9 @@
 //! The cost of a request for the server, against bare hyper, Redis and PostgreSQL (DESIGN 6).
 //!
-//! `cargo bench --bench http [-- [--quick] ROW…]`, rows: cpu, synced, redis, resp, redis-benchmark, postgres, latency; loop-json,
-//! loop-written and loop-batch run one thing alone, for a profiler. Servers run on one core, the client on another; servers are measured by turns, by the CPU time of their process. What is
-//! not installed (redis-server, postgresql-15, taskset) is left out by name.
+//! `cargo bench --bench http [-- [--quick] ROW…]`, rows: cpu, synced, redis, resp, redis-benchmark, postgres, latency,
+//! readers (with `--one-subject` or `--no-subject`); loop-json, loop-written and loop-batch run one thing alone, for a
+//! profiler. Servers run on one core, the client on another; servers are measured by turns, by the CPU time of their
+//! process. What is not installed (redis-server, postgresql-15, taskset) is left out by name.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -16,6 +17,7 @@ mod client;
 mod measure;
 mod pace;
 mod postgres;
+mod readers;
 mod redis;
 mod requests;
 mod rows;
@@ -39,7 +41,7 @@ fn main() {
         _ => {}
     }
     println!("load {}", measure::load());
-    let rows: [(&str, Row); 7] = [
+    let rows: [(&str, Row); 8] = [
         ("cpu", rows::cpu),
         ("synced", rows::synced),
         ("redis", rows::redis),
@@ -47,6 +49,7 @@ fn main() {
         ("redis-benchmark", rows::redis_benchmark),
         ("postgres", rows::postgres),
         ("latency", rows::latency),
+        ("readers", readers::readers),
     ];
     for (name, row) in rows {
         if names.is_empty() || names.iter().any(|wanted| *wanted == name) {

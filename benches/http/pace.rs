@@ -20,18 +20,30 @@ impl Latencies {
 
 /// So many requests a second over some connections for some time; each connection is a thread's that sleeps
 /// until the instant of its next request. A request that is sent late counts from when it was due.
-#[allow(clippy::disallowed_methods, reason = "the load has a rate in real time; nothing is decided by it")]
 pub(crate) fn paced(place: &Place, per_second: u64, connections: usize, time: Duration) -> Latencies {
+    paced_requests(place, requests::json, per_second, connections, time)
+}
+
+/// The same with requests of one's own.
+#[allow(clippy::disallowed_methods, reason = "the load has a rate in real time; nothing is decided by it")]
+pub(crate) fn paced_requests(
+    place: &Place,
+    requests: impl Fn(usize) -> Vec<Vec<u8>> + Sync,
+    per_second: u64,
+    connections: usize,
+    time: Duration,
+) -> Latencies {
     let each = per_second / connections as u64;
     let gap_ns = 1_000_000_000 / each;
     let count = each * time.as_millis() as u64 / 1_000;
     let start = wall_ns() + 20_000_000;
     let mut all = Vec::with_capacity(count as usize * connections);
+    let requests = &requests;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..connections)
             .map(|at| {
                 scope.spawn(move || {
-                    let mut connection = Connection::new(place, requests::json(at));
+                    let mut connection = Connection::new(place, requests(at));
                     let mut latencies = Vec::with_capacity(count as usize);
                     for number in 0..count {
                         let due = start + number * gap_ns + gap_ns * at as u64 / connections as u64;

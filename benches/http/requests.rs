@@ -40,7 +40,7 @@ impl Call {
     }
 }
 
-fn post(path: &str, content_type: &str, body: &str) -> Vec<u8> {
+pub(crate) fn post(path: &str, content_type: &str, body: &str) -> Vec<u8> {
     format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1:7788\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }

@@ -46,6 +46,11 @@ pub(crate) struct Server {
 impl Server {
     /// A daemon with so many tenants of 64 seats, all of them in its scrapes, and a ring where there is a tmpfs.
     pub(crate) fn daemon(durability: &str, tenants: u32, core: Option<&str>) -> Self {
+        Server::daemon_with(durability, tenants, core, "")
+    }
+
+    /// The same with more in its configuration.
+    pub(crate) fn daemon_with(durability: &str, tenants: u32, core: Option<&str>, more: &str) -> Self {
         let folder = folder();
         let memory = tempfile::tempdir_in("/dev/shm").ok();
         let ring_dir = memory.as_ref().map(|memory| memory.path().display().to_string()).unwrap_or_default();
@@ -71,6 +76,7 @@ impl Server {
         ] {
             assert!(write!(config, "[[listener]]\n{listen}\nprotocol = \"resp\"\n").is_ok());
         }
+        config.push_str(more);
         config.insert_str(0, "tenants_dir = \"\"\n");
         std::fs::write(folder.path().join("usherd.toml"), config).unwrap();
         let mut server = Server::start("daemon", folder, core);
