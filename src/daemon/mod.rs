@@ -3,6 +3,7 @@
 pub mod access;
 pub mod api;
 pub mod app;
+mod bounded;
 pub mod clock;
 pub mod config;
 mod dashboard;

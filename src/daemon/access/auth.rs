@@ -7,7 +7,6 @@ use std::sync::Arc;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -322,7 +321,7 @@ pub struct Authenticator {
     everybody: Arc<Access>,
     unix_admin: Arc<Access>,
     unix_node: Arc<Access>,
-    failures: Mutex<Failures>,
+    failures: Failures,
 }
 
 impl Authenticator {
@@ -343,7 +342,7 @@ impl Authenticator {
             everybody: Arc::new(Access::new("anybody", Role::Admin)),
             unix_admin: Arc::new(Access::new("unix:admin", Role::Admin)),
             unix_node: Arc::new(Access::new("unix:node", Role::Node)),
-            failures: Mutex::default(),
+            failures: Failures::default(),
             settings,
         }
     }
@@ -467,7 +466,7 @@ impl Authenticator {
             PeerAddress::Ip(ip) => Some(address_key(ip)),
             PeerAddress::Unix { .. } => None,
         };
-        match self.failures.lock().count(key, self.settings.failures, now_ms) {
+        match self.failures.count(key, self.settings.failures, now_ms) {
             Ok(()) => Problem::new(ProblemKind::NotPermitted, detail),
             Err(retry_after_s) => Problem::too_many(retry_after_s, "too many failed authentications"),
         }
@@ -566,10 +565,7 @@ mod tests {
         assert_eq!(try_bad(ip(2), 0), 401, "another address");
         assert!(auth.who(Some(&bearer(&token("node"))), ip(1), &[], 0).is_ok());
         assert_eq!([try_bad(ip(1), 9_000), try_bad(ip(1), 10_000), try_bad(ip(1), 10_001)], [429, 401, 429]);
-        assert_eq!(
-            auth.failures.lock().count(Some(IpAddr::from([10, 0, 0, 1])), auth.settings.failures, 10_001),
-            Err(10)
-        );
+        assert_eq!(auth.failures.count(Some(IpAddr::from([10, 0, 0, 1])), auth.settings.failures, 10_001), Err(10));
     }
 
     #[test]

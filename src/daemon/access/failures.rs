@@ -1,7 +1,11 @@
 //! How often an address may fail to say who it is: a bucket for each, which fills again with time.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::daemon::bounded::BoundedMap;
 
 /// Addresses whose failures are counted one by one; beyond it they share one bucket.
 const FAILING_ADDRESSES_MAX: usize = 10_000;
@@ -37,14 +41,38 @@ impl Bucket {
         self.left_milli = self.left_milli.saturating_add(refill).min(u64::from(limit.burst) * 1_000);
         self.filled_ms = self.filled_ms.max(now_ms);
     }
+
+    /// Takes one failure out.
+    ///
+    /// # Errors
+    /// It is empty; seconds until it is not.
+    fn take(&mut self, limit: FailureLimit, now_ms: u64) -> Result<(), u32> {
+        self.refill(limit, now_ms);
+        if let Some(left) = self.left_milli.checked_sub(1_000) {
+            self.left_milli = left;
+            return Ok(());
+        }
+        let wait_ms = (1_000 - self.left_milli).saturating_mul(60) / u64::from(limit.per_minute.max(1));
+        Err(u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
+    }
 }
 
 /// The failures that each address may still make.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Failures {
-    by_address: HashMap<IpAddr, Bucket>,
-    others: Option<Bucket>,
-    pruned_ms: u64,
+    by_address: BoundedMap<IpAddr, Bucket>,
+    others: Mutex<Option<Bucket>>,
+    pruned_ms: AtomicU64,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Failures {
+            by_address: BoundedMap::new(FAILING_ADDRESSES_MAX),
+            others: Mutex::default(),
+            pruned_ms: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Failures {
@@ -52,30 +80,27 @@ impl Failures {
     ///
     /// # Errors
     /// It is empty; seconds until it is not.
-    pub(super) fn count(&mut self, address: Option<IpAddr>, limit: FailureLimit, now_ms: u64) -> Result<(), u32> {
+    pub(super) fn count(&self, address: Option<IpAddr>, limit: FailureLimit, now_ms: u64) -> Result<(), u32> {
         let full = Bucket { left_milli: u64::from(limit.burst) * 1_000, filled_ms: now_ms };
-        let pruned_long_ago = now_ms.saturating_sub(self.pruned_ms) >= PRUNE_EVERY_MS;
-        if self.by_address.len() >= FAILING_ADDRESSES_MAX && pruned_long_ago {
-            self.pruned_ms = now_ms;
+        if self.by_address.is_full() {
+            self.prune(limit, now_ms, full);
+        }
+        let own = |address| self.by_address.with(address, || full, |bucket| bucket.take(limit, now_ms));
+        let counted = address.and_then(own);
+        counted.unwrap_or_else(|| self.others.lock().get_or_insert(full).take(limit, now_ms))
+    }
+
+    /// Forgets forgiven addresses; one thread at a time, and none where that was lately.
+    fn prune(&self, limit: FailureLimit, now_ms: u64, full: Bucket) {
+        let pruned_ms = self.pruned_ms.load(Ordering::Relaxed);
+        let is_due = now_ms.saturating_sub(pruned_ms) >= PRUNE_EVERY_MS;
+        let begin = || self.pruned_ms.compare_exchange(pruned_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+        if is_due && begin().is_ok() {
             self.by_address.retain(|_, bucket| {
                 bucket.refill(limit, now_ms);
                 bucket.left_milli < full.left_milli
             });
         }
-        let has_room = self.by_address.len() < FAILING_ADDRESSES_MAX;
-        let bucket = match address {
-            Some(address) if has_room || self.by_address.contains_key(&address) => {
-                self.by_address.entry(address).or_insert(full)
-            }
-            _ => self.others.get_or_insert(full),
-        };
-        bucket.refill(limit, now_ms);
-        if let Some(left) = bucket.left_milli.checked_sub(1_000) {
-            bucket.left_milli = left;
-            return Ok(());
-        }
-        let wait_ms = (1_000 - bucket.left_milli).saturating_mul(60) / u64::from(limit.per_minute.max(1));
-        Err(u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
     }
 }
 
@@ -85,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_table_of_failures_is_bounded() {
-        let (mut failures, limit) = (Failures::default(), FailureLimit { burst: 1, per_minute: 1 });
+        let (failures, limit) = (Failures::default(), FailureLimit { burst: 1, per_minute: 1 });
         for n in 0..FAILING_ADDRESSES_MAX + 100 {
             let address = IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
             let _ = failures.count(Some(address), limit, 0);

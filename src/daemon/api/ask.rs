@@ -277,7 +277,7 @@ impl Worker {
             ..Audit::new(AuditKind::Decision)
         };
         if decision.code.denies() {
-            match self.app.deciding.sampler.lock().sample(now.uptime_ms, message.tenant, decision.code) {
+            match self.app.deciding.sampler.sample(now.uptime_ms, message.tenant, decision.code) {
                 Sample::Suppress => return,
                 Sample::Record { suppressed: 0 } => {}
                 Sample::Record { suppressed } => {

@@ -36,7 +36,7 @@ pub struct Deciding {
     /// Limits that a reload may change, at hand for every request.
     pub knobs: ArcSwap<Knobs>,
     /// The choice of denials that are written to the audit trail in a storm.
-    pub sampler: Mutex<Sampler>,
+    pub sampler: Sampler,
     /// The marks that the journal remembers beside the sessions.
     pub marks: Marks,
     /// The committer of decisions; not set before recovery.
@@ -61,7 +61,7 @@ impl Deciding {
             clock,
             timeline: Mutex::new(Timeline::new(now)),
             knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),
-            sampler: Mutex::new(Sampler::new(20, 60, 10_000)),
+            sampler: Sampler::new(20, 60, 10_000),
             marks: Marks::default(),
             committer: OnceLock::new(),
             commits: Arc::default(),

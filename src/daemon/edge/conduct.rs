@@ -1,14 +1,11 @@
 //! The record of addresses that were cut off lately: the next connections of each are heard later, the more the
 //! oftener.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::address::address_key;
+use crate::daemon::bounded::BoundedMap;
 
 /// Addresses that are remembered; beyond it the one that was cut off longest ago is forgotten.
 const ADDRESSES_MAX: usize = 4_096;
@@ -23,10 +20,15 @@ const DELAY_MAX: Duration = Duration::from_secs(1);
 const DELAY_LOCAL_MAX: Duration = Duration::from_millis(40);
 
 /// How often addresses were cut off lately.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Conduct {
-    any: AtomicBool,
-    cuts: Mutex<HashMap<IpAddr, Cuts>>,
+    cuts: BoundedMap<IpAddr, Cuts>,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Conduct { cuts: BoundedMap::new(ADDRESSES_MAX) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,31 +49,31 @@ impl Conduct {
     /// A connection of this address was cut off; `now_ms` is monotonic.
     pub(super) fn cut(&self, address: IpAddr, now_ms: u64) {
         let key = address_key(address);
-        let mut cuts = self.cuts.lock();
-        let count = cuts.get(&key).map_or(0, |cuts| cuts.left(now_ms)).saturating_add(1);
-        if cuts.len() >= ADDRESSES_MAX && !cuts.contains_key(&key) {
-            cuts.retain(|_, cuts| cuts.left(now_ms) > 0);
-            if cuts.len() >= ADDRESSES_MAX
-                && let Some(oldest) = cuts.iter().min_by_key(|(_, cuts)| cuts.at_ms).map(|(key, _)| *key)
-            {
-                cuts.remove(&oldest);
-            }
+        let none = || Cuts { count: 0, at_ms: now_ms };
+        let add = |cuts: &mut Cuts| *cuts = Cuts { count: cuts.left(now_ms).saturating_add(1), at_ms: now_ms };
+        while self.cuts.with(key, none, add).is_none() {
+            self.make_room(now_ms);
         }
-        cuts.insert(key, Cuts { count, at_ms: now_ms });
-        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn make_room(&self, now_ms: u64) {
+        self.cuts.retain(|_, cuts| cuts.left(now_ms) > 0);
+        if self.cuts.is_full()
+            && let Some(oldest) = self.cuts.lowest(|cuts| cuts.at_ms)
+        {
+            self.cuts.remove_if(&oldest, |_| true);
+        }
     }
 
     /// How much later the next connection of this address is heard; `now_ms` is monotonic.
     pub(super) fn delay(&self, address: IpAddr, now_ms: u64) -> Duration {
-        if !self.any.load(Ordering::Relaxed) {
+        if self.cuts.is_empty() {
             return Duration::ZERO;
         }
         let key = address_key(address);
-        let mut cuts = self.cuts.lock();
-        let left = cuts.get(&key).map_or(0, |cuts| cuts.left(now_ms));
+        let left = self.cuts.get_mut(&key).map_or(0, |cuts| cuts.left(now_ms));
         if left == 0 {
-            cuts.remove(&key);
-            self.any.store(!cuts.is_empty(), Ordering::Relaxed);
+            self.cuts.remove_if(&key, |cuts| cuts.left(now_ms) == 0);
             return Duration::ZERO;
         }
         let most = if address.to_canonical().is_loopback() { DELAY_LOCAL_MAX } else { DELAY_MAX };
@@ -108,7 +110,7 @@ mod tests {
         }
         assert_eq!(conduct.delay(ip(1), FORGIVEN_MS).as_millis(), 40);
         assert_eq!(conduct.delay(ip(1), FORGIVEN_MS * 3), Duration::ZERO);
-        assert!(conduct.cuts.lock().is_empty() && !conduct.any.load(Ordering::Relaxed));
+        assert!(conduct.cuts.is_empty());
         conduct.cut(ip(1), u64::MAX);
         assert_eq!(conduct.delay(ip(1), 0).as_millis(), 20, "a clock that goes back");
     }
@@ -129,7 +131,7 @@ mod tests {
         for number in 0..ADDRESSES_MAX as u32 + 10 {
             conduct.cut(IpAddr::from(number.to_be_bytes()), u64::from(number));
         }
-        assert_eq!(conduct.cuts.lock().len(), ADDRESSES_MAX);
+        assert_eq!(conduct.cuts.len(), ADDRESSES_MAX);
         assert_eq!(conduct.delay(IpAddr::from(0_u32.to_be_bytes()), 5_000), Duration::ZERO);
         assert!(conduct.delay(IpAddr::from((ADDRESSES_MAX as u32).to_be_bytes()), 5_000) > Duration::ZERO);
     }

@@ -2,22 +2,18 @@
 //!
 //! A grant costs one short lock that only requests of the same 64th of the tenants share, and no look at a clock.
 
-use std::hash::BuildHasher as _;
-
 use foldhash::fast::FixedState;
-use parking_lot::Mutex;
 use usherd_engine::Name;
 
 use super::slot::Levels;
+use crate::daemon::bounded::BoundedMap;
 
 /// The milliseconds that a refused subject waits for a seat before the denial counts as a true one.
 pub const WAITS_MS: u64 = 60_000;
 /// People of one tenant who are known to wait; beyond it a denial counts as a true one at once.
 pub const WAITING_MAX: usize = 1_024;
-const STRIPES: usize = 64;
-/// Tenants of one stripe of whom something is told between two looks; nobody has so many, so what is beyond was
-/// made up by who asks.
-const TENANTS_MAX: usize = 16_384;
+/// Tenants of whom something is told between two looks; nobody has so many, so what is beyond was made up by who asks.
+const TENANTS_MAX: usize = 1 << 20;
 
 /// The reports since the last look at one tenant.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,18 +35,15 @@ struct Feed {
     waiting: hashbrown::HashMap<Name, u64, FixedState>,
 }
 
-type Stripe = hashbrown::HashMap<Name, Feed, FixedState>;
-
 /// The reports of the decisions since the last look.
 #[derive(Debug)]
 pub struct Demand {
-    hasher: FixedState,
-    stripes: [Mutex<Stripe>; STRIPES],
+    tenants: BoundedMap<Name, Feed>,
 }
 
 impl Default for Demand {
     fn default() -> Self {
-        Demand { hasher: FixedState::default(), stripes: std::array::from_fn(|_| Mutex::default()) }
+        Demand { tenants: BoundedMap::new(TENANTS_MAX) }
     }
 }
 
@@ -86,39 +79,34 @@ impl Demand {
 
     /// Sees what was told since the last look, tenant by tenant, and who has waited for too long.
     pub fn drain(&self, uptime_ms: u64, mut see: impl FnMut(&Name, TenantDemand)) {
-        for stripe in &self.stripes {
-            let mut seen = Vec::new();
-            stripe.lock().retain(|tenant, feed| {
-                let before = feed.waiting.len();
-                feed.waiting.retain(|_, until| *until > uptime_ms);
-                // The room stays with the tenant: the next grant of a busy one allocates nothing.
-                let told = TenantDemand {
-                    starts: feed.told.starts.clone(),
-                    demand: std::mem::take(&mut feed.told.demand),
-                    waiting: feed.waiting.len() as u32,
-                    given_up: std::mem::take(&mut feed.told.given_up) + (before - feed.waiting.len()) as u64,
-                };
-                feed.told.starts.clear();
-                let is_busy = told != TenantDemand::default();
-                if is_busy {
-                    seen.push((tenant.clone(), told));
-                }
-                is_busy
-            });
-            // The lock is given back before anybody looks.
-            seen.into_iter().for_each(|(tenant, told)| see(&tenant, told));
-        }
+        let mut seen = Vec::new();
+        self.tenants.retain(|tenant, feed| {
+            let before = feed.waiting.len();
+            feed.waiting.retain(|_, until| *until > uptime_ms);
+            // The room stays with the tenant: the next grant of a busy one allocates nothing.
+            let told = TenantDemand {
+                starts: feed.told.starts.clone(),
+                demand: std::mem::take(&mut feed.told.demand),
+                waiting: feed.waiting.len() as u32,
+                given_up: std::mem::take(&mut feed.told.given_up) + (before - feed.waiting.len()) as u64,
+            };
+            feed.told.starts.clear();
+            let is_busy = told != TenantDemand::default();
+            if is_busy {
+                seen.push((tenant.clone(), told));
+            }
+            is_busy
+        });
+        // All locks are given back before anybody looks.
+        seen.into_iter().for_each(|(tenant, told)| see(&tenant, told));
     }
 
     fn with(&self, tenant: &str, act: impl FnOnce(&mut Feed)) {
-        let stripe = self.hasher.hash_one(tenant) as usize % STRIPES;
-        let mut stripe = self.stripes[stripe].lock();
-        let is_full = stripe.len() >= TENANTS_MAX;
-        match stripe.get_mut(tenant) {
-            Some(feed) => act(feed),
-            None if is_full => {}
-            None => act(stripe.entry(Name::from(tenant)).or_default()),
+        // A known name is not copied.
+        if let Some(mut feed) = self.tenants.get_mut(tenant) {
+            return act(&mut feed);
         }
+        let _ = self.tenants.with(Name::from(tenant), Feed::default, act);
     }
 }
 

@@ -1,18 +1,15 @@
 //! In a storm not every denial is recorded: a token bucket per tenant and code, and how many were left out.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
-
 use usherd_engine::session::{Code, Name};
+
+use crate::daemon::bounded::BoundedMap;
 
 /// Says which decisions are recorded. Time comes in; nothing waits.
 #[derive(Debug)]
 pub struct Sampler {
     per_minute: u32,
     burst: u32,
-    buckets_max: usize,
-    buckets: HashMap<(Name, Code), Bucket, RandomState>,
+    buckets: BoundedMap<(Name, Code), Bucket>,
 }
 
 #[derive(Debug)]
@@ -50,35 +47,34 @@ impl Sampler {
     /// At most `burst` at once and `per_minute` in the long run, of each tenant and code; `buckets_max` pairs
     /// are told apart at a time, and what is beyond them is left out and not counted.
     pub fn new(burst: u32, per_minute: u32, buckets_max: usize) -> Self {
-        Sampler { per_minute, burst, buckets_max, buckets: HashMap::default() }
+        Sampler { per_minute, burst, buckets: BoundedMap::new(buckets_max) }
     }
 
     /// Decides about one decision at `uptime_ms`.
-    pub fn sample(&mut self, uptime_ms: u64, tenant: &str, code: Code) -> Sample {
+    pub fn sample(&self, uptime_ms: u64, tenant: &str, code: Code) -> Sample {
         let full = u64::from(self.burst) * 1000;
-        let key = (Name::new(tenant), code);
-        if !self.buckets.contains_key(&key) && self.buckets.len() >= self.buckets_max {
-            return Sample::Suppress;
-        }
-        let bucket = self.buckets.entry(key).or_insert(Bucket { tokens: full, filled_ms: uptime_ms, suppressed: 0 });
-        let elapsed_ms = uptime_ms.saturating_sub(bucket.filled_ms);
-        // Thousandths of a token per millisecond are tokens per second; the rest of the division is kept.
-        let gained = elapsed_ms.saturating_mul(u64::from(self.per_minute)) / 60;
-        if gained > 0 {
-            bucket.tokens = bucket.tokens.saturating_add(gained).min(full);
-            bucket.filled_ms = uptime_ms;
-        }
-        if bucket.tokens < 1000 {
-            bucket.suppressed += 1;
-            return Sample::Suppress;
-        }
-        bucket.tokens -= 1000;
-        Sample::Record { suppressed: std::mem::take(&mut bucket.suppressed) }
+        let new = || Bucket { tokens: full, filled_ms: uptime_ms, suppressed: 0 };
+        let sampled = self.buckets.with((Name::new(tenant), code), new, |bucket| {
+            let elapsed_ms = uptime_ms.saturating_sub(bucket.filled_ms);
+            // Thousandths of a token per millisecond are tokens per second; the rest of the division is kept.
+            let gained = elapsed_ms.saturating_mul(u64::from(self.per_minute)) / 60;
+            if gained > 0 {
+                bucket.tokens = bucket.tokens.saturating_add(gained).min(full);
+                bucket.filled_ms = uptime_ms;
+            }
+            if bucket.tokens < 1000 {
+                bucket.suppressed += 1;
+                return Sample::Suppress;
+            }
+            bucket.tokens -= 1000;
+            Sample::Record { suppressed: std::mem::take(&mut bucket.suppressed) }
+        });
+        sampled.unwrap_or(Sample::Suppress)
     }
 
     /// Takes out what was left out, to be recorded; and forgets pairs that have been quiet. Call it every so
     /// often, so that the last storm is told of even when nothing follows it.
-    pub fn sweep(&mut self, uptime_ms: u64) -> Vec<Suppressed> {
+    pub fn sweep(&self, uptime_ms: u64) -> Vec<Suppressed> {
         let full_ms = u64::from(self.burst).saturating_mul(60_000) / u64::from(self.per_minute.max(1));
         let mut suppressed = Vec::new();
         self.buckets.retain(|(tenant, code), bucket| {
@@ -99,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_storm_is_sampled_and_counted() {
-        let mut sampler = Sampler::new(2, 60, 10);
+        let sampler = Sampler::new(2, 60, 10);
         let storm: Vec<Sample> = (0..5).map(|at| sampler.sample(at, "t", Code::DenyFull)).collect();
         assert_eq!(storm[..2], [Sample::Record { suppressed: 0 }; 2]);
         assert_eq!(storm[2..], [Sample::Suppress; 3]);
@@ -115,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_number_of_buckets_is_limited() {
-        let mut sampler = Sampler::new(1, 1, 1);
+        let sampler = Sampler::new(1, 1, 1);
         assert_eq!(sampler.sample(0, "a", Code::DenyFull), Sample::Record { suppressed: 0 });
         assert_eq!(sampler.sample(0, "b", Code::DenyFull), Sample::Suppress);
     }

@@ -377,7 +377,7 @@ impl Loop {
     }
 
     fn tell_suppressed(&self, now: Now) {
-        let suppressed = self.app.deciding.sampler.lock().sweep(now.uptime_ms);
+        let suppressed = self.app.deciding.sampler.sweep(now.uptime_ms);
         for left_out in suppressed {
             let audit = Audit {
                 tenant: &left_out.tenant,
