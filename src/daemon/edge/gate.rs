@@ -1,12 +1,14 @@
 //! The admission of connections: caps in all and per address, with a share kept for nodes.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 
 use super::address::address_key;
@@ -18,7 +20,11 @@ use crate::daemon::clock::monotonic_ns;
 /// Counts the open connections of all listeners and cores, and knows the addresses of nodes.
 #[derive(Debug)]
 pub struct Gate {
-    counts: Mutex<Counts>,
+    caps: ArcSwap<Caps>,
+    /// [`Open`] in one word: both of its limits hold in one step.
+    open: AtomicU64,
+    by_address: DashMap<IpAddr, u32>,
+    nodes: Nodes,
     conduct: Conduct,
 }
 
@@ -44,47 +50,98 @@ impl Caps {
     }
 }
 
-#[derive(Debug)]
-struct Counts {
-    caps: Caps,
+/// Open connections.
+#[derive(Clone, Copy, Debug)]
+struct Open {
     all: u32,
+    /// Those that are no node's.
     strangers: u32,
-    by_address: HashMap<IpAddr, u32>,
-    /// Node addresses, with a number that grows each time one is heard from anew.
-    nodes: HashMap<IpAddr, u64>,
-    heard: u64,
 }
 
-impl Counts {
-    fn hear(&mut self, key: IpAddr) {
-        self.heard += 1;
-        if self.nodes.len() >= self.caps.nodes && !self.nodes.contains_key(&key) {
-            let oldest = self.nodes.iter().min_by_key(|(_, heard)| **heard).map(|(key, _)| *key);
-            if let Some(oldest) = oldest {
-                self.nodes.remove(&oldest);
+impl Open {
+    fn of(word: u64) -> Self {
+        Open { all: word as u32, strangers: (word >> 32) as u32 }
+    }
+
+    fn word(self) -> u64 {
+        u64::from(self.strangers) << 32 | u64::from(self.all)
+    }
+
+    /// One more; `None` where it has no room.
+    fn with(self, node: bool, caps: &Caps) -> Option<Self> {
+        let has_room = self.all < caps.all && (node || self.strangers < caps.strangers);
+        has_room.then(|| Open { all: self.all + 1, strangers: self.strangers + u32::from(!node) })
+    }
+
+    fn without(self, node: bool) -> Self {
+        let strangers = self.strangers.saturating_sub(u32::from(!node));
+        Open { all: self.all.saturating_sub(1), strangers }
+    }
+
+    fn with_node_for_stranger(self) -> Self {
+        Open { strangers: self.strangers.saturating_sub(1), ..self }
+    }
+}
+
+/// Addresses of nodes, each with a number that grows whenever one is heard from anew. Every connection looks an address
+/// up; who adds one takes turns, so that the limit is exact and the one that goes is the oldest.
+#[derive(Debug, Default)]
+struct Nodes {
+    heard: DashMap<IpAddr, u64>,
+    turn: Mutex<Turn>,
+}
+
+/// The right to add addresses.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Addresses that are known.
+    known: usize,
+    /// The last number.
+    last: u64,
+}
+
+impl Nodes {
+    /// Hears addresses in their order; the number of the last one.
+    fn hear(&self, addresses: impl IntoIterator<Item = IpAddr>, most: usize) -> u64 {
+        let mut turn = self.turn.lock();
+        for address in addresses {
+            turn.last += 1;
+            if turn.known >= most && !self.heard.contains_key(&address) {
+                let oldest = self.heard.iter().map(|node| (*node.value(), *node.key())).min();
+                let gone = oldest.and_then(|(_, oldest)| self.heard.remove(&oldest));
+                turn.known -= usize::from(gone.is_some());
             }
+            turn.known += usize::from(self.heard.insert(address, turn.last).is_none());
         }
-        self.nodes.insert(key, self.heard);
+        turn.last
+    }
+
+    /// Those that were heard after a number, and the number of the last one.
+    fn since(&self, number: u64) -> (u64, Vec<IpAddr>) {
+        let turn = self.turn.lock();
+        if turn.last == number {
+            return (number, Vec::new());
+        }
+        let later = self.heard.iter().filter(|node| *node.value() > number);
+        (turn.last, later.map(|node| *node.key()).collect())
     }
 }
 
 impl Gate {
     /// A gate with the caps of these limits.
     pub fn new(limits: &Limits) -> Self {
-        let counts = Counts {
-            caps: Caps::of(limits),
-            all: 0,
-            strangers: 0,
-            by_address: HashMap::new(),
-            nodes: HashMap::new(),
-            heard: 0,
-        };
-        Gate { counts: Mutex::new(counts), conduct: Conduct::default() }
+        Gate {
+            caps: ArcSwap::from_pointee(Caps::of(limits)),
+            open: AtomicU64::new(0),
+            by_address: DashMap::new(),
+            nodes: Nodes::default(),
+            conduct: Conduct::default(),
+        }
     }
 
     /// Other caps from now on; who is in stays in.
     pub(super) fn set_limits(&self, limits: &Limits) {
-        self.counts.lock().caps = Caps::of(limits);
+        self.caps.store(Arc::new(Caps::of(limits)));
     }
 
     /// Lets a connection in until its pass is dropped. `None` is a peer on the Unix socket, which is
@@ -94,84 +151,86 @@ impl Gate {
     /// The limit that was full.
     pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Pass, Refusal> {
         let key = address.map(address_key);
-        let mut counts = self.counts.lock();
-        let (node, caps) = (key.is_none_or(|key| counts.nodes.contains_key(&key)), counts.caps);
-        if counts.all >= caps.all || (!node && counts.strangers >= caps.strangers) {
+        let node = key.is_none_or(|key| self.nodes.heard.contains_key(&key));
+        let caps = **self.caps.load();
+        let enter = || match self.change_open(|open| open.with(node, &caps)) {
+            true => Ok(()),
+            false => Err(Refusal::Full),
+        };
+        // Who finds no room at all is not told of its address.
+        if self.open_now().with(node, &caps).is_none() {
             return Err(Refusal::Full);
         }
-        if let Some(key) = key {
-            let open = counts.by_address.entry(key).or_insert(0);
-            let most = if node { caps.per_node } else { caps.per_address };
-            if *open >= most {
-                if *open == 0 {
-                    counts.by_address.remove(&key);
+        match key {
+            None => enter()?,
+            Some(key) => {
+                let most = if node { caps.per_node } else { caps.per_address };
+                // The address stays locked until the connection counts.
+                match self.by_address.entry(key) {
+                    Entry::Occupied(open) if *open.get() >= most => return Err(Refusal::Address),
+                    Entry::Vacant(_) if most == 0 => return Err(Refusal::Address),
+                    entry => {
+                        enter()?;
+                        *entry.or_insert(0) += 1;
+                    }
                 }
-                return Err(Refusal::Address);
             }
-            *open += 1;
         }
-        counts.all += 1;
-        counts.strangers += u32::from(!node);
-        drop(counts);
         Ok(Pass { gate: Arc::clone(self), key, node: Rc::new(Cell::new(node)), heard: Cell::new(false) })
     }
 
     /// Open connections in all.
     pub fn open(&self) -> u32 {
-        self.counts.lock().all
+        self.open_now().all
     }
 
     /// How many addresses of nodes it remembers.
     pub fn node_addresses_max(&self) -> usize {
-        self.counts.lock().caps.nodes
+        self.caps.load().nodes
     }
 
     /// True if a node was heard from at this address.
     pub fn knows_node(&self, address: IpAddr) -> bool {
-        self.counts.lock().nodes.contains_key(&address_key(address))
+        self.nodes.heard.contains_key(&address_key(address))
     }
 
     /// Takes addresses for those of nodes, as of an earlier run, in the order in which they were heard; the number of
     /// the last one, for [`Gate::heard_since`].
     pub fn recall(&self, addresses: impl IntoIterator<Item = IpAddr>) -> u64 {
-        let mut counts = self.counts.lock();
-        addresses.into_iter().for_each(|address| counts.hear(address_key(address)));
-        counts.heard
+        self.nodes.hear(addresses.into_iter().map(address_key), self.node_addresses_max())
     }
 
     /// The addresses of nodes that were heard after a number, and the number of the last one.
     pub fn heard_since(&self, number: u64) -> (u64, Vec<IpAddr>) {
-        let counts = self.counts.lock();
-        if counts.heard == number {
-            return (number, Vec::new());
-        }
-        let nodes = counts.nodes.iter().filter(|(_, heard)| **heard > number);
-        (counts.heard, nodes.map(|(address, _)| *address).collect())
+        self.nodes.since(number)
+    }
+
+    fn open_now(&self) -> Open {
+        Open::of(self.open.load(Ordering::Acquire))
+    }
+
+    /// Changes what is open in one step; `false` where the change cannot be.
+    fn change_open(&self, change: impl Fn(Open) -> Option<Open>) -> bool {
+        let change = |word| change(Open::of(word)).map(Open::word);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok()
     }
 
     fn remember(&self, pass: &Pass) {
-        let mut counts = self.counts.lock();
         if !pass.node.replace(true) {
-            counts.strangers = counts.strangers.saturating_sub(1);
+            self.change_open(|open| Some(open.with_node_for_stranger()));
         }
         if let Some(key) = pass.key {
-            counts.hear(key);
+            self.nodes.hear([key], self.node_addresses_max());
         }
     }
 
     fn leave(&self, pass: &Pass) {
-        let mut counts = self.counts.lock();
-        counts.all = counts.all.saturating_sub(1);
-        if !pass.node.get() {
-            counts.strangers = counts.strangers.saturating_sub(1);
-        }
+        self.change_open(|open| Some(open.without(pass.node.get())));
         let Some(key) = pass.key else { return };
-        if let Some(open) = counts.by_address.get_mut(&key) {
+        self.by_address.remove_if_mut(&key, |_, open| {
             *open = open.saturating_sub(1);
-            if *open == 0 {
-                counts.by_address.remove(&key);
-            }
-        }
+            *open == 0
+        });
     }
 }
 
@@ -231,6 +290,8 @@ fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
 
     fn gate(all: u32, reserved: u32, per_address: u32) -> Arc<Gate> {
@@ -262,8 +323,8 @@ mod tests {
         assert_eq!(gate.open(), 2);
         drop((node, again));
         assert_eq!(gate.open(), 0);
-        assert!(gate.counts.lock().by_address.is_empty());
-        assert_eq!(gate.counts.lock().strangers, 0);
+        assert!(gate.by_address.is_empty());
+        assert_eq!(gate.open_now().strangers, 0);
     }
 
     #[test]
@@ -292,5 +353,30 @@ mod tests {
         }
         assert!(!gate.knows_node(ip(1).unwrap()));
         assert!(gate.knows_node(ip(2).unwrap()) && gate.knows_node(ip(3).unwrap()));
+    }
+
+    #[test]
+    fn every_limit_is_exact_while_threads_come_and_go() {
+        let gate = gate(6, 2, 2);
+        gate.admit(ip(9)).unwrap().mark_node();
+        let inside = [const { AtomicU32::new(0) }; 3];
+        let work = |seed: u64| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            for _ in 0..5_000 {
+                let last = [1, 2, 3, 9][random.usize(0..4)];
+                let Ok(pass) = gate.admit(ip(last)) else { continue };
+                let [all, strangers, own] = &inside;
+                assert!(all.fetch_add(1, Ordering::SeqCst) < 6);
+                assert!(pass.is_node() || strangers.fetch_add(1, Ordering::SeqCst) < 4);
+                assert!(last != 1 || own.fetch_add(1, Ordering::SeqCst) < 2);
+                all.fetch_sub(1, Ordering::SeqCst);
+                strangers.fetch_sub(u32::from(!pass.is_node()), Ordering::SeqCst);
+                own.fetch_sub(u32::from(last == 1), Ordering::SeqCst);
+            }
+        };
+        let work = &work;
+        std::thread::scope(|scope| (0..8).for_each(|seed| _ = scope.spawn(move || work(seed))));
+        assert_eq!((gate.open(), gate.open_now().strangers), (0, 0));
+        assert!(gate.by_address.is_empty());
     }
 }
