@@ -1,12 +1,12 @@
 //! The engine against the same decision on three DashMaps, and both against one map: pairs of acquire and release.
 
 use usherd::daemon::journal::RecordBuilder;
-use usherd_engine::{Changes, Code, Engine};
+use usherd_engine::{Changes, Code};
 
 use crate::dashmaps::DashMaps;
 use crate::measure::{Goal, alternate, cpu_of, median, ratio, row};
 use crate::pair::{Bodies, CHOICE, Yardstick, from_json, pair};
-use crate::world::{Decider, NOW, Names, Shape};
+use crate::world::{Decider, NOW, Names, Shape, Viewed};
 
 /// The entries of a turn, in bytes, until the daemon would give it away and begin the next.
 const TURN_BYTES: usize = 4_096;
@@ -115,7 +115,7 @@ pub(crate) fn resident() {
 /// Pairs of both by turns; `of_map` are the goals by names and from JSON against the map, `of_maps` against three.
 fn compare(shape: &Shape, size: &str, choices: usize, of_map: [f64; 2], of_maps: f64) {
     let yardstick = Yardstick::new(shape);
-    let (mut maps, mut engine) = (Side::<DashMaps>::full(shape), Side::<Engine>::full(shape));
+    let (mut maps, mut engine) = (Side::<DashMaps>::full(shape), Side::<Viewed>::full(shape));
     let mut random = fastrand::Rng::with_seed(20_261_130);
     let values: [Vec<f64>; 11] = alternate(9, |which| {
         let mut ns = 0.0;

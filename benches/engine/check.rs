@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Barrier;
 
-use usherd_engine::{Code, Decision, Detail, Engine, Now};
+use usherd_engine::{Code, Decision, Detail, Now};
 
 use crate::dashmaps::DashMaps;
-use crate::world::{Decider, Ids, NOW, Names, Shape};
+use crate::world::{Decider, Ids, NOW, Names, Shape, Viewed};
 
 const THREADS: u32 = 4;
 const ROUNDS: u32 = 60;
@@ -30,15 +30,15 @@ pub(crate) fn all() {
     alike();
     let maps = DashMaps::with_seats(&ONE, QUOTA);
     one_seat_each(&maps, || Some(maps.kept()));
-    one_seat_each(&Engine::with_seats(&ONE, QUOTA), || None);
+    one_seat_each(&Viewed::with_seats(&ONE, QUOTA), || None);
     freed_at_once(&DashMaps::with_seats(&ONE, THREADS));
-    freed_at_once(&Engine::with_seats(&ONE, THREADS));
+    freed_at_once(&Viewed::with_seats(&ONE, THREADS));
     let _ = std::panic::take_hook();
 }
 
 /// The same random messages to both are answered alike, to the field.
 fn alike() {
-    let (engine, maps) = (Engine::with_seats(&ONE, QUOTA), DashMaps::with_seats(&ONE, QUOTA));
+    let (engine, maps) = (Viewed::with_seats(&ONE, QUOTA), DashMaps::with_seats(&ONE, QUOTA));
     let mut random = fastrand::Rng::with_seed(12);
     let mut now = NOW;
     for step in 0..50_000 {

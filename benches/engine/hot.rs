@@ -2,12 +2,10 @@
 
 use std::sync::Barrier;
 
-use usherd_engine::Engine;
-
 use crate::dashmaps::DashMaps;
 use crate::measure::{Goal, alternate, median, ratio, row, thread_cpu_ns, wall_ns};
 use crate::pair::pair;
-use crate::world::{Decider, Ids, Names, Shape};
+use crate::world::{Decider, Ids, Names, Shape, Viewed};
 
 const SHAPE: Shape = Shape { sessions: 2_000, tenants: 1, sessions_per_subject: 1, ids: Ids::Short };
 const LOOPS: usize = 400;
@@ -36,7 +34,7 @@ impl Figures {
 
 /// Two threads on one tenant against one: pairs per second of CPU that each got, by the clock, and CPU per pair.
 pub(crate) fn hot_tenant() {
-    let (engine, maps) = (Engine::full(&SHAPE), DashMaps::full(&SHAPE));
+    let (engine, maps) = (Viewed::full(&SHAPE), DashMaps::full(&SHAPE));
     let mut random = fastrand::Rng::with_seed(7);
     let mut all: Vec<Names> = (0..SHAPE.sessions)
         .map(|session| {

@@ -1,7 +1,7 @@
 //! The cost of a decision in process, against one removal and insertion in a DashMap (DESIGN 6), and against the
 //! same decision on three of them.
 //!
-//! `cargo bench --bench engine [-- ROW…]`, rows: against, against-resident, pair, resident, hot, renewal, heartbeat,
+//! `cargo bench --bench engine [-- ROW…]`, rows: against, against-resident, pair, resident, hot, holds, renewal, heartbeat,
 //! memory, expire, recovery; loop-resident and loop-million run pairs alone, for a profiler. Every ratio is of two things
 //! measured in one run, alternating, by CPU time of the thread.
 #![allow(
@@ -15,6 +15,7 @@
 mod against;
 mod check;
 mod dashmaps;
+mod holds;
 mod hot;
 mod key;
 #[path = "../support/measure.rs"]
@@ -31,12 +32,13 @@ fn main() {
     {
         return volume::memory_child(rest);
     }
-    let rows: [(&str, fn()); 10] = [
+    let rows: [(&str, fn()); 11] = [
         ("against", against::million),
         ("against-resident", against::resident),
         ("pair", pair::million),
         ("resident", pair::resident),
         ("hot", hot::hot_tenant),
+        ("holds", holds::holds),
         ("renewal", time::renewal),
         ("heartbeat", time::heartbeat),
         ("expire", time::expire),

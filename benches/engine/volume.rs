@@ -4,11 +4,11 @@ use std::io::Write as _;
 
 use usherd::daemon::journal::storage::Folder;
 use usherd::daemon::journal::{Commit, Feed, Journal, Local, LocalOptions, RecordBuilder, Recovered, Shard};
-use usherd_engine::{Code, Engine};
+use usherd_engine::Code;
 
 use crate::dashmaps::DashMaps;
 use crate::measure::{Goal, cpu_of, median, row, thread_cpu_ns, wall_ns};
-use crate::world::{Decider, Ids, NOW, Names, Shape, full, with_tenants};
+use crate::world::{Decider, Ids, NOW, Names, Shape, Viewed, full, with_tenants};
 
 /// Resident bytes per session, each measured in a process of its own: what was freed before does not hide.
 pub(crate) fn memory() {
@@ -50,7 +50,7 @@ pub(crate) fn memory_child(args: &[String]) {
     };
     match args.first().map(String::as_str) {
         Some("dashmaps") => print_memory::<DashMaps>(&shape),
-        _ => print_memory::<Engine>(&shape),
+        _ => print_memory::<Viewed>(&shape),
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn recovery() {
         for session in 0..shape.sessions {
             shape.name(session, &mut names);
             group.at(NOW.utc_ms);
-            assert!(engine.acquire(NOW, &names.acquire(), &mut group).is_ok());
+            assert!(engine.acquire(NOW, &names.acquire(), &mut group).code.allows());
             if session % 10 == 9 {
                 assert_eq!(journal.commit(epoch, &mut group), Commit::Durable);
                 group.clear(1 << 20);

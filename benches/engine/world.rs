@@ -1,10 +1,13 @@
 //! The phone systems that are measured: tenants, people, calls, and who asks at random.
 
+use std::cell::RefCell;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use usherd_engine::{
     Acquire, Changes, Code, Decision, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Release, Standing,
-    TenantPlan,
+    TenantPlan, View,
 };
 
 use crate::dashmaps::DashMaps;
@@ -93,8 +96,8 @@ impl Names {
 }
 
 /// An engine with the tenants of a shape, and no session yet.
-pub(crate) fn with_tenants(shape: &Shape) -> Engine {
-    Engine::with_tenants(shape)
+pub(crate) fn with_tenants(shape: &Shape) -> Viewed {
+    Viewed::with_tenants(shape)
 }
 
 /// The one that decides.
@@ -124,7 +127,41 @@ pub(crate) trait Decider: Sync + Sized {
     }
 }
 
-impl Decider for Engine {
+/// The engine as the daemon asks it: each thread keeps what it saw of the plan and the nodes.
+pub(crate) struct Viewed {
+    engine: Engine,
+    number: u64,
+}
+
+impl Deref for Viewed {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+impl Viewed {
+    fn new(engine: Engine) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        Viewed { engine, number: NUMBERS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&Engine, &mut View) -> R) -> R {
+        thread_local! {
+            static KEPT: RefCell<Option<(u64, View)>> = const { RefCell::new(None) };
+        }
+        KEPT.with_borrow_mut(|kept| {
+            if kept.as_ref().is_none_or(|(number, _)| *number != self.number) {
+                *kept = Some((self.number, self.engine.view()));
+            }
+            let Some((_, view)) = kept else { unreachable!("it was just made") };
+            act(&self.engine, view)
+        })
+    }
+}
+
+impl Decider for Viewed {
     fn with_seats(shape: &Shape, seats: u32) -> Self {
         let engine = Engine::new(Limits::default());
         let policy = Arc::new(Policy::default());
@@ -136,19 +173,20 @@ impl Decider for Engine {
             pool: None,
         });
         engine.install(NOW, Plan { tenants: tenants.collect(), ..Plan::default() }, &mut ());
-        engine
+        Viewed::new(engine)
     }
 
     fn acquire(&self, now: Now, message: &Acquire<'_>, changes: &mut impl Changes) -> Decision {
-        Engine::acquire(self, now, message, changes).unwrap_or_else(|fault| panic!("{fault:?}"))
+        let decided = self.with(|engine, view| engine.acquire_by(view, now, message, changes));
+        decided.unwrap_or_else(|fault| panic!("{fault:?}"))
     }
 
     fn release(&self, now: Now, message: &Release<'_>, changes: &mut impl Changes) -> Decision {
-        Engine::release(self, now, message, changes)
+        self.with(|engine, view| engine.release_by(view, now, message, changes))
     }
 
     fn seats(&self, now: Now, tenant: &str) -> (u32, u32, u64) {
-        self.tenant(now, tenant).map_or((0, 0, 0), |view| (view.held, view.peak, view.seat_ms.unwrap_or(0)))
+        self.engine.tenant(now, tenant).map_or((0, 0, 0), |view| (view.held, view.peak, view.seat_ms.unwrap_or(0)))
     }
 }
 
@@ -172,8 +210,8 @@ impl Decider for DashMaps {
 }
 
 /// An engine with the tenants and all sessions of the shape.
-pub(crate) fn full(shape: &Shape) -> Engine {
-    Engine::full(shape)
+pub(crate) fn full(shape: &Shape) -> Viewed {
+    Viewed::full(shape)
 }
 
 /// A random choice of sessions with their names at hand: reading them costs the caller nothing.
