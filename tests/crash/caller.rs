@@ -248,14 +248,6 @@ impl Caller {
         }
     }
 
-    /// Tenants of which a seat was given back by an answer that may be forgotten, once for each.
-    pub(crate) fn degraded_releases(&self) -> impl Iterator<Item = &'static str> {
-        self.degraded.iter().flat_map(BTreeMap::values).filter_map(|known| match known {
-            Some(Known::Gone { tenant, .. }) => Some(*tenant),
-            _ => None,
-        })
-    }
-
     /// Finds up to which of the answers that may be forgotten all is there; `fits` tells whether something known is,
     /// or that nothing is known of a session. What came after that one is forgotten, and what was in flight with it.
     pub(crate) fn forget_what_is_lost(&mut self, fits: impl Fn(&str, Option<&Known>) -> bool) {

@@ -16,5 +16,6 @@ mod disk;
 mod faults;
 mod golden;
 mod model;
+mod order;
 mod ring;
 mod turn;

@@ -153,6 +153,8 @@ pub struct RecordBuilder {
     written_utc_ms: Option<i64>,
     /// The place in the ring up to which it holds everything; 0 where it is in none.
     ring_end: u64,
+    /// It lets somebody have a seat, or says so again.
+    grants: bool,
 }
 
 impl Default for RecordBuilder {
@@ -171,6 +173,7 @@ impl RecordBuilder {
             utc_ms: 0,
             written_utc_ms: None,
             ring_end: 0,
+            grants: false,
         }
     }
 
@@ -234,6 +237,7 @@ impl RecordBuilder {
         self.version_max = 0;
         self.written_utc_ms = None;
         self.ring_end = 0;
+        self.grants = false;
     }
 
     /// Appends everything of another group: two turns become one record.
@@ -247,6 +251,7 @@ impl RecordBuilder {
         self.utc_ms = other.utc_ms;
         self.written_utc_ms = other.written_utc_ms;
         self.ring_end = self.ring_end.max(other.ring_end);
+        self.grants |= other.grants;
     }
 
     /// A record's payload again, to be committed once more.
@@ -269,6 +274,11 @@ impl RecordBuilder {
     /// The place in the ring up to which it holds everything; 0 where it is in none.
     pub(super) const fn ring_end(&self) -> u64 {
         self.ring_end
+    }
+
+    /// True if a session in it needs a seat, which may have become free by what another group says.
+    pub(super) const fn grants(&self) -> bool {
+        self.grants
     }
 
     /// Writes the header: place and link in the chain, checksum. Returns the new link.
@@ -365,6 +375,7 @@ impl Changes for RecordBuilder {
             self.text(text);
         }
         self.version_max = self.version_max.max(session.version);
+        self.grants |= session.counts;
     }
 
     fn gone(&mut self, gone: &GoneRecord<'_>) {

@@ -7,6 +7,9 @@
 //! carries the version of its session, and an entry is encoded inside the critical section of its session.
 //! A snapshot begins with a new segment while no turn is half written ([`Committer::checkpoint`]), so
 //! whatever ended after something in the new segment began is itself in the new segment.
+//!
+//! One order does matter: a grant is kept only with the release that made room for it, also where another core decided
+//! that; `order` sees to it.
 
 pub mod audit;
 mod codec;
@@ -15,6 +18,7 @@ mod files;
 mod form;
 mod local;
 mod open;
+mod order;
 mod owner;
 mod queue;
 mod recovery;

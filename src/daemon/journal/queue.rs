@@ -12,9 +12,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::codec::RecordBuilder;
-use super::form::Hooks;
+use super::form::{Form, Hooks};
 use super::local::BUFFER_BYTES_MAX;
 use super::open::Turn;
+use super::order::Taken;
 use super::ring::Ring;
 use super::{Commit, Epoch, Journal};
 
@@ -54,6 +55,9 @@ struct Line<J> {
     items: VecDeque<Item<J>>,
     bytes: usize,
     in_flight: Vec<Waiting>,
+    /// Turns that cannot be taken before a long decision elsewhere is over, and since when, nanoseconds of the hooks'
+    /// clock.
+    held: Vec<(Waiting, u64)>,
     /// Since when what is in flight has waited, nanoseconds of the hooks' clock; `None` while nothing is.
     busy_since_ns: Option<u64>,
     /// Since when the disk has been behind without a break, nanoseconds of the hooks' clock: since then there was always
@@ -109,6 +113,7 @@ impl<J: Journal> Queue<J> {
             items: VecDeque::new(),
             bytes: 0,
             in_flight: Vec::new(),
+            held: Vec::new(),
             busy_since_ns: None,
             behind_since_ns: None,
             spare: None,
@@ -127,16 +132,18 @@ impl<J: Journal> Queue<J> {
         }
     }
 
-    /// Takes over what a turn decided at this instant. Gives the outcome where it is known already, as it is for what
-    /// the ring takes.
+    /// Takes over what these turns decided, at this instant. Gives the outcome where it is known already, as it is for
+    /// what the ring takes: nothing while something older is in no ring, for then a crash could keep the newer alone.
     pub(super) fn take_over(
         &self,
         (journal, ring): (&J, Option<&Ring>),
         group: &mut RecordBuilder,
-        waiting: Waiting,
+        taken: &[Taken<'_>],
         now_ns: u64,
     ) -> Option<Commit> {
         let mut line = self.line.lock();
+        line.held
+            .retain(|((turn, number), _)| !taken.iter().any(|(of, up_to)| Arc::ptr_eq(of, turn) && number <= up_to));
         let nobody_waits = match ring {
             None => line.items.is_empty() && line.busy_since_ns.is_none(),
             Some(_) => !line.is_waited_for(),
@@ -155,15 +162,17 @@ impl<J: Journal> Queue<J> {
             return Some(Commit::NotDurable);
         }
         line.bytes += group.payload_bytes();
-        let kept = !group.is_empty() && ring.is_some_and(|ring| ring.append(group));
+        let is_next = !self.unkept.load(Ordering::Relaxed);
+        let kept = !group.is_empty() && is_next && ring.is_some_and(|ring| ring.append(group));
         if !kept && !group.is_empty() {
             self.unkept.store(true, Ordering::Release);
         }
         let stalled = self.stalled.load(Ordering::Relaxed);
-        let waiting = (!kept && !stalled).then_some(waiting);
+        let waiting = if kept || stalled { &[] } else { taken };
         // What nobody waits for is copied when the thread comes to it.
         let needs_thread = !kept || std::mem::take(&mut line.sleeps);
-        let needs_watch = waiting.is_some() && !std::mem::replace(&mut line.watched, true);
+        let needs_watch = !waiting.is_empty() && !std::mem::replace(&mut line.watched, true);
+        let waiting = waiting.iter().map(|(turn, number)| (Arc::clone(turn), *number));
         if let Some(Item::Group(batch)) = line.items.back_mut() {
             batch.group.absorb(group);
             batch.waiting.extend(waiting);
@@ -190,6 +199,19 @@ impl<J: Journal> Queue<J> {
         }
     }
 
+    /// Watches over a turn that cannot be taken yet, so that its answers wait no longer than for a disk.
+    pub(super) fn hold(&self, waiting: Waiting, now_ns: u64) {
+        let mut line = self.line.lock();
+        if !line.held.iter().any(|((turn, number), _)| Arc::ptr_eq(turn, &waiting.0) && *number == waiting.1) {
+            line.held.push((waiting, now_ns));
+        }
+        let needs_watch = !std::mem::replace(&mut line.watched, true);
+        drop(line);
+        if needs_watch {
+            self.waited_for.notify_one();
+        }
+    }
+
     /// Runs this on the committing thread, after everything queued so far and before what comes later; drops
     /// it where the thread is stopped.
     pub(super) fn step(&self, step: Step<J>) {
@@ -204,12 +226,16 @@ impl<J: Journal> Queue<J> {
 
     /// Lets go of everybody who waits, where the oldest has waited for longer than this, nanoseconds.
     pub(super) fn watch(&self, now_ns: u64, patience_ns: u64) -> bool {
-        let mut waiting = Vec::new();
+        let is_over = |since_ns: u64| now_ns.saturating_sub(since_ns) > patience_ns;
+        let mut waiting: Vec<Waiting> = Vec::new();
         {
             let mut line = self.line.lock();
+            waiting.extend(line.held.extract_if(.., |(_, since_ns)| is_over(*since_ns)).map(|(waiting, _)| waiting));
             let oldest_ns = line.oldest_ns();
-            if oldest_ns.is_none_or(|since_ns| now_ns.saturating_sub(since_ns) <= patience_ns) {
-                return false;
+            if !oldest_ns.is_some_and(is_over) {
+                drop(line);
+                finish(&waiting, Commit::NotDurable);
+                return !waiting.is_empty();
             }
             self.stalled.store(true, Ordering::Relaxed);
             line.behind_since_ns = line.behind_since_ns.or(oldest_ns);
@@ -229,7 +255,7 @@ impl<J: Journal> Queue<J> {
     pub(super) fn keep_watch(&self, hooks: &Hooks) {
         let mut line = self.line.lock();
         while !line.ended {
-            if line.is_waited_for() {
+            if line.is_waited_for() || !line.held.is_empty() {
                 line.watched = true;
                 self.waited_for.wait_for(&mut line, LOOK_EVERY);
                 drop(line);
@@ -260,7 +286,8 @@ impl<J: Journal> Queue<J> {
     }
 
     /// Commits until stopped, and what is queued then.
-    pub(super) fn run(&self, journal: &J, epoch: Epoch, hooks: &Hooks) {
+    pub(super) fn run(&self, journal: &J, epoch: Epoch, form: Form, hooks: &Hooks) {
+        let ring = if form == Form::Ring { journal.ring() } else { None };
         while let Some(item) = self.next(hooks) {
             match item {
                 Item::Step(step) => step(journal),
@@ -276,9 +303,33 @@ impl<J: Journal> Queue<J> {
                     let waiting = std::mem::take(&mut line.in_flight);
                     drop(line);
                     finish(&waiting, outcome);
+                    self.keep_queued(ring);
                 }
             }
         }
+    }
+
+    /// Lets the ring have what had no room in it before: all that is queued, or what comes after it must wait as well.
+    fn keep_queued(&self, ring: Option<&Ring>) {
+        let (Some(ring), true) = (ring, self.has_unkept()) else { return };
+        let mut waiting = Vec::new();
+        let mut line = self.line.lock();
+        for item in &mut line.items {
+            if let Item::Group(batch) = item
+                && !batch.group.is_empty()
+                && !ring.append(&mut batch.group)
+            {
+                return;
+            }
+        }
+        for item in &mut line.items {
+            if let Item::Group(batch) = item {
+                waiting.append(&mut batch.waiting);
+            }
+        }
+        self.unkept.store(false, Ordering::Release);
+        drop(line);
+        finish(&waiting, Commit::Durable);
     }
 
     /// The next thing to do; `None` once it is stopped and all is done.
@@ -326,6 +377,6 @@ impl<J: Journal> Queue<J> {
 
 fn finish(waiting: &[Waiting], outcome: Commit) {
     for (turn, number) in waiting {
-        turn.finished(*number, outcome);
+        turn.finish(*number, outcome);
     }
 }

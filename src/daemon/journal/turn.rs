@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::codec::RecordBuilder;
 use super::form::{Form, Hooks};
 use super::local::BUFFER_BYTES_MAX;
-use super::open::{Open, Turn};
+use super::open::{Look, Place, Turn};
+use super::order::{Taken, Turns, Which};
 use super::queue::Queue;
 use super::ring::Ring;
 use super::{Commit, Durability, Epoch, Feed, Journal, JournalError, Keep, Trimmed};
@@ -38,7 +39,7 @@ pub struct Committer<J: Journal> {
     durability: Durability,
     form: Form,
     hooks: Arc<Hooks>,
-    turns: Mutex<Vec<Arc<Turn>>>,
+    turns: Turns,
     queue: Arc<Queue<J>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Answers that went out without being as durable as was asked for.
@@ -91,9 +92,9 @@ impl<J: Journal> Committer<J> {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
             thread.map_err(|error| JournalError::io("start a thread of the journal", error))
         };
-        let (queue, hooks, epoch) = (Arc::clone(&self.queue), Arc::clone(&self.hooks), self.epoch);
+        let (queue, hooks, epoch, form) = (Arc::clone(&self.queue), Arc::clone(&self.hooks), self.epoch, self.form);
         let mut threads = self.threads.lock();
-        threads.push(spawn("journal", Box::new(move || queue.run(&*journal, epoch, &hooks)))?);
+        threads.push(spawn("journal", Box::new(move || queue.run(&*journal, epoch, form, &hooks)))?);
         let (queue, hooks) = (Arc::clone(&self.queue), Arc::clone(&self.hooks));
         threads.push(spawn("journal-watch", Box::new(move || queue.keep_watch(&hooks)))?);
         Ok(())
@@ -111,7 +112,7 @@ impl<J: Journal> Committer<J> {
             durability: Durability::None,
             form: Form::Nothing,
             hooks: Arc::new(Hooks::default()),
-            turns: Mutex::new(Vec::new()),
+            turns: Turns::new(),
             queue: Arc::new(Queue::new()),
             threads: Mutex::new(Vec::new()),
             not_durable: AtomicU64::new(0),
@@ -148,11 +149,7 @@ impl<J: Journal> Committer<J> {
 
     /// A writer for one runtime.
     pub fn writer(self: &Arc<Self>) -> TurnWriter<J> {
-        let turn = Arc::new(Turn::new());
-        let mut turns = self.turns.lock();
-        turns.retain(|known| Arc::strong_count(known) > 1 || !known.open.lock().group.is_empty());
-        turns.push(Arc::clone(&turn));
-        TurnWriter { committer: Arc::clone(self), turn }
+        TurnWriter { committer: Arc::clone(self), turn: self.turns.enrol() }
     }
 
     /// Lets the answers go that wait for a commit in flight for longer than this: a slow disk must not hold
@@ -261,58 +258,69 @@ impl<J: Journal> Committer<J> {
         matches!(self.form, Form::HandOff | Form::Ring)
     }
 
-    /// Runs this at a moment at which every group is either wholly committed or not begun.
+    /// Runs this at a moment at which every turn is either wholly handed over or begins after it. Waits for decisions
+    /// in progress: not for a thread that decides.
     fn between_turns<R: Send + 'static>(
         &self,
         journal: &J,
         step: impl FnOnce(&J) -> R + Send + 'static,
     ) -> Result<R, JournalError> {
-        let turns = self.turns.lock();
-        let mut guards: Vec<(&Arc<Turn>, MutexGuard<'_, Open>)> =
-            turns.iter().map(|turn| (turn, turn.open.lock())).collect();
-        let mut wakers = Vec::new();
-        for (turn, open) in &mut guards {
-            if !open.group.is_empty() {
-                wakers.append(&mut self.commit(turn, open));
+        let (all, wakers) = loop {
+            let mut all = self.turns.lock();
+            match all.take(&Which::Every, |group, taken| self.hand_over(group, taken)) {
+                Ok(wakers) => break (all, wakers),
+                Err(deciding) => {
+                    drop(all);
+                    deciding.wait_for_decision();
+                }
             }
-        }
+        };
         let result = if self.has_thread() {
             let (sender, receiver) = std::sync::mpsc::sync_channel(1);
             self.queue.step(Box::new(move |journal| drop(sender.send(step(journal)))));
-            drop(guards);
-            drop(turns);
+            drop(all);
             receiver.recv().map_err(|_| JournalError::io("wait for the journal", std::io::Error::other("it ended")))
         } else {
             let result = step(journal);
-            drop(guards);
+            drop(all);
             Ok(result)
         };
         wakers.into_iter().for_each(Waker::wake);
         result
     }
 
-    /// Commits the open turn, or hands it over; gives who is to be woken once the lock is released.
-    fn commit(&self, turn: &Arc<Turn>, open: &mut Open) -> Vec<Waker> {
+    /// Commits open turns, or hands them over; gives who is to be woken. Where a decision in progress takes long, they
+    /// are committed at its end.
+    fn commit(&self, which: &Which<'_>) -> Vec<Waker> {
+        loop {
+            let mut all = self.turns.lock();
+            match all.take(which, |group, taken| self.hand_over(group, taken)) {
+                Ok(wakers) => return wakers,
+                Err(deciding) if deciding.await_decision() => return Vec::new(),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Commits what was taken of turns, or hands it over; gives the outcome where it is known.
+    fn hand_over(&self, group: &mut RecordBuilder, taken: &[Taken<'_>]) -> Option<Commit> {
         let now_ns = (self.hooks.clock_ns)();
-        let outcome = match (&self.journal, self.form) {
+        match (&self.journal, self.form) {
             (Some(journal), Form::HandOff | Form::Ring) => {
-                let waiting = (Arc::clone(turn), open.number);
                 let ring = if self.form == Form::Ring { journal.ring() } else { None };
-                let outcome = self.queue.take_over((journal, ring), &mut open.group, waiting, now_ns);
-                if outcome == Some(Commit::Durable) && !open.group.is_empty() {
+                let outcome = self.queue.take_over((journal, ring), group, taken, now_ns);
+                if outcome == Some(Commit::Durable) && !group.is_empty() {
                     (self.hooks.committed)((self.hooks.clock_ns)().saturating_sub(now_ns));
                 }
                 outcome
             }
             (Some(journal), Form::Inline) => {
-                let outcome = journal.commit(self.epoch, &mut open.group);
+                let outcome = journal.commit(self.epoch, group);
                 (self.hooks.committed)((self.hooks.clock_ns)().saturating_sub(now_ns));
                 Some(outcome)
             }
             (_, Form::Nothing) | (None, _) => Some(Commit::Durable),
-        };
-        let number = open.next();
-        outcome.map_or_else(Vec::new, |outcome| open.finish(number, outcome))
+        }
     }
 }
 
@@ -336,6 +344,17 @@ impl<J: Journal> Clone for TurnWriter<J> {
     }
 }
 
+/// The end of a decision: those go on who wait for it, also where it panics.
+struct DecisionEnd<'a, J: Journal>(&'a TurnWriter<J>);
+
+impl<J: Journal> Drop for DecisionEnd<'_, J> {
+    fn drop(&mut self) {
+        if self.0.turn.was_awaited() {
+            self.0.commit(&Which::Every);
+        }
+    }
+}
+
 impl<J: Journal> TurnWriter<J> {
     /// Decides and encodes in one go: `decide` gives the group to the engine as its `Changes`. Await the
     /// ticket before the answer goes out; where nothing was encoded it is ready at once, unless what the answer confirms
@@ -343,22 +362,28 @@ impl<J: Journal> TurnWriter<J> {
     ///
     /// Encoded changes are committed even when the ticket is dropped. `decide` must not call `record`.
     pub fn record<R>(&self, utc_ms: i64, decide: impl FnOnce(&mut RecordBuilder) -> R) -> (R, Ticket<'_, J>) {
-        let mut open = self.turn.open.lock();
-        let before = open.group.entries();
-        open.group.at(utc_ms);
-        let result = decide(&mut open.group);
+        // Dropped after the group is let go.
+        let _end = DecisionEnd(self);
+        let mut group = self.turn.begin();
+        let before = group.builder.entries();
+        group.builder.at(utc_ms);
+        let result = decide(&mut group.builder);
         if self.committer.form == Form::Nothing {
-            open.group.clear(BUFFER_BYTES_MAX);
-            return (result, self.ticket(0));
+            group.builder.clear(BUFFER_BYTES_MAX);
+            self.turn.set_closed();
+            return (result, self.ready(Commit::Durable));
         }
-        if open.group.entries() == before && !self.committer.queue.has_unkept() {
+        if group.builder.entries() == before && !self.committer.queue.has_unkept() {
+            if group.builder.is_empty() {
+                self.turn.set_closed();
+            }
             return (result, self.confirming());
         }
-        let number = open.number;
-        if open.group.payload_bytes() > TURN_BYTES_MAX {
-            let wakers = self.committer.commit(&self.turn, &mut open);
-            drop(open);
-            wakers.into_iter().for_each(Waker::wake);
+        let number = group.number;
+        let is_long = group.builder.payload_bytes() > TURN_BYTES_MAX;
+        drop(group);
+        if is_long {
+            self.commit(&Which::Of(&self.turn));
         }
         (result, self.ticket(number))
     }
@@ -367,73 +392,49 @@ impl<J: Journal> TurnWriter<J> {
     /// what another connection may just have been told, without recording anything itself.
     pub fn settled(&self) -> Ticket<'_, J> {
         if self.committer.form == Form::Nothing {
-            return self.ticket(0);
+            return self.ready(Commit::Durable);
         }
-        let turns = self.committer.turns.lock().clone();
-        for turn in turns.iter().filter(|turn| !Arc::ptr_eq(turn, &self.turn)) {
-            let mut open = turn.open.lock();
-            if !open.group.is_empty() {
-                let wakers = self.committer.commit(turn, &mut open);
-                drop(open);
-                wakers.into_iter().for_each(Waker::wake);
-            }
-        }
-        let mut open = self.turn.open.lock();
-        if open.group.is_empty() && self.committer.form == Form::Inline {
-            return self.confirming();
-        }
-        let number = open.number;
-        if open.group.is_empty() {
-            let wakers = self.committer.commit(&self.turn, &mut open);
-            drop(open);
-            wakers.into_iter().for_each(Waker::wake);
-        }
-        self.ticket(number)
+        let (number, is_empty) = {
+            let group = self.turn.begin();
+            (group.number, group.builder.is_empty())
+        };
+        self.commit(&Which::Every);
+        if is_empty && self.committer.form == Form::Inline { self.confirming() } else { self.ticket(number) }
+    }
+
+    fn commit(&self, which: &Which<'_>) {
+        self.committer.commit(which).into_iter().for_each(Waker::wake);
     }
 
     /// Of an answer that confirms what others recorded, and that is nowhere on its way: what a journal lost that has
     /// failed is kept nowhere until it is healed.
     fn confirming(&self) -> Ticket<'_, J> {
-        let outcome = self.committer.journal().map_or(Commit::Durable, |journal| journal.confirms());
-        Ticket { outcome, ..self.ticket(0) }
+        self.ready(self.committer.journal().map_or(Commit::Durable, |journal| journal.confirms()))
+    }
+
+    const fn ready(&self, outcome: Commit) -> Ticket<'_, J> {
+        Ticket { writer: self, place: None, outcome }
     }
 
     const fn ticket(&self, number: u64) -> Ticket<'_, J> {
-        Ticket { writer: self, number, outcome: Commit::Durable, waiter: None, leads: false }
+        Ticket { writer: self, place: Some(Place::new(number)), outcome: Commit::Durable }
     }
 }
 
 /// Ready when what was recorded is committed: [`Commit`] says how.
-///
-/// The first ticket of a turn that is polled leads: it wakes itself, so that it comes after every task that
-/// is ready in this turn, and then commits for all of them.
 #[must_use = "the answer must not go out before what was decided is committed"]
 pub struct Ticket<'a, J: Journal> {
     writer: &'a TurnWriter<J>,
-    /// The turn; 0 where there is nothing to wait for.
-    number: u64,
+    /// `None` where there is nothing to wait for.
+    place: Option<Place>,
     /// The outcome where there is nothing to wait for.
     outcome: Commit,
-    waiter: Option<u64>,
-    leads: bool,
 }
 
 impl<J: Journal> Ticket<'_, J> {
     /// Has it committed, and nobody wait for it: there is no answer, or a later ticket is waited for.
     pub fn commit_detached(self) {
         drop(self);
-    }
-
-    fn wait(&mut self, open: &mut Open, waker: &Waker) {
-        if let Some(id) = self.waiter
-            && let Some((_, _, known)) = open.waiters.iter_mut().find(|(_, known, _)| *known == id)
-        {
-            known.clone_from(waker);
-            return;
-        }
-        open.next_waiter += 1;
-        self.waiter = Some(open.next_waiter);
-        open.waiters.push((self.number, open.next_waiter, waker.clone()));
     }
 }
 
@@ -442,50 +443,24 @@ impl<J: Journal> Future for Ticket<'_, J> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Commit> {
         let this = &mut *self;
-        let writer = this.writer;
-        if this.number == 0 {
-            return Poll::Ready(writer.committer.told(this.outcome));
+        let (committer, turn) = (&this.writer.committer, &this.writer.turn);
+        let Some(place) = &mut this.place else { return Poll::Ready(committer.told(this.outcome)) };
+        let (look, wakers) = place.look(turn, context.waker(), || committer.commit(&Which::Of(turn)));
+        if let Look::Parked = look {
+            committer.queue.hold((Arc::clone(turn), place.number()), (committer.hooks.clock_ns)());
         }
-        let mut open = writer.turn.open.lock();
-        let mut wakers = Vec::new();
-        if open.number == this.number && this.leads {
-            wakers = writer.committer.commit(&writer.turn, &mut open);
-        }
-        let outcome = open.outcome(this.number);
-        if outcome.is_some() {
-            this.number = 0;
-        } else if open.number == this.number && !open.led {
-            open.led = true;
-            this.leads = true;
-            wakers.push(context.waker().clone());
-        } else {
-            this.wait(&mut open, context.waker());
-        }
-        drop(open);
         wakers.into_iter().for_each(Waker::wake);
-        outcome.map_or(Poll::Pending, |outcome| Poll::Ready(writer.committer.told(outcome)))
+        let Look::Ended(outcome) = look else { return Poll::Pending };
+        this.place = None;
+        Poll::Ready(committer.told(outcome))
     }
 }
 
 impl<J: Journal> Drop for Ticket<'_, J> {
-    /// Nobody waits for this answer any more: the turn still has to be committed by somebody.
     fn drop(&mut self) {
-        if self.number == 0 {
-            return;
-        }
-        let mut open = self.writer.turn.open.lock();
-        if let Some(id) = self.waiter {
-            open.waiters.retain(|(_, known, _)| *known != id);
-        }
-        let mut wakers = Vec::new();
-        if open.number == self.number && (self.leads || !open.led) {
-            open.led = false;
-            match open.waiters.iter().find(|(number, _, _)| *number == self.number) {
-                Some((_, _, heir)) => wakers.push(heir.clone()),
-                None => wakers = self.writer.committer.commit(&self.writer.turn, &mut open),
-            }
-        }
-        drop(open);
+        let Some(place) = &self.place else { return };
+        let TurnWriter { committer, turn } = self.writer;
+        let wakers = place.leave(turn, || committer.commit(&Which::Of(turn)));
         wakers.into_iter().for_each(Waker::wake);
     }
 }
