@@ -3,37 +3,32 @@
 use usherd_engine::{Changes, GoneRecord, SessionRecord};
 
 use crate::daemon::events::{Event, EventType};
-use crate::daemon::journal::RecordBuilder;
+use crate::daemon::journal::{RecordBuilder, TakesEntries};
 use crate::daemon::metrics::Shard;
 
 /// The engine's changes on their way. It is called inside critical sections: it encodes, counts and copies.
-pub struct Recorder<'a> {
-    group: &'a mut RecordBuilder,
+pub struct Recorder<'a, E = RecordBuilder> {
+    entries: &'a mut E,
     shard: &'a Shard,
     /// The events, to be published once the critical sections are left; `None` while nobody listens.
     events: Option<&'a mut Vec<Event>>,
     utc_ms: i64,
 }
 
-impl<'a> Recorder<'a> {
+impl<'a, E: TakesEntries> Recorder<'a, E> {
     /// A recorder for what is decided at an instant.
-    pub fn new(
-        group: &'a mut RecordBuilder,
-        shard: &'a Shard,
-        events: Option<&'a mut Vec<Event>>,
-        utc_ms: i64,
-    ) -> Self {
-        Recorder { group, shard, events, utc_ms }
+    pub fn new(entries: &'a mut E, shard: &'a Shard, events: Option<&'a mut Vec<Event>>, utc_ms: i64) -> Self {
+        Recorder { entries, shard, events, utc_ms }
     }
 }
 
-impl Changes for Recorder<'_> {
+impl<E: TakesEntries> Changes for Recorder<'_, E> {
     fn put(&mut self, session: &SessionRecord<'_>, fresh: bool) {
-        self.group.put(session, fresh);
+        self.entries.add(|group| group.put(session, fresh));
     }
 
     fn gone(&mut self, gone: &GoneRecord<'_>) {
-        self.group.gone(gone);
+        self.entries.add(|group| group.gone(gone));
         if !gone.was_live {
             return;
         }
@@ -51,10 +46,10 @@ impl Changes for Recorder<'_> {
     }
 
     fn node(&mut self, node: &str, epoch: u64) {
-        self.group.node(node, epoch);
+        self.entries.add(|group| group.node(node, epoch));
     }
 
     fn forgotten(&mut self, node: &str) {
-        self.group.forgotten(node);
+        self.entries.add(|group| group.forgotten(node));
     }
 }

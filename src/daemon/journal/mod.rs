@@ -45,7 +45,7 @@ pub use local::{Local, LocalOptions};
 pub use recovery::Damage;
 pub use ring::Ring;
 pub use state::{Recovered, Session, TailCut, Tombstone};
-pub use turn::{Checkpoint, Committer, Ticket, TurnWriter};
+pub use turn::{Checkpoint, Committer, Pieces, TakesEntries, Ticket, TurnWriter};
 
 use usherd_engine::session::{Changes, GoneRecord, SessionRecord};
 

@@ -24,7 +24,7 @@ const TURN_BYTES_MAX: usize = 16 << 20;
 /// The result of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Entries of the snapshot.
+    /// TakesEntries of the snapshot.
     pub entries: u64,
 }
 
@@ -388,6 +388,12 @@ impl<J: Journal> TurnWriter<J> {
         (result, self.ticket(number))
     }
 
+    /// A place for the changes of a long piece of work, each of which goes into the turn that is open when it comes, so
+    /// that no other runtime waits for the end of the work.
+    pub fn pieces(&self, utc_ms: i64) -> Pieces<'_, J> {
+        Pieces { writer: self, utc_ms, number: None }
+    }
+
     /// Ready when everything that any runtime has decided so far is committed: for an answer that confirms
     /// what another connection may just have been told, without recording anything itself.
     pub fn settled(&self) -> Ticket<'_, J> {
@@ -421,6 +427,40 @@ impl<J: Journal> TurnWriter<J> {
     }
 }
 
+/// Takes entries one by one; a change that is part of a decision is encoded as it comes.
+pub trait TakesEntries {
+    /// Has something encoded. It is called inside critical sections.
+    fn add(&mut self, encode: impl FnOnce(&mut RecordBuilder));
+}
+
+impl TakesEntries for RecordBuilder {
+    fn add(&mut self, encode: impl FnOnce(&mut RecordBuilder)) {
+        encode(self);
+    }
+}
+
+/// The changes of a long piece of work ([`TurnWriter::pieces`]).
+pub struct Pieces<'a, J: Journal> {
+    writer: &'a TurnWriter<J>,
+    utc_ms: i64,
+    /// The turn of the last one.
+    number: Option<u64>,
+}
+
+impl<J: Journal> TakesEntries for Pieces<'_, J> {
+    fn add(&mut self, encode: impl FnOnce(&mut RecordBuilder)) {
+        let (_, ticket) = self.writer.record(self.utc_ms, encode);
+        self.number = ticket.leave_open().or(self.number);
+    }
+}
+
+impl<'a, J: Journal> Pieces<'a, J> {
+    /// What is to be waited for until all of them are committed.
+    pub fn ticket(self) -> Ticket<'a, J> {
+        self.number.map_or_else(|| self.writer.confirming(), |number| self.writer.ticket(number))
+    }
+}
+
 /// Ready when what was recorded is committed: [`Commit`] says how.
 #[must_use = "the answer must not go out before what was decided is committed"]
 pub struct Ticket<'a, J: Journal> {
@@ -435,6 +475,11 @@ impl<J: Journal> Ticket<'_, J> {
     /// Has it committed, and nobody wait for it: there is no answer, or a later ticket is waited for.
     pub fn commit_detached(self) {
         drop(self);
+    }
+
+    /// Lets the turn stay open for more; gives its number.
+    fn leave_open(mut self) -> Option<u64> {
+        self.place.take().map(|place| place.number())
     }
 }
 

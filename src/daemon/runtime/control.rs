@@ -356,11 +356,11 @@ impl Loop {
         }
         let awake = self.app.publishing.events.is_awake(now.uptime_ms);
         let mut events = Vec::new();
-        let (_, ticket) = self.writer.record(now.utc_ms, |group| {
-            let mut recorder = Recorder::new(group, &self.counts, awake.then_some(&mut events), now.utc_ms);
-            self.app.deciding.engine.expire(now, &mut recorder);
-        });
-        ticket.commit_detached();
+        // Much may be due at once: other runtimes do not wait for the end of it.
+        let mut pieces = self.writer.pieces(now.utc_ms);
+        let mut recorder = Recorder::new(&mut pieces, &self.counts, awake.then_some(&mut events), now.utc_ms);
+        self.app.deciding.engine.expire(now, &mut recorder);
+        pieces.ticket().commit_detached();
         events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
     }
 

@@ -51,12 +51,15 @@ pub(super) fn install(app: &App, now: Now, config: &Config) {
         None => engine.install(now, plan, &mut ()),
         Some(writer) => {
             let mut events = Vec::new();
-            let (_, ticket) = writer.record(now.utc_ms, |group| {
+            let (_, ends) = writer.record(now.utc_ms, |group| {
                 let mut turn = ChangeContext { deciding, counts: &counts, now, group, events: &mut events };
                 ended.iter().for_each(|tenant| turn.end(tenant));
-                engine.install(now, plan, &mut Recorder::new(group, &counts, Some(&mut events), now.utc_ms));
             });
-            ticket.commit_detached();
+            // Much may end with it: no runtime waits until all of it has.
+            let mut pieces = writer.pieces(now.utc_ms);
+            engine.install(now, plan, &mut Recorder::new(&mut pieces, &counts, Some(&mut events), now.utc_ms));
+            pieces.ticket().commit_detached();
+            ends.commit_detached();
             events.into_iter().for_each(|event| publishing.events.publish(event));
         }
     }
