@@ -58,27 +58,25 @@ impl Key {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) text: &'a str,
-    uuid: Option<[u8; 16]>,
     hash: u64,
 }
 
 impl<'a> Asked<'a> {
+    #[inline]
     pub(crate) fn new(hasher: &RandomState, text: &'a str) -> Self {
-        Asked { text, uuid: read_uuid(text), hash: hasher.hash_one(text) }
+        Asked { text, hash: hasher.hash_one(text) }
     }
 
+    #[inline]
     pub(crate) fn key(&self) -> Key {
-        match self.uuid {
-            Some(uuid) => Key::Uuid(uuid),
-            None => Key::Text(Name::from(self.text)),
-        }
+        read_uuid(self.text).map_or_else(|| Key::Text(Name::from(self.text)), Key::Uuid)
     }
 
+    #[inline]
     pub(crate) fn is(&self, key: &Key) -> bool {
-        match (key, &self.uuid) {
-            (Key::Text(name), None) => name == self.text,
-            (Key::Uuid(bytes), Some(uuid)) => bytes == uuid,
-            _ => false,
+        match key {
+            Key::Text(name) => name == self.text,
+            Key::Uuid(bytes) => read_uuid(self.text).as_ref() == Some(bytes),
         }
     }
 
@@ -109,8 +107,12 @@ fn write_uuid<'a>(bytes: &[u8; 16], room: &'a mut [u8; UUID_TEXT]) -> &'a str {
     str::from_utf8(room).unwrap_or_default()
 }
 
+#[inline]
 fn read_uuid(text: &str) -> Option<[u8; 16]> {
-    let text: &[u8; UUID_TEXT] = text.as_bytes().try_into().ok()?;
+    text.as_bytes().try_into().ok().and_then(read_uuid_text)
+}
+
+fn read_uuid_text(text: &[u8; UUID_TEXT]) -> Option<[u8; 16]> {
     if HYPHENS.iter().any(|at| text[*at] != b'-') {
         return None;
     }

@@ -69,11 +69,15 @@ impl Range {
     }
 }
 
+/// Cells that were made together.
+#[derive(Debug)]
+struct Chunk(Box<[Cell; CHUNK]>);
+
 /// A part of the table.
 #[derive(Debug)]
 pub(crate) struct Part {
     rows: Vec<Row>,
-    chunks: Vec<Box<[Cell]>>,
+    chunks: Vec<Chunk>,
     /// So many cells were ever in use.
     len: u32,
     /// The first of them that is vacant, and how many are not.
@@ -136,17 +140,19 @@ impl Part {
         self.len > ROW as u32 && self.used * 4 < self.len
     }
 
+    #[inline]
     pub(crate) fn cell(&self, at: u32) -> &Cell {
-        &self.chunks[at as usize / CHUNK][at as usize % CHUNK]
+        &self.chunks[at as usize / CHUNK].0[at as usize % CHUNK]
     }
 
+    #[inline]
     pub(crate) fn cell_mut(&mut self, at: u32) -> &mut Cell {
-        &mut self.chunks[at as usize / CHUNK][at as usize % CHUNK]
+        &mut self.chunks[at as usize / CHUNK].0[at as usize % CHUNK]
     }
 
     /// Cells in use.
     pub(crate) fn cells(&self) -> impl Iterator<Item = &Cell> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter()).filter(|cell| cell.is_live() || cell.is_home())
+        self.chunks.iter().flat_map(|chunk| chunk.0.iter()).filter(|cell| cell.is_live() || cell.is_home())
     }
 
     /// The cells that hold a session.
@@ -155,7 +161,7 @@ impl Part {
     }
 
     pub(crate) fn sessions_mut(&mut self) -> impl Iterator<Item = &mut Cell> {
-        self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()).filter(|cell| cell.is_live())
+        self.chunks.iter_mut().flat_map(|chunk| chunk.0.iter_mut()).filter(|cell| cell.is_live())
     }
 
     pub(crate) fn find_session(&self, id: &Asked<'_>) -> Option<u32> {
@@ -293,7 +299,7 @@ impl Part {
     pub(crate) fn reserve(&mut self, cells: usize) {
         let cells = self.len as usize + cells;
         while self.chunks.len() * CHUNK < cells {
-            self.chunks.push((0..CHUNK).map(|_| Cell::default()).collect());
+            self.chunks.push(Chunk(Box::new(std::array::from_fn(|_| Cell::default()))));
         }
         while self.rows.len() * ROW < cells {
             self.rows.reserve_exact(1);
