@@ -20,6 +20,7 @@ mod local;
 mod open;
 mod order;
 mod owner;
+mod pieces;
 mod queue;
 mod recovery;
 pub mod ring;
@@ -42,10 +43,11 @@ pub use codec::{
 pub use decode::{Entries, Entry, Flaw, Record};
 pub use form::{Form, Hooks};
 pub use local::{Local, LocalOptions};
+pub use pieces::{Pieces, TakesEntries};
 pub use recovery::Damage;
 pub use ring::Ring;
 pub use state::{Recovered, Session, TailCut, Tombstone};
-pub use turn::{Checkpoint, Committer, Pieces, TakesEntries, Ticket, TurnWriter};
+pub use turn::{Checkpoint, Committer, Ticket, TurnWriter};
 
 use usherd_engine::session::{Changes, GoneRecord, SessionRecord};
 

@@ -388,12 +388,6 @@ impl<J: Journal> TurnWriter<J> {
         (result, self.ticket(number))
     }
 
-    /// A place for the changes of a long piece of work, each of which goes into the turn that is open when it comes, so
-    /// that no other runtime waits for the end of the work.
-    pub fn pieces(&self, utc_ms: i64) -> Pieces<'_, J> {
-        Pieces { writer: self, utc_ms, number: None }
-    }
-
     /// Ready when everything that any runtime has decided so far is committed: for an answer that confirms
     /// what another connection may just have been told, without recording anything itself.
     pub fn settled(&self) -> Ticket<'_, J> {
@@ -414,7 +408,7 @@ impl<J: Journal> TurnWriter<J> {
 
     /// Of an answer that confirms what others recorded, and that is nowhere on its way: what a journal lost that has
     /// failed is kept nowhere until it is healed.
-    fn confirming(&self) -> Ticket<'_, J> {
+    pub(super) fn confirming(&self) -> Ticket<'_, J> {
         self.ready(self.committer.journal().map_or(Commit::Durable, |journal| journal.confirms()))
     }
 
@@ -422,42 +416,8 @@ impl<J: Journal> TurnWriter<J> {
         Ticket { writer: self, place: None, outcome }
     }
 
-    const fn ticket(&self, number: u64) -> Ticket<'_, J> {
+    pub(super) const fn ticket(&self, number: u64) -> Ticket<'_, J> {
         Ticket { writer: self, place: Some(Place::new(number)), outcome: Commit::Durable }
-    }
-}
-
-/// Takes entries one by one; a change that is part of a decision is encoded as it comes.
-pub trait TakesEntries {
-    /// Has something encoded. It is called inside critical sections.
-    fn add(&mut self, encode: impl FnOnce(&mut RecordBuilder));
-}
-
-impl TakesEntries for RecordBuilder {
-    fn add(&mut self, encode: impl FnOnce(&mut RecordBuilder)) {
-        encode(self);
-    }
-}
-
-/// The changes of a long piece of work ([`TurnWriter::pieces`]).
-pub struct Pieces<'a, J: Journal> {
-    writer: &'a TurnWriter<J>,
-    utc_ms: i64,
-    /// The turn of the last one.
-    number: Option<u64>,
-}
-
-impl<J: Journal> TakesEntries for Pieces<'_, J> {
-    fn add(&mut self, encode: impl FnOnce(&mut RecordBuilder)) {
-        let (_, ticket) = self.writer.record(self.utc_ms, encode);
-        self.number = ticket.leave_open().or(self.number);
-    }
-}
-
-impl<'a, J: Journal> Pieces<'a, J> {
-    /// What is to be waited for until all of them are committed.
-    pub fn ticket(self) -> Ticket<'a, J> {
-        self.number.map_or_else(|| self.writer.confirming(), |number| self.writer.ticket(number))
     }
 }
 
@@ -478,7 +438,7 @@ impl<J: Journal> Ticket<'_, J> {
     }
 
     /// Lets the turn stay open for more; gives its number.
-    fn leave_open(mut self) -> Option<u64> {
+    pub(super) fn leave_open(mut self) -> Option<u64> {
         self.place.take().map(|place| place.number())
     }
 }
