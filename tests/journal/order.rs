@@ -222,6 +222,28 @@ fn no_kill_leaves_a_seat_too_many() {
     println!("{images} kills");
 }
 
+/// An answer that confirms what may be kept nowhere yet waits for a turn without entries. A message after it that brings
+/// nothing either does not close that turn.
+#[test]
+fn an_answer_of_an_empty_turn_is_not_forgotten() {
+    let disk = Disk::default();
+    let engine = engine();
+    let committer = committer(&disk, Form::HandOff, None, Hooks::default());
+    in_a_runtime(async {
+        let (one, other, third) = (committer.writer(), committer.writer(), committer.writer());
+        disk.hold_calls(true);
+        one.record(5, |group| take(&engine, group, "anna", "anna")).1.commit_detached();
+        disk.until_somebody_stands();
+        let ((), confirms) = other.record(5, |_| ());
+        disk.hold_calls(false);
+        assert_eq!(third.record(5, |_| ()).1.await, Commit::Durable);
+        let ((), after) = other.record(5, |_| ());
+        for ticket in [confirms, after] {
+            assert_eq!(tokio::time::timeout(PATIENCE, ticket).await, Ok(Commit::Durable));
+        }
+    });
+}
+
 /// A decision elsewhere that has made room and goes on: the grant of that room stays open with its answer, and neither
 /// its thread nor who grants nothing waits. Then the decision ends, by a panic if so.
 fn grant_amid_a_long_decision(hooks: Hooks, panics: bool, amid: impl AsyncFnOnce(&Writer, &mut Ticket<'_>)) {

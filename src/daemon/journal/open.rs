@@ -70,11 +70,12 @@ impl Turn {
         }
     }
 
-    /// Opens it for a decision.
-    pub(super) fn begin(&self) -> MutexGuard<'_, Group> {
+    /// Opens it for a decision; `true` beside it where it was open before: somebody waits for it, also if it is empty.
+    pub(super) fn begin(&self) -> (MutexGuard<'_, Group>, bool) {
         let group = self.group.lock();
+        let was_open = self.is_open.load(Ordering::Relaxed);
         self.is_open.store(true, Ordering::Release);
-        group
+        (group, was_open)
     }
 
     /// True if it holds something, or may in a moment.

@@ -364,7 +364,7 @@ impl<J: Journal> TurnWriter<J> {
     pub fn record<R>(&self, utc_ms: i64, decide: impl FnOnce(&mut RecordBuilder) -> R) -> (R, Ticket<'_, J>) {
         // Dropped after the group is let go.
         let _end = DecisionEnd(self);
-        let mut group = self.turn.begin();
+        let (mut group, was_open) = self.turn.begin();
         let before = group.builder.entries();
         group.builder.at(utc_ms);
         let result = decide(&mut group.builder);
@@ -374,7 +374,7 @@ impl<J: Journal> TurnWriter<J> {
             return (result, self.ready(Commit::Durable));
         }
         if group.builder.entries() == before && !self.committer.queue.has_unkept() {
-            if group.builder.is_empty() {
+            if !was_open {
                 self.turn.set_closed();
             }
             return (result, self.confirming());
@@ -395,7 +395,7 @@ impl<J: Journal> TurnWriter<J> {
             return self.ready(Commit::Durable);
         }
         let (number, is_empty) = {
-            let group = self.turn.begin();
+            let (group, _) = self.turn.begin();
             (group.number, group.builder.is_empty())
         };
         self.commit(&Which::Every);
