@@ -134,7 +134,7 @@ pub trait Body<'a>: Fields<'a> {
     /// 400: every wrong field, or where the JSON ends to be JSON.
     fn from_json(body: &'a [u8]) -> Result<Self, Malformed> {
         faults::need_object(body)?;
-        serde_json::from_slice(body).map_err(|error| Self::wrong(body, &error))
+        read_json(body).map_err(|error| Self::wrong(body, &error))
     }
 
     /// Reads a form or a query string. An empty value is an absent one, because dial plans send what they
@@ -176,6 +176,14 @@ pub trait Body<'a>: Fields<'a> {
 }
 
 impl<'a, B: Fields<'a>> Body<'a> for B {}
+
+/// Reads JSON: what is text as a whole is not looked at again string by string.
+pub(super) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
+    match std::str::from_utf8(body) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    }
+}
 
 /// Takes over the fields that are not said.
 macro_rules! fill {
