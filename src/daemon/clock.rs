@@ -140,6 +140,11 @@ pub fn monotonic_ns() -> u64 {
     at.tv_sec as u64 * 1_000_000_000 + at.tv_nsec as u64
 }
 
+/// The second that the wall clock of the machine shows, since 1970 UTC, for the heads of answers; some milliseconds late.
+pub fn wall_seconds() -> i64 {
+    rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec
+}
+
 /// A clock that stands until it is moved: for tests and simulations. Nobody sees it half moved.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Now>, Mutex<Option<bool>>);

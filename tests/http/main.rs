@@ -17,6 +17,7 @@ mod inclusive;
 mod lists;
 mod matrix;
 mod names;
+mod plain;
 mod problems;
 mod quote;
 mod resp;

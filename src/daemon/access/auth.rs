@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 pub use super::failures::FailureLimit;
 use super::failures::Failures;
-use super::host_guard::{foreign_name, host_fault, is_of_a_page, is_of_another_page, is_proxied};
+use super::host_guard::{foreign_name, host_fault, is_of_a_page, is_of_another_page, is_plain, is_proxied};
 use crate::daemon::edge::address::address_key;
 use crate::daemon::edge::peer::{Peer, PeerAddress};
 use crate::daemon::http::problem::{Problem, ProblemKind};
@@ -353,10 +353,24 @@ impl Authenticator {
     /// behind a proxy; and where a browser asks by loopback, it must be by a name that is ours.
     ///
     /// # Errors
-    /// 400 where the request has not one host; 401; 429 once the address failed too often. `now_ms` is monotonic
-    /// milliseconds.
-    pub fn authenticate(&self, asked: Asked<'_>, peer: &Peer, now_ms: u64) -> Result<&Arc<Access>, Problem> {
-        self.judge(asked, peer).map_err(|unknown| self.told(unknown, peer.address(), now_ms))
+    /// 400 where the request has not one host; 401; 429 once the address failed too often. `now_ms` tells monotonic
+    /// milliseconds, and is asked only where somebody failed.
+    pub fn authenticate(
+        &self,
+        asked: Asked<'_>,
+        peer: &Peer,
+        now_ms: impl FnOnce() -> u64,
+    ) -> Result<&Arc<Access>, Problem> {
+        self.judge(asked, peer).map_err(|unknown| self.told(unknown, peer.address(), now_ms()))
+    }
+
+    /// The same for a machine's request with one `Host`, and with nothing in its head that a browser or a proxy adds;
+    /// `None`, which counts as no failure, where there is more to say.
+    pub fn knows(&self, host: &[u8], authorization: Option<&[u8]>, peer: &Peer) -> Option<&Arc<Access>> {
+        if !is_plain(host) {
+            return None;
+        }
+        self.whose(authorization, peer.address(), peer.certificate_names()).ok()
     }
 
     fn told(&self, unknown: Unknown, address: PeerAddress, now_ms: u64) -> Problem {
@@ -367,7 +381,7 @@ impl Authenticator {
     }
 
     /// The same where anybody may ask and some are told more: who shows no credential has failed at nothing.
-    pub fn recognise(&self, asked: Asked<'_>, peer: &Peer, now_ms: u64) -> Option<&Arc<Access>> {
+    pub fn recognise(&self, asked: Asked<'_>, peer: &Peer, now_ms: impl FnOnce() -> u64) -> Option<&Arc<Access>> {
         match asked.authorization() {
             Some(_) => self.authenticate(asked, peer, now_ms).ok(),
             None => self.judge(asked, peer).ok(),

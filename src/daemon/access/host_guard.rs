@@ -81,7 +81,7 @@ fn is_own_origin(origin: &[u8], head: &Parts) -> bool {
 }
 
 /// True if it is nothing, or a name or an address as nearly all are, which need no closer look.
-fn is_plain(host: &[u8]) -> bool {
+pub(super) fn is_plain(host: &[u8]) -> bool {
     let mut parts = host.splitn(2, |byte| *byte == b':');
     let name = parts.next().unwrap_or_default();
     let port = parts.next().unwrap_or(b"80");

@@ -97,8 +97,8 @@ impl Worker {
     }
 
     /// The sender, if the listener takes their messages, once decisions are made at all.
-    pub(super) fn caller(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Caller {
-        let access = self.access(asked, peer, now)?;
+    pub(super) fn caller(&self, asked: Asked<'_>, peer: &Peer) -> Caller {
+        let access = self.access(asked, peer)?;
         self.ready()?;
         Ok(access)
     }

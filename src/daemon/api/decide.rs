@@ -4,13 +4,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, request};
 use hyper::body::Incoming;
-use usherd_contract::batch::{Op, batch_ops};
+use usherd_contract::batch::{Op, batch_ops, read_batch};
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_contract::format::BodyFormat;
 use usherd_contract::hint::Hint;
+use usherd_contract::malformed::Malformed;
 use usherd_engine::{Detail, Now};
 
-use super::ask::{Caller, first};
+use super::ask::{Caller, Committed, first};
 use super::routes::{Allowed, Call, HandlerResult};
 use super::{Worker, by_any_name, marked, unfenced};
 use crate::answers::operation::{Explanation, FreesNext, Step};
@@ -23,6 +24,8 @@ use crate::daemon::http::reply::{self, DecisionContext, acquire_response, releas
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::RecordBuilder;
 
+/// The bytes that are kept for the answer to an operation; most are shorter.
+const OP_ANSWER_BYTES: usize = 288;
 /// Operations whose answers are surely small: no want of room refuses them.
 const OPS_ANSWERED_SMALL_MAX: usize = 40;
 
@@ -30,8 +33,8 @@ impl Worker {
     /// `POST /v1/acquire`
     pub(super) async fn acquire(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> Response<ReplyBody> {
         // Who asks is looked at before the body is collected: who may not is worth its first bytes and no more.
-        let caller = self.caller(by_any_name(head), peer, self.app.deciding.clock.now());
-        let most = self.app.deciding.knobs.load().body_bytes_max;
+        let caller = self.caller(by_any_name(head), peer);
+        let most = self.knobs().body_bytes_max;
         let collected = match sender(&caller) {
             Sender::Permitted => peer.collect_call(body, most, Sender::Permitted).await,
             Sender::Unknown => peer.collect_call(body, most.min(FIRST_BYTES), Sender::Unknown).await,
@@ -77,8 +80,8 @@ impl Worker {
     }
 
     async fn released(&self, head: &request::Parts, body: Incoming, peer: &Peer) -> HandlerResult {
-        let caller = self.caller(by_any_name(head), peer, self.app.deciding.clock.now());
-        let most = self.app.deciding.knobs.load().body_bytes_max;
+        let caller = self.caller(by_any_name(head), peer);
+        let most = self.knobs().body_bytes_max;
         let body = match &caller {
             Ok(_) => peer.collect(body, most).await?,
             Err(problem) => {
@@ -111,11 +114,11 @@ impl Worker {
             .headers
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"application/x-ndjson"));
-        let caller = self.caller(by_any_name(call.head), call.peer, self.app.deciding.clock.now());
+        let caller = self.caller(by_any_name(call.head), call.peer);
         if ndjson {
             return self.batch_lines(call, body, caller);
         }
-        let most = self.app.deciding.knobs.load().body_bytes_max;
+        let most = self.knobs().body_bytes_max;
         let body = match &caller {
             Ok(_) => call.peer.collect(body, most).await?,
             // Each of its operations may be an inbound call.
@@ -124,35 +127,51 @@ impl Worker {
                 collected.map_err(|_| problem.clone())?
             }
         };
-        let ops = batch_ops(&body).map_err(|wrong| first(&caller, RouteClass::Decide, wrong))?;
-        if ops.len() > self.app.deciding.knobs.load().batch_operations_max {
-            let most = self.app.deciding.knobs.load().batch_operations_max;
-            return Err(Problem::new(
-                ProblemKind::TooLarge,
-                format!("{} operations; at most {most}, or send NDJSON", ops.len()),
-            ));
-        }
-        if ops.len() > OPS_ANSWERED_SMALL_MAX {
-            call.peer.room_for_answer()?;
-        }
-        let now = self.app.deciding.clock.now();
-        let mut out = BytesMut::with_capacity(ops.len() * 192 + 16);
-        out.put_slice(b"{\"results\":[");
-        let (_, committed) = self.decide(now, |worker, mut group, events| {
-            for (at, op) in ops.iter().enumerate() {
-                if at > 0 {
-                    out.put_u8(b',');
-                }
-                worker.decide_op(now, Ok(op), &caller, group.as_deref_mut(), events, &mut out);
-            }
-        });
+        let (out, committed) = {
+            let batch = Batch::read(&body).map_err(|wrong| first(&caller, RouteClass::Decide, wrong))?;
+            self.need_room_for(batch.len(), call.peer)?;
+            self.decide_batch(&batch, &caller)
+        };
         let commit = unfenced(committed.await)?;
-        out.put_slice(b"]}");
         Ok(marked(super::json_bytes(out.freeze()), commit))
     }
 
-    /// One operation of a batch or a line of NDJSON: its answer, or a problem in its place.
-    pub(super) fn decide_op(
+    /// Checks that a batch of so many operations is taken, and its answer has room.
+    fn need_room_for(&self, ops: usize, peer: &Peer) -> Result<(), Problem> {
+        let most = self.knobs().batch_operations_max;
+        if ops > most {
+            let detail = format!("{ops} operations; at most {most}, or send NDJSON");
+            return Err(Problem::new(ProblemKind::TooLarge, detail));
+        }
+        if ops > OPS_ANSWERED_SMALL_MAX { peer.room_for_answer() } else { Ok(()) }
+    }
+
+    /// Decides all operations of a batch, and writes its answer.
+    fn decide_batch(&self, batch: &Batch<'_>, caller: &Caller) -> (BytesMut, Committed<'_>) {
+        let now = self.app.deciding.clock.now();
+        let mut out = BytesMut::with_capacity(batch.len() * OP_ANSWER_BYTES + 16);
+        out.put_slice(b"{\"results\":[");
+        let (_, committed) = self.decide(now, |worker, mut group, events| {
+            for at in 0..batch.len() {
+                if at > 0 {
+                    out.put_u8(b',');
+                }
+                let group = group.as_deref_mut();
+                match batch {
+                    Batch::Read { body, ops } => {
+                        let raw = || batch_ops(body).ok().and_then(|raw| raw.get(at).copied());
+                        worker.decide_op(now, Ok(&ops[at]), raw, caller, group, events, &mut out);
+                    }
+                    Batch::Raw(ops) => worker.decide_raw(now, Ok(ops[at]), caller, group, events, &mut out),
+                }
+            }
+        });
+        out.put_slice(b"]}");
+        (out, committed)
+    }
+
+    /// One operation as it was sent; see [`Self::decide_op`].
+    pub(super) fn decide_raw(
         &self,
         now: Now,
         raw: Result<&[u8], Problem>,
@@ -161,8 +180,24 @@ impl Worker {
         events: &mut Vec<Event>,
         out: &mut BytesMut,
     ) {
-        let id = self.decision_id();
         let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Ok(Op::from_json(raw)?));
+        self.decide_op(now, op.as_ref().map_err(Clone::clone), || raw.ok(), caller, group, events, out);
+    }
+
+    /// One operation of a batch or a line of NDJSON: its answer, or a problem in its place. `raw` gives what was sent,
+    /// should a call be looked for in it.
+    #[expect(clippy::too_many_arguments, reason = "the state of a turn, and one operation in both forms")]
+    fn decide_op<'r>(
+        &self,
+        now: Now,
+        op: Result<&Op<'_>, Problem>,
+        raw: impl FnOnce() -> Option<&'r [u8]>,
+        caller: &Caller,
+        group: Option<&mut RecordBuilder>,
+        events: &mut Vec<Event>,
+        out: &mut BytesMut,
+    ) {
+        let id = self.decision_id();
         let answered = op.and_then(|op| match op {
             Op::Acquire(read) => {
                 let message = read.request()?;
@@ -181,7 +216,7 @@ impl Worker {
         });
         let Err(wrong) = answered else { return };
         let problem = first(caller, RouteClass::Decide, wrong);
-        match raw.ok().and_then(|raw| self.free_hint(raw, None, &problem)) {
+        match raw().and_then(|raw| self.free_hint(raw, None, &problem)) {
             Some((hint, detail)) => {
                 let decision = self.note_unrecorded(now, &hint, detail, events);
                 reply::write_acquire(out, &decision, &about_hint(&hint, &id));
@@ -192,7 +227,7 @@ impl Worker {
 
     /// `POST /v1/explain`
     pub(super) async fn explain(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
-        let body = call.peer.collect(body, self.app.deciding.knobs.load().body_bytes_max).await?;
+        let body = call.peer.collect(body, self.knobs().body_bytes_max).await?;
         let format = body_format(call.head, &body)?;
         let read = AcquireBody::parse(&body, format, call.head.uri.query())?;
         let message = read.request()?;
@@ -227,6 +262,30 @@ impl Worker {
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
         let format = reply_format(&head.headers, format);
         acquire_response(&mut self.buffer.borrow_mut(), format, false, &decision, &about_hint(hint, &id))
+    }
+}
+
+/// The operations of a batch.
+enum Batch<'a> {
+    /// All of the right form, and what they were read from.
+    Read { body: &'a [u8], ops: Vec<Op<'a>> },
+    /// As they were sent, for at least one of them is not.
+    Raw(Vec<&'a [u8]>),
+}
+
+impl<'a> Batch<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        match read_batch(body) {
+            Some(ops) => Ok(Batch::Read { body, ops }),
+            None => batch_ops(body).map(Batch::Raw),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Batch::Read { ops, .. } => ops.len(),
+            Batch::Raw(ops) => ops.len(),
+        }
     }
 }
 

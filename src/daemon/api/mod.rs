@@ -14,6 +14,7 @@ mod nodes;
 mod observability;
 mod overview;
 mod parameters;
+mod plain;
 mod pricing;
 mod queries;
 mod query;
@@ -28,6 +29,7 @@ mod webhooks;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Cache};
 use bytes::BytesMut;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -35,10 +37,10 @@ use serde::Serialize;
 use usherd_contract::agi::Variable;
 use usherd_engine::{Name, Now, View};
 
-use crate::daemon::access::auth::{Access, Asked};
-use crate::daemon::app::{App, Journal};
+use crate::daemon::access::auth::{Access, Asked, Authenticator};
+use crate::daemon::app::{App, Journal, Knobs};
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::edge::{Handler, Peer, Talk};
+use crate::daemon::edge::{Handler, Peer, Plain, Talk};
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Commit, RecordBuilder, Ticket, TurnWriter};
@@ -50,12 +52,18 @@ pub use document::openapi;
 pub use pricing::QuoteRequest;
 pub use routes::{ROUTES, Row};
 
+/// Something that a reload swaps, and the one that was read last.
+type Cached<T> = Cache<Arc<ArcSwap<T>>, Arc<T>>;
+
 /// Answers the requests of one runtime.
 pub struct Worker {
     app: App,
     writer: OnceCell<TurnWriter<Journal>>,
     shard: Shard,
     number: usize,
+    /// Limits and rights, as this runtime read them last: to see that they are the present ones costs a load.
+    knobs: RefCell<Cached<Knobs>>,
+    auth: RefCell<Cached<Authenticator>>,
     /// Run and runtime, as decision ids begin.
     id_prefix: Name,
     /// True if any listener takes only some roles.
@@ -74,8 +82,12 @@ impl Worker {
         let id_prefix = Name::from(format!("{:08x}-{number:x}-", app.deciding.boot));
         let has_roles = app.serving.listeners.iter().any(|listener| !listener.roles.is_empty());
         let view = RefCell::new(app.deciding.engine.view());
+        let knobs = RefCell::new(Cache::new(Arc::clone(&app.deciding.knobs)));
+        let auth = RefCell::new(Cache::new(Arc::clone(&app.configuration.auth)));
         Worker {
             app,
+            knobs,
+            auth,
             writer: OnceCell::new(),
             shard,
             number,
@@ -95,8 +107,12 @@ impl Worker {
 
     /// True if this runtime has more requests in progress than so many percent of its limit (I27).
     fn is_overloaded(&self, percent: u32) -> bool {
-        u64::from(self.in_flight.get()) * 100
-            > u64::from(self.app.deciding.knobs.load().in_flight_max) * u64::from(percent)
+        u64::from(self.in_flight.get()) * 100 > u64::from(self.knobs().in_flight_max) * u64::from(percent)
+    }
+
+    /// The limits in force.
+    fn knobs(&self) -> Knobs {
+        **self.knobs.borrow_mut().load()
     }
 
     /// Where decisions of this runtime are recorded; `None` before recovery.
@@ -120,11 +136,28 @@ impl Worker {
     }
 
     /// The caller, if the listener takes their requests at all.
-    fn access(&self, asked: Asked<'_>, peer: &Peer, now: Now) -> Result<Arc<Access>, Problem> {
-        let auth = self.app.configuration.auth.load();
-        let access = auth.authenticate(asked, peer, now.uptime_ms)?;
+    fn access(&self, asked: Asked<'_>, peer: &Peer) -> Result<Arc<Access>, Problem> {
+        let mut auth = self.auth.borrow_mut();
+        let access = auth.load().authenticate(asked, peer, || self.app.deciding.clock.now().uptime_ms)?;
         self.need_listener(access, peer)?;
         Ok(Arc::clone(access))
+    }
+
+    /// The caller of a plain request, if nothing is to be said against it.
+    fn known(&self, host: &[u8], authorization: Option<&[u8]>, peer: &Peer) -> Option<Arc<Access>> {
+        let mut auth = self.auth.borrow_mut();
+        let access = auth.load().knows(host, authorization, peer)?;
+        self.need_listener(access, peer).ok()?;
+        Some(Arc::clone(access))
+    }
+
+    /// Adds what is written into the buffer of this runtime to another.
+    fn write(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut BytesMut)) {
+        let mut buffer = self.buffer.borrow_mut();
+        buffer.clear();
+        write(&mut buffer);
+        out.extend_from_slice(&buffer);
+        buffer.clear();
     }
 
     fn need_listener(&self, access: &Access, peer: &Peer) -> Result<(), Problem> {
@@ -206,6 +239,17 @@ impl Worker {
 }
 
 impl Handler for Worker {
+    const ANSWERS_PLAIN: bool = true;
+
+    fn plain<'a>(
+        &'a self,
+        request: &Plain<'_>,
+        body: &mut Vec<u8>,
+        peer: &Peer,
+    ) -> Option<impl Future<Output = Option<&'static str>> + Unpin + use<'a>> {
+        self.answer_plain(request, body, peer)
+    }
+
     async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<ReplyBody> {
         let began = monotonic_ns();
         let in_flight = (self.shard.in_flight(), InFlight::new(&self.in_flight));

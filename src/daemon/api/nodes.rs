@@ -181,8 +181,8 @@ impl Worker {
     pub(super) async fn inventory(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let node = speaker(call, &allowed)?;
         let (_, access) = allowed.into_parts();
-        let mut body = call.peer.collect(body, self.app.deciding.knobs.load().inventory_bytes_max).await?;
-        let sessions_max = self.app.deciding.knobs.load().inventory_sessions_max;
+        let mut body = call.peer.collect(body, self.knobs().inventory_bytes_max).await?;
+        let sessions_max = self.knobs().inventory_sessions_max;
         let now = self.app.deciding.clock.now();
         let (said, commit) = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
             // Wholly read, and taken in one record of the journal, as the short ones are (I19); only elsewhere.
@@ -222,7 +222,7 @@ impl Worker {
     /// Node and epoch of a message, permitted.
     async fn said(&self, call: &Call<'_>, allowed: &Allowed, body: Incoming) -> Result<(String, u64), Problem> {
         let node = speaker(call, allowed)?;
-        let body = call.peer.collect(body, self.app.deciding.knobs.load().body_bytes_max).await?;
+        let body = call.peer.collect(body, self.knobs().body_bytes_max).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
             .ok_or_else(|| Problem::new(ProblemKind::UnsupportedType, "send application/json or a form"))?;

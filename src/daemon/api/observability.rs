@@ -26,9 +26,9 @@ use crate::daemon::text::utc;
 impl Worker {
     /// True if the caller of an open route may read everything.
     fn is_reader(&self, call: &Call<'_>) -> bool {
-        let auth = self.app.configuration.auth.load();
+        let mut auth = self.auth.borrow_mut();
         let asked = Asked::Head { head: call.head, by_any_name: false };
-        auth.recognise(asked, call.peer, self.app.deciding.clock.now().uptime_ms).is_some_and(|access| {
+        auth.load().recognise(asked, call.peer, || self.app.deciding.clock.now().uptime_ms).is_some_and(|access| {
             let may_read = access.tenants.is_empty() && access.may(RouteClass::Read, None);
             may_read && self.need_listener(access, call.peer).is_ok()
         })

@@ -82,7 +82,7 @@ impl Worker {
     pub(super) fn answer_commands(&self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, ask::Committed<'_>) {
         let _in_flight = InFlight::new(&self.in_flight);
         let now = self.app.deciding.clock.now();
-        let mut caller = self.caller(Asked::Bare(talk.authorization.as_deref()), peer, now);
+        let mut caller = self.caller(Asked::Bare(talk.authorization.as_deref()), peer);
         self.decide(now, |worker, mut group, events| {
             let mut at = 0;
             while !talk.is_closing() {
@@ -124,7 +124,7 @@ impl Worker {
         } else if command.is("CU.STATUS") {
             (Some(RouteClass::Read), self.resp_status(&turn, &mut command, caller))
         } else {
-            (None, self.of_the_protocol(turn.now, &mut command, caller))
+            (None, self.of_the_protocol(&mut command, caller))
         };
         if let Err(wrong) = answered {
             let problem = match class {
@@ -274,7 +274,7 @@ impl Worker {
     }
 
     /// Answers commands about the client and the server, which any server has.
-    fn of_the_protocol(&self, now: Now, command: &mut Command<'_>, caller: &mut Caller) -> Result<(), Problem> {
+    fn of_the_protocol(&self, command: &mut Command<'_>, caller: &mut Caller) -> Result<(), Problem> {
         let name = String::from_utf8_lossy(command.arg(0)).to_ascii_uppercase();
         let second = command.arg(1).to_ascii_uppercase();
         let (count, argument) = (command.count(), command.arg(1));
@@ -282,9 +282,9 @@ impl Worker {
         match (name.as_str(), second.as_slice()) {
             ("PING", _) if count == 1 => reply::simple(&mut command.talk.out, "PONG"),
             ("PING", _) => reply::bulk(&mut command.talk.out, argument),
-            ("HELLO", _) => return self.resp_hello(now, command, caller),
+            ("HELLO", _) => return self.resp_hello(command, caller),
             ("AUTH", _) if (2..=3).contains(&count) => {
-                self.authorize(now, command, caller, count - 1)?;
+                self.authorize(command, caller, count - 1)?;
                 reply::simple(&mut command.talk.out, "OK");
             }
             ("QUIT", _) => {
@@ -312,7 +312,7 @@ impl Worker {
     }
 
     /// `HELLO [2|3 [AUTH user token] [SETNAME name]]`
-    fn resp_hello(&self, now: Now, command: &mut Command<'_>, caller: &mut Caller) -> Result<(), Problem> {
+    fn resp_hello(&self, command: &mut Command<'_>, caller: &mut Caller) -> Result<(), Problem> {
         let resp3 = match command.arg(1) {
             b"" => command.talk.resp3,
             b"2" => false,
@@ -330,7 +330,7 @@ impl Worker {
         while at < command.count() {
             match command.arg(at).to_ascii_uppercase().as_slice() {
                 b"AUTH" if at + 2 < command.count() => {
-                    self.authorize(now, command, caller, at + 2)?;
+                    self.authorize(command, caller, at + 2)?;
                     at += 3;
                 }
                 b"SETNAME" if at + 1 < command.count() => at += 2,
@@ -350,11 +350,11 @@ impl Worker {
     }
 
     /// Takes argument `at` for a token; the user is not looked at, for a token names its owner.
-    fn authorize(&self, now: Now, command: &mut Command<'_>, caller: &mut Caller, at: usize) -> Result<(), Problem> {
+    fn authorize(&self, command: &mut Command<'_>, caller: &mut Caller, at: usize) -> Result<(), Problem> {
         let authorization = [b"Bearer ", command.arg(at)].concat();
         // Before recovery a token can be checked too: only decisions wait for it.
-        self.access(Asked::Bare(Some(&authorization)), command.peer, now)?;
-        *caller = self.caller(Asked::Bare(Some(&authorization)), command.peer, now);
+        self.access(Asked::Bare(Some(&authorization)), command.peer)?;
+        *caller = self.caller(Asked::Bare(Some(&authorization)), command.peer);
         command.talk.authorization = Some(authorization);
         Ok(())
     }

@@ -95,7 +95,7 @@ impl Worker {
 
     /// `POST /v1/batch` with `application/x-ndjson`: a line in, a line out, without an end but the client's.
     pub(super) fn batch_lines(&self, call: &Call<'_>, body: Incoming, caller: Caller) -> HandlerResult {
-        let knobs = self.app.deciding.knobs.load();
+        let knobs = self.knobs();
         let worker = self.sibling();
         let (sender, reply) = ReplyBody::stream(CHUNKS_MAX, knobs.write_deadline);
         let patience = knobs.body_deadline;
@@ -162,7 +162,7 @@ impl Worker {
         let (_, committed) = self.decide(now, |worker, mut group, events| {
             for line in &lines {
                 let raw = line.as_deref().map_err(Clone::clone);
-                worker.decide_op(now, raw, caller, group.as_deref_mut(), events, &mut out);
+                worker.decide_raw(now, raw, caller, group.as_deref_mut(), events, &mut out);
                 out.put_u8(b'\n');
             }
         });

@@ -20,7 +20,7 @@ pub struct Configuration {
     /// The configuration in force, and the one way in which it becomes another.
     pub running: Running,
     /// The rights of everybody who asks.
-    pub auth: ArcSwap<Authenticator>,
+    pub auth: Arc<ArcSwap<Authenticator>>,
     /// Where reloads are asked for.
     pub reloads: mpsc::Sender<Request>,
     /// The records that are held of their publisher.
@@ -61,7 +61,7 @@ impl Configuration {
     ) -> Self {
         Configuration {
             running,
-            auth: ArcSwap::from_pointee(auth),
+            auth: Arc::new(ArcSwap::from_pointee(auth)),
             reloads,
             keeper,
             sync_status: SyncStatus::default(),

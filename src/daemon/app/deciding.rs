@@ -34,7 +34,7 @@ pub struct Deciding {
     /// The wall clock, as far as it can be trusted.
     pub timeline: Mutex<Timeline>,
     /// Limits that a reload may change, at hand for every request.
-    pub knobs: ArcSwap<Knobs>,
+    pub knobs: Arc<ArcSwap<Knobs>>,
     /// The choice of denials that are written to the audit trail in a storm.
     pub sampler: Sampler,
     /// The marks that the journal remembers beside the sessions.
@@ -60,7 +60,7 @@ impl Deciding {
             engine,
             clock,
             timeline: Mutex::new(Timeline::new(now)),
-            knobs: ArcSwap::from_pointee(Knobs::of(config, workers)),
+            knobs: Arc::new(ArcSwap::from_pointee(Knobs::of(config, workers))),
             sampler: Sampler::new(20, 60, 10_000),
             marks: Marks::default(),
             committer: OnceLock::new(),

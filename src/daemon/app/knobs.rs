@@ -8,7 +8,7 @@ use crate::daemon::config::Config;
 use crate::daemon::edge::Limits;
 
 /// Limits that a reload may change, at hand for every request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Knobs {
     /// Largest request body, bytes.
     pub body_bytes_max: usize,

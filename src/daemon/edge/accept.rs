@@ -227,6 +227,7 @@ fn admit<H: Handler>(shared: &Rc<Shared<H>>, socket: Socket, address: PeerAddres
         stats: Arc::clone(&shared.stats),
         bodies: Arc::clone(&shared.edge.bodies),
         answers: Arc::clone(&shared.edge.answers),
+        alarm: Rc::default(),
         turns: Some(Turns::here()),
     };
     tokio::task::spawn_local(async move { greet(&alive.0, socket, peer).await });

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::task::Poll;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -156,17 +155,7 @@ impl Peer {
 
     /// Holds the reading of a body to its deadline, and counts what went wrong.
     async fn in_time(&self, reading: impl Future<Output = Result<(), BodyError>>) -> Result<(), BodyError> {
-        let mut reading = std::pin::pin!(reading);
-        let mut deadline = None;
-        let limit = self.limits.body_deadline;
-        let ended = std::future::poll_fn(|cx| {
-            if let Poll::Ready(ended) = reading.as_mut().poll(cx) {
-                return Poll::Ready(ended);
-            }
-            let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-            deadline.as_mut().poll(cx).map(|()| Err(BodyError::TooSlow))
-        })
-        .await;
+        let ended = self.alarm.within(self.limits.body_deadline, reading).await.unwrap_or(Err(BodyError::TooSlow));
         match ended {
             Err(BodyError::TooLarge(_)) => self.stats.count_too_large(),
             Err(BodyError::TooSlow) => self.cut(Deadline::Body),

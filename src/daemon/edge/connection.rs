@@ -6,7 +6,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -14,19 +14,22 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::answers::SMALL_BYTES_MAX;
+use super::commands::Scratch;
 use super::handler::Handler;
 use super::limits::Limits;
 use super::peer::Peer;
+use super::shortcut::Shortcut;
 use super::socket::Transport;
 use super::stats::{Broken, Deadline};
-use super::stop;
-use super::stream::{Guarded, InProgress, Phase, Shared, Version, Vitals};
+use super::stop::Stop;
+use super::stream::{Guarded, Shared};
 use super::turns::Line;
+use super::vitals::{InProgress, Phase, Version, Vitals};
 use crate::daemon::http::body::ReplyBody;
 use crate::daemon::http::problem::Problem;
 
@@ -39,16 +42,19 @@ pub(super) async fn serve<S, H>(
     version: Version,
     handler: Rc<H>,
     peer: Rc<Peer>,
+    scratch: Rc<Scratch>,
     shutdown: watch::Receiver<bool>,
 ) where
     S: Transport + 'static,
     H: Handler,
 {
-    let vitals = Rc::new(Vitals::new(version));
-    let stream = Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals))));
+    let vitals = Rc::new(Vitals::new(version, Rc::clone(&peer.alarm)));
+    let stream =
+        Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals), H::ANSWERS_PLAIN && version == Version::One)));
     let io = TokioIo::new(Shared(Rc::clone(&stream)));
     let service = {
         let (peer, vitals, line) = (Rc::clone(&peer), Rc::clone(&vitals), Rc::new(Line::default()));
+        let handler = Rc::clone(&handler);
         service_fn(move |request| {
             let progress = InProgress::begin(&vitals);
             answer(Rc::clone(&handler), Rc::clone(&peer), Rc::clone(&line), progress, request)
@@ -57,11 +63,14 @@ pub(super) async fn serve<S, H>(
     let ended = match version {
         Version::One => {
             let connection = http1(&peer.limits).serve_connection(io, service);
-            drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
+            let shortcut = Shortcut::new(&*handler, &peer, &vitals, &scratch);
+            let deadlines = Deadlines::new(&vitals, &peer);
+            drive(connection, |c| c.graceful_shutdown(), shortcut, &stream, deadlines, shutdown).await
         }
         Version::Two => {
             let connection = http2(&peer).serve_connection(io, service);
-            drive(connection, |c| c.graceful_shutdown(), &stream, Deadlines::new(&vitals, &peer), shutdown).await
+            let deadlines = Deadlines::new(&vitals, &peer);
+            drive(connection, |c| c.graceful_shutdown(), None::<Shortcut<'_, H>>, &stream, deadlines, shutdown).await
         }
     };
     if let Ended::Broken(why) = ended {
@@ -138,6 +147,11 @@ async fn answer<H: Handler>(
     request: Request<Incoming>,
 ) -> Result<Response<Tracked>, Infallible> {
     std::future::poll_fn(|cx| progress.poll_turn(cx)).await;
+    if progress.take_failure() {
+        peer.stats.count_request();
+        progress.set_waiting(true);
+        return Ok(failed("an internal error").map(|body| Tracked { body, progress }));
+    }
     let mut handling = std::pin::pin!(handled(&*handler, &peer, request));
     let response = match &peer.turns {
         // Its streams are tasks of their own; inside of them, because one that its client resets must end at once.
@@ -174,25 +188,21 @@ fn counted(response: Response<ReplyBody>, peer: &Peer, is_reading: bool) -> Resp
 }
 
 async fn answered<H: Handler>(handler: &H, peer: &Peer, request: Request<Incoming>) -> Response<ReplyBody> {
-    let mut deadline = None;
-    {
-        let mut handling = std::pin::pin!(handler.handle(request, peer));
-        std::future::poll_fn(|cx| {
-            match std::panic::catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
-                Ok(Poll::Ready(response)) => return Poll::Ready(response),
-                Ok(Poll::Pending) => {}
-                Err(_) => {
-                    peer.stats.count_panic();
-                    return Poll::Ready(failed("an internal error"));
-                }
-            }
-            let deadline = deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(peer.limits.answer_deadline)));
-            deadline.as_mut().poll(cx).map(|()| {
-                peer.stats.count_deadline(Deadline::Answer);
-                failed("no answer in time")
-            })
-        })
-        .await
+    let mut handling = std::pin::pin!(handler.handle(request, peer));
+    let walled = std::future::poll_fn(|cx| {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx)));
+        polled.map_or_else(|_| Poll::Ready(None), |polled| polled.map(Some))
+    });
+    match peer.alarm.within(peer.limits.answer_deadline, walled).await {
+        Some(Some(response)) => response,
+        Some(None) => {
+            peer.stats.count_panic();
+            failed("an internal error")
+        }
+        None => {
+            peer.stats.count_deadline(Deadline::Answer);
+            failed("no answer in time")
+        }
     }
 }
 
@@ -227,8 +237,8 @@ impl Body for Tracked {
     }
 }
 
-/// The instants at which a connection must have got on; one timer serves them all, and it is touched only
-/// when a deadline comes nearer, so that a quick request costs no timer.
+/// The instants at which a connection must have got on; one [`Timer`] serves them all, so that a quick request costs
+/// none.
 struct Deadlines<'a> {
     vitals: &'a Vitals,
     peer: &'a Peer,
@@ -258,29 +268,41 @@ impl<'a> Deadlines<'a> {
         let was_writing = self.write_at.take().is_some();
         if phase_moved || was_writing {
             self.phase_at = match self.vitals.phase() {
-                Phase::Head => Some(Instant::now() + limits.head_deadline),
+                Phase::Head => Some(self.peer.alarm.now() + limits.head_deadline),
                 Phase::Busy => None,
-                Phase::Idle => Some(Instant::now() + self.peer.idle_deadline()),
-                Phase::Closing => Some(Instant::now() + limits.linger_deadline),
+                Phase::Idle => Some(self.peer.alarm.now() + self.peer.idle_deadline()),
+                Phase::Closing => Some(self.peer.alarm.now() + limits.linger_deadline),
             };
         }
     }
 
-    fn next(&self) -> Option<(Instant, Deadline)> {
+    fn next(&self) -> Option<(Instant, Due)> {
         let phase = match self.vitals.phase() {
             Phase::Head => Deadline::Head,
             Phase::Busy | Phase::Idle => Deadline::Idle,
             Phase::Closing => Deadline::Linger,
         };
         [
-            self.phase_at.map(|at| (at, phase)),
-            self.write_at.map(|at| (at, Deadline::Write)),
-            self.age_at.map(|at| (at, Deadline::Age)),
-            self.cut_at,
+            self.peer.alarm.next().map(|at| (at, Due::Requests)),
+            self.phase_at.map(|at| (at, Due::Connection(phase))),
+            self.write_at.map(|at| (at, Due::Connection(Deadline::Write))),
+            self.age_at.map(|at| (at, Due::Connection(Deadline::Age))),
+            self.cut_at.map(|(at, why)| (at, Due::Connection(why))),
         ]
         .into_iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+    }
+
+    /// How it ended by what hyper says; who broke the rules pays for it.
+    fn ended(&self, result: &Result<(), hyper::Error>) -> Ended {
+        let Err(error) = result else { return Ended::Well };
+        let is_multiplexed = self.vitals.is_multiplexed();
+        let why = why_broken(error, is_multiplexed);
+        if is_multiplexed && why == Broken::Protocol {
+            self.peer.broke_the_rules();
+        }
+        Ended::Broken(why)
     }
 
     /// The connection was asked to close: from now on it has the drain deadline.
@@ -290,6 +312,14 @@ impl<'a> Deadlines<'a> {
     }
 }
 
+/// The owner of a deadline.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// Its requests, which look at it themselves.
+    Requests,
+    Connection(Deadline),
+}
+
 enum Ended {
     Well,
     Broken(Broken),
@@ -297,44 +327,46 @@ enum Ended {
 }
 
 /// Polls a connection and holds it to its deadlines; what ended it is counted before the client sees it.
-async fn drive<C, S>(
+async fn drive<C, S, H>(
     connection: C,
     ask_to_close: impl Fn(Pin<&mut C>),
+    mut shortcut: Option<Shortcut<'_, H>>,
     stream: &RefCell<Guarded<S>>,
     mut deadlines: Deadlines<'_>,
     shutdown: watch::Receiver<bool>,
 ) -> Ended
 where
     C: Future<Output = Result<(), hyper::Error>>,
-    S: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
 {
     let mut connection = Box::pin(connection);
     let peer = deadlines.peer;
-    let mut timer: Pin<Box<Sleep>> = Box::pin(sleep_until(Instant::now() + peer.limits.head_deadline));
-    let mut draining = false;
-    let mut drain = std::pin::pin!(stop::asked(shutdown));
+    let mut timer = Timer::new(Instant::now() + peer.limits.head_deadline);
+    let (mut draining, mut stop) = (false, Stop::new(shutdown));
     std::future::poll_fn(move |cx| {
+        peer.alarm.begin_turn();
         deadlines.vitals.begin_turn(peer.pass.is_node());
         loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(match result {
-                    Ok(()) => Ended::Well,
-                    Err(error) => {
-                        let is_multiplexed = deadlines.vitals.is_multiplexed();
-                        let why = why_broken(&error, is_multiplexed);
-                        if is_multiplexed && why == Broken::Protocol {
-                            peer.broke_the_rules();
-                        }
-                        Ended::Broken(why)
-                    }
-                });
+            let (closes, was_blocked) = (deadlines.cut_at.is_some(), deadlines.vitals.is_blocked());
+            let is_hypers = match shortcut.as_mut().map(|shortcut| shortcut.poll(stream, closes, cx)) {
+                Some(Poll::Ready(true)) => continue,
+                None | Some(Poll::Ready(false)) => true,
+                Some(Poll::Pending) => false,
+            };
+            if is_hypers && let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(deadlines.ended(&result));
             }
             if let Poll::Ready(Err(_)) = stream.borrow_mut().poll_push(cx) {
                 return Poll::Ready(Ended::Broken(Broken::Transport));
             }
+            if !is_hypers && was_blocked && !deadlines.vitals.is_blocked() {
+                // What waited for the answer to leave may be here already.
+                continue;
+            }
             // Only now: a request that is here already is read first, for hyper closes at once where it has
             // read nothing yet.
-            if !draining && drain.as_mut().poll(cx).is_ready() {
+            if !draining && stop.poll(cx) {
                 draining = true;
                 ask_to_close(connection.as_mut());
                 deadlines.close_by(Deadline::Drain);
@@ -345,13 +377,14 @@ where
                 // Woken after the runtime has looked at its sockets, so that the others are not kept from theirs.
                 let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
             }
-            match wait(&mut timer, &deadlines, cx) {
+            match timer.poll(&deadlines, cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Deadline::Age) if deadlines.age_at.is_some() => {
+                Poll::Ready(Due::Requests) => peer.alarm.went_off(),
+                Poll::Ready(Due::Connection(Deadline::Age)) if deadlines.age_at.is_some() => {
                     ask_to_close(connection.as_mut());
                     deadlines.close_by(Deadline::Age);
                 }
-                Poll::Ready(deadline) => {
+                Poll::Ready(Due::Connection(deadline)) => {
                     peer.cut(deadline);
                     return Poll::Ready(Ended::Cut(deadline));
                 }
@@ -367,17 +400,33 @@ fn why_broken(error: &hyper::Error, is_multiplexed: bool) -> Broken {
     if error.is_parse() || (is_multiplexed && !of_network()) { Broken::Protocol } else { Broken::Transport }
 }
 
-/// Waits for the nearest deadline.
-fn wait(timer: &mut Pin<Box<Sleep>>, deadlines: &Deadlines<'_>, cx: &mut Context<'_>) -> Poll<Deadline> {
-    let Some((at, which)) = deadlines.next() else { return Poll::Pending };
-    if at < timer.deadline() {
-        timer.as_mut().reset(at);
+/// The one timer of a connection: it is touched only when a deadline comes nearer, or when it is over.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom it wakes, once that is known.
+    woken: Option<Waker>,
+}
+
+impl Timer {
+    fn new(at: Instant) -> Self {
+        Timer { sleep: Box::pin(sleep_until(at)), woken: None }
     }
-    while timer.as_mut().poll(cx).is_ready() {
-        if Instant::now() >= at {
-            return Poll::Ready(which);
+
+    /// Waits for the nearest deadline.
+    fn poll(&mut self, deadlines: &Deadlines<'_>, cx: &mut Context<'_>) -> Poll<Due> {
+        let Some((at, due)) = deadlines.next() else { return Poll::Pending };
+        if at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+        } else if !self.sleep.is_elapsed() && self.woken.as_ref().is_some_and(|woken| woken.will_wake(cx.waker())) {
+            return Poll::Pending;
         }
-        timer.as_mut().reset(at);
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= at {
+                return Poll::Ready(due);
+            }
+            self.sleep.as_mut().reset(at);
+        }
+        self.woken = Some(cx.waker().clone());
+        Poll::Pending
     }
-    Poll::Pending
 }

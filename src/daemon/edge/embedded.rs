@@ -44,6 +44,7 @@ pub async fn serve_stream<S, H>(
         stats: Arc::new(EdgeStats::default()),
         bodies: Arc::clone(edge.bodies()),
         answers: Arc::clone(edge.answers()),
+        alarm: Rc::default(),
         // Its owner decides who goes on when, and may replay it from a seed.
         turns: None,
     };

@@ -3,6 +3,7 @@
 
 mod accept;
 pub(crate) mod address;
+mod alarm;
 mod answers;
 mod bodies;
 mod client_certificates;
@@ -18,9 +19,11 @@ mod head;
 pub mod limits;
 pub mod listener;
 pub mod peer;
+mod plain;
 mod protocol;
 mod scripts;
 mod session;
+mod shortcut;
 mod socket;
 pub mod stats;
 mod stop;
@@ -28,6 +31,7 @@ mod stream;
 pub mod tls;
 mod turns;
 pub mod validity;
+mod vitals;
 
 pub use accept::{Edge, serve};
 pub use answers::Answers;
@@ -38,6 +42,7 @@ pub use handler::Handler;
 pub use limits::Limits;
 pub use listener::Listener;
 pub use peer::Peer;
+pub use plain::Plain;
 pub use protocol::Protocol;
 pub use session::Talk;
 pub use stats::EdgeStats;

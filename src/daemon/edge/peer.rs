@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alarm::Alarm;
 use super::answers::Answers;
 use super::bodies::Bodies;
 use super::gate::Pass;
@@ -40,6 +41,8 @@ pub struct Peer {
     pub(super) stats: Arc<EdgeStats>,
     pub(super) bodies: Arc<Bodies>,
     pub(super) answers: Arc<Answers>,
+    /// The deadlines of its requests.
+    pub(super) alarm: Rc<Alarm>,
     /// Whose turn it is on this runtime; `None` for a connection that did not come from a listener of ours.
     pub(super) turns: Option<Rc<Turns>>,
 }

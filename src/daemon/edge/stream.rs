@@ -4,227 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use super::limits::Limits;
+use super::vitals::{Phase, Vitals};
 
-/// Which HTTP a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    One,
-    Two,
-}
-
-/// The phase of a connection; each wait has its own deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Bytes of a head came, the head is not complete.
-    Head,
-    /// Requests are being answered.
-    Busy,
-    /// Between two requests.
-    Idle,
-    /// Our last byte is sent.
-    Closing,
-}
-
-/// The work that a connection may still do before the others have a turn.
-#[derive(Debug, Default)]
-struct TurnBudget {
-    requests: Cell<u32>,
-    bytes: Cell<usize>,
-    /// It would do more: it wants another turn.
-    is_over: Cell<bool>,
-}
-
-/// The state that the stream, the requests and the connection share.
-#[derive(Debug)]
-pub(super) struct Vitals {
-    phase: Cell<Phase>,
-    phase_moved: Cell<bool>,
-    requests: Cell<u32>,
-    /// Since when the socket takes less than it is given, and what it took meanwhile.
-    blocked_since: Cell<Option<Instant>>,
-    written_bytes: Cell<usize>,
-    /// Replies that have bytes which were not asked for, by number, and since when: oldest first. Each for
-    /// itself, because on HTTP/2 one stream can stand still while another goes on.
-    waiting: RefCell<Vec<(u64, Instant)>>,
-    numbers: Cell<u64>,
-    turn: TurnBudget,
-    /// The request that waits for the answer before it to leave.
-    held: RefCell<Option<Waker>>,
-    version: Version,
-}
-
-impl Vitals {
-    pub(super) fn new(version: Version) -> Self {
-        Vitals {
-            phase: Cell::new(Phase::Head),
-            phase_moved: Cell::new(true),
-            requests: Cell::new(0),
-            blocked_since: Cell::new(None),
-            written_bytes: Cell::new(0),
-            waiting: RefCell::default(),
-            numbers: Cell::new(0),
-            turn: TurnBudget::default(),
-            held: RefCell::default(),
-            version,
-        }
-    }
-
-    /// True if it carries several requests at once.
-    pub(super) fn is_multiplexed(&self) -> bool {
-        self.version == Version::Two
-    }
-
-    /// The connection is about to be polled.
-    pub(super) fn begin_turn(&self, is_node: bool) {
-        let is_strange = self.is_multiplexed() && !is_node;
-        self.turn.bytes.set(if is_strange { Limits::TURN_BYTES_STRANGER_MAX } else { Limits::TURN_BYTES_MAX });
-        self.turn.requests.set(Limits::TURN_REQUESTS_MAX);
-        self.turn.is_over.set(false);
-    }
-
-    /// True if the connection was polled to the end of its turn: it must be polled again.
-    pub(super) fn take_turn_over(&self) -> bool {
-        self.turn.is_over.take()
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        self.phase.get()
-    }
-
-    /// True if the phase began anew since this was last asked.
-    pub(super) fn take_phase_moved(&self) -> bool {
-        self.phase_moved.take()
-    }
-
-    /// Since when we wait for the client to take something, if we do.
-    pub(super) fn writing_since(&self) -> Option<Instant> {
-        let waiting = self.waiting.borrow().first().map(|(_, since)| *since);
-        match (self.blocked_since.get(), waiting) {
-            (Some(blocked), Some(waiting)) => Some(blocked.min(waiting)),
-            (blocked, waiting) => blocked.or(waiting),
-        }
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.phase.set(phase);
-        self.phase_moved.set(true);
-    }
-
-    fn saw_bytes(&self) {
-        // In HTTP/2 bytes may be anything; in HTTP/1 they begin a head.
-        if self.version == Version::One && self.phase.get() == Phase::Idle {
-            self.enter(Phase::Head);
-        }
-    }
-
-    fn wrote(&self, taken: usize, offered: usize) {
-        if self.blocked_since.get().is_none() {
-            return;
-        }
-        let written = self.written_bytes.get() + taken;
-        if taken == offered {
-            self.blocked_since.set(None);
-            if let Some(held) = self.held.take() {
-                held.wake();
-            }
-        } else if written >= Limits::WRITE_STEP_BYTES {
-            self.written_bytes.set(0);
-            self.blocked_since.set(Some(Instant::now()));
-        } else {
-            self.written_bytes.set(written);
-        }
-    }
-
-    fn could_not_write(&self) {
-        if self.blocked_since.get().is_none() {
-            self.written_bytes.set(0);
-            self.blocked_since.set(Some(Instant::now()));
-        }
-    }
-}
-
-/// One request in progress, from its head to the last byte of its reply.
-#[derive(Debug)]
-pub(super) struct InProgress {
-    vitals: Rc<Vitals>,
-    number: u64,
-    waiting: bool,
-}
-
-impl InProgress {
-    pub(super) fn begin(vitals: &Rc<Vitals>) -> Self {
-        vitals.requests.set(vitals.requests.get() + 1);
-        vitals.enter(Phase::Busy);
-        let number = vitals.numbers.get();
-        vitals.numbers.set(number + 1);
-        InProgress { vitals: Rc::clone(vitals), number, waiting: false }
-    }
-
-    /// True if other requests of the connection are answered at the same time.
-    pub(super) fn is_multiplexed(&self) -> bool {
-        self.vitals.is_multiplexed()
-    }
-
-    /// Ready when the request may be answered: once the answers before it are on their way, and while the connection
-    /// has its turn. Streams of HTTP/2 have turns of their own, and their client's window.
-    pub(super) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let vitals = &self.vitals;
-        if vitals.is_multiplexed() {
-            return Poll::Ready(());
-        }
-        if vitals.blocked_since.get().is_some() {
-            *vitals.held.borrow_mut() = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let Some(left) = vitals.turn.requests.get().checked_sub(1) else {
-            vitals.turn.is_over.set(true);
-            return Poll::Pending;
-        };
-        vitals.turn.requests.set(left);
-        Poll::Ready(())
-    }
-
-    /// There are bytes of the reply that the client should take from now on, or there are none for now.
-    pub(super) fn set_waiting(&mut self, waiting: bool) {
-        if !self.waiting && !waiting {
-            return;
-        }
-        let mut all = self.vitals.waiting.borrow_mut();
-        if self.waiting {
-            all.retain(|(number, _)| *number != self.number);
-        }
-        if waiting {
-            all.push((self.number, Instant::now()));
-        }
-        self.waiting = waiting;
-    }
-
-    /// The largest part of a reply to hand over at once. HTTP/2 keeps what it was handed until the client
-    /// opens its window, and nobody sees it there.
-    pub(super) fn part_bytes_max(&self) -> usize {
-        match self.vitals.version {
-            Version::One => 64 * 1024,
-            Version::Two => 4 * 1024,
-        }
-    }
-}
-
-impl Drop for InProgress {
-    fn drop(&mut self) {
-        self.set_waiting(false);
-        let left = self.vitals.requests.get().saturating_sub(1);
-        self.vitals.requests.set(left);
-        if left == 0 {
-            self.vitals.enter(Phase::Idle);
-        }
-    }
+thread_local! {
+    /// The buffer of the last connection of this thread that has sent all it had, for the next that gathers something.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The stream as hyper has it, while the connection keeps it too: hyper drops its own after an error, and
@@ -271,19 +60,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Shared<S> {
 pub(super) struct Guarded<S> {
     inner: S,
     vitals: Rc<Vitals>,
-    gathered: BytesMut,
+    gathered: Vec<u8>,
+    /// So many bytes of them are sent.
+    sent: usize,
     wants_flush: bool,
     at_end: bool,
     is_shut: bool,
     linger_bytes_left: usize,
+    reader: Reader,
+    /// The bytes, or the error, that the short way came upon: hyper reads them first.
+    ahead: Vec<u8>,
+    failed: Option<io::Error>,
+}
+
+/// The reader of the next bytes.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    /// The short way, for the connection is between two requests.
+    Shortcut,
+    /// hyper, for so many bytes until the end of its request, if that is known.
+    Hyper { left: Option<usize>, waits: bool },
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(inner: S, vitals: Rc<Vitals>) -> Self {
+    /// A stream whose first reader is the short way, or hyper.
+    pub(super) fn new(inner: S, vitals: Rc<Vitals>, has_shortcut: bool) -> Self {
+        let reader = if has_shortcut { Reader::Shortcut } else { Reader::Hyper { left: None, waits: false } };
         Guarded {
+            reader,
+            ahead: Vec::new(),
+            failed: None,
             inner,
             vitals,
-            gathered: BytesMut::new(),
+            gathered: Vec::new(),
+            sent: 0,
             wants_flush: false,
             at_end: false,
             is_shut: false,
@@ -294,6 +104,41 @@ impl<S> Guarded<S> {
     /// The stream under it.
     pub(super) fn transport(&self) -> &S {
         &self.inner
+    }
+
+    /// True if no part of a request was read, and hyper waits for none that it has begun with.
+    pub(super) fn is_between_requests(&mut self) -> bool {
+        if let Reader::Hyper { left: Some(0), waits: true } = self.reader {
+            self.reader = Reader::Shortcut;
+        }
+        matches!(self.reader, Reader::Shortcut)
+    }
+
+    /// Lets hyper read these bytes, which begin with a request of so many, if that is known.
+    pub(super) fn hand_over(&mut self, bytes: &[u8], whole: Option<usize>) {
+        self.reader = Reader::Hyper { left: whole, waits: false };
+        self.ahead.extend_from_slice(bytes);
+    }
+
+    /// Lets hyper come upon this error.
+    pub(super) fn fail(&mut self, error: io::Error) {
+        self.failed = Some(error);
+        self.hand_over(&[], None);
+    }
+
+    /// The buffer of answers that leave with the next [`Guarded::poll_push`].
+    pub(super) fn gather(&mut self) -> &mut Vec<u8> {
+        self.gathers(0);
+        &mut self.gathered
+    }
+
+    fn gathers(&mut self, len: usize) -> bool {
+        self.wants_flush = true;
+        if self.gathered.capacity() == 0 {
+            self.gathered = SPARE.take();
+        }
+        self.gathered.drain(..std::mem::take(&mut self.sent));
+        self.gathered.len() + len <= Limits::GATHERED_BYTES_MAX
     }
 
     fn note(&self, result: &Poll<io::Result<usize>>, offered: usize) {
@@ -318,32 +163,31 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     }
 
     fn poll_send_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            let result = Pin::new(&mut self.inner).poll_write(cx, &self.gathered);
-            self.note(&result, self.gathered.len());
+        while self.sent < self.gathered.len() {
+            let left = &self.gathered[self.sent..];
+            let result = Pin::new(&mut self.inner).poll_write(cx, left);
+            self.note(&result, self.gathered.len() - self.sent);
             match ready!(result)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                taken => self.gathered.advance(taken),
+                taken => self.sent += taken,
             }
         }
         // An idle connection keeps no buffer.
-        self.gathered = BytesMut::new();
+        self.sent = 0;
+        if self.gathered.capacity() > 0 {
+            self.gathered.clear();
+            SPARE.set(std::mem::take(&mut self.gathered));
+        }
         Poll::Ready(Ok(()))
-    }
-
-    fn gathers(&mut self, len: usize) -> bool {
-        self.wants_flush = true;
-        self.gathered.len() + len <= Limits::GATHERED_BYTES_MAX
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let turn = &this.vitals.turn;
-        let left = turn.bytes.get();
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Reads what this turn leaves room for.
+    pub(super) fn poll_read_more(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
+        let left = this.vitals.may_read();
         if left == 0 {
-            turn.is_over.set(true);
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -357,13 +201,39 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             result
         };
         let read = buf.filled().len() - before;
-        turn.bytes.set(left.saturating_sub(read));
+        this.vitals.did_read(read);
         if result.is_err() || read == 0 {
             this.at_end = true;
         } else {
             this.vitals.saw_bytes();
         }
         Poll::Ready(result)
+    }
+}
+
+/// As hyper reads.
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = if !this.ahead.is_empty() {
+            let taken = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead[..taken]);
+            this.ahead.drain(..taken);
+            if this.ahead.is_empty() {
+                this.ahead = Vec::new();
+            }
+            Poll::Ready(Ok(()))
+        } else if let Some(error) = this.failed.take() {
+            Poll::Ready(Err(error))
+        } else {
+            this.poll_read_more(cx, buf)
+        };
+        if let Reader::Hyper { left, waits } = &mut this.reader {
+            *left = left.and_then(|left| left.checked_sub(buf.filled().len() - before));
+            *waits = polled.is_pending() && this.vitals.phase() == Phase::Idle && !this.vitals.is_turn_over();
+        }
+        polled
     }
 }
 

@@ -165,6 +165,36 @@ pub fn response(format: ReplyFormat, denied_as_status: bool, body: Bytes) -> Res
     response
 }
 
+/// The head of [`response`] as HTTP/1.1 writes it, until its length; `is_degraded` where what it tells is not as durable
+/// as was asked for.
+pub const fn head(format: ReplyFormat, denied_as_status: bool, is_degraded: bool) -> &'static str {
+    macro_rules! head {
+        ($status:literal, $content_type:literal) => {
+            if is_degraded {
+                head!($status, $content_type, "usherd-durability: degraded\r\n")
+            } else {
+                head!($status, $content_type, "")
+            }
+        };
+        ($status:literal, $content_type:literal, $durability:literal) => {
+            concat!(
+                "HTTP/1.1 ",
+                $status,
+                "\r\ncontent-type: ",
+                $content_type,
+                "\r\ncache-control: no-store\r\n",
+                $durability
+            )
+        };
+    }
+    match (format, denied_as_status) {
+        (ReplyFormat::Json, false) => head!("200 OK", "application/json"),
+        (ReplyFormat::Json, true) => head!("403 Forbidden", "application/json"),
+        (ReplyFormat::Plain, false) => head!("200 OK", "text/plain"),
+        (ReplyFormat::Plain, true) => head!("403 Forbidden", "text/plain"),
+    }
+}
+
 /// The whole answer to an acquire. `wants_status` is `status=1` of the request.
 pub fn acquire_response(
     buf: &mut BytesMut,

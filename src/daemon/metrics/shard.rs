@@ -113,19 +113,19 @@ impl Shard {
     }
 
     /// A request is in flight until the guard is dropped, however it ends.
-    pub fn in_flight(&self) -> InFlight {
+    pub fn in_flight(&self) -> InFlight<'_> {
         add(&self.cells.in_flight, 1);
-        InFlight { cells: Arc::clone(&self.cells) }
+        InFlight { cells: &self.cells }
     }
 }
 
 /// One request in flight.
 #[derive(Debug)]
-pub struct InFlight {
-    cells: Arc<Cells>,
+pub struct InFlight<'a> {
+    cells: &'a Cells,
 }
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.cells.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
