@@ -1,9 +1,13 @@
-//! The cost of the journal for a decision, by writer and by callers, and the time until a million sessions are back.
+//! The cost of the journal for a decision, by writer and by callers, that of its order over cores, and the time until a
+//! million sessions are back.
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that cannot go on ends, and prints sizes")]
 
+#[path = "support/measure.rs"]
+mod measure;
+
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -16,6 +20,9 @@ use usherd::daemon::journal::{
 use usherd_engine::session::{Changes, Code, Direction, Kind, Leg, SessionRecord};
 
 const LIVE: u64 = 1_000_000;
+/// Rounds by turns, and the decisions of each runtime in one.
+const ROUNDS: usize = 15;
+const DECISIONS: u64 = 16_000;
 
 fn open(folder: &Path, sync: bool) -> (Local<Folder>, Epoch, Recovered) {
     let options = LocalOptions { sync, ..LocalOptions::default() };
@@ -111,6 +118,64 @@ fn turns(c: &mut Criterion) {
     group.finish();
 }
 
+/// The one order over cores: two runtimes on two threads that grant, and so take along what is open on the other,
+/// against the same two whose sessions need no seat, and so commit alone. CPU of both for a decision, by turns.
+fn order(_: &mut Criterion) {
+    println!("load {}", measure::load());
+    for form in [Form::HandOff, Form::Ring] {
+        for callers in [1, 16] {
+            let (folder, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+            let (journal, epoch, _) = if form == Form::Ring {
+                open_with_ring(folder.path(), memory.path())
+            } else {
+                open(folder.path(), false)
+            };
+            let committer = Committer::new(Arc::new(journal), epoch, Durability::Written, Hooks::default()).unwrap();
+            let [on, off] = measure::alternate(ROUNDS, |which| cpu_of_two(&committer, callers, which == 0));
+            let beside = format!("{:.0} against {:.0} ns", measure::median(&on), measure::median(&off));
+            let name = format!("order over two cores, {}, {callers} callers each", form.as_str());
+            measure::row(&name, measure::ratio(&on, &off), "x", measure::Goal::None, &beside);
+        }
+    }
+}
+
+/// CPU of two runtimes for a decision and its answer, nanoseconds.
+fn cpu_of_two(committer: &Arc<Committer<Local<Folder>>>, callers: u64, counts: bool) -> f64 {
+    let begin = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let runtimes = [0, 1].map(|number| {
+            let begin = &begin;
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let local = tokio::task::LocalSet::new();
+                let writer = committer.writer();
+                begin.wait();
+                measure::cpu_of(|| {
+                    local.block_on(&runtime, async {
+                        for turn in 0..DECISIONS / callers {
+                            let waiting: Vec<_> = (0..callers)
+                                .map(|caller| {
+                                    let writer = writer.clone();
+                                    tokio::task::spawn_local(async move {
+                                        let (tenant, session, subject) = names(number * callers + caller);
+                                        let put =
+                                            SessionRecord { counts, ..record(&tenant, &session, &subject, turn + 1) };
+                                        writer.record(5, |group| group.put(&put, true)).1.await
+                                    })
+                                })
+                                .collect();
+                            for one in waiting {
+                                assert_eq!(one.await.unwrap(), Commit::Durable);
+                            }
+                        }
+                    });
+                })
+            })
+        });
+        runtimes.map(|runtime| runtime.join().unwrap()).iter().sum::<f64>() / (2 * DECISIONS) as f64
+    })
+}
+
 /// From records of ten sessions each, and from a snapshot.
 fn recovery(c: &mut Criterion) {
     let mut group = c.benchmark_group("recovery of a million sessions");
@@ -150,5 +215,5 @@ fn fill(folder: &Path) {
     }
 }
 
-criterion_group!(benches, turns, recovery);
+criterion_group!(benches, turns, order, recovery);
 criterion_main!(benches);
