@@ -11,7 +11,7 @@ use super::cell::Cell;
 use super::holds::{Holds, Work};
 use super::ids::Ids;
 use super::key::Asked;
-use super::part::{CELLS_JOINED, CELLS_SPARSE, Part, Range};
+use super::part::{CELLS_ALONE, CELLS_JOINED, CELLS_SPARSE, Part, Range};
 use super::sync::{AtomicU32, Mutex, MutexGuard, OnceLock, Ordering};
 
 /// Cells that a reader copies out while it holds a lock, about.
@@ -141,7 +141,7 @@ impl Stripes {
         mut wants: impl FnMut(&Cell) -> bool,
         mut see: impl FnMut(&Cell),
     ) {
-        let mut copies = Vec::new();
+        let mut copies = Vec::with_capacity(2 * STEP_CELLS as usize);
         let mut at = 0;
         while let Some((part, end)) = self.part_at(at) {
             let took = holds.begin();
@@ -169,7 +169,7 @@ impl Stripes {
         for number in 0..self.count.load(Ordering::Acquire) {
             drop(self.stripe(number).ids.lock());
         }
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(CELLS_ALONE as usize);
         let mut at = 0;
         while let Some((mut part, end)) = self.part_at(at) {
             let took = holds.begin();

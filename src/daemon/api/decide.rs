@@ -160,7 +160,7 @@ impl Worker {
                 match batch {
                     Batch::Read { body, ops } => {
                         let raw = || batch_ops(body).ok().and_then(|raw| raw.get(at).copied());
-                        worker.decide_op(now, Ok(&ops[at]), raw, caller, group, events, &mut out);
+                        worker.decide_op(now, (Ok(&ops[at]), raw), caller, group, events, &mut out);
                     }
                     Batch::Raw(ops) => worker.decide_raw(now, Ok(ops[at]), caller, group, events, &mut out),
                 }
@@ -181,17 +181,15 @@ impl Worker {
         out: &mut BytesMut,
     ) {
         let op = raw.as_ref().map_err(Clone::clone).and_then(|raw| Ok(Op::from_json(raw)?));
-        self.decide_op(now, op.as_ref().map_err(Clone::clone), || raw.ok(), caller, group, events, out);
+        self.decide_op(now, (op.as_ref().map_err(Clone::clone), || raw.ok()), caller, group, events, out);
     }
 
     /// One operation of a batch or a line of NDJSON: its answer, or a problem in its place. `raw` gives what was sent,
     /// should a call be looked for in it.
-    #[expect(clippy::too_many_arguments, reason = "the state of a turn, and one operation in both forms")]
     fn decide_op<'r>(
         &self,
         now: Now,
-        op: Result<&Op<'_>, Problem>,
-        raw: impl FnOnce() -> Option<&'r [u8]>,
+        (op, raw): (Result<&Op<'_>, Problem>, impl FnOnce() -> Option<&'r [u8]>),
         caller: &Caller,
         group: Option<&mut RecordBuilder>,
         events: &mut Vec<Event>,
