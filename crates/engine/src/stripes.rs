@@ -181,8 +181,15 @@ impl Stripes {
         }
     }
 
-    /// The ids of every stripe, under its lock.
-    pub(crate) fn each_ids(&self, holds: &Holds, work: Work, mut see: impl FnMut(&mut Ids)) {
+    /// Looks at the ids of every stripe under its lock, and then acts on what it found there while it holds none.
+    pub(crate) fn sweep_ids<T>(
+        &self,
+        holds: &Holds,
+        work: Work,
+        mut look: impl FnMut(&mut Ids, &mut Vec<T>),
+        mut act: impl FnMut(T),
+    ) {
+        let mut found = Vec::new();
         let mut at = 0u64;
         while let Ok(route) = u32::try_from(at) {
             let count = self.count.load(Ordering::Acquire);
@@ -193,16 +200,17 @@ impl Stripes {
                     continue;
                 }
                 took = holds.begin();
-                see(&mut part.ids);
+                look(&mut part.ids, &mut found);
                 at = u64::MAX;
             } else {
                 let mut ids = self.stripe(number_of(route, count)).ids.lock();
                 let Some(range) = ids.range.filter(|range| range.covers(route)) else { continue };
                 took = holds.begin();
-                see(&mut ids.ids);
+                look(&mut ids.ids, &mut found);
                 at = range.end();
             }
             holds.end(work, took);
+            found.drain(..).for_each(&mut act);
         }
     }
 
@@ -376,12 +384,12 @@ impl<'t> Hold<'t> {
     #[cold]
     fn even_out(&mut self) {
         let is_alone = self.is_alone();
-        let Some(mut part) = self.part.take() else { return };
-        let used = part.used();
-        let ids = self.ids.as_ref().map_or(&part.ids, |ids| &ids.ids);
-        let crowded = part.is_crowded() || ids.is_crowded();
+        let mut part = self.part.take();
+        let ids = self.ids.as_ref().map(|ids| &ids.ids).or(part.as_ref().map(|part| &part.ids));
+        let crowded = ids.is_some_and(Ids::is_crowded) || part.as_ref().is_some_and(|part| part.is_crowded());
+        let used = part.as_ref().map_or(u32::MAX, |part| part.used());
         let took = self.holds.begin();
-        let emptied = part.is_hollow().then(|| part.lay_out());
+        let emptied = part.as_mut().filter(|part| part.is_hollow()).map(|part| part.lay_out());
         drop(part);
         self.ids = None;
         if emptied.is_some() {
@@ -426,6 +434,7 @@ fn number_of(route: u32, count: u32) -> u32 {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::ids::TOMBSTONES_CROWDED;
     use super::super::*;
     use super::*;
 
@@ -523,6 +532,21 @@ mod tests {
         let view = engine.tenant(at(0), "acme").unwrap();
         assert_eq!((view.sessions, view.held, engine.subjects("acme", "", 1).unwrap().len()), (0, 0, 0));
         assert_eq!(engine.impossible_total(), 0);
+    }
+
+    #[test]
+    fn tombstones_of_sessions_never_seen_are_spread_too() {
+        let engine = engine(Policy::default());
+        for session in 0..20_000 {
+            let (session, node) = (format!("never-{session}"), Some("n"));
+            let release = Release { node, epoch: Some(1), seq: Some(9), ..Release::new("acme", &session) };
+            assert_eq!(engine.release(at(0), &release, &mut ()).code, Code::ReleasedNone);
+        }
+        let mut most = 0;
+        engine.world.load().tenants["acme"].tenant.each_ids(Work::Sweep, |ids| most = most.max(ids.tombstones_len()));
+        assert!(most < 2 * TOMBSTONES_CROWDED, "{most} under one lock, of {} stripes", stripes(&engine));
+        engine.expire(at(301), &mut ());
+        assert_eq!(stripes(&engine), 1, "their time is over");
     }
 
     #[test]

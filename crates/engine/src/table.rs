@@ -158,8 +158,13 @@ impl Tenant {
     }
 
     /// Looks at the ids of every stripe.
-    pub(crate) fn each_ids(&self, work: Work, look: impl FnMut(&mut Ids)) {
-        self.stripes.each_ids(&self.shared.holds, work, look);
+    pub(crate) fn each_ids(&self, work: Work, mut look: impl FnMut(&mut Ids)) {
+        self.sweep_ids::<()>(work, |ids, _| look(ids), |()| ());
+    }
+
+    /// Looks at the ids of every stripe, and acts on what it finds there.
+    pub(crate) fn sweep_ids<T>(&self, work: Work, look: impl FnMut(&mut Ids, &mut Vec<T>), act: impl FnMut(T)) {
+        self.stripes.sweep_ids(&self.shared.holds, work, look, act);
     }
 
     /// Drops the tombstones that need not stand.

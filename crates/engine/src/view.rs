@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::cell::{Cell, NO_NODE, RecordNames};
 use super::holds::{HoldTimes, Work};
-use super::ids::Tombstone;
+use super::ids::{Ids, Tombstone};
 use super::key::UUID_TEXT;
 use super::session::{Changes, Code, Device, Direction, GoneRecord, Kind, Leg, Name, Now, Reason, Standing};
 use super::sync::Ordering;
@@ -365,14 +365,12 @@ impl Engine {
             changes.put(&cell.record(&tenant.id, names), false);
         };
         tenant.walk(Work::Snapshot, Cell::is_live, see);
-        let mut standing: Vec<Tombstone> = Vec::new();
-        tenant.each_ids(Work::Snapshot, |ids| {
-            standing.extend(ids.tombstones().filter(|tombstone| tombstone.until > now.uptime_ms).cloned());
-        });
-        for tombstone in &standing {
+        let stands = |tombstone: &&Tombstone| tombstone.until > now.uptime_ms;
+        let look = |ids: &mut Ids, found: &mut Vec<Tombstone>| found.extend(ids.tombstones().filter(stands).cloned());
+        tenant.sweep_ids(Work::Snapshot, look, |tombstone| {
             let node = directory.name(tombstone.node);
             if tombstone.node != NO_NODE && node.is_empty() {
-                continue;
+                return;
             }
             changes.gone(&GoneRecord {
                 tenant: &tenant.id,
@@ -386,7 +384,7 @@ impl Engine {
                 tombstone: Some((node, tombstone.stamp)),
                 version: tombstone.version,
             });
-        }
+        });
     }
 }
 
