@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::BytesMut;
 use http::Method;
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_contract::format::{BodyFormat, ReplyFormat};
-use usherd_engine::Now;
+use usherd_engine::{Decision, Now};
 
 use super::ask::{Caller, Committed};
 use super::{InFlight, Worker};
@@ -85,14 +86,9 @@ impl Worker {
         if message.node.is_some() {
             peer.mark_node();
         }
-        match answers {
-            ReplyFormat::Json => {
-                let id = self.decision_id();
-                let about = DecisionContext::acquire(&message, &id);
-                self.write(body, |buffer| write_acquire(buffer, &decision, &about));
-            }
-            ReplyFormat::Plain => write_plain(body, &decision),
-        }
+        self.write_decision((answers, body), &decision, |buffer, id| {
+            write_acquire(buffer, &decision, &DecisionContext::acquire(&message, id));
+        });
         Some((committed, read.wants_status() && decision.code.denies()))
     }
 
@@ -112,14 +108,25 @@ impl Worker {
         if message.node.is_some() {
             peer.mark_node();
         }
+        self.write_decision((answers, body), &decision, |buffer, id| {
+            write_release(buffer, &decision, &DecisionContext::release(&message, id));
+        });
+        Some(committed)
+    }
+
+    /// Writes a decision as it was asked for; `json` with a number of its own.
+    fn write_decision(
+        &self,
+        (answers, body): (ReplyFormat, &mut Vec<u8>),
+        decision: &Decision,
+        json: impl FnOnce(&mut BytesMut, &str),
+    ) {
         match answers {
             ReplyFormat::Json => {
                 let id = self.decision_id();
-                let about = DecisionContext::release(&message, &id);
-                self.write(body, |buffer| write_release(buffer, &decision, &about));
+                self.write(body, |buffer| json(buffer, &id));
             }
-            ReplyFormat::Plain => write_plain(body, &decision),
+            ReplyFormat::Plain => write_plain(body, decision),
         }
-        Some(committed)
     }
 }
