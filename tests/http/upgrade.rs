@@ -29,10 +29,12 @@ const ACME: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 2\n";
 /// Ends two days later: told ahead, once.
 const LEAVING: &str = "kind = \"paid\"\nstart = \"2026-06-16\"\nseats = 3\ncancel_at = \"2026-11-24\"\n";
 
+/// The receiver hears of contracts and seats alone: that a disk was slow for a moment is none of the messages to count.
 fn main_file(receiver: SocketAddr) -> String {
     format!(
         "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n\
-         [[webhook]]\nname = \"desk\"\nurl = \"http://{receiver}/\"\nsecret_file = \"secret\"\n"
+         [[webhook]]\nname = \"desk\"\nurl = \"http://{receiver}/\"\nsecret_file = \"secret\"\n\
+         types = [\"denied\", \"full\", \"reminder\"]\n"
     )
 }
 
