@@ -324,23 +324,8 @@ impl Tenant {
         Some(Ended::Lingers)
     }
 
-    /// Frees the seat of a subject without a claim, at home in the part that was entered last.
-    pub(crate) fn unseat(&self, hold: &mut Hold<'_>, now_ms: u64, home: u32) -> SeatState {
-        let subject = hold.here().cell_mut(home);
-        subject.set_seated(false);
-        let (group, route) = (subject.group, subject.route);
-        if cfg!(feature = "canary-release-order") {
-            // The known bug: the subject goes first, so that somebody can see the seat gone and be refused it.
-            hold.leave();
-            std::thread::yield_now();
-            let word = self.free_seat(now_ms, group);
-            hold.enter(route);
-            return word;
-        }
-        self.free_seat(now_ms, group)
-    }
-
-    fn free_seat(&self, now_ms: u64, group: GroupId) -> SeatState {
+    /// Frees a seat that was counted for a group.
+    pub(crate) fn free_seat(&self, now_ms: u64, group: GroupId) -> SeatState {
         if let Some(word) = self.seats.free(now_ms, false) {
             return word;
         }
