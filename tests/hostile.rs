@@ -33,11 +33,13 @@ const OWN_BYTES: usize = 1 << 20;
 /// How long `/busy` keeps the core.
 const BUSY: Duration = Duration::from_micros(200);
 
+/// A turn that takes longer than a stranger may be idle ([`short`]).
+const LONG: Duration = Duration::from_millis(500);
 /// How many were answered that asked for work.
 static BUSY_ANSWERED: AtomicU64 = AtomicU64::new(0);
 
 /// Answers `ok`, `/turn` with the number of those who had their work before it, `/large` with 8 MiB, `/own` with one, `/echo` with the
-/// length of the body, `/panic` and `/stuck` never, `/busy` after some work; commands with 1 MiB.
+/// length of the body, `/panic` and `/stuck` never, `/busy` after some work, `/long` after a stand-still; commands with 1 MiB.
 struct Fixed;
 
 impl Handler for Fixed {
@@ -55,6 +57,10 @@ impl Handler for Fixed {
                 Response::new(ReplyBody::full("ok"))
             }
             "/stuck" => std::future::pending().await,
+            "/long" => {
+                std::thread::sleep(LONG);
+                Response::new(ReplyBody::full("ok"))
+            }
             "/stream" => {
                 let (sender, body) = ReplyBody::stream(2, Duration::from_millis(300));
                 tokio::task::spawn_local(async move { while sender.send(vec![b'y'; 65_536].into()).await.is_ok() {} });
@@ -454,6 +460,15 @@ hostile!(a_panic_or_a_stuck_handler_is_a_503_and_nobody_elses_business, Http1, |
     assert_eq!(ask(&mut bad, GET).await, (200, "ok".into()));
     assert_eq!(server.stats.panics(), 1);
     assert_eq!(server.stats.ended_by(Deadline::Answer), 1);
+});
+
+hostile!(a_long_turn_of_the_server_is_none_of_a_clients_time, Http1, |server| {
+    let mut stranger = server.connect(STRANGER).await;
+    for path in ["/long", "/", "/long", "/"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: u\r\n\r\n");
+        assert_eq!(ask(&mut stranger, &request).await, (200, "ok".into()), "{path}");
+    }
+    assert_eq!(server.stats.ended_by(Deadline::Idle), 0);
 });
 
 hostile!(an_idle_stranger_is_closed_and_an_idle_node_is_not, Http1, |server| {

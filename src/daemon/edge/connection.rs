@@ -48,7 +48,7 @@ pub(super) async fn serve<S, H>(
     S: Transport + 'static,
     H: Handler,
 {
-    let vitals = Rc::new(Vitals::new(version, Rc::clone(&peer.alarm)));
+    let vitals = Rc::new(Vitals::new(version));
     let stream =
         Rc::new(RefCell::new(Guarded::new(stream, Rc::clone(&vitals), H::ANSWERS_PLAIN && version == Version::One)));
     let io = TokioIo::new(Shared(Rc::clone(&stream)));
@@ -268,10 +268,11 @@ impl<'a> Deadlines<'a> {
         let was_writing = self.write_at.take().is_some();
         if phase_moved || was_writing {
             self.phase_at = match self.vitals.phase() {
-                Phase::Head => Some(self.peer.alarm.now() + limits.head_deadline),
+                // From now on: what the turn took so far is none of the client's time.
+                Phase::Head => Some(Instant::now() + limits.head_deadline),
                 Phase::Busy => None,
-                Phase::Idle => Some(self.peer.alarm.now() + self.peer.idle_deadline()),
-                Phase::Closing => Some(self.peer.alarm.now() + limits.linger_deadline),
+                Phase::Idle => Some(Instant::now() + self.peer.idle_deadline()),
+                Phase::Closing => Some(Instant::now() + limits.linger_deadline),
             };
         }
     }

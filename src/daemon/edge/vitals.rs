@@ -6,7 +6,6 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
-use super::alarm::Alarm;
 use super::limits::Limits;
 
 /// Which HTTP a connection speaks.
@@ -52,7 +51,6 @@ pub(super) struct Vitals {
     waiting: RefCell<Vec<(u64, Instant)>>,
     numbers: Cell<u64>,
     turn: TurnBudget,
-    alarm: Rc<Alarm>,
     /// The request that waits for the answer before it to leave.
     held: RefCell<Option<Waker>>,
     /// The next request failed before it was read.
@@ -61,7 +59,7 @@ pub(super) struct Vitals {
 }
 
 impl Vitals {
-    pub(super) fn new(version: Version, alarm: Rc<Alarm>) -> Self {
+    pub(super) fn new(version: Version) -> Self {
         Vitals {
             phase: Cell::new(Phase::Head),
             phase_moved: Cell::new(true),
@@ -71,7 +69,6 @@ impl Vitals {
             waiting: RefCell::default(),
             numbers: Cell::new(0),
             turn: TurnBudget::default(),
-            alarm,
             held: RefCell::default(),
             fails_next: Cell::new(false),
             version,
@@ -176,7 +173,7 @@ impl Vitals {
             }
         } else if written >= Limits::WRITE_STEP_BYTES {
             self.written_bytes.set(0);
-            self.blocked_since.set(Some(self.alarm.now()));
+            self.blocked_since.set(Some(Instant::now()));
         } else {
             self.written_bytes.set(written);
         }
@@ -185,7 +182,7 @@ impl Vitals {
     pub(super) fn could_not_write(&self) {
         if self.blocked_since.get().is_none() {
             self.written_bytes.set(0);
-            self.blocked_since.set(Some(self.alarm.now()));
+            self.blocked_since.set(Some(Instant::now()));
         }
     }
 }
@@ -246,7 +243,7 @@ impl InProgress {
             all.retain(|(number, _)| *number != self.number);
         }
         if waiting {
-            all.push((self.number, self.vitals.alarm.now()));
+            all.push((self.number, Instant::now()));
         }
         self.waiting = waiting;
     }
