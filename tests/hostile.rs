@@ -50,15 +50,12 @@ impl Handler for Fixed {
             "/panic" => panic!("as asked"),
             "/busy" => {
                 BUSY_ANSWERED.fetch_add(1, Ordering::Relaxed);
-                let until = monotonic_ns() + BUSY.as_nanos() as u64;
-                while monotonic_ns() < until {
-                    std::hint::spin_loop();
-                }
+                work(BUSY);
                 Response::new(ReplyBody::full("ok"))
             }
             "/stuck" => std::future::pending().await,
             "/long" => {
-                std::thread::sleep(LONG);
+                work(LONG);
                 Response::new(ReplyBody::full("ok"))
             }
             "/stream" => {
@@ -91,6 +88,14 @@ impl Handler for Fixed {
     ) -> (usize, impl Future<Output = bool> + use<'a>) {
         talk.out.extend_from_slice(&LARGE[..1 << 20]);
         (bytes.len(), std::future::ready(true))
+    }
+}
+
+/// Keeps the thread for so long.
+fn work(time: Duration) {
+    let until = monotonic_ns() + time.as_nanos() as u64;
+    while monotonic_ns() < until {
+        std::hint::spin_loop();
     }
 }
 

@@ -269,8 +269,8 @@ impl Counters {
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Takes the live state for a snapshot: give it every session by [`Changes::put`], every tombstone by
-/// [`Feed::at`] and [`Changes::gone`], every node by [`Changes::node`], every mark by [`Feed::mark`]. Nothing is written
-/// but by [`Changes::between`] and [`Feed::finish`].
+/// [`Feed::at`] and [`Changes::gone`], every node by [`Changes::node`], every mark by [`Feed::mark`]. Much of it is
+/// written as it comes, the rest by [`Feed::finish`].
 pub struct Feed<'a, J: Journal> {
     journal: &'a J,
     snapshot: &'a mut J::Snapshot,
