@@ -87,10 +87,10 @@ impl Table {
                 "Holds of a lock of the table by other work than decisions.",
                 &["work"],
             )?,
-            holds_long: make.counters("usherd_table_holds_long_total", "Those of more than 20 microseconds of work.", &["work"])?,
+            holds_long: make.counters("usherd_table_holds_long_total", "Holds of a lock of the table by other work than decisions, of more than 20 microseconds of processor time.", &["work"])?,
             hold_longest: make.float_gauges(
                 "usherd_table_hold_longest_seconds",
-                "The longest of them since the start, processor time.",
+                "The longest hold of a lock of the table by other work than decisions since the start, processor time.",
                 &["work"],
             )?,
             nodes: make.gauges("usherd_nodes", "Nodes that said hello, by whether their lease holds.", &["state"])?,
