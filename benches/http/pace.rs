@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::client::{Connection, Framing, Place};
 use crate::measure::wall_ns;
-use crate::requests;
 
 /// Latencies of one measurement, sorted, nanoseconds.
 pub(crate) struct Latencies(Vec<u64>);
@@ -20,13 +19,8 @@ impl Latencies {
 
 /// So many requests a second over some connections for some time; each connection is a thread's that sleeps
 /// until the instant of its next request. A request that is sent late counts from when it was due.
-pub(crate) fn paced(place: &Place, per_second: u64, connections: usize, time: Duration) -> Latencies {
-    paced_requests(place, requests::json, per_second, connections, time)
-}
-
-/// The same with requests of one's own.
 #[allow(clippy::disallowed_methods, reason = "the load has a rate in real time; nothing is decided by it")]
-pub(crate) fn paced_requests(
+pub(crate) fn paced(
     place: &Place,
     requests: impl Fn(usize) -> Vec<Vec<u8>> + Sync,
     per_second: u64,

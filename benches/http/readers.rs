@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::client::{Connection, Framing, Place};
 use crate::measure::{Goal, alternate, median, ratio, row};
-use crate::pace::{Latencies, paced_requests};
+use crate::pace::{self, Latencies};
 use crate::requests::post;
 use crate::rows::Effort;
 use crate::server::{SERVER_CORE, Server};
@@ -161,7 +161,7 @@ pub(crate) fn readers(effort: Effort) {
     let mut rounds: [Rounds; 4] = Default::default();
     let _ = alternate::<2>(effort.rounds, |which| {
         let stop = AtomicBool::new(false);
-        let paced = |tenant, direction| paced_requests(&place, |_| calls(tenant, direction), PER_SECOND, 1, time);
+        let paced = |tenant, direction| pace::paced(&place, |_| calls(tenant, direction), PER_SECOND, 1, time);
         let [large, other] = std::thread::scope(|scope| {
             let lister = (which == 1).then(|| scope.spawn(|| lister.list_until(&place, &stop)));
             let other = scope.spawn(|| paced(OTHER, "outbound"));

@@ -368,7 +368,7 @@ pub(crate) fn latency(effort: Effort) {
                         .fetch_add(scrape_until(&place, parts[which], &stop, &bytes[which]), Ordering::Relaxed)
                 });
             }
-            let latencies = paced(&place, 10_000, 20, time);
+            let latencies = paced(&place, requests::json, 10_000, 20, time);
             stop.store(true, Ordering::Relaxed);
             latencies
         });

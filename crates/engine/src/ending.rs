@@ -37,11 +37,7 @@ pub(crate) fn end_session(
     tenant.free_channel(hold, at);
     tenant.unreserve_session(hold);
     tenant.tally(hold, kind, counts, false);
-    let apart = lives_apart(hold.here().cell(at));
-    let home = match &apart {
-        Some(session) => home_of(tenant, hold, session),
-        None => hold.here().cell(at).is_home().then_some(at),
-    };
+    let (apart, home) = home_of(tenant, hold, at);
     let part = hold.here();
     let ended = home.and_then(|home| tenant.unclaim(part, home, counts, end.linger_until));
     let session = apart.as_ref().unwrap_or_else(|| part.cell(at));
@@ -86,27 +82,25 @@ pub(crate) fn displace(tenant: &Tenant, hold: &mut Hold<'_>, id: &Asked<'_>) {
     let (kind, counts) = (cell.kind, cell.counts());
     tenant.free_channel(hold, at);
     tenant.tally(hold, kind, counts, false);
-    let apart = lives_apart(hold.here().cell(at));
-    let home = match &apart {
-        Some(session) => home_of(tenant, hold, session),
-        None => hold.here().cell(at).is_home().then_some(at),
-    };
+    let (apart, home) = home_of(tenant, hold, at);
     if let Some(home) = home {
         tenant.unclaim(hold.here(), home, counts, None);
     }
     remove(hold, id, apart.is_none().then_some(at), home);
 }
 
-/// A session that stands in another cell than its subject's home, copied.
-fn lives_apart(cell: &Cell) -> Option<Cell> {
-    (!cell.is_home() && !cell.subject.is_empty()).then(|| cell.clone())
-}
-
-/// Enters the part where a session's subject is at home; the home.
-fn home_of(tenant: &Tenant, hold: &mut Hold<'_>, session: &Cell) -> Option<u32> {
+/// Enters the part where the subject of a cell's session is at home; the home, if it has one, and a copy of the cell where
+/// that is another.
+fn home_of(tenant: &Tenant, hold: &mut Hold<'_>, at: u32) -> (Option<Cell>, Option<u32>) {
+    let cell = hold.here().cell(at);
+    if cell.is_home() || cell.subject.is_empty() {
+        return (None, cell.is_home().then_some(at));
+    }
+    let cell = cell.clone();
     let mut room = [0; UUID_TEXT];
-    let subject = session.subject.asked(&tenant.shared.hasher, &mut room);
-    hold.enter(subject.route()).find_home(&subject)
+    let subject = tenant.asked(cell.subject.text(&mut room));
+    let home = hold.enter(subject.route()).find_home(&subject);
+    (Some(cell), home)
 }
 
 /// Takes the seat from a subject without a claim, at home in the part that was entered last; the group that it counted

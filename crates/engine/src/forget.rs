@@ -102,50 +102,48 @@ impl Engine {
         for slot in world.tenants.values().filter(|slot| super::roster::has_node(&slot.tenant, &node)) {
             slot.tenant.hot.nodes.fetch_or(1 << (heir.index % 64), Ordering::SeqCst);
             let grace_until = now.uptime_ms + world.timers.grace_ms;
-            orphaned += self.hand_over(&slot.tenant, (&node, &heir), epoch.map(|_| grace_until), changes);
+            orphaned += hand_over(&slot.tenant, (&node, &heir), epoch.map(|_| grace_until), changes);
         }
         ForgetOutcome::Forgotten { epoch, orphaned }
     }
+}
 
-    /// Gives what stands on a node to its successor of the same name; with a grace where its lease was all that kept
-    /// it. Its tombstones go.
-    fn hand_over(
-        &self,
-        tenant: &Tenant,
-        (node, heir): (&Node, &Node),
-        grace_until: Option<u64>,
-        changes: &mut impl Changes,
-    ) -> u32 {
-        let mut orphaned = 0;
-        let look = |part: &mut Part, theirs: &mut Vec<Key>| {
-            let sessions = part.sessions().filter(|session| session.node == node.index);
-            theirs.extend(sessions.map(|session| session.session.clone()));
-        };
-        tenant.sweep(Work::Sweep, look, |session| {
-            let mut room = [0; UUID_TEXT];
-            let id = session.asked(&self.shared.hasher, &mut room);
-            let mut hold = tenant.hold(&id);
-            let Some(at) = hold.find(&id).filter(|at| hold.here().cell(*at).node == node.index) else { return };
-            let version = hold.ids().next_version();
-            let part = hold.here();
-            let session = part.cell_mut(at);
-            session.node = heir.index;
-            session.set_order(None, None);
-            session.version = version;
-            if let Some(until) = grace_until.filter(|_| session.kind != Kind::Mobile && !session.is_orphan()) {
-                session.orphan_until(until);
-                orphaned += 1;
-            }
-            let (deadline, group) = (session.deadline, tenant.group_name(session.group));
-            let mut room = [0; UUID_TEXT];
-            let subject = session.subject.text(&mut room);
-            let names = RecordNames { session: id.text, subject, group: &group, node: &heir.name };
-            changes.put(&session.record(&tenant.id, names), false);
-            tenant.watch(part, deadline);
-        });
-        tenant.sweep_tombstones(Work::Sweep, |tombstone| tombstone.node != node.index);
-        orphaned
-    }
+/// Gives what stands on a node to its successor of the same name; with a grace where its lease was all that kept
+/// it. Its tombstones go.
+fn hand_over(
+    tenant: &Tenant,
+    (node, heir): (&Node, &Node),
+    grace_until: Option<u64>,
+    changes: &mut impl Changes,
+) -> u32 {
+    let mut orphaned = 0;
+    let look = |part: &mut Part, theirs: &mut Vec<Key>| {
+        let sessions = part.sessions().filter(|session| session.node == node.index);
+        theirs.extend(sessions.map(|session| session.session.clone()));
+    };
+    tenant.sweep_sessions(Work::Sweep, look, |hold, id, at| {
+        if hold.here().cell(at).node != node.index {
+            return;
+        }
+        let version = hold.ids().next_version();
+        let part = hold.here();
+        let session = part.cell_mut(at);
+        session.node = heir.index;
+        session.set_order(None, None);
+        session.version = version;
+        if let Some(until) = grace_until.filter(|_| session.kind != Kind::Mobile && !session.is_orphan()) {
+            session.orphan_until(until);
+            orphaned += 1;
+        }
+        let (deadline, group) = (session.deadline, tenant.group_name(session.group));
+        let mut room = [0; UUID_TEXT];
+        let subject = session.subject.text(&mut room);
+        let names = RecordNames { session: id.text, subject, group: &group, node: &heir.name };
+        changes.put(&session.record(&tenant.id, names), false);
+        tenant.watch(part, deadline);
+    });
+    tenant.sweep_tombstones(Work::Sweep, |tombstone| tombstone.node != node.index);
+    orphaned
 }
 
 /// Which of these nodes have anything that stands: live sessions, or tombstones.

@@ -8,7 +8,7 @@ use super::ending::{End, end_session, lay, place};
 use super::gate::{NO_GROUP, Pool, PoolState};
 use super::holds::Work;
 use super::ids::Tombstone;
-use super::key::{Key, UUID_TEXT};
+use super::key::Key;
 use super::part::Part;
 use super::plan::{Entitled, Plan};
 use super::session::{Changes, Direction, EPOCH_MAX, Kind, Name, Now, Reason, SessionRecord, Stamp, Standing};
@@ -282,11 +282,10 @@ impl Engine {
         let look = |part: &mut Part, mobiles: &mut Vec<Key>| {
             mobiles.extend(part.sessions().filter(|session| ends(session)).map(|session| session.session.clone()));
         };
-        tenant.sweep(Work::Sweep, look, |session| {
-            let mut room = [0; UUID_TEXT];
-            let id = session.asked(&self.shared.hasher, &mut room);
-            let mut hold = tenant.hold(&id);
-            let Some(at) = hold.find(&id).filter(|at| ends(hold.here().cell(*at))) else { return };
+        tenant.sweep_sessions(Work::Sweep, look, |hold, id, at| {
+            if !ends(hold.here().cell(at)) {
+                return;
+            }
             let end = End {
                 now_ms: now.uptime_ms,
                 reason: Reason::Ended,
@@ -294,7 +293,7 @@ impl Engine {
                 tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
                 linger_until: None,
             };
-            end_session(tenant, &directory, &mut hold, &id, at, &end, changes);
+            end_session(tenant, &directory, hold, id, at, &end, changes);
         });
     }
 

@@ -47,11 +47,6 @@ impl Key {
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Key::Text(name) if name.is_empty())
     }
-
-    /// The key and its hash, to be looked for.
-    pub(crate) fn asked<'a>(&'a self, hasher: &RandomState, room: &'a mut [u8; UUID_TEXT]) -> Asked<'a> {
-        Asked::new(hasher, self.text(room))
-    }
 }
 
 /// A name that is looked for.

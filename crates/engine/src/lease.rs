@@ -6,7 +6,7 @@
 use super::cell::{Cell, Life, NEVER};
 use super::ending::{End, end_session};
 use super::holds::Work;
-use super::key::{Key, UUID_TEXT};
+use super::key::Key;
 use super::part::Part;
 use super::plan::Timers;
 use super::session::{Changes, Kind, Now, Reason};
@@ -97,11 +97,7 @@ impl Engine {
             }
         };
         let directory = self.nodes.directory();
-        tenant.sweep(Work::Expiry, look, |session| {
-            let mut room = [0; UUID_TEXT];
-            let id = session.asked(&self.shared.hasher, &mut room);
-            let mut hold = tenant.hold(&id);
-            let Some(at) = hold.find(&id) else { return };
+        tenant.sweep_sessions(Work::Expiry, look, |hold, id, at| {
             let session = hold.here().cell(at);
             // It may have been renewed meanwhile.
             let Some(reason) = due_reason(session, now_ms, drained_at) else { return };
@@ -112,7 +108,7 @@ impl Engine {
                 tombstone_until: now_ms + timers.tombstone_ms,
                 linger_until: None,
             };
-            end_session(tenant, &directory, &mut hold, &id, at, &end, changes);
+            end_session(tenant, &directory, hold, id, at, &end, changes);
         });
         tenant.stripes.shrink(&self.shared.holds, u32::MAX);
     }

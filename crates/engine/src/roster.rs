@@ -7,7 +7,7 @@ use super::cell::{Cell, Life, NEVER};
 use super::decide::{Ask, Context, Stored};
 use super::ending::{End, end_session};
 use super::holds::Work;
-use super::key::{Asked, Key, UUID_TEXT};
+use super::key::{Asked, Key};
 use super::node::Node;
 use super::part::Part;
 use super::session::{Acquire, Changes, Kind, Now, Reason, Stamp};
@@ -406,11 +406,7 @@ impl Engine {
             }
             tenant.watch(part, earliest);
         };
-        tenant.sweep(Work::Sweep, look, |session| {
-            let mut room = [0; UUID_TEXT];
-            let id = session.asked(&self.shared.hasher, &mut room);
-            let mut hold = tenant.hold(&id);
-            let Some(at) = hold.find(&id) else { return };
+        tenant.sweep_sessions(Work::Sweep, look, |hold, id, at| {
             let session = hold.here().cell(at);
             // Another message may have come for it meanwhile.
             let Some(Fate::Ends(reason, tombstone)) = (session.node == node.index).then(|| fate(session)) else {
@@ -423,7 +419,7 @@ impl Engine {
                 tombstone_until: now.uptime_ms + world.timers.tombstone_ms,
                 linger_until: None,
             };
-            end_session(tenant, &directory, &mut hold, &id, at, &end, changes);
+            end_session(tenant, &directory, hold, id, at, &end, changes);
             ended += 1;
         });
         Swept { ended, orphaned }

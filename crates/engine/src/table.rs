@@ -12,7 +12,7 @@ use super::cell::{Cell, NEVER};
 use super::gate::{Gate, GroupId, NO_GROUP};
 use super::holds::Work;
 use super::ids::{Ids, Tombstone};
-use super::key::Asked;
+use super::key::{Asked, Key, UUID_TEXT};
 use super::part::Part;
 use super::plan::Policy;
 use super::seats::{SeatState, Seats, Taken, Terms};
@@ -148,8 +148,26 @@ impl Tenant {
     }
 
     /// Looks at every part, and acts on what it finds there ([`Stripes::sweep`]).
-    pub(crate) fn sweep<T>(&self, work: Work, look: impl FnMut(&mut Part, &mut Vec<T>), act: impl FnMut(T)) {
+    fn sweep<T>(&self, work: Work, look: impl FnMut(&mut Part, &mut Vec<T>), act: impl FnMut(T)) {
         self.stripes.sweep(&self.shared.holds, work, look, act);
+    }
+
+    /// Looks at every part, and acts on the sessions that are found there, each in its critical section, where it is
+    /// still there: its cell is in the part that was entered last.
+    pub(crate) fn sweep_sessions(
+        &self,
+        work: Work,
+        look: impl FnMut(&mut Part, &mut Vec<Key>),
+        mut act: impl FnMut(&mut Hold<'_>, &Asked<'_>, u32),
+    ) {
+        self.sweep(work, look, |session| {
+            let mut room = [0; UUID_TEXT];
+            let id = self.asked(session.text(&mut room));
+            let mut hold = self.hold(&id);
+            if let Some(at) = hold.find(&id) {
+                act(&mut hold, &id, at);
+            }
+        });
     }
 
     /// Looks at every part.
