@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 mod dashboard;
 pub mod edge;
+pub mod etcd;
 pub mod events;
 pub mod history;
 pub mod http;

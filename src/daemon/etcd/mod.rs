@@ -1,0 +1,5 @@
+//! Speaks with etcd: transactions of few operations, by keys that are compared first.
+
+mod store;
+
+pub use store::{Answer, Compare, Fault, Found, Op, Outcome, Store, Txn};
