@@ -86,7 +86,9 @@ fn turns(c: &mut Criterion) {
             let committer = match form {
                 Form::Nothing => Committer::new(journal, epoch, Durability::None, hooks).unwrap(),
                 Form::Inline => Committer::inline(journal, epoch, Durability::Written, hooks),
-                Form::HandOff | Form::Ring => Committer::new(journal, epoch, Durability::Written, hooks).unwrap(),
+                Form::HandOff | Form::Ring | Form::Cluster => {
+                    Committer::new(journal, epoch, Durability::Written, hooks).unwrap()
+                }
             };
             assert_eq!(committer.form(), form);
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

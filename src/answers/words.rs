@@ -345,6 +345,8 @@ vocabulary! {
         HandOff = "hand-off",
         /// The thread that decided, into a ring in memory that outlives the process; another one copies it to the disk.
         Ring = "ring",
+        /// A thread of its own, into a store that several machines share; no answer goes out before.
+        Cluster = "cluster",
     }
 }
 

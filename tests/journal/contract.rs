@@ -4,6 +4,7 @@ use usherd::daemon::journal::{Commit, Epoch, Feed, Journal, JournalError, Keep, 
 
 use super::disk::Disk;
 use super::model::{State, Workload, options, utc};
+use usherd_testkit::store::Memory;
 
 /// Opens the store again each time, as a daemon does that was started anew.
 type Reopen<'a, J> = &'a dyn Fn() -> J;
@@ -158,4 +159,12 @@ fn two_daemons_never_share_a_folder() {
     assert!(matches!(second.acquire(Shard::ALL), Err(JournalError::Locked)));
     drop(first);
     second.acquire(Shard::ALL).unwrap();
+}
+
+#[test]
+fn a_shared_store_keeps_the_contract() {
+    contract(|| {
+        let store = Memory::default();
+        move || super::etcd::journal(&store, "a", 1)
+    });
 }

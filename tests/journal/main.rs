@@ -13,6 +13,7 @@ mod contract;
 mod crash;
 mod damage;
 mod disk;
+mod etcd;
 mod faults;
 mod golden;
 mod model;

@@ -159,7 +159,8 @@ impl Engine {
     /// that has no lease, live for the whole of it, because renewals are not written; everything else as orphans
     /// until its node, or another, confirms it or the learning time is over. Nothing is denied here.
     ///
-    /// Call it after the plan was installed, before any request. The learning time is spread over a quarter
+    /// Call it after the plan was installed, before any request for these tenants; others may be decided meanwhile. The
+    /// learning time is spread over a quarter
     /// more, so that not all expire at once (I15). Every later record gets a version above `version_floor`, the
     /// highest in the journal. Answers how many sessions could not be held.
     pub fn restore<'a>(
@@ -170,6 +171,7 @@ impl Engine {
         nodes: &[(Name, u64)],
         version_floor: u64,
     ) -> u32 {
+        let _one_at_a_time = self.installing.lock();
         let world = self.world.load_full();
         self.shared.version_floor.fetch_max(version_floor, Ordering::AcqRel);
         for slot in world.tenants.values() {
@@ -208,8 +210,10 @@ impl Engine {
         self.nodes.add_all(nodes.iter().map(|(name, _)| name.as_str()), now.uptime_ms);
         let directory = self.nodes.directory();
         for (name, epoch) in nodes {
-            if let Some(node) = directory.find(name) {
-                let epoch = if *epoch > EPOCH_MAX { 0 } else { *epoch };
+            let epoch = if *epoch > EPOCH_MAX { 0 } else { *epoch };
+            // One that spoke here meanwhile is known better.
+            let found = directory.find(name).filter(|node| node.epoch().is_none_or(|known| known < epoch));
+            if let Some(node) = found {
                 node.begin(now.uptime_ms, epoch, false, world.timers.lease_ms, &self.shared);
             }
         }

@@ -7,6 +7,7 @@
 mod cell;
 mod decide;
 mod ending;
+mod evict;
 mod explain;
 mod forget;
 mod gate;

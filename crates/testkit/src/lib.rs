@@ -12,5 +12,6 @@ pub mod page;
 pub mod place;
 pub mod process;
 pub mod rules;
+pub mod store;
 pub mod volume;
 pub mod wait;

@@ -2,4 +2,4 @@
 
 mod store;
 
-pub use store::{Answer, Compare, Fault, Found, Op, Outcome, Store, Txn};
+pub use store::{Answer, Compare, Fault, Found, Op, Outcome, Store, Txn, after_prefix};

@@ -82,7 +82,7 @@ pub fn after_prefix(prefix: &str) -> String {
     end
 }
 
-/// What is done if all comparisons hold, and otherwise; wholly or not at all.
+/// Operations for the case that all comparisons hold, and for the other; done wholly or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
     /// All must hold.

@@ -295,6 +295,11 @@ impl RecordBuilder {
         hash
     }
 
+    /// The entries, as they will be in the record.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER_BYTES..]
+    }
+
     /// The whole record; meaningful only after sealing.
     pub(super) fn sealed(&self) -> &[u8] {
         &self.bytes

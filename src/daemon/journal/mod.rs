@@ -14,6 +14,7 @@
 pub mod audit;
 mod codec;
 mod decode;
+pub mod etcd;
 mod files;
 mod form;
 mod local;
@@ -41,7 +42,7 @@ pub use codec::{
     Audit, AuditKind, FORMAT, HEADER_BYTES, Hash, PAYLOAD_BYTES_MAX, RecordBuilder, RecordKind, TEXT_BYTES_MAX,
 };
 pub use decode::{Entries, Entry, Flaw, Record};
-pub use form::{Form, Hooks};
+pub use form::{DISK_PATIENCE_NS, Form, Hooks};
 pub use local::{Local, LocalOptions};
 pub use pieces::{Pieces, TakesEntries};
 pub use recovery::Damage;
@@ -58,11 +59,25 @@ pub struct Shard(pub u32);
 impl Shard {
     /// All tenants.
     pub const ALL: Shard = Shard(0);
+
+    /// The shard of a tenant where there are so many: FNV-1a of 64 bits over its id, the halves of it folded together by
+    /// exclusive or, modulo their number. It is on the disks of clusters and must stay as it is.
+    pub fn of(tenant: &str, shards: u32) -> Self {
+        let hash = tenant
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        Shard((hash ^ (hash >> 32)) as u32 % shards.max(1))
+    }
 }
 
 /// The term of an owner: a later owner of the shard has a higher one, and fences the earlier out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// Each shard by the term in which it is held: for who commits for several.
+    pub const EACH: Epoch = Epoch(u64::MAX);
+}
 
 /// The outcome of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +88,8 @@ pub enum Commit {
     NotDurable,
     /// Another owner has the shard; the answer must not go out.
     Fenced,
+    /// Nobody knows yet whether it is kept, or will be. Only what takes no seat may be answered for.
+    Unknown,
 }
 
 /// The part of the audit trail that is kept.
@@ -211,6 +228,22 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Sees whether what is written to is still where a start would look for it; degraded where it is not.
     fn check(&self) {}
+
+    /// True if no answer goes out before what it says is kept, however long that takes: another owner may decide
+    /// otherwise meanwhile.
+    fn answers_wait(&self) -> bool {
+        false
+    }
+
+    /// True if an answer that needs no record may go out at once, for this is surely the owner.
+    fn is_sure(&self) -> bool {
+        true
+    }
+
+    /// Makes sure, and gives the outcome for an answer that needs no record. It may wait, as a commit does.
+    fn confirm(&self) -> Commit {
+        self.confirms()
+    }
 
     /// Where decisions wait for the disk; `None` where there is no such place, or the back end needs none.
     fn ring(&self) -> Option<&Ring> {

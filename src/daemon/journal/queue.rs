@@ -21,8 +21,6 @@ use super::{Commit, Epoch, Journal};
 
 /// Longest queue, in bytes; what comes on top is not recorded, and the journal says so (I14, I26).
 const QUEUE_BYTES_MAX: usize = 64 << 20;
-/// How long an answer waits for its commit. With the time between two looks it stays below 50 ms.
-const PATIENCE_NS: u64 = 40_000_000;
 /// How long the disk may be behind before people are told: a busy disk is slow for a moment all day long.
 const TOLD_AFTER_NS: u64 = 1_000_000_000;
 /// How often the ring is copied, while nobody waits for it.
@@ -105,10 +103,13 @@ pub(super) struct Queue<J> {
     unkept: AtomicBool,
     /// A look at the files is on its way.
     checks: AtomicBool,
+    /// The outcome of an answer for which it takes too long.
+    let_go: Commit,
 }
 
 impl<J: Journal> Queue<J> {
-    pub(super) fn new() -> Self {
+    /// Nothing is queued. `let_go`: the outcome of an answer for which it takes too long.
+    pub(super) fn new(let_go: Commit) -> Self {
         let line = Line {
             items: VecDeque::new(),
             bytes: 0,
@@ -129,6 +130,7 @@ impl<J: Journal> Queue<J> {
             stalled: AtomicBool::new(false),
             unkept: AtomicBool::new(false),
             checks: AtomicBool::new(false),
+            let_go,
         }
     }
 
@@ -148,18 +150,18 @@ impl<J: Journal> Queue<J> {
             None => line.items.is_empty() && line.busy_since_ns.is_none(),
             Some(_) => !line.is_waited_for(),
         };
-        if group.is_empty() && nobody_waits {
+        if group.is_empty() && nobody_waits && journal.is_sure() {
             drop(line);
             return Some(journal.confirms());
         }
         if line.stop {
-            return Some(Commit::NotDurable);
+            return Some(self.let_go);
         }
         let bytes_max = ring.map_or(0, Ring::bytes_max).max(QUEUE_BYTES_MAX);
         if line.bytes + group.payload_bytes() > bytes_max && line.bytes > 0 {
             drop(line);
             journal.lost("the disk does not keep up: decisions went unrecorded");
-            return Some(Commit::NotDurable);
+            return Some(self.let_go);
         }
         line.bytes += group.payload_bytes();
         let is_next = !self.unkept.load(Ordering::Relaxed);
@@ -194,7 +196,7 @@ impl<J: Journal> Queue<J> {
         }
         match (kept, stalled) {
             (true, _) => Some(Commit::Durable),
-            (false, true) => Some(Commit::NotDurable),
+            (false, true) => Some(self.let_go),
             (false, false) => None,
         }
     }
@@ -234,7 +236,7 @@ impl<J: Journal> Queue<J> {
             let oldest_ns = line.oldest_ns();
             if !oldest_ns.is_some_and(is_over) {
                 drop(line);
-                finish(&waiting, Commit::NotDurable);
+                finish(&waiting, self.let_go);
                 return !waiting.is_empty();
             }
             self.stalled.store(true, Ordering::Relaxed);
@@ -247,7 +249,7 @@ impl<J: Journal> Queue<J> {
                 }
             }
         }
-        finish(&waiting, Commit::NotDurable);
+        finish(&waiting, self.let_go);
         true
     }
 
@@ -259,7 +261,7 @@ impl<J: Journal> Queue<J> {
                 line.watched = true;
                 self.waited_for.wait_for(&mut line, LOOK_EVERY);
                 drop(line);
-                self.watch((hooks.clock_ns)(), PATIENCE_NS);
+                self.watch((hooks.clock_ns)(), hooks.patience_ns);
                 line = self.line.lock();
             } else {
                 line.watched = false;
@@ -293,7 +295,7 @@ impl<J: Journal> Queue<J> {
                 Item::Step(step) => step(journal),
                 Item::Group(Batch { mut group, .. }) => {
                     let began_ns = (hooks.clock_ns)();
-                    let outcome = if group.is_empty() { journal.confirms() } else { journal.commit(epoch, &mut group) };
+                    let outcome = if group.is_empty() { journal.confirm() } else { journal.commit(epoch, &mut group) };
                     if group.ring_end() == 0 {
                         (hooks.committed)((hooks.clock_ns)().saturating_sub(began_ns));
                     }

@@ -56,6 +56,7 @@ impl<J: Journal> Committer<J> {
     pub fn new(journal: Arc<J>, epoch: Epoch, durability: Durability, hooks: Hooks) -> Result<Arc<Self>, JournalError> {
         let form = match durability {
             Durability::None => Form::Nothing,
+            _ if journal.answers_wait() => Form::Cluster,
             Durability::Written if journal.ring().is_some() => Form::Ring,
             Durability::Written | Durability::Synced => Form::HandOff,
         };
@@ -82,6 +83,9 @@ impl<J: Journal> Committer<J> {
         committer.durability = durability;
         committer.form = form;
         committer.hooks = Arc::new(hooks);
+        if journal.answers_wait() {
+            committer.queue = Arc::new(Queue::new(Commit::Unknown));
+        }
         committer.journal = (form != Form::Nothing).then_some(journal);
         committer
     }
@@ -113,7 +117,7 @@ impl<J: Journal> Committer<J> {
             form: Form::Nothing,
             hooks: Arc::new(Hooks::default()),
             turns: Turns::new(),
-            queue: Arc::new(Queue::new()),
+            queue: Arc::new(Queue::new(Commit::NotDurable)),
             threads: Mutex::new(Vec::new()),
             not_durable: AtomicU64::new(0),
             checkpoint: Mutex::new(()),
@@ -248,14 +252,35 @@ impl<J: Journal> Committer<J> {
 
     /// Counts an answer that goes out with this outcome.
     fn told(&self, outcome: Commit) -> Commit {
-        if outcome == Commit::NotDurable {
+        if matches!(outcome, Commit::NotDurable | Commit::Unknown) {
             self.not_durable.fetch_add(1, Ordering::Relaxed);
         }
         outcome
     }
 
+    /// True if an answer that needs no record may go out at once.
+    fn is_sure(&self) -> bool {
+        self.journal().is_none_or(|journal| journal.is_sure())
+    }
+
     const fn has_thread(&self) -> bool {
-        matches!(self.form, Form::HandOff | Form::Ring)
+        matches!(self.form, Form::HandOff | Form::Ring | Form::Cluster)
+    }
+
+    /// Runs this on the committing thread, behind what is queued; drops it where there is none.
+    pub fn behind(&self, step: impl FnOnce(&J) + Send + 'static) {
+        if self.has_thread() {
+            self.queue.step(Box::new(step));
+        }
+    }
+
+    /// Returns once every decision that began before is over and committed. Blocks: call it from a thread that decides
+    /// nothing.
+    ///
+    /// # Errors
+    /// The committing thread has ended.
+    pub fn barrier(&self) -> Result<(), JournalError> {
+        self.journal().map_or(Ok(()), |journal| self.between_turns(journal, |_| ()))
     }
 
     /// Runs this at a moment at which every turn is either wholly handed over or begins after it. Waits for decisions
@@ -306,7 +331,7 @@ impl<J: Journal> Committer<J> {
     fn hand_over(&self, group: &mut RecordBuilder, taken: &[Taken<'_>]) -> Option<Commit> {
         let now_ns = (self.hooks.clock_ns)();
         match (&self.journal, self.form) {
-            (Some(journal), Form::HandOff | Form::Ring) => {
+            (Some(journal), Form::HandOff | Form::Ring | Form::Cluster) => {
                 let ring = if self.form == Form::Ring { journal.ring() } else { None };
                 let outcome = self.queue.take_over((journal, ring), group, taken, now_ns);
                 if outcome == Some(Commit::Durable) && !group.is_empty() {
@@ -373,7 +398,8 @@ impl<J: Journal> TurnWriter<J> {
             self.turn.set_closed();
             return (result, self.ready(Commit::Durable));
         }
-        if group.builder.entries() == before && !self.committer.queue.has_unkept() {
+        let needs_nothing = group.builder.entries() == before && self.committer.is_sure();
+        if needs_nothing && !self.committer.queue.has_unkept() {
             if !was_open {
                 self.turn.set_closed();
             }

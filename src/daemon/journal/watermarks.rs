@@ -103,6 +103,12 @@ impl Marks {
     }
 }
 
+/// The tenant that a mark is about; `None` for one that is about no tenant alone.
+pub(super) fn tenant_of(key: &str) -> Option<&str> {
+    let reminded = key.strip_prefix(REMINDED).and_then(|rest| rest.rsplit_once('/')).map(|(tenant, _)| tenant);
+    reminded.or_else(|| key.strip_prefix(DRAIN))
+}
+
 fn drain_key(tenant: &str) -> Name {
     format!("{DRAIN}{tenant}").into()
 }

@@ -188,7 +188,11 @@ impl Control {
             );
         }
         let commits = Arc::clone(&deciding.commits);
-        let hooks = Hooks { clock_ns: monotonic_ns, committed: Box::new(move |nanos| commits.observe(nanos)) };
+        let hooks = Hooks {
+            clock_ns: monotonic_ns,
+            committed: Box::new(move |nanos| commits.observe(nanos)),
+            ..Hooks::default()
+        };
         let durability = config.settings.journal.durability;
         let journal = Arc::clone(&self.journal);
         let committer = match self.on_one_thread {
