@@ -5,9 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use usherd::daemon::clock::monotonic_ns;
 use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
-use usherd_testkit::kamailio::relay::Pace;
 use usherd_testkit::kamailio::sip::{Phone, connect, hang_up};
 use usherd_testkit::place::newer_root;
+use usherd_testkit::relay::Pace;
 use usherd_testkit::wait::eventually;
 
 fn idle(seats: u32) -> Lab {

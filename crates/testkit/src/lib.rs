@@ -11,6 +11,7 @@ pub mod kamailio;
 pub mod page;
 pub mod place;
 pub mod process;
+pub mod relay;
 pub mod rules;
 pub mod store;
 pub mod volume;

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, free_port, phones_ip, trunk_ip, users};
-use usherd_testkit::kamailio::relay::{Pace, Relay};
 use usherd_testkit::kamailio::sip::{Phone, connect, hang_up};
+use usherd_testkit::relay::{Pace, Relay};
 use usherd_testkit::wait::eventually;
 
 const AT_ONCE: Pace = Pace::After(Duration::ZERO);

@@ -10,10 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use serde_json::Value;
 
-use super::relay::Relay;
 use crate::page;
 use crate::place::{Place, program};
 use crate::process::{Site, Usherd, own_ip};
+use crate::relay::Relay;
 use crate::wait::{eventually, eventually_or};
 
 /// Where the phones are: an address of this test's own, so that no other test takes a port that is free here.

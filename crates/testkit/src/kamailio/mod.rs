@@ -1,5 +1,4 @@
-//! The parts of tests with a Kamailio: a lab of it, phones, and a wire that takes its time.
+//! The parts of tests with a Kamailio: a lab of it, and phones.
 
 pub mod lab;
-pub mod relay;
 pub mod sip;
