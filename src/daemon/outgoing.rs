@@ -13,9 +13,10 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -24,8 +25,8 @@ use usherd_contract::file;
 
 /// Largest head of an answer, bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// Largest file of authorities, bytes.
-const CA_BYTES_MAX: usize = 4 << 20;
+/// Largest file of authorities, or of a certificate with its chain, bytes.
+const PEM_BYTES_MAX: usize = 4 << 20;
 
 /// Where a request goes.
 pub(crate) enum Target<'a> {
@@ -57,6 +58,19 @@ impl Trust {
     /// # Errors
     /// The file cannot be read or holds none, or the machine has none.
     pub(crate) fn new(ca_file: &Path, folder: &Path, key: &'static str) -> Result<Self, String> {
+        Self::known_by(None, ca_file, folder, key)
+    }
+
+    /// The same; who connects shows this certificate where it is asked for one.
+    ///
+    /// # Errors
+    /// As [`Trust::new`], or a file of the certificate cannot be read, or they do not fit together.
+    pub(crate) fn known_by(
+        identity: Option<&Identity<'_>>,
+        ca_file: &Path,
+        folder: &Path,
+        key: &'static str,
+    ) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         if ca_file.as_os_str().is_empty() {
             let found = rustls_native_certs::load_native_certs();
@@ -67,7 +81,7 @@ impl Trust {
         } else {
             let path = folder.join(ca_file);
             let wrong = |why: &dyn Display| format!("{key} {}: {why}", path.display());
-            let pem = file::read(&path, CA_BYTES_MAX).map_err(|why| wrong(&why))?;
+            let pem = file::read(&path, PEM_BYTES_MAX).map_err(|why| wrong(&why))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
             }
@@ -78,9 +92,37 @@ impl Trust {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| error.to_string())?.with_root_certificates(roots);
-        let mut config = builder.with_no_client_auth();
+        let mut config = match identity {
+            Some(identity) => identity.shown_by(builder, folder)?,
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Trust { tls: TlsConnector::from(Arc::new(config)), key })
+    }
+}
+
+/// The files of a client's certificate, PEM.
+pub(crate) struct Identity<'a> {
+    /// The certificate and its chain.
+    pub(crate) cert_file: &'a Path,
+    /// Its private key.
+    pub(crate) key_file: &'a Path,
+}
+
+impl Identity<'_> {
+    fn shown_by(
+        &self,
+        builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+        folder: &Path,
+    ) -> Result<ClientConfig, String> {
+        let (cert_file, key_file) = (folder.join(self.cert_file), folder.join(self.key_file));
+        let wrong = |path: &Path, why: &dyn Display| format!("the client's certificate: {}: {why}", path.display());
+        let pem = file::read(&cert_file, PEM_BYTES_MAX).map_err(|why| wrong(&cert_file, &why))?;
+        let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|error| wrong(&cert_file, &error))?;
+        let pem = file::read(&key_file, PEM_BYTES_MAX).map_err(|why| wrong(&key_file, &why))?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| wrong(&key_file, &error))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| wrong(&cert_file, &error))
     }
 }
 
@@ -108,6 +150,7 @@ pub(crate) async fn connect(target: &Target<'_>) -> io::Result<Box<dyn Stream>> 
     let name = name.map_err(|_| untrusted(format!("{host} is not the name of a server")))?;
     let told = |error: io::Error| io::Error::new(error.kind(), format!("{host}:{port}: {error}"));
     let stream = TcpStream::connect((bare, port)).await.map_err(told)?;
+    stream.set_nodelay(true).map_err(told)?;
     let (Some(trust), Some(name)) = (trust, name) else { return Ok(Box::new(stream)) };
     let told = |error| untrusted(format!("{host}:{port} is not trusted: {}", why_untrusted(&error, trust.key)));
     Ok(Box::new(trust.tls.connect(name, stream).await.map_err(told)?))

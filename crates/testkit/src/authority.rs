@@ -14,6 +14,13 @@ pub fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
+/// A certificate for this name or address, and its key, both as PEM.
+pub fn files_of(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    (leaf.pem(), key.serialize_pem())
+}
+
 /// Accepts connections as the server of this name.
 pub fn acceptor(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> TlsAcceptor {
     let key = KeyPair::generate().unwrap();

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod daemon;
 pub mod demo;
 pub mod emergency;
+pub mod etcd;
 pub mod files;
 pub mod http;
 pub mod kamailio;

@@ -221,16 +221,7 @@ impl Usherd {
 
     /// Sends SIGSTOP, and waits until every thread has stopped.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
-        let threads = format!("/proc/{}/task", self.child.id());
-        eventually("every thread to stand", || {
-            let mut threads = std::fs::read_dir(&threads).unwrap().map(|thread| {
-                let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
-                // The name is in parentheses and may hold anything; the state comes after it.
-                stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
-            });
-            threads.all(|stands| stands).then_some(())
-        });
+        stand_still(&self.child);
     }
 
     /// `kill -9`, and its end.
@@ -249,6 +240,20 @@ impl Usherd {
         self.signal(Signal::TERM);
         self.ended().code()
     }
+}
+
+/// Sends SIGSTOP to a process, and waits until every thread has stopped.
+pub fn stand_still(process: &Child) {
+    kill_process(Pid::from_child(process), Signal::STOP).unwrap();
+    let threads = format!("/proc/{}/task", process.id());
+    eventually("every thread to stand", || {
+        let mut threads = std::fs::read_dir(&threads).unwrap().map(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+            // The name is in parentheses and may hold anything; the state comes after it.
+            stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        });
+        threads.all(|stands| stands).then_some(())
+    });
 }
 
 /// Resident memory of a process, bytes.
