@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use usherd_engine::session::{Name, check_tenant};
 
 use super::access;
+use super::cluster;
 use super::publisher;
 use super::reader::Table;
 use super::settings::{
@@ -42,6 +43,7 @@ pub(crate) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>) -> Settings {
     read_nodes(cx, table, &mut settings.nodes);
     let table = document.table(cx, "journal");
     read_journal(cx, table, &mut settings.journal);
+    settings.cluster = cluster::read(cx, document, settings.journal.durability);
     let table = document.table(cx, "history");
     read_history(cx, table, &mut settings.history);
     let table = document.table(cx, "metrics");

@@ -6,6 +6,7 @@ pub use super::nodes::Nodes;
 use usherd_engine::plan::Limits;
 use usherd_engine::session::Name;
 
+use super::cluster::Cluster;
 use super::publisher::Publisher;
 use super::rules::Rules;
 use super::webhook::Webhook;
@@ -42,6 +43,7 @@ pub const RESTART_ONLY: &[&str] = &[
     "journal.ring_bytes",
     "events.buffered_max",
     "log.format",
+    "cluster",
 ];
 
 /// Everything that `usherd.toml` says, tenants aside.
@@ -85,6 +87,8 @@ pub struct Settings {
     pub webhooks: Vec<Webhook>,
     /// `[sync]`.
     pub sync: Publisher,
+    /// `[cluster]`; `None`: this daemon decides alone.
+    pub cluster: Option<Cluster>,
     /// `[[pool]]` (F7).
     pub pools: Vec<Pool>,
 }

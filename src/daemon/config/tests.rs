@@ -103,6 +103,22 @@ fn the_shipped_examples_are_good_and_name_every_list_key() {
         assert!(text.contains(kind.as_str()), "{kind:?}");
     }
     assert_eq!(config.tenants.len(), 1);
+    let cluster = config.settings.cluster.as_ref().unwrap();
+    let example = Cluster {
+        name: cluster.name.clone(),
+        member: cluster.member.clone(),
+        endpoints: cluster.endpoints.clone(),
+        advertise: cluster.advertise.clone(),
+        token_file: cluster.token_file.clone(),
+        ..Cluster::default()
+    };
+    assert_eq!((cluster, cluster.endpoints.len()), (&example, 3), "defaults as they are");
+    let unwritten: Vec<_> = config
+        .effective
+        .iter()
+        .filter(|entry| entry.key.starts_with("cluster.") && entry.origin == Origin::Default)
+        .collect();
+    assert!(unwritten.is_empty(), "{unwritten:?}");
     for key in [
         "protocol",
         "roles",
@@ -134,9 +150,14 @@ fn the_shipped_examples_are_good_and_name_every_list_key() {
 fn restart_keys_are_marked_in_the_shipped_file() {
     let keys: Vec<String> = good(SHIPPED, &[]).effective.into_iter().map(|e| e.key).collect();
     for restart in RESTART_ONLY {
-        assert!(*restart == "listener" || keys.iter().any(|key| key == restart), "{restart} is no key");
+        let is_example = ["listener", "cluster"].contains(restart);
+        assert!(is_example || keys.iter().any(|key| key == restart), "{restart} is no key");
         let name = restart.rsplit('.').next().unwrap();
-        let at = SHIPPED.find(&format!("\n{name} =")).or_else(|| SHIPPED.find(&format!("[[{name}]]"))).unwrap();
+        let at = SHIPPED
+            .find(&format!("\n{name} ="))
+            .or_else(|| SHIPPED.find(&format!("[[{name}]]")))
+            .or_else(|| SHIPPED.find(&format!("#[{name}]")))
+            .unwrap();
         let around = &SHIPPED[at.saturating_sub(600)..(at + 200).min(SHIPPED.len())];
         assert!(around.contains("(restart)"), "{restart} is not marked");
     }
@@ -908,6 +929,101 @@ fn what_is_pulled_needs_an_address_over_https_a_name_and_a_key() {
     let problems = load_texts(&twin, &[]).expect_err("one key under two ids has two ratchets");
     assert!(problems[0].message.contains("`sync.public_keys.b` is the same key as `a`"), "{}", problems[0]);
     bad("[sync]\nurls = \"\"\n", &[], "usherd.toml:2:1", "sync.urls", &["did you mean `url`"]);
+}
+
+/// A cluster of which nothing is missing.
+const CLUSTER: &str = "[cluster]\nname = \"seats\"\nmember = \"a\"\nendpoints = [\"http://10.0.0.1:2379\"]\n\
+                       advertise = \"http://10.0.1.1:7788\"\ntoken_file = \"cluster.token\"\n";
+
+#[test]
+fn a_cluster_has_names_addresses_and_a_token_file() {
+    let cluster = good(CLUSTER, &[]).settings.cluster.unwrap();
+    assert_eq!((cluster.name.as_str(), cluster.member.as_str(), cluster.shards), ("seats", "a", 16));
+    assert_eq!((cluster.takeover_ms, cluster.heartbeat_ms, cluster.provisional_max), (800, 200, 10));
+    assert_eq!(good("", &[]).settings.cluster, None);
+    for (line, key, help) in [
+        (2, "name", "the same name for every member"),
+        (3, "member", "no other member"),
+        (4, "endpoints", "https://10.0.0.1:2379"),
+        (5, "advertise", "the other members reach this one"),
+        (6, "token_file", "openssl rand -hex 32"),
+    ] {
+        let lines = CLUSTER.lines().enumerate().filter(|(at, _)| at + 1 != line).map(|(_, text)| text);
+        let text = lines.collect::<Vec<_>>().join("\n");
+        bad(&text, &[], "usherd.toml:1:1", &format!("cluster.{key}"), &["is missing", help]);
+    }
+    for (from, to, place, key, fragments) in [
+        ("\"seats\"", "\"Seats\"", "2:8", "name", &["is not a name: \"Seats\"", "1 to 64 of a-z"][..]),
+        ("\"a\"", "7", "3:10", "member", &["must be a text in quotes"]),
+        ("[\"http://10.0.0.1:2379\"]", "[]", "4:13", "endpoints", &["names no member of etcd", "http://HOST:PORT"]),
+        ("10.0.0.1:2379", "10.0.0.1", "4:14", "endpoints[0]", &["names no port", "http://HOST:PORT"]),
+        ("10.0.1.1", "me:secret@10.0.1.1", "5:13", "advertise", &["holds a user or password"]),
+        ("http://10.0.1.1:7788", "10.0.1.1:7788", "5:13", "advertise", &["is not a URL of http or https"]),
+    ] {
+        let text = CLUSTER.replace(from, to);
+        bad(&text, &[], &format!("usherd.toml:{place}"), &format!("cluster.{key}"), fragments);
+    }
+    let many = |count: usize, port: usize| {
+        let urls: Vec<String> = (0..count).map(|at| format!("\"http://a:{}\"", 1 + at * port)).collect();
+        CLUSTER.replace("\"http://10.0.0.1:2379\"", &urls.join(", "))
+    };
+    good(&many(9, 1), &[]);
+    bad(&many(10, 1), &[], "usherd.toml:4:13", "cluster.endpoints", &["has 10 entries", "at most 9"]);
+    bad(&many(2, 0), &[], "usherd.toml:4:13", "cluster.endpoints", &["has \"http://a:1\" twice"]);
+}
+
+#[test]
+fn a_cluster_is_complete_and_its_times_fit() {
+    for (line, place, key, fragments) in [
+        ("engine = \"etc\"", "7:10", "engine", &["did you mean `etcd`"][..]),
+        ("shards = 65", "7:10", "shards", &["at most 64"]),
+        (
+            "heartbeat_ms = 201",
+            "7:16",
+            "heartbeat_ms",
+            &["(201) is more than a quarter", "`cluster.takeover_ms` (800)"],
+        ),
+        ("takeover_ms = 796", "7:15", "takeover_ms", &["(200) is more than a quarter", "(796)"]),
+        ("cert_file = \"a.pem\"", "1:1", "key_file", &["is missing", "`cluster.cert_file` is given"]),
+        ("key_file = \"a.pem\"", "1:1", "cert_file", &["is missing", "`cluster.key_file` is given"]),
+        ("user = \"usherd\"", "1:1", "password_file", &["is missing", "`cluster.user` is given"]),
+        ("password_file = \"p\"", "1:1", "user", &["is missing", "`cluster.password_file` is given"]),
+        ("password = \"geheim\"", "7:12", "password", &["must not stand in this file", "password_file"]),
+        ("token = \"geheim\"", "7:9", "token", &["must not stand in this file", "token_file"]),
+        ("on_no_majority = \"deny\"", "7:18", "on_no_majority", &["`refuse` or `provisional`"]),
+        ("records = \"share\"", "7:11", "records", &["did you mean `shared`"]),
+        ("provisional_max = -1", "7:19", "provisional_max", &["must not be negative"]),
+        ("shard = 3", "7:1", "shard", &["did you mean `shards`"]),
+    ] {
+        let text = format!("{CLUSTER}{line}\n");
+        bad(&text, &[], &format!("usherd.toml:{place}"), &format!("cluster.{key}"), fragments);
+        let problems = load_texts(&text, &[]).expect_err("must be rejected");
+        assert!(!render_problems(&problems, false).contains("geheim"));
+    }
+    bad("[clusters]\n", &[], "usherd.toml:1:2", "clusters", &["did you mean `cluster`"]);
+    let none = format!("[journal]\ndurability = \"none\"\n{CLUSTER}");
+    bad(
+        &none,
+        &[],
+        "usherd.toml:2:14",
+        "journal.durability",
+        &["an answer waits for etcd", "\"written\" or \"synced\""],
+    );
+    good(&none.replace("none", "synced"), &[]);
+}
+
+#[test]
+fn a_change_of_the_cluster_waits_for_a_restart() {
+    let (alone, joined) = (good("", &[]), good(CLUSTER, &[]));
+    let moved = good(&CLUSTER.replace("10.0.0.1", "10.0.0.9"), &[]);
+    let changed = diff(&joined, &moved, now(), |_| None);
+    assert_eq!(changed.needs_restart().collect::<Vec<_>>(), ["cluster.endpoints"]);
+    assert!(changed.render().contains("(takes effect at the next start)"), "{}", changed.render());
+    for (from, to) in [(&alone, &joined), (&joined, &alone)] {
+        let changed = diff(from, to, now(), |_| None);
+        assert_eq!((changed.needs_restart().count(), changed.settings.len()), (17, 17), "{}", changed.render());
+    }
+    assert_eq!(waiting(&joined.effective, &moved.effective), ["cluster.endpoints"]);
 }
 
 #[test]

@@ -99,6 +99,34 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// The store that the daemons of a cluster share.
+    ClusterEngine {
+        /// etcd 3.4 or newer.
+        Etcd = "etcd",
+    }
+}
+
+vocabulary! {
+    /// The answer for a new seat while etcd has no majority.
+    OnNoMajority {
+        /// It is denied.
+        Refuse = "refuse",
+        /// It is allowed, up to a number, and counted again when there is one.
+        Provisional = "provisional",
+    }
+}
+
+vocabulary! {
+    /// Where the members of a cluster have the tenant records from.
+    ClusterRecords {
+        /// Each from its own files, which must be the same.
+        Files = "files",
+        /// From etcd, into which a reload on one member brings them.
+        Shared = "shared",
+    }
+}
+
 /// Words for people: `a`, `b` or `c`.
 pub(crate) fn one_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
