@@ -5,6 +5,7 @@
 //! not known as its text, so that either side may be the older one.
 
 mod absent;
+pub mod cluster;
 pub mod config;
 pub mod events;
 pub mod nodes;

@@ -9,6 +9,7 @@ use usherd_contract::words::Kind;
 use usherd_subscription::entitlement::State;
 
 use super::absent::{or_null, some};
+use super::cluster::ClusterStatus;
 use super::config::{ConfigState, ReloadState};
 use super::events::Event;
 use super::timestamp::Timestamp;
@@ -260,6 +261,9 @@ pub struct Ready {
     /// The time that subscriptions go by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
+    /// The cluster that the daemon belongs to, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
 }
 
 /// How the configuration in force came to be, for whoever asks.

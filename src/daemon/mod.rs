@@ -5,6 +5,7 @@ pub mod api;
 pub mod app;
 mod bounded;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 mod dashboard;
 pub mod edge;

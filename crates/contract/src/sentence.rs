@@ -30,6 +30,7 @@ pub const fn message(code: Code, detail: Detail) -> &'static str {
         Code::DenyInactive => match detail {
             Detail::Suspended => "The subscription is suspended.",
             Detail::Stale => "The subscription could not be confirmed for too long.",
+            Detail::NoMajority => "The licence service cannot be reached in full at present.",
             _ => "The subscription has ended.",
         },
         Code::DenyUnknownTenant => "This phone system is not known here.",

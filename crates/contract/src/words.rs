@@ -165,6 +165,8 @@ vocabulary! {
         Stale = 16 => "stale",
         /// Kept: the seat lingers for its subject (E2), or the transferred call still counts (C7).
         Linger = 17 => "linger",
+        /// Inactive: too few machines of the cluster answer to record it.
+        NoMajority = 18 => "no_majority",
     }
 }
 

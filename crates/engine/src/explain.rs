@@ -286,6 +286,7 @@ fn would_allow(code: Code, detail: Detail) -> Vec<String> {
         }
         (Code::DenyFull, _) => &["fewer live sessions", "a larger sessions_max or sessions_per_tenant_max in [server]"],
         (Code::DenyInactive, Detail::Suspended) => &["resuming the subscription"],
+        (Code::DenyInactive, Detail::NoMajority) => &["a majority of the cluster's machines"],
         (Code::DenyInactive, Detail::Stale) => &["a sync that confirms the subscription"],
         (Code::DenyInactive, _) => &["a new subscription"],
         (Code::DenyUnknownTenant, _) => &["a tenant file for it", "a default_tenant in usherd.toml"],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use usherd_contract::agi::{Variable, script, variables, variables_of_fault, variables_of_silence};
 
 use super::Worker;
-use super::ask::Verb;
+use super::verb::Verb;
 use crate::daemon::access::auth::{Access, Role};
 use crate::daemon::edge::Peer;
 use crate::daemon::http::problem::ProblemKind;

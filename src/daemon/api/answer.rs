@@ -37,7 +37,7 @@ pub(super) fn typed(status: StatusCode, content_type: &'static str, bytes: Bytes
 /// Says in the head of an answer where what it tells is not as durable as was asked for: should the process be killed
 /// before the disk goes on, it is forgotten.
 pub(super) fn marked(mut response: Response<ReplyBody>, commit: Commit) -> Response<ReplyBody> {
-    if commit == Commit::NotDurable {
+    if matches!(commit, Commit::NotDurable | Commit::Unknown) {
         response.headers_mut().insert(DURABILITY, HeaderValue::from_static("degraded"));
     }
     response

@@ -2,48 +2,67 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use usherd_contract::body::{AcquireBody, Body as _, ReleaseBody};
 use usherd_contract::hint::{Hint, emergency_hint, inbound_hint};
 use usherd_engine::{Acquire, Code, Decision, Detail, Fault, Kind, Now, Release};
 
+use super::elsewhere::Stake;
+use super::verb::Verb;
 use super::{Worker, unfenced};
 use crate::daemon::access::auth::{Access, Asked, RouteClass};
 use crate::daemon::app::Journal;
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::clock::monotonic_ns;
+use crate::daemon::cluster::{Counts, Forwarded};
 use crate::daemon::edge::Peer;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::journal::sampler::Sample;
-use crate::daemon::journal::{Audit, AuditKind, Commit, RecordBuilder, Ticket};
+use crate::daemon::journal::{Audit, AuditKind, Commit, RecordBuilder, Shard, Ticket};
 
 /// The sender of a message, or why that is not known yet.
 pub(super) type Caller = Result<Arc<Access>, Problem>;
 
 /// Ready when what was decided is as durable as was asked for. Before recovery nothing is.
-pub(super) struct Committed<'a>(Option<Ticket<'a, Journal>>);
+pub(super) struct Committed<'a> {
+    ticket: Option<Ticket<'a, Journal>>,
+    /// The meaning of it for the answer, in a cluster.
+    stake: Stake,
+    worker: &'a Worker,
+}
 
 impl Future for Committed<'_> {
     type Output = Commit;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Commit> {
-        match &mut self.0 {
-            Some(ticket) => Pin::new(ticket).poll(cx),
-            None => Poll::Ready(Commit::NotDurable),
+        let Some(shards) = &self.worker.app.deciding.shards else {
+            return self.ticket.as_mut().map_or(Poll::Ready(Commit::NotDurable), |ticket| Pin::new(ticket).poll(cx));
+        };
+        if self.stake.decisions > 0 && self.stake.decisions == self.stake.free {
+            // It is recorded all the same, once somebody can.
+            return Poll::Ready(Commit::Durable);
         }
+        let commit = match &mut self.ticket {
+            Some(ticket) => ready!(Pin::new(ticket).poll(cx)),
+            None => Commit::NotDurable,
+        };
+        // A record that one shard has lost is one of the others all the same; and what needed no record is void where
+        // somebody else decides by now.
+        let is_mine = self.stake.terms.iter().all(|(shard, fence)| shards.term(*shard) == *fence);
+        Poll::Ready(match (commit, is_mine) {
+            (_, false) => {
+                Counts::one(&shards.counts.fenced);
+                Commit::Fenced
+            }
+            (Commit::Fenced, true) => Commit::Durable,
+            (Commit::Unknown, true) if self.worker.keep_unsettled(&self.stake) => Commit::NotDurable,
+            (commit, true) => commit,
+        })
     }
-}
-
-/// The question of a message that is a list of fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    /// A session begins, or goes on (API 2).
-    Acquire,
-    /// A session ended.
-    Release,
 }
 
 /// The problem for the sender of a wrong message: a sender that may not send it at all is told that, and nothing of its
@@ -70,12 +89,22 @@ impl Worker {
         let of_asker = |wrong| first(caller, RouteClass::Decide, wrong);
         let decided = match verb {
             Verb::Acquire => self.ask_acquire(now, form, caller).await.map_err(of_asker),
-            Verb::Release => return self.ask_release(now, form, caller).await.map_err(of_asker),
+            Verb::Release => self.ask_release(now, form, caller).await.map_err(of_asker),
         };
-        decided.or_else(|problem| match self.free_hint(form, None, &problem) {
-            Some((hint, detail)) => Ok(self.pass_unrecorded(&hint, detail)),
+        let Err(problem) = decided else { return decided };
+        let shard = problem.is_elsewhere().map(Shard);
+        if verb == Verb::Acquire
+            && let Some((hint, detail)) = self.free_hint(form, None, &problem)
+        {
+            if let Some(shard) = shard {
+                self.tell_owner(shard, caller, Forwarded::form(verb.target(), form.to_vec()));
+            }
+            return Ok(self.pass_unrecorded(&hint, detail));
+        }
+        match shard {
+            Some(shard) => self.ask_form_elsewhere(verb, shard, &Bytes::copy_from_slice(form), caller).await,
             None => Err(problem),
-        })
+        }
     }
 
     async fn ask_acquire(&self, now: Now, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
@@ -84,7 +113,8 @@ impl Worker {
         let decide = |worker: &Self, group: Option<&mut RecordBuilder>, events: &mut Vec<Event>| {
             worker.acquire_now(now, &message, caller, group, events)
         };
-        self.decide_durably(now, decide).await.map(|(decision, _)| decision)
+        let (decision, commit) = self.decide_durably(now, decide).await?;
+        Ok(if commit == Commit::Unknown { without_majority(decision) } else { decision })
     }
 
     async fn ask_release(&self, now: Now, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
@@ -124,10 +154,14 @@ impl Worker {
     ) -> Result<Decision, Problem> {
         let access = caller.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Decide, Some(message.tenant))?;
+        self.need_here(message.tenant)?;
         self.need_node(access, message.tenant, message.session, message.node)?;
         self.in_order(message)?;
         self.shed(message)?;
-        self.decide_acquire(now, message, access, group, events).map_err(|fault| Problem::from_faults(&[fault]))
+        let decided = self.decide_acquire(now, message, access, group, events);
+        let decision = decided.map_err(|fault| Problem::from_faults(&[fault]))?;
+        self.note_stake(message, &decision);
+        Ok(decision)
     }
 
     /// A release within a turn; never turned away for overload (I27).
@@ -141,7 +175,9 @@ impl Worker {
     ) -> Result<Decision, Problem> {
         let access = caller.as_ref().map_err(Clone::clone)?;
         access.need(RouteClass::Decide, Some(message.tenant))?;
+        self.need_here(message.tenant)?;
         self.need_node(access, message.tenant, Some(message.session), message.node)?;
+        self.elsewhere.stake.borrow_mut().decisions += 1;
         Ok(self.decide_release(now, message, group, events))
     }
 
@@ -169,6 +205,7 @@ impl Worker {
         decide: impl FnOnce(&Self, Option<&mut RecordBuilder>, &mut Vec<Event>) -> R,
     ) -> (R, Committed<'_>) {
         let mut events = Vec::new();
+        self.elsewhere.stake.take();
         let (result, ticket) = match self.writer() {
             Some(writer) => {
                 let (result, ticket) = writer.record(now.utc_ms, |group| decide(self, Some(group), &mut events));
@@ -179,7 +216,7 @@ impl Worker {
         for event in events {
             self.app.publishing.events.publish(event);
         }
-        (result, Committed(ticket))
+        (result, Committed { ticket, stake: self.elsewhere.stake.take(), worker: self })
     }
 
     fn decide_acquire(
@@ -242,7 +279,7 @@ impl Worker {
         }
     }
 
-    fn decide_release(
+    pub(super) fn decide_release(
         &self,
         now: Now,
         message: &Release<'_>,
@@ -358,6 +395,16 @@ impl Worker {
         let decision = self.note_unrecorded(self.app.deciding.clock.now(), hint, detail, &mut events);
         events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
         decision
+    }
+}
+
+/// The refusal of a new seat that cannot be recorded, and was given back.
+pub(super) fn without_majority(decision: Decision) -> Decision {
+    match decision.code {
+        Code::AllowNew | Code::AllowOver | Code::AllowHeld => {
+            Decision { code: Code::DenyInactive, detail: Detail::NoMajority, ttl_ms: None, ..decision }
+        }
+        _ => decision,
     }
 }
 

@@ -11,18 +11,21 @@ use usherd_contract::hint::Hint;
 use usherd_contract::malformed::Malformed;
 use usherd_engine::{Detail, Now};
 
-use super::ask::{Caller, Committed, first};
+use super::ask::{Caller, Committed, first, without_majority};
+use super::elsewhere::{Left, is_forwarded};
+use super::forwarding::Placed;
 use super::routes::{Allowed, Call, HandlerResult};
-use super::{Worker, by_any_name, marked, unfenced};
+use super::{Worker, by_any_name, marked, settled};
 use crate::answers::operation::{Explanation, FreesNext, Step};
 use crate::daemon::access::auth::RouteClass;
+use crate::daemon::cluster::Forwarded;
 use crate::daemon::edge::Peer;
 use crate::daemon::edge::collect::{FIRST_BYTES, Sender};
 use crate::daemon::events::Event;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, DecisionContext, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::RecordBuilder;
+use crate::daemon::journal::{Commit, RecordBuilder, Shard};
 
 /// The bytes that are kept for the answer to an operation; most are shorter.
 const OP_ANSWER_BYTES: usize = 288;
@@ -41,16 +44,16 @@ impl Worker {
         };
         let (body, answered) = match collected {
             Ok(body) => {
-                let answered = self.acquired(head, &body, caller, peer).await;
+                let answered = self.acquired(head, &body, caller.clone(), peer).await;
                 (body, answered)
             }
             Err(unfinished) => {
-                let problem = caller.err().unwrap_or_else(|| unfinished.error.into());
+                let problem = caller.clone().err().unwrap_or_else(|| unfinished.error.into());
                 (unfinished.began, Err(problem))
             }
         };
         answered.unwrap_or_else(|problem| match self.free_hint(&body, head.uri.query(), &problem) {
-            Some((hint, detail)) => self.allow_unrecorded(head, &body, &hint, detail),
+            Some((hint, detail)) => self.allow_unrecorded(head, &caller, &body, &hint, detail),
             None => problem.into_response(),
         })
     }
@@ -60,10 +63,21 @@ impl Worker {
         let format = body_format(head, body).map_err(of_caller)?;
         let read = AcquireBody::parse(body, format, head.uri.query()).map_err(|wrong| of_caller(wrong.into()))?;
         let message = read.request().map_err(|wrong| of_caller(wrong.into()))?;
-        let now = self.app.deciding.clock.now();
-        let (decision, commit) = self
-            .decide_durably(now, |worker, group, events| worker.acquire_now(now, &message, &caller, group, events))
-            .await?;
+        let decided = loop {
+            let now = self.app.deciding.clock.now();
+            let decided = self
+                .decide_durably(now, |worker, group, events| worker.acquire_now(now, &message, &caller, group, events))
+                .await;
+            // A call that is allowed in any case waits for no other daemon.
+            let is_free = |problem: &Problem| self.free_hint(body, head.uri.query(), problem).is_some();
+            match self.or_elsewhere(head, body, &caller, decided, is_free).await? {
+                Placed::Here(decided) => break decided,
+                Placed::Elsewhere(response) => return Ok(response),
+                Placed::Again => {}
+            }
+        };
+        let (decision, commit) = decided;
+        let decision = if commit == Commit::Unknown { without_majority(decision) } else { decision };
         if message.node.is_some() {
             peer.mark_node();
         }
@@ -94,10 +108,17 @@ impl Worker {
         let format = body_format(head, body).map_err(of_caller)?;
         let read = ReleaseBody::parse(body, format, head.uri.query()).map_err(|wrong| of_caller(wrong.into()))?;
         let message = read.checked().map_err(|wrong| of_caller(wrong.into()))?;
-        let now = self.app.deciding.clock.now();
-        let (decision, commit) = self
-            .decide_durably(now, |worker, group, events| worker.release_now(now, &message, &caller, group, events))
-            .await?;
+        let (decision, commit) = loop {
+            let now = self.app.deciding.clock.now();
+            let decided = self
+                .decide_durably(now, |worker, group, events| worker.release_now(now, &message, &caller, group, events))
+                .await;
+            match self.or_elsewhere(head, body, &caller, decided, |_| false).await? {
+                Placed::Here(decided) => break decided,
+                Placed::Elsewhere(response) => return Ok(response),
+                Placed::Again => {}
+            }
+        };
         if message.node.is_some() {
             peer.mark_node();
         }
@@ -127,12 +148,14 @@ impl Worker {
                 collected.map_err(|_| problem.clone())?
             }
         };
-        let (out, committed) = {
+        let (out, committed, left) = {
             let batch = Batch::read(&body).map_err(|wrong| first(&caller, RouteClass::Decide, wrong))?;
             self.need_room_for(batch.len(), call.peer)?;
-            self.decide_batch(&batch, &caller)
+            let (out, committed) = self.decide_batch(&batch, &caller);
+            (out, committed, self.elsewhere.left.take())
         };
-        let commit = unfenced(committed.await)?;
+        let commit = settled(committed.await)?;
+        let out = self.with_left(out, left, &caller, is_forwarded(call.head)).await;
         Ok(marked(super::json_bytes(out.freeze()), commit))
     }
 
@@ -214,12 +237,20 @@ impl Worker {
         });
         let Err(wrong) = answered else { return };
         let problem = first(caller, RouteClass::Decide, wrong);
-        match raw().and_then(|raw| self.free_hint(raw, None, &problem)) {
-            Some((hint, detail)) => {
+        let (raw, shard) = (raw(), problem.is_elsewhere().map(Shard));
+        match (raw.and_then(|raw| self.free_hint(raw, None, &problem)), raw, shard) {
+            (Some((hint, detail)), raw, shard) => {
                 let decision = self.note_unrecorded(now, &hint, detail, events);
                 reply::write_acquire(out, &decision, &about_hint(&hint, &id));
+                if let (Some(shard), Some(raw)) = (shard, raw) {
+                    self.tell_owner(shard, caller, Forwarded::post("/v1/batch", one_op(raw)));
+                }
             }
-            None => out.put_slice(&problem.to_json()),
+            (None, Some(raw), Some(shard)) => {
+                let left = Left { at: out.len(), shard, op: Bytes::copy_from_slice(raw) };
+                self.elsewhere.left.borrow_mut().push(left);
+            }
+            (None, ..) => out.put_slice(&problem.to_json()),
         }
     }
 
@@ -232,6 +263,9 @@ impl Worker {
         // The very checks of an acquire, in its order.
         self.in_order(&message)?;
         allowed.access().need(RouteClass::Explain, Some(message.tenant))?;
+        if let Some(response) = self.owners_answer(message.tenant, call.head, &body, allowed.access()).await? {
+            return Ok(response);
+        }
         let (_, access) = allowed.into_parts();
         let now = self.app.deciding.clock.now();
         let (body, query) = (body, call.head.uri.query().map(str::to_owned));
@@ -251,11 +285,17 @@ impl Worker {
     fn allow_unrecorded(
         &self,
         head: &request::Parts,
+        caller: &Caller,
         body: &Bytes,
         hint: &Hint,
         detail: Detail,
     ) -> Response<ReplyBody> {
         let decision = self.pass_unrecorded(hint, detail);
+        if let Some(shard) = hint.tenant.as_deref().and_then(|tenant| self.shard_elsewhere(tenant))
+            && !is_forwarded(head)
+        {
+            self.tell_owner(shard, caller, Forwarded::of(head, body.clone()));
+        }
         let id = self.decision_id();
         let format = body_format(head, body).unwrap_or(BodyFormat::Json);
         let format = reply_format(&head.headers, format);
@@ -285,6 +325,11 @@ impl<'a> Batch<'a> {
             Batch::Raw(ops) => ops.len(),
         }
     }
+}
+
+/// A batch of one operation.
+fn one_op(op: &[u8]) -> Vec<u8> {
+    [&b"{\"ops\":["[..], op, b"]}"].concat()
 }
 
 fn sender(caller: &Caller) -> Sender {

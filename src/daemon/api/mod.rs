@@ -6,9 +6,12 @@ mod answer;
 mod ask;
 mod bodies;
 mod clock;
+mod cluster;
 mod decide;
 mod document;
+mod elsewhere;
 mod endpoints;
+mod forwarding;
 mod fullest;
 mod nodes;
 mod observability;
@@ -24,6 +27,7 @@ pub mod size;
 mod stream;
 mod subscription;
 mod usage;
+mod verb;
 mod webhooks;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -46,6 +50,7 @@ use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Commit, RecordBuilder, Ticket, TurnWriter};
 use crate::daemon::metrics::{Route, Shard};
 use answer::{json, json_bytes, marked, text, typed};
+use elsewhere::Elsewhere;
 use query::percent_decoded;
 
 pub use document::openapi;
@@ -73,6 +78,8 @@ pub struct Worker {
     buffer: RefCell<BytesMut>,
     /// The plan and the nodes as this runtime saw them last; borrowed for a decision.
     view: RefCell<View>,
+    /// The part that has to do with other daemons of the cluster.
+    elsewhere: Elsewhere,
 }
 
 impl Worker {
@@ -97,6 +104,7 @@ impl Worker {
             in_flight: Cell::new(0),
             buffer: RefCell::new(BytesMut::with_capacity(4_096)),
             view,
+            elsewhere: Elsewhere::default(),
         }
     }
 
@@ -137,6 +145,13 @@ impl Worker {
 
     /// The caller, if the listener takes their requests at all.
     fn access(&self, asked: Asked<'_>, peer: &Peer) -> Result<Arc<Access>, Problem> {
+        if let (Asked::Head { head, .. }, Some(shards)) = (asked, &self.app.deciding.shards)
+            && elsewhere::is_forwarded(head)
+        {
+            // Whom it lets in, the daemon that was asked has judged.
+            let wrong = || Problem::new(ProblemKind::NotPermitted, "this is no daemon of the cluster");
+            return shards.caller(head).map(Arc::new).ok_or_else(wrong);
+        }
         let mut auth = self.auth.borrow_mut();
         let access = auth.load().authenticate(asked, peer, || self.app.deciding.clock.now().uptime_ms)?;
         self.need_listener(access, peer)?;
@@ -266,8 +281,7 @@ impl Handler for Worker {
         talk: &mut Talk,
         peer: &Peer,
     ) -> (usize, impl Future<Output = bool> + use<'a>) {
-        let (taken, committed) = self.answer_commands(bytes, talk, peer);
-        (taken, async move { committed.await != Commit::Fenced })
+        self.answer_commands(bytes, talk, peer)
     }
 
     async fn script(&self, head: &[u8], peer: &Peer) -> [Variable; 4] {
@@ -299,7 +313,15 @@ fn by_any_name(head: &http::request::Parts) -> Asked<'_> {
 /// How durable it is, unless another daemon owns the journal by now.
 fn unfenced(commit: Commit) -> Result<Commit, Problem> {
     match commit {
-        Commit::Fenced => Err(Problem::unavailable(1, "another daemon has taken over this state directory")),
+        Commit::Fenced => Err(Problem::unavailable(1, "another daemon decides this by now; ask again")),
+        commit => Ok(commit),
+    }
+}
+
+/// The same for an answer that tells of several decisions, none of which may be taken back one by one.
+fn settled(commit: Commit) -> Result<Commit, Problem> {
+    match unfenced(commit)? {
+        Commit::Unknown => Err(Problem::unavailable(1, "the store of the cluster has no answer; ask again")),
         commit => Ok(commit),
     }
 }

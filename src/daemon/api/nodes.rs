@@ -1,5 +1,8 @@
 //! The messages of nodes about themselves: hello, heartbeat, inventory, goodbye (API 3).
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
 use usherd_contract::answers::{self, Done};
@@ -12,6 +15,7 @@ use super::{Worker, json, marked, queries, unfenced};
 use crate::answers::nodes::{ForgottenCode, NodeForgotten};
 use crate::daemon::access::auth::{Access, RouteClass};
 use crate::daemon::app::recorder::Recorder;
+use crate::daemon::cluster::Shards;
 use crate::daemon::config::Config;
 use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::http::Problem;
@@ -52,6 +56,8 @@ impl Worker {
             outcome
         });
         let (outcome, commit) = outcome.await?;
+        // Each has its own table of nodes; only what this one knows is answered.
+        self.told_to_others::<NodeForgotten>(call, &allowed, Bytes::new()).await;
         match outcome {
             ForgetOutcome::Forgotten { epoch, orphaned } => {
                 let text = format!("node {node} is forgotten by {}: {orphaned} sessions wait", access.id);
@@ -77,9 +83,9 @@ impl Worker {
 
     /// `POST /v1/nodes/{node}/hello`
     pub(super) async fn hello(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
-        let (node, epoch) = self.said(call, &allowed, body).await?;
+        let (node, epoch, body) = self.said(call, &allowed, body).await?;
         let now = self.app.deciding.clock.now();
-        let (said, commit) = if self.is_much(&node) {
+        let (mut said, commit) = if self.is_much(&node) {
             let done = self.record_blocking(now, move |app, group, shard| {
                 let mut events = Vec::new();
                 let config = app.configuration.running.get();
@@ -91,6 +97,10 @@ impl Worker {
         } else {
             self.decide_durably(now, |worker, group, events| worker.hello_now(now, &node, epoch, group, events)).await?
         };
+        for other in self.told_to_others::<answers::Hello>(call, &allowed, body).await {
+            said.dropped += other.dropped;
+            said.orphaned += other.orphaned;
+        }
         call.peer.mark_node();
         Ok(marked(json(&said), commit))
     }
@@ -108,19 +118,20 @@ impl Worker {
 
     /// `POST /v1/nodes/{node}/heartbeat`
     pub(super) async fn heartbeat(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
-        let (node, epoch) = self.said(call, &allowed, body).await?;
+        let (node, epoch, body) = self.said(call, &allowed, body).await?;
         let now = self.app.deciding.clock.now();
         let (said, commit) =
             self.decide_durably(now, |worker, group, _| worker.heartbeat_now(now, &node, epoch, group)).await?;
+        self.pass_heartbeat_on(call, &allowed, body);
         call.peer.mark_node();
         Ok(marked(json(&said), commit))
     }
 
     /// `POST /v1/nodes/{node}/goodbye`
     pub(super) async fn goodbye(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
-        let (node, epoch) = self.said(call, &allowed, body).await?;
+        let (node, epoch, body) = self.said(call, &allowed, body).await?;
         let now = self.app.deciding.clock.now();
-        let (said, commit) = if self.is_much(&node) {
+        let (mut said, commit) = if self.is_much(&node) {
             let done = self.record_blocking(now, move |app, _, _| {
                 let mut events = Vec::new();
                 let said = goodbye(&app.deciding.engine, now, &node, epoch, &mut events);
@@ -131,6 +142,9 @@ impl Worker {
         } else {
             self.decide_durably(now, |worker, _, events| worker.goodbye_now(now, &node, epoch, events)).await?
         };
+        for other in self.told_to_others::<answers::Goodbye>(call, &allowed, body).await {
+            said.orphaned += other.orphaned;
+        }
         Ok(marked(json(&said), commit))
     }
 
@@ -180,18 +194,20 @@ impl Worker {
     /// `POST /v1/nodes/{node}/inventory`
     pub(super) async fn inventory(&self, call: &Call<'_>, allowed: Allowed, body: Incoming) -> HandlerResult {
         let node = speaker(call, &allowed)?;
-        let (_, access) = allowed.into_parts();
+        let access = Arc::clone(allowed.access());
         let mut body = call.peer.collect(body, self.knobs().inventory_bytes_max).await?;
+        let whole = Bytes::clone(&body);
         let sessions_max = self.knobs().inventory_sessions_max;
         let now = self.app.deciding.clock.now();
-        let (said, commit) = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
+        let (mut said, commit) = if body.len() > BYTES_INLINE_MAX || self.is_much(&node) {
             // Wholly read, and taken in one record of the journal, as the short ones are (I19); only elsewhere.
             let done = self.record_blocking_by(move |app, writer, shard| {
                 let mut events = Vec::new();
                 let sessions_most = InventoryBody::sessions_at_most(&body).min(sessions_max);
                 body.hold_more(sessions_most * InventoryBody::SESSION_BYTES)?;
-                let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
-                let (said, ticket) = listed.read(|epoch, seq, sessions| {
+                let shards = app.deciding.shards.as_deref();
+                let listed = Listed { body: &body, node: &node, sessions_max, access: &access, shards };
+                let (said, ticket) = listed.read(&app.deciding.engine, |epoch, seq, sessions| {
                     writer.record(now.utc_ms, |group| {
                         let listening = app.publishing.events.is_awake(now.uptime_ms).then_some(&mut events);
                         let said = (node.as_str(), epoch, seq);
@@ -203,8 +219,9 @@ impl Worker {
             let (done, commit) = done.await?;
             (self.published(done)?, commit)
         } else {
-            let listed = Listed { body: &body, node: &node, sessions_max, access: &access };
-            let taken = listed.read(|epoch, seq, sessions| {
+            let shards = self.app.deciding.shards.as_deref();
+            let listed = Listed { body: &body, node: &node, sessions_max, access: &access, shards };
+            let taken = listed.read(&self.app.deciding.engine, |epoch, seq, sessions| {
                 self.decide(now, |worker, group, events| {
                     let app = &worker.app;
                     let listening = app.publishing.events.is_awake(now.uptime_ms).then_some(events);
@@ -215,19 +232,25 @@ impl Worker {
             let (said, committed) = taken?;
             (said?, unfenced(committed.await)?)
         };
+        for other in self.told_to_others::<answers::InventoryReply>(call, &allowed, whole).await {
+            said.kept += other.kept;
+            said.adopted += other.adopted;
+            said.removed += other.removed;
+            said.ignored += other.ignored;
+        }
         call.peer.mark_node();
         Ok(marked(json(&said), commit))
     }
 
-    /// Node and epoch of a message, permitted.
-    async fn said(&self, call: &Call<'_>, allowed: &Allowed, body: Incoming) -> Result<(String, u64), Problem> {
+    /// Node and epoch of a message, permitted, and the message.
+    async fn said(&self, call: &Call<'_>, allowed: &Allowed, body: Incoming) -> Result<(String, u64, Bytes), Problem> {
         let node = speaker(call, allowed)?;
         let body = call.peer.collect(body, self.knobs().body_bytes_max).await?;
         let named = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let format = BodyFormat::of(named, &body)
             .ok_or_else(|| Problem::new(ProblemKind::UnsupportedType, "send application/json or a form"))?;
         let said = NodeBody::parse(&body, format, call.head.uri.query())?;
-        Ok((node, said.epoch))
+        Ok((node, said.epoch, Bytes::clone(&body)))
     }
 }
 
@@ -295,18 +318,24 @@ struct Listed<'a> {
     node: &'a str,
     sessions_max: usize,
     access: &'a Access,
+    /// In a cluster, who decides what.
+    shards: Option<&'a Shards>,
 }
 
 impl Listed<'_> {
-    /// Gives on its epoch, its number and its sessions, all of them checked and permitted.
-    fn read<R>(&self, take: impl FnOnce(u64, u64, &[Acquire<'_>]) -> R) -> Result<R, Problem> {
+    /// Gives on its epoch, its number and those of its sessions that are decided here, all of them checked and permitted.
+    fn read<R>(&self, engine: &Engine, take: impl FnOnce(u64, u64, &[Acquire<'_>]) -> R) -> Result<R, Problem> {
         let read = InventoryBody::parse(self.body, self.node, self.sessions_max)?;
         let mut sessions: Vec<Acquire<'_>> = Vec::with_capacity(read.sessions.len());
         for (at, session) in read.sessions.iter().enumerate() {
             let message = session.checked().map_err(|problem| problem.within(&format!("/sessions/{at}")))?;
             self.access.need(RouteClass::Decide, Some(message.tenant))?;
             self.access.need_node(message.node)?;
-            sessions.push(message);
+            let is_elsewhere =
+                |shards: &Shards| engine.home(message.tenant).is_some_and(|home| shards.term(shards.shard(&home)) == 0);
+            if !self.shards.is_some_and(is_elsewhere) {
+                sessions.push(message);
+            }
         }
         Ok(take(read.epoch, read.seq, &sessions))
     }

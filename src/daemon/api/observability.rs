@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use usherd_subscription::entitlement::State;
 
+use super::cluster;
 use super::routes::{Call, HandlerResult};
 use super::{Worker, json, overview, text, typed};
 use crate::answers::overview::{Ready, ReadyConfig};
@@ -73,6 +74,7 @@ impl Worker {
             answer.journal_form = Some(deciding.journal_form().into());
             answer.config = ReadyConfig::Whole(config);
             answer.time = Some(overview::time(deciding, &config_in_force, deciding.clock.now()));
+            answer.cluster = cluster::status(deciding);
         }
         Ok(typed(status, "application/json", text(&answer)))
     }

@@ -48,6 +48,10 @@ impl Worker {
     /// Decides a plain request of somebody who may ask, and writes the answer's body. Whatever is not in order is not
     /// decided: `None`.
     pub(super) fn answer_plain(&self, request: &Plain<'_>, body: &mut Vec<u8>, peer: &Peer) -> Option<Head<'_>> {
+        // A cluster may have to pass it on, or to take it back: the long way knows how.
+        if self.app.deciding.shards.is_some() {
+            return None;
+        }
         let route = match request.target {
             "/v1/acquire" => Route::Acquire,
             "/v1/release" => Route::Release,

@@ -1,5 +1,6 @@
 //! The same questions over RESP: what each command means (API 6a).
 
+use std::rc::Rc;
 use std::str;
 
 use bytes::BytesMut;
@@ -9,17 +10,20 @@ use usherd_contract::node_calls::bounded;
 use usherd_engine::{Decision, Now};
 
 use super::ask::Caller;
+use super::elsewhere::LeftForm;
 use super::nodes::check_speaker;
+use super::verb::Verb;
 use super::{InFlight, Worker, ask, queries, text};
 use crate::answers::tenants::TenantFigures;
 use crate::daemon::access::auth::{Asked, RouteClass};
 use crate::daemon::app::App;
+use crate::daemon::cluster::Forwarded;
 use crate::daemon::edge::{Peer, Talk};
 use crate::daemon::events::Event;
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{DecisionContext, write_acquire, write_plain, write_release};
-use crate::daemon::journal::RecordBuilder;
+use crate::daemon::journal::{Commit, RecordBuilder, Shard};
 use crate::daemon::resp::{Next, next, reply};
 
 /// The sign for an absent subject.
@@ -79,11 +83,50 @@ const STATUS: &str = "write CU.STATUS tenant";
 
 impl Worker {
     /// Answers the whole commands at the front of `bytes` within one turn.
-    pub(super) fn answer_commands(&self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, ask::Committed<'_>) {
+    pub(super) fn answer_commands<'a>(
+        &'a self,
+        bytes: &[u8],
+        talk: &mut Talk,
+        peer: &Peer,
+    ) -> (usize, impl Future<Output = bool> + use<'a>) {
+        let (taken, committed, caller) = self.decide_commands(bytes, talk, peer);
+        let (left, later) = (self.elsewhere.forms.take(), Rc::clone(&talk.later));
+        let answered = async move {
+            if !matches!(committed.await, Commit::Durable | Commit::NotDurable) {
+                return false;
+            }
+            for form in left {
+                let answer = self.answer_left(&form, &caller).await;
+                later.borrow_mut().push((form.at, answer));
+            }
+            true
+        };
+        (taken, answered)
+    }
+
+    /// The answer to a command that was left to another daemon.
+    async fn answer_left(&self, left: &LeftForm, caller: &Caller) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self.ask_form_elsewhere(left.verb, left.shard, &left.form, caller).await {
+            Ok(decision) => {
+                let id = self.decision_id();
+                let about = DecisionContext { decision_id: &id, ..DecisionContext::default() };
+                let write = match left.verb {
+                    Verb::Acquire => write_acquire as fn(&mut BytesMut, &Decision, &DecisionContext<'_>),
+                    Verb::Release => write_release,
+                };
+                self.tell(&mut out, &decision, &about, left.wants_json.then_some(write));
+            }
+            Err(problem) => reply::error(&mut out, prefix(problem.kind()), &problem.in_one_line()),
+        }
+        out
+    }
+
+    fn decide_commands(&self, bytes: &[u8], talk: &mut Talk, peer: &Peer) -> (usize, ask::Committed<'_>, Caller) {
         let _in_flight = InFlight::new(&self.in_flight);
         let now = self.app.deciding.clock.now();
         let mut caller = self.caller(Asked::Bare(talk.authorization.as_deref()), peer);
-        self.decide(now, |worker, mut group, events| {
+        let (taken, committed) = self.decide(now, |worker, mut group, events| {
             let mut at = 0;
             while !talk.is_closing() {
                 let rest = &bytes[at..];
@@ -107,7 +150,8 @@ impl Worker {
                 }
             }
             at
-        })
+        });
+        (taken, committed, caller)
     }
 
     fn command(&self, mut turn: CommandContext<'_>, mut command: Command<'_>, caller: &mut Caller) {
@@ -131,11 +175,7 @@ impl Worker {
                 Some(class) => ask::first(caller, class, wrong),
                 None => wrong,
             };
-            let prefix = match problem.kind() {
-                ProblemKind::NotPermitted => "NOAUTH",
-                ProblemKind::TooMany | ProblemKind::Unavailable => "BUSY",
-                _ => "ERR",
-            };
+            let prefix = prefix(problem.kind());
             // A word for the node to look for, as HTTP has a status of its own for it.
             let word = if problem.kind() == ProblemKind::UnknownEpoch { "unknown_epoch " } else { "" };
             reply::error(&mut command.talk.out, prefix, &format!("{word}{}", problem.in_one_line()));
@@ -167,7 +207,12 @@ impl Worker {
             Err(wrong) => {
                 let problem = ask::first(caller, RouteClass::Decide, wrong);
                 let form = form::of_pairs(placed.into_iter().chain(command.pairs(5)));
-                let Some((hint, detail)) = self.free_hint(&form, None, &problem) else { return Err(problem) };
+                let Some((hint, detail)) = self.free_hint(&form, None, &problem) else {
+                    return self.leave_form(Verb::Acquire, form, command, command.wants_json(5), problem);
+                };
+                if let Some(shard) = problem.is_elsewhere() {
+                    self.tell_owner(Shard(shard), caller, Forwarded::form(Verb::Acquire.target(), form));
+                }
                 (
                     self.note_unrecorded(turn.now, &hint, detail, turn.events),
                     DecisionContext { decision_id: &id, ..DecisionContext::default() },
@@ -189,7 +234,14 @@ impl Worker {
         let placed = [(&b"tenant"[..], command.arg(1)), (b"session", command.arg(2))];
         let read = ReleaseBody::from_pairs(placed.into_iter().chain(command.pairs(3)))?;
         let message = read.checked()?;
-        let decision = self.release_now(turn.now, &message, caller, turn.group.as_deref_mut(), turn.events)?;
+        let decided = self.release_now(turn.now, &message, caller, turn.group.as_deref_mut(), turn.events);
+        let decision = match decided {
+            Ok(decision) => decision,
+            Err(problem) => {
+                let form = form::of_pairs(placed.into_iter().chain(command.pairs(3)));
+                return self.leave_form(Verb::Release, form, command, command.wants_json(3), problem);
+            }
+        };
         if message.node.is_some() {
             command.peer.mark_node();
         }
@@ -197,6 +249,21 @@ impl Worker {
         let about = DecisionContext::release(&message, &id);
         let json = command.wants_json(3).then_some(write_release as fn(&mut BytesMut, &Decision, &DecisionContext<'_>));
         self.tell(&mut command.talk.out, &decision, &about, json);
+        Ok(())
+    }
+
+    /// Leaves a message to the daemon that decides it, where that is the problem.
+    fn leave_form(
+        &self,
+        verb: Verb,
+        form: Vec<u8>,
+        command: &Command<'_>,
+        wants_json: bool,
+        problem: Problem,
+    ) -> Result<(), Problem> {
+        let Some(shard) = problem.is_elsewhere().map(Shard) else { return Err(problem) };
+        let left = LeftForm { at: command.talk.out.len(), shard, verb, form: form.into(), wants_json };
+        self.elsewhere.forms.borrow_mut().push(left);
         Ok(())
     }
 
@@ -357,6 +424,15 @@ impl Worker {
         *caller = self.caller(Asked::Bare(Some(&authorization)), command.peer);
         command.talk.authorization = Some(authorization);
         Ok(())
+    }
+}
+
+/// The first word of an error.
+fn prefix(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::NotPermitted => "NOAUTH",
+        ProblemKind::TooMany | ProblemKind::Unavailable => "BUSY",
+        _ => "ERR",
     }
 }
 

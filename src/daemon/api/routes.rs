@@ -280,11 +280,22 @@ impl Worker {
             Handler::Open(answer) => check_host(head).and_then(|()| answer(self, &call)),
             Handler::ByMessage(answer) => answer(self, &call, body).await,
             Handler::Of(class, about, answer) => match self.admit(&call, row, class, about) {
+                Ok(allowed) if matches!(about, Tenant) && self.shard_elsewhere(allowed.tenant()).is_some() => {
+                    self.by_owner(&call, &allowed, body).await
+                }
                 Ok(allowed) => answer(self, &call, allowed, body).await,
                 Err(problem) => Err(problem),
             },
         };
         (row.route, answer.unwrap_or_else(Problem::into_response))
+    }
+
+    /// Has the daemon that decides a tenant answer a request about it.
+    async fn by_owner(&self, call: &Call<'_>, allowed: &Allowed, body: Incoming) -> HandlerResult {
+        let body = call.peer.collect(body, self.knobs().body_bytes_max).await?;
+        let answer = self.owners_answer(allowed.tenant(), call.head, &body, allowed.access()).await?;
+        // It came here at this very moment, and the body is read.
+        answer.ok_or_else(|| Problem::unavailable(1, "the tenant moves to this daemon; ask again"))
     }
 
     /// Admits a caller that may do this, once the daemon is ready.

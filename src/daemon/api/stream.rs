@@ -166,7 +166,12 @@ impl Worker {
                 out.put_u8(b'\n');
             }
         });
-        committed.await != Commit::Fenced && sender.send(out.freeze()).await.is_ok()
+        let left = self.elsewhere.left.take();
+        if !matches!(committed.await, Commit::Durable | Commit::NotDurable) {
+            return false;
+        }
+        let out = self.with_left(out, left, caller, false).await;
+        sender.send(out.freeze()).await.is_ok()
     }
 }
 

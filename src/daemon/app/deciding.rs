@@ -11,19 +11,17 @@ use usherd_subscription::civil::civil;
 use usherd_subscription::entitlement::Timelines;
 
 use super::commit_times::CommitTimes;
+use super::journal::Journal;
 use super::knobs::Knobs;
 use super::timeline::Timeline;
 use crate::answers::words::{Durability, JournalForm};
 use crate::daemon::clock::{Clock, thread_cpu_ns};
+use crate::daemon::cluster::Shards;
 use crate::daemon::config::Config;
 use crate::daemon::journal::sampler::Sampler;
-use crate::daemon::journal::storage::Folder;
 use crate::daemon::journal::watermarks::Marks;
-use crate::daemon::journal::{Committer, Local, TurnWriter};
+use crate::daemon::journal::{Committer, TurnWriter};
 use crate::daemon::sync::keeper::Confirmation;
-
-/// The journal of a daemon on one machine.
-pub type Journal = Local<Folder>;
 
 /// The part that a decision needs: the engine, the time, the limits, and the journal that it goes to.
 pub struct Deciding {
@@ -47,6 +45,8 @@ pub struct Deciding {
     pub boot: u32,
     /// The number of runtimes that decide.
     pub workers: usize,
+    /// The shards of the cluster; `None` on one machine, where every tenant is decided.
+    pub shards: Option<Arc<Shards>>,
     /// The damage found in the journal at the start, until the nodes had time to report what they carry.
     damage: Mutex<Option<String>>,
 }
@@ -67,6 +67,7 @@ impl Deciding {
             commits: Arc::default(),
             boot: fastrand::u32(..),
             workers,
+            shards: None,
             damage: Mutex::default(),
         }
     }

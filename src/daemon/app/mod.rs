@@ -3,6 +3,7 @@
 mod commit_times;
 mod configuration;
 mod deciding;
+mod journal;
 mod knobs;
 pub mod names;
 pub mod node_addresses;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 
 pub use commit_times::{CommitCounts, CommitTimes};
 pub use configuration::{ConfigState, Configuration};
-pub use deciding::{Deciding, Journal};
+pub use deciding::Deciding;
+pub use journal::{AnyStore, ClusterJournal, Journal};
 pub use knobs::{Knobs, edge_limits};
 pub use publishing::Publishing;
 pub use serving::{ListenerInfo, Serving};

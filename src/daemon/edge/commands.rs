@@ -62,7 +62,10 @@ pub(super) async fn serve<S, H>(
                 return connection.give_up(deadline);
             }
         };
-        if !settled.await {
+        if settled.await {
+            connection.talk.take_later();
+        } else {
+            connection.talk.later.take();
             connection.talk.out.clear();
             reply::error(&mut connection.talk.out, "BUSY", "what was decided cannot be recorded; ask again");
             connection.talk.close();

@@ -1,5 +1,8 @@
 //! The state that one RESP connection and its commands share.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::daemon::resp::Args;
 
 /// The state that is kept between the commands of one connection.
@@ -13,13 +16,27 @@ pub struct Talk {
     pub resp3: bool,
     /// Where the arguments of the command at hand stand.
     pub args: Args,
+    /// Answers that come while the others wait to go out.
+    pub(crate) later: Later,
     closing: bool,
 }
+
+/// Answers that others give: each with its place among those that are there already, in order.
+pub(crate) type Later = Rc<RefCell<Vec<(usize, Vec<u8>)>>>;
 
 impl Talk {
     /// The connection ends once what is in [`Talk::out`] is sent.
     pub fn close(&mut self) {
         self.closing = true;
+    }
+
+    /// Puts the answers that came later in their places.
+    pub(super) fn take_later(&mut self) {
+        let later = std::mem::take(&mut *self.later.borrow_mut());
+        for (at, answer) in later.into_iter().rev() {
+            let at = at.min(self.out.len());
+            self.out.splice(at..at, answer);
+        }
     }
 
     /// True if the connection ends.

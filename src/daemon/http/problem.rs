@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::ReplyBody;
 pub use usherd_contract::malformed::FieldError;
@@ -12,6 +12,9 @@ use usherd_contract::malformed::{ERRORS_MAX, Malformed, in_one_line};
 use usherd_contract::names::Fault;
 use usherd_contract::problem;
 pub use usherd_contract::problem::ProblemKind;
+
+/// In the head of an answer of a daemon that was asked by another one and does not decide the shard either.
+pub const ELSEWHERE: HeaderName = HeaderName::from_static("usherd-elsewhere");
 
 /// A problem object to answer with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Problem {
     known_epoch: Option<u64>,
     allow: Option<HeaderValue>,
     of_transport: bool,
+    /// The shard that is decided elsewhere; there are 64 at most.
+    elsewhere: Option<u8>,
 }
 
 /// 400 or 413.
@@ -45,6 +50,7 @@ impl Problem {
             known_epoch: None,
             allow: None,
             of_transport: false,
+            elsewhere: None,
         }
     }
 
@@ -78,6 +84,18 @@ impl Problem {
     /// 503.
     pub fn unavailable(retry_after_s: u32, detail: impl Into<Cow<'static, str>>) -> Self {
         Problem::new(ProblemKind::Unavailable, detail).retry_after(retry_after_s)
+    }
+
+    /// 503: the tenant is of this shard of the cluster, which is decided elsewhere.
+    pub fn elsewhere(shard: u32) -> Self {
+        let mut problem = Problem::unavailable(1, format!("shard {shard} is decided by another daemon"));
+        problem.elsewhere = u8::try_from(shard).ok();
+        problem
+    }
+
+    /// The shard that is decided elsewhere, where that is the problem.
+    pub fn is_elsewhere(&self) -> Option<u32> {
+        self.elsewhere.map(u32::from)
     }
 
     /// Adds when to try again, seconds.
@@ -186,6 +204,9 @@ impl Problem {
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, allow);
+        }
+        if let Some(shard) = self.elsewhere {
+            headers.insert(ELSEWHERE, HeaderValue::from(u16::from(shard)));
         }
         if self.kind == ProblemKind::NotPermitted {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -43,7 +43,7 @@ pub use codec::{
 };
 pub use decode::{Entries, Entry, Flaw, Record};
 pub use form::{DISK_PATIENCE_NS, Form, Hooks};
-pub use local::{Local, LocalOptions};
+pub use local::{Local, LocalOptions, LocalSnapshot};
 pub use pieces::{Pieces, TakesEntries};
 pub use recovery::Damage;
 pub use ring::Ring;

@@ -10,9 +10,10 @@ use tokio::task::LocalSet;
 use usherd_engine::{Now, Standing};
 
 use super::checkpoint::{restore, tell_recovered};
+use super::first_good::first_good;
 use super::node_watch::Silence;
-use super::reload::note_accounts;
 use super::schedule::Schedule;
+use super::shards::{Joining, Member};
 use super::signals::{Asked, Signals};
 use super::take_up::{install, take_up};
 use super::upkeep::{Reloaded, Reloading, Upkeep};
@@ -23,9 +24,9 @@ use crate::daemon::app::timeline::Step;
 use crate::daemon::app::{App, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::config::{self, Removals};
-use crate::daemon::events::{Event, EventResult, EventType};
 use crate::daemon::journal::{
-    Audit, AuditKind, Committer, Epoch, Hooks, Journal as _, JournalError, Shard, TurnWriter,
+    Audit, AuditKind, Committer, DISK_PATIENCE_NS, Epoch, Hooks, Journal as _, JournalError, Recovered, Shard,
+    TurnWriter,
 };
 use crate::daemon::metrics::{ReloadResult, ReloadTrigger, Shard as Counts};
 
@@ -43,6 +44,8 @@ pub(super) struct Control {
     pub(super) app: App,
     pub(super) journal: Arc<Journal>,
     pub(super) epoch: Epoch,
+    /// The cluster that the daemon belongs to, until it takes part.
+    pub(super) joining: Option<Joining>,
     pub(super) state_dir: PathBuf,
     pub(super) reloads: mpsc::Receiver<Request>,
     pub(super) stop: watch::Sender<bool>,
@@ -76,6 +79,8 @@ struct Due {
 struct Loop {
     app: App,
     committer: Arc<Committer<Journal>>,
+    /// The part in a cluster.
+    member: Option<Member>,
     writer: TurnWriter<Journal>,
     counts: Counts,
     /// A reload holds it while it swaps the configuration.
@@ -120,7 +125,8 @@ impl Control {
         let Recovery { committer, now, step } = self.recover()?;
         let app = self.app.clone();
         let config = app.configuration.running.get();
-        self.first_good(&config);
+        first_good(&self.app, &self.state_dir, &config);
+        let member = self.joining.take().map(|joining| joining.join(&app, &committer)).transpose()?;
         let zone = config.settings.time_zone.0;
         app.publishing.begin_today(zone, app.deciding.date(now, zone));
         let mut schedule = Schedule::new(app.clone(), committer.writer());
@@ -139,6 +145,7 @@ impl Control {
             upkeep: Upkeep::new(now),
             app: app.clone(),
             committer,
+            member,
             stop: self.stop.clone(),
             reloading: None,
             silence: Silence::default(),
@@ -160,7 +167,11 @@ impl Control {
     fn recover(&self) -> Result<Recovery, JournalError> {
         let app = &self.app;
         let App { deciding, publishing, configuration, serving } = app;
-        let recovered = self.journal.replay(Shard::ALL)?;
+        // In a cluster there is nothing to decide before a shard is taken.
+        let recovered = match &self.joining {
+            None => self.journal.replay(Shard::ALL)?,
+            Some(_) => Recovered::default(),
+        };
         let now = deciding.clock.now();
         deciding.marks.recover(&recovered.marks);
         let step = deciding.marks.trusted_utc_ms().and_then(|trusted| deciding.timeline.lock().resume(now, trusted));
@@ -191,7 +202,10 @@ impl Control {
         let hooks = Hooks {
             clock_ns: monotonic_ns,
             committed: Box::new(move |nanos| commits.observe(nanos)),
-            ..Hooks::default()
+            patience_ns: match &self.joining {
+                None => DISK_PATIENCE_NS,
+                Some(_) => u64::from(config.settings.nodes.deadline_ms) * 1_000_000,
+            },
         };
         let durability = config.settings.journal.durability;
         let journal = Arc::clone(&self.journal);
@@ -207,38 +221,6 @@ impl Control {
         let audit = Audit { text: &text, ..Audit::new(AuditKind::System) };
         committer.writer().record(now.utc_ms, |group| group.audit(&audit)).1.commit_detached();
         Ok(Recovery { committer, now, step })
-    }
-
-    /// Keeps what the daemon starts with, for the next start, unless it comes from there.
-    fn first_good(&self, config: &config::Config) {
-        let App { deciding, publishing, configuration, .. } = &self.app;
-        let tell_rejected = |text| {
-            let utc_ms = deciding.clock.now().utc_ms;
-            publishing.events.publish(Event::came_to(EventType::Config, EventResult::Rejected, utc_ms, text));
-        };
-        if !config.rejected.is_empty() {
-            let text = config::render_rejected(&config.rejected, false);
-            tracing::error!("{text}");
-            tell_rejected(text);
-        }
-        if configuration.state.lock().from_last_good {
-            tracing::error!("the configuration is bad; the last good one is in force until it is fixed");
-            let text = config::render_problems(&configuration.state.lock().problems, false);
-            tell_rejected(text);
-        } else if let Err(error) = config::store(&self.state_dir, config) {
-            tracing::warn!(%error, "the configuration cannot be kept as the last good one");
-        }
-        match config::Accounts::read(&self.state_dir) {
-            Ok(accounts) => configuration.running.remember(accounts.unwrap_or_default()),
-            Err(why) => {
-                tracing::error!(
-                    why,
-                    "who was on trial or paid is forgotten, the file is set aside: a second trial may go unseen"
-                );
-                config::Accounts::set_aside(&self.state_dir);
-            }
-        }
-        note_accounts(&configuration.running, deciding.clock.now(), &self.state_dir, config);
     }
 
     fn watch_files(&self, config: &config::Config) -> Option<config::Watch> {
@@ -463,6 +445,7 @@ impl Loop {
             }
         };
         let _ = tokio::time::timeout(drain, drained).await;
+        self.leave(patience).await;
         let (app, committer) = (self.app.clone(), Arc::clone(&self.committer));
         let closed = tokio::task::spawn_blocking(move || {
             // What was decided first: what only makes the next start better may wait for a folder that hangs.
@@ -481,6 +464,19 @@ impl Loop {
                 "the daemon ends without its disk, which hangs: what was decided since, and is in no ring, may be forgotten"
             );
         }
+    }
+}
+
+impl Loop {
+    /// Lets others have the shards of this daemon; a store without an answer is not waited for.
+    async fn leave(&mut self, patience: Duration) {
+        let Some(mut member) = self.member.take() else { return };
+        let journal = Arc::clone(member.journal());
+        let left = tokio::task::spawn_blocking(move || member.leave());
+        if tokio::time::timeout(patience, left).await.is_err() {
+            tracing::error!("the store of the cluster has no answer: the others find out that this member is gone");
+        }
+        journal.stop();
     }
 }
 

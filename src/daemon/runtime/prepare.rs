@@ -11,6 +11,7 @@ use usherd_engine::Now;
 use super::announce::log_warnings;
 use super::certificates::{self, folder};
 use super::control::Control;
+use super::shards::Joining;
 use super::signals::outlive_file_size_limit;
 use super::take_up::authenticator;
 use crate::daemon::api::Worker;
@@ -27,7 +28,7 @@ use crate::daemon::history::History;
 use crate::daemon::history::store::Limits as HistoryLimits;
 use crate::daemon::journal::ring_file::{left_ring, open_ring};
 use crate::daemon::journal::storage::Folder;
-use crate::daemon::journal::{Epoch, Journal as _, JournalError, LocalOptions, Shard};
+use crate::daemon::journal::{Epoch, Journal as _, JournalError, Local, LocalOptions, Shard};
 use crate::daemon::log;
 use crate::daemon::metrics::{BuildInfo, Metrics};
 use crate::daemon::sync::keeper::{DiskAndState, Keeper};
@@ -72,6 +73,7 @@ pub struct Prepared {
     log: Option<log::LogControl>,
     journal: Arc<Journal>,
     epoch: Epoch,
+    joining: Option<Joining>,
     state_dir: PathBuf,
     keeper: Keeper,
 }
@@ -99,7 +101,17 @@ impl Prepared {
         }
         log_warnings(&boot.config.warnings);
         let state_dir = boot.config.state_dir(from_systemd.as_deref());
-        let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
+        let (journal, epoch, joining) = match &boot.config.settings.cluster {
+            None => {
+                let (journal, epoch) = open_journal(&boot.config, &state_dir)?;
+                (journal, epoch, None)
+            }
+            Some(section) => {
+                let joining =
+                    Joining::new(&boot.config, section).map_err(|why| StartError::failed("join the cluster", why))?;
+                (Arc::new(Journal::Cluster(Arc::clone(&joining.journal))), Epoch::EACH, Some(joining))
+            }
+        };
         let (keeper, problem) = Keeper::recall(&state_dir, &boot.config.settings);
         if let Some(why) = problem {
             tracing::error!(
@@ -107,7 +119,7 @@ impl Prepared {
                 "what is stored of the publisher of tenant records is not used; the next pull fetches it again"
             );
         }
-        Ok(Prepared { boot, clock, as_process, log, journal, epoch, state_dir, keeper })
+        Ok(Prepared { boot, clock, as_process, log, journal, epoch, joining, state_dir, keeper })
     }
 
     /// The configuration that it starts with.
@@ -120,7 +132,8 @@ impl Prepared {
         let now = self.clock.now();
         let (reloads, reload_requests) = mpsc::channel(reload_request::QUEUE_MAX);
         let config = &self.boot.config;
-        let deciding = Deciding::new(now, config, self.clock, workers);
+        let mut deciding = Deciding::new(now, config, self.clock, workers);
+        deciding.shards = self.joining.as_ref().map(|joining| Arc::clone(&joining.shards));
         let publishing = publishing(now, config, &self.state_dir, self.log)?;
         let serving = serving(config, &self.state_dir, listeners);
         let configuration = configuration(now, self.boot, reloads, self.keeper);
@@ -134,6 +147,7 @@ impl Prepared {
             app,
             journal: self.journal,
             epoch: self.epoch,
+            joining: self.joining,
             state_dir: self.state_dir,
             reloads: reload_requests,
             stop: watch::Sender::new(false),
@@ -196,11 +210,11 @@ fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoc
         segment_bytes_max: journal.segment_bytes,
         ..LocalOptions::default()
     };
-    let journal = Arc::new(Journal::new(storage, options));
+    let journal = Local::new(storage, options);
     match journal.acquire(Shard::ALL) {
         Ok(epoch) => {
             give_ring(config, &folder, &journal);
-            Ok((journal, epoch))
+            Ok((Arc::new(Journal::Local(Box::new(journal))), epoch))
         }
         Err(why @ JournalError::Locked) => Err(StartError::failed(
             format!("use the state directory {}", state_dir.display()),
@@ -212,7 +226,7 @@ fn open_journal(config: &Config, state_dir: &Path) -> Result<(Arc<Journal>, Epoc
 
 /// Lets decisions wait for the disk in memory, where that is wanted and possible. What an earlier run left there is
 /// read in any case.
-fn give_ring(config: &Config, folder: &Path, journal: &Journal) {
+fn give_ring(config: &Config, folder: &Path, journal: &Local<Folder>) {
     let settings = &config.settings.journal;
     if settings.ring_dir.is_empty() {
         return;

@@ -35,6 +35,16 @@ impl Keys {
         format!("{}hb/", self.prefix)
     }
 
+    /// The member for which it was given up.
+    pub fn heir(&self, shard: Shard) -> String {
+        format!("{}{:04x}", self.heirs(), shard.0)
+    }
+
+    /// Where all heirs are.
+    pub fn heirs(&self) -> String {
+        format!("{}heir/", self.prefix)
+    }
+
     /// A record of the log.
     pub fn record(&self, shard: Shard, seq: u64) -> String {
         format!("{}{seq:016x}", self.log(shard))

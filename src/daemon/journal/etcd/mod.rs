@@ -178,7 +178,8 @@ impl<S: Store> Etcd<S> {
         }
         let name = format!("{} {:016x}", self.options.member, fastrand::u64(..));
         let compares = vec![Compare::Created { key: owner.clone(), revision: 0 }];
-        let then = vec![Op::put(owner.clone(), name.clone()), self.beat(shard)];
+        let no_heir = Op::Delete { from: self.keys.heir(shard), to: String::new() };
+        let then = vec![Op::put(owner.clone(), name.clone()), self.beat(shard), no_heir];
         let sent_ns = (self.options.clock_ns)();
         let answer = self.ask("take a shard", &Txn { compares, then, otherwise: vec![Op::get(owner)] })?;
         let made = answer.outcomes.first().and_then(|outcome| outcome.found.first());
@@ -200,11 +201,24 @@ impl<S: Store> Etcd<S> {
     /// # Errors
     /// The store has no answer: the shard may be given up, and is not served in any case.
     pub fn give_up(&self, shard: Shard) -> Result<(), JournalError> {
+        self.hand_over(shard, None)
+    }
+
+    /// The same, and says for whom.
+    ///
+    /// # Errors
+    /// As [`Self::give_up`].
+    pub fn hand_over(&self, shard: Shard, to: Option<&str>) -> Result<(), JournalError> {
         self.terms.end(shard);
         let Some(term) = self.held.lock().0.remove(&shard) else { return Ok(()) };
         let owner = self.owner_key(shard)?;
         let compares = vec![Compare::Created { key: owner.clone(), revision: term.fence }];
-        let then = vec![Op::Delete { from: owner, to: String::new() }];
+        let heir = self.keys.heir(shard);
+        let heir = match to {
+            Some(to) => Op::put(heir, to),
+            None => Op::Delete { from: heir, to: String::new() },
+        };
+        let then = vec![Op::Delete { from: owner, to: String::new() }, heir];
         self.ask("give a shard up", &Txn { compares, then, otherwise: Vec::new() }).map(drop)
     }
 

@@ -1,0 +1,13 @@
+//! Several daemons decide together: each the tenants of its shards, and each takes any request.
+
+mod caller;
+mod peers;
+mod shards;
+mod steward;
+mod watch;
+
+pub use caller::{CALLER, FORWARDED};
+pub use peers::{Forwarded, PeerAnswer, Peers};
+pub use shards::{Counts, Member, Owners, Shards};
+pub use steward::{Look, Reason, Step, Steward, Timing};
+pub use watch::{Control, Loads, Me, Watch};

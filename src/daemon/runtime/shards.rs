@@ -1,0 +1,179 @@
+//! Between the cluster and the engine: what happens to a daemon when a shard comes or goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use usherd_engine::Now;
+
+use super::checkpoint::restore;
+use crate::daemon::app::{AnyStore, App, ClusterJournal, Journal};
+use crate::daemon::clock::monotonic_ns;
+use crate::daemon::cluster::{self, Loads, Me, Reason, Shards, Timing, Watch};
+use crate::daemon::config::{self, Config};
+use crate::daemon::etcd::{Client, Options};
+use crate::daemon::journal::etcd::EtcdOptions;
+use crate::daemon::journal::{Committer, Journal as _, JournalError, Shard};
+
+/// How long a question beside the commits may take: reading a shard back, writing a snapshot.
+const ASIDE_DEADLINE: Duration = Duration::from_secs(2);
+/// The pause before a transaction without an answer is sent again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// A cluster that a daemon belongs to, before it takes part.
+pub(super) struct Joining {
+    pub(super) shards: Arc<Shards>,
+    pub(super) journal: Arc<ClusterJournal>,
+    store: AnyStore,
+    me: Me,
+    timing: Timing,
+}
+
+/// Taking part in a cluster.
+pub(super) struct Member {
+    control: Arc<cluster::Control>,
+    journal: Arc<ClusterJournal>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Joining {
+    /// By the section of the configuration.
+    ///
+    /// # Errors
+    /// A file with a secret cannot be read.
+    pub(super) fn new(config: &Config, section: &config::Cluster) -> Result<Self, String> {
+        let folder = config.main().parent().unwrap_or(std::path::Path::new("."));
+        let token = section.token(folder)?;
+        let password = section.password(folder)?;
+        let path = |file: &str| if file.is_empty() { Default::default() } else { folder.join(file) };
+        let client = |deadline| {
+            let options = Options {
+                endpoints: section.endpoints.clone(),
+                ca_file: path(&section.ca_file),
+                cert_file: path(&section.cert_file),
+                key_file: path(&section.key_file),
+                user: section.user.clone(),
+                password: password.clone(),
+                deadline,
+            };
+            AnyStore(Arc::new(Client::new(options)))
+        };
+        let takeover = Duration::from_millis(section.takeover_ms.into());
+        // Half of it, so that a second member of etcd is asked before the others think that nobody is here.
+        let stores = [client(takeover / 2), client(ASIDE_DEADLINE), client(takeover / 2)];
+        Ok(Joining::over(section, &token, stores))
+    }
+
+    fn over(section: &config::Cluster, token: &str, [commits, aside, store]: [AnyStore; 3]) -> Self {
+        let takeover = Duration::from_millis(section.takeover_ms.into());
+        let options = EtcdOptions {
+            cluster: section.name.clone(),
+            member: section.member.clone(),
+            shards: section.shards,
+            retry: RETRY,
+            fresh: takeover * 3 / 4,
+            clock_ns: monotonic_ns,
+        };
+        let journal = Arc::new(ClusterJournal::new(commits, aside, options));
+        let provisional_max = match section.on_no_majority {
+            config::OnNoMajority::Provisional => section.provisional_max,
+            config::OnNoMajority::Refuse => 0,
+        };
+        let shards = Arc::new(Shards::new(&section.member, token, Arc::clone(journal.terms()), provisional_max));
+        Joining {
+            shards,
+            journal,
+            store,
+            me: Me { advertise: section.advertise.clone(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            timing: Timing { takeover_ms: section.takeover_ms.into(), heartbeat_ms: section.heartbeat_ms.into() },
+        }
+    }
+
+    /// Takes part from now on.
+    pub(super) fn join(self, app: &App, committer: &Arc<Committer<Journal>>) -> Result<Member, JournalError> {
+        let Joining { shards, journal, store, me, timing } = self;
+        let loads = Arc::new(Shares {
+            app: app.clone(),
+            committer: Arc::clone(committer),
+            journal: Arc::clone(&journal),
+            beats: Arc::default(),
+        });
+        let clock = Arc::clone(&app.deciding.clock);
+        let watch = Watch::new(store, Arc::clone(&journal), shards, loads, (me, timing), move || clock.now().uptime_ms);
+        let control = watch.control();
+        let thread = std::thread::Builder::new().name("cluster".to_owned()).spawn(move || watch.run());
+        let thread = thread.map_err(|error| JournalError::io("start the thread of the cluster", error))?;
+        Ok(Member { control, journal, thread: Some(thread) })
+    }
+}
+
+impl Member {
+    /// Gives every shard up, so that others take it at once. Blocks while the store has no answer.
+    pub(super) fn leave(&mut self) {
+        self.control.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// For giving up beside whoever waits.
+    pub(super) fn journal(&self) -> &Arc<ClusterJournal> {
+        &self.journal
+    }
+}
+
+/// The tenants of the shards in this daemon's engine.
+struct Shares {
+    app: App,
+    committer: Arc<Committer<Journal>>,
+    journal: Arc<ClusterJournal>,
+    /// A heartbeat is on its way to the thread that commits.
+    beats: Arc<AtomicBool>,
+}
+
+impl Loads for Shares {
+    fn load(&self, shard: Shard, _reason: Reason) -> Result<(), JournalError> {
+        let deciding = &self.app.deciding;
+        let recovered = self.journal.replay(shard)?;
+        let now: Now = deciding.clock.now();
+        let tombstone_ms = u64::from(self.app.configuration.running.get().settings.nodes.tombstone_s) * 1_000;
+        deciding.marks.recover(&recovered.marks);
+        let lost = restore(deciding, now, &recovered, tombstone_ms);
+        let (sessions, records) = (recovered.sessions.len(), recovered.records);
+        tracing::info!(shard = shard.0, sessions, records, lost, "a shard was read");
+        if let Some(why) = &recovered.degraded {
+            tracing::error!(shard = shard.0, why, "the log of a shard is damaged: nodes report their sessions again");
+            deciding.note_damage(format!("shard {}: {why}", shard.0));
+        }
+        Ok(())
+    }
+
+    fn quiesce(&self) {
+        // It fails only at the end of the daemon, when nothing is in progress.
+        let _ = self.committer.barrier();
+    }
+
+    fn unload(&self, shard: Shard) {
+        let deciding = &self.app.deciding;
+        let (now, shards) = (deciding.clock.now(), self.journal.terms().shards());
+        for tenant in deciding.engine.tenant_ids() {
+            if Shard::of(&tenant, shards) == shard {
+                deciding.engine.evict(now, &tenant);
+            }
+        }
+    }
+
+    fn heartbeat(&self) {
+        if self.beats.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let beats = Arc::clone(&self.beats);
+        self.committer.behind(move |journal| {
+            if let Some(journal) = journal.cluster() {
+                journal.heartbeat();
+            }
+            beats.store(false, Ordering::Release);
+        });
+    }
+}

@@ -1,0 +1,121 @@
+//! Several daemons over one etcd.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use usherd_testkit::etcd::{Etcd, free_address};
+use usherd_testkit::http::{Answer, Client};
+use usherd_testkit::process::{Site, Usherd};
+use usherd_testkit::wait::eventually;
+
+/// The daemons of a cluster, each with a folder and an address of its own.
+pub(crate) struct Fleet {
+    pub(crate) members: Vec<Member>,
+    pub(crate) etcd: Etcd,
+}
+
+pub(crate) struct Member {
+    pub(crate) site: Site,
+    pub(crate) address: SocketAddr,
+    pub(crate) usherd: Option<Usherd>,
+}
+
+/// The file of a tenant with so many seats.
+pub(crate) fn tenant(id: &str, seats: u32) -> String {
+    format!("id = \"{id}\"\nkind = \"nfr\"\nseats = {seats}\n")
+}
+
+impl Fleet {
+    /// So many daemons, not started yet; `section` is added to `[cluster]`.
+    pub(crate) fn new(etcd: Etcd, count: usize, section: &str, tenants: &[(&str, &str)]) -> Self {
+        let endpoints = etcd.endpoints();
+        Self::reached(etcd, count, section, tenants, |_| endpoints.clone())
+    }
+
+    /// The same, where each reaches etcd in a way of its own.
+    pub(crate) fn reached(
+        etcd: Etcd,
+        count: usize,
+        section: &str,
+        tenants: &[(&str, &str)],
+        endpoints: impl Fn(usize) -> Vec<String>,
+    ) -> Self {
+        let members = (0..count).map(|at| {
+            let address = free_address();
+            let name = name(at);
+            let endpoints = endpoints(at);
+            let main = format!(
+                "[cluster]\nengine = \"etcd\"\nname = \"test\"\nmember = \"{name}\"\nendpoints = {endpoints:?}\n\
+                 advertise = \"http://{address}\"\ntoken_file = \"cluster.token\"\n{section}\n"
+            );
+            let site = Site::new(&main, tenants);
+            std::fs::write(site.path("cluster.token"), "a secret that only these daemons know\n").unwrap();
+            site.listen(address);
+            Member { site, address, usherd: None }
+        });
+        Fleet { members: members.collect(), etcd }
+    }
+
+    /// Starts a member, and waits until it listens and decides what is its own.
+    pub(crate) fn start(&mut self, at: usize) {
+        self.members[at].usherd = Some(self.members[at].site.start());
+    }
+
+    pub(crate) fn start_all(&mut self) {
+        for member in &mut self.members {
+            member.usherd = Some(member.site.spawn());
+        }
+        for member in &mut self.members {
+            member.usherd.as_mut().unwrap().until_ready();
+        }
+        self.until_served();
+    }
+
+    pub(crate) fn client(&self, at: usize) -> Client {
+        Client::connect(self.members[at].address).unwrap()
+    }
+
+    /// Waits until somebody who runs decides every tenant.
+    pub(crate) fn until_served(&self) {
+        let running = || (0..self.members.len()).filter(|at| self.members[*at].usherd.is_some());
+        eventually("every shard to have an owner", || {
+            running().all(|at| self.ready(at)["cluster"]["missing"] == Value::Array(Vec::new())).then_some(())
+        });
+    }
+
+    pub(crate) fn ready(&self, at: usize) -> Value {
+        self.client(at).get("/readyz?verbose").json()
+    }
+
+    /// The shards of each member, as one of them sees it.
+    pub(crate) fn owners(&self, at: usize) -> BTreeMap<String, Vec<u64>> {
+        let ready = self.ready(at);
+        let mut owners = BTreeMap::<String, Vec<u64>>::new();
+        for (shard, owner) in ready["cluster"]["owners"].as_array().unwrap().iter().enumerate() {
+            owners.entry(owner.as_str().unwrap_or_default().to_owned()).or_default().push(shard as u64);
+        }
+        owners
+    }
+
+    pub(crate) fn kill(&mut self, at: usize) {
+        self.members[at].usherd.take().unwrap().kill();
+    }
+}
+
+pub(crate) fn name(at: usize) -> String {
+    format!("m{at}")
+}
+
+/// A call that a subject places.
+pub(crate) fn call(client: &mut Client, tenant: &str, session: &str) -> Answer {
+    let body = format!(
+        "{{\"tenant\":\"{tenant}\",\"subject\":\"{session}\",\"session\":\"{session}\",\"kind\":\"call\",\
+         \"direction\":\"outbound\",\"ttl_s\":3600}}"
+    );
+    client.post("/v1/acquire", &body)
+}
+
+pub(crate) fn hang_up(client: &mut Client, tenant: &str, session: &str) -> Answer {
+    client.post("/v1/release", &format!("{{\"tenant\":\"{tenant}\",\"session\":\"{session}\"}}"))
+}
