@@ -29,7 +29,9 @@ pub struct Options {
     pub user: String,
     /// The password of the user.
     pub password: String,
-    /// How long a call may take. It tries each endpoint once at most, and each try has an equal share of what is left.
+    /// How long a call may take. It tries each endpoint once at most, and each try has an equal share of what is left. A
+    /// member that passed a transaction on to a leader that has just died never answers it: so a short deadline, and
+    /// the same again, is through an election sooner than a long one. What is large needs a longer one.
     pub deadline: Duration,
 }
 
