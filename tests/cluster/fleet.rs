@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use serde_json::Value;
 use usherd_testkit::etcd::{Etcd, free_address};
 use usherd_testkit::http::{Answer, Client};
-use usherd_testkit::process::{Site, Usherd};
+use usherd_testkit::process::{Site, Usherd, own_ip};
+use usherd_testkit::relay::Relay;
 use usherd_testkit::wait::eventually;
 
 /// The daemons of a cluster, each with a folder and an address of its own.
@@ -41,13 +42,43 @@ impl Fleet {
         tenants: &[(&str, &str)],
         endpoints: impl Fn(usize) -> Vec<String>,
     ) -> Self {
+        Self::with_doors(etcd, count, section, tenants, endpoints, |address| address)
+    }
+
+    /// The same, where the others reach each by a wire.
+    pub(crate) fn behind_doors(
+        etcd: Etcd,
+        count: usize,
+        section: &str,
+        tenants: &[(&str, &str)],
+        endpoints: impl Fn(usize) -> Vec<String>,
+    ) -> (Self, Vec<Relay>) {
+        let mut doors = Vec::new();
+        let fleet = Self::with_doors(etcd, count, section, tenants, endpoints, |address| {
+            let door = Relay::to(&own_ip().to_string(), address);
+            let shown = door.address;
+            doors.push(door);
+            shown
+        });
+        (fleet, doors)
+    }
+
+    fn with_doors(
+        etcd: Etcd,
+        count: usize,
+        section: &str,
+        tenants: &[(&str, &str)],
+        endpoints: impl Fn(usize) -> Vec<String>,
+        mut door: impl FnMut(SocketAddr) -> SocketAddr,
+    ) -> Self {
         let members = (0..count).map(|at| {
             let address = free_address();
+            let shown = door(address);
             let name = name(at);
             let endpoints = endpoints(at);
             let main = format!(
                 "[cluster]\nengine = \"etcd\"\nname = \"test\"\nmember = \"{name}\"\nendpoints = {endpoints:?}\n\
-                 advertise = \"http://{address}\"\ntoken_file = \"cluster.token\"\n{section}\n"
+                 advertise = \"http://{shown}\"\ntoken_file = \"cluster.token\"\n{section}\n"
             );
             let site = Site::new(&main, tenants);
             std::fs::write(site.path("cluster.token"), "a secret that only these daemons know\n").unwrap();
@@ -96,6 +127,14 @@ impl Fleet {
             owners.entry(owner.as_str().unwrap_or_default().to_owned()).or_default().push(shard as u64);
         }
         owners
+    }
+
+    pub(crate) fn usherd(&self, at: usize) -> &Usherd {
+        self.members[at].usherd.as_ref().expect("it runs")
+    }
+
+    pub(crate) fn terminate(&mut self, at: usize) {
+        self.members[at].usherd.take().unwrap().terminate();
     }
 
     pub(crate) fn kill(&mut self, at: usize) {

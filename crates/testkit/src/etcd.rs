@@ -140,6 +140,13 @@ impl Etcd {
         self.until(member);
     }
 
+    /// The same for several at once, which need each other.
+    pub fn restart_all(&mut self, members: &[usize]) {
+        members.iter().for_each(|member| self.kill(*member));
+        members.iter().for_each(|member| self.spawn(*member));
+        members.iter().for_each(|member| self.until(*member));
+    }
+
     /// Waits until every member follows a leader, and the cluster answers.
     pub fn until_healthy(&self) {
         for member in 0..self.members.len() {

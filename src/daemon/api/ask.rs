@@ -177,7 +177,7 @@ impl Worker {
         access.need(RouteClass::Decide, Some(message.tenant))?;
         self.need_here(message.tenant)?;
         self.need_node(access, message.tenant, Some(message.session), message.node)?;
-        self.elsewhere.stake.borrow_mut().decisions += 1;
+        self.note_release(message);
         Ok(self.decide_release(now, message, group, events))
     }
 
@@ -398,10 +398,10 @@ impl Worker {
     }
 }
 
-/// The refusal of a new seat that cannot be recorded, and was given back.
+/// The refusal of a new seat that cannot be recorded, and was given back; or one by who may not decide any more.
 pub(super) fn without_majority(decision: Decision) -> Decision {
     match decision.code {
-        Code::AllowNew | Code::AllowOver | Code::AllowHeld => {
+        Code::AllowNew | Code::AllowOver | Code::AllowHeld | Code::DenyFull | Code::DenyConflict => {
             Decision { code: Code::DenyInactive, detail: Detail::NoMajority, ttl_ms: None, ..decision }
         }
         _ => decision,

@@ -31,6 +31,10 @@ pub(super) struct Stake {
     pub(super) terms: Vec<Term>,
     /// Sessions that took a seat in it: tenant and id.
     pub(super) seated: Vec<(Name, Name)>,
+    /// Releases in it, as they would be sent.
+    pub(super) released: Vec<(Shard, Bytes)>,
+    /// Denials in it.
+    pub(super) denied: u32,
     /// Decisions in it.
     pub(super) decisions: u32,
     /// Those of calls that are allowed in any case, so that their answers wait for nothing.

@@ -14,13 +14,15 @@ use super::ask::Caller;
 use super::elsewhere::{Asked, Left, Stake, ask_owner, decision_of, is_forwarded, passed_on, results};
 use super::routes::{Allowed, Call};
 use super::verb::Verb;
-use crate::daemon::access::auth::Access;
+use crate::daemon::access::auth::{Access, Role};
 use crate::daemon::cluster::{Counts, Forwarded, PeerAnswer};
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::Shard;
+use crate::daemon::journal::{Journal as _, Shard};
 
 /// Calls that were allowed here and of which an owner is still to be told, of one runtime at once; more are not told.
 const TOLD_MAX: u32 = 1_000;
+/// Between two looks whether the store answers again.
+const UNSETTLED_REST: Duration = Duration::from_millis(100);
 /// How long it is tried to tell an owner of a call that was allowed without it.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// Where a message was decided.
@@ -58,6 +60,7 @@ impl Worker {
         stake.decisions += 1;
         match (decision.code, decision.detail) {
             (Code::AllowFree, Detail::Inbound | Detail::Emergency) => stake.free += 1,
+            (code, _) if code.denies() => stake.denied += 1,
             (Code::AllowNew | Code::AllowOver | Code::AllowHeld, _) => {
                 let session = message.session.unwrap_or_default();
                 stake.seated.push((message.tenant.into(), session.into()));
@@ -66,17 +69,37 @@ impl Worker {
         }
     }
 
+    /// Notes a release, should it have to be told to somebody else.
+    pub(super) fn note_release(&self, message: &Release<'_>) {
+        let Some(shards) = &self.app.deciding.shards else { return };
+        let Some(home) = self.app.deciding.engine.home(message.tenant) else { return };
+        let Release { tenant, session, node, epoch, seq, transferred } = message;
+        let why = if *transferred { "transferred" } else { "" };
+        let mut body = serde_json::json!({ "tenant": tenant, "session": session, "why": why });
+        for (key, value) in
+            [("node", node.map(Into::into)), ("epoch", epoch.map(Into::into)), ("seq", seq.map(Into::into))]
+        {
+            if let Some(value) = value {
+                body[key] = value;
+            }
+        }
+        let mut stake = self.elsewhere.stake.borrow_mut();
+        stake.decisions += 1;
+        stake.released.push((shards.shard(&home), body.to_string().into()));
+    }
+
     /// The store of the cluster has no answer: whether the seats that were taken may be kept. Where they may not, they are
     /// given back, so that asking again does not find them.
     pub(super) fn keep_unsettled(&self, stake: &Stake) -> bool {
         let Some(shards) = &self.app.deciding.shards else { return true };
         let shard = |tenant: &Name| self.app.deciding.engine.home(tenant).map(|home| shards.shard(&home));
-        let mut keeps = true;
+        let mut keeps = stake.denied == 0;
         for (tenant, _) in &stake.seated {
             keeps = keeps && shard(tenant).is_none_or(|shard| shards.take_provisional(shard));
         }
         if keeps {
             stake.seated.iter().for_each(|_| Counts::one(&shards.counts.provisional));
+            stake.released.iter().for_each(|(shard, body)| self.tell_release(*shard, body));
             return true;
         }
         let now = self.app.deciding.clock.now();
@@ -162,6 +185,30 @@ impl Worker {
                 }
             });
         }
+    }
+
+    /// A release was taken while the store had no answer. Should it turn out that another member decides by then, it hears
+    /// of it.
+    fn tell_release(&self, shard: Shard, body: &Bytes) {
+        let Some(shards) = self.app.deciding.shards.clone() else { return };
+        let Some(journal) = self.app.deciding.committer.get().and_then(|committer| committer.journal().cloned()) else {
+            return;
+        };
+        let told = Rc::clone(&self.elsewhere.told);
+        if told.get() >= TOLD_MAX {
+            return;
+        }
+        told.set(told.get() + 1);
+        let (peers, request) = (self.elsewhere.peers.clone(), Forwarded::post(Verb::Release.target(), body.clone()));
+        let access = Access::new(shards.member(), Role::Node);
+        tokio::task::spawn_local(async move {
+            while shards.term(shard) != 0 && !journal.is_sure() {
+                tokio::time::sleep(UNSETTLED_REST).await;
+            }
+            // Where it is decided here still, it is recorded by now.
+            let _ = ask_owner(&peers, &shards, shard, &access, &request, TOLD_WITHIN).await;
+            told.set(told.get() - 1);
+        });
     }
 
     /// Asks every other member that lives the same, at the same time; gives the answers of those that answered, and the
