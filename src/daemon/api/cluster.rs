@@ -25,7 +25,7 @@ pub(super) fn status(deciding: &Deciding) -> Option<ClusterStatus> {
         members: members.collect(),
         missing: shards.missing().into_iter().map(|shard| shard.0).collect(),
         proven_ms_ago: journal.and_then(|journal| journal.proven_ago()).map(|ago| ago.as_millis() as u64),
-        cut_off: journal.and_then(|journal| journal.cut_off()),
+        cut_off: shards.refused().or_else(|| journal.and_then(|journal| journal.cut_off())),
         owners: owners.of.clone(),
     })
 }

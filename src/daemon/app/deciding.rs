@@ -20,7 +20,7 @@ use crate::daemon::cluster::Shards;
 use crate::daemon::config::Config;
 use crate::daemon::journal::sampler::Sampler;
 use crate::daemon::journal::watermarks::Marks;
-use crate::daemon::journal::{Committer, TurnWriter};
+use crate::daemon::journal::{Committer, Shard, TurnWriter};
 use crate::daemon::sync::keeper::Confirmation;
 
 /// The part that a decision needs: the engine, the time, the limits, and the journal that it goes to.
@@ -99,6 +99,18 @@ impl Deciding {
     pub fn date(&self, now: Now, zone: Tz) -> NaiveDate {
         let trusted = DateTime::from_timestamp_millis(self.trusted_utc_ms(now)).unwrap_or_default();
         civil(zone, trusted).date()
+    }
+
+    /// True if a tenant is decided here: on one machine every one is.
+    pub fn decides(&self, tenant: &str) -> bool {
+        self.shards.as_ref().is_none_or(|shards| shards.term(shards.shard(tenant)) != 0)
+    }
+
+    /// True if this daemon tells others what concerns a tenant or, with an empty one, the whole fleet: its owner, that of
+    /// the first shard.
+    pub fn tells_of(&self, tenant: &str) -> bool {
+        let of_fleet = || self.shards.as_ref().is_none_or(|shards| shards.term(Shard(0)) != 0);
+        if tenant.is_empty() { of_fleet() } else { self.decides(tenant) }
     }
 
     /// A writer for one runtime; `None` before recovery.

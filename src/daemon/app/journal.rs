@@ -18,6 +18,10 @@ impl Store for AnyStore {
     fn txn(&self, txn: &Txn) -> Result<Answer, Fault> {
         self.0.txn(txn)
     }
+
+    fn forget_before(&self, revision: u64) -> Result<(), Fault> {
+        self.0.forget_before(revision)
+    }
 }
 
 /// The journal of a cluster.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
@@ -80,6 +81,8 @@ pub struct Shards {
     terms: Arc<Terms>,
     owners: ArcSwap<Owners>,
     changed: watch::Sender<u64>,
+    /// Why this daemon takes no part.
+    refused: Mutex<Option<String>>,
 }
 
 impl Shards {
@@ -96,6 +99,7 @@ impl Shards {
             terms,
             owners: ArcSwap::from_pointee(owners),
             changed: watch::Sender::new(0),
+            refused: Mutex::new(None),
         }
     }
 
@@ -134,8 +138,23 @@ impl Shards {
         self.owners.load_full()
     }
 
+    /// Takes no part, and says why.
+    pub(super) fn refuse(&self, why: String) {
+        let mut refused = self.refused.lock();
+        if refused.as_ref() != Some(&why) {
+            tracing::error!(why, "this daemon takes no part in the cluster");
+            *refused = Some(why);
+        }
+    }
+
+    /// Why this daemon takes no part; `None` where it does.
+    pub fn refused(&self) -> Option<String> {
+        self.refused.lock().clone()
+    }
+
     /// Takes over what was seen.
     pub fn note(&self, owners: Owners) {
+        self.refused.lock().take();
         if **self.owners.load() != owners {
             self.owners.store(Arc::new(owners));
         }

@@ -9,12 +9,15 @@ use parking_lot::{Condvar, Mutex};
 
 use super::shards::{Counts, Member, Owners, Shards};
 use super::steward::{Look, Reason, Step, Steward, Timing};
-use crate::daemon::etcd::{Answer, Fault, Found, Op, Store, Txn};
+use crate::daemon::etcd::{Answer, Compare, Fault, Found, Op, Store, Txn};
 use crate::daemon::journal::etcd::Etcd;
 use crate::daemon::journal::{Epoch, JournalError, Shard};
 
 /// How often the store is read, at most.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often what was before is forgotten by the store, milliseconds.
+const COMPACT_EVERY_MS: u64 = 60_000;
 
 /// The daemon's part when a shard comes or goes. It may take its time: nothing else happens to shards meanwhile.
 pub trait Loads: Send + Sync + 'static {
@@ -23,6 +26,9 @@ pub trait Loads: Send + Sync + 'static {
     /// # Errors
     /// It cannot be read; it is given up again.
     fn load(&self, shard: Shard, reason: Reason) -> Result<(), JournalError>;
+
+    /// Has a shard decided that was read: calls `begin`, from which on it is.
+    fn begin(&self, shard: Shard, begin: &dyn Fn());
 
     /// Waits until nothing of a shard that is not decided here any more is in progress.
     fn quiesce(&self);
@@ -59,6 +65,12 @@ pub struct Watch<S: Store> {
     beats: u64,
     /// Why the store has no answer, as it was told last.
     fault: Option<String>,
+    /// Tells this run from another daemon of the same name.
+    run: u64,
+    /// True once the cluster is known to be the one that is configured here.
+    is_admitted: bool,
+    /// A revision, and when it was seen: what was before it is forgotten a while later.
+    revision: (u64, u64),
 }
 
 /// Orders to the watch.
@@ -120,6 +132,9 @@ impl<S: Store> Watch<S> {
             beat_ms: 0,
             beats: 0,
             fault: None,
+            run: fastrand::u64(..),
+            is_admitted: false,
+            revision: (0, 0),
         }
     }
 
@@ -158,12 +173,22 @@ impl<S: Store> Watch<S> {
             self.loads.heartbeat();
         }
         self.forget_lost();
+        if !self.is_admitted && !self.admit() {
+            return;
+        }
         let answer = match self.read(beats) {
             Ok(answer) => answer,
             Err(fault) => return self.tell_fault(Some(fault)),
         };
         self.tell_fault(None);
+        self.compact(now_ms, answer.revision);
         let seen = self.seen(&answer);
+        if !seen.is_only_one {
+            return self.shards.refuse(format!(
+                "another daemon is member {:?} of this cluster; give each a name of its own in [cluster]",
+                self.shards.member()
+            ));
+        }
         // By the time at which it was asked for: what is old by now is not taken for alive.
         let steps = steward.judge((self.uptime_ms)(), &seen.look);
         self.shards.note(seen.owners(steward));
@@ -196,10 +221,55 @@ impl<S: Store> Watch<S> {
                 "version": self.me.version,
                 "leaving": self.control.is_leaving(),
                 "beat": self.beats,
+                "run": self.run.to_string(),
             });
             then.push(Op::put(keys.member(self.shards.member()), words.to_string()));
         }
         self.store.txn(&Txn { then, ..Txn::default() })
+    }
+
+    /// Looks whether the cluster is the one that is configured here, or founds it.
+    fn admit(&mut self) -> bool {
+        let (key, shards) = (self.journal.keys().constitution(), self.shards.terms().shards());
+        let mine = format!("1 {shards}");
+        let founded = Txn {
+            compares: vec![Compare::Created { key: key.clone(), revision: 0 }],
+            then: vec![Op::put(key.clone(), mine.clone())],
+            otherwise: vec![Op::get(key)],
+        };
+        let answer = match self.store.txn(&founded) {
+            Ok(answer) => answer,
+            Err(fault) => {
+                self.tell_fault(Some(fault));
+                return false;
+            }
+        };
+        let found = answer.outcomes.first().and_then(|outcome| outcome.found.first());
+        self.is_admitted = answer.held || found.is_some_and(|found| found.value == mine.as_bytes());
+        if !self.is_admitted {
+            let found = found.map(|found| String::from_utf8_lossy(&found.value).into_owned()).unwrap_or_default();
+            let shards_there = found.strip_prefix("1 ").unwrap_or("an unknown number of");
+            self.shards.refuse(format!(
+                "this cluster was founded with {shards_there} shards, and [cluster] shards is {shards} here: write the \
+                 number of the cluster, which stays as it is"
+            ));
+        }
+        self.is_admitted
+    }
+
+    /// Has the owner of the first shard forget the history of the store.
+    fn compact(&mut self, now_ms: u64, revision: u64) {
+        let (seen, since_ms) = self.revision;
+        if now_ms.saturating_sub(since_ms) < COMPACT_EVERY_MS {
+            return;
+        }
+        self.revision = (revision, now_ms);
+        if seen == 0 || !self.loaded.contains(&Shard(0)) {
+            return;
+        }
+        if let Err(fault) = self.store.forget_before(seen) {
+            tracing::warn!(%fault, "the history of the store cannot be forgotten; it is tried again in a minute");
+        }
     }
 
     fn seen(&self, answer: &Answer) -> Seen {
@@ -230,12 +300,15 @@ impl<S: Store> Watch<S> {
                 look.heirs[at] = Some(text(heir));
             }
         }
-        let mut members = Vec::new();
+        let (mut members, mut is_only_one) = (Vec::new(), true);
         for member in found(2) {
             let Some((_, name)) = member.key.rsplit_once('/') else { continue };
             let words: serde_json::Value = serde_json::from_slice(&member.value).unwrap_or_default();
             let word = |key: &str| words[key].as_str().unwrap_or_default().to_owned();
             let is_leaving = words["leaving"].as_bool().unwrap_or_default();
+            // Its own is newer than that of a run before, or will be with the next heartbeat.
+            let is_own = words["run"].as_str() == Some(self.run.to_string().as_str());
+            is_only_one &= name != self.shards.member() || is_own || self.beats <= 1;
             look.members.insert(name.to_owned(), (member.changed, is_leaving));
             members.push(Member {
                 name: name.to_owned(),
@@ -245,7 +318,7 @@ impl<S: Store> Watch<S> {
                 is_leaving,
             });
         }
-        Seen { look, members }
+        Seen { look, members, is_only_one }
     }
 
     /// Forgets what another one owns by now.
@@ -275,10 +348,12 @@ impl<S: Store> Watch<S> {
             Ok(()) => {
                 self.loaded.insert(shard);
                 let Epoch(fence) = epoch;
-                // It may have been lost while it was read.
-                if self.journal.fence(shard) == Some(fence) {
-                    self.shards.terms().begin(shard, fence);
-                }
+                self.loads.begin(shard, &|| {
+                    // It may have been lost while it was read.
+                    if self.journal.fence(shard) == Some(fence) {
+                        self.shards.terms().begin(shard, fence);
+                    }
+                });
                 if let Some(count) = self.shards.counts.taken.get(reason as usize) {
                     Counts::one(count);
                 }
@@ -323,6 +398,8 @@ impl<S: Store> Watch<S> {
 struct Seen {
     look: Look,
     members: Vec<Member>,
+    /// True unless another daemon shows itself by the name of this one.
+    is_only_one: bool,
 }
 
 impl Seen {

@@ -85,6 +85,10 @@ impl Store for Client {
         let call = Call::new("/v3/kv/txn", wire::txn_body(txn), wire::is_read_only(txn));
         self.call(&call, |body| wire::txn_answer(txn, body))
     }
+
+    fn forget_before(&self, revision: u64) -> Result<(), Fault> {
+        self.compact(revision)
+    }
 }
 
 impl Client {

@@ -157,4 +157,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`Fault`]; after one that is unknown it may be sent again as it is, where doing it twice is as doing it once.
     fn txn(&self, txn: &Txn) -> Result<Answer, Fault>;
+
+    /// Forgets what keys were before this revision. A store that keeps no history has nothing to do.
+    ///
+    /// # Errors
+    /// [`Fault`]; it may be tried again at any time.
+    fn forget_before(&self, revision: u64) -> Result<(), Fault> {
+        let _ = revision;
+        Ok(())
+    }
 }

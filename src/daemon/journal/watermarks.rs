@@ -30,6 +30,15 @@ impl Marks {
         self.0.lock().extend(marks.iter().cloned());
     }
 
+    /// Takes over what the log of a shard remembers of its tenants, and gives up to when every booked change of theirs was
+    /// applied and told, milliseconds since 1970 UTC.
+    pub fn take_over(&self, marks: &[(Name, u64)]) -> Option<i64> {
+        let of_tenants = marks.iter().filter(|(key, _)| tenant_of(key).is_some()).cloned();
+        self.0.lock().extend(of_tenants);
+        let settled = marks.iter().find(|(key, _)| key == SETTLED);
+        settled.map(|(_, noted)| (noted & INSTANT_MAX).cast_signed())
+    }
+
     /// Gives every mark to a snapshot. Marks of ends that are long past are dropped first: there is one for
     /// each end and one for each tenant, and no other way for them to go.
     pub fn each(&self, now_utc_ms: i64, mut mark: impl FnMut(&str, u64)) {

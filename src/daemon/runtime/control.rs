@@ -126,13 +126,15 @@ impl Control {
         let app = self.app.clone();
         let config = app.configuration.running.get();
         first_good(&self.app, &self.state_dir, &config);
-        let member = self.joining.take().map(|joining| joining.join(&app, &committer)).transpose()?;
         let zone = config.settings.time_zone.0;
         app.publishing.begin_today(zone, app.deciding.date(now, zone));
         let mut schedule = Schedule::new(app.clone(), committer.writer());
         schedule.begin(now, step);
+        let schedule = Arc::new(Mutex::new(schedule));
+        let joining = self.joining.take();
+        let member = joining.map(|joining| joining.join(&app, &committer, Arc::clone(&schedule))).transpose()?;
         let mut control = Loop {
-            schedule: Arc::new(Mutex::new(schedule)),
+            schedule,
             writer: committer.writer(),
             counts: app.publishing.metrics.shard(),
             due: Due {

@@ -216,6 +216,11 @@ impl Courier {
     }
 
     fn hear(&mut self, now: Now, event: &Event) {
+        // Every member of a cluster hears of nodes and files, and one tells.
+        let is_common = matches!(event.kind, EventType::Node | EventType::Config | EventType::Sync);
+        if is_common && !self.app.deciding.tells_of(&event.tenant) {
+            return;
+        }
         let Some(kind) = self.selector.heard(event) else {
             let changed = self.subscription(now, event);
             return self.tell_all(now, changed);
@@ -262,7 +267,8 @@ impl Courier {
 
     fn tell_all(&mut self, now: Now, news: impl IntoIterator<Item = Notice>) {
         let mut results = Vec::new();
-        for notice in news {
+        let is_told = |notice: &Notice| notice.tenant.is_empty() || self.app.deciding.decides(&notice.tenant);
+        for notice in news.into_iter().filter(is_told) {
             for hook in &mut self.hooks {
                 hook.tell(now, &self.source, notice.about, &notice.tenant, &|| notice.clone(), &mut results);
             }

@@ -187,6 +187,29 @@ impl Schedule {
         self.app.configuration.running.get().tenants.values().cloned().collect()
     }
 
+    /// Tells what became due of tenants since another member applied and told all; `begin` has them decided here from then
+    /// on, and nothing else is applied meanwhile.
+    pub(super) fn take_over(&mut self, now: Now, tenants: &[Arc<Tenant>], told_until_utc_ms: Option<i64>, begin: impl FnOnce()) {
+        begin();
+        let told = told_until_utc_ms.map(|until| utc(Now { utc_ms: until, ..now }));
+        let is_trusted = self.app.deciding.is_clock_trusted(now);
+        for batch in tenants.chunks(BATCH_MAX) {
+            self.turn(now, |turn| {
+                for tenant in batch {
+                    if let Some(told) = told.filter(|told| *told < utc(now)) {
+                        turn.catch_up(tenant, told);
+                    }
+                    if is_trusted {
+                        turn.remind(tenant, utc(now));
+                    }
+                }
+                if is_trusted {
+                    turn.deciding.marks.note_applied(now.utc_ms, turn.group);
+                }
+            });
+        }
+    }
+
     /// `last`: with these tenants all that is due is applied and told.
     fn apply_due(&mut self, tenants: &[Arc<Tenant>], now: Now, last: bool) {
         let at = self.app.deciding.timelines(now);
@@ -261,9 +284,12 @@ impl ChangeContext<'_> {
         let view = self.deciding.engine.tenant(self.now, &tenant.id).filter(|view| view.configured);
         let before = view.map(|view| Entitled { standing: view.standing, seats: view.quota });
         let Some(before) = before.filter(|before| *before != after) else { return false };
-        self.tell(EventType::Subscription, Some(after.standing.into()), &tenant.id, sentence(tenant, before, after));
-        if after.standing == Standing::Ended {
-            self.end(tenant);
+        // Every member puts it into force, and the owner tells of it.
+        if self.deciding.decides(&tenant.id) {
+            self.tell(EventType::Subscription, Some(after.standing.into()), &tenant.id, sentence(tenant, before, after));
+            if after.standing == Standing::Ended {
+                self.end(tenant);
+            }
         }
         let mut recorder = Recorder::new(self.group, self.counts, Some(self.events), self.now.utc_ms);
         self.deciding.engine.entitle(self.now, &tenant.id, after, &mut recorder)
@@ -319,6 +345,9 @@ impl ChangeContext<'_> {
 
     fn remind(&mut self, tenant: &Tenant, now: DateTime<Utc>) {
         let Some(reminder) = reminder::due(&tenant.record, &tenant.terms, now) else { return };
+        if !self.deciding.decides(&tenant.id) {
+            return;
+        }
         if self.deciding.marks.remind(&tenant.id, &reminder, self.group) {
             self.tell(EventType::Reminder, None, &tenant.id, reminder.sentence());
         }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use usherd_engine::Now;
 
 use super::checkpoint::restore;
+use super::schedule::Schedule;
 use crate::daemon::app::{AnyStore, App, ClusterJournal, Journal};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::cluster::{self, Loads, Me, Reason, Shards, Timing, Watch};
@@ -91,13 +93,20 @@ impl Joining {
     }
 
     /// Takes part from now on.
-    pub(super) fn join(self, app: &App, committer: &Arc<Committer<Journal>>) -> Result<Member, JournalError> {
+    pub(super) fn join(
+        self,
+        app: &App,
+        committer: &Arc<Committer<Journal>>,
+        schedule: Arc<Mutex<Schedule>>,
+    ) -> Result<Member, JournalError> {
         let Joining { shards, journal, store, me, timing } = self;
         let loads = Arc::new(Shares {
             app: app.clone(),
             committer: Arc::clone(committer),
             journal: Arc::clone(&journal),
             beats: Arc::default(),
+            schedule,
+            told: Mutex::default(),
         });
         let clock = Arc::clone(&app.deciding.clock);
         let watch = Watch::new(store, Arc::clone(&journal), shards, loads, (me, timing), move || clock.now().uptime_ms);
@@ -130,6 +139,9 @@ struct Shares {
     journal: Arc<ClusterJournal>,
     /// A heartbeat is on its way to the thread that commits.
     beats: Arc<AtomicBool>,
+    schedule: Arc<Mutex<Schedule>>,
+    /// Until when all was applied and told of the shard that is being taken, milliseconds since 1970 UTC.
+    told: Mutex<Option<i64>>,
 }
 
 impl Loads for Shares {
@@ -138,7 +150,7 @@ impl Loads for Shares {
         let recovered = self.journal.replay(shard)?;
         let now: Now = deciding.clock.now();
         let tombstone_ms = u64::from(self.app.configuration.running.get().settings.nodes.tombstone_s) * 1_000;
-        deciding.marks.recover(&recovered.marks);
+        *self.told.lock() = deciding.marks.take_over(&recovered.marks);
         let lost = restore(deciding, now, &recovered, tombstone_ms);
         let (sessions, records) = (recovered.sessions.len(), recovered.records);
         tracing::info!(shard = shard.0, sessions, records, lost, "a shard was read");
@@ -147,6 +159,15 @@ impl Loads for Shares {
             deciding.note_damage(format!("shard {}: {why}", shard.0));
         }
         Ok(())
+    }
+
+    fn begin(&self, shard: Shard, begin: &dyn Fn()) {
+        let (now, shards) = (self.app.deciding.clock.now(), self.journal.terms().shards());
+        let config = self.app.configuration.running.get();
+        let mine = config.tenants.iter().filter(|(id, _)| Shard::of(id, shards) == shard);
+        let tenants: Vec<_> = mine.map(|(_, tenant)| Arc::clone(tenant)).collect();
+        let told = self.told.lock().take();
+        self.schedule.lock().take_over(now, &tenants, told, begin);
     }
 
     fn quiesce(&self) {
