@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use usherd::daemon::journal::Shard;
 use usherd_testkit::etcd::{Etcd, free_address};
 use usherd_testkit::http::{Answer, Client};
 use usherd_testkit::process::{Site, Usherd, own_ip};
@@ -20,6 +21,8 @@ pub(crate) struct Member {
     pub(crate) site: Site,
     pub(crate) address: SocketAddr,
     pub(crate) usherd: Option<Usherd>,
+    /// Where it speaks RESP.
+    pub(crate) resp: Option<SocketAddr>,
 }
 
 /// The file of a tenant with so many seats.
@@ -83,7 +86,7 @@ impl Fleet {
             let site = Site::new(&main, tenants);
             std::fs::write(site.path("cluster.token"), "a secret that only these daemons know\n").unwrap();
             site.listen(address);
-            Member { site, address, usherd: None }
+            Member { site, address, usherd: None, resp: None }
         });
         Fleet { members: members.collect(), etcd }
     }
@@ -127,6 +130,30 @@ impl Fleet {
             owners.entry(owner.as_str().unwrap_or_default().to_owned()).or_default().push(shard as u64);
         }
         owners
+    }
+
+    /// Has every member speak RESP, too; before the start.
+    pub(crate) fn listen_resp(&mut self) {
+        for member in &mut self.members {
+            let address = free_address();
+            let main = std::fs::read_to_string(member.site.path("usherd.toml")).unwrap();
+            let listener = format!("[[listener]]\nlisten = \"{address}\"\nprotocol = \"resp\"\n");
+            std::fs::write(member.site.path("usherd.toml"), format!("{main}\n{listener}")).unwrap();
+            member.resp = Some(address);
+        }
+    }
+
+    /// A connection over which a member speaks RESP.
+    pub(crate) fn resp(&self, at: usize) -> Client {
+        Client::connect(self.members[at].resp.expect("it listens")).unwrap()
+    }
+
+    /// The member that decides a tenant.
+    pub(crate) fn owner(&self, tenant: &str) -> usize {
+        let shard = u64::from(Shard::of(tenant, 16).0);
+        let owns = |at: &usize| self.owners(*at).get(&name(*at)).is_some_and(|own| own.contains(&shard));
+        let running = || (0..self.members.len()).filter(|at| self.members[*at].usherd.is_some());
+        eventually("an owner", || running().find(owns))
     }
 
     pub(crate) fn usherd(&self, at: usize) -> &Usherd {

@@ -1,6 +1,9 @@
 //! Shards and their owners: every tenant is decided once, whichever daemon is asked, and goes on when one dies.
 
+use chrono::{DateTime, SecondsFormat};
+use usherd::daemon::clock::{Clock as _, SystemClock};
 use usherd_testkit::etcd::Etcd;
+use usherd_testkit::process::Usherd;
 use usherd_testkit::wait::eventually;
 
 use super::fleet::{Fleet, call, hang_up, tenant};
@@ -84,5 +87,129 @@ fn etcd_itself_may_lose_a_member() {
         });
         assert!(["allow.new", "allow.same"].contains(&decision.as_str()), "{decision}");
         assert_eq!(call(&mut clients[0], &id, "three").decision(), "deny.full tenant", "{id}");
+    }
+}
+
+/// An instant so many seconds from now, as files write it.
+fn in_seconds(seconds: i64) -> String {
+    let utc_ms = SystemClock::start().now().utc_ms + seconds * 1_000;
+    DateTime::from_timestamp_millis(utc_ms).unwrap().to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// How often a member that runs, or ran, said this.
+fn said(usherd: &mut Usherd, part: &str) -> usize {
+    usherd.all_said().lines().filter(|line| line.contains(part)).count()
+}
+
+#[test]
+fn what_becomes_due_is_told_once_whoever_owns_it() {
+    for owner_dies in [false, true] {
+        let due = in_seconds(4);
+        let change = format!("[[change]]\neffective_at = \"{due}\"\nseats = 2\n");
+        let paid = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2025-06-16\"\nseats = 1\n{change}");
+        let mut fleet = Fleet::new(Etcd::one(), 3, "", &[("acme", &paid)]);
+        fleet.start_all();
+        let owner = fleet.owner("acme");
+        let other = (owner + 1) % 3;
+        let mut client = fleet.client(other);
+        assert_eq!(call(&mut client, "acme", "one").decision(), "allow.new");
+        assert_eq!(call(&mut client, "acme", "two").decision(), "deny.full tenant");
+        if owner_dies {
+            fleet.kill(owner);
+        }
+        eventually("the second seat", || {
+            let answer = call(&mut client, "acme", "two");
+            (answer.status == 200 && answer.decision() == "allow.new").then_some(())
+        });
+        // Whoever tells does so before the seat is given, or takes the tenant over before.
+        let running = fleet.members.iter_mut().filter_map(|member| member.usherd.as_mut());
+        let told: Vec<usize> = running.map(|usherd| said(usherd, "a booked change took effect")).collect();
+        assert_eq!(told.iter().sum::<usize>(), 1, "{told:?}, owner dies: {owner_dies}");
+    }
+}
+
+#[test]
+fn without_a_majority_calls_go_on_and_new_seats_do_not() {
+    let files = [("acme".to_owned(), tenant("acme", 3))];
+    let tenants: Vec<(&str, &str)> = files.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+    for provisional in [0, 1] {
+        let policy = if provisional > 0 { "on_no_majority = \"provisional\"\nprovisional_max = 1" } else { "" };
+        let mut fleet = Fleet::new(Etcd::three(), 2, policy, &tenants);
+        fleet.start_all();
+        let mut client = fleet.client(fleet.owner("acme"));
+        assert_eq!(call(&mut client, "acme", "one").decision(), "allow.new");
+        assert_eq!(call(&mut client, "acme", "two").decision(), "allow.new");
+        fleet.etcd.kill(0);
+        fleet.etcd.kill(1);
+        let first = call(&mut client, "acme", "three");
+        let second = call(&mut client, "acme", "four");
+        let expected = if provisional > 0 { "allow.new" } else { "deny.inactive no_majority" };
+        assert_eq!((first.decision().as_str(), first.is_durable()), (expected, false));
+        assert_eq!(second.decision(), "deny.inactive no_majority");
+        let renewed = call(&mut client, "acme", "one");
+        assert_eq!((renewed.decision().as_str(), renewed.is_durable()), ("allow.same", false));
+        assert_eq!(hang_up(&mut client, "acme", "two").decision(), "released.last");
+        for free in ["\"direction\":\"inbound\"", "\"direction\":\"outbound\",\"to\":\"112\""] {
+            let body = format!(
+                "{{\"tenant\":\"acme\",\"subject\":\"x\",\"session\":\"free\",\"kind\":\"call\",{free},\"ttl_s\":9}}"
+            );
+            assert!(client.post("/v1/acquire", &body).decision().starts_with("allow.free"), "{free}");
+        }
+        fleet.etcd.restart_all(&[0, 1]);
+        eventually("what was kept to be recorded", || {
+            let answer = call(&mut client, "acme", "one");
+            (answer.status == 200 && answer.is_durable()).then_some(())
+        });
+        fleet.until_served();
+        let mut other = fleet.client(1 - fleet.owner("acme"));
+        let left = 3 - 1 - provisional;
+        for n in 0..left {
+            assert_eq!(call(&mut other, "acme", &format!("later-{n}")).decision(), "allow.new", "{provisional}");
+        }
+        assert_eq!(call(&mut other, "acme", "one too many").decision(), "deny.full tenant", "{provisional}");
+    }
+}
+
+#[test]
+fn every_way_to_ask_is_passed_on() {
+    let tenants = tenants();
+    let tenants: Vec<(&str, &str)> = tenants.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+    let mut fleet = Fleet::new(Etcd::one(), 2, "", &tenants);
+    fleet.listen_resp();
+    fleet.start_all();
+    let mut client = fleet.client(0);
+    let op = |id: &str, session: &str| {
+        format!(
+            "{{\"op\":\"acquire\",\"tenant\":\"{id}\",\"subject\":\"{session}\",\"session\":\"{session}\",\"kind\":\"call\",\
+             \"direction\":\"outbound\",\"ttl_s\":3600}}"
+        )
+    };
+    let ids: Vec<&str> = tenants.iter().map(|(id, _)| *id).collect();
+    let ops: Vec<String> = ids.iter().flat_map(|id| [op(id, "a"), op(id, "b"), op(id, "c")]).collect();
+    let answer = client.post("/v1/batch", &format!("{{\"ops\":[{}]}}", ops.join(","))).json();
+    let codes: Vec<&str> =
+        answer["results"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap()).collect();
+    let expected: Vec<&str> = ids.iter().flat_map(|_| ["allow.new", "allow.new", "deny.full"]).collect();
+    assert_eq!(codes, expected, "in the order of the operations, whoever decided them");
+    let mut talk = fleet.resp(0);
+    for id in &ids {
+        let commands = format!(
+            "CU.ACQUIRE {id} a a call direction outbound ttl_s 3600\r\nCU.RELEASE {id} a\r\nCU.ACQUIRE {id} d d call direction \
+             outbound ttl_s 3600\r\nPING\r\n"
+        );
+        talk.send(commands.as_bytes()).unwrap();
+        let told = talk.until("+PONG\r\n");
+        let codes: Vec<&str> = told.lines().map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(codes, ["+allow.same", "+released.last", "+allow.new", "+PONG"], "{id}: {told}");
+    }
+    for id in &ids {
+        let form = format!("tenant={id}&subject=e&session=e&kind=call&direction=outbound&ttl_s=60");
+        assert_eq!(client.post("/v1/acquire", &form).decision(), "deny.full tenant", "{id}");
+        let listed = client.list(&format!("/v1/tenants/{id}/sessions"), "sessions");
+        let mut listed: Vec<&str> = listed.iter().map(|session| session["session"].as_str().unwrap()).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, ["b", "d"], "{id}");
+        let explained = client.post("/v1/explain", &op(id, "f").replace("\"op\":\"acquire\",", "")).json();
+        assert_eq!(explained["code"], "deny.full", "{id}");
     }
 }

@@ -189,7 +189,13 @@ impl Schedule {
 
     /// Tells what became due of tenants since another member applied and told all; `begin` has them decided here from then
     /// on, and nothing else is applied meanwhile.
-    pub(super) fn take_over(&mut self, now: Now, tenants: &[Arc<Tenant>], told_until_utc_ms: Option<i64>, begin: impl FnOnce()) {
+    pub(super) fn take_over(
+        &mut self,
+        now: Now,
+        tenants: &[Arc<Tenant>],
+        told_until_utc_ms: Option<i64>,
+        begin: impl FnOnce(),
+    ) {
         begin();
         let told = told_until_utc_ms.map(|until| utc(Now { utc_ms: until, ..now }));
         let is_trusted = self.app.deciding.is_clock_trusted(now);
@@ -286,7 +292,12 @@ impl ChangeContext<'_> {
         let Some(before) = before.filter(|before| *before != after) else { return false };
         // Every member puts it into force, and the owner tells of it.
         if self.deciding.decides(&tenant.id) {
-            self.tell(EventType::Subscription, Some(after.standing.into()), &tenant.id, sentence(tenant, before, after));
+            self.tell(
+                EventType::Subscription,
+                Some(after.standing.into()),
+                &tenant.id,
+                sentence(tenant, before, after),
+            );
             if after.standing == Standing::Ended {
                 self.end(tenant);
             }
