@@ -1,10 +1,13 @@
 //! Shards and their owners: every tenant is decided once, whichever daemon is asked, and goes on when one dies.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat};
 use usherd::daemon::clock::{Clock as _, SystemClock};
 use usherd_testkit::etcd::Etcd;
+use usherd_testkit::http::Client;
 use usherd_testkit::process::Usherd;
-use usherd_testkit::wait::eventually;
+use usherd_testkit::wait::{eventually, pause};
 
 use super::fleet::{Fleet, call, hang_up, tenant};
 
@@ -168,6 +171,50 @@ fn without_a_majority_calls_go_on_and_new_seats_do_not() {
         }
         assert_eq!(call(&mut other, "acme", "one too many").decision(), "deny.full tenant", "{provisional}");
     }
+}
+
+#[test]
+fn a_node_is_known_to_all_whomever_it_tells() {
+    let tenants = tenants();
+    let tenants: Vec<(&str, &str)> = tenants.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+    let mut fleet = Fleet::new(Etcd::one(), 3, "[nodes]\nheartbeat_s = 1\nlease_s = 3\ngrace_s = 1\n", &tenants);
+    fleet.start_all();
+    let mut clients: Vec<_> = (0..3).map(|at| fleet.client(at)).collect();
+    let listed = |fleet: &Fleet, at: usize| -> usize {
+        let mut client = fleet.client(at);
+        tenants.iter().map(|(id, _)| client.list(&format!("/v1/tenants/{id}/sessions"), "sessions").len()).sum()
+    };
+    let call = |client: &mut Client, id: &str, session: &str, epoch: u64| {
+        let body = format!(
+            "{{\"tenant\":\"{id}\",\"subject\":\"{session}\",\"session\":\"{session}\",\"kind\":\"call\",\
+             \"direction\":\"outbound\",\"node\":\"pbx\",\"epoch\":{epoch},\"seq\":1}}"
+        );
+        client.post("/v1/acquire", &body).decision()
+    };
+    let said = |client: &mut Client, what: &str, body: &str| client.post(&format!("/v1/nodes/pbx/{what}"), body).json();
+    said(&mut clients[0], "hello", "{\"epoch\":5}");
+    for (at, (id, _)) in tenants.iter().enumerate() {
+        assert_eq!(call(&mut clients[at % 3], id, "a", 5), "allow.new", "no ttl_s is required of who said hello: {id}");
+    }
+    // Longer than a lease: what one member hears counts for all.
+    for _ in 0..10 {
+        assert_eq!(said(&mut clients[1], "heartbeat", "{\"epoch\":5}")["code"], "ok");
+        pause(Duration::from_millis(500));
+    }
+    assert_eq!(listed(&fleet, 2), 12);
+    let sessions: Vec<String> = tenants
+        .iter()
+        .take(4)
+        .map(|(id, _)| {
+            format!("{{\"tenant\":\"{id}\",\"subject\":\"a\",\"session\":\"a\",\"kind\":\"call\",\"direction\":\"outbound\"}}")
+        })
+        .collect();
+    let inventory = format!("{{\"epoch\":5,\"seq\":9,\"sessions\":[{}]}}", sessions.join(","));
+    let taken = said(&mut clients[2], "inventory", &inventory);
+    assert_eq!((taken["kept"].as_u64(), taken["removed"].as_u64()), (Some(4), Some(8)), "{taken}");
+    let anew = said(&mut clients[1], "hello", "{\"epoch\":6}");
+    assert_eq!(anew["dropped"], 4, "{anew}");
+    assert_eq!(listed(&fleet, 0), 0);
 }
 
 #[test]

@@ -172,8 +172,18 @@ pub(super) fn read(cx: &mut Cx<'_>, document: &mut Table<'_, '_>, durability: Du
     table.word(cx, "on_no_majority", &mut cluster.on_no_majority);
     table.int(cx, "provisional_max", 0..=u64::from(SEATS_MAX), &mut cluster.provisional_max);
     table.word(cx, "records", &mut cluster.records);
+    if let Some(item) = table.item("records").filter(|_| cluster.records == ClusterRecords::Shared) {
+        let message = format!("`{}` = \"shared\" is not there yet in this release", item.key_path);
+        item.wrong(cx, message, "write \"files\", and give every member the same files");
+    }
     table.finish(cx);
     check_durability(cx, document, durability);
+    if let Some(item) = document.item("pool") {
+        let message =
+            "`[[pool]]` and `[cluster]` do not go together yet: each tenant is decided by the owner of its shard"
+                .to_owned();
+        item.wrong(cx, message, "take the pools out, or decide this fleet on one machine, without [cluster]");
+    }
     Some(cluster)
 }
 

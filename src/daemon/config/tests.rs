@@ -84,12 +84,18 @@ fn with_examples() -> String {
 #[test]
 fn the_shipped_examples_are_good_and_name_every_list_key() {
     let text = with_examples();
-    let config = good(&text, &[]);
+    let without = |from: &str, to: &str| {
+        let (before, rest) = text.split_once(&format!("\n{from}\n")).unwrap();
+        format!("{before}\n{to}\n{}", rest.split_once(&format!("\n{to}\n")).unwrap().1)
+    };
+    // Pools and a cluster exclude each other.
+    let pooled = good(&without("[cluster]", "[[webhook]]"), &[]);
+    assert_eq!(pooled.settings.pools.len(), 1);
+    let config = good(&without("[[pool]]", "[journal]"), &[]);
     assert_eq!(config.settings.listeners.len(), 4);
     assert_eq!(config.settings.auth.tokens.len(), 2);
     assert_eq!(config.settings.auth.tokens[0].nodes, ["pbx-berlin-1", "pbx-berlin-2"]);
     assert_eq!(config.settings.auth.certificates.len(), 1);
-    assert_eq!(config.settings.pools.len(), 1);
     let hook = &config.settings.webhooks[0];
     let example = Webhook {
         name: hook.name.clone(),
@@ -991,6 +997,7 @@ fn a_cluster_is_complete_and_its_times_fit() {
         ("password = \"geheim\"", "7:12", "password", &["must not stand in this file", "password_file"]),
         ("token = \"geheim\"", "7:9", "token", &["must not stand in this file", "token_file"]),
         ("on_no_majority = \"deny\"", "7:18", "on_no_majority", &["`refuse` or `provisional`"]),
+        ("records = \"shared\"", "7:11", "records", &["write \"files\""]),
         ("records = \"share\"", "7:11", "records", &["did you mean `shared`"]),
         ("provisional_max = -1", "7:19", "provisional_max", &["must not be negative"]),
         ("shard = 3", "7:1", "shard", &["did you mean `shards`"]),
@@ -1000,6 +1007,8 @@ fn a_cluster_is_complete_and_its_times_fit() {
         let problems = load_texts(&text, &[]).expect_err("must be rejected");
         assert!(!render_problems(&problems, false).contains("geheim"));
     }
+    let pooled = format!("{CLUSTER}[[pool]]\nid = \"all\"\nseats = 5\n");
+    bad(&pooled, &[], "usherd.toml:7:1", "pool", &["do not go together yet", "without [cluster]"]);
     bad("[clusters]\n", &[], "usherd.toml:1:2", "clusters", &["did you mean `cluster`"]);
     let none = format!("[journal]\ndurability = \"none\"\n{CLUSTER}");
     bad(
