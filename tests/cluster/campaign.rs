@@ -17,8 +17,8 @@ use usherd_testkit::process::own_ip;
 use usherd_testkit::relay::{Pace, Relay};
 use usherd_testkit::wait::{eventually_or, pause};
 
-use super::fleet::{Fleet, tenant};
 use super::history::{Event, Op, Seen, check};
+use usherd_testkit::cluster::{Fleet, tenant};
 
 const MEMBERS: usize = 3;
 const CLIENTS: usize = 4;
@@ -28,9 +28,9 @@ const TENANTS: [&str; 4] = ["north", "east", "south", "west"];
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Asks on a connection of its own; `None` where nobody answers in time.
-fn ask(address: SocketAddr, path: &str, body: &str) -> Option<Answer> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+fn ask(address: SocketAddr, path: &str, body: &str, patience: Duration) -> Option<Answer> {
+    let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
@@ -96,7 +96,7 @@ impl Node {
         let body = format!(
             "{{{message},\"subject\":\"{name}-{session}\",\"kind\":\"call\",\"direction\":\"outbound\",\"ttl_s\":7200}}"
         );
-        decision(ask(self.any(), "/v1/acquire", &body))
+        decision(ask(self.any(), "/v1/acquire", &body, PATIENCE))
     }
 
     /// One thing that a phone system does.
@@ -173,7 +173,7 @@ impl Node {
             || {
                 tries += 1;
                 let body = format!("{{{}}}", self.message(tenant, session));
-                decision(ask(self.any(), "/v1/release", &body))
+                decision(ask(self.any(), "/v1/release", &body, PATIENCE))
             },
             || "a release to be recorded".to_owned(),
         );
@@ -203,21 +203,23 @@ struct Free {
 
 impl Free {
     /// Asks whoever runs, until it is over.
-    fn ask_all(&self, addresses: &[SocketAddr], up: &[AtomicBool; MEMBERS], over: &AtomicBool, seed: u64) {
+    fn ask_all(&self, addresses: &[SocketAddr], lives: &Lives, over: &AtomicBool, seed: u64) {
         let mut rng = Rng::with_seed(seed);
         for number in 0.. {
             if over.load(Ordering::SeqCst) {
                 return;
             }
             let at = rng.usize(0..MEMBERS);
-            if up[at].load(Ordering::SeqCst) {
-                self.ask(addresses[at], number, || up[at].load(Ordering::SeqCst));
+            let life = lives[at].load(Ordering::SeqCst);
+            if is_up(life) {
+                self.ask(addresses[at], number, || lives[at].load(Ordering::SeqCst) == life);
             }
             pause(Duration::from_millis(5));
         }
     }
 
-    fn ask(&self, address: SocketAddr, number: u64, is_up: impl Fn() -> bool) {
+    /// `was_up`: the daemon ran all the time.
+    fn ask(&self, address: SocketAddr, number: u64, was_up: impl Fn() -> bool) {
         let what = if number.is_multiple_of(2) {
             "\"direction\":\"inbound\"".to_owned()
         } else {
@@ -228,9 +230,9 @@ impl Free {
             "{{\"tenant\":\"{tenant}\",\"subject\":\"free\",\"session\":\"free-{number}\",\"kind\":\"call\",{what},\"ttl_s\":1}}"
         );
         let began = monotonic_ns();
-        let answer = ask(address, "/v1/acquire", &body);
+        let answer = ask(address, "/v1/acquire", &body, usherd_testkit::wait::PATIENCE);
         let took = monotonic_ns() - began;
-        if !is_up() {
+        if !was_up() {
             return;
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
@@ -242,6 +244,13 @@ impl Free {
     }
 }
 
+/// Of each daemon how often it ended or stood still, and began or went on, together: it runs while that is even.
+type Lives = [AtomicU64; MEMBERS];
+
+fn is_up(life: u64) -> bool {
+    life.is_multiple_of(2)
+}
+
 /// The wires of a cluster, and which of its daemons may be asked.
 struct World {
     fleet: Fleet,
@@ -249,8 +258,7 @@ struct World {
     wires: Vec<Vec<Relay>>,
     /// Of each daemon the wire by which the others reach it.
     doors: Vec<Relay>,
-    /// True while a daemon runs and is not held still.
-    up: Arc<[AtomicBool; MEMBERS]>,
+    lives: Arc<Lives>,
 }
 
 impl World {
@@ -265,8 +273,7 @@ impl World {
         let endpoints =
             |at: usize| wires[at].iter().map(|wire: &Relay| format!("http://{}", wire.address)).collect::<Vec<_>>();
         let (fleet, doors) = Fleet::behind_doors(etcd, MEMBERS, "", &tenants, endpoints);
-        let up = Arc::new(std::array::from_fn(|_| AtomicBool::new(true)));
-        World { fleet, wires, doors, up }
+        World { fleet, wires, doors, lives: Arc::default() }
     }
 
     /// One fault, and its end.
@@ -276,18 +283,18 @@ impl World {
         let short = Duration::from_millis(rng.u64(50..700));
         match rng.u32(0..12) {
             0 | 1 => {
-                self.up[at].store(false, Ordering::SeqCst);
+                self.lives[at].fetch_add(1, Ordering::SeqCst);
                 self.fleet.kill(at);
                 pause(short);
                 self.start(at);
                 "a daemon was killed"
             }
             2 | 3 => {
-                self.up[at].store(false, Ordering::SeqCst);
+                self.lives[at].fetch_add(1, Ordering::SeqCst);
                 self.fleet.usherd(at).pause();
                 pause(long);
                 self.fleet.usherd(at).signal(Signal::CONT);
-                self.up[at].store(true, Ordering::SeqCst);
+                self.lives[at].fetch_add(1, Ordering::SeqCst);
                 "a daemon stood still"
             }
             4 => {
@@ -335,7 +342,7 @@ impl World {
                 "a daemon was cut off from the others"
             }
             _ => {
-                self.up[at].store(false, Ordering::SeqCst);
+                self.lives[at].fetch_add(1, Ordering::SeqCst);
                 self.fleet.terminate(at);
                 self.start(at);
                 "a daemon was restarted in order"
@@ -345,7 +352,7 @@ impl World {
 
     fn start(&mut self, at: usize) {
         self.fleet.start(at);
-        self.up[at].store(true, Ordering::SeqCst);
+        self.lives[at].fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -372,8 +379,8 @@ fn campaign(faults: u64, seed: u64) -> Result<String, String> {
             })
         };
         let nodes: Vec<_> = (0..CLIENTS).map(node).collect();
-        let (up, asked) = (Arc::clone(&world.up), addresses.clone());
-        scope.spawn(move || free.ask_all(&asked, &up, over, seed));
+        let (lives, asked) = (Arc::clone(&world.lives), addresses.clone());
+        scope.spawn(move || free.ask_all(&asked, &lives, over, seed));
         let mut rng = Rng::with_seed(seed);
         for _ in 0..faults {
             if !wrong.lock().is_empty() {

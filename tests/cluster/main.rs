@@ -3,7 +3,6 @@
 
 mod campaign;
 mod client;
-mod fleet;
 mod history;
 mod owners;
 mod secured;

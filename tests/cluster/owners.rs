@@ -9,7 +9,7 @@ use usherd_testkit::http::Client;
 use usherd_testkit::process::Usherd;
 use usherd_testkit::wait::{eventually, pause};
 
-use super::fleet::{Fleet, call, hang_up, tenant};
+use usherd_testkit::cluster::{Fleet, call, hang_up, tenant};
 
 /// Tenants of two seats each.
 fn tenants() -> Vec<(String, String)> {

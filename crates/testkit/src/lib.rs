@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by a panic that it failed")]
 
 pub mod authority;
+pub mod cluster;
 pub mod daemon;
 pub mod demo;
 pub mod emergency;

@@ -3,42 +3,48 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::etcd::{Etcd, free_address};
+use crate::http::{Answer, Client};
+use crate::process::{Site, Usherd, own_ip};
+use crate::relay::Relay;
+use crate::wait::eventually;
 use serde_json::Value;
 use usherd::daemon::journal::Shard;
-use usherd_testkit::etcd::{Etcd, free_address};
-use usherd_testkit::http::{Answer, Client};
-use usherd_testkit::process::{Site, Usherd, own_ip};
-use usherd_testkit::relay::Relay;
-use usherd_testkit::wait::eventually;
 
 /// The daemons of a cluster, each with a folder and an address of its own.
-pub(crate) struct Fleet {
-    pub(crate) members: Vec<Member>,
-    pub(crate) etcd: Etcd,
+pub struct Fleet {
+    /// In their order.
+    pub members: Vec<Member>,
+    /// Their store.
+    pub etcd: Etcd,
 }
 
-pub(crate) struct Member {
-    pub(crate) site: Site,
-    pub(crate) address: SocketAddr,
-    pub(crate) usherd: Option<Usherd>,
+/// One daemon.
+pub struct Member {
+    /// Its folder.
+    pub site: Site,
+    /// Its main listener.
+    pub address: SocketAddr,
+    /// The process, while it runs.
+    pub usherd: Option<Usherd>,
     /// Where it speaks RESP.
-    pub(crate) resp: Option<SocketAddr>,
+    pub resp: Option<SocketAddr>,
 }
 
 /// The file of a tenant with so many seats.
-pub(crate) fn tenant(id: &str, seats: u32) -> String {
+pub fn tenant(id: &str, seats: u32) -> String {
     format!("id = \"{id}\"\nkind = \"nfr\"\nseats = {seats}\n")
 }
 
 impl Fleet {
     /// So many daemons, not started yet; `section` is added to `[cluster]`.
-    pub(crate) fn new(etcd: Etcd, count: usize, section: &str, tenants: &[(&str, &str)]) -> Self {
+    pub fn new(etcd: Etcd, count: usize, section: &str, tenants: &[(&str, &str)]) -> Self {
         let endpoints = etcd.endpoints();
         Self::reached(etcd, count, section, tenants, |_| endpoints.clone())
     }
 
     /// The same, where each reaches etcd in a way of its own.
-    pub(crate) fn reached(
+    pub fn reached(
         etcd: Etcd,
         count: usize,
         section: &str,
@@ -49,7 +55,7 @@ impl Fleet {
     }
 
     /// The same, where the others reach each by a wire.
-    pub(crate) fn behind_doors(
+    pub fn behind_doors(
         etcd: Etcd,
         count: usize,
         section: &str,
@@ -92,11 +98,12 @@ impl Fleet {
     }
 
     /// Starts a member, and waits until it listens and decides what is its own.
-    pub(crate) fn start(&mut self, at: usize) {
+    pub fn start(&mut self, at: usize) {
         self.members[at].usherd = Some(self.members[at].site.start());
     }
 
-    pub(crate) fn start_all(&mut self) {
+    /// Starts all, and waits until somebody decides every tenant.
+    pub fn start_all(&mut self) {
         for member in &mut self.members {
             member.usherd = Some(member.site.spawn());
         }
@@ -106,24 +113,26 @@ impl Fleet {
         self.until_served();
     }
 
-    pub(crate) fn client(&self, at: usize) -> Client {
+    /// A new connection to a member.
+    pub fn client(&self, at: usize) -> Client {
         Client::connect(self.members[at].address).unwrap()
     }
 
     /// Waits until somebody who runs decides every tenant.
-    pub(crate) fn until_served(&self) {
+    pub fn until_served(&self) {
         let running = || (0..self.members.len()).filter(|at| self.members[*at].usherd.is_some());
         eventually("every shard to have an owner", || {
             running().all(|at| self.ready(at)["cluster"]["missing"] == Value::Array(Vec::new())).then_some(())
         });
     }
 
-    pub(crate) fn ready(&self, at: usize) -> Value {
+    /// A member's word on how ready it is.
+    pub fn ready(&self, at: usize) -> Value {
         self.client(at).get("/readyz?verbose").json()
     }
 
     /// The shards of each member, as one of them sees it.
-    pub(crate) fn owners(&self, at: usize) -> BTreeMap<String, Vec<u64>> {
+    pub fn owners(&self, at: usize) -> BTreeMap<String, Vec<u64>> {
         let ready = self.ready(at);
         let mut owners = BTreeMap::<String, Vec<u64>>::new();
         for (shard, owner) in ready["cluster"]["owners"].as_array().unwrap().iter().enumerate() {
@@ -133,7 +142,7 @@ impl Fleet {
     }
 
     /// Has every member speak RESP, too; before the start.
-    pub(crate) fn listen_resp(&mut self) {
+    pub fn listen_resp(&mut self) {
         for member in &mut self.members {
             let address = free_address();
             let main = std::fs::read_to_string(member.site.path("usherd.toml")).unwrap();
@@ -144,37 +153,41 @@ impl Fleet {
     }
 
     /// A connection over which a member speaks RESP.
-    pub(crate) fn resp(&self, at: usize) -> Client {
+    pub fn resp(&self, at: usize) -> Client {
         Client::connect(self.members[at].resp.expect("it listens")).unwrap()
     }
 
     /// The member that decides a tenant.
-    pub(crate) fn owner(&self, tenant: &str) -> usize {
+    pub fn owner(&self, tenant: &str) -> usize {
         let shard = u64::from(Shard::of(tenant, 16).0);
         let owns = |at: &usize| self.owners(*at).get(&name(*at)).is_some_and(|own| own.contains(&shard));
         let running = || (0..self.members.len()).filter(|at| self.members[*at].usherd.is_some());
         eventually("an owner", || running().find(owns))
     }
 
-    pub(crate) fn usherd(&self, at: usize) -> &Usherd {
+    /// The process of a member, which runs.
+    pub fn usherd(&self, at: usize) -> &Usherd {
         self.members[at].usherd.as_ref().expect("it runs")
     }
 
-    pub(crate) fn terminate(&mut self, at: usize) {
+    /// Asks a member to stop, and waits.
+    pub fn terminate(&mut self, at: usize) {
         self.members[at].usherd.take().unwrap().terminate();
     }
 
-    pub(crate) fn kill(&mut self, at: usize) {
+    /// `kill -9`, and its end.
+    pub fn kill(&mut self, at: usize) {
         self.members[at].usherd.take().unwrap().kill();
     }
 }
 
-pub(crate) fn name(at: usize) -> String {
+/// The name of a member.
+pub fn name(at: usize) -> String {
     format!("m{at}")
 }
 
 /// A call that a subject places.
-pub(crate) fn call(client: &mut Client, tenant: &str, session: &str) -> Answer {
+pub fn call(client: &mut Client, tenant: &str, session: &str) -> Answer {
     let body = format!(
         "{{\"tenant\":\"{tenant}\",\"subject\":\"{session}\",\"session\":\"{session}\",\"kind\":\"call\",\
          \"direction\":\"outbound\",\"ttl_s\":3600}}"
@@ -182,6 +195,7 @@ pub(crate) fn call(client: &mut Client, tenant: &str, session: &str) -> Answer {
     client.post("/v1/acquire", &body)
 }
 
-pub(crate) fn hang_up(client: &mut Client, tenant: &str, session: &str) -> Answer {
+/// The end of a call.
+pub fn hang_up(client: &mut Client, tenant: &str, session: &str) -> Answer {
     client.post("/v1/release", &format!("{{\"tenant\":\"{tenant}\",\"session\":\"{session}\"}}"))
 }
