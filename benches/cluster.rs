@@ -167,7 +167,7 @@ fn bare(records: &Sender<Record>, callers: usize) -> Vec<u64> {
 
 fn costs() {
     let files = tenant("acme", 100_000);
-    let mut fleet = Fleet::new(Etcd::three(), 1, "", &[("acme", &files)]);
+    let mut fleet = Fleet::new(Etcd::three(), 1, "[nodes]\ndeadline_ms = 5000", &[("acme", &files)]);
     fleet.start_all();
     for callers in [1, 64, 512] {
         let (mut ours, mut theirs, mut rates, mut bare_rates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -58,7 +58,7 @@ fn what_an_owner_acknowledged_its_successor_knows() {
         assert_eq!(call(&mut clients[2], &id, "four").decision(), "deny.full tenant", "{id}");
         assert_eq!(hang_up(&mut clients[1], &id, "two").decision(), "released.last", "{id}");
     }
-    assert!(!fleet.owners(1).contains_key("m0"));
+    eventually("its other shards to be taken over", || (!fleet.owners(1).contains_key("m0")).then_some(()));
     fleet.start(0);
     eventually("its part to come back", || {
         let owners = fleet.owners(0);
@@ -144,8 +144,13 @@ fn without_a_majority_calls_go_on_and_new_seats_do_not() {
         assert_eq!(call(&mut client, "acme", "two").decision(), "allow.new");
         fleet.etcd.kill(0);
         fleet.etcd.kill(1);
-        let first = call(&mut client, "acme", "three");
-        let second = call(&mut client, "acme", "four");
+        // At first it is only slow.
+        let mut noticed = |session: &str| {
+            eventually("it to be noticed", || {
+                Some(call(&mut client, "acme", session)).filter(|answer| answer.status == 200)
+            })
+        };
+        let (first, second) = (noticed("three"), noticed("four"));
         let expected = if provisional > 0 { "allow.new" } else { "deny.inactive no_majority" };
         assert_eq!((first.decision().as_str(), first.is_durable()), (expected, false));
         assert_eq!(second.decision(), "deny.inactive no_majority");

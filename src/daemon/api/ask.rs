@@ -114,7 +114,7 @@ impl Worker {
             worker.acquire_now(now, &message, caller, group, events)
         };
         let (decision, commit) = self.decide_durably(now, decide).await?;
-        Ok(if commit == Commit::Unknown { without_majority(decision) } else { decision })
+        self.unless_unsettled(decision, commit)
     }
 
     async fn ask_release(&self, now: Now, form: &[u8], caller: &Caller) -> Result<Decision, Problem> {
@@ -395,16 +395,6 @@ impl Worker {
         let decision = self.note_unrecorded(self.app.deciding.clock.now(), hint, detail, &mut events);
         events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
         decision
-    }
-}
-
-/// The refusal of a new seat that cannot be recorded, and was given back; or one by who may not decide any more.
-pub(super) fn without_majority(decision: Decision) -> Decision {
-    match decision.code {
-        Code::AllowNew | Code::AllowOver | Code::AllowHeld | Code::DenyFull | Code::DenyConflict => {
-            Decision { code: Code::DenyInactive, detail: Detail::NoMajority, ttl_ms: None, ..decision }
-        }
-        _ => decision,
     }
 }
 

@@ -11,7 +11,7 @@ use usherd_contract::hint::Hint;
 use usherd_contract::malformed::Malformed;
 use usherd_engine::{Detail, Now};
 
-use super::ask::{Caller, Committed, first, without_majority};
+use super::ask::{Caller, Committed, first};
 use super::elsewhere::{Left, is_forwarded};
 use super::forwarding::Placed;
 use super::routes::{Allowed, Call, HandlerResult};
@@ -25,7 +25,7 @@ use crate::daemon::events::Event;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::http::reply::{self, DecisionContext, acquire_response, release_response, reply_format};
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::{Commit, RecordBuilder, Shard};
+use crate::daemon::journal::{RecordBuilder, Shard};
 
 /// The bytes that are kept for the answer to an operation; most are shorter.
 const OP_ANSWER_BYTES: usize = 288;
@@ -77,7 +77,7 @@ impl Worker {
             }
         };
         let (decision, commit) = decided;
-        let decision = if commit == Commit::Unknown { without_majority(decision) } else { decision };
+        let decision = self.unless_unsettled(decision, commit)?;
         if message.node.is_some() {
             peer.mark_node();
         }

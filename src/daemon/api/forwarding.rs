@@ -17,7 +17,7 @@ use super::verb::Verb;
 use crate::daemon::access::auth::{Access, Role};
 use crate::daemon::cluster::{Counts, Forwarded, PeerAnswer};
 use crate::daemon::http::{Problem, ReplyBody};
-use crate::daemon::journal::{Journal as _, Shard};
+use crate::daemon::journal::{Commit, Journal as _, Shard};
 
 /// Calls that were allowed here and of which an owner is still to be told, of one runtime at once; more are not told.
 const TOLD_MAX: u32 = 1_000;
@@ -185,6 +185,30 @@ impl Worker {
                 }
             });
         }
+    }
+
+    /// The answer to an acquire. A new seat that could not be recorded in time was given back, and is refused where the store
+    /// has no answer; so is a denial by who may not be the one to decide any more.
+    ///
+    /// # Errors
+    /// 503: the store answers, and was too slow for this time.
+    pub(super) fn unless_unsettled(&self, decision: Decision, commit: Commit) -> Result<Decision, Problem> {
+        let needs_record = matches!(
+            decision.code,
+            Code::AllowNew | Code::AllowOver | Code::AllowHeld | Code::DenyFull | Code::DenyConflict
+        );
+        if commit != Commit::Unknown || !needs_record {
+            return Ok(decision);
+        }
+        let committer = self.app.deciding.committer.get();
+        let journal = committer.and_then(|committer| committer.journal()?.cluster());
+        if journal.is_some_and(|journal| journal.cut_off().is_none()) {
+            return Err(Problem::unavailable(
+                1,
+                "the store of the cluster is slow; ask again, or apply on_unreachable",
+            ));
+        }
+        Ok(Decision { code: Code::DenyInactive, detail: Detail::NoMajority, ttl_ms: None, ..decision })
     }
 
     /// A release was taken while the store had no answer. Should it turn out that another member decides by then, it hears
