@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 use usherd::daemon::clock::{Clock as _, SystemClock};
-use usherd_testkit::etcd::Etcd;
+use usherd_testkit::authority::{authority, files_of};
+use usherd_testkit::etcd::{Etcd, free_address};
 use usherd_testkit::http::Client;
 use usherd_testkit::process::Usherd;
 use usherd_testkit::wait::{eventually, pause};
@@ -175,6 +176,34 @@ fn without_a_majority_calls_go_on_and_new_seats_do_not() {
             assert_eq!(call(&mut other, "acme", &format!("later-{n}")).decision(), "allow.new", "{provisional}");
         }
         assert_eq!(call(&mut other, "acme", "one too many").decision(), "deny.full tenant", "{provisional}");
+    }
+}
+
+#[test]
+fn members_may_prove_to_each_other_who_they_are() {
+    let tenants = tenants();
+    let tenants: Vec<(&str, &str)> = tenants.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
+    let mut fleet = Fleet::new(Etcd::one(), 2, "ca_file = \"ca.pem\"\n", &tenants);
+    let authority = authority();
+    for member in &mut fleet.members {
+        let secured = free_address();
+        let (certificate, key) = files_of(&authority, &secured.ip().to_string());
+        for (name, pem) in [("ca.pem", authority.pem()), ("cert.pem", certificate), ("key.pem", key)] {
+            std::fs::write(member.site.path(name), pem).unwrap();
+        }
+        let main = std::fs::read_to_string(member.site.path("usherd.toml")).unwrap();
+        let shown = format!("advertise = \"http://{}\"", member.address);
+        assert!(main.contains(&shown));
+        let main = main.replace(&shown, &format!("advertise = \"https://{secured}\""));
+        let tls = "[listener.tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n";
+        let main = format!("{main}\n[[listener]]\nlisten = \"{secured}\"\nprotocol = \"http1\"\n{tls}");
+        std::fs::write(member.site.path("usherd.toml"), main).unwrap();
+    }
+    fleet.start_all();
+    let mut clients: Vec<_> = (0..2).map(|at| fleet.client(at)).collect();
+    for (id, _) in &tenants {
+        assert_eq!(call(&mut clients[0], id, "one").decision(), "allow.new", "{id}");
+        assert_eq!(call(&mut clients[1], id, "one").decision(), "allow.same", "{id}");
     }
 }
 

@@ -141,7 +141,11 @@ impl Peers {
             }
         }
         let host = url.host().unwrap_or_default();
-        let stream = connect(&Target::new(&url, host, None)).await.map_err(|error| error.to_string())?;
+        let trust = match url.scheme_str() {
+            Some("https") => Some(shards.trust().ok_or("[cluster] ca_file names no authority for the other members")?),
+            _ => None,
+        };
+        let stream = connect(&Target::new(&url, host, trust)).await.map_err(|error| error.to_string())?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         tokio::task::spawn_local(connection);

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::daemon::journal::Shard;
 use crate::daemon::journal::etcd::Terms;
+use crate::daemon::outgoing::Trust;
 
 /// A daemon of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Shards {
     provisional_max: u32,
     member: String,
     token: String,
+    /// Authorities by which the others prove who they are.
+    trust: Option<Trust>,
     terms: Arc<Terms>,
     owners: ArcSwap<Owners>,
     changed: watch::Sender<u64>,
@@ -88,7 +91,13 @@ pub struct Shards {
 impl Shards {
     /// Of the member of this name; `token` is what the daemons show each other.
     /// While the store has no answer, `provisional_max` seats of each shard are given all the same.
-    pub fn new(member: &str, token: &str, terms: Arc<Terms>, provisional_max: u32) -> Self {
+    pub(crate) fn new(
+        member: &str,
+        token: &str,
+        trust: Option<Trust>,
+        terms: Arc<Terms>,
+        provisional_max: u32,
+    ) -> Self {
         let owners = Owners { members: Vec::new(), of: vec![None; terms.shards() as usize] };
         Shards {
             counts: Counts::default(),
@@ -96,6 +105,7 @@ impl Shards {
             provisional_max,
             member: member.to_owned(),
             token: token.to_owned(),
+            trust,
             terms,
             owners: ArcSwap::from_pointee(owners),
             changed: watch::Sender::new(0),
@@ -111,6 +121,11 @@ impl Shards {
     /// The secret that daemons show each other.
     pub(super) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Authorities by which the others prove who they are, where they are reached by `https`.
+    pub(super) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
     }
 
     /// True if this is the secret; it takes as long for every other of its length.

@@ -1,5 +1,6 @@
 //! Between the cluster and the engine: what happens to a daemon when a shard comes or goes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use crate::daemon::config::{self, Config};
 use crate::daemon::etcd::{Client, Options};
 use crate::daemon::journal::etcd::EtcdOptions;
 use crate::daemon::journal::{Committer, Journal as _, JournalError, Shard};
+use crate::daemon::outgoing::Trust;
 
 /// How long a question beside the commits may take: reading a shard back, writing a snapshot.
 const ASIDE_DEADLINE: Duration = Duration::from_secs(2);
@@ -45,7 +47,7 @@ impl Joining {
     /// # Errors
     /// A file with a secret cannot be read.
     pub(super) fn new(config: &Config, section: &config::Cluster) -> Result<Self, String> {
-        let folder = config.main().parent().unwrap_or(std::path::Path::new("."));
+        let folder = config.main().parent().unwrap_or(Path::new("."));
         let token = section.token(folder)?;
         let password = section.password(folder)?;
         let path = |file: &str| if file.is_empty() { Default::default() } else { folder.join(file) };
@@ -64,10 +66,17 @@ impl Joining {
         let takeover = Duration::from_millis(section.takeover_ms.into());
         // Half of it, so that a second member of etcd is asked before the others think that nobody is here.
         let stores = [client(takeover / 2), client(ASIDE_DEADLINE), client(takeover / 2)];
-        Ok(Joining::over(section, &token, stores))
+        let is_secured = section.advertise.starts_with("https:") || !section.ca_file.is_empty();
+        let trust =
+            is_secured.then(|| Trust::new(Path::new(&section.ca_file), folder, "cluster.ca_file")).transpose()?;
+        Ok(Joining::over(section, (&token, trust), stores))
     }
 
-    fn over(section: &config::Cluster, token: &str, [commits, aside, store]: [AnyStore; 3]) -> Self {
+    fn over(
+        section: &config::Cluster,
+        (token, trust): (&str, Option<Trust>),
+        [commits, aside, store]: [AnyStore; 3],
+    ) -> Self {
         let takeover = Duration::from_millis(section.takeover_ms.into());
         let options = EtcdOptions {
             cluster: section.name.clone(),
@@ -82,7 +91,7 @@ impl Joining {
             config::OnNoMajority::Provisional => section.provisional_max,
             config::OnNoMajority::Refuse => 0,
         };
-        let shards = Arc::new(Shards::new(&section.member, token, Arc::clone(journal.terms()), provisional_max));
+        let shards = Arc::new(Shards::new(&section.member, token, trust, Arc::clone(journal.terms()), provisional_max));
         Joining {
             shards,
             journal,

@@ -44,8 +44,9 @@ impl<S: Store> Etcd<S> {
             entries: 0,
             end: None,
         };
-        let replayed = held.0.iter().filter(|(_, term)| term.is_replayed);
-        let shards = replayed.map(|(shard, term)| (*shard, parts(term))).collect();
+        // One that was replayed is not in the live state before it is decided here.
+        let live = held.0.iter().filter(|(shard, term)| self.terms.of(**shard) == term.fence);
+        let shards = live.map(|(shard, term)| (*shard, parts(term))).collect();
         Ok(EtcdSnapshot { shards, failures: self.failures.load(std::sync::atomic::Ordering::Relaxed) })
     }
 
