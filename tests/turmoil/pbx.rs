@@ -31,7 +31,7 @@ struct Wire;
 impl Connector for Wire {
     type Stream = turmoil::net::TcpStream;
 
-    async fn connect(&self) -> io::Result<Self::Stream> {
+    async fn connect(&self, _: &Address) -> io::Result<Self::Stream> {
         turmoil::net::TcpStream::connect((DAEMON, PORT)).await
     }
 }
@@ -70,7 +70,8 @@ impl Hooks for Tally {
                 self.add("removed by inventory", removed.into());
                 self.add("ignored by inventory", ignored.into());
             }
-            Event::EpochRaised(_)
+            Event::Moved(_)
+            | Event::EpochRaised(_)
             | Event::EpochRefused
             | Event::InventoryTooLarge
             | Event::ReportRefused

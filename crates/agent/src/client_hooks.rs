@@ -84,6 +84,7 @@ impl Hooks for ClientHooks {
                 debug!(kept, adopted, removed, ignored, "usherd took an inventory");
             }
             Event::InventoryTooLarge => error!("the inventory is larger than usherd's inventory_bytes_max"),
+            Event::Moved(_) => self.counters.count("moved", ""),
             Event::Retried => self.counters.count("retried", ""),
             Event::Paused => {
                 let missed = self.counters.missed().unwrap_or(Unreachable::Timeout.into());

@@ -1,4 +1,4 @@
-//! One question in flight: the answers that need no daemon, two tries within the deadline, and the effect of each end.
+//! One question in flight: the answers that need no daemon, the tries within the deadline, and the effect of each end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,9 +8,11 @@ use usherd_contract::emergency;
 use usherd_contract::words::{Code, Detail, Kind, Leg};
 
 use super::ask::Ask;
+use super::breaker::Transition;
 use super::hooks::{Event, VerdictSeen};
 use super::ledger::{Outcome, key_of};
 use super::options::OnUnreachable;
+use super::route::Route;
 use super::shared::{Link, Shared};
 use super::verdict::{Answer, Source, Unreachable, Verdict};
 use super::wire::{self, NoDecision};
@@ -25,8 +27,8 @@ impl Shared {
             return verdict;
         }
         let began = Instant::now();
-        let verdict = self.ask_daemon(ask, began).await;
-        self.seen(ask, &verdict, began.elapsed());
+        let (verdict, daemon) = self.ask_daemon(ask, began).await;
+        self.seen(ask, &verdict, daemon, began.elapsed());
         verdict
     }
 
@@ -46,7 +48,7 @@ impl Shared {
         } else {
             return None;
         };
-        self.seen(ask, &verdict, Duration::ZERO);
+        self.seen(ask, &verdict, None, Duration::ZERO);
         Some(verdict)
     }
 
@@ -70,34 +72,41 @@ impl Shared {
         emergency::is_emergency(dialled, &self.options.emergency_numbers, &self.options.trunk_prefix)
     }
 
-    fn seen(&self, ask: &Ask, verdict: &Verdict, waited: Duration) {
+    fn seen(&self, ask: &Ask, verdict: &Verdict, daemon: Option<usize>, waited: Duration) {
         self.hooks.verdict(&VerdictSeen {
             kind: ask.kind,
             direction: ask.direction,
             allow: verdict.allow,
             source: verdict.source,
             code: verdict.answer.as_ref().map(|answer| answer.code),
+            daemon,
             waited,
         });
     }
 
-    async fn ask_daemon(&self, ask: &Ask, began: Instant) -> Verdict {
-        if matches!(self.link(), Link::Away | Link::Closed) || !self.breaker.lock().admit() {
-            return self.unasked(ask, Unreachable::Paused);
-        }
+    /// The verdict, and the daemon that answered.
+    async fn ask_daemon(&self, ask: &Ask, began: Instant) -> (Verdict, Option<usize>) {
+        let is_heard = !matches!(self.link(), Link::Away | Link::Closed);
+        let order = is_heard.then(|| self.breakers.lock().begin(self.daemons.current())).flatten();
+        let Some(order) = order else { return (self.unasked(ask, Unreachable::Paused), None) };
+        let budget = self.options.deadline;
+        let route = Route::new(&order, began, budget.saturating_sub(TIMER_SLACK.min(budget / 10)));
         let numbered = self.ledger.lock().ask(ask);
         let question = match numbered {
             Ok(question) => question,
             Err(why) => {
-                self.breaker.lock().left();
-                return self.unasked(ask, why);
+                self.breakers.lock().left(route.at());
+                return (self.unasked(ask, why), None);
             }
         };
-        let pending = Pending { shared: self, ask, seq: question.seq, loose: AtomicBool::new(false), open: true };
-        match pending.tries(question.existing, began).await {
-            Ok(answer) => pending.answered(answer),
-            Err(NoDecision::Malformed(problem)) => pending.malformed(problem),
-            Err(NoDecision::Unreachable(why)) => pending.unanswered(question.existing, why),
+        let loose = AtomicBool::new(false);
+        let mut pending = Pending { shared: self, ask, seq: question.seq, route, loose, open: true };
+        let tried = pending.tries(question.existing).await;
+        let daemon = Some(pending.route.at());
+        match tried {
+            Ok(answer) => (pending.answered(answer), daemon),
+            Err(NoDecision::Malformed(problem)) => (pending.malformed(problem), daemon),
+            Err(NoDecision::Unreachable(why)) => (pending.unanswered(question.existing, why), None),
         }
     }
 
@@ -137,6 +146,7 @@ struct Pending<'a> {
     shared: &'a Shared,
     ask: &'a Ask,
     seq: u64,
+    route: Route,
     /// A try is on the wire that was not answered: the daemon may take it in at any time.
     loose: AtomicBool,
     open: bool,
@@ -145,7 +155,9 @@ struct Pending<'a> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.shared.breaker.lock().left();
+            for (at, _) in self.route.asked() {
+                self.shared.breakers.lock().left(at);
+            }
             self.end(Outcome::Refused { loose: self.loose.load(Ordering::Relaxed) });
         }
     }
@@ -158,32 +170,52 @@ impl Pending<'_> {
         self.shared.tell(told);
     }
 
-    /// Two tries, the second with the same numbers over a new connection, so that it counts once whatever
-    /// happened to the first.
-    ///
-    /// Half the time for each: a daemon that is well answers in a fraction of that, also where it writes to
-    /// disk first; and what may be wrong with the first (a lost packet, a connection that leads nowhere, a
-    /// daemon that was replaced) is not wrong with the second, so it deserves as long. A try that fails at
-    /// once leaves its time to the other.
-    async fn tries(&self, existing: bool, began: Instant) -> Result<Answer, NoDecision> {
-        let budget = self.shared.options.deadline;
-        let budget = budget.saturating_sub(TIMER_SLACK.min(budget / 10));
-        let (half, end) = (began + budget / 2, began + budget);
-        match self.one_try(existing, false, half).await {
-            Ok(answer) if answer.code == Code::DenyConflict && self.is_ending() => {
-                // The id was another subject's, whose end is still to be told: that comes first.
-                let _ = timeout_at(half, self.told_end()).await;
+    /// Tells the breakers how it went, and stays with the daemon that answered.
+    fn heard(&self, answered: bool) {
+        let here = self.route.at();
+        let mut turn = Transition::None;
+        {
+            let mut breakers = self.shared.breakers.lock();
+            if answered {
+                turn = breakers.answered(here);
             }
-            Err(NoDecision::Unreachable(why))
-                if why.is_of_connection() || matches!(why, Unreachable::Timeout | Unreachable::NotGreeted) => {}
-            other => return other,
+            for (at, why) in self.route.asked().filter(|(at, _)| !answered || *at != here) {
+                match why {
+                    Some(Unreachable::Timeout) => turn = breakers.missed(at).or(turn),
+                    _ => breakers.left(at),
+                }
+            }
         }
-        self.shared.hooks.event(Event::Retried);
-        self.one_try(existing, true, end).await
+        self.shared.transitioned(turn);
+        if answered && self.shared.move_on(self.route.first(), here) {
+            self.shared.suspect.notify_one();
+        }
     }
 
-    async fn one_try(&self, existing: bool, fresh: bool, until: Instant) -> Result<Answer, NoDecision> {
+    /// The tries that the route has, all with the same numbers, so that it counts once whatever happened to the others.
+    async fn tries(&mut self, existing: bool) -> Result<Answer, NoDecision> {
+        loop {
+            let (at, until) = (self.route.at(), self.route.until(Instant::now()));
+            match self.one_try(existing, until).await {
+                Ok(answer) if answer.code == Code::DenyConflict && !self.route.is_fresh() && self.is_ending() => {
+                    // The id was another subject's, whose end is still to be told: that comes first.
+                    let _ = timeout_at(until, self.told_end()).await;
+                    self.route.again();
+                }
+                Err(NoDecision::Unreachable(why)) if self.route.goes_on(why, Instant::now()) => {}
+                other => return other,
+            }
+            if self.route.at() != at {
+                self.shared.breakers.lock().admit(self.route.at());
+            }
+            self.shared.hooks.event(Event::Retried);
+        }
+    }
+
+    async fn one_try(&self, existing: bool, until: Instant) -> Result<Answer, NoDecision> {
         let shared = self.shared;
+        let exchange = shared.daemons.exchange(self.route.at());
+        let fresh = self.route.is_fresh();
         let loose_before = self.loose.load(Ordering::Relaxed);
         let asked = async {
             shared.greeted().await?;
@@ -191,16 +223,22 @@ impl Pending<'_> {
             let body = wire::acquire(self.ask, shared.sender(), self.seq, existing);
             let on_wire = || self.loose.store(true, Ordering::Relaxed);
             let answer_max = shared.options.limits.answer_bytes_max;
-            let replied = shared.exchange.post("/v1/acquire", body, fresh, answer_max, on_wire).await;
+            let replied = exchange.post("/v1/acquire", body, fresh, answer_max, on_wire).await;
             let replied = replied.map_err(NoDecision::Unreachable)?;
             let read = match replied.status {
                 200 => wire::answer(&replied.body).ok_or(NoDecision::Unreachable(Unreachable::Protocol))?,
-                status => return Err(wire::no_decision(status, &replied.body)),
+                status => {
+                    let no_decision = wire::no_decision(status, &replied.body);
+                    if no_decision == NoDecision::Unreachable(Unreachable::NotGreeted) {
+                        self.not_greeted();
+                    }
+                    return Err(no_decision);
+                }
             };
             Ok(read)
         };
         let Ok(answered) = timeout_at(until, asked).await else {
-            shared.exchange.close_kept();
+            exchange.close_kept();
             let asked = self.loose.load(Ordering::Relaxed) || shared.link() == Link::Greeted;
             return Err(NoDecision::Unreachable(if asked { Unreachable::Timeout } else { Unreachable::NotGreeted }));
         };
@@ -213,6 +251,15 @@ impl Pending<'_> {
             _ => self.loose.store(loose_before, Ordering::Relaxed),
         }
         answered
+    }
+
+    /// The daemon does not know this node. Where another one did, it is greeted before it is asked again.
+    fn not_greeted(&self) {
+        let at = self.route.at();
+        if at != self.shared.daemons.greeted() {
+            self.shared.move_on(self.route.first(), at);
+            self.shared.greet_anew();
+        }
     }
 
     fn is_ending(&self) -> bool {
@@ -230,8 +277,7 @@ impl Pending<'_> {
     }
 
     fn answered(mut self, answer: Answer) -> Verdict {
-        let turn = self.shared.breaker.lock().answered();
-        self.shared.transitioned(turn);
+        self.heard(true);
         let allow = answer.code.allows();
         let loose = self.loose.load(Ordering::Relaxed);
         self.end(match (allow, answer.detail) {
@@ -247,8 +293,7 @@ impl Pending<'_> {
     /// Allows a malformed question: our own defect blocks nobody (C20). It is not reported, for it would spoil an
     /// inventory.
     fn malformed(mut self, problem: String) -> Verdict {
-        let turn = self.shared.breaker.lock().answered();
-        self.shared.transitioned(turn);
+        self.heard(true);
         let loose = self.loose.load(Ordering::Relaxed);
         self.end(Outcome::Refused { loose });
         Verdict { problem: Some(problem), ..Verdict::of(true, Source::Malformed) }
@@ -256,12 +301,9 @@ impl Pending<'_> {
 
     fn unanswered(mut self, lives: bool, why: Unreachable) -> Verdict {
         let told = self.loose.load(Ordering::Relaxed);
-        if why == Unreachable::Timeout {
-            let turn = self.shared.breaker.lock().missed();
-            self.shared.transitioned(turn);
+        self.heard(false);
+        if self.route.asked().any(|(_, why)| why == Some(Unreachable::Timeout)) {
             self.shared.suspect.notify_one();
-        } else {
-            self.shared.breaker.lock().left();
         }
         let allow = self.shared.allows_unasked(self.ask, lives);
         self.end(match why {

@@ -1,4 +1,4 @@
-//! How a client gets a connection to the daemon: TCP, TLS, a Unix socket, or what the caller brings.
+//! How a client gets a connection to a daemon: TCP, TLS, a Unix socket, or what the caller brings.
 
 use std::error::Error;
 use std::fmt;
@@ -18,16 +18,16 @@ use tokio_rustls::TlsConnector;
 use super::options::{Address, Options};
 use super::verdict::Unreachable;
 
-/// Makes connections to the daemon; implement it to use something other than sockets.
+/// Makes connections to the daemons; implement it to use something other than sockets.
 pub trait Connector: Send + Sync + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Opens one. The client bounds the time.
+    /// Opens one to the daemon at this address, which is one of the client's options. The client bounds the time.
     ///
     /// # Errors
     /// An error of the network.
-    fn connect(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 /// A connection of any connector.
@@ -39,53 +39,61 @@ type Dialling<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + S
 
 /// A connector of any kind of connection.
 pub(super) trait Dial: Send + Sync {
-    fn dial(&self) -> Dialling<'_>;
+    fn dial<'a>(&'a self, address: &'a Address) -> Dialling<'a>;
 }
 
 impl<C: Connector> Dial for C {
-    fn dial(&self) -> Dialling<'_> {
+    fn dial<'a>(&'a self, address: &'a Address) -> Dialling<'a> {
         Box::pin(async {
-            let stream = self.connect().await?;
+            let stream = self.connect(address).await?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }
 }
 
-/// Connects to the address of the options.
+/// Connects to the addresses of the options.
 pub(super) struct Sockets {
-    address: Address,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// None where no address is `https`.
+    tls: Option<TlsConnector>,
 }
 
 impl Sockets {
     /// # Errors
     /// The certificates to trust, or the host's name, cannot be used.
     pub(super) fn new(options: &Options) -> Result<Self, String> {
-        let tls = match &options.address {
-            Address::Https { host, .. } => Some(tls(host, options)?),
-            _ => None,
-        };
-        Ok(Sockets { address: options.address.clone(), tls })
+        let mut tls = None;
+        for address in options.addresses() {
+            if let Address::Https { host, .. } = address {
+                server_name(host)?;
+                if tls.is_none() {
+                    tls = Some(self::tls(options)?);
+                }
+            }
+        }
+        Ok(Sockets { tls })
     }
 }
 
 impl Connector for Sockets {
     type Stream = Box<dyn Stream>;
 
-    async fn connect(&self) -> io::Result<Self::Stream> {
-        let tcp = match &self.address {
+    async fn connect(&self, address: &Address) -> io::Result<Self::Stream> {
+        let tcp = match address {
             Address::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
             Address::Http { host, port } | Address::Https { host, port } => {
-                let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                let host = without_brackets(host);
                 let addresses: Vec<SocketAddr> =
                     lookup_host((host, *port)).await.map_err(|why| unresolved(host, &why))?.collect();
                 TcpStream::connect(addresses.as_slice()).await?
             }
         };
         tcp.set_nodelay(true)?;
-        match &self.tls {
-            Some((tls, name)) => Ok(Box::new(tls.connect(name.clone(), tcp).await?)),
-            None => Ok(Box::new(tcp)),
+        match (&self.tls, address) {
+            (Some(tls), Address::Https { host, .. }) => {
+                let name = server_name(host).map_err(io::Error::other)?;
+                Ok(Box::new(tls.connect(name, tcp).await?))
+            }
+            _ => Ok(Box::new(tcp)),
         }
     }
 }
@@ -139,7 +147,17 @@ fn reason_of_tls(why: &rustls::Error) -> Unreachable {
     }
 }
 
-fn tls(host: &str, options: &Options) -> Result<(TlsConnector, ServerName<'static>), String> {
+/// The host of an address as the resolver takes it.
+fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// The name that a host's certificate must have.
+fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(without_brackets(host).to_owned()).map_err(|why| format!("{host:?}: {why}"))
+}
+
+fn tls(options: &Options) -> Result<TlsConnector, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -154,9 +172,7 @@ fn tls(host: &str, options: &Options) -> Result<(TlsConnector, ServerName<'stati
         }
         None => config.with_no_client_auth(),
     };
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let name = ServerName::try_from(host.to_owned()).map_err(|why| format!("{host:?}: {why}"))?;
-    Ok((TlsConnector::from(Arc::new(config)), name))
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Those of the PEM, or those that the machine trusts.

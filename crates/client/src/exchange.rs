@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use super::connector::{Dial, reason};
+use super::options::Address;
 use super::verdict::Unreachable;
 
 /// An answer.
@@ -29,9 +30,10 @@ pub(super) struct Replied {
     pub body: Vec<u8>,
 }
 
-/// The connections to the daemon.
+/// The connections to a daemon.
 pub(super) struct Exchange {
     dial: Arc<dyn Dial>,
+    address: Address,
     host: HeaderValue,
     token: Option<HeaderValue>,
     idle: Mutex<Vec<Connection>>,
@@ -53,14 +55,14 @@ impl Drop for Driver {
 }
 
 impl Exchange {
-    pub(super) fn new(dial: Arc<dyn Dial>, host: &str, token: Option<&str>, idle_max: u32) -> Self {
+    pub(super) fn new(dial: Arc<dyn Dial>, address: Address, token: Option<&str>, idle_max: u32) -> Self {
         let token = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
         let token = token.map(|mut token| {
             token.set_sensitive(true);
             token
         });
-        let host = HeaderValue::from_str(host).unwrap_or(HeaderValue::from_static("localhost"));
-        Exchange { dial, host, token, idle: Mutex::default(), idle_max: idle_max as usize }
+        let host = HeaderValue::from_str(&address.authority()).unwrap_or(HeaderValue::from_static("localhost"));
+        Exchange { dial, address, host, token, idle: Mutex::default(), idle_max: idle_max as usize }
     }
 
     /// Sends a body and reads an answer of at most so many bytes. `fresh`: over a new connection. `on_wire` is
@@ -107,7 +109,7 @@ impl Exchange {
     }
 
     async fn connect(&self) -> Result<Connection, Unreachable> {
-        let stream = self.dial.dial().await.map_err(|why| reason(&why))?;
+        let stream = self.dial.dial(&self.address).await.map_err(|why| reason(&why))?;
         let (sender, driven) = http1::handshake(TokioIo::new(stream)).await.map_err(|why| lost(&why))?;
         let driver = tokio::spawn(async move {
             let _ = driven.await;

@@ -36,6 +36,8 @@ pub struct VerdictSeen {
     pub source: Source,
     /// The daemon's code, where it answered.
     pub code: Option<Code>,
+    /// The daemon that answered, by its place among [`Options::addresses`](super::Options::addresses), from 0.
+    pub daemon: Option<usize>,
     /// The time that the question waited; zero where the daemon was not asked.
     pub waited: Duration,
 }
@@ -71,11 +73,15 @@ pub enum Event {
     },
     /// An inventory is larger than the daemon accepts (413); raise its `max_inventory_bytes`.
     InventoryTooLarge,
-    /// A question is asked a second time, on a new connection.
+    /// A question is asked once more, on a new connection or at another address.
     Retried,
-    /// Several questions in a row went unanswered, or the node's own messages: calls do not wait any more.
+    /// Another daemon is in use from now on, since the one before did not answer; its place among
+    /// [`Options::addresses`](super::Options::addresses), from 0.
+    Moved(usize),
+    /// Several questions in a row went unanswered, or the node's own messages, at every address: calls do not wait any
+    /// more.
     Paused,
-    /// The daemon answers again.
+    /// A daemon answers again.
     Resumed,
     /// A release or a report was not accepted as it was (a problem in its place of a batch); it is given up,
     /// and the next inventory makes up for it.

@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::exchange::Replied;
 use super::hooks::Event;
-use super::shared::{Link, Shared};
+use super::shared::{Aside, Link, Shared};
 use super::verdict::Unreachable;
 use super::wire::{self, Welcome};
 
@@ -45,7 +46,7 @@ pub(super) async fn run(shared: &Shared) {
                 shared.set_link(Link::Greeting);
             }
             Broken::Away(why) => {
-                shared.hooks.event(Event::Missed(why));
+                missed(shared, why);
                 leave(shared);
                 sleep(if why == Unreachable::NotPermitted { REFUSED_PAUSE } else { spread(RETRY_EVERY) }).await;
             }
@@ -58,11 +59,15 @@ pub(super) async fn run(shared: &Shared) {
     }
 }
 
-/// The daemon does not answer: calls need not find that out one by one.
+fn missed(shared: &Shared, why: Unreachable) {
+    shared.hooks.event(Event::Missed(why));
+}
+
+/// No daemon answers: calls need not find that out one by one.
 fn leave(shared: &Shared) {
     shared.set_link(Link::Away);
-    shared.exchange.close_kept();
-    let turn = shared.breaker.lock().open();
+    shared.daemons.close_kept();
+    let turn = shared.breakers.lock().open_all();
     shared.transitioned(turn);
 }
 
@@ -90,7 +95,7 @@ async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
     shared.reports.notify_one();
     let mut inventory_at = Instant::now() + seconds(welcome.inventory_s);
     loop {
-        let calls_wait = shared.breaker.lock().is_closed();
+        let calls_wait = shared.breakers.lock().is_closed(shared.daemons.current());
         let pause = if calls_wait { seconds(welcome.heartbeat_s) } else { spread(RETRY_EVERY) };
         let beat_at = Instant::now() + pause;
         let due = tokio::select! {
@@ -105,6 +110,10 @@ async fn attend(shared: &Shared) -> Result<std::convert::Infallible, Broken> {
             inventory(shared).await?;
         }
         heartbeat(shared, seconds(welcome.lease_s)).await?;
+        if shared.link() == Link::Greeting {
+            // A question had come to a daemon before the others told it of this node.
+            shared.set_link(Link::Greeted);
+        }
     }
 }
 
@@ -114,39 +123,37 @@ fn seconds(seconds: u32) -> Duration {
 
 /// Where the daemon knows a higher epoch, hello is said once more with the next one.
 async fn hello(shared: &Shared) -> Result<Welcome, Broken> {
-    let mut replied = say_hello(shared).await?;
+    let (mut at, mut replied) = say_hello(shared).await?;
     if replied.status == 409
         && let Some(epoch) = shared.epoch.raise(wire::known_epoch(&replied.body))
     {
         shared.hooks.event(Event::EpochRaised(epoch));
-        replied = say_hello(shared).await?;
+        (at, replied) = say_hello(shared).await?;
     }
     match replied.status {
-        200 => wire::welcome(&replied.body).ok_or(Broken::Away(Unreachable::Protocol)),
+        200 => {
+            shared.daemons.greeted_by(at);
+            wire::welcome(&replied.body).ok_or(Broken::Away(Unreachable::Protocol))
+        }
         409 => Err(Broken::Refused),
         status => Err(Broken::Away(Unreachable::of_status(status))),
     }
 }
 
-async fn say_hello(shared: &Shared) -> Result<Replied, Unreachable> {
-    let path = path(shared, "hello");
-    let body = wire::epoch(shared.epoch.number());
-    shared.post_aside(&path, body, true, shared.options.limits.answer_bytes_max).await
+async fn say_hello(shared: &Shared) -> Result<(usize, Replied), Unreachable> {
+    let said = Said { verb: "hello", body: wire::epoch(shared.epoch.number()), fresh: &[true], whole: false };
+    say(shared, &said).await
 }
 
 /// One that is lost may be an accident; two in a row are not.
 async fn heartbeat(shared: &Shared, lease: Duration) -> Result<(), Broken> {
-    let path = path(shared, "heartbeat");
     let body = wire::epoch(shared.epoch.number());
-    let answer_max = shared.options.limits.answer_bytes_max;
-    let replied = match shared.post_aside(&path, body.clone(), false, answer_max).await {
-        Ok(replied) => replied,
-        Err(_) => shared.post_aside(&path, body, true, answer_max).await?,
-    };
+    let (at, replied) = say(shared, &Said { verb: "heartbeat", body, fresh: &[false, true], whole: false }).await?;
     match replied.status {
         200 => {
+            shared.daemons.greeted_by(at);
             shared.epoch.stands(lease);
-            if shared.breaker.lock().heard() {
+            if shared.breakers.lock().heard(at) {
                 shared.ledger.lock().need_inventory();
             }
             Ok(())
@@ -162,11 +169,10 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
         // What lives besides what is remembered is not known yet.
         return Ok(());
     }
-    let path = path(shared, "inventory");
     let listed = shared.ledger.lock().inventory();
     let body = wire::inventory(&listed, shared.epoch.number()).await;
-    let posted = shared.post_aside(&path, body, false, shared.options.limits.answer_bytes_max).await;
-    let replied = match posted {
+    let said = say(shared, &Said { verb: "inventory", body, fresh: &[false], whole: true }).await;
+    let (at, replied) = match said {
         Ok(replied) => replied,
         Err(why) => {
             shared.ledger.lock().need_inventory();
@@ -179,7 +185,7 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
             shared.ledger.lock().taken_in(&listed, taken.ignored);
             let (kept, adopted, removed, ignored) = (taken.kept, taken.adopted, taken.removed, taken.ignored);
             shared.hooks.event(Event::Inventory { kept, adopted, removed, ignored });
-            let turn = shared.breaker.lock().answered();
+            let turn = shared.breakers.lock().answered(at);
             shared.transitioned(turn);
         }
         409 => return Err(Broken::Forgotten),
@@ -195,10 +201,82 @@ async fn inventory(shared: &Shared) -> Result<(), Broken> {
 
 /// Announces a planned shutdown; true if the daemon heard it.
 pub(super) async fn goodbye(shared: &Shared) -> bool {
-    let path = path(shared, "goodbye");
     let body = wire::epoch(shared.epoch.number());
-    let replied = shared.post_aside(&path, body, false, shared.options.limits.answer_bytes_max).await;
-    replied.is_ok_and(|replied| replied.status == 200)
+    let said = say(shared, &Said { verb: "goodbye", body, fresh: &[false], whole: true }).await;
+    said.is_ok_and(|(_, replied)| replied.status == 200)
+}
+
+/// One of the node's own messages.
+struct Said {
+    verb: &'static str,
+    body: Bytes,
+    /// The tries at one address: over a kept connection, or a new one.
+    fresh: &'static [bool],
+    /// It may take long, so each address gets the whole time; else its share.
+    whole: bool,
+}
+
+/// Says something to the daemon in use, and where that does not answer, or not well, to the others in their turn; the
+/// one that does is in use from then on. Returns its answer; where none does, the failure of the one in use.
+async fn say(shared: &Shared, said: &Said) -> Result<(usize, Replied), Unreachable> {
+    'current: loop {
+        let current = shared.daemons.current();
+        let mut failed = Vec::new();
+        let mut first = None;
+        let order = shared.breakers.lock().order(current);
+        for at in order {
+            let replied = say_to(shared, current, at, said).await;
+            if shared.daemons.current() != current {
+                // A question has found one that answers.
+                continue 'current;
+            }
+            let Some(why) = failure(&replied) else {
+                move_on(shared, current, at, &failed);
+                return replied.map(|replied| (at, replied));
+            };
+            failed.push((at, why));
+            first.get_or_insert(replied);
+        }
+        return first.unwrap_or(Err(Unreachable::Timeout)).map(|replied| (current, replied));
+    }
+}
+
+/// Leaves the daemon in use for another one, after these have failed.
+fn move_on(shared: &Shared, current: usize, to: usize, failed: &[(usize, Unreachable)]) {
+    let Some((_, why)) = failed.first() else { return };
+    missed(shared, *why);
+    for (at, _) in failed {
+        let turn = shared.breakers.lock().open(*at);
+        shared.transitioned(turn);
+    }
+    shared.move_on(current, to);
+}
+
+/// Why another daemon is to be tried; `None` where this one answered.
+fn failure(replied: &Result<Replied, Unreachable>) -> Option<Unreachable> {
+    match replied {
+        // What is no error of its own is for the caller to read.
+        Ok(replied) => Some(Unreachable::of_status(replied.status)).filter(|why| *why != Unreachable::Protocol),
+        Err(why) => Some(*why),
+    }
+    .filter(|why| why.is_of_one_daemon())
+}
+
+async fn say_to(shared: &Shared, current: usize, at: usize, said: &Said) -> Result<Replied, Unreachable> {
+    let path = path(shared, said.verb);
+    let whole = shared.options.background_deadline;
+    let share = whole / u32::try_from(shared.daemons.count()).unwrap_or(u32::MAX);
+    let patience = if said.whole { whole } else { share };
+    let answer_bytes_max = shared.options.limits.answer_bytes_max;
+    let mut replied = Err(Unreachable::Timeout);
+    for &fresh in said.fresh {
+        let aside = Aside { path: &path, body: said.body.clone(), fresh, patience, answer_bytes_max };
+        replied = shared.post_aside(current, at, aside).await;
+        if replied.is_ok() || shared.daemons.current() != current {
+            break;
+        }
+    }
+    replied
 }
 
 /// The path of a message of this node. Its name may hold whatever is printable.

@@ -15,6 +15,13 @@
 //! A question that is not well formed is allowed too, and says what was wrong with it: a defect of the node's own
 //! never stops a call (C20).
 //!
+//! **Several daemons** of one cluster may be named ([`Options::other_addresses`]). A question goes to the one that
+//! answered last. Where that cannot be reached, does not answer within its share of the deadline (an equal one for
+//! each address that is left, at least 50 ms or half of the whole), or answers with an error, 503 among them, the next
+//! one is asked with the same numbers, and is the one in use from then on ([`Event::Moved`]); the first is used again
+//! only when that one fails in its turn. Hello, heartbeats, inventories and reports go to the one in use. It greets
+//! this node anew only if it does not know it. Each address is paused by itself, and calls stop waiting where all are.
+//!
 //! **Afterwards the daemon learns the truth.** What was allowed without it is remembered as unconfirmed and reported
 //! with `existing`, which the daemon adopts, above the quota if need be (G7). What was asked and not answered may be
 //! booked yet, so its release is sent in any case. Releases and reports wait in a queue and are sent in batches until
@@ -22,9 +29,10 @@
 //! every `inventory_s`, puts right what is left: what is missing in it has ended (G9), except pairings, which only a
 //! release ends (B2).
 //!
-//! **A daemon that hangs** does not cost every call its deadline: after [`Limits::misses_max`] questions in a row
-//! without an answer, or two heartbeats, no call waits any more ([`Unreachable::Paused`]) until a heartbeat is
-//! answered; then one call at a time tries, and an answer to it, or to the inventory that follows, ends the pause.
+//! **A daemon that hangs** and is the only one does not cost every call its deadline: after [`Limits::misses_max`]
+//! questions in a row without an answer, or two heartbeats, no call waits any more ([`Unreachable::Paused`]) until a
+//! heartbeat is answered; then one call at a time tries, and an answer to it, or to the inventory that follows, ends
+//! the pause.
 //!
 //! **Limits** have an answer each ([`Limits`]): beyond them a call is allowed, and the reason is counted.
 //!
@@ -43,6 +51,7 @@ mod ask;
 mod asking;
 mod breaker;
 mod connector;
+mod daemons;
 mod epoch;
 mod exchange;
 mod hooks;
@@ -50,6 +59,7 @@ mod keeper;
 mod ledger;
 mod options;
 mod reporter;
+mod route;
 mod shared;
 mod verdict;
 mod wire;
@@ -74,7 +84,7 @@ pub use usherd_contract::words::{Class, Code, Detail, Device, Direction, Kind, L
 pub use verdict::{Answer, Source, Unreachable, Verdict};
 
 use connector::{Dial, Sockets};
-use exchange::Exchange;
+use daemons::Daemons;
 use shared::{Link, Shared};
 
 /// The reason why a client could not be started.
@@ -106,9 +116,11 @@ impl std::error::Error for StartFault {}
 pub struct Status {
     /// True if the daemon answered hello, and every heartbeat since.
     pub connected: bool,
+    /// The daemon in use, by its place among [`Options::addresses`], from 0: it answered last.
+    pub daemon: usize,
     /// The epoch that it uses: that of its options, unless the daemon knew a higher one ([`Event::EpochRaised`]).
     pub epoch: u64,
-    /// True if no call waits for the daemon, because it left several without an answer.
+    /// True if no call waits for a daemon, because all of them left several without an answer.
     pub paused: bool,
     /// Sessions remembered.
     pub sessions: usize,
@@ -160,9 +172,8 @@ impl Client {
         options.check().map_err(StartFault::Options)?;
         let options = options.in_plain_numbers();
         let dial: Arc<dyn Dial> = Arc::new(connector);
-        let (host, token) = (options.address.authority(), options.token.as_deref());
-        let exchange = Exchange::new(dial, &host, token, options.limits.in_flight_max);
-        let shared = Arc::new(Shared::new(options, exchange, Box::new(hooks)));
+        let daemons = Daemons::new(&options, &dial);
+        let shared = Arc::new(Shared::new(options, daemons, Box::new(hooks)));
         let (speaking, reporting) = (Arc::clone(&shared), Arc::clone(&shared));
         let tasks = [
             tokio::spawn(async move { keeper::run(&speaking).await }),
@@ -256,10 +267,11 @@ impl Client {
     /// Its status. Walks through every session that is remembered.
     pub fn status(&self) -> Status {
         let shared = self.shared();
-        let paused = shared.breaker.lock().is_open();
+        let paused = shared.breakers.lock().all_open();
         let ledger = shared.ledger.lock();
         Status {
             connected: shared.link() == Link::Greeted,
+            daemon: shared.daemons.current(),
             epoch: shared.epoch.number(),
             paused,
             sessions: ledger.sessions().count(),
@@ -267,6 +279,17 @@ impl Client {
             reports: ledger.reports(),
             in_flight: ledger.asking(),
         }
+    }
+
+    /// The address of the daemon in use: it answered last.
+    pub fn address(&self) -> &Address {
+        let daemons = &self.shared().daemons;
+        daemons.address(daemons.current())
+    }
+
+    /// Every address, in the order of the options.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.shared().options.addresses()
     }
 
     /// For an agent that watches the clients of a PBX: how long a client that cannot be reached keeps its seat, seconds

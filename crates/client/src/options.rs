@@ -1,4 +1,4 @@
-//! The options of a client: where the daemon is, who the node is, what to do without it.
+//! The options of a client: where the daemons are, who the node is, what to do without it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ use super::epoch::wall_clock_epoch;
 const PORT: u16 = 7788;
 /// Port of `https` where an address names none.
 const TLS_PORT: u16 = 443;
+/// Most addresses of one client.
+const ADDRESSES_MAX: usize = 8;
 
 /// Where the daemon listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +155,9 @@ impl Default for Limits {
 pub struct Options {
     /// Where the daemon listens.
     pub address: Address,
+    /// Where other daemons of the same cluster listen, at most seven, in the order in which they are tried where the
+    /// one in use does not answer. Default none.
+    pub other_addresses: Vec<Address>,
     /// The node's name, 1-64 bytes of printable ASCII without blanks; the same after each start.
     pub node: Name,
     /// The node's boot number; higher after each start (G5, G8).
@@ -191,6 +196,7 @@ impl Options {
     pub fn new(address: Address, node: impl Into<Name>, epoch: u64) -> Self {
         Options {
             address,
+            other_addresses: Vec::new(),
             node: node.into(),
             epoch,
             first_seq: 1,
@@ -213,6 +219,11 @@ impl Options {
         Self::new(address, node, wall_clock_epoch())
     }
 
+    /// Every address, in their order.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        std::iter::once(&self.address).chain(&self.other_addresses)
+    }
+
     /// Checks all that can be checked without a daemon.
     ///
     /// # Errors
@@ -221,6 +232,10 @@ impl Options {
         let mut faults = Vec::new();
         check_word("node", &self.node, &mut faults);
         check_epoch(self.epoch, &mut faults);
+        let twice = |at| self.addresses().take(at).any(|address| self.addresses().nth(at) == Some(address));
+        if self.other_addresses.len() >= ADDRESSES_MAX || (1..=self.other_addresses.len()).any(twice) {
+            faults.push(Fault::new("other_addresses", "must be at most 7, each another one"));
+        }
         if self.deadline.is_zero() || self.deadline > Duration::from_secs(10) {
             faults.push(Fault::new("deadline", "must be more than 0 and at most 10 seconds; 50 ms is usual"));
         }
@@ -265,6 +280,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("address", &self.address)
+            .field("other_addresses", &self.other_addresses)
             .field("node", &self.node)
             .field("epoch", &self.epoch)
             .field("deadline", &self.deadline)
@@ -306,11 +322,16 @@ mod tests {
     fn a_wrong_option_is_named() {
         let good = Options::new(Address::Unix("/s".into()), "n1", 7);
         assert_eq!(good.check(), Ok(()));
+        let many = |count| (0..count).map(|at| Address::Unix(format!("/{at}").into())).collect();
+        assert_eq!(Options { other_addresses: many(7), ..good.clone() }.check(), Ok(()));
+        assert!(Options { other_addresses: many(8), ..good.clone() }.check().is_err());
         let numbers = vec!["112".into(), "help".into()];
         let bad = Options { node: "".into(), deadline: Duration::ZERO, token: Some("a b".into()), ..good };
         let bad = Options { emergency_numbers: numbers, trunk_prefix: "x".into(), ..bad };
+        let other_addresses = vec![Address::Unix("/t".into()), Address::Unix("/s".into())];
+        let bad = Options { other_addresses, ..bad };
         let fields: Vec<_> = bad.check().unwrap_err().iter().map(|fault| fault.field).collect();
-        assert_eq!(fields, ["node", "deadline", "token", "emergency_numbers", "trunk_prefix"]);
+        assert_eq!(fields, ["node", "other_addresses", "deadline", "token", "emergency_numbers", "trunk_prefix"]);
     }
 
     #[test]

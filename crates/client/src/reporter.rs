@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::hooks::Event;
 use super::ledger::{Message, Settled};
-use super::shared::{Link, Shared};
+use super::shared::{Aside, Link, Shared};
 use super::verdict::Unreachable;
 use super::wire;
 
@@ -67,12 +67,17 @@ async fn send(shared: &Shared, messages: &[Message], fresh: bool) -> Sent {
     let body = wire::batch(messages, shared.sender());
     let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
     let answer_max = shared.options.limits.answer_bytes_max.saturating_add(count.saturating_mul(RESULT_BYTES_MAX));
-    let replied = shared.post_aside("/v1/batch", body, fresh, answer_max).await;
+    let at = shared.daemons.current();
+    let patience = shared.options.background_deadline;
+    let aside = Aside { path: "/v1/batch", body, fresh, patience, answer_bytes_max: answer_max };
+    let replied = shared.post_aside(at, at, aside).await;
     match replied {
         Ok(replied) if replied.status == 200 => {
             let settled = wire::results(&replied.body, messages.len());
             settled.map_or(Sent::Lost, |settled| Sent::Answered(settled, replied.body))
         }
+        // Another one is in use.
+        Err(_) if shared.daemons.current() != at => Sent::Lost,
         Ok(replied) if replied.status == 413 => Sent::TooLarge,
         Ok(replied) => {
             shared.hooks.event(Event::Missed(Unreachable::of_status(replied.status)));

@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 use usherd_contract::words::{Code, Detail};
 
-use super::breaker::{Breaker, Transition};
+use super::breaker::{Breakers, Transition};
+use super::daemons::Daemons;
 use super::epoch::Epoch;
-use super::exchange::{Exchange, Replied};
+use super::exchange::Replied;
 use super::hooks::{Event, Hooks};
 use super::ledger::Ledger;
 use super::options::Options;
@@ -32,13 +36,24 @@ pub(super) enum Link {
     Closed,
 }
 
+/// A message that no call waits for.
+pub(super) struct Aside<'a> {
+    pub path: &'a str,
+    pub body: Bytes,
+    /// Over a new connection.
+    pub fresh: bool,
+    /// How long an answer may take.
+    pub patience: Duration,
+    pub answer_bytes_max: u32,
+}
+
 pub(super) struct Shared {
     pub options: Options,
     pub epoch: Epoch,
     pub hooks: Box<dyn Hooks>,
-    pub exchange: Exchange,
+    pub daemons: Daemons,
     pub ledger: Mutex<Ledger>,
-    pub breaker: Mutex<Breaker>,
+    pub breakers: Mutex<Breakers>,
     /// Seconds that watched presence outlives its PBX, as the daemon said last (G6).
     pub presence_grace_s: AtomicU32,
     /// True while inventories may not be sent yet.
@@ -57,12 +72,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: Options, exchange: Exchange, hooks: Box<dyn Hooks>) -> Self {
+    pub(super) fn new(options: Options, daemons: Daemons, hooks: Box<dyn Hooks>) -> Self {
         let limits = options.limits;
         Shared {
             epoch: Epoch::new(options.epoch),
             hooks,
-            exchange,
+            breakers: Mutex::new(Breakers::new(daemons.count(), limits.misses_max)),
+            daemons,
             presence_grace_s: AtomicU32::new(PRESENCE_GRACE_S),
             withheld: AtomicBool::new(options.withhold_inventories),
             awaited: Mutex::new(HashMap::new()),
@@ -72,7 +88,6 @@ impl Shared {
                 limits.in_flight_max,
                 limits.reports_max,
             )),
-            breaker: Mutex::new(Breaker::new(limits.misses_max)),
             link: Mutex::new(Link::Greeting),
             linked: Notify::new(),
             suspect: Notify::new(),
@@ -100,6 +115,23 @@ impl Shared {
         }
     }
 
+    /// A daemon does not know this node, though another one did: questions wait until it does.
+    pub(super) fn greet_anew(&self) {
+        let mut link = self.link.lock();
+        if *link == Link::Greeted {
+            *link = Link::Greeting;
+        }
+    }
+
+    /// Uses another daemon in place of one that does not answer; false where that one is not in use any more.
+    pub(super) fn move_on(&self, from: usize, to: usize) -> bool {
+        let moved = from != to && self.daemons.replace(from, to);
+        if moved {
+            self.hooks.event(Event::Moved(to));
+        }
+        moved
+    }
+
     /// Waits until the link is in one of these states.
     pub(super) async fn until_link(&self, wanted: impl Fn(Link) -> bool) -> Link {
         loop {
@@ -121,7 +153,7 @@ impl Shared {
         }
     }
 
-    /// Passes on what the breaker said.
+    /// Passes on what the breakers said.
     pub(super) fn transitioned(&self, turn: Transition) {
         match turn {
             Transition::None => {}
@@ -130,24 +162,23 @@ impl Shared {
         }
     }
 
-    /// Sends a message that no call waits for.
+    /// Sends a message that no call waits for to one daemon, and gives it up when another one than `current` comes into
+    /// use.
     ///
     /// # Errors
     /// Why it was not answered.
-    pub(super) async fn post_aside(
-        &self,
-        path: &str,
-        body: bytes::Bytes,
-        fresh: bool,
-        answer_bytes_max: u32,
-    ) -> Result<Replied, Unreachable> {
-        let posting = self.exchange.post(path, body, fresh, answer_bytes_max, || {});
-        match tokio::time::timeout(self.options.background_deadline, posting).await {
-            Ok(replied) => replied,
-            Err(_) => {
-                self.exchange.close_kept();
-                Err(Unreachable::Timeout)
-            }
-        }
+    pub(super) async fn post_aside(&self, current: usize, at: usize, aside: Aside<'_>) -> Result<Replied, Unreachable> {
+        let exchange = self.daemons.exchange(at);
+        let posting = exchange.post(aside.path, aside.body, aside.fresh, aside.answer_bytes_max, || {});
+        let replied = tokio::select! {
+            // In this order, so that a simulation is what its seed says.
+            biased;
+            replied = timeout(aside.patience, posting) => replied,
+            () = self.daemons.until_left(current) => return Err(Unreachable::Timeout),
+        };
+        replied.unwrap_or_else(|_| {
+            exchange.close_kept();
+            Err(Unreachable::Timeout)
+        })
     }
 }

@@ -90,7 +90,7 @@ impl fmt::Display for Source {
 /// The reason why the daemon could not be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unreachable {
-    /// No answer within the deadline, the retry included.
+    /// No answer within the deadline, every retry included.
     Timeout,
     /// Nothing listens there: the connection was refused, or the Unix socket does not exist.
     Refused,
@@ -167,6 +167,12 @@ impl Unreachable {
     pub(super) const fn is_of_connection(self) -> bool {
         use Unreachable::{Connection, Protocol, Refused, Tls, TlsExpired, TlsUntrusted, TlsWrongName, Unresolved};
         matches!(self, Refused | Unresolved | Connection | TlsUntrusted | TlsExpired | TlsWrongName | Tls | Protocol)
+    }
+
+    /// True if another daemon may answer better.
+    pub(super) const fn is_of_one_daemon(self) -> bool {
+        use Unreachable::{NotFound, NotPermitted, NotReady, ServerError, Timeout};
+        self.is_of_connection() || matches!(self, Timeout | NotReady | NotPermitted | NotFound | ServerError)
     }
 
     /// The word for metrics and logs.
