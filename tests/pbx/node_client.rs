@@ -1,8 +1,12 @@
 //! The client of a node against the built daemon: killed, stopped and started again under it.
 
 use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -379,6 +383,68 @@ fn two_clients_of_one_name_do_not_fight_for_it_for_ever() {
         assert!(ask(&second, &outbound("bob", "c2")).await.allow);
         assert_eq!(code(&first, &outbound("bob", "c3")).await, Some(Code::AllowNew));
         assert_eq!(seats(&daemon), (2, 0, 2));
+    });
+}
+
+/// A way to a daemon's Unix socket that never brings back the answer to an acquire, though the daemon has read it.
+fn mute_acquires(socket: std::path::PathBuf) -> Address {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    std::thread::spawn(move || {
+        for mut here in listener.incoming().map_while(Result::ok) {
+            let mut there = UnixStream::connect(&socket).unwrap();
+            let (mut back, mut answers) = (here.try_clone().unwrap(), there.try_clone().unwrap());
+            let is_mute = Arc::new(AtomicBool::new(false));
+            let mute = Arc::clone(&is_mute);
+            std::thread::spawn(move || {
+                let mut bytes = [0; 16_384];
+                while let Ok(read) = answers.read(&mut bytes)
+                    && read > 0
+                    && (mute.load(Ordering::SeqCst) || back.write_all(&bytes[..read]).is_ok())
+                {}
+            });
+            std::thread::spawn(move || {
+                let mut bytes = [0; 16_384];
+                while let Ok(read) = here.read(&mut bytes)
+                    && read > 0
+                {
+                    if bytes.starts_with(b"POST /v1/acquire") {
+                        is_mute.store(true, Ordering::SeqCst);
+                    }
+                    there.write_all(&bytes[..read]).unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_session_asked_for_at_two_addresses_is_booked_once_g5() {
+    run(async {
+        let place = Place::new(2);
+        let daemon = place.site.start();
+        let socket = place.socket.path().join("usherd.sock");
+        let by_socket = Address::Unix(socket.clone());
+        let options =
+            Options { address: mute_acquires(socket), other_addresses: vec![by_socket.clone()], ..place.options() };
+        let client = Client::start(options, ()).unwrap();
+        assert!(client.connected(PATIENCE).await);
+        assert_eq!(client.status().daemon, 0);
+        // The daemon books it by the first way, and says so by the second.
+        let verdict = ask(&client, &outbound("anna", "c1")).await;
+        let answer = verdict.answer.unwrap();
+        assert_eq!((answer.code, answer.first), (Code::AllowSame, Some(Code::AllowNew)));
+        assert_eq!((client.status().daemon, client.address()), (1, &by_socket));
+        assert_eq!(seats(&daemon), (1, 0, 1));
+        for (session, code) in [("c2", Code::AllowHeld), ("c3", Code::AllowHeld)] {
+            assert_eq!(client.acquire(&outbound("anna", session)).await.answer.unwrap().code, code);
+        }
+        for session in ["c1", "c2", "c3"] {
+            client.release("acme", session, Ended::Over);
+        }
+        assert!(client.flush(PATIENCE).await);
+        assert_eq!(seats(&daemon), (0, 0, 0));
     });
 }
 

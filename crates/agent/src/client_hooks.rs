@@ -1,6 +1,7 @@
 //! The events of the client: each is counted, and logged where an operator needs to know.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::{debug, error, info, warn};
 use usherd_client::{Event, Hooks, Source, Unreachable, VerdictSeen};
@@ -14,11 +15,17 @@ pub struct ClientHooks {
     pub counters: Arc<Counters>,
     /// The writer, which keeps the boot number.
     pub writer: Arc<Writer>,
-    /// The address of usherd.
-    pub address: String,
+    /// The addresses of usherd, in the order of the configuration.
+    pub daemons: Vec<String>,
+    /// The place of the one in use, from 0.
+    pub in_use: AtomicUsize,
 }
 
 impl ClientHooks {
+    fn address(&self) -> &str {
+        self.daemons.get(self.in_use.load(Ordering::Relaxed)).map_or("", String::as_str)
+    }
+
     /// Notes that a message that no call waits for was not answered well. A repeated reason is logged once.
     fn missed(&self, why: Unreachable) {
         self.counters.count("missed", why.as_str());
@@ -26,7 +33,7 @@ impl ClientHooks {
         if self.counters.missed.lock().replace(missed) == Some(missed) {
             debug!(why = missed.why, "usherd did not answer a message that no call waits for");
         } else {
-            let address = self.address.as_str();
+            let address = self.address();
             warn!(why = missed.why, address, help = missed.help, "usherd did not answer a message of this node");
         }
     }
@@ -47,7 +54,7 @@ impl ClientHooks {
                     Source::Unreachable(why) => why.help(),
                     _ => "usherd does not understand it: the script is told what is wrong with it",
                 };
-                let address = self.address.as_str();
+                let address = self.address();
                 warn!(why = source.as_str(), address, help, "a question got no decision; this is said once");
             }
         }
@@ -59,6 +66,9 @@ impl Hooks for ClientHooks {
         self.counters.count("questions", verdict.source.as_str());
         if !verdict.allow {
             self.counters.count("refused", verdict.source.as_str());
+        }
+        if let Some(daemon) = verdict.daemon {
+            *self.counters.answers.lock().entry(daemon).or_default() += 1;
         }
         self.question(verdict.source);
     }
@@ -84,7 +94,15 @@ impl Hooks for ClientHooks {
                 debug!(kept, adopted, removed, ignored, "usherd took an inventory");
             }
             Event::InventoryTooLarge => error!("the inventory is larger than usherd's inventory_bytes_max"),
-            Event::Moved(_) => self.counters.count("moved", ""),
+            Event::Moved(daemon) => {
+                *self.counters.missed.lock() = None;
+                self.in_use.store(daemon, Ordering::Relaxed);
+                self.counters.count("moved", "");
+                warn!(
+                    address = self.address(),
+                    "usherd did not answer where it was asked, and is asked here from now on"
+                );
+            }
             Event::Retried => self.counters.count("retried", ""),
             Event::Paused => {
                 let missed = self.counters.missed().unwrap_or(Unreachable::Timeout.into());

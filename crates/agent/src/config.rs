@@ -9,7 +9,7 @@ use usherd_contract::names::{check_tenant, check_word};
 
 use super::fault::Fault;
 use super::group;
-use super::settings::{Config, Node, PresenceRule, Socket, mode};
+use super::settings::{Addresses, Config, Node, PresenceRule, Socket, mode};
 
 /// Largest file that is read, bytes.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -17,6 +17,8 @@ const FILE_BYTES_MAX: usize = 1024 * 1024;
 const NAMED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest secret, bytes.
 const SECRET_BYTES_MAX: usize = 4_096;
+/// Most addresses of usherd.
+const ADDRESSES_MAX: usize = 8;
 /// Most presence rules of one source.
 const RULES_MAX: usize = 1_000;
 /// Longest path of a Unix socket, bytes: the kernel's `sun_path` less its end mark.
@@ -29,6 +31,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where the daemon is.
     pub address: Address,
+    /// Where other daemons of the same cluster are, in the order in which they are tried.
+    pub other_addresses: Vec<Address>,
     /// The node's token.
     pub token: Option<String>,
     /// Certificates to trust.
@@ -59,15 +63,16 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Fault>> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut check = Check { source: &source, faults: Vec::new() };
     check.sections(&config);
-    let address = check.address(&config.daemon.address);
+    let addresses = check.addresses(&config.daemon.address);
     let token = check.secret(folder, "daemon.token_file", &config.daemon.token_file);
     let ca_pem = check.file(folder, "daemon.ca_file", &config.daemon.ca_file);
     let asterisk = check.secret(folder, "asterisk.secret_file", &config.asterisk.secret_file);
     let freeswitch = check.secret(folder, "freeswitch.password_file", &config.freeswitch.password_file);
-    match (address, check.faults) {
-        (Some(address), faults) if faults.is_empty() => Ok(Loaded {
+    match (addresses, check.faults) {
+        (Some((address, other_addresses)), faults) if faults.is_empty() => Ok(Loaded {
             config,
             address,
+            other_addresses,
             token,
             ca_pem,
             asterisk_secret: asterisk.unwrap_or_default(),
@@ -234,8 +239,35 @@ impl Check<'_> {
         }
     }
 
-    fn address(&mut self, text: &str) -> Option<Address> {
-        text.parse().map_err(|fault| self.wrong("daemon.address", format!("{fault}"), "")).ok()
+    /// The first address and the others, where all of them can be read.
+    fn addresses(&mut self, texts: &Addresses) -> Option<(Address, Vec<Address>)> {
+        const PATH: &str = "daemon.address";
+        let texts = match texts {
+            Addresses::One(text) => return Some((self.address(PATH, text)?, Vec::new())),
+            Addresses::Several(texts) => texts,
+        };
+        if !(1..=ADDRESSES_MAX).contains(&texts.len()) {
+            self.wrong(
+                PATH,
+                format!("`{PATH}` has {} addresses", texts.len()),
+                "write 1 to 8, of daemons of one cluster",
+            );
+        }
+        let mut addresses = Vec::new();
+        for (at, text) in texts.iter().enumerate() {
+            let path = format!("{PATH}[{at}]");
+            let Some(address) = self.address(&path, text) else { continue };
+            if addresses.contains(&address) {
+                self.wrong(&path, format!("`{PATH}` has {address} twice"), "name each daemon once");
+            }
+            addresses.push(address);
+        }
+        let mut addresses = addresses.into_iter();
+        Some((addresses.next()?, addresses.collect()))
+    }
+
+    fn address(&mut self, path: &str, text: &str) -> Option<Address> {
+        text.parse().map_err(|fault| self.wrong(path, format!("{fault}"), "")).ok()
     }
 
     fn file(&mut self, folder: &Path, path: &str, name: &str) -> Option<Vec<u8>> {
@@ -286,6 +318,23 @@ mod tests {
     }
 
     #[test]
+    fn the_daemons_are_tried_in_the_order_of_the_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        for (address, expected) in [
+            (r#""unix:/a""#, &["unix:/a"][..]),
+            (r#"["unix:/a"]"#, &["unix:/a"]),
+            (r#"["unix:/b", "http://b:1", "unix:/a"]"#, &["unix:/b", "http://b:1", "unix:/a"]),
+        ] {
+            std::fs::write(&path, format!("[node]\nname = \"n\"\n[daemon]\naddress = {address}\n")).unwrap();
+            let loaded = load(&path).ok().unwrap();
+            let read: Vec<String> =
+                std::iter::once(&loaded.address).chain(&loaded.other_addresses).map(Address::to_string).collect();
+            assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
     fn every_fault_says_where_and_how_to_fix_it() {
         const NODE: &str = "[node]\nname = \"n\"\n";
         for (text, expected) in [
@@ -293,6 +342,10 @@ mod tests {
             ("[daemon]\nadress = \"x\"", "did you mean `address`?"),
             ("[deamon]", "did you mean `daemon`?"),
             ("[daemon]\naddress = \"ftp://x\"", "4:11 \"ftp://x\" is not where a daemon listens"),
+            ("[daemon]\naddress = [\"unix:/a\", \"b\"]", "4:23 \"b\" is not where a daemon listens"),
+            ("[daemon]\naddress = [\"unix:/a\", \"unix:///a\"]", "4:23 `daemon.address` has unix:/a twice"),
+            ("[daemon]\naddress = []", "4:11 `daemon.address` has 0 addresses write 1 to 8"),
+            ("[daemon]\naddress = 5", "4:11 expected an address of usherd, or a list of them"),
             ("[daemon]\ndeadline_ms = 0", "4:15 `daemon.deadline_ms` is out of range: 0 write 1 to 10000"),
             ("[daemon]\ndeadline_ms = \"50\"", "4:15 invalid type: string"),
             ("[daemon]\non_unreachable = \"alow\"", "did you mean \"allow\"?"),

@@ -32,6 +32,8 @@ impl From<Unreachable> for Missed {
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    /// Questions that a daemon answered, by its place in the configuration.
+    pub(super) answers: Mutex<BTreeMap<usize, u64>>,
     /// The last fault that the node's own messages met on the way to usherd.
     pub(super) missed: Mutex<Option<Missed>>,
     /// The last source of a question that got no decision: `Malformed`, or a reason.

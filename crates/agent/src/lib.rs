@@ -44,14 +44,14 @@ pub mod writer;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::info;
-use usherd_client::{Client, OnUnreachable, Options};
+use usherd_client::{Address, Client, OnUnreachable, Options};
 use usherd_contract::names::Name;
 
 use asterisk::Asterisk;
@@ -135,7 +135,8 @@ pub async fn run(
         ClientHooks {
             counters: Arc::clone(&counters),
             writer: Arc::clone(&writer),
-            address: loaded.address.to_string(),
+            daemons: std::iter::once(&loaded.address).chain(&loaded.other_addresses).map(Address::to_string).collect(),
+            in_use: AtomicUsize::new(0),
         },
     );
     let client = client.map_err(|why| start_fault("start the client")(&why))?;
@@ -192,6 +193,7 @@ fn options(loaded: &Loaded, epoch: u64, first_seq: u64) -> Options {
     let refuses = config.daemon.on_unreachable == "deny";
     let numbers = config.node.emergency_numbers.iter().map(|number| Name::from(number.as_str()));
     Options {
+        other_addresses: loaded.other_addresses.clone(),
         first_seq,
         // The ledger is empty until the PBX was listed: an inventory of it would end every call.
         withhold_inventories: true,

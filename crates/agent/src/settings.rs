@@ -36,8 +36,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Daemon {
-    /// `http://host:port`, `https://host:port` or `unix:/path`.
-    pub address: String,
+    /// `http://host:port`, `https://host:port` or `unix:/path`; several of them in the order in which they are tried.
+    pub address: Addresses,
     /// File with the node's token; empty = none.
     pub token_file: String,
     /// File with certificates that an `https` daemon may be signed by; empty = those the machine trusts.
@@ -46,6 +46,16 @@ pub struct Daemon {
     pub deadline_ms: u64,
     /// `allow` or `deny` (G7).
     pub on_unreachable: String,
+}
+
+/// One address of usherd, or those of the daemons of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected an address of usherd, or a list of them")]
+pub enum Addresses {
+    /// A text.
+    One(String),
+    /// A list of texts.
+    Several(Vec<String>),
 }
 
 /// `[node]`
@@ -174,7 +184,7 @@ pub struct Log {
 impl Default for Daemon {
     fn default() -> Self {
         Daemon {
-            address: "http://127.0.0.1:7788".to_owned(),
+            address: Addresses::One("http://127.0.0.1:7788".to_owned()),
             token_file: String::new(),
             ca_file: String::new(),
             deadline_ms: 50,

@@ -11,7 +11,7 @@ use super::hub::{Hub, SourceState};
 use super::presence::Presence;
 
 /// Each counter with the name of its label and its meaning.
-const COUNTERS: [(&str, &str, &str); 18] = [
+const COUNTERS: [(&str, &str, &str); 19] = [
     ("adopted", "", "Sessions that ran already and nobody remembered."),
     ("connections_refused", "", "Connections to the socket beyond connections_max."),
     ("inventories", "", "Inventories that usherd took."),
@@ -19,12 +19,13 @@ const COUNTERS: [(&str, &str, &str); 18] = [
     ("listings_unsure", "source", "Listings that could not be believed."),
     ("malformed", "", "Questions over the socket that could not be understood."),
     ("missed", "why", "Messages that no call waits for and usherd did not answer well, by why."),
+    ("moved", "", "Times that another daemon was taken because the one in use did not answer."),
     ("questions", "source", "Questions by who decided: daemon, inbound, emergency, or why it could not be asked."),
     ("refused", "source", "Of these, refused."),
     ("released", "", "Sessions that ended."),
     ("reports_full", "", "Reports left to the next inventory because too many waited."),
     ("reports_refused", "", "Reports that usherd refused."),
-    ("retried", "", "Questions asked a second time."),
+    ("retried", "", "Questions asked once more, on a new connection or at another daemon."),
     ("rows_unread", "source", "Rows of listings and events that could not be read and were left out."),
     ("scripts_broken", "", "Scripts of Asterisk that broke off."),
     ("spool_failed", "", "Releases that could not be written down."),
@@ -63,8 +64,26 @@ pub fn metrics(hub: &Hub) -> String {
         let connected = u8::from(source.connected.load(Ordering::Relaxed));
         let _ = writeln!(out, "usherd_agent_source_connected{{source=\"{}\"}} {connected}", source.name);
     }
+    daemons(hub, client.daemon, &mut out);
     counters(hub, &mut out);
     out
+}
+
+fn daemons(hub: &Hub, in_use: usize, out: &mut String) {
+    let answers = hub.counters.answers.lock().clone();
+    let labels =
+        || hub.client.addresses().map(|address| address.to_string().replace('\\', "\\\\").replace('"', "\\\""));
+    out.push_str("# HELP usherd_agent_daemon_in_use Whether usherd is asked at this address.\n");
+    out.push_str("# TYPE usherd_agent_daemon_in_use gauge\n");
+    for (at, address) in labels().enumerate() {
+        let _ = writeln!(out, "usherd_agent_daemon_in_use{{address=\"{address}\"}} {}", u8::from(at == in_use));
+    }
+    out.push_str("# HELP usherd_agent_answers_total Questions that usherd answered, by its address.\n");
+    out.push_str("# TYPE usherd_agent_answers_total counter\n");
+    for (at, address) in labels().enumerate() {
+        let count = answers.get(&at).copied().unwrap_or_default();
+        let _ = writeln!(out, "usherd_agent_answers_total{{address=\"{address}\"}} {count}");
+    }
 }
 
 fn counters(hub: &Hub, out: &mut String) {
@@ -114,6 +133,7 @@ pub fn summary(hub: &Hub) -> Value {
     let missed = hub.counters.missed().filter(|_| !client.connected);
     json!({
         "node": hub.node().as_str(), "uptime_s": hub.uptime_s(), "connected": client.connected,
+        "address": hub.client.address().to_string(),
         "why": missed.map(|missed| missed.why), "help": missed.map(|missed| missed.help), "paused": client.paused,
         "sessions": client.sessions, "unconfirmed": client.unconfirmed, "watched": hub.known(),
         "releases_waiting": waiting, "spool_damaged": damaged, "sources": sources,

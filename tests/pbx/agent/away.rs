@@ -82,6 +82,43 @@ fn a_daemon_that_hangs_holds_no_call_up_i9() {
 }
 
 #[test]
+fn the_next_daemon_is_asked_when_the_one_in_use_dies() {
+    let (place, other) = (Place::new(""), Place::new(""));
+    let at = |of: &Place| format!("unix:{}", of.path("usherd.sock").display());
+    let both = format!("address = [{:?}, {:?}]", at(&place), at(&other));
+    place.edit(&format!("address = {:?}", at(&place)), &both);
+    // Each decides alone here, so the second must be greeted within this.
+    place.deadline_ms(4_000);
+    let (first, second, mut agent) = (place.daemon(), other.daemon(), place.agent());
+    place.until_agent("the first", |look| look["connected"] == true && look["address"] == at(&place));
+    assert_eq!(place.acquire("anna", "c1"), "allow.new");
+    assert_eq!(sessions(&second), Vec::<String>::new());
+    first.kill();
+    assert_eq!(place.acquire("bob", "c2"), "allow.new", "by the second, within the deadline");
+    until_sessions(&second, &["call anna c1", "call bob c2"]);
+    assert!(agent.until_says("is asked here from now on").contains(&at(&other)));
+    place.until_agent("the second", |look| look["connected"] == true && look["address"] == at(&other));
+    let told = place.command().arg("--status").output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains(&at(&other)) && !told.contains(&at(&place)), "{told}");
+    let metrics = place.ask("/metrics", "").1;
+    for (name, of, value) in [("daemon_in_use", &place, 0), ("daemon_in_use", &other, 1), ("answers_total", &place, 1)]
+    {
+        let line = format!("usherd_agent_{name}{{address=\"{}\"}} {value}\n", at(of));
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
+    assert!(metrics.contains("usherd_agent_moved_total 1\n"), "{metrics}");
+    // The first comes back, without what it knew, and nothing changes until the second fails.
+    place.forget();
+    let first = place.daemon();
+    assert_eq!(place.release("c1"), "released.last");
+    assert_eq!(held(&second), 1);
+    second.kill();
+    assert_eq!(place.acquire("cara", "c3"), "allow.new");
+    until_sessions(&first, &["call bob c2", "call cara c3"]);
+}
+
+#[test]
 fn on_unreachable_deny_is_no_decision_about_a_licence_i10() {
     let place = Place::new("");
     let path = place.path("agent.toml");
