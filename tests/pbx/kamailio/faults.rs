@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rustix::process::Signal;
 use usherd_testkit::kamailio::lab::{Lab, Sipp, Transport, phones_ip, trunk_ip, users};
+use usherd_testkit::wait::eventually;
 
 /// Longest that a call may wait for a usherd that is gone.
 const GONE_MS_MAX: f64 = 600.0;
@@ -58,6 +59,45 @@ fn while_it_is_gone(mut lab: Lab) {
     assert!(longest < GONE_MS_MAX, "{longest} ms");
     lab.until_held(0);
     assert_eq!(lab.statistic("usherd_unanswered"), 40);
+}
+
+#[test]
+fn the_second_daemon_is_asked_when_the_first_is_gone() {
+    for transport in [Transport::Http, Transport::Redis] {
+        the_second_is_asked(transport, Signal::KILL, GONE_MS_MAX);
+    }
+}
+
+#[test]
+fn the_second_daemon_is_asked_when_the_first_hangs() {
+    // The time-outs of the first, as where there is no second.
+    for transport in [Transport::Http, Transport::Redis] {
+        the_second_is_asked(transport, Signal::STOP, 2_000.0);
+    }
+}
+
+/// Both decide alone, so the second does not know this Kamailio until that has said hello.
+fn the_second_is_asked(transport: Transport, fault: Signal, longest_ms_max: f64) {
+    let mut lab = Lab::idle_over(transport, 5);
+    let (_site, second) = lab.second(1);
+    lab.start_kamailio();
+    let kamailio = lab.kamailio.as_ref().unwrap();
+    let _trunk = Sipp::callee("callee", trunk_ip(), lab.trunk_port);
+    let callers = |count| Sipp::caller(&lab, "caller", phones_ip(), &users(count), &["-r", "20", "-d", "3000"]);
+    assert_eq!(callers(2).done().up_and_refused(), (2, 0));
+    assert_eq!((lab.decided("allow.new"), second.client().sum("usherd_decisions_total", "")), (2.0, 0.0));
+    lab.usherd().signal(fault);
+    let meanwhile = callers(4);
+    meanwhile.until_answered(4);
+    assert!(meanwhile.longest_ms() < longest_ms_max, "{transport:?}: {} ms", meanwhile.longest_ms());
+    assert_eq!(meanwhile.done().up_and_refused(), (4, 0));
+    kamailio.until_says("the other daemon is asked from now on");
+    eventually("hello to the second", || (kamailio.said().matches("greeted as pbx1").count() == 2).then_some(()));
+    eventually("the calls of before to end", || (second.client().held("acme") == 0).then_some(()));
+    let last = callers(2);
+    assert_eq!(last.done().up_and_refused(), (1, 1), "{transport:?}: the second has one seat, and decides");
+    assert!(!kamailio.said().contains("usherd does not answer"), "{}", kamailio.said());
+    eventually("the release", || (second.client().held("acme") == 0).then_some(()));
 }
 
 #[test]

@@ -129,8 +129,21 @@ pub struct Lab {
     url: String,
     resp: SocketAddr,
     transport: Transport,
+    /// HTTP and RESP of a second daemon.
+    second: Option<[SocketAddr; 2]>,
     /// Further definitions for Kamailio.
     pub extra: Vec<String>,
+}
+
+/// A daemon with this many seats, and where it speaks RESP.
+fn daemon(seats: u32) -> (Site, Usherd, SocketAddr) {
+    let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
+    let [http, resp] = [(); 2].map(|()| own_address());
+    let listener = format!("[[listener]]\nlisten = \"{resp}\"\nprotocol = \"resp\"\n");
+    let site = Site::new(&listener, &[("acme", &tenant)]);
+    site.listen(http);
+    let usherd = site.start();
+    (site, usherd, resp)
 }
 
 impl Lab {
@@ -160,12 +173,7 @@ impl Lab {
 
     /// Without a Kamailio yet.
     pub fn idle(seats: u32, extra: &[&str]) -> Self {
-        let tenant = format!("id = \"acme\"\nkind = \"paid\"\nstart = \"2020-01-01\"\nseats = {seats}\n");
-        let [http, resp] = [(); 2].map(|()| own_address());
-        let listener = format!("[[listener]]\nlisten = \"{resp}\"\nprotocol = \"resp\"\n");
-        let site = Site::new(&listener, &[("acme", &tenant)]);
-        site.listen(http);
-        let usherd = site.start();
+        let (site, usherd, resp) = daemon(seats);
         Lab {
             url: format!("http://{}", usherd.address()),
             site,
@@ -177,8 +185,16 @@ impl Lab {
             trunk_port: free_port(trunk_ip()),
             resp,
             transport: Transport::Http,
+            second: None,
             extra: extra.iter().map(|&name| name.to_owned()).collect(),
         }
+    }
+
+    /// A second daemon, with this many seats, that Kamailio asks where the first does not answer; it must not run yet.
+    pub fn second(&mut self, seats: u32) -> (Site, Usherd) {
+        let (site, usherd, resp) = daemon(seats);
+        self.second = Some([usherd.address(), resp]);
+        (site, usherd)
     }
 
     /// Starts the shipped kamailio.cfg, and waits until it has said hello.
@@ -209,6 +225,13 @@ impl Lab {
         if self.transport == Transport::Redis {
             command.args(["-A", "USHERD_REDIS"]);
             command.arg(format!("--substdef=!USHERD_RESP!addr={};port={}!g", self.resp.ip(), self.resp.port()));
+        }
+        match (self.second, self.transport) {
+            (None, _) => {}
+            (Some([_, resp]), Transport::Redis) => {
+                command.arg(format!("--substdef=!USHERD_SECOND_RESP!addr={};port={}!g", resp.ip(), resp.port()));
+            }
+            (Some([http, _]), _) => drop(command.args(["-A", &format!("USHERD_SECOND_URL=\"http://{http}\"")])),
         }
         if self.transport == Transport::HttpAsync {
             command.args(["-A", "USHERD_HTTP_ASYNC"]);
