@@ -81,6 +81,11 @@ impl Radius {
 
     /// With shipped files that an admin has changed: gets the name and the text of each.
     fn start_edited(usherd: SocketAddr, edit: &dyn Fn(&str, String) -> String) -> Self {
+        Self::start_with(usherd, None, edit)
+    }
+
+    /// And with a second daemon, added as README.md says.
+    fn start_with(usherd: SocketAddr, second: Option<SocketAddr>, edit: &dyn Fn(&str, String) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         for name in ["mods-enabled", "policy.d", "sites-enabled", "mods-config/attr_filter"] {
@@ -92,6 +97,15 @@ impl Radius {
         assert_eq!(module.matches(SHIPPED_ADDRESS).count(), 2, "one address for each instance");
         std::fs::write(root.join("mods-enabled/usherd"), module.replace(SHIPPED_ADDRESS, &format!("http://{usherd}")))
             .unwrap();
+        if let Some(second) = second {
+            std::fs::create_dir(root.join("mods-available")).unwrap();
+            std::fs::write(root.join("mods-available/usherd"), module).unwrap();
+            let readme = std::fs::read_to_string(Path::new(RECIPE).join("README.md")).unwrap();
+            let add = readme.lines().find(|line| line.starts_with("sed ")).unwrap();
+            let add = add.replace("192.0.2.2:7788", &second.to_string())
+                + " && mv mods-available/usherd_second mods-enabled/";
+            assert!(Command::new("sh").args(["-c", &add]).current_dir(root).status().unwrap().success());
+        }
         std::fs::write(root.join("policy.d/usherd"), shipped("policy.d/usherd")).unwrap();
         let site = shipped("sites-available/usherd")
             .replace("ipaddr = 127.0.0.1", &format!("ipaddr = {}", own_ip()))
@@ -292,6 +306,41 @@ fn a_hung_or_dead_daemon_refuses_nobody_i9() {
     usherd.kill();
     assert_eq!(radius.call("ben", "c4", "030123"), Verdict::Accept);
     radius.account("ben", "c2", "Stop");
+    drop(site);
+}
+
+#[test]
+fn a_second_daemon_is_asked_where_the_first_hangs_or_is_gone() {
+    let (site, usherd, _) = one_seat("");
+    let second_site = Site::new("", &[("acme", "id = \"acme\"\nkind = \"nfr\"\nseats = 1\n")]);
+    let second = second_site.start();
+    let radius = Radius::start_with(usherd.address(), Some(second.address()), &|_, text| text);
+    let held = || second.client().held("acme");
+    assert_eq!(radius.call("anna", "c1", "030123"), Verdict::Accept);
+    assert_eq!((usherd.client().held("acme"), held()), (1, 0), "the first is asked while it answers");
+    for fault in ["hangs", "is gone"] {
+        if fault == "hangs" {
+            usherd.pause();
+        } else {
+            usherd.signal(rustix::process::Signal::KILL);
+        }
+        let began = monotonic_ns();
+        assert_eq!(radius.call("ben", "c2", "030123"), Verdict::Accept, "{fault}");
+        let took = Duration::from_nanos(monotonic_ns() - began);
+        assert!(took < CALL_DEADLINE, "{fault}: {took:?}");
+        assert_eq!(held(), 1, "{fault}");
+        assert_eq!(radius.call("cara", "c3", "030123"), refused(), "{fault}: the second decides");
+        assert_eq!(radius.call(&"n".repeat(150), "c4", "030123"), refused(), "{fault}: in words that it takes");
+        radius.account("ben", "c2", "Interim-Update");
+        assert_eq!(held(), 1, "{fault}");
+        radius.account("ben", "c2", "Stop");
+        assert_eq!(held(), 0, "{fault}");
+        radius.account("dora", "c5", "Start");
+        assert_eq!(held(), 1, "{fault}: one that went out unasked");
+        radius.account("dora", "c5", "Stop");
+    }
+    second.kill();
+    assert_eq!(radius.call("ben", "c6", "030123"), Verdict::Accept, "nobody answers");
     drop(site);
 }
 
