@@ -111,6 +111,39 @@ fn a_consultation_is_asked_for_and_a_delivery_is_not_c5_c6_c8() {
 }
 
 #[test]
+fn asterisk_asks_a_second_daemon_where_the_first_does_not() {
+    let named = ("USHERD_SECOND", "http://192.0.2.2:7788");
+    let unavailable = r#"{"type":"/problems/unavailable","status":503}"#;
+    for (variables, first, second, addresses, end) in [
+        (&[named][..], "", "allow.new", 2, End::Returned),
+        (&[named], unavailable, "allow.new", 2, End::Returned),
+        (&[named], "", "deny.full tenant", 2, End::Refused("21".to_owned())),
+        (&[named], "", "", 2, End::Returned),
+        (&[named], "allow.new", "deny.full tenant", 1, End::Returned),
+        (&[named], "deny.full tenant", "allow.new", 1, End::Refused("21".to_owned())),
+        (&[], "", "deny.full tenant", 1, End::Returned),
+    ] {
+        let mut answer = |written: &Written| {
+            let said = if written.target.starts_with("http://192.0.2.2:7788/") { second } else { first };
+            said.to_owned()
+        };
+        let (ended, asked) = through_asterisk(PLANS[0], "20,0301234,outbound", variables, &mut answer);
+        assert_eq!((ended, asked.len()), (end, addresses), "{variables:?} {first} {second}: {asked:?}");
+        assert!(asked.iter().all(|written| written.body == asked[0].body), "the same numbers: {asked:?}");
+    }
+    // It is released where it was asked for last.
+    let plan = Dialplan::shipped(PLANS[0]);
+    let mut told = Vec::new();
+    let mut answers = |written: &Written| {
+        told.push(written.target.clone());
+        if written.target.starts_with('/') { String::new() } else { "allow.new".to_owned() }
+    };
+    let mut call = Channel::new(&plan, &[("CHANNEL", "PJSIP/20-1"), ("UNIQUEID", "1.2"), named], &mut answers);
+    assert_eq!((call.ask("20,0301234,outbound"), call.hang_up()), (End::Returned, End::Returned));
+    assert_eq!(told[1..], ["http://192.0.2.2:7788/v1/acquire", "http://192.0.2.2:7788/v1/release"]);
+}
+
+#[test]
 fn mixed_up_arguments_are_asked_in_the_name_of_the_channel() {
     for file in PLANS {
         for bare in ["20,112,0301234,outbound", "n)(o,0301234,outbound", "20,112,(,0301234,outbound", "20,0301234"] {
