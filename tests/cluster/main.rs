@@ -4,5 +4,6 @@
 mod campaign;
 mod client;
 mod history;
+mod kamailio;
 mod owners;
 mod secured;

@@ -197,6 +197,11 @@ impl Lab {
         (site, usherd)
     }
 
+    /// A daemon that Kamailio asks where the first does not answer, by HTTP or RESP; it must not run yet.
+    pub fn second_at(&mut self, http: SocketAddr, resp: SocketAddr) {
+        self.second = Some([http, resp]);
+    }
+
     /// Starts the shipped kamailio.cfg, and waits until it has said hello.
     pub fn start_kamailio(&mut self) {
         let url = self.url.clone();
