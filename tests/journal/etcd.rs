@@ -27,6 +27,7 @@ fn options(member: &str, shards: u32) -> EtcdOptions {
         member: member.to_owned(),
         shards,
         retry: Duration::ZERO,
+        heartbeat: Duration::from_millis(200),
         fresh: Duration::from_millis(600),
         clock_ns: ticks_ns,
     }
@@ -147,6 +148,40 @@ fn whole(store: &Memory, shards: u32) -> Result<State, String> {
         whole.marks.extend(marks);
     }
     Ok(whole)
+}
+
+/// A clock that stands still until it is moved.
+static STANDS_NS: AtomicU64 = AtomicU64::new(1);
+
+#[test]
+fn only_heartbeats_make_an_owner_sure() {
+    let (store, workload) = (Memory::default(), Workload::new(15, 20));
+    let options = EtcdOptions { clock_ns: || STANDS_NS.load(Ordering::Relaxed), ..options("a", 1) };
+    let first = Etcd::new(store.clone(), store.clone(), options);
+    let pass = |ms: u64| STANDS_NS.fetch_add(ms * 1_000_000, Ordering::Relaxed);
+    assert!(!first.is_sure());
+    first.acquire(Shard(0)).unwrap();
+    read(&first, Shard(0)).unwrap();
+    let heartbeat = || {
+        let key = Keys::new("test").heartbeat(Shard(0));
+        store.txn(&Txn { then: vec![Op::get(key)], ..Txn::default() }).unwrap().outcomes[0].found[0].changed
+    };
+    for at in 0..20 {
+        let before = heartbeat();
+        pass(150);
+        assert!(first.is_sure(), "turns without a break carry heartbeats, {at}");
+        assert_eq!(first.commit(Epoch::EACH, &mut workload.group(at)), Commit::Durable);
+        assert_eq!(heartbeat() > before, at % 2 == 1, "each that is 300 ms after the last, {at}");
+    }
+    pass(599);
+    assert!(first.is_sure());
+    pass(1);
+    assert!(!first.is_sure());
+    assert_eq!((first.confirm(), first.is_sure()), (Commit::Durable, true));
+    pass(100);
+    assert_eq!(first.commit(Epoch::EACH, &mut workload.group(0)), Commit::Durable);
+    pass(500);
+    assert!(!first.is_sure(), "a turn without a heartbeat keeps nobody from taking over");
 }
 
 #[test]

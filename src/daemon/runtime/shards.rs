@@ -83,6 +83,7 @@ impl Joining {
             member: section.member.clone(),
             shards: section.shards,
             retry: RETRY,
+            heartbeat: Duration::from_millis(section.heartbeat_ms.into()),
             fresh: takeover * 3 / 4,
             clock_ns: monotonic_ns,
         };

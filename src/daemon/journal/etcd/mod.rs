@@ -47,7 +47,10 @@ pub struct EtcdOptions {
     pub shards: u32,
     /// The pause before a transaction without an answer is sent again.
     pub retry: Duration,
-    /// How long an answer that needs no record may go out after a transaction was sent that was committed.
+    /// A transaction carries a heartbeat where the last one is older than this.
+    pub heartbeat: Duration,
+    /// How long an answer that needs no record may go out after a heartbeat was sent that was committed: shorter than others
+    /// wait for the next one before they take a shard over.
     pub fresh: Duration,
     /// A monotonic clock, nanoseconds since an arbitrary start.
     pub clock_ns: fn() -> u64,
@@ -102,6 +105,8 @@ pub struct Etcd<S: Store> {
     terms: Arc<Terms>,
     /// When the transaction was sent that was the last to prove that every shard is held; 0: never.
     proven_ns: AtomicU64,
+    /// The same of the last one with a heartbeat: only that keeps others from taking over.
+    beaten_ns: AtomicU64,
     degraded: Mutex<Option<String>>,
     /// Why the store has no answer at present.
     cut_off: Mutex<Option<String>>,
@@ -123,6 +128,7 @@ impl<S: Store> Etcd<S> {
             options,
             held: Mutex::default(),
             proven_ns: AtomicU64::new(0),
+            beaten_ns: AtomicU64::new(0),
             degraded: Mutex::new(None),
             cut_off: Mutex::new(None),
             failures: AtomicU64::new(0),
@@ -154,8 +160,12 @@ impl<S: Store> Etcd<S> {
 
     /// How long ago the last transaction was sent that was committed; `None` before the first.
     pub fn proven_ago(&self) -> Option<Duration> {
-        let proven = self.proven_ns.load(Ordering::Acquire);
-        (proven != 0).then(|| Duration::from_nanos((self.options.clock_ns)().saturating_sub(proven)))
+        self.ago(&self.proven_ns)
+    }
+
+    fn ago(&self, at_ns: &AtomicU64) -> Option<Duration> {
+        let at_ns = at_ns.load(Ordering::Acquire);
+        (at_ns != 0).then(|| Duration::from_nanos((self.options.clock_ns)().saturating_sub(at_ns)))
     }
 
     /// Becomes the owner of a shard that nobody owns, or whose owner showed no sign of life since this was seen.
@@ -191,6 +201,7 @@ impl<S: Store> Etcd<S> {
         let mut held = self.held.lock();
         if held.0.is_empty() {
             self.proven_ns.store(sent_ns, Ordering::Release);
+            self.beaten_ns.store(sent_ns, Ordering::Release);
         }
         held.0.insert(shard, Term { fence, ..Term::default() });
         Ok(Epoch(fence))
@@ -312,6 +323,8 @@ impl<S: Store> Etcd<S> {
     /// Has these operations done, each if its shard is still owned, and learns which shards are not.
     fn settle(&self, held: &mut MutexGuard<'_, Held>, puts: &[(Shard, Op)], beats: bool) -> Settled {
         let mut settled = Settled::Committed;
+        // Also where turns leave the heartbeats no room.
+        let beats = beats || self.ago(&self.beaten_ns).is_none_or(|ago| ago >= self.options.heartbeat);
         loop {
             if held.0.is_empty() {
                 return if puts.is_empty() { settled } else { Settled::Fenced };
@@ -320,6 +333,9 @@ impl<S: Store> Etcd<S> {
             let Some((sent_ns, answer)) = self.answered(&txn) else { return Settled::Unsettled };
             if answer.held {
                 self.proven_ns.store(sent_ns, Ordering::Release);
+                if beats {
+                    self.beaten_ns.store(sent_ns, Ordering::Release);
+                }
                 return settled;
             }
             let owners = answer.outcomes.into_iter().flat_map(|outcome| outcome.found).collect::<Vec<_>>();
@@ -479,7 +495,7 @@ impl<S: Store> Journal for Etcd<S> {
     }
 
     fn is_sure(&self) -> bool {
-        self.proven_ago().is_some_and(|ago| ago < self.options.fresh)
+        self.ago(&self.beaten_ns).is_some_and(|ago| ago < self.options.fresh)
     }
 
     fn confirm(&self) -> Commit {
