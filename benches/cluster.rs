@@ -14,6 +14,7 @@ use usherd_testkit::etcd::Etcd;
 use usherd_testkit::http::Client;
 use usherd_testkit::wait::{eventually, pause};
 
+/// Of each kind.
 const ROUNDS: usize = 20;
 const RECORD_BYTES: usize = 120;
 const TURNS: usize = 5;
@@ -124,14 +125,15 @@ type Record = (Vec<u8>, Sender<()>);
 fn committer(etcd: &Etcd) -> (Sender<Record>, JoinHandle<()>) {
     let (client, (sender, records)) = (etcd.client(), channel::<Record>());
     let thread = std::thread::spawn(move || {
-        let made = client.txn(&Txn { then: vec![Op::delete_all("bare/"), Op::put("owner", "me")], ..Txn::default() });
-        let fence = Compare::Created { key: "owner".to_owned(), revision: made.unwrap().revision };
+        let owner = format!("owner/{}", monotonic_ns());
+        let made = client.txn(&Txn { then: vec![Op::delete_all("bare/"), Op::put(&owner, "me")], ..Txn::default() });
+        let fence = Compare::Created { key: owner, revision: made.unwrap().revision };
         for seq in 0_u64.. {
             let Ok(first) = records.recv() else { return };
             let all: Vec<Record> = std::iter::once(first).chain(records.try_iter()).collect();
             let value: Vec<u8> = all.iter().flat_map(|(record, _)| record.iter().copied()).collect();
             let put = Op::put(format!("bare/{seq:016x}"), value);
-            let txn = Txn { compares: vec![fence.clone()], then: vec![put], otherwise: vec![Op::get_all("owner")] };
+            let txn = Txn { compares: vec![fence.clone()], then: vec![put], otherwise: vec![Op::get_all("owner/")] };
             assert!(client.txn(&txn).unwrap().held);
             // Who has gone away does not hear of it.
             for (_, answer) in all {
