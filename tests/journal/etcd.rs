@@ -355,6 +355,50 @@ fn what_comes_late_after_a_snapshot_brings_nothing_back() {
     assert_eq!(state(&store, 1).sessions.len(), workload.states[6].sessions.len());
 }
 
+/// The keys that the first release with a cluster wrote: a line for each key, with the bytes of its value in hexadecimal digits.
+const GOLDEN: &str = include_str!("../../src/daemon/journal/golden/etcd-1.txt");
+
+/// A cluster of two shards with a snapshot and records behind it, as `key value` lines; owners have a name of chance.
+fn written() -> (String, State) {
+    let (store, workload) = (Memory::default(), Workload::new(16, 8));
+    let first = taken(&store, "a", 2);
+    for at in 0..8 {
+        assert_eq!(first.commit(Epoch::EACH, &mut workload.group(at)), Commit::Durable);
+        if at == 3 {
+            let mut snapshot = first.snapshot_begin(Epoch::EACH).unwrap();
+            let mut feed = Feed::new(&first, &mut snapshot);
+            workload.feed(4, &mut feed);
+            feed.finish().unwrap();
+            first.snapshot_mark(&mut snapshot);
+            first.snapshot_end(snapshot).unwrap();
+        }
+    }
+    let line = |(key, value): (String, Vec<u8>)| {
+        let value = if key.contains("/owner/") { b"a".to_vec() } else { value };
+        let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{key} {hex}\n")
+    };
+    (store.dump().into_iter().map(line).collect(), workload.states[8].clone())
+}
+
+#[test]
+fn what_stands_in_etcd_is_as_it_was_and_is_read() {
+    let (written, state_of_it) = written();
+    assert_eq!(written, GOLDEN);
+    let byte = |hex: &[u8]| u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap();
+    let keys = GOLDEN.lines().map(|line| {
+        let (key, hex) = line.split_once(' ').unwrap();
+        (key.to_owned(), hex.as_bytes().chunks(2).map(byte).collect())
+    });
+    let store = Memory::of(keys);
+    assert_eq!(state(&store, 2), state_of_it);
+    let newer =
+        store.txn(&Txn { then: vec![Op::put(Keys::new("test").pointer(Shard(0)), "2 0 0 0")], ..Txn::default() });
+    assert!(newer.unwrap().held);
+    let refused = journal(&store, "b", 2).replay(Shard(0));
+    assert!(matches!(refused, Err(JournalError::Newer { format: 2, .. })), "{refused:?}");
+}
+
 /// A checker's knowledge of a session: versions that were acknowledged, and the newest that was tried.
 #[derive(Debug, Default)]
 struct Known {

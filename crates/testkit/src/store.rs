@@ -56,6 +56,15 @@ impl Memory {
         self.0.lock().sent
     }
 
+    /// A store with these keys, each made by a transaction of its own.
+    pub fn of(keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        let store = Memory::default();
+        for (key, value) in keys {
+            store.0.lock().done(&Txn { then: vec![Op::put(key, value)], ..Txn::default() });
+        }
+        store
+    }
+
     /// Every key, with its value.
     pub fn dump(&self) -> Vec<(String, Vec<u8>)> {
         self.0.lock().keys.values().map(|found| (found.key.clone(), found.value.clone())).collect()
