@@ -45,6 +45,7 @@ fn what_makes_no_sense_is_2_and_says_why() {
         (&["--tenants", "10", "--sessions", "2000001"], "2000000"),
         (&["--sessions", "10"], "--tenants"),
         (&["--tenants", "10", "--speed", "2"], "--speed"),
+        (&["--cluster", "--tenants", "10"], "--tenants"),
         (&["--config", "/etc/usherd/usherd.toml"], "--dir"),
     ] {
         refused(arguments, 2, &[words]);

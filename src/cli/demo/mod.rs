@@ -1,6 +1,8 @@
-//! `demo`: a daemon on loopback with a simulated office day, or with as many tenants as one likes; needs nothing.
+//! `demo`: a daemon on loopback with a simulated office day, or with as many tenants as one likes; or a cluster of three.
 
+mod cluster;
 mod figures;
+mod fleet;
 mod folder;
 mod gateway;
 mod narrate;
@@ -60,6 +62,9 @@ pub(super) struct DemoArgs {
     /// With --tenants: live sessions in all, at most 2000000 [default: ten for each tenant]
     #[arg(long, value_name = "NUMBER", requires = "tenants", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     sessions: Option<u32>,
+    /// Instead of the office: three daemons over three etcds, of which one is killed; ends by itself
+    #[arg(long, conflicts_with_all = ["speed", "seed", "from", "until", "tenants"])]
+    cluster: bool,
 }
 
 /// Nobody shows a credential here, so nobody else may reach it.
@@ -104,6 +109,7 @@ pub(super) fn demo(arguments: &DemoArgs, config: Option<&Path>, screen: &mut Scr
     let colour = screen.colour;
     let terminal = Terminal::new(screen.bytes(), io::stdout().is_terminal(), colour);
     match arguments.tenants {
+        None if arguments.cluster => cluster::run(listen, &folder, &runtime, stop, terminal)?,
         Some(tenants) => {
             let sessions = arguments.sessions.unwrap_or(tenants.saturating_mul(10)).min(2_000_000);
             scale::run(&scale::Wanted { tenants, sessions, listen }, &folder, &runtime, stop, terminal)?;

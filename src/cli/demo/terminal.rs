@@ -97,7 +97,7 @@ impl<'a> Terminal<'a> {
 }
 
 /// Lines of at most so many characters, broken at blanks; a longer word stays whole.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let fits = lines.last().is_some_and(|line| line.chars().count() + 1 + word.chars().count() <= width);
