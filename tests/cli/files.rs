@@ -13,6 +13,30 @@ fn the_shipped_configuration_is_good() {
 }
 
 #[test]
+fn the_samples_of_a_cluster_are_good_and_alike() {
+    let samples = [1, 2, 3].map(|number| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("usherd.toml");
+        std::fs::copy(shipped(&format!("config/cluster/member-{number}.toml")), &config).unwrap();
+        std::fs::create_dir(dir.path().join("tenants.d")).unwrap();
+        std::fs::write(dir.path().join("cluster.token"), "5".repeat(64)).unwrap();
+        let (out, _) = run(&["config", "check", config.to_str().unwrap()], 0);
+        assert!(out.contains(": valid, ") && !out.contains("warning"), "{out}");
+        std::fs::read_to_string(config).unwrap()
+    });
+    let alike = |number: usize, text: &str| {
+        let lines = text.lines().skip(1).filter(|line| !line.starts_with("endpoints"));
+        let own = |line: &str| {
+            let of_all = line.replace(&format!("10.0.1.{number}:"), "ADDRESS:");
+            of_all.replace(&format!("usherd-{number}"), "NAME")
+        };
+        lines.map(own).collect::<Vec<_>>()
+    };
+    assert_eq!(alike(1, &samples[0]), alike(2, &samples[1]));
+    assert_eq!(alike(1, &samples[0]), alike(3, &samples[2]));
+}
+
+#[test]
 fn every_error_is_told_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("usherd.toml");
