@@ -21,9 +21,10 @@ const KNOWN: [(&str, &str); 10] = [
 ];
 
 /// Pages that are not to be found do not run: each has its test here.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/README.md",
+    "docs/cluster.md",
     "docs/operating.md",
     "docs/pbx.md",
     "docs/rules.md",
@@ -32,7 +33,8 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Programs that the commands need, besides those of every Debian, and their packages.
-const PROGRAMS: [(&str, &str); 3] = [("curl", "curl"), ("redis-cli", "redis-tools"), ("openssl", "openssl")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("curl", "curl"), ("redis-cli", "redis-tools"), ("openssl", "openssl"), ("etcd", "etcd-server")];
 
 fn follow(name: &str) {
     for (program, package) in PROGRAMS {
@@ -115,6 +117,11 @@ fn the_commands_of_the_readme() {
 #[test]
 fn the_commands_of_the_index() {
     follow("docs/README.md");
+}
+
+#[test]
+fn the_commands_of_the_cluster() {
+    follow("docs/cluster.md");
 }
 
 #[test]

@@ -16,8 +16,17 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Blocks for a machine of their own that nothing runs: how each begins, and why. All others are run by tests/service.
-pub const NOT_RUN: [(&str, &str); 1] =
-    [("podman build ", "it fetches base images from a registry, which no test may reach")];
+pub const NOT_RUN: [(&str, &str); 7] = [
+    ("podman build ", "it fetches base images from a registry, which no test may reach"),
+    ("apt-get install --yes etcd-server", THREE_MACHINES),
+    ("openssl rand -hex 32 > /etc/usherd/cluster.token", THREE_MACHINES),
+    ("curl -s -H \"Authorization: Bearer $TOKEN\" 'http://10.0.1.1", THREE_MACHINES),
+    ("export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=http://10.0.1.1:2379\netcdctl user", THREE_MACHINES),
+    ("export ETCDCTL_API=3 ETCDCTL_ENDPOINTS=http://10.0.1.1:2379\netcdctl snapshot", THREE_MACHINES),
+    ("systemctl stop usherd etcd", THREE_MACHINES),
+];
+
+const THREE_MACHINES: &str = "it needs three machines; tests/cluster and tests/demo have the same on loopback";
 
 /// One page.
 pub struct Page {
