@@ -1,6 +1,7 @@
 //! Bodies of requests about contracts and operation, as they are read.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
 
 use crate::daemon::subscriptions::Written;
 
@@ -46,6 +47,24 @@ pub(super) struct SubscriptionRequest {
     #[schemars(extend("default" = false))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) dry_run: bool,
+}
+
+/// A shard that another member is to own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HandOver {
+    /// The shard.
+    pub(super) shard: u32,
+    /// The name of the member.
+    pub(super) to: String,
+}
+
+/// A member that is to leave, or to take its part again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Leave {
+    /// True: it wants to own nothing. False: it takes its part again.
+    pub(super) leave: bool,
 }
 
 fn added(_: &mut SchemaGenerator) -> Schema {

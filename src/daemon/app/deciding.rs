@@ -13,6 +13,7 @@ use usherd_subscription::entitlement::Timelines;
 use super::commit_times::CommitTimes;
 use super::journal::Journal;
 use super::knobs::Knobs;
+use super::membership::Membership;
 use super::timeline::Timeline;
 use crate::answers::words::{Durability, JournalForm};
 use crate::daemon::clock::{Clock, thread_cpu_ns};
@@ -47,6 +48,8 @@ pub struct Deciding {
     pub workers: usize,
     /// The shards of the cluster; `None` on one machine, where every tenant is decided.
     pub shards: Option<Arc<Shards>>,
+    /// The orders and questions of operators to the cluster; not set before the daemon takes part in one.
+    pub membership: OnceLock<Membership>,
     /// The damage found in the journal at the start, until the nodes had time to report what they carry.
     damage: Mutex<Option<String>>,
 }
@@ -68,6 +71,7 @@ impl Deciding {
             boot: fastrand::u32(..),
             workers,
             shards: None,
+            membership: OnceLock::new(),
             damage: Mutex::default(),
         }
     }

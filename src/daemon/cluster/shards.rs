@@ -64,6 +64,11 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The count.
+    pub fn read(count: &AtomicU64) -> u64 {
+        count.load(Ordering::Relaxed)
+    }
+
     /// One more.
     pub fn one(count: &AtomicU64) {
         count.fetch_add(1, Ordering::Relaxed);

@@ -39,6 +39,12 @@ vocabulary! {
         Nodes = "nodes",
         /// `GET /v1/overview`.
         Overview = "overview",
+        /// `GET /v1/cluster`.
+        Cluster = "cluster",
+        /// `POST /v1/cluster/handover`.
+        ClusterHandover = "cluster_handover",
+        /// `POST /v1/cluster/leave`.
+        ClusterLeave = "cluster_leave",
         /// `GET /v1/size`.
         Size = "size",
         /// `GET /v1/quote`.
@@ -100,6 +106,8 @@ impl Route {
             | Route::Reload
             | Route::ClockTrust
             | Route::WebhookTest
+            | Route::ClusterHandover
+            | Route::ClusterLeave
             | Route::Subscription => Method::Post,
             Route::LogLevel => Method::Put,
             Route::EndSession | Route::EndSubject | Route::ForgetNode => Method::Delete,

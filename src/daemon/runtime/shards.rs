@@ -11,7 +11,7 @@ use usherd_engine::Now;
 
 use super::checkpoint::restore;
 use super::schedule::Schedule;
-use crate::daemon::app::{AnyStore, App, ClusterJournal, Journal};
+use crate::daemon::app::{AnyStore, App, ClusterJournal, Journal, Membership};
 use crate::daemon::clock::monotonic_ns;
 use crate::daemon::cluster::{self, Loads, Me, Reason, Shards, Timing, Watch};
 use crate::daemon::config::{self, Config};
@@ -22,6 +22,8 @@ use crate::daemon::outgoing::Trust;
 
 /// How long a question beside the commits may take: reading a shard back, writing a snapshot.
 const ASIDE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long it is waited for the word of etcd on itself.
+const HEALTH_DEADLINE: Duration = Duration::from_secs(1);
 /// The pause before a transaction without an answer is sent again.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -30,6 +32,8 @@ pub(super) struct Joining {
     pub(super) shards: Arc<Shards>,
     pub(super) journal: Arc<ClusterJournal>,
     store: AnyStore,
+    /// For those who want to know how etcd is.
+    asking: Client,
     me: Me,
     timing: Timing,
 }
@@ -61,21 +65,23 @@ impl Joining {
                 password: password.clone(),
                 deadline,
             };
-            AnyStore(Arc::new(Client::new(options)))
+            Client::new(options)
         };
+        let store = |deadline| AnyStore(Arc::new(client(deadline)));
         let takeover = Duration::from_millis(section.takeover_ms.into());
         // Half of it, so that a second member of etcd is asked before the others think that nobody is here.
-        let stores = [client(takeover / 2), client(ASIDE_DEADLINE), client(takeover / 2)];
+        let stores = [store(takeover / 2), store(ASIDE_DEADLINE), store(takeover / 2)];
         let is_secured = section.advertise.starts_with("https:") || !section.ca_file.is_empty();
         let trust =
             is_secured.then(|| Trust::new(Path::new(&section.ca_file), folder, "cluster.ca_file")).transpose()?;
-        Ok(Joining::over(section, (&token, trust), stores))
+        Ok(Joining::over(section, (&token, trust), stores, client(HEALTH_DEADLINE)))
     }
 
     fn over(
         section: &config::Cluster,
         (token, trust): (&str, Option<Trust>),
         [commits, aside, store]: [AnyStore; 3],
+        asking: Client,
     ) -> Self {
         let takeover = Duration::from_millis(section.takeover_ms.into());
         let options = EtcdOptions {
@@ -97,6 +103,7 @@ impl Joining {
             shards,
             journal,
             store,
+            asking,
             me: Me { advertise: section.advertise.clone(), version: env!("CARGO_PKG_VERSION").to_owned() },
             timing: Timing { takeover_ms: section.takeover_ms.into(), heartbeat_ms: section.heartbeat_ms.into() },
         }
@@ -109,7 +116,7 @@ impl Joining {
         committer: &Arc<Committer<Journal>>,
         schedule: Arc<Mutex<Schedule>>,
     ) -> Result<Member, JournalError> {
-        let Joining { shards, journal, store, me, timing } = self;
+        let Joining { shards, journal, store, asking, me, timing } = self;
         let loads = Arc::new(Shares {
             app: app.clone(),
             committer: Arc::clone(committer),
@@ -121,6 +128,7 @@ impl Joining {
         let clock = Arc::clone(&app.deciding.clock);
         let watch = Watch::new(store, Arc::clone(&journal), shards, loads, (me, timing), move || clock.now().uptime_ms);
         let control = watch.control();
+        let _ = app.deciding.membership.set(Membership::new(watch.control(), asking));
         let thread = std::thread::Builder::new().name("cluster".to_owned()).spawn(move || watch.run());
         let thread = thread.map_err(|error| JournalError::io("start the thread of the cluster", error))?;
         Ok(Member { control, journal, thread: Some(thread) })

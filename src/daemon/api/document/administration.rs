@@ -2,13 +2,14 @@
 
 use super::examples;
 use super::operation::{DURABLE, Media, Operation, Reply, Tag};
+use crate::answers::cluster::{HandedOver, Leaving};
 use crate::answers::config::{Config, Rejected, Reloaded};
 use crate::answers::nodes::NodeForgotten;
 use crate::answers::operation::{ClockTrust, LogLevelReply};
 use crate::answers::sessions::Ended;
 use crate::answers::subscriptions::{SubscriptionAccepted, SubscriptionRefused};
 use crate::answers::webhooks::{WebhookDeliveries, WebhookDelivery, Webhooks};
-use crate::daemon::api::bodies::{LogLevel, SubscriptionRequest};
+use crate::daemon::api::bodies::{HandOver, Leave, LogLevel, SubscriptionRequest};
 use usherd_contract::problem::Problem;
 
 /// `DELETE /v1/nodes/{node}`
@@ -113,6 +114,32 @@ pub(crate) const TRUST_CLOCK: Operation = Operation::new(
      10 minutes and until a time server keeps the clock, or this is said. The 10 minutes are \
      not shortened by it. The audit trail keeps who said it.",
 );
+
+/// `POST /v1/cluster/handover`
+pub(crate) const HAND_OVER: Operation = Operation::new(
+    "handOver",
+    Tag::Administration,
+    "Give a shard to another member of the cluster",
+    &[Reply::new(200, "It goes over, or went.", &[Media::json::<HandedOver>().examples(examples::HAND_OVER)])],
+)
+.about(
+    "Whichever member is asked, the owner does it: what is in progress is committed, the shard given up, and read by \
+     the other. Where one member then has two shards more than another, one goes back by itself.",
+)
+.body(&[Media::json::<HandOver>().examples(examples::HAND_OVER_BODY)]);
+
+/// `POST /v1/cluster/leave`
+pub(crate) const LEAVE: Operation = Operation::new(
+    "leave",
+    Tag::Administration,
+    "Have the member that is asked own nothing, or take its part again",
+    &[Reply::new(200, "It is noted.", &[Media::json::<Leaving>().examples(examples::LEAVE)])],
+)
+.about(
+    "Its shards go to the others one by one; it goes on taking requests and passes them on. Until it is told \
+     otherwise, or restarts.",
+)
+.body(&[Media::json::<Leave>().examples(examples::LEAVE_BODY)]);
 
 /// `GET /v1/admin/webhooks`
 pub(crate) const WEBHOOKS: Operation = Operation::new(

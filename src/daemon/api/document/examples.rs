@@ -111,6 +111,15 @@ pub(super) const TRUST_CLOCK: Examples = &[("", || {
     })
 })];
 
+pub(super) const HAND_OVER: Examples =
+    &[("", || json!({ "code": "ok", "shard": 7, "from": "alpha", "to": "beta", "done": true }))];
+
+pub(super) const HAND_OVER_BODY: Examples = &[("", || json!({ "shard": 7, "to": "beta" }))];
+
+pub(super) const LEAVE: Examples = &[("", || json!({ "code": "ok", "member": "alpha", "leaving": true }))];
+
+pub(super) const LEAVE_BODY: Examples = &[("", || json!({ "leave": true }))];
+
 pub(super) const TEST_WEBHOOK: Examples = &[("", || {
     json!({
         "number": 7, "at": "2026-06-16T12:00:00Z", "id": "msg_1975d8e2f00_9f86d081884c7d65",

@@ -2,6 +2,7 @@
 
 use super::examples;
 use super::operation::{Media, Operation, Reply, Tag};
+use crate::answers::cluster::Cluster;
 use crate::answers::events::Event;
 use crate::answers::nodes::Nodes;
 use crate::answers::overview::Overview;
@@ -50,6 +51,15 @@ pub(crate) const OVERVIEW: Operation = Operation::new(
     "The whole daemon at a glance",
     &[Reply::ok::<Overview>("For tokens that see all tenants.")],
 );
+
+/// `GET /v1/cluster`
+pub(crate) const CLUSTER: Operation = Operation::new(
+    "cluster",
+    Tag::Reading,
+    "The cluster that the daemon belongs to",
+    &[Reply::ok::<Cluster>("As this member sees it. For tokens that see all tenants.")],
+)
+.about("404 where the daemon belongs to none. etcd is asked at most once a second.");
 
 /// `GET /v1/quote`
 pub(crate) const QUOTE: Operation = Operation::new(
