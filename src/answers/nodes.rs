@@ -36,6 +36,10 @@ pub struct Nodes {
     /// Pass it as `after` to go on; absent at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// Members and shards of the cluster that could not be asked (`alpha`, `shard 3`): what they know is not in here.
+    /// Absent where nothing is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// A node of the list.

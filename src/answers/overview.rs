@@ -67,6 +67,10 @@ pub struct Overview {
     pub history: HistoryState,
     /// How pulling tenant records goes; null where nothing is pulled.
     pub sync: Option<SyncState>,
+    /// Members and shards of the cluster that could not be asked (`alpha`, `shard 3`): what they know is not in here.
+    /// Absent where nothing is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// One of the fullest tenants.

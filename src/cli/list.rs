@@ -1,5 +1,7 @@
 //! `status`, `tenants`, `sessions`, `nodes`: what is the case now.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 use usherd_engine::Kind;
 use usherd_subscription::entitlement::State;
@@ -162,7 +164,7 @@ pub(super) fn nodes(arguments: &NodesArgs, client: &Client, screen: &mut Screen<
 /// Reads a list page by page and shows it as one.
 ///
 /// # Errors
-/// The daemon cannot be asked, or does not answer with a list.
+/// The daemon cannot be asked, or does not answer with a list, or with one that is not whole, which is shown.
 pub(super) fn list(
     client: &Client,
     screen: &mut Screen<'_>,
@@ -173,7 +175,7 @@ pub(super) fn list(
     columns: &[&str],
 ) -> Result<u8, Failure> {
     let most = part.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut rows = Vec::new();
+    let (mut rows, mut missing) = (Vec::new(), BTreeSet::new());
     let mut after = part.after.clone();
     let next = loop {
         let limit = PAGE_ROWS.min(most - rows.len());
@@ -185,6 +187,8 @@ pub(super) fn list(
             Some(Value::Array(found)) => rows.extend(found),
             _ => return Err(Failure::failed(format!("{} answered a list without {noun:?}", reply.from))),
         }
+        let left_out = page.get("missing").and_then(Value::as_array).into_iter().flatten();
+        missing.extend(left_out.filter_map(Value::as_str).map(str::to_owned));
         let next = page.get("next").and_then(Value::as_str).map(str::to_owned);
         // A daemon that names the same place for ever would keep us for ever.
         if next.is_none() || next == after || rows.len() >= most {
@@ -199,10 +203,23 @@ pub(super) fn list(
         if let Some(next) = next {
             all.insert("next".to_owned(), Value::String(next));
         }
+        if !missing.is_empty() {
+            all.insert("missing".to_owned(), missing.iter().cloned().map(Value::String).collect());
+        }
         screen.write(&format!("{}\n", Value::Object(all)))?;
     } else {
         let table = screen.rows(&rows, columns);
         screen.table(&table)?;
     }
-    Ok(OK)
+    match missing_of(&missing) {
+        None => Ok(OK),
+        Some(missing) => Err(Failure::failed(format!("the list is not whole: {missing} could not be asked"))
+            .fix("see `usherd cluster status`")),
+    }
+}
+
+/// The things that are missing, in words; `None` where there are none.
+pub(super) fn missing_of<T: ToString>(missing: impl IntoIterator<Item = T>) -> Option<String> {
+    let words: Vec<String> = missing.into_iter().map(|one| one.to_string()).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }

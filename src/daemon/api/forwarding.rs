@@ -164,8 +164,9 @@ impl Worker {
         if self.app.deciding.shards.is_none() || is_forwarded(call.head) {
             return Vec::new();
         }
-        let (answers, _) = self.ask_others(allowed.access(), &Forwarded::of(call.head, body)).await;
-        let taken = answers.iter().filter(|answer| answer.status.is_success());
+        let asked = self.ask_others(allowed.access(), &Forwarded::of(call.head, body), self.patience()).await;
+        let answers = asked.iter().filter_map(|(_, answer)| answer.as_ref());
+        let taken = answers.filter(|answer| answer.status.is_success());
         taken.filter_map(|answer| serde_json::from_slice(&answer.body).ok()).collect()
     }
 
@@ -235,30 +236,24 @@ impl Worker {
         });
     }
 
-    /// Asks every other member that lives the same, at the same time; gives the answers of those that answered, and the
-    /// names of the others. What nobody decides who lives is named by its shards.
-    pub(super) async fn ask_others(&self, access: &Access, request: &Forwarded) -> (Vec<PeerAnswer>, Vec<String>) {
-        let Some(shards) = &self.app.deciding.shards else { return (Vec::new(), Vec::new()) };
-        let (mut asked, patience) = (tokio::task::JoinSet::new(), self.patience());
+    /// Asks every other member that lives the same, at the same time; gives each name, and its answer where there is one.
+    pub(super) async fn ask_others(
+        &self,
+        access: &Access,
+        request: &Forwarded,
+        patience: Duration,
+    ) -> Vec<(String, Option<PeerAnswer>)> {
+        let Some(shards) = &self.app.deciding.shards else { return Vec::new() };
+        let mut asked = tokio::task::JoinSet::new();
         for member in shards.others() {
             let (peers, shards) = (self.elsewhere.peers.clone(), Arc::clone(shards));
             let (access, request) = (access.clone(), request.clone());
             asked.spawn_local(async move {
                 let answer = peers.ask(&shards, &member, &access, &request, patience).await;
-                answer.map_err(|_| member.name)
+                (member.name, answer.ok())
             });
         }
-        let (mut answers, mut missing) = (Vec::new(), Vec::new());
-        while let Some(ended) = asked.join_next().await {
-            match ended {
-                Ok(Ok(answer)) => answers.push(answer),
-                Ok(Err(name)) => missing.push(name),
-                Err(_) => missing.push("?".to_owned()),
-            }
-        }
-        missing.extend(shards.missing().into_iter().map(|shard| format!("shard {}", shard.0)));
-        missing.sort();
-        (answers, missing)
+        asked.join_all().await
     }
 }
 

@@ -10,6 +10,11 @@ use crate::answers::overview::FULLEST_MAX;
 /// Share in millionths, so that 99,999 of 100,000 seats are less than all; seats held; and of equals the first id.
 type Rank = (u64, u32, Reverse<Name>);
 
+/// The share of its seats that a tenant holds, millionths.
+pub(super) fn share(held: u32, quota: u32) -> u64 {
+    u64::from(held) * 1_000_000 / u64::from(quota.max(1))
+}
+
 /// The fullest tenants that were seen so far.
 #[derive(Default)]
 pub(super) struct Fullest(BinaryHeap<Reverse<Rank>>);
@@ -18,7 +23,7 @@ impl Fullest {
     /// Takes a tenant into account. One with no seat in use, or without a limit, is not full.
     pub(super) fn see(&mut self, view: &TenantView) {
         let Some(quota) = view.quota.filter(|_| view.held > 0) else { return };
-        let share = u64::from(view.held) * 1_000_000 / u64::from(quota.max(1));
+        let share = share(view.held, quota);
         let least = self.0.peek().map(|Reverse((share, held, _))| (*share, *held));
         if self.0.len() == FULLEST_MAX && least.is_some_and(|least| (share, view.held) < least) {
             return;

@@ -29,6 +29,7 @@ mod subscription;
 mod usage;
 mod verb;
 mod webhooks;
+mod whole;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;

@@ -31,9 +31,10 @@ const BYTES_INLINE_MAX: usize = 32 * 1024;
 impl Worker {
     /// `GET /v1/nodes`
     pub(super) async fn list_nodes(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
-        let (_, access) = allowed.into_parts();
+        let access = Arc::clone(allowed.access());
         let (query, now) = (call.query()?, self.app.deciding.clock.now());
-        self.answer_blocking(move |app| {
+        let (_, limit) = query.page(queries::PAGE_MAX)?;
+        self.answer_whole(call, &allowed, limit, move |app| {
             queries::nodes(&app.deciding.engine, now, &query, &|node| access.sees_node(node))
         })
         .await

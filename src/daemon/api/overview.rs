@@ -1,16 +1,22 @@
 //! The whole daemon at a glance (API 4).
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
 use usherd_contract::word::Word;
 use usherd_engine::{Engine, Kind, Now, PoolView};
 use usherd_subscription::civil::TZ_DATA_VERSION;
 
 use super::Worker;
-use super::fullest::Fullest;
+use super::fullest::{Fullest, share};
 use super::queries::name_of;
-use super::routes::{Allowed, HandlerResult};
+use super::routes::{Allowed, Call, HandlerResult};
+use super::whole::Whole;
+use crate::answers::Timestamp;
 use crate::answers::events::Event;
 use crate::answers::overview::{
-    DENIALS_MAX, FullestRow, HistoryState, JournalState, KindCount, NextChangeOf, NodeCount, Overview, PoolRow, Time,
+    DENIALS_MAX, FULLEST_MAX, FullestRow, HistoryState, JournalState, KindCount, NextChangeOf, NodeCount, Overview,
+    PoolRow, Time,
 };
 use crate::answers::words::{Band, WaitsFor};
 use crate::daemon::app::names::Sight;
@@ -30,6 +36,9 @@ fn overview(app: &App, now: Now, sight: Sight<'_>) -> Overview {
     let mut in_band = [0u64; Band::ALL.len()];
     let mut fullest = Fullest::default();
     engine.each_tenant(now, |view| {
+        if !deciding.decides(&view.id) {
+            return;
+        }
         tenants += 1;
         held += u64::from(view.held);
         quota += u64::from(view.quota.unwrap_or(0));
@@ -59,6 +68,7 @@ fn overview(app: &App, now: Now, sight: Sight<'_>) -> Overview {
         next_change: next_change_of_all(&config, now),
         history: history(&publishing.history, &config),
         sync: configuration.sync_status.show(&config, &configuration.keeper, deciding.timelines(now)),
+        missing: Vec::new(),
     }
 }
 
@@ -144,15 +154,48 @@ fn next_change_of_all(config: &Config, now: Now) -> Option<NextChangeOf> {
     })
 }
 
+/// Figures of tenants are added up; nodes are those of who hears most of them; all else is of the member asked.
+impl Whole for Overview {
+    fn join(&mut self, others: Vec<Self>, missing: Vec<String>, _: usize) {
+        self.missing = missing;
+        for other in others {
+            self.tenants += other.tenants;
+            self.held += other.held;
+            self.quota += other.quota;
+            self.over += other.over;
+            for (band, count) in other.bands {
+                *self.bands.entry(band).or_default() += count;
+            }
+            for (kind, count) in other.sessions {
+                let sum = self.sessions.entry(kind).or_default();
+                sum.counting += count.counting;
+                sum.free += count.free;
+            }
+            let known = (self.nodes.up + self.nodes.silent).max(other.nodes.up + other.nodes.silent);
+            self.nodes.up = self.nodes.up.max(other.nodes.up);
+            self.nodes.silent = known - self.nodes.up;
+            self.fullest.extend(other.fullest);
+            self.denials.extend(other.denials);
+            self.journal.degraded = self.journal.degraded.take().or(other.journal.degraded);
+        }
+        self.fullest.sort_by_cached_key(|row| (Reverse((share(row.held, row.quota), row.held)), row.tenant.clone()));
+        self.fullest.truncate(FULLEST_MAX);
+        // Stable: of one member they are in the right order.
+        self.denials.sort_by_key(|event| Reverse(event.at.as_ref().and_then(Timestamp::instant)));
+        self.denials.truncate(DENIALS_MAX);
+    }
+}
+
 impl Worker {
     /// `GET /v1/overview`
-    pub(super) async fn overview(&self, allowed: Allowed) -> HandlerResult {
-        let (_, access) = allowed.into_parts();
+    pub(super) async fn overview(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
+        let access = Arc::clone(allowed.access());
         if !access.tenants.is_empty() {
             let detail = format!("{} is for some tenants only; ask for each at /v1/tenants/{{tenant}}", access.id);
             return Err(Problem::new(ProblemKind::NotPermitted, detail));
         }
         let now = self.app.deciding.clock.now();
-        self.answer_blocking(move |app| Ok(overview(app, now, app.publishing.sight(&access)))).await
+        let read = move |app: &App| Ok(overview(app, now, app.publishing.sight(&access)));
+        self.answer_whole(call, &allowed, usize::MAX, read).await
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Everything here is computed on a thread that decides nothing, from copies that the engine hands out.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use usherd_contract::word::Word;
 use usherd_engine::{Engine, Kind, Name, Now, SessionFilter, SessionView, Standing, SubjectView, TenantView};
@@ -12,6 +14,8 @@ use usherd_subscription::schedule::schedule;
 use super::Worker;
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
+use super::whole::{Whole, first_rows};
+use crate::answers::Timestamp;
 use crate::answers::nodes::{NodeRow, NodeState, Nodes};
 use crate::answers::sessions::{SessionRow, Sessions, Subject, SubjectRow, Subjects};
 use crate::answers::subscriptions::Booked;
@@ -78,7 +82,7 @@ pub(super) fn tenants(
         figures: figures(view, state_of(config, at, view)),
         name: name_of(config, view).to_owned(),
     });
-    Ok(Tenants { tenants: rows.collect(), next })
+    Ok(Tenants { tenants: rows.collect(), next, missing: Vec::new() })
 }
 
 /// The part of an id or name that is looked for, in lower case.
@@ -248,7 +252,7 @@ pub(super) fn nodes(
             last_seen: node.epoch.map(|_| rfc3339(now.utc_ms - ago_ms).into()),
         }
     });
-    Ok(Nodes { nodes: rows.collect(), next })
+    Ok(Nodes { nodes: rows.collect(), next, missing: Vec::new() })
 }
 
 fn band_of(view: &TenantView) -> Band {
@@ -324,13 +328,35 @@ pub(super) fn no_tenant(id: &str) -> Problem {
     Problem::new(ProblemKind::NotFound, format!("tenant {id:?} is not configured and has no sessions"))
 }
 
+impl Whole for Tenants {
+    fn join(&mut self, others: Vec<Self>, missing: Vec<String>, limit: usize) {
+        let all = std::iter::once(std::mem::take(self)).chain(others);
+        let pages = all.map(|page| (page.tenants, page.next)).collect();
+        let (tenants, next) = first_rows(pages, limit, |row| &row.figures.tenant, |_, _| Ordering::Equal);
+        *self = Tenants { tenants, next, missing };
+    }
+}
+
+impl Whole for Nodes {
+    fn join(&mut self, others: Vec<Self>, missing: Vec<String>, limit: usize) {
+        // Each member hears every node, unless it could not be told: the latest sign of life counts.
+        let sign =
+            |row: &NodeRow| (row.state == NodeState::Up.into(), row.last_seen.as_ref().and_then(Timestamp::instant));
+        let all = std::iter::once(std::mem::take(self)).chain(others);
+        let pages = all.map(|page| (page.nodes, page.next)).collect();
+        let (nodes, next) = first_rows(pages, limit, |row| &row.node, |a, b| sign(a).cmp(&sign(b)));
+        *self = Nodes { nodes, next, missing };
+    }
+}
+
 impl Worker {
     /// `GET /v1/tenants`
     pub(super) async fn list_tenants(&self, call: &Call<'_>, allowed: Allowed) -> HandlerResult {
-        let (_, access) = allowed.into_parts();
+        let access = Arc::clone(allowed.access());
         let (query, now) = (call.query()?, self.app.deciding.clock.now());
-        let permitted = move |tenant: &str| access.sees(tenant);
-        self.answer_blocking(move |app| {
+        let (_, limit) = query.page(PAGE_MAX)?;
+        self.answer_whole(call, &allowed, limit, move |app| {
+            let permitted = |tenant: &str| access.sees(tenant) && app.deciding.decides(tenant);
             tenants(&app.deciding, &app.configuration.running.get(), now, &query, &permitted)
         })
         .await

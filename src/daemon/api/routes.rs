@@ -176,7 +176,7 @@ pub const ROUTES: &[Row] = &[
         Of(Read, Tenant, |w, c, a, _| Box::pin(w.usage(c, a)))),
     row!(GET "/v1/tenants/{tenant}/whatif" Whatif ["quota", "from", "to", "target"], WHATIF,
         Of(Read, Tenant, |w, c, a, _| Box::pin(w.whatif(c, a)))),
-    row!(GET "/v1/overview" Overview [], OVERVIEW, Of(Read, All, |w, _, a, _| Box::pin(w.overview(a)))),
+    row!(GET "/v1/overview" Overview [], OVERVIEW, Of(Read, All, |w, c, a, _| Box::pin(w.overview(c, a)))),
     row!(GET "/v1/cluster" Cluster [], CLUSTER, Of(Read, All, |w, _, a, _| Box::pin(w.cluster(a)))),
     row!(POST "/v1/cluster/handover" ClusterHandover [], HAND_OVER,
         Of(Admin, All, |w, c, a, body| Box::pin(w.hand_over(c, a, body)))),
