@@ -15,6 +15,7 @@ mod forwarding;
 mod fullest;
 mod nodes;
 mod observability;
+mod others;
 mod overview;
 mod parameters;
 mod plain;

@@ -1,5 +1,6 @@
 //! Streams: events as server-sent events or NDJSON (API 4), and batches line by line (API 2).
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 
 use super::Worker;
 use super::ask::Caller;
+use super::others::Others;
 use super::query::Query;
 use super::routes::{Allowed, Call, HandlerResult};
 use crate::daemon::access::auth::{Access, RouteClass};
@@ -85,9 +87,20 @@ impl Worker {
         })?;
         let (sender, body) = ReplyBody::stream(CHUNKS_MAX, Duration::from_secs(20));
         let clock = Arc::clone(&self.app.deciding.clock);
+        let others = Others::new(self, call, &access, ndjson);
         let wanted = Wanted { tenant, types, ndjson, pulse, access, publishing: Arc::clone(&self.app.publishing) };
         tokio::task::spawn_local(async move {
-            forward(subscriber, &wanted, &sender).await;
+            let sender = Rc::new(sender);
+            let others = async {
+                match others {
+                    Some(others) => others.follow(Rc::clone(&sender)).await,
+                    None => sender.gone().await,
+                }
+            };
+            tokio::select! {
+                () = forward(subscriber, &wanted, &sender) => {}
+                () = others => {}
+            }
             wanted.publishing.events.stay_awake(clock.now().uptime_ms);
         });
         Ok(streamed(body, if ndjson { "application/x-ndjson" } else { "text/event-stream" }))

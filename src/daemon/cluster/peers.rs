@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, request};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 
@@ -110,21 +111,8 @@ impl Peers {
         access: &Access,
         request: &Forwarded,
     ) -> Result<PeerAnswer, String> {
-        let url: Uri = member.advertise.parse().map_err(|error| format!("{}: {error}", member.advertise))?;
-        let authority = url.authority().map(ToString::to_string).unwrap_or_default();
-        let build = || {
-            let mut built = Request::builder()
-                .method(request.method.clone())
-                .uri(&request.target)
-                .header(HOST, &authority)
-                .header(AUTHORIZATION, format!("Bearer {}", shards.token()))
-                .header(FORWARDED, shards.member())
-                .header(CALLER, caller::write(access));
-            for (name, value) in &request.headers {
-                built = built.header(name, value);
-            }
-            built.body(Full::new(request.body.clone())).map_err(|error| error.to_string())
-        };
+        let (url, authority) = place(member)?;
+        let build = || built(shards, &authority, access, request);
         // One that was kept may have ended meanwhile, unnoticed: then nothing of the request was read.
         let kept = || self.idle.borrow_mut().get_mut(&authority).and_then(Vec::pop);
         while let Some(mut sender) = kept() {
@@ -140,24 +128,42 @@ impl Peers {
                 }
             }
         }
-        let host = url.host().unwrap_or_default();
-        let trust = match url.scheme_str() {
-            Some("https") => Some(shards.trust().ok_or("[cluster] ca_file names no authority for the other members")?),
-            _ => None,
-        };
-        let stream = connect(&Target::new(&url, host, trust)).await.map_err(|error| error.to_string())?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-        tokio::task::spawn_local(connection);
+        let mut sender = connected(shards, &url).await?;
         let response = sender.send_request(build()?).await.map_err(|error| error.to_string())?;
         self.whole(authority, sender, response).await
+    }
+
+    /// Begins a stream of a member in somebody's name, on a connection of its own, within this time.
+    ///
+    /// # Errors
+    /// There is no answer, or none of success.
+    pub async fn open(
+        &self,
+        shards: &Arc<Shards>,
+        member: &Member,
+        access: &Access,
+        request: &Forwarded,
+        patience: Duration,
+    ) -> Result<Incoming, String> {
+        let opened = async {
+            let (url, authority) = place(member)?;
+            let mut sender = connected(shards, &url).await?;
+            let asked = sender.send_request(built(shards, &authority, access, request)?);
+            let response = asked.await.map_err(|error| error.to_string())?;
+            match response.status() {
+                status if status.is_success() => Ok(response.into_body()),
+                status => Err(format!("it answered {status}")),
+            }
+        };
+        let opened = tokio::time::timeout(patience, opened).await;
+        opened.unwrap_or_else(|_| Err(format!("no answer within {} ms", patience.as_millis())))
     }
 
     async fn whole(
         &self,
         authority: String,
         sender: SendRequest<Full<Bytes>>,
-        response: http::Response<hyper::body::Incoming>,
+        response: http::Response<Incoming>,
     ) -> Result<PeerAnswer, String> {
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
@@ -168,6 +174,47 @@ impl Peers {
         }
         Ok(PeerAnswer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
+}
+
+/// Where a member is reached: its URL, and the host and port of it.
+fn place(member: &Member) -> Result<(Uri, String), String> {
+    let url: Uri = member.advertise.parse().map_err(|error| format!("{}: {error}", member.advertise))?;
+    let authority = url.authority().map(ToString::to_string).unwrap_or_default();
+    Ok((url, authority))
+}
+
+/// A request as it goes to a member.
+fn built(
+    shards: &Shards,
+    authority: &str,
+    access: &Access,
+    request: &Forwarded,
+) -> Result<Request<Full<Bytes>>, String> {
+    let mut built = Request::builder()
+        .method(request.method.clone())
+        .uri(&request.target)
+        .header(HOST, authority)
+        .header(AUTHORIZATION, format!("Bearer {}", shards.token()))
+        .header(FORWARDED, shards.member())
+        .header(CALLER, caller::write(access));
+    for (name, value) in &request.headers {
+        built = built.header(name, value);
+    }
+    built.body(Full::new(request.body.clone())).map_err(|error| error.to_string())
+}
+
+/// A new connection.
+async fn connected(shards: &Shards, url: &Uri) -> Result<SendRequest<Full<Bytes>>, String> {
+    let host = url.host().unwrap_or_default();
+    let trust = match url.scheme_str() {
+        Some("https") => Some(shards.trust().ok_or("[cluster] ca_file names no authority for the other members")?),
+        _ => None,
+    };
+    let stream = connect(&Target::new(url, host, trust)).await.map_err(|error| error.to_string())?;
+    let (sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::task::spawn_local(connection);
+    Ok(sender)
 }
 
 impl Shards {

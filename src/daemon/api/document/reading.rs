@@ -128,6 +128,8 @@ pub(crate) const EVENTS: Operation = Operation::new(
 )
 .about(
     "Grants and releases are kept for resuming only while somebody has listened lately; all \
-     other types always.",
+     other types always. In a cluster events of the other members come too, without an id: only those of the member \
+     that is asked can be resumed. A gap without `resumes_at` says that a member is not followed from then on, until \
+     it is reached again.",
 )
 .reads(&["Last-Event-ID"]);
