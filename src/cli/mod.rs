@@ -6,6 +6,7 @@ mod ask;
 mod check;
 mod client;
 mod clock;
+mod cluster;
 mod config;
 mod connection;
 mod demo;
@@ -106,6 +107,8 @@ enum Verb {
     Nodes(list::NodesArgs),
     /// Forget a PBX node by hand
     Node(node::NodeArgs),
+    /// The cluster that the daemon belongs to: its members and shards, and orders to them
+    Cluster(cluster::ClusterArgs),
     /// Say that the machine's wall clock is right, after a start far from where it was
     Clock(clock::ClockArgs),
     /// Events, as they happen
@@ -211,6 +214,7 @@ fn dispatch(cli: &Cli, screen: &mut Screen<'_>) -> Result<u8, Failure> {
         Verb::Sessions(arguments) => list::sessions(arguments, &client()?, screen),
         Verb::Nodes(arguments) => list::nodes(arguments, &client()?, screen),
         Verb::Node(arguments) => node::node(arguments, &client()?, screen),
+        Verb::Cluster(arguments) => cluster::cluster(arguments, &client()?, screen),
         Verb::Clock(arguments) => clock::clock(arguments, &client()?, screen),
         Verb::Events(arguments) => events::events(arguments, &client()?, screen),
         Verb::Explain(arguments) => ask::explain(arguments, &client()?, screen),

@@ -2,7 +2,7 @@
 
 use super::{finish, run, usherd};
 
-const VERBS: [&[&str]; 44] = [
+const VERBS: [&[&str]; 48] = [
     &["serve"],
     &["demo"],
     &["agent"],
@@ -17,6 +17,10 @@ const VERBS: [&[&str]; 44] = [
     &["tenants"],
     &["sessions"],
     &["nodes"],
+    &["cluster"],
+    &["cluster", "status"],
+    &["cluster", "handover"],
+    &["cluster", "leave"],
     &["events"],
     &["explain"],
     &["acquire"],
