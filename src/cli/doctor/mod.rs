@@ -4,6 +4,7 @@
 
 mod access;
 mod clock;
+mod cluster;
 mod configuration;
 mod finding;
 mod fleet;
@@ -26,6 +27,7 @@ use super::connection::Connection;
 use super::failure::{FAILED, Failure, OK};
 use super::instant::wall_clock;
 use super::screen::Screen;
+use crate::answers::cluster::Cluster;
 use crate::answers::nodes::Nodes;
 use crate::answers::overview::Overview;
 use crate::answers::webhooks::Webhooks;
@@ -106,6 +108,7 @@ fn here(main: Option<&Path>, local: bool, findings: &mut Vec<Finding>) -> Option
     findings.push(configuration::files(&path, &loaded));
     let config = loaded.ok()?;
     findings.extend(access::look(&config, wall_clock()));
+    findings.extend(cluster::token(&config));
     let owner = service::of_service(units.as_ref(), "User").and_then(number_of_user);
     let folder = state_dir(&config, service::of_service(units.as_ref(), "StateDirectory"));
     findings.extend(storage::look(&folder, owner, &config.settings.journal));
@@ -173,6 +176,9 @@ fn deeper(client: &Client, asked: &Asked<'_>, findings: &mut Vec<Finding>) {
         findings.extend(running::history(&overview));
         findings.push(fleet::tenants(&overview));
     }
+    // One machine, and a release that knows no cluster, answer 404; what else is wrong the overview has told.
+    let cluster = client.ask_ok(&Ask::get("/v1/cluster")).and_then(|reply| reply.read::<Cluster>());
+    findings.extend(cluster.iter().flat_map(cluster::judge));
     // A release that knows no webhooks answers 404, and a token may lack the right: then there is nothing to say.
     let hooks = client.ask_ok(&Ask::get("/v1/admin/webhooks")).and_then(|reply| reply.read::<Webhooks>());
     findings.extend(hooks.ok().and_then(|list| running::webhooks(&list.webhooks)));
