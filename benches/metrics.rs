@@ -71,6 +71,7 @@ fn live(metrics: &Metrics, engine: &Engine, now: Now, out: &mut Vec<u8>) {
         journal: JournalStats::default(),
         events: EventStats::default(),
         clock_steps: 0,
+        cluster: None,
     };
     out.clear();
     metrics.render(&input, ScrapeShard::parse("1/1"), out).unwrap();

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use usherd::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
 use usherd::daemon::metrics::{
-    Band, BuildInfo, CONTENT_TYPE, ChangeKind, ConfigState, EventStats, Faults, HistogramStats, JournalStats,
-    ListenerFaults, Metrics, ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput, ScrapeShard, SyncResult,
-    TenantExport, TenantMode, WebhookResult,
+    Band, BuildInfo, CONTENT_TYPE, ChangeKind, ClusterStats, ConfigState, EventStats, Faults, HistogramStats,
+    JournalStats, ListenerFaults, Metrics, ReloadResult, ReloadTrigger, Route, ScheduledChange, ScrapeInput,
+    ScrapeShard, SyncResult, TenantExport, TenantMode, WebhookResult,
 };
 use usherd_engine::{
     Acquire, Code, Detail, Direction, Engine, Entitled, Kind, Limits, Now, Plan, Policy, Reason, Release, Standing,
@@ -71,6 +71,13 @@ const FAMILIES: &[(&str, &str)] = &[
     ("usherd_journal_ring_used_ratio", "gauge"),
     ("usherd_journal_degraded", "gauge"),
     ("usherd_journal_commit_duration_seconds", "histogram"),
+    ("usherd_shard_owner", "gauge"),
+    ("usherd_shard_takeovers_total", "counter"),
+    ("usherd_cluster_proven_age_seconds", "gauge"),
+    ("usherd_forwarded_requests_total", "counter"),
+    ("usherd_fenced_answers_total", "counter"),
+    ("usherd_provisional_grants_total", "counter"),
+    ("usherd_unsettled_refusals_total", "counter"),
     ("usherd_event_subscribers", "gauge"),
     ("usherd_events_dropped_total", "counter"),
     ("usherd_webhook_deliveries_total", "counter"),
@@ -147,6 +154,7 @@ fn input<'a>(engine: &'a Engine, now: Now) -> ScrapeInput<'a> {
         journal: JournalStats::default(),
         events: EventStats::default(),
         clock_steps: 0,
+        cluster: None,
     }
 }
 
@@ -245,6 +253,20 @@ fn read_labels(series: &str) -> (String, Vec<(String, String)>) {
     (name.to_owned(), labels)
 }
 
+/// A cluster of two shards, of which one has no owner.
+fn cluster<'a>(decides: &'a dyn Fn(&str) -> bool) -> ClusterStats<'a> {
+    ClusterStats {
+        decides,
+        owners: vec![("alpha".to_owned(), true), (String::new(), false)],
+        proven_age_seconds: Some(0.25),
+        takeovers: vec![("silent", 2), ("unowned", 1)],
+        forwarded: 3,
+        fenced: 4,
+        provisional: 5,
+        refused: 6,
+    }
+}
+
 /// A scrape in which everything is told of something.
 fn full() -> Scrape {
     let metrics = metrics(TenantMode::All);
@@ -306,6 +328,7 @@ fn full() -> Scrape {
         },
         events: EventStats { subscribers: 2, dropped: 7 },
         clock_steps: 1,
+        cluster: Some(cluster(&|_| true)),
         ..input(&engine, at(11))
     };
     render(&metrics, &scrape, None)
@@ -322,6 +345,47 @@ fn every_family_of_the_catalogue_is_there_with_its_type() {
         assert!(known.contains(family.as_str()), "{family} is not in the catalogue");
     }
     assert_eq!(CONTENT_TYPE, "text/plain; version=0.0.4");
+}
+
+#[test]
+fn a_member_tells_of_its_own_tenants_and_of_its_cluster() {
+    let metrics = metrics(TenantMode::All);
+    let engine = engine(numbered(10, 2));
+    for (at, tenant) in [(1, "t00002"), (1, "t00003"), (9, "t00003")] {
+        desktop(&engine, self::at(at), tenant, &format!("s{at}"));
+    }
+    let here = std::cell::Cell::new(3);
+    let decides = |tenant: &str| tenant[1..].parse::<u32>().unwrap() < here.get();
+    let seen = |now| {
+        let input = ScrapeInput { cluster: Some(cluster(&decides)), ..input(&engine, now) };
+        render(&metrics, &input, None)
+    };
+    let scrape = seen(at(11));
+    assert_eq!(scrape.tenants(), ["t00000", "t00001", "t00002"].map(str::to_owned).into());
+    let figures = |scrape: &Scrape, name: &str| scrape.value(name);
+    assert_eq!(figures(&scrape, "usherd_seats_in_use"), 1.0);
+    assert_eq!(figures(&scrape, "usherd_seats_quota"), 6.0);
+    assert_eq!(figures(&scrape, "usherd_tenants{band=\"idle\"}"), 2.0);
+    assert_eq!(figures(&scrape, "usherd_subscriptions{state=\"active\"}"), 3.0);
+    assert_eq!(figures(&scrape, "usherd_metrics_tenants_omitted"), 0.0);
+    assert_eq!(figures(&scrape, "usherd_shard_owner{shard=\"0\",member=\"alpha\"}"), 1.0);
+    assert_eq!(figures(&scrape, "usherd_shard_owner{shard=\"1\",member=\"\"}"), 0.0);
+    assert_eq!(figures(&scrape, "usherd_shard_takeovers_total{reason=\"silent\"}"), 2.0);
+    let sums = ["forwarded_requests", "fenced_answers", "provisional_grants", "unsettled_refusals"];
+    assert_eq!(sums.map(|name| figures(&scrape, &format!("usherd_{name}_total"))), [3.0, 4.0, 5.0, 6.0]);
+    let seconds = figures(&scrape, "usherd_seat_seconds_total");
+    here.set(4);
+    let more = seen(at(11));
+    assert_eq!((figures(&more, "usherd_seats_in_use"), more.tenants().len()), (3.0, 4));
+    here.set(0);
+    let none = seen(at(11));
+    assert_eq!((none.tenants().len(), figures(&none, "usherd_seats_in_use")), (0, 0.0));
+    assert!(figures(&none, "usherd_seat_seconds_total") >= seconds, "a counter does not fall with a shard");
+    let alone = render(&metrics, &input(&engine, at(11)), None);
+    assert!(alone.tenants().len() == 10 && !alone.text.contains("usherd_shard_owner"));
+    let early = ClusterStats { proven_age_seconds: None, ..cluster(&decides) };
+    let early = render(&metrics, &ScrapeInput { cluster: Some(early), ..input(&engine, at(11)) }, None);
+    assert_eq!(figures(&early, "usherd_cluster_proven_age_seconds"), f64::INFINITY);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::daemon::cluster::{Counts, Forwarded, Owners, Reason, Shards};
 use crate::daemon::http::Problem;
 use crate::daemon::http::problem::ProblemKind;
 use crate::daemon::journal::{Audit, AuditKind, Shard};
+use crate::daemon::metrics::ClusterStats;
 
 /// Largest body, bytes.
 const BODY_BYTES_MAX: usize = 4_096;
@@ -50,8 +51,34 @@ pub(super) fn status(deciding: &Deciding) -> Option<ClusterStatus> {
     })
 }
 
+/// The cluster for a scrape; `None` where the daemon belongs to none.
+pub(super) fn stats<'a>(deciding: &'a Deciding, decides: &'a dyn Fn(&str) -> bool) -> Option<ClusterStats<'a>> {
+    let shards = deciding.shards.as_ref()?;
+    let (seen, counts) = (shards.owners(), &shards.counts);
+    let owner = |name: &Option<String>| {
+        let name = name.clone().unwrap_or_default();
+        let is_alive = seen.member(&name).is_some_and(|member| member.is_alive);
+        (name, is_alive)
+    };
+    Some(ClusterStats {
+        decides,
+        owners: seen.of.iter().map(owner).collect(),
+        proven_age_seconds: proven_ago(deciding).map(|ago| ago.as_secs_f64()),
+        takeovers: takeovers(counts).collect(),
+        forwarded: Counts::read(&counts.forwarded),
+        fenced: Counts::read(&counts.fenced),
+        provisional: Counts::read(&counts.provisional),
+        refused: Counts::read(&counts.refused),
+    })
+}
+
 fn takeovers(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> {
     Reason::ALL.iter().zip(&counts.taken).map(|(reason, count)| (reason.as_str(), Counts::read(count)))
+}
+
+/// How long ago the last transaction was sent that was committed.
+fn proven_ago(deciding: &Deciding) -> Option<Duration> {
+    deciding.committer.get()?.journal()?.cluster()?.proven_ago()
 }
 
 /// `GET /v1/cluster`; waits for etcd.

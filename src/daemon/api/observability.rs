@@ -125,7 +125,8 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
         |tenant: &str| config.tenants.get(tenant).map_or(State::Ended, |tenant| tenant.entitlement(in_force).state);
     let connections: Vec<(&str, u64)> =
         serving.listeners.iter().map(|listener| (listener.name.as_str(), listener.stats.open())).collect();
-    let scheduled = scheduled(&config, utc(now));
+    let mut scheduled = scheduled(&config, utc(now));
+    scheduled.retain(|change| deciding.decides(change.tenant));
     let state = config_state(configuration, &config);
     let commits = deciding.commits.read();
     let degraded = deciding.degraded().is_some();
@@ -141,6 +142,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
             degraded,
         })
     });
+    let decides = |tenant: &str| deciding.decides(tenant);
     let input = ScrapeInput {
         engine: &deciding.engine,
         now,
@@ -157,6 +159,7 @@ fn scrape(app: &App, shard: Option<ScrapeShard>) -> Option<Bytes> {
             dropped: publishing.events.dropped(),
         },
         clock_steps: deciding.timeline.lock().steps(),
+        cluster: cluster::stats(deciding, &decides),
     };
     see_faults(&publishing.metrics, &serving.listeners, deciding.engine.impossible_total());
     let mut out = Vec::with_capacity(64 << 10);

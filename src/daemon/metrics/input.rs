@@ -3,6 +3,7 @@
 use usherd_engine::{Engine, Now};
 use usherd_subscription::entitlement::State;
 
+use super::cluster::ClusterStats;
 use super::words::ChangeKind;
 
 /// Everything that one scrape looks at beside the counters that [`super::Metrics`] keeps itself.
@@ -31,6 +32,8 @@ pub struct ScrapeInput<'a> {
     pub events: EventStats,
     /// How often the wall clock stepped, since the start.
     pub clock_steps: u64,
+    /// The cluster that the daemon belongs to.
+    pub cluster: Option<ClusterStats<'a>>,
 }
 
 /// The configuration as seen from outside.

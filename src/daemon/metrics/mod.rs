@@ -3,6 +3,7 @@
 //! The hot path counts into a [`Shard`] of its own runtime. A scrape reads the table once, so that sums and
 //! tenants are one cut; scrapes come one after the other, and no decision waits for one.
 
+mod cluster;
 mod discovery;
 mod faults;
 mod input;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use cluster::ClusterStats;
 pub use discovery::{service_discovery, shards_for};
 pub use faults::{Faults, ListenerFaults, Reasons};
 pub use input::{BuildInfo, ConfigState, EventStats, HistogramStats, JournalStats, ScheduledChange, ScrapeInput};
@@ -159,7 +161,10 @@ impl Metrics {
         let booked = booked(input);
         let mut fleet = Fleet::default();
         rows.collect(input.engine, input.now, export.keep(), |row, view| {
-            fleet.add(view, input.subscription_state);
+            row.is_here = input.cluster.as_ref().is_none_or(|cluster| (cluster.decides)(&row.id));
+            if row.is_here {
+                fleet.add(view, input.subscription_state);
+            }
             row.scheduled =
                 if booked.is_empty() { None } else { booked.get(row.id.as_str()).map(|change| change.seats) };
         });
@@ -171,6 +176,9 @@ impl Metrics {
             let cells = self.cells.lock().cells.clone();
             shard::write(&cells, &mut text);
             write_journal(&input.journal, &mut text);
+            if let Some(cluster) = &input.cluster {
+                cluster::write(cluster, &mut text);
+            }
             write_nodes(input.now, &nodes, &mut text);
         }
         let choice = tenants::choose(export, &mut rows.list, now_ms, shard);

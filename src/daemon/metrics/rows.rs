@@ -37,6 +37,8 @@ impl Mark {
 pub(super) struct Row {
     pub(super) id: Name,
     generation: u64,
+    /// True if it is decided here; else it is another daemon that tells of it.
+    pub(super) is_here: bool,
     /// True if its id needs no escape as a label value.
     pub(super) plain: bool,
     /// Decides its shard.
@@ -61,6 +63,7 @@ impl Row {
         Row {
             id: id.clone(),
             generation: 0,
+            is_here: true,
             plain: is_plain(id),
             key: crc32c::crc32c(id.as_bytes()),
             held: 0,

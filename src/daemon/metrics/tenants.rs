@@ -101,7 +101,8 @@ pub(super) struct Choice {
 
 /// Chooses rows, and renews the places of those that are among the largest.
 pub(super) fn choose(export: &TenantExport, list: &mut [Row], now_ms: u64, shard: Option<ScrapeShard>) -> Choice {
-    let fell_back = export.mode == TenantMode::All && shard.is_none() && list.len() > TENANTS_UNSHARDED_MAX;
+    let here = list.iter().filter(|row| row.is_here).count();
+    let fell_back = export.mode == TenantMode::All && shard.is_none() && here > TENANTS_UNSHARDED_MAX;
     let mode = if fell_back { TenantMode::Top } else { export.mode };
     let mut rows = match mode {
         TenantMode::All => positions(list, |_| true),
@@ -109,16 +110,17 @@ pub(super) fn choose(export: &TenantExport, list: &mut [Row], now_ms: u64, shard
         TenantMode::None => Vec::new(),
         TenantMode::Top => top(export, list, now_ms),
     };
-    let mut of = list.len();
+    let mut of = here;
     if let Some(shard) = shard {
         rows.retain(|at| list.get(*at as usize).is_some_and(|row| shard.holds(row)));
-        of = list.iter().filter(|row| shard.holds(row)).count();
+        of = list.iter().filter(|row| row.is_here && shard.holds(row)).count();
     }
     Choice { omitted: of - rows.len(), rows, fell_back }
 }
 
+/// Positions of rows of tenants that are decided here.
 fn positions(list: &[Row], wanted: impl Fn(&Row) -> bool) -> Vec<u32> {
-    (0u32..).zip(list).filter(|(_, row)| wanted(row)).map(|(at, _)| at).collect()
+    (0u32..).zip(list).filter(|(_, row)| row.is_here && wanted(row)).map(|(at, _)| at).collect()
 }
 
 /// The largest; as many again that were so lately; and the noticeable ones.

@@ -33,6 +33,12 @@ impl<'a> Text<'a> {
         self.out.push(b'\n');
     }
 
+    /// A sample above all numbers.
+    pub(super) fn unlimited(&mut self, name: &str) {
+        self.begin(name, "", &[]);
+        self.out.extend_from_slice(b"+Inf\n");
+    }
+
     /// The samples of one histogram: `counts` has one bucket more than `bounds`, for what is above them all.
     pub(super) fn histogram(
         &mut self,
