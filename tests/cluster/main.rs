@@ -7,3 +7,4 @@ mod history;
 mod kamailio;
 mod owners;
 mod secured;
+mod seen;
