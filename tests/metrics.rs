@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use usherd::daemon::cluster::Reason as TakeOver;
 use usherd::daemon::edge::stats::{AcceptError, Broken, Deadline, Refusal};
 use usherd::daemon::metrics::{
     Band, BuildInfo, CONTENT_TYPE, ChangeKind, ClusterStats, ConfigState, EventStats, Faults, HistogramStats,
@@ -459,7 +460,8 @@ fn label_values_come_from_closed_sets() {
         ("reason", {
             let of_edge = [words(Refusal::ALL, Refusal::as_str), words(Deadline::ALL, Deadline::as_str)].concat();
             let errors = [words(Broken::ALL, Broken::as_str), words(AcceptError::ALL, AcceptError::as_str)].concat();
-            [words(Reason::ALL, Reason::as_str), of_edge, errors].concat()
+            let takeovers = words(&TakeOver::ALL, TakeOver::as_str);
+            [words(Reason::ALL, Reason::as_str), of_edge, errors, takeovers].concat()
         }),
         ("route", words(Route::ALL, Route::as_str)),
         ("trigger", words(ReloadTrigger::ALL, ReloadTrigger::as_str)),
@@ -472,7 +474,7 @@ fn label_values_come_from_closed_sets() {
         ("work", words(Work::ALL, Work::as_str)),
         ("method", vec!["GET", "HEAD", "POST", "PUT", "DELETE", "other"]),
     ]);
-    let open = ["tenant", "node", "listener", "le", "version", "revision", "rustc"];
+    let open = ["tenant", "node", "listener", "le", "version", "revision", "rustc", "shard", "member"];
     let states = [words(State::ALL, State::as_str), vec!["up", "silent"]].concat();
     for (name, labels) in full().labels {
         for (label, value) in labels {

@@ -203,7 +203,7 @@ mod tests {
         for listen in ["127.0.0.1:7788", "[::1]:7788"] {
             let mut files = Memory::default();
             files.put("/d/usherd-1/usherd.toml", main_file("usherd-1", listen.parse().unwrap(), &etcds));
-            files.put("/d/tenants.d/a.toml", "id = \"a\"\nkind = \"nfr\"\nseats = 1\n".to_owned());
+            files.put("/d/tenants.d/a.toml", "id = \"a\"\nkind = \"nfr\"\nseats = 1\n");
             let now = crate::cli::instant::wall_clock();
             let config = load_from(&files, Path::new("/d/usherd-1/usherd.toml"), now).unwrap();
             assert!(config.warnings.is_empty(), "{:?}", config.warnings);

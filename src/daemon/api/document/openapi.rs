@@ -193,11 +193,12 @@ fn responses(row: &Row, generator: &mut SchemaGenerator) -> Map<String, Value> {
     let of_nodes = row.class() == Some(RouteClass::Nodes);
     let follows = |common: &&Common| match common.name {
         "NotPermitted" | "TooMany" => !row.is_open(),
-        "NotFound" => row.path.contains('{') && !of_nodes,
+        // One machine has no cluster.
+        "NotFound" => (row.path.contains('{') && !of_nodes) || row.path.starts_with("/v1/cluster"),
         "Timeout" | "TooLarge" => !operation.body.is_empty(),
         "UnsupportedType" => takes_form,
         "Epoch" => of_nodes,
-        "Conflict" => row.method == Method::DELETE,
+        "Conflict" => row.method == Method::DELETE || operation.id == "handOver",
         _ => true,
     };
     let common = COMMON.iter().filter(follows);
