@@ -6,8 +6,9 @@ use chrono::{DateTime, SecondsFormat};
 use usherd::daemon::clock::{Clock as _, SystemClock};
 use usherd_testkit::authority::{authority, files_of};
 use usherd_testkit::etcd::{Etcd, free_address};
-use usherd_testkit::http::Client;
-use usherd_testkit::process::Usherd;
+use usherd_testkit::http::{Answer, Client};
+use usherd_testkit::process::{Usherd, own_ip};
+use usherd_testkit::relay::{Pace, Relay};
 use usherd_testkit::wait::{eventually, pause};
 
 use usherd_testkit::cluster::{Fleet, call, hang_up, tenant};
@@ -249,6 +250,37 @@ fn a_node_is_known_to_all_whomever_it_tells() {
     let anew = said(&mut clients[1], "hello", "{\"epoch\":6}");
     assert_eq!(anew["dropped"], 4, "{anew}");
     assert_eq!(listed(&fleet, 0), 0);
+}
+
+#[test]
+fn two_requests_for_one_seat_are_told_the_same_of_it() {
+    let acme = tenant("acme", 10_000);
+    let etcd = Etcd::one();
+    let wire = Relay::to(&own_ip().to_string(), etcd.address(0));
+    let endpoint = vec![format!("http://{}", wire.address)];
+    let slow = "[nodes]\ndeadline_ms = 500\n";
+    let mut fleet = Fleet::reached(etcd, 1, slow, &[("acme", &acme)], |_| endpoint.clone());
+    fleet.start_all();
+    wire.answers(Pace::After(Duration::from_millis(340)));
+    let mut round = 0;
+    // The first is not told in time; then the second is either, or it finds the seat for good.
+    eventually("the first of two to be refused", || {
+        round += 1;
+        let session = format!("c{round}");
+        let (first, second) = std::thread::scope(|scope| {
+            let mut client = fleet.client(0);
+            let of_first = session.clone();
+            let first = scope.spawn(move || call(&mut client, "acme", &of_first));
+            pause(Duration::from_millis(150));
+            let second = call(&mut fleet.client(0), "acme", &session);
+            (first.join().unwrap(), second)
+        });
+        let is_told = |answer: &Answer| answer.status == 200 && answer.decision().starts_with("allow");
+        let listed = fleet.client(0).list("/v1/tenants/acme/sessions", "sessions");
+        let is_listed = listed.iter().any(|known| known["session"] == session.as_str());
+        assert_eq!(is_told(&first) || is_told(&second), is_listed, "{session}: {first:?}, {second:?}");
+        (!is_told(&first)).then_some(())
+    });
 }
 
 #[test]

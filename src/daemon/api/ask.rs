@@ -16,7 +16,7 @@ use crate::daemon::access::auth::{Access, Asked, RouteClass};
 use crate::daemon::app::Journal;
 use crate::daemon::app::recorder::Recorder;
 use crate::daemon::clock::monotonic_ns;
-use crate::daemon::cluster::{Counts, Forwarded};
+use crate::daemon::cluster::{Counts, End, Forwarded};
 use crate::daemon::edge::Peer;
 use crate::daemon::events::{Event, EventType};
 use crate::daemon::http::Problem;
@@ -53,7 +53,7 @@ impl Future for Committed<'_> {
         // A record that one shard has lost is one of the others all the same; and what needed no record is void where
         // somebody else decides by now.
         let is_mine = self.stake.terms.iter().all(|(shard, fence)| shards.term(*shard) == *fence);
-        Poll::Ready(match (commit, is_mine) {
+        let commit = match (commit, is_mine) {
             (_, false) => {
                 Counts::one(&shards.counts.fenced);
                 Commit::Fenced
@@ -61,7 +61,19 @@ impl Future for Committed<'_> {
             (Commit::Fenced, true) => Commit::Durable,
             (Commit::Unknown, true) if self.worker.keep_unsettled(&self.stake) => Commit::NotDurable,
             (commit, true) => commit,
-        })
+        };
+        let end = if commit == Commit::Unknown { End::Refused } else { End::Told };
+        let seated = std::mem::take(&mut self.stake.seated);
+        self.worker.end_unsettled(seated, end);
+        Poll::Ready(commit)
+    }
+}
+
+impl Drop for Committed<'_> {
+    fn drop(&mut self) {
+        // Nobody hears of it; it is recorded all the same.
+        let seated = std::mem::take(&mut self.stake.seated);
+        self.worker.end_unsettled(seated, End::Told);
     }
 }
 
@@ -158,10 +170,11 @@ impl Worker {
         self.need_node(access, message.tenant, message.session, message.node)?;
         self.in_order(message)?;
         self.shed(message)?;
+        let session = self.begin_unsettled(message);
         let decided = self.decide_acquire(now, message, access, group, events);
-        let decision = decided.map_err(|fault| Problem::from_faults(&[fault]))?;
-        self.note_stake(message, &decision);
-        Ok(decision)
+        let decided = decided.map_err(|fault| Problem::from_faults(&[fault]));
+        self.note_stake(session, decided.as_ref());
+        decided
     }
 
     /// A release within a turn; never turned away for overload (I27).
@@ -216,7 +229,18 @@ impl Worker {
         for event in events {
             self.app.publishing.events.publish(event);
         }
-        (result, Committed { ticket, stake: self.elsewhere.stake.take(), worker: self })
+        let stake = self.elsewhere.stake.take();
+        let ticket = match self.writer() {
+            // What it found there may be in a turn of another runtime.
+            Some(writer) if stake.is_shared => {
+                if let Some(own) = ticket {
+                    own.commit_detached();
+                }
+                Some(writer.settled())
+            }
+            _ => ticket,
+        };
+        (result, Committed { ticket, stake, worker: self })
     }
 
     fn decide_acquire(

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::{Response, request};
 use tokio::time::{Instant, timeout_at};
 use usherd_contract::problem;
-use usherd_engine::{Code, Decision, Detail, Name};
+use usherd_engine::{Code, Decision, Detail};
 
 use super::verb::Verb;
 use crate::daemon::access::auth::Access;
-use crate::daemon::cluster::{FORWARDED, Forwarded, PeerAnswer, Peers, Shards};
+use crate::daemon::cluster::{FORWARDED, Forwarded, PeerAnswer, Peers, Session, Shards};
 use crate::daemon::http::problem::{ELSEWHERE, ProblemKind};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::Shard;
@@ -29,8 +29,10 @@ pub(super) type Term = (Shard, u64);
 pub(super) struct Stake {
     /// The terms by which it was decided.
     pub(super) terms: Vec<Term>,
-    /// Sessions that took a seat in it: tenant and id.
-    pub(super) seated: Vec<(Name, Name)>,
+    /// Sessions in it that took a seat, or whose seat may not be recorded yet.
+    pub(super) seated: Vec<Session>,
+    /// One of these was there before: its record is that of another turn.
+    pub(super) is_shared: bool,
     /// Releases in it, as they would be sent.
     pub(super) released: Vec<(Shard, Bytes)>,
     /// Denials in it.

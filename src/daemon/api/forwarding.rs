@@ -15,7 +15,7 @@ use super::elsewhere::{Asked, Left, Stake, ask_owner, decision_of, is_forwarded,
 use super::routes::{Allowed, Call};
 use super::verb::Verb;
 use crate::daemon::access::auth::{Access, Role};
-use crate::daemon::cluster::{Counts, Forwarded, PeerAnswer};
+use crate::daemon::cluster::{Counts, End, Forwarded, PeerAnswer, Session};
 use crate::daemon::http::{Problem, ReplyBody};
 use crate::daemon::journal::{Commit, Journal as _, Shard};
 
@@ -51,22 +51,67 @@ impl Worker {
         Ok(())
     }
 
+    /// The session of a message, of which others may wait for a record, too; before it is decided.
+    pub(super) fn begin_unsettled(&self, message: &Acquire<'_>) -> Option<Session> {
+        let shards = self.app.deciding.shards.as_ref()?;
+        let session = (Name::from(message.tenant), Name::from(message.session?));
+        shards.unsettled.begin(session.clone());
+        Some(session)
+    }
+
     /// Notes what a decision means for its answer.
-    pub(super) fn note_stake(&self, message: &Acquire<'_>, decision: &Decision) {
-        if self.app.deciding.shards.is_none() {
+    pub(super) fn note_stake(&self, session: Option<Session>, decision: Result<&Decision, &Problem>) {
+        let Some(shards) = &self.app.deciding.shards else { return };
+        let mut stake = self.elsewhere.stake.borrow_mut();
+        let is_seated = match decision.map(|decision| (decision.code, decision.detail)) {
+            Ok((Code::AllowNew | Code::AllowOver | Code::AllowHeld, _)) => true,
+            Ok((Code::AllowSame, _)) => {
+                let is_shared = session.as_ref().is_some_and(|session| shards.unsettled.is_shared(session));
+                stake.is_shared |= is_shared;
+                is_shared
+            }
+            Ok((Code::AllowFree, Detail::Inbound | Detail::Emergency)) => {
+                stake.free += 1;
+                false
+            }
+            Ok((code, _)) => {
+                stake.denied += u32::from(code.denies());
+                false
+            }
+            Err(_) => false,
+        };
+        stake.decisions += u32::from(decision.is_ok());
+        match session {
+            Some(session) if is_seated => stake.seated.push(session),
+            Some(session) => {
+                drop(stake);
+                self.end_unsettled([session], End::Nothing);
+            }
+            None => {}
+        }
+    }
+
+    /// Requests about sessions end; seats that nobody was told of, and that were refused, are given back, so that asking
+    /// again does not find them.
+    pub(super) fn end_unsettled(&self, sessions: impl IntoIterator<Item = Session>, end: End) {
+        let Some(shards) = &self.app.deciding.shards else { return };
+        let back: Vec<Session> =
+            sessions.into_iter().filter(|session| shards.unsettled.ended(session.clone(), end)).collect();
+        if back.is_empty() {
             return;
         }
-        let mut stake = self.elsewhere.stake.borrow_mut();
-        stake.decisions += 1;
-        match (decision.code, decision.detail) {
-            (Code::AllowFree, Detail::Inbound | Detail::Emergency) => stake.free += 1,
-            (code, _) if code.denies() => stake.denied += 1,
-            (Code::AllowNew | Code::AllowOver | Code::AllowHeld, _) => {
-                let session = message.session.unwrap_or_default();
-                stake.seated.push((message.tenant.into(), session.into()));
+        let (now, writer) = (self.app.deciding.clock.now(), self.app.deciding.writer());
+        let Some(writer) = writer else { return };
+        // In a turn of its own: this one may be open.
+        let mut events = Vec::new();
+        let ((), ticket) = writer.record(now.utc_ms, |group| {
+            for (tenant, session) in &back {
+                Counts::one(&shards.counts.refused);
+                self.decide_release(now, &Release::new(tenant, session), Some(&mut *group), &mut events);
             }
-            _ => {}
-        }
+        });
+        ticket.commit_detached();
+        events.into_iter().for_each(|event| self.app.publishing.events.publish(event));
     }
 
     /// Notes a release, should it have to be told to somebody else.
@@ -88,8 +133,7 @@ impl Worker {
         stake.released.push((shards.shard(&home), body.to_string().into()));
     }
 
-    /// The store of the cluster has no answer: whether the seats that were taken may be kept. Where they may not, they are
-    /// given back, so that asking again does not find them.
+    /// The store of the cluster has no answer: whether the seats that were taken may be kept.
     pub(super) fn keep_unsettled(&self, stake: &Stake) -> bool {
         let Some(shards) = &self.app.deciding.shards else { return true };
         let shard = |tenant: &Name| self.app.deciding.engine.home(tenant).map(|home| shards.shard(&home));
@@ -100,17 +144,8 @@ impl Worker {
         if keeps {
             stake.seated.iter().for_each(|_| Counts::one(&shards.counts.provisional));
             stake.released.iter().for_each(|(shard, body)| self.tell_release(*shard, body));
-            return true;
         }
-        let now = self.app.deciding.clock.now();
-        let ((), _dropped) = self.decide(now, |worker, mut group, events| {
-            for (tenant, session) in &stake.seated {
-                Counts::one(&shards.counts.refused);
-                let message = Release::new(tenant, session);
-                worker.decide_release(now, &message, group.as_deref_mut(), events);
-            }
-        });
-        false
+        keeps
     }
 
     /// The shard of a tenant that is decided elsewhere; `None` where it is decided here.

@@ -4,10 +4,12 @@ mod caller;
 mod peers;
 mod shards;
 mod steward;
+mod unsettled;
 mod watch;
 
 pub use caller::{CALLER, FORWARDED};
 pub use peers::{Forwarded, PeerAnswer, Peers};
 pub use shards::{Counts, Member, Owners, Shards};
 pub use steward::{Look, Reason, Step, Steward, Timing};
+pub use unsettled::{End, Session, Unsettled};
 pub use watch::{Control, Loads, Me, Watch};

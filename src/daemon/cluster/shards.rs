@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
+use super::unsettled::Unsettled;
 use crate::daemon::journal::Shard;
 use crate::daemon::journal::etcd::Terms;
 use crate::daemon::outgoing::Trust;
@@ -79,6 +80,8 @@ impl Counts {
 pub struct Shards {
     /// Its counters.
     pub counts: Counts,
+    /// Seats that are not recorded yet.
+    pub unsettled: Unsettled,
     /// Of each shard the seats that may be given while the store has no answer.
     provisional: Box<[AtomicU32]>,
     provisional_max: u32,
@@ -106,6 +109,7 @@ impl Shards {
         let owners = Owners { members: Vec::new(), of: vec![None; terms.shards() as usize] };
         Shards {
             counts: Counts::default(),
+            unsettled: Unsettled::default(),
             provisional: (0..terms.shards()).map(|_| AtomicU32::new(provisional_max)).collect(),
             provisional_max,
             member: member.to_owned(),

@@ -435,6 +435,10 @@ impl<S: Store> Journal for Etcd<S> {
     }
 
     fn confirm(&self) -> Commit {
+        // What it waited for may have made sure of it.
+        if self.is_sure() {
+            return Commit::Durable;
+        }
         let mut held = self.held.lock();
         match self.settle(&mut held, &[], true) {
             Settled::Unsettled => Commit::Unknown,
