@@ -46,7 +46,7 @@ fn tell(what: &str, mut gaps: Vec<u64>) {
 
 fn gaps() {
     let files = tenant("acme", 1_000);
-    let mut fleet = Fleet::new(Etcd::three(), 3, "", &[("acme", &files)]);
+    let mut fleet = Fleet::new(Etcd::three(), 3, "[nodes]\n", &[("acme", &files)]);
     fleet.start_all();
     let (mut killed, mut with_leader, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..3 * ROUNDS {

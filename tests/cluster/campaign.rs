@@ -272,7 +272,7 @@ impl World {
         let tenants: Vec<(&str, &str)> = files.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
         let endpoints =
             |at: usize| wires[at].iter().map(|wire: &Relay| format!("http://{}", wire.address)).collect::<Vec<_>>();
-        let (fleet, doors) = Fleet::behind_doors(etcd, MEMBERS, "", &tenants, endpoints);
+        let (fleet, doors) = Fleet::behind_doors(etcd, MEMBERS, "[nodes]\n", &tenants, endpoints);
         World { fleet, wires, doors, lives: Arc::default() }
     }
 

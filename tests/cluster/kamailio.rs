@@ -8,7 +8,7 @@ use usherd_testkit::wait::eventually;
 #[test]
 fn calls_stay_up_and_the_books_balance_when_the_owner_dies() {
     let acme = tenant("acme", 300);
-    let mut fleet = Fleet::new(Etcd::three(), 2, "", &[("acme", &acme)]);
+    let mut fleet = Fleet::new(Etcd::three(), 2, "[nodes]\n", &[("acme", &acme)]);
     fleet.listen_resp();
     fleet.start_all();
     let owner = fleet.owner("acme");

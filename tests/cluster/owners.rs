@@ -212,7 +212,12 @@ fn members_may_prove_to_each_other_who_they_are() {
 fn a_node_is_known_to_all_whomever_it_tells() {
     let tenants = tenants();
     let tenants: Vec<(&str, &str)> = tenants.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
-    let mut fleet = Fleet::new(Etcd::one(), 3, "[nodes]\nheartbeat_s = 1\nlease_s = 3\ngrace_s = 1\n", &tenants);
+    let mut fleet = Fleet::new(
+        Etcd::one(),
+        3,
+        "[nodes]\ndeadline_ms = 5000\nheartbeat_s = 1\nlease_s = 3\ngrace_s = 1\n",
+        &tenants,
+    );
     fleet.start_all();
     let mut clients: Vec<_> = (0..3).map(|at| fleet.client(at)).collect();
     let listed = |fleet: &Fleet, at: usize| -> usize {

@@ -37,7 +37,8 @@ pub fn tenant(id: &str, seats: u32) -> String {
 }
 
 impl Fleet {
-    /// So many daemons, not started yet; `section` is added to `[cluster]`.
+    /// So many daemons, not started yet; `section` is added to `[cluster]`. They wait for a record for as long as a busy
+    /// machine takes, unless it has a `[nodes]` of its own.
     pub fn new(etcd: Etcd, count: usize, section: &str, tenants: &[(&str, &str)]) -> Self {
         let endpoints = etcd.endpoints();
         Self::reached(etcd, count, section, tenants, |_| endpoints.clone())
@@ -85,9 +86,10 @@ impl Fleet {
             let shown = door(address);
             let name = name(at);
             let endpoints = endpoints(at);
+            let patience = if section.contains("[nodes]") { "" } else { "[nodes]\ndeadline_ms = 5000\n" };
             let main = format!(
                 "[cluster]\nengine = \"etcd\"\nname = \"test\"\nmember = \"{name}\"\nendpoints = {endpoints:?}\n\
-                 advertise = \"http://{shown}\"\ntoken_file = \"cluster.token\"\n{section}\n"
+                 advertise = \"http://{shown}\"\ntoken_file = \"cluster.token\"\n{section}\n{patience}"
             );
             let site = Site::new(&main, tenants);
             std::fs::write(site.path("cluster.token"), "a secret that only these daemons know\n").unwrap();

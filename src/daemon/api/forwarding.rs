@@ -209,7 +209,9 @@ impl Worker {
     pub(super) fn pass_heartbeat_on(&self, call: &Call<'_>, allowed: &Allowed, body: Bytes) {
         let Some(shards) = self.app.deciding.shards.as_ref().filter(|_| !is_forwarded(call.head)) else { return };
         let heartbeat = Forwarded::of(call.head, body);
-        let hello = Forwarded { target: heartbeat.target.replace("/heartbeat", "/hello"), ..heartbeat.clone() };
+        // The last one: a node may be called so.
+        let Some((node, query)) = heartbeat.target.rsplit_once("/heartbeat") else { return };
+        let hello = Forwarded { target: format!("{node}/hello{query}"), ..heartbeat.clone() };
         for member in shards.others() {
             let (peers, shards, patience) = (self.elsewhere.peers.clone(), Arc::clone(shards), self.patience());
             let (access, heartbeat, hello) = (Arc::clone(allowed.access()), heartbeat.clone(), hello.clone());
