@@ -163,7 +163,8 @@ fn shards_go_where_an_operator_wants_them() {
     eventually("the last shard to be read", || {
         let seen = other.get("/v1/overview").json();
         let is_whole = seen.get("missing").is_none();
-        assert_eq!(is_whole, seen["tenants"] == TENANTS, "short, and not silently: {seen}");
+        // A shard without a tenant may be the one that is missing.
+        assert!(!is_whole || seen["tenants"] == TENANTS, "short, and not silently: {seen}");
         is_whole.then_some(())
     });
     assert_eq!(other.post("/v1/cluster/leave", r#"{"leave":false}"#).json()["leaving"], false);
