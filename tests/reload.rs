@@ -108,7 +108,13 @@ fn tenant_path(id: &str) -> PathBuf {
 /// The shipped files; `examples` switches on what stands in comments.
 fn shipped(examples: bool) -> Memory {
     let example = |line: &str| line.starts_with('#') && line[1..].starts_with(|c: char| c == '[' || c.is_alphabetic());
-    let main: Vec<&str> = INIT.lines().map(|line| if examples && example(line) { &line[1..] } else { line }).collect();
+    // Of the examples that exclude each other the pool is taken, and the cluster is left out.
+    let mut is_cluster = false;
+    let mut shown = |line: &'static str| {
+        is_cluster = line == "#[cluster]" || (is_cluster && !line.starts_with("# --"));
+        if examples && example(line) && !is_cluster { &line[1..] } else { line }
+    };
+    let main: Vec<&str> = INIT.lines().map(&mut shown).collect();
     let mut files = Memory::default();
     files.put(MAIN, main.join("\n") + "\n");
     for (id, text) in TENANTS {
